@@ -1,0 +1,28 @@
+"""The errors a user can meet.
+
+    AutotuneError       exit code 1: the tool could not do what was asked
+      InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step
+
+A config that fails is no error: it is data on its trial (see `autotune.measure.result`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AutotuneError(Exception):
+    """The tool could not finish what it was asked to do."""
+
+    exit_code = 1
+
+
+class InputError(AutotuneError):
+    """What was asked cannot be done; nothing has been written."""
+
+    exit_code = 2
+
+
+def one_of(names: Iterable[object]) -> str:
+    """Spell out the allowed values for an error message."""
+    return ", ".join(str(name) for name in names)

@@ -1,0 +1,1 @@
+"""Where measurements come from: a GPU (`cuda`) or a recorded space (`replay`)."""

@@ -1,0 +1,38 @@
+"""What the tuning loop needs of a place that measures. Two exist: `cuda.CudaBackend` and `replay.ReplayBackend`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from autotune.kernel import Config
+from autotune.measure.result import Measurement
+
+
+class Backend(Protocol):
+    """Measures the configs of one problem. Not thread-safe; one study uses it at a time."""
+
+    name: str
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None:
+        """Start compiling in the background and return at once; asking twice for a config is free."""
+
+    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
+        """Those of the configs whose compiler has finished, well or not; waits until there is at least one."""
+        ...
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        """How a config of `wait_compiled` failed to compile, or None if it can be launched."""
+        ...
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        """Check accuracy, then time; give up early (`pruned`) when even the fastest of the first replays is above
+        ``limit_us``."""
+        ...
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        """Time several configs interleaved, in alternating order, so that sample i of each was taken side by side."""
+        ...
+
+    def close(self) -> None:
+        """Stop workers and free the GPU."""

@@ -1,0 +1,126 @@
+"""Recorded spaces: every measured config of a problem on one GPU, as gzipped CSV (`studies/recorded/README.md`)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autotune.errors import InputError
+from autotune.kernel import Config, Value
+from autotune.measure.result import Measurement, Status
+from autotune.space import Space
+
+RECORDED_DIR = Path(__file__).parents[1] / "studies" / "recorded"
+SUFFIX = ".csv.gz"
+_STATUS: Mapping[str, Status] = {
+    "ok": "ok",
+    # A single launch was already over 20x the best: hopeless, known by one sample.
+    "coarse": "pruned",
+    "OutOfResources": "out_of_resources",
+    "PTXASError": "compile_error",
+}
+_RESULT_COLUMNS = ("status", "compile_s", "ms", "ms_min", "ms_max")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded space.
+
+    Attributes:
+        path: The file; its name tells the problem, e.g. ``vllm_shrink_M16_K5120_N16_L4_S1.csv.gz``.
+        configs: Every config, the runtime's default first.
+        measurements: What came of each, in the same order.
+    """
+
+    path: Path
+    configs: tuple[Config, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.name.removesuffix(SUFFIX)
+
+    @cached_property
+    def kernel(self) -> str:
+        """Runtime and op, e.g. ``vllm_shrink``: recordings of the same kernel are neighbours."""
+        return "_".join(self.name.split("_")[:2])
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The problem's sizes, read off the file name, e.g. ``{"M": 16, "K": 5120, ...}``."""
+        return {name: int(value) for name, value in re.findall(r"_([A-Za-z]+)(\d+)", self.name)}
+
+    @cached_property
+    def space(self) -> Space:
+        return Space(self.configs, self.configs[0])
+
+    @cached_property
+    def best_us(self) -> float:
+        return min(m.median_us for m in self.measurements if m.status == "ok")
+
+    def measurement(self, config: Config) -> Measurement:
+        return self.measurements[self.space.index(config)]
+
+
+def load(path: Path) -> Recording:
+    """Read one recorded space.
+
+    Raises:
+        InputError: If the file is not in the recorded format; names the file and the line.
+    """
+    try:
+        with gzip.open(path, "rt", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable .csv.gz file ({error})") from error
+    if not rows or not set(_RESULT_COLUMNS) <= set(rows[0]):
+        raise InputError(f"{path}: needs at least one row and the columns {', '.join(_RESULT_COLUMNS)}")
+    names = [name for name in rows[0] if name not in _RESULT_COLUMNS]
+    configs, measurements = [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            configs.append({name: _value(row[name]) for name in names})
+            measurements.append(_measurement(row))
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{path}:{line}: not a recorded measurement ({error!r})") from error
+    return Recording(path, tuple(configs), tuple(measurements))
+
+
+def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
+    """The recorded spaces in a folder whose name matches a glob.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    if not directory.is_dir():
+        raise InputError(f"--recorded: got {directory}, no such folder; give a folder of *{SUFFIX} files")
+    return sorted(directory.glob(pattern + SUFFIX))
+
+
+def machine(directory: Path = RECORDED_DIR) -> dict[str, str]:
+    """GPU and versions of the recordings in a folder, from its ``machine.toml``; empty if it has none."""
+    path = directory / "machine.toml"
+    return tomllib.loads(path.read_text()) if path.is_file() else {}
+
+
+def _value(text: str) -> Value:
+    return int(text) if text else None
+
+
+def _measurement(row: Mapping[str, str]) -> Measurement:
+    status = _STATUS.get(row["status"], "crashed")
+    compile_s = float(row["compile_s"] or 0)
+    if status not in ("ok", "pruned"):
+        return Measurement(status, message=row["status"], compile_s=compile_s)
+    low, mid, high = (float(row[name] or row["ms"]) * 1e3 for name in ("ms_min", "ms", "ms_max"))
+    if status == "pruned":
+        return Measurement(status, (mid,), "a single launch was over 20x the best", compile_s=compile_s)
+    # A recording keeps the median and the extremes of its seven replays: these seven have the same.
+    samples = (mid, low, (mid + high) / 2, mid, (low + mid) / 2, high, mid)
+    return Measurement("ok", samples, compile_s=compile_s)

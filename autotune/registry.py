@@ -1,0 +1,114 @@
+"""Finds kernels: the built-in ones, those of installed packages, and a kernel in a file of the user's.
+
+Built-in kernels are the modules ``autotune.kernels.<folder>.kernel`` with a list `KERNELS`; a package offers its own
+through the entry-point group ``autotune.kernels``, each entry naming a `Kernel` object; ``path/to/file.py:NAME`` names
+an object in a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from autotune.errors import InputError, one_of
+from autotune.kernel import AnyKernel, Kernel
+
+ENTRY_POINT_GROUP = "autotune.kernels"
+
+
+class Registry:
+    """Kernels by name; a second kernel of a name is refused."""
+
+    def __init__(self) -> None:
+        self._kernels: dict[str, AnyKernel] = {}
+
+    def register(self, kernel: AnyKernel) -> None:
+        if kernel.name in self._kernels:
+            raise InputError(
+                f"kernel {kernel.name!r} is registered twice, by {_origin(self._kernels[kernel.name])} and "
+                f"{_origin(kernel)}; rename one of them"
+            )
+        self._kernels[kernel.name] = kernel
+
+    def get(self, name: str) -> AnyKernel:
+        if name not in self._kernels:
+            raise InputError(f"kernel: got {name!r}, allowed: {one_of(self.names())}, or path/to/file.py:NAME")
+        return self._kernels[name]
+
+    def names(self) -> list[str]:
+        return sorted(self._kernels)
+
+
+@functools.cache
+def installed() -> Registry:
+    """Every kernel of this installation."""
+    registry = Registry()
+    for module in _kernel_modules():
+        for kernel in importlib.import_module(module).KERNELS:
+            registry.register(kernel)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        registry.register(entry.load())
+    return registry
+
+
+def load(reference: str) -> AnyKernel:
+    """The kernel a reference names: a registered name, or ``path/to/file.py:NAME``.
+
+    Raises:
+        InputError: If there is no such kernel, file or object.
+    """
+    path, colon, attribute = reference.rpartition(":")
+    if not colon:
+        return installed().get(reference)
+    return _load_file(Path(path).resolve(), attribute)
+
+
+def absolute(reference: str) -> str:
+    """The reference as a worker process, or a later run from elsewhere, can load it."""
+    path, colon, attribute = reference.rpartition(":")
+    return f"{Path(path).resolve()}:{attribute}" if colon else reference
+
+
+def _kernel_modules() -> list[str]:
+    try:
+        package = importlib.import_module("autotune.kernels")
+        return [
+            f"{package.__name__}.{folder.name}.kernel"
+            for folder in pkgutil.iter_modules(package.__path__)
+            if importlib.util.find_spec(f"{package.__name__}.{folder.name}.kernel")
+        ]
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "triton"):
+            raise InputError(
+                f"{error.name} is not installed, kernels need it; install torch first, e.g. "
+                "pip install torch==2.13.0 triton"
+            ) from error
+        raise
+
+
+@functools.cache
+def _load_file(path: Path, attribute: str) -> AnyKernel:
+    if not path.is_file():
+        raise InputError(f"--kernel: got {path}, no such file; give path/to/file.py:NAME")
+    name = f"autotune_user_kernel_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--kernel: got {path}, not a Python file; give path/to/file.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    kernel = getattr(module, attribute, None)
+    if not isinstance(kernel, Kernel):
+        raise InputError(
+            f"--kernel: got {path}:{attribute}, which is {type(kernel).__name__}; allowed: a Kernel object"
+        )
+    return kernel
+
+
+def _origin(kernel: AnyKernel) -> str:
+    return f"{type(kernel).__module__}.{type(kernel).__qualname__}"

@@ -1,0 +1,92 @@
+"""What the tuning loop needs of a search: a sampler over a finite space, a pruning limit, a stop rule."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from autotune.kernel import Config
+from autotune.space import Space
+
+
+class SpaceSampler(BaseSampler):
+    """An Optuna sampler that proposes configs of a finite space, each at most once.
+
+    The tuning loop compiles what `shortlist` names, then restricts `propose` to what has compiled (`among`), so that the
+    choice of what to measure is made with the newest model and never waits for a compiler.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.among: Sequence[Config] | None = None
+        """What may be proposed; None for every config not yet tried."""
+
+    @abstractmethod
+    def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
+        """Up to `count` distinct untried configs, the most promising first, none of them measured or in flight."""
+
+    @abstractmethod
+    def propose(self, study: optuna.Study) -> Config:
+        """The config to measure next, out of `among`.
+
+        Raises:
+            SpaceExhausted: If there is none left.
+        """
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.space.distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.space.params(self.propose(study))
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} proposes whole configs; ask with space.distributions")
+
+
+class SpaceExhausted(Exception):
+    """Every config has been proposed."""
+
+
+class StopRule(Protocol):
+    """Decides when more measurements are not worth their time."""
+
+    def gain_left(self, study: optuna.Study) -> float | None:
+        """Estimated share of the best time that going on would still save (0.01 = 1%); None before it can tell."""
+        ...
+
+    def done(self, study: optuna.Study) -> bool: ...
+
+
+class Pruner(Protocol):
+    """An Optuna pruner that can also say its limit beforehand, for the worker to apply while it measures."""
+
+    def limit_us(self, study: optuna.Study) -> float | None: ...
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything that decides in a study.
+
+    Attributes:
+        compile_ahead: How many configs are kept compiled or compiling.
+        per_round: How many of them are measured before the set is topped up with newer ideas.
+    """
+
+    sampler: SpaceSampler
+    pruner: Pruner
+    stop: StopRule
+    compile_ahead: int = 16
+    per_round: int = 4

@@ -1,0 +1,126 @@
+"""The loop a trial travels: propose, compile ahead, check, screen, tell; then the finalists (`autotune.finalists`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import optuna
+
+from autotune import trials
+from autotune.kernel import Config
+from autotune.measure.backend import Backend
+from autotune.measure.result import COMPILE_FAILURES, Measurement
+from autotune.search.api import Search
+from autotune.space import Space
+
+OnTrial = Callable[[Config, Measurement], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper bounds of one study's search.
+
+    Attributes:
+        trials: Measured configs over the study's whole life; what only failed to compile is not counted.
+        timeout_s: Wall seconds of this run; None for no limit.
+    """
+
+    trials: int
+    timeout_s: float | None = None
+
+
+@dataclass
+class Clock:
+    """Where the wall time of a search went, in seconds."""
+
+    think_s: float = 0.0
+    measure_s: float = 0.0
+    compile_wait_s: float = 0.0
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+
+class SearchLoop:
+    """Measures configs of a study until its stop rule, budget or space ends it.
+
+    Compiling runs one round behind proposing: what a round measures was chosen for compiling before the round began,
+    and of those the sampler's newest model picks. In a replay the order depends on no wall time.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, search: Search, backend: Backend) -> None:
+        self.study = study
+        self.space = space
+        self.search = search
+        self.backend = backend
+        self.clock = Clock()
+
+    def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
+        """Search until done; killing it loses nothing but the trial in flight."""
+        waiting: list[Config] = []
+        while not self._finished(budget):
+            upcoming = self._compile_ahead(waiting)
+            batch = waiting or upcoming
+            if not batch:
+                break
+            for _ in range(min(self.search.per_round, len(batch))):
+                if self._finished(budget):
+                    break
+                self._measure_one(batch, on_trial)
+            waiting = batch if batch is upcoming else batch + upcoming
+        return self.clock
+
+    def _compile_ahead(self, waiting: list[Config]) -> list[Config]:
+        """Top up the compiled set with the newest ideas; returns what was added."""
+        room = self.search.compile_ahead - len(waiting)
+        if room <= 0:
+            return []
+        with self._timed("think_s"):
+            fresh = [c for c in self.search.sampler.shortlist(self.study, room + len(waiting)) if c not in waiting]
+        self.backend.compile_ahead(fresh[:room])
+        return fresh[:room]
+
+    def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
+        """Measure the most promising compiled config of the batch, and take it out."""
+        with self._timed("compile_wait_s"):
+            ready = self.backend.wait_compiled(batch)
+        for config in ready:
+            if failure := self.backend.compile_failure(config):
+                trials.add_failure(self.study, self.space, config, failure)
+                batch.remove(config)
+                on_trial(config, failure)
+        sampler = self.search.sampler
+        sampler.among = [config for config in ready if config in batch]
+        if not sampler.among:
+            return
+        with self._timed("think_s"):
+            trial = self.study.ask(self.space.distributions)
+        config = self.space.config(trial.params)
+        batch.remove(config)
+        with self._timed("measure_s"):
+            measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
+        trials.tell(self.study, trial, measurement)
+        on_trial(config, measurement)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start_s = time.monotonic()
+        try:
+            yield
+        finally:
+            setattr(self.clock, name, getattr(self.clock, name) + time.monotonic() - start_s)
+
+    def _finished(self, budget: Budget) -> bool:
+        if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
+            return True
+        return self.measured_count() >= budget.trials or self.search.stop.done(self.study)
+
+    def measured_count(self) -> int:
+        """Configs of the study that reached the GPU."""
+        found = trials.measured(self.study.get_trials(deepcopy=False), self.space)
+        return sum(m.status not in COMPILE_FAILURES for m in found)
