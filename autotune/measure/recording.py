@@ -103,10 +103,30 @@ def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
     return sorted(directory.glob(pattern + SUFFIX))
 
 
-def machine(directory: Path = RECORDED_DIR) -> dict[str, str]:
-    """GPU and versions of the recordings in a folder, from its ``machine.toml``; empty if it has none."""
+@dataclass(frozen=True)
+class RecordedMachine:
+    """Where the recordings of a folder were made: GPU and versions, and its measured copy bandwidth."""
+
+    environment: dict[str, str]
+    copy_bandwidth_bytes_per_s: float
+
+
+def machine(directory: Path = RECORDED_DIR) -> RecordedMachine:
+    """Read a folder's ``machine.toml``.
+
+    Raises:
+        InputError: If the folder does not say which GPU was recorded.
+    """
     path = directory / "machine.toml"
-    return tomllib.loads(path.read_text()) if path.is_file() else {}
+    try:
+        found = tomllib.loads(path.read_text())
+        environment = {"gpu": found["environment"]["gpu"], **found["environment"]}
+        return RecordedMachine(environment, float(found["measured"]["copy_bandwidth_bytes_per_s"]))
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{path}: must say which GPU was recorded ([environment] gpu, [measured] copy_bandwidth_bytes_per_s); "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _value(text: str) -> Value:

@@ -1,0 +1,97 @@
+"""``doctor``: what is here, what is missing, and the line that mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from autotune import paths, registry, study
+from autotune.cli.options import json_option, storage_option
+from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
+from autotune.errors import InputError, one_of
+from autotune.measure import recording
+from autotune.report.tables import show, table
+from autotune.storage import open_storage
+
+_NEEDED = {
+    "torch": "pip install torch==2.13.0",
+    "triton": "pip install triton",
+    "optuna": "pip install 'optuna>=5,<6'",
+    "sqlalchemy": "pip install 'sqlalchemy>=2'",
+    "optuna-dashboard": "pip install optuna-dashboard",
+}
+_ENGINES = ("vllm", "sglang")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        mend: The line that mends it; empty if there is nothing to mend.
+    """
+
+    what: str
+    found: str
+    mend: str = ""
+
+
+@click.command()
+@storage_option
+@json_option
+def doctor(storage: str, as_json: bool) -> None:
+    """Look at GPU, driver, versions, storage, cache, kernel sources and recorded spaces."""
+    findings = list(_findings(storage))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        show(table("", ("what", "found", "to mend it"), [(f.what, f.found, f.mend) for f in findings]))
+
+
+def _findings(storage: str) -> Iterator[Finding]:
+    yield from _gpu()
+    for package, line in _NEEDED.items():
+        version = installed_version(package)
+        yield Finding(package, version or "not installed", "" if version else line)
+    yield _storage(storage)
+    yield _cache()
+    yield from _kernels()
+    for engine in _ENGINES:
+        yield Finding(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
+    names = [path.name.removesuffix(recording.SUFFIX) for path in recording.find()]
+    yield Finding("recorded spaces", one_of(names))
+
+
+def _gpu() -> Iterator[Finding]:
+    yield Finding("NVIDIA driver", driver_version() or "not found (nvidia-smi)")
+    if not cuda_available():
+        yield Finding("GPU", "none that torch can use", "tune on a machine with a CUDA GPU, or try --backend replay")
+        return
+    gpu = current_gpu()
+    capability = ".".join(map(str, gpu.capability))
+    yield Finding("GPU", f"{gpu.name}, compute capability {capability}, {gpu.sms} SMs, L2 {gpu.l2_bytes >> 20} MiB")
+
+
+def _storage(url: str) -> Finding:
+    try:
+        count = len(study.names(open_storage(url)))
+    except InputError as error:
+        return Finding("storage", str(error), "study create makes one")
+    return Finding("storage", f"{url}, {count} studies")
+
+
+def _cache() -> Finding:
+    folder = paths.cache_dir()
+    size_bytes = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    return Finding("cache", f"{folder}, {size_bytes / 1e6:.0f} MB")
+
+
+def _kernels() -> Iterator[Finding]:
+    try:
+        yield Finding("kernels (builtin)", one_of(registry.installed().names()))
+    except InputError as error:
+        yield Finding("kernels (builtin)", str(error), "see the line of torch or triton above")

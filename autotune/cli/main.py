@@ -1,0 +1,57 @@
+"""The command tree and the exit codes: 0 done, 1 could not, 2 cannot be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from autotune import __version__
+from autotune.cli.bench import bench
+from autotune.cli.dashboard import dashboard
+from autotune.cli.doctor import doctor
+from autotune.cli.study import study
+from autotune.cli.tune import tune
+from autotune.errors import AutotuneError
+
+
+class _Failure(click.ClickException):
+    """An error of ours, printed as one line."""
+
+    def __init__(self, error: AutotuneError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        return self.error.exit_code
+
+
+class _Commands(click.Group):
+    """Turns the tool's errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutotuneError as error:
+            raise _Failure(error) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lora-autotune")
+def main() -> None:
+    """Tune the Triton kernels of multi-LoRA serving on your own GPU.
+
+    Every kernel shape is an Optuna study. The fastest correct config becomes an entry of the JSON file that the server
+    loads, or the default is kept when nothing beats it.
+
+    \b
+    One shape, from nothing to a file:
+      python -m autotune tune --op-type lora_shrink --batch-size 16 --hidden-size 5120 \\
+          --lora-rank 16 --num-loras 4 --save-json-dir tuned
+    The same in steps: study create, study run, study export.
+    """
+
+
+for command in (study, tune, bench, dashboard, doctor):
+    main.add_command(command)

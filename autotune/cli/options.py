@@ -1,0 +1,162 @@
+"""Flags that several commands share, each declared once, and the dataclasses they are gathered into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from autotune.errors import InputError
+from autotune.measure.recording import RECORDED_DIR
+from autotune.search import SAMPLERS
+from autotune.specs import BACKENDS
+from autotune.storage import DEFAULT_URL
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def flags(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Put several click options on a command, shown in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or with a unit: ``90``, ``90s``, ``10m``, ``2h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)) is None:
+            self.fail(f"got {value!r}, allowed: seconds, or a number with s, m or h, e.g. 10m", param, ctx)
+        return float(match[1]) * _UNIT_S[match[2]]
+
+
+class Integers(click.ParamType[tuple[int, ...]]):
+    """Positive integers separated by commas or blanks."""
+
+    name = "integers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = value.replace(",", " ").split()
+        if not words or not all(word.isdigit() and int(word) > 0 for word in words):
+            self.fail(f"got {value!r}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+storage_option = click.option(
+    "--storage",
+    envvar="AUTOTUNE_STORAGE",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Database URL of the Optuna storage.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+recorded_option = click.option(
+    "--recorded",
+    type=click.Path(path_type=Path),
+    default=RECORDED_DIR,
+    help="Folder of recorded spaces for --backend replay.  [default: the shipped ones]",
+)
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",
+)
+
+problem_options = flags(
+    click.option(
+        "--op-type",
+        "--kernel",
+        "op_type",
+        required=True,
+        metavar="NAME",
+        help="Kernel: lora_shrink, lora_expand, ..., or path/to/file.py:NAME.",
+    ),
+    click.option("--dtype", default="torch.float16", show_default=True, help="float16 or bfloat16."),
+    click.option("--batch-size", type=int, help="Sequences in a batch."),
+    click.option("--seq-length", type=int, help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
+    click.option("--m-values", type=Integers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
+    click.option("--hidden-size", type=int, help="Hidden size: k of a shrink, n of an expand."),
+    click.option("--lora-rank", type=int, help="max_lora_rank of the server: n of a shrink, k of an expand."),
+    click.option("--num-loras", type=int, help="max_loras of the server."),
+    click.option("--num-active-loras", type=int, help="Adapters that tokens use.  [default: --num-loras]"),
+    click.option("--num-slices", type=int, help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
+    click.option("--slice-widths", type=Integers(), help="Output widths of an expand's slices: 4096,1024,1024."),
+    click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
+    click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
+    click.option(
+        "--dim", "dims", multiple=True, metavar="NAME=VALUE", help="A size of a kernel of your own; repeatable."
+    ),
+)
+creation_options = flags(
+    click.option("--space", help="Space preset: wide or vllm-grid for the LoRA kernels.  [default: wide]"),
+    click.option("--tag", default="", help="Ending of the studies' names, to keep them beside others."),
+)
+run_options = flags(
+    click.option("--trials", type=click.IntRange(min=1), help="Most configs to measure in a study.  [default: 100]"),
+    click.option("--timeout", type=Duration(), help="Most wall time of this run, e.g. 10m."),
+    click.option(
+        "--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True, help="What proposes configs."
+    ),
+    click.option(
+        "--stop",
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        show_default=True,
+        help="Stop when little is left to gain, or only at the bounds.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search."),
+    click.option("--allow-env-change", is_flag=True, help="Go on although GPU, driver or versions have changed."),
+)
+DEFAULT_TRIALS = 100
+
+
+@dataclass(frozen=True)
+class ProblemFlags:
+    """The flags that describe problems, as given.
+
+    Attributes:
+        kernel: Registry reference of the kernel.
+        values: Flag values by name, as `Kernel.problem_from_flags` takes them; absent where not given.
+        m_values: Token counts, one problem each; empty to take m from batch size and sequence length.
+    """
+
+    kernel: str
+    values: dict[str, Any]
+    m_values: tuple[int, ...]
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> ProblemFlags:
+        """Take this group's flags out of a command's options."""
+        names = (
+            "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
+            "sort_by_lora_id expand_add_inputs"
+        )
+        values = {name: options.pop(name) for name in names.split()}
+        for item in options.pop("dims"):
+            name, equals, value = item.partition("=")
+            if not (name and equals):
+                raise InputError(f"--dim: got {item!r}, allowed: NAME=VALUE, e.g. --dim rows=4096")
+            values[name] = int(value) if value.lstrip("-").isdigit() else value
+        for name in ("sort_by_lora_id", "expand_add_inputs"):
+            values[name] = None if values[name] is None else int(values[name])
+        return cls(options.pop("op_type"), values, options.pop("m_values") or ())

@@ -1,0 +1,95 @@
+"""Running a list of studies with a live display: what `study run` and `tune` have in common."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from optuna.storages import BaseStorage
+
+from autotune import study
+from autotune.cli.options import DEFAULT_TRIALS
+from autotune.cli.progress import RunDisplay
+from autotune.errors import AutotuneError, InputError
+from autotune.report.results import result_line
+from autotune.run import Runner, RunOptions
+from autotune.study import KernelStudy
+from autotune.tune import Budget
+
+_RUN_FLAGS = ("trials", "timeout", "sampler", "stop", "seed", "allow_env_change")
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """The flags of a run, as given."""
+
+    storage: str
+    trials: int | None
+    timeout: float | None
+    sampler: str
+    stop: str
+    seed: int
+    backend: str
+    recorded: Path
+    allow_env_change: bool
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> RunFlags:
+        """Take this group's flags out of a command's options; `storage`, `backend` and `recorded` stay there."""
+        kept = {name: options[name] for name in ("storage", "backend", "recorded")}
+        taken = {name: options.pop(name) for name in _RUN_FLAGS}
+        return cls(**kept, **taken)
+
+    @property
+    def options(self) -> RunOptions:
+        return RunOptions(
+            storage_url=self.storage,
+            budget=Budget(self.trials or DEFAULT_TRIALS, self.timeout),
+            backend=self.backend,
+            sampler=self.sampler,
+            stop=self.stop,
+            seed=self.seed,
+            allow_env_change=self.allow_env_change,
+            recorded_dir=self.recorded,
+        )
+
+
+def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None:
+    """Run the studies in turn. Time is shared evenly among those still to come; Ctrl-C keeps what was measured.
+
+    Raises:
+        AutotuneError: At the end, if studies failed; the others have run all the same.
+    """
+    studies = [study.load(storage, name) for name in names]
+    say_if_replayed(studies)
+    options = flags.options
+    deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
+    failed: list[str] = []
+    with Runner(options) as runner, RunDisplay(len(studies), options.budget.trials, flags.timeout) as display:
+        for position, item in enumerate(studies):
+            if deadline_s is not None:
+                share_s = max(0.0, deadline_s - time.monotonic()) / (len(studies) - position)
+                runner.options = replace(options, budget=replace(options.budget, timeout_s=share_s))
+            display.start_study(item.name)
+            try:
+                display.finish_study(result_line(item.name, runner.run(item, display.update)))
+            except InputError:
+                raise
+            except AutotuneError as error:
+                failed.append(str(error))
+                display.finish_study(f"{item.name}: failed")
+            except KeyboardInterrupt:
+                raise AutotuneError(
+                    f"stopped in {item.name}; nothing measured is lost: study run goes on from here"
+                ) from None
+    if failed:
+        raise AutotuneError("; ".join(failed))
+
+
+def say_if_replayed(studies: list[KernelStudy]) -> None:
+    """One plain line where times are not of this machine."""
+    if gpus := sorted({item.spec.gpu["name"] for item in studies if item.spec.backend == "replay"}):
+        click.echo(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)

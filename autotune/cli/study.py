@@ -1,0 +1,198 @@
+"""``study``: create, run, list, show, best, export, delete."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import optuna
+from optuna.storages import BaseStorage
+
+from autotune import create as creation
+from autotune import study as studies
+from autotune.cli.exporting import export_studies
+from autotune.cli.options import (
+    ProblemFlags,
+    backend_option,
+    creation_options,
+    json_option,
+    problem_options,
+    recorded_option,
+    run_options,
+    storage_option,
+)
+from autotune.cli.running import RunFlags, run_studies
+from autotune.errors import InputError, one_of
+from autotune.report import results
+from autotune.report.note import study_note
+from autotune.report.tables import config_text, show, table, us
+from autotune.specs import Request
+from autotune.storage import open_storage
+from autotune.study import KernelStudy
+
+
+@click.group()
+def study() -> None:
+    """Create, run, read and export studies: one per kernel shape."""
+
+
+@study.command()
+@problem_options
+@creation_options
+@backend_option
+@recorded_option
+@click.option("--skip-if-exists", is_flag=True, help="Pass by studies that exist.")
+@storage_option
+@json_option
+def create(**options: Any) -> None:
+    """Create the studies of a problem, one for each token count; prints their names.
+
+    \b
+    Example:
+      python -m autotune study create --op-type lora_shrink --m-values 1,16,64 \\
+          --hidden-size 5120 --lora-rank 16 --num-loras 4
+    """
+    flags = ProblemFlags.take(options)
+    request = Request(
+        flags.kernel, options["backend"], options["space"], options["tag"], recorded_dir=options["recorded"]
+    )
+    specs = creation.describe_all(request, creation.problems(flags.kernel, flags.values, flags.m_values))
+    storage = open_storage(options["storage"], create=True)
+    names = creation.create_all(storage, specs, options["skip_if_exists"])
+    click.echo(json.dumps(names) if options["as_json"] else "\n".join(names))
+
+
+@study.command()
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@run_options
+@backend_option
+@recorded_option
+@storage_option
+def run(patterns: tuple[str, ...], **options: Any) -> None:
+    """Run the unfinished studies whose names match, all by default.
+
+    A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
+    (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
+    """
+    flags = RunFlags.take(options)
+    storage = open_storage(flags.storage)
+    unfinished = [item.name for item in matching(storage, patterns) if item.result is None]
+    if not unfinished:
+        click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
+        return
+    run_studies(storage, unfinished, flags)
+    show(results.before_after([studies.load(storage, name) for name in unfinished]))
+
+
+@study.command("list")
+@storage_option
+@json_option
+def list_(storage: str, as_json: bool) -> None:
+    """List the studies of the storage."""
+    opened = open_storage(storage)
+    found = [studies.load(opened, name) for name in studies.names(opened)]
+    if as_json:
+        click.echo(json.dumps([results.summarise(item) for item in found], indent=2))
+    else:
+        show(results.listing(found))
+
+
+@study.command("show")
+@click.argument("name")
+@storage_option
+@json_option
+def show_(name: str, storage: str, as_json: bool) -> None:
+    """Show a study: problem, machine, result, trials."""
+    item = studies.load(open_storage(storage), name)
+    data = results.study_json(item)
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    click.echo(study_note(item).replace("*", "").replace("`", ""))
+    columns = ("trial", "status", "median us", "registers", "spills", "shared B", "config or message")
+    rows = [
+        (
+            t["number"],
+            t["status"],
+            us(t["median_us"]),
+            t.get("registers"),
+            t.get("spill_bytes"),
+            t.get("shared_bytes"),
+            config_text(t["params"]) + (f" ({t['message']})" if t.get("message") else ""),
+        )
+        for t in data["trials"]
+    ]
+    show(table("", columns, rows))
+
+
+@study.command()
+@click.argument("name")
+@storage_option
+@json_option
+def best(name: str, storage: str, as_json: bool) -> None:
+    """Print the config a finished study decided for."""
+    item = studies.load(open_storage(storage), name)
+    if item.result is None:
+        raise InputError(f"study {name} is not finished; finish it with: study run {name}")
+    if as_json:
+        keys = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
+        click.echo(json.dumps({key: item.result[key] for key in keys}, indent=2))
+    else:
+        click.echo(results.result_line(name, item.result))
+        click.echo(config_text(item.result["config"]))
+
+
+@study.command()
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="Folder of the JSON files.")
+@click.option(
+    "--on-exist",
+    type=click.Choice(["merge", "overwrite", "new"]),
+    default="merge",
+    show_default=True,
+    help="What to do with a file that is there: merge into it, replace it, or write a new one beside it.",
+)
+@click.option("--csv", type=click.Path(path_type=Path), help="Also write every measured config to this file.")
+@storage_option
+@json_option
+def export(patterns: tuple[str, ...], **options: Any) -> None:
+    """Write the results of finished studies as the JSON that the server loads.
+
+    Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER at the folder to use
+    it.
+    """
+    opened = open_storage(options["storage"])
+    finished = [item for item in matching(opened, patterns) if item.result is not None]
+    if not finished:
+        raise InputError("study export: no matching study is finished; finish them with: study run")
+    export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"])
+
+
+@study.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@storage_option
+def delete(name: str, yes: bool, storage: str) -> None:
+    """Delete a study and its measurements."""
+    opened = open_storage(storage)
+    item = studies.load(opened, name)
+    if not yes:
+        click.confirm(f"Delete {name} with {len(item.study.trials)} trials?", abort=True)
+    optuna.delete_study(study_name=name, storage=opened)
+
+
+def matching(storage: BaseStorage, patterns: tuple[str, ...]) -> list[KernelStudy]:
+    """Our studies whose name matches one of the globs; all without any.
+
+    Raises:
+        InputError: If a glob matches none.
+    """
+    names = studies.names(storage)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(f"study: got {pattern!r}, which matches none of: {one_of(names) or 'no studies yet'}")
+    chosen = [name for name in names if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
+    return [studies.load(storage, name) for name in chosen]

@@ -1,0 +1,95 @@
+"""``tune``: create, run and export in one go, with the flags of vLLM's LoRA tuning script."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune import create as creation
+from autotune import study as studies
+from autotune.checkpoint import infer_sizes
+from autotune.cli.exporting import export_studies, write_csv
+from autotune.cli.options import (
+    ProblemFlags,
+    backend_option,
+    creation_options,
+    flags,
+    problem_options,
+    recorded_option,
+    run_options,
+    storage_option,
+)
+from autotune.cli.running import RunFlags, run_studies
+from autotune.measure.settings import MeasureSettings
+from autotune.report import results
+from autotune.report.tables import show
+from autotune.specs import Request
+from autotune.storage import open_storage
+
+script_options = flags(
+    click.option(
+        "--model-path", type=click.Path(path_type=Path), help="Folder of a base model: its config.json gives sizes."
+    ),
+    click.option(
+        "--lora-path", type=click.Path(path_type=Path), help="Folder of an adapter: its config or weights give the rank"
+    ),
+    click.option("--max-configs", type=click.IntRange(min=1), help="Most configs to measure; same as --trials."),
+    click.option("--save-json-dir", type=click.Path(path_type=Path), help="Folder of the JSON files."),
+    click.option("--json-overwrite", is_flag=True, help="Merge into files that are there, else write new ones beside."),
+    click.option("--output-csv", type=click.Path(path_type=Path), help="Write every measured config to this file."),
+    click.option("--arg-pool-size", type=click.IntRange(min=1), help="Most argument sets to walk over. [default: 256]"),
+    click.option(
+        "--cuda-graph-nops", type=int, help="Taken for compatibility: graphs are made long enough by themselves."
+    ),
+    click.option("--test-correctness", is_flag=True, help="Taken for compatibility: every config is always checked."),
+)
+
+
+@click.command()
+@problem_options
+@script_options
+@creation_options
+@run_options
+@backend_option
+@recorded_option
+@storage_option
+def tune(**options: Any) -> None:
+    """Tune a kernel's shapes and write the JSON: create, run and export in one go.
+
+    Takes the flags of vLLM's LoRA tuning script unchanged. Studies that exist are gone on with.
+
+    \b
+    Example:
+      python -m autotune tune --op-type lora_shrink --batch-size 16 --hidden-size 5120 \\
+          --lora-rank 16 --num-loras 4 --save-json-dir tuned
+    """
+    problem = ProblemFlags.take(options)
+    inferred = infer_sizes(options["model_path"], options["lora_path"])
+    values = inferred | {name: value for name, value in problem.values.items() if value is not None}
+    run_flags = RunFlags.take(options)
+    if options["max_configs"] is not None:
+        run_flags = replace(run_flags, trials=options["max_configs"])
+    settings = MeasureSettings()
+    if options["arg_pool_size"] is not None:
+        settings = replace(settings, max_sets=options["arg_pool_size"])
+    request = Request(
+        problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
+    )
+    specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+    storage = open_storage(options["storage"], create=True)
+    names = creation.create_all(storage, specs, skip_if_exists=True)
+    unfinished = [name for name in names if studies.load(storage, name).result is None]
+    if unfinished:
+        run_studies(storage, unfinished, run_flags)
+    finished = [studies.load(storage, name) for name in names]
+    show(results.before_after(finished))
+    if options["save_json_dir"] is not None:
+        on_exist = "merge" if options["json_overwrite"] else "new"
+        export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
+    else:
+        click.echo("No file was written; name a folder with --save-json-dir, or use study export.", err=True)
+        if options["output_csv"] is not None:
+            write_csv(finished, options["output_csv"])

@@ -1,0 +1,73 @@
+"""What a measurement depends on beside the kernel and the problem: GPU, driver, versions."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an installed package, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def cuda_available() -> bool:
+    """Whether torch is installed and sees a CUDA GPU."""
+    if installed_version("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def current_gpu() -> Gpu:
+    """The GPU that studies of this process are tuned on.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if not cuda_available():
+        torch_version = installed_version("torch") or "not installed"
+        raise InputError(
+            f"--backend cuda: no CUDA GPU here (torch {torch_version}); use a machine with one, or --backend replay"
+        )
+    import torch
+
+    found: Any = torch.cuda.get_device_properties(0)
+    return Gpu(
+        name=found.name,
+        capability=(found.major, found.minor),
+        sms=found.multi_processor_count,
+        shared_bytes=found.shared_memory_per_block_optin,
+        l2_bytes=found.L2_cache_size,
+    )
+
+
+def current_environment() -> dict[str, str]:
+    """GPU, driver and versions, as kept on a study and in the provenance of its files."""
+    import torch
+
+    return {
+        "gpu": current_gpu().name,
+        "driver": driver_version() or "unknown",
+        "cuda": str(torch.version.cuda),
+        "torch": torch.__version__,
+        "triton": installed_version("triton") or "not installed",
+    }
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's version, from nvidia-smi."""
+    if (command := shutil.which("nvidia-smi")) is None:
+        return None
+    query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout else None

@@ -1,0 +1,261 @@
+"""Writes finished studies into the files a server loads, and proves with the server's own lookup that it finds them.
+
+Everything is prepared and proven in memory first: on an error nothing has been written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from autotune import runtimes
+from autotune.errors import AutotuneError, InputError, one_of
+from autotune.kernel import Call, Config, Value
+from autotune.runtimes import KeyPath, Lookup, Runtime, Table, provenance
+from autotune.runtimes.files import locked, read_json, read_table, table_text, write_all
+from autotune.runtimes.provenance import Kind, Record
+
+OnExist = Literal["merge", "overwrite", "new"]
+
+
+@dataclass(frozen=True)
+class ExportItem:
+    """The result of one study.
+
+    Attributes:
+        study: Its name, for the side-car and for messages.
+        call: What the runtime looks up for the study's problem.
+        config: The winner; of no account for an incumbent.
+        is_incumbent: Nothing beat the runtime's default: that is written, exactly as the runtime has it.
+        gpu_name: As the driver spells it.
+        provenance: Written to the side-car as it is: GPU, versions, times, date, backend.
+    """
+
+    study: str
+    call: Call
+    config: Config
+    is_incumbent: bool
+    gpu_name: str
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SkippedAlias:
+    """A further key that a result was not written to, because something better stands there."""
+
+    study: str
+    file: str
+    key: KeyPath
+    reason: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the server's lookup finds, after writing, for the shape of one written entry."""
+
+    record: Record
+    lookup: Lookup
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        files: The config files written, and the side-car.
+        records: Every entry written: results, aliases and fills.
+        skipped_aliases: Aliases not written.
+        warnings: What a user should know before serving with the folder; one line each.
+        proofs: One for each entry written.
+    """
+
+    files: tuple[Path, ...]
+    records: tuple[Record, ...]
+    skipped_aliases: tuple[SkippedAlias, ...]
+    warnings: tuple[str, ...]
+    proofs: tuple[Proof, ...]
+
+    def of_kind(self, kind: Kind) -> tuple[Record, ...]:
+        return tuple(record for record in self.records if record.kind == kind)
+
+
+@dataclass
+class _Plan:
+    """One file to be: the results that go into it, then the whole table."""
+
+    runtime: Runtime
+    gpu_name: str
+    server_file: str
+    call: Call
+    items: dict[KeyPath, ExportItem] = field(default_factory=dict)
+    file: str = ""
+    table: Table = field(default_factory=dict)
+    origins: dict[KeyPath, Record] = field(default_factory=dict)
+    written: dict[KeyPath, Record] = field(default_factory=dict)
+    skipped: list[SkippedAlias] = field(default_factory=list)
+
+    def call_at(self, key: KeyPath) -> Call:
+        """The lookup that an entry of this file answers."""
+        levels = self.runtime.levels(self.call)
+        return replace(self.call, dims={**self.call.dims, **dict(zip(levels, map(int, key), strict=True))})
+
+    def put(self, key: KeyPath, kind: Kind, config: dict[str, Value], item: ExportItem | None = None) -> None:
+        study, about = (item.study, dict(item.provenance)) if item else (None, {})
+        before = self.table.get(key)
+        self.written[key] = Record(self.file, key, kind, study, config, None if before == config else before, about)
+        self.table[key] = config
+
+
+def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "merge") -> ExportReport:
+    """Write the results into the folder, each under its own key and its aliases.
+
+    Args:
+        items: Results of finished studies, of any mix of runtimes, ops and GPUs.
+        directory: The server's config folder; created if need be.
+        on_exist: ``merge`` keeps the other entries of an existing file, ``overwrite`` drops them, ``new`` leaves the
+            file alone and writes ``<name>_tuned_<n>.json``, which no server reads.
+
+    Raises:
+        InputError: If there is nothing to export, two results claim one key, or the folder or a file in it cannot be
+            used as it is; nothing has been written.
+        AutotuneError: If another export is at work in the folder, or the server would not find what was written.
+    """
+    if on_exist not in get_args(OnExist):
+        raise InputError(f"on_exist: got {on_exist!r}, allowed: {one_of(get_args(OnExist))}")
+    plans = _plans(items)
+    with locked(directory):
+        records = provenance.read(directory)
+        for plan in plans:
+            _open(plan, directory, on_exist, records)
+            _put_results(plan)
+            _put_aliases(plan)
+            _put_fills(plan)
+        texts = {directory / plan.file: table_text(plan.table) for plan in plans}
+        for plan in plans:
+            _prove(plan, _resolver(plan, json.loads(texts[directory / plan.file])))
+        sidecar = {directory / provenance.FILE_NAME: provenance.text(_all_records(records, plans))}
+        write_all(sidecar | texts)
+        proofs = [proof for plan in plans for proof in _prove(plan, _server(plan, directory))]
+    return ExportReport(
+        files=(*texts, *sidecar),
+        records=tuple(record for plan in plans for record in plan.written.values()),
+        skipped_aliases=tuple(skip for plan in plans for skip in plan.skipped),
+        warnings=tuple(_warnings(plans, directory)),
+        proofs=tuple(proofs),
+    )
+
+
+def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
+    plans: dict[tuple[str, str], _Plan] = {}
+    for item in items:
+        runtime = runtimes.get(item.call.runtime)
+        file, key = runtime.file_name(item.gpu_name, item.call), runtime.key_path(item.call)
+        plan = plans.setdefault((runtime.name, file), _Plan(runtime, item.gpu_name, file, item.call))
+        first = plan.items.setdefault(key, item)
+        if _entry(runtime, first) != _entry(runtime, item):
+            raise InputError(
+                f"{file}: at {'/'.join(key)}: got different configs from studies {first.study!r} and {item.study!r}, "
+                "which the server cannot tell apart; export one of them"
+            )
+    if not plans:
+        raise InputError("export: got no finished study, needs at least one; run the studies first")
+    return list(plans.values())
+
+
+def _entry(runtime: Runtime, item: ExportItem) -> dict[str, Value]:
+    return runtime.default_config(item.call) if item.is_incumbent else runtime.entry(item.config, item.call)
+
+
+def _open(plan: _Plan, directory: Path, on_exist: OnExist, records: list[Record]) -> None:
+    """Settle the file's name and read what stands in it and who wrote that."""
+    plan.file = plan.server_file
+    path = directory / plan.file
+    if path.exists() and on_exist == "new":
+        plan.file = _free_name(path).relative_to(directory).as_posix()
+    elif path.exists() and on_exist == "merge":
+        plan.table = read_table(path, plan.runtime.levels(plan.call))
+    plan.origins = {record.key: record for record in records if record.file == plan.file and record.matches(plan.table)}
+
+
+def _free_name(path: Path) -> Path:
+    index = 1
+    while (free := path.with_name(f"{path.stem}_tuned_{index}.json")).exists():
+        index += 1
+    return free
+
+
+def _put_results(plan: _Plan) -> None:
+    for key, item in plan.items.items():
+        plan.put(key, "own", _entry(plan.runtime, item), item)
+
+
+def _put_aliases(plan: _Plan) -> None:
+    for item in plan.items.values():
+        for key in plan.runtime.alias_paths(item.call):
+            if reason := _stands(plan, key):
+                plan.skipped.append(SkippedAlias(item.study, plan.file, key, reason))
+            else:
+                plan.put(key, "alias", _entry(plan.runtime, item), item)
+
+
+def _stands(plan: _Plan, key: KeyPath) -> str | None:
+    """Why an alias must not be written here, or None."""
+    if key in plan.items:
+        return f"study {plan.items[key].study!r} has the result of this very key"
+    if key not in plan.table:
+        return None
+    if key not in plan.origins:
+        return "the entry there is not from this tool, or was edited"
+    origin = plan.origins[key]
+    return f"study {origin.study!r} wrote the result of this very key" if origin.kind == "own" else None
+
+
+def _put_fills(plan: _Plan) -> None:
+    for key in sorted(plan.runtime.needed_paths(plan.table) - set(plan.table)):
+        plan.put(key, "default-fill", plan.runtime.default_config(plan.call_at(key)))
+
+
+def _resolver(plan: _Plan, table: Any) -> Callable[[Call], Lookup]:
+    return lambda call: plan.runtime.resolve(table, call)
+
+
+def _server(plan: _Plan, directory: Path) -> Callable[[Call], Lookup]:
+    """The server's lookup in the folder; or in the file alone, if it has a name that the server does not read."""
+    if plan.file != plan.server_file:
+        return _resolver(plan, read_json(directory / plan.file))
+    return lambda call: plan.runtime.lookup(directory, plan.gpu_name, call)
+
+
+def _prove(plan: _Plan, lookup: Callable[[Call], Lookup]) -> list[Proof]:
+    proofs = [Proof(record, lookup(plan.call_at(record.key))) for record in plan.written.values()]
+    for proof in proofs:
+        if not proof.lookup.exact or proof.lookup.config != proof.record.config:
+            raise AutotuneError(
+                f"{plan.file}: the server's lookup of {'/'.join(proof.record.key)} gives {proof.lookup.config} by way "
+                f"of {'/'.join(proof.lookup.key_path)}, not {proof.record.config}; do not serve with it, report this"
+            )
+    return proofs
+
+
+def _all_records(records: list[Record], plans: list[_Plan]) -> list[Record]:
+    """The records of other files, those of these files that still hold, and the new ones."""
+    ours = {plan.file for plan in plans}
+    kept = [record for record in records if record.file not in ours]
+    for plan in plans:
+        kept += (plan.origins | plan.written).values()
+    return kept
+
+
+def _warnings(plans: list[_Plan], directory: Path) -> list[str]:
+    warnings = [
+        f"{plan.file}: no server reads this name; move it to {plan.server_file} to use it"
+        for plan in plans
+        if plan.file != plan.server_file
+    ]
+    for runtime in {plan.runtime.name: plan.runtime for plan in plans}.values():
+        tables = {plan.file: plan.table for plan in plans if plan.runtime.name == runtime.name}
+        warnings += runtime.warnings(directory, tables)
+    return warnings

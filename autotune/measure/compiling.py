@@ -1,0 +1,122 @@
+"""Compiling one config without a GPU, in a process of the compile pool.
+
+The launches of a kernel are compiled over inputs on torch's ``meta`` device with a driver that only names its target,
+so that Triton finds the result in its cache when the GPU worker launches the very same thing.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autotune import registry
+from autotune.gpu import Gpu
+from autotune.kernel import AnyKernel
+from autotune.measure.failures import failure
+from autotune.measure.result import Measurement, Resources
+
+REGISTERS_PER_SM = 65_536
+_USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """One config to compile: which kernel (a registry reference), problem (as JSON), config, target."""
+
+    kernel: str
+    problem: tuple[tuple[str, Any], ...]
+    config: tuple[tuple[str, int | None], ...]
+    gpu: Gpu
+
+
+def start_worker(cache_dir: str) -> None:
+    """Set up a compile process: the tool's own Triton cache."""
+    from triton import knobs
+
+    knobs.cache.dir = cache_dir
+
+
+def compile_config(job: CompileJob) -> Measurement:
+    """Compile every launch of a config; ``ok`` with its resources, or the failure."""
+    start_s = time.monotonic()
+    try:
+        result = _compile(job)
+    except Exception as error:
+        result = failure(error)
+    return replace(result, compile_s=time.monotonic() - start_s)
+
+
+def _compile(job: CompileJob) -> Measurement:
+    _target_only_driver(job.gpu)
+    kernel, inputs = _meta_inputs(job.kernel, job.problem)
+    compiled = [launch.warmup() for launch in kernel.launches(inputs, dict(job.config))]
+    if not compiled:
+        return Measurement("ok")
+    used = [_resources(c.asm["cubin"], c.metadata.shared) for c in compiled]
+    largest = Resources(
+        registers=max(u.registers for u in used),
+        spill_bytes=max(u.spill_bytes for u in used),
+        shared_bytes=max(u.shared_bytes for u in used),
+    )
+    warps = max(c.metadata.num_warps for c in compiled)
+    return Measurement(*_limits(largest, warps, job.gpu), resources=largest)
+
+
+def _limits(used: Resources, warps: int, gpu: Gpu) -> tuple[Any, tuple[float, ...], str]:
+    """Status, no samples, message: what the launch would be refused for is known before it."""
+    if used.shared_bytes > gpu.shared_bytes:
+        text = f"needs {used.shared_bytes} B of shared memory, {gpu.name} has {gpu.shared_bytes}"
+        return "out_of_resources", (), text
+    if used.registers * warps * 32 > REGISTERS_PER_SM:
+        return "out_of_resources", (), f"needs {used.registers} registers in each of {warps} warps"
+    return "ok", (), ""
+
+
+def _resources(cubin: bytes, shared_bytes: int) -> Resources:
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        listing = subprocess.run(
+            [knobs.nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    usage = [(int(registers), int(stack)) for registers, stack in _USAGE.findall(listing)]
+    registers, stack = (max(column) for column in zip(*usage, strict=True)) if usage else (0, 0)
+    return Resources(registers, stack, shared_bytes)
+
+
+@functools.lru_cache(maxsize=4)
+def _meta_inputs(reference: str, problem: tuple[tuple[str, Any], ...]) -> tuple[AnyKernel, Any]:
+    kernel = registry.load(reference)
+    return kernel, kernel.make_inputs(kernel.problem_type.from_json(dict(problem)), "meta", 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _target_only_driver(gpu: Gpu) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+
+    major, minor = gpu.capability
+    driver.set_active(_TargetOnlyDriver(GPUTarget("cuda", major * 10 + minor, 32)))
+
+
+class _TargetOnlyDriver:
+    """The part of a Triton driver that compiling asks for."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def get_current_target(self) -> Any:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0

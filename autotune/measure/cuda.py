@@ -1,0 +1,137 @@
+"""The backend that measures on a GPU: a compile pool ahead, one worker that owns the device."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from autotune.gpu import Gpu
+from autotune.kernel import Config, Problem
+from autotune.measure import processes
+from autotune.measure.compiling import CompileJob, compile_config, start_worker
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.measure.worker import BenchJob, GpuWorker
+
+_Key = tuple[tuple[str, int | None], ...]
+
+
+class Machine:
+    """The processes that measure; shared by the studies of one run.
+
+    Args:
+        cache_dir: Where compiled kernels are kept (Triton's cache, apart from the user's own).
+        compilers: Number of compile processes; by default one per core but one.
+    """
+
+    def __init__(self, cache_dir: Path, compilers: int | None = None) -> None:
+        self.cache_dir = str(cache_dir)
+        self.compilers: ProcessPool = processes.pool(
+            compilers or max(1, (os.cpu_count() or 2) - 1), start_worker, self.cache_dir
+        )
+        self.worker = GpuWorker(self.cache_dir)
+
+    def close(self) -> None:
+        """Stop every process."""
+        self.compilers.stop()
+        self.compilers.join()
+        self.worker.close()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem to measure: the kernel's registry reference, the problem, the GPU and how to measure."""
+
+    kernel: str
+    problem: Problem
+    gpu: Gpu
+    settings: MeasureSettings
+    device: str = "cuda"
+
+
+class CudaBackend:
+    """Measures the configs of one problem on this machine's GPU."""
+
+    name = "cuda"
+
+    def __init__(self, machine: Machine, task: Task) -> None:
+        self._machine = machine
+        self._task = task
+        self._job = BenchJob(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
+        self._compiling: dict[_Key, ProcessFuture] = {}
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None:
+        for config in configs:
+            if (key := _key(config)) not in self._compiling:
+                problem = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in self._job.problem.items())
+                job = CompileJob(self._task.kernel, problem, key, self._task.gpu)
+                self._compiling[key] = self._machine.compilers.schedule(
+                    compile_config, args=[job], timeout=self._task.settings.compile_timeout_s
+                )
+
+    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
+        self.compile_ahead(configs)
+        futures = [self._compiling[_key(config)] for config in configs]
+        concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_COMPLETED)
+        return [config for config, future in zip(configs, futures, strict=True) if future.done()]
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        outcome = self._compiled(config)
+        return outcome if outcome.failed else None
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        compiled = self._compiled(config)
+        if compiled.failed:
+            return compiled
+        result = self._machine.worker.measure(self._job, config, limit_us)
+        return replace(result, compile_s=compiled.compile_s, resources=compiled.resources)
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        """Configs that fail only now, on fresh inputs or after many runs, are taken out and the others raced again."""
+        failed: dict[int, Measurement] = {}
+        while True:
+            running = [i for i in range(len(configs)) if i not in failed]
+            if not running:
+                break
+            answer = self._machine.worker.race(self._job, [configs[i] for i in running], rounds)
+            if isinstance(answer, Measurement):
+                failed |= self._culprits(configs, running, answer)
+                continue
+            if len(answer) < len(running):
+                self._machine.worker.restart()
+                failed[running[len(answer) - 1]] = answer[-1]
+                continue
+            failed |= dict(zip(running, answer, strict=True))
+            break
+        return [failed[i] for i in range(len(configs))]
+
+    def _culprits(self, configs: Sequence[Config], running: list[int], answer: Measurement) -> dict[int, Measurement]:
+        """Which configs lose the worker when measured alone; all of them, if none does but together they did."""
+        alone = {i: self._machine.worker.measure(self._job, configs[i], None) for i in running}
+        guilty = {i: result for i, result in alone.items() if result.failed}
+        return guilty or dict.fromkeys(running, answer)
+
+    def _compiled(self, config: Config) -> Measurement:
+        self.compile_ahead([config])
+        future = self._compiling[_key(config)]
+        try:
+            outcome: Measurement = future.result()
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            limit_s = self._task.settings.compile_timeout_s
+            return Measurement("timeout", message=f"compiling took longer than {limit_s:g} s", compile_s=limit_s)
+        except ProcessExpired as error:
+            return Measurement("compile_error", message=f"the compiler died (exit code {error.exitcode})")
+        return outcome
+
+    def close(self) -> None:
+        for future in self._compiling.values():
+            future.cancel()
+
+
+def _key(config: Config) -> _Key:
+    return tuple(sorted(config.items()))

@@ -1,0 +1,52 @@
+"""Worker processes: started apart from CUDA, killed with everything they started, gone when their parent is.
+
+Pools come from Pebble, which gives every task a time limit and replaces a worker that died or was killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+from pebble import ProcessPool
+
+_PR_SET_PDEATHSIG = 1
+
+
+def pool(workers: int, initializer: Callable[..., None], *arguments: object) -> ProcessPool:
+    """A pool of processes that have torch and Triton loaded and no CUDA context."""
+    return ProcessPool(
+        max_workers=workers, context=_forkserver(), initializer=_start, initargs=(initializer, arguments)
+    )
+
+
+def _forkserver() -> ForkServerContext:
+    """Start the server that workers are forked from. Workers compile for real, whatever their parent interprets."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "triton"])
+    interpret = os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if interpret is not None:
+            os.environ["TRITON_INTERPRET"] = interpret
+    return context
+
+
+def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A session of its own, so that a killed compiler takes its ptxas with it.
+    os.setsid()
+    signal.signal(signal.SIGTERM, _kill_group)
+    # Ctrl-C is the coordinator's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    initializer(*arguments)
+
+
+def _kill_group(signum: int, frame: object) -> None:
+    os.killpg(0, signal.SIGKILL)

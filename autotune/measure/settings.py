@@ -1,0 +1,34 @@
+"""How a study measures. Part of a study's identity: times taken in different ways are not compared."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """
+    Attributes:
+        replays: Timed replays of the CUDA graph per config; the median is its time.
+        rotation_bytes: The graph walks over argument sets that together exceed this (and 2.5 times the L2 cache), so
+            that weights come from device memory, as in a server with many layers.
+        max_sets: No more argument sets than this, however small they are.
+        graph_us: A graph repeats the walk until one replay takes this long, so that its launch does not count.
+        race_rounds: Interleaved replays of each finalist.
+        compile_timeout_s: Compiling one config longer than this is a failure (``timeout``).
+        measure_timeout_s: Checking and timing one config longer than this is a failure (``timeout``).
+        seed: Seed of the random inputs.
+    """
+
+    replays: int = 7
+    rotation_bytes: int = 150_000_000
+    max_sets: int = 256
+    graph_us: float = 500.0
+    race_rounds: int = 40
+    compile_timeout_s: float = 20.0
+    measure_timeout_s: float = 30.0
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

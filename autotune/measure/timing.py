@@ -1,0 +1,97 @@
+"""Timing an operation on a device: a timer prepares one config and then gives one sample after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+Operation = Callable[[], object]
+"""One run of the operation on one argument set."""
+
+
+class Timer(Protocol):
+    """Times one config; `sample_us` gives microseconds a launch."""
+
+    def sample_us(self) -> float: ...
+
+
+class CudaGraphTimer:
+    """Replays of a CUDA graph over all argument sets, so that neither Python nor a warm L2 cache is timed.
+
+    Every set must have been touched before (pointer tables are uploaded on first use, and a capture allows no copies).
+
+    Args:
+        operations: The operation on each argument set.
+        graph_us: The walk over the sets is repeated inside the graph until a replay takes about this long.
+    """
+
+    def __init__(self, operations: Sequence[Operation], graph_us: float) -> None:
+        self._graph = self._capture(operations)
+        self._launches = len(operations)
+        self._graph.replay()
+        once_us = self._replay_us()
+        if (repeats := int(graph_us // max(once_us, 1.0))) > 1:
+            self._graph = self._capture(list(operations) * repeats)
+            self._launches *= repeats
+            self._graph.replay()
+
+    def sample_us(self) -> float:
+        return self._replay_us() / self._launches
+
+    def _replay_us(self) -> float:
+        return _elapsed_us(self._graph.replay)
+
+    @staticmethod
+    def _capture(operations: Sequence[Operation]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for operation in operations:
+                operation()
+        return graph
+
+
+class WallTimer:
+    """Wall time of plain calls, for kernels that run on the CPU (tests, Triton's interpreter)."""
+
+    def __init__(self, operations: Sequence[Operation], graph_us: float) -> None:
+        self._operations = operations
+
+    def sample_us(self) -> float:
+        start_s = time.perf_counter()
+        for operation in self._operations:
+            operation()
+        return (time.perf_counter() - start_s) / len(self._operations) * 1e6
+
+
+def _elapsed_us(work: Operation) -> float:
+    event: Any = torch.cuda.Event
+    start, end = event(enable_timing=True), event(enable_timing=True)
+    start.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) * 1e3
+
+
+def eager_us(operation: Operation, device: str) -> float:
+    """One plain call, host overhead included: enough to tell the hopeless from the rest."""
+    start_s = time.perf_counter()
+    operation()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start_s) * 1e6
+
+
+def copy_bandwidth_bytes_per_s() -> float:
+    """Device-to-device copy bandwidth, bytes read plus bytes written: the memory ceiling that floors refer to.
+
+    Timed outside a graph, where a copy would go to the slower copy engines.
+    """
+    free_bytes, _ = torch.cuda.mem_get_info()
+    source = torch.randint(256, (min(1 << 32, free_bytes // 4),), dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    samples_us = sorted(_elapsed_us(lambda: target.copy_(source)) for _ in range(9))
+    return 2 * source.numel() / (samples_us[4] * 1e-6)

@@ -1,0 +1,135 @@
+"""The GPU worker: one process that owns the device. Killing it costs one trial; it is replaced and set up again."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from autotune import registry
+from autotune.errors import AutotuneError
+from autotune.kernel import Config
+from autotune.measure import processes
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.measure.workbench import Workbench
+
+Result = TypeVar("Result")
+_SETUP_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class BenchJob:
+    """What a `Workbench` is made of, in a form that travels to the worker."""
+
+    kernel: str
+    problem: dict[str, Any]
+    device: str
+    l2_bytes: int
+    settings: MeasureSettings
+
+
+class GpuWorker:
+    """Runs jobs in the worker process, one at a time, each with a time limit."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._cache_dir = cache_dir
+        self._pool: ProcessPool | None = None
+        self._job: BenchJob | None = None
+
+    def set_up(self, job: BenchJob) -> None:
+        """Make the worker's workbench that of another problem.
+
+        Raises:
+            AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.
+        """
+        self._job = None
+        try:
+            self._run(_set_up, job, timeout_s=_SETUP_TIMEOUT_S)
+        except (ProcessExpired, TimeoutError, concurrent.futures.TimeoutError) as error:
+            self.restart()
+            raise AutotuneError(f"{job.kernel}: the GPU worker died while making inputs ({error!r})") from error
+        self._job = job
+
+    def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
+        answer: Measurement = self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
+        return answer
+
+    def race(self, job: BenchJob, configs: Sequence[Config], rounds: int) -> list[Measurement] | Measurement:
+        """One measurement per config; a single failed one when the worker itself was lost."""
+        race = functools.partial(_race, [dict(config) for config in configs], rounds)
+        answer: list[Measurement] | Measurement = self._guarded(job, race, len(configs))
+        return answer
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function that takes no workbench, e.g. one that measures the GPU itself."""
+        return self._run(function, timeout_s=_SETUP_TIMEOUT_S)
+
+    def restart(self) -> None:
+        """Kill the process; the next job starts a new one."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+        self._pool = None
+        self._job = None
+
+    close = restart
+
+    def _guarded(self, job: BenchJob, function: Callable[[], Any], configs: int) -> Any:
+        """Run on the job's workbench; a lost worker is a failed measurement, and is replaced."""
+        if self._job != job:
+            self.set_up(job)
+        limit_s = job.settings.measure_timeout_s * configs
+        try:
+            result = self._run(function, timeout_s=limit_s)
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            self.restart()
+            return Measurement("timeout", message=f"no answer within {limit_s:g} s; the worker was killed")
+        except ProcessExpired as error:
+            self.restart()
+            return Measurement("crashed", message=f"the GPU worker died (exit code {error.exitcode})")
+        if isinstance(result, Measurement) and result.status == "crashed":
+            self.restart()
+        return result
+
+    def _run(self, function: Callable[..., Result], *arguments: object, timeout_s: float) -> Result:
+        if self._pool is None:
+            self._pool = processes.pool(1, _start_worker, self._cache_dir)
+        result: Result = self._pool.schedule(function, args=arguments, timeout=timeout_s).result()
+        return result
+
+
+_workbench: Workbench | None = None
+
+
+def _start_worker(cache_dir: str) -> None:
+    from triton import knobs
+
+    knobs.cache.dir = cache_dir
+
+
+def _set_up(job: BenchJob) -> None:
+    global _workbench
+    if _workbench is not None:
+        _workbench.close()
+    kernel = registry.load(job.kernel)
+    problem = kernel.problem_type.from_json(job.problem)
+    _workbench = Workbench(kernel, problem, job.device, job.l2_bytes, job.settings)
+
+
+def _bench() -> Workbench:
+    if _workbench is None:
+        raise RuntimeError("the worker has no workbench; set_up comes first")
+    return _workbench
+
+
+def _measure(config: dict[str, Any], limit_us: float | None) -> Measurement:
+    return _bench().measure(config, limit_us)
+
+
+def _race(configs: list[dict[str, Any]], rounds: int) -> list[Measurement]:
+    return _bench().race(configs, rounds)

@@ -1,0 +1,29 @@
+"""The note that a study carries in the dashboard: problem, machine, result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autotune.report.tables import config_text, us
+from autotune.study import KernelStudy
+
+
+def study_note(study: KernelStudy) -> str:
+    """Markdown."""
+    spec = study.spec
+    lines = [f"**{study.name}**", ""]
+    if spec.backend == "replay":
+        lines += [f"Times are recordings of {spec.gpu['name']} (`{spec.space}`); nothing was measured here.", ""]
+    lines += [f"- kernel: `{spec.kernel}` ({spec.source}), space `{spec.space}`"]
+    lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment)}"]
+    if result := study.result:
+        lines += [
+            f"- default: {us(result['incumbent_us'])} us with {config_text(result['incumbent'])}",
+            f"- {result['outcome']}: {us(result['tuned_us'])} us with {config_text(result['config'])}",
+            f"- trials: {_pairs(result['counts'])}",
+        ]
+    return "\n".join(lines)
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

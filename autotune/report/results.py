@@ -1,0 +1,130 @@
+"""What became of studies: one line each, a table of all, and their data as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from autotune import trials
+from autotune.measure.result import COMPILE_FAILURES, FAILURES
+from autotune.report.tables import config_text, percent, table, us
+from autotune.study import KernelStudy
+
+
+def result_line(name: str, result: dict[str, Any]) -> str:
+    """The result of a study in one line."""
+    if result["outcome"] == "default":
+        return f"{name}: keeps the default ({us(result['tuned_us'])} us), nothing is faster beyond the noise"
+    before = f"{us(result['incumbent_us'])} -> " if result["incumbent_us"] else "the default does not run here; "
+    return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}"
+
+
+def speedup(result: dict[str, Any]) -> float | None:
+    """Incumbent's time over the winner's, from the race that decided."""
+    return result["incumbent_us"] / result["tuned_us"] if result["incumbent_us"] else None
+
+
+def before_after(studies: Sequence[KernelStudy]) -> Table:
+    """Default and tuned times of finished studies."""
+    rows = []
+    for item in studies:
+        if (result := item.result) is None:
+            continue
+        gain = speedup(result)
+        rows.append(
+            (
+                item.name,
+                us(result["incumbent_us"]),
+                us(result["tuned_us"]),
+                f"{gain:.2f}x" if gain else "-",
+                percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
+                _counts(result["counts"]),
+                config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
+            )
+        )
+    columns = ("study", "default us", "tuned us", "speed-up", "of floor", "measured", "config")
+    return table(_title(studies), columns, rows)
+
+
+def listing(studies: Sequence[KernelStudy]) -> Table:
+    """Where every study stands."""
+    rows = []
+    for item in studies:
+        summary = summarise(item)
+        rows.append((item.name, summary["state"], summary["trials"], us(summary["best_us"]), summary["source"]))
+    return table("", ("study", "state", "trials", "best us", "source"), rows)
+
+
+def summarise(item: KernelStudy) -> dict[str, Any]:
+    """State, number of trials and best time of a study."""
+    found = item.study.get_trials(deepcopy=False)
+    values = [t.value for t in found if t.state.name == "COMPLETE" and t.value is not None]
+    return {
+        "name": item.name,
+        "state": item.result["outcome"] if item.result else ("started" if found else "new"),
+        "trials": len(found),
+        "best_us": min(values, default=None),
+        "source": f"{item.spec.source}, {item.spec.backend}",
+        "gpu": item.spec.gpu["name"],
+    }
+
+
+def study_json(item: KernelStudy) -> dict[str, Any]:
+    """Everything the storage knows of a study; `docs/results.md` is made of this."""
+    return {
+        "name": item.name,
+        "spec": asdict(item.spec),
+        "result": item.result,
+        "trials": [_trial_json(t) for t in item.study.get_trials(deepcopy=False)],
+    }
+
+
+def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:
+    """One flat row per trial, for a CSV file."""
+    spec = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu["name"], **item.spec.problem}
+    keys = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
+    rows = []
+    for trial in study_json(item)["trials"]:
+        rows.append(spec | trial["params"] | {key: trial.get(key) for key in keys})
+    return rows
+
+
+def _trial_json(trial: Any) -> dict[str, Any]:
+    samples = list(trial.intermediate_values.values())
+    return {
+        "number": trial.number,
+        "status": trials.status(trial) or trial.state.name.lower(),
+        "params": trial.params,
+        "median_us": statistics.median(samples) if samples else None,
+        "samples_us": samples,
+        **{name: value for name, value in trial.user_attrs.items() if name != "status"},
+    }
+
+
+def _title(studies: Sequence[KernelStudy]) -> str:
+    machines = sorted({_machine(item) for item in studies if item.result})
+    return "\n".join(machines)
+
+
+def _machine(item: KernelStudy) -> str:
+    spec = item.spec
+    versions = ", ".join(f"{name} {spec.environment[name]}" for name in ("torch", "triton") if name in spec.environment)
+    recorded = " (recorded times, replayed)" if spec.backend == "replay" else ""
+    return f"{spec.gpu['name']}, {versions}{recorded}"
+
+
+def _counts(counts: dict[str, int]) -> int:
+    return sum(n for status, n in counts.items() if status not in COMPILE_FAILURES)
+
+
+def failures(counts: dict[str, int]) -> int:
+    return sum(n for status, n in counts.items() if status in FAILURES)
+
+
+def _speedup_text(result: dict[str, Any]) -> str:
+    gain = speedup(result)
+    return f", {gain:.2f}x as fast" if gain else ""

@@ -1,0 +1,49 @@
+"""Tables for a terminal, made with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table; columns whose cells are numbers are aligned to the right."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(columns):
+        numeric = all(_numeric(row[index]) for row in cells)
+        made.add_column(name, justify="right" if numeric and cells else "left", overflow="fold")
+    for row in cells:
+        made.add_row(*row)
+    return made
+
+
+def show(*tables: Table) -> None:
+    """Print tables to stdout, unbroken where stdout is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    for made in tables:
+        console.print(made)
+
+
+def us(value: float | None) -> str:
+    """Microseconds with three significant digits or more."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def config_text(config: dict[str, int | None]) -> str:
+    """A config in one line, ``block_m 16, block_n 32, ...``; unset values left out."""
+    return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
+
+
+def _numeric(cell: str) -> bool:
+    return cell in ("", "-") or cell.rstrip("%x").replace(".", "", 1).replace("-", "", 1).isdigit()

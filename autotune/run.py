@@ -1,0 +1,236 @@
+"""Runs a study from where it stands to its result: identity, lock, search, finalists, what is kept."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna_dashboard
+
+from autotune import paths, trials
+from autotune.environment import current_environment
+from autotune.errors import AutotuneError, InputError
+from autotune.finalists import Decision, decide
+from autotune.kernel import Config
+from autotune.measure import recording
+from autotune.measure.backend import Backend
+from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.replay import ReplayBackend
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.report.note import study_note
+from autotune.search import make_search
+from autotune.search.api import Search
+from autotune.space import Space
+from autotune.study import KernelStudy, kernel_fingerprint
+from autotune.tune import Budget, SearchLoop
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `study run` was asked for.
+
+    Attributes:
+        storage_url: Names the storage in the lock.
+        backend: The backend to insist on; ``auto`` for each study's own.
+        sampler: Name of the search, see `autotune.search.SAMPLERS`.
+        allow_env_change: Go on although GPU, driver, versions or the kernel's source have changed.
+    """
+
+    storage_url: str
+    budget: Budget
+    backend: str = "auto"
+    sampler: str = "auto"
+    stop: str = "auto"
+    seed: int = 0
+    allow_env_change: bool = False
+    recorded_dir: Path = recording.RECORDED_DIR
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running study stands, for a live display."""
+
+    study: str
+    space_size: int
+    counts: Counter[str]
+    best_us: float | None
+    incumbent_us: float | None
+    gain_left: float | None
+    phase: str
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Runner:
+    """Runs studies one after the other on one machine; the GPU's processes are started once, when first needed."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self._machine: Machine | None = None
+        self._bandwidth_bytes_per_s: float | None = None
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._machine is not None:
+            self._machine.close()
+
+    def run(self, study: KernelStudy, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+        """Finish one study; returns its result. Safe to kill at any moment, and to call again.
+
+        Raises:
+            InputError: If the study cannot go on here, or another process is running it.
+            AutotuneError: If none of its configs ran correctly.
+        """
+        self._check_identity(study)
+        with self._locked(study):
+            if study.result is not None:
+                return study.result
+            trials.abandon_running(study.study)
+            space = study.open_space(self.options.recorded_dir)
+            backend = self._backend(study)
+            try:
+                return self._search_and_decide(study, space, backend, on_progress)
+            finally:
+                backend.close()
+
+    def _search_and_decide(
+        self, study: KernelStudy, space: Space, backend: Backend, on_progress: OnProgress
+    ) -> dict[str, Any]:
+        search = make_search(self.options.sampler, space, self.options.seed)
+        study.study.sampler = search.sampler
+        display = _Display(study, space, search, on_progress)
+        loop = SearchLoop(study.study, space, search, backend)
+        clock = loop.run(self.options.budget, display.on_trial)
+        display.show("finalists")
+        settings = MeasureSettings(**study.spec.settings)
+        race_start_s = time.monotonic()
+        decision = decide(study.study, space, backend, settings.race_rounds)
+        race_s = time.monotonic() - race_start_s
+        if decision is None:
+            raise AutotuneError(
+                f"study {study.name}: no config ran correctly, not even the default; see: study show {study.name}"
+            )
+        seconds = {
+            "compile_wait": clock.compile_wait_s,
+            "measure": clock.measure_s,
+            "search": clock.think_s,
+            "finalists": race_s,
+            "wall": clock.wall_s,
+        }
+        result = self._result(study, space, decision, seconds)
+        study.finish(result)
+        optuna_dashboard.save_note(study.study, study_note(study))
+        return result
+
+    def _result(
+        self, study: KernelStudy, space: Space, decision: Decision, seconds: dict[str, float]
+    ) -> dict[str, Any]:
+        measured = trials.measured(study.study.get_trials(deepcopy=False), space)
+        floor = study.kernel.floor(study.problem)
+        bandwidth = self._bandwidth(study)
+        return {
+            **decision.to_json(),
+            "configs": len(space),
+            "counts": dict(Counter(m.status for m in measured)),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "floor": {"bytes": floor.bytes, "flops": floor.flops},
+            "floor_us": floor.us(bandwidth) if bandwidth else None,
+            "bandwidth_bytes_per_s": bandwidth,
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def _check_identity(self, study: KernelStudy) -> None:
+        """Refuse to mix measurements that cannot be compared."""
+        wanted, spec = self.options.backend, study.spec
+        if wanted not in ("auto", spec.backend):
+            raise InputError(f"--backend {wanted}: study {study.name} is a {spec.backend} study; leave --backend out")
+        if spec.backend == "replay" or self.options.allow_env_change:
+            return
+        here = current_environment() | {"kernel source": kernel_fingerprint(study.kernel)}
+        there = spec.environment | {"kernel source": spec.kernel_fingerprint}
+        if changed := [f"{name} {there.get(name)} -> {here[name]}" for name in here if here[name] != there.get(name)]:
+            raise InputError(
+                f"study {study.name} was created elsewhere: {', '.join(changed)}; create a new study here "
+                "(study create ... --tag NAME), or mix the measurements with --allow-env-change"
+            )
+
+    @contextmanager
+    def _locked(self, study: KernelStudy) -> Iterator[None]:
+        key = hashlib.sha256(f"{self.options.storage_url} {study.name}".encode()).hexdigest()[:24]
+        lock = filelock.FileLock(paths.locks_dir() / f"{key}.lock")
+        try:
+            with lock.acquire(timeout=0):
+                yield
+        except filelock.Timeout as error:
+            raise InputError(f"study {study.name} is being run by another process; wait for it, or stop it") from error
+
+    def _backend(self, study: KernelStudy) -> Backend:
+        if study.spec.backend == "replay":
+            return ReplayBackend(study.open_recording(self.options.recorded_dir))
+        if self._machine is None:
+            self._machine = Machine(paths.triton_cache_dir())
+        settings = MeasureSettings(**study.spec.settings)
+        return CudaBackend(self._machine, Task(study.spec.kernel, study.problem, study.gpu, settings))
+
+    def _bandwidth(self, study: KernelStudy) -> float | None:
+        if study.spec.backend == "replay":
+            return recording.machine(self.options.recorded_dir).copy_bandwidth_bytes_per_s
+        if self._bandwidth_bytes_per_s is None and self._machine is not None:
+            self._bandwidth_bytes_per_s = self._machine.worker.call(copy_bandwidth_bytes_per_s)
+        return self._bandwidth_bytes_per_s
+
+
+class _Display:
+    """Turns finished trials into progress reports."""
+
+    def __init__(self, study: KernelStudy, space: Space, search: Search, on_progress: OnProgress) -> None:
+        self._study = study
+        self._space = space
+        self._search = search
+        self._on_progress = on_progress
+        self._counts: Counter[str] = Counter()
+        self._best_us: float | None = None
+        self._incumbent_us: float | None = None
+        for measured in trials.measured(study.study.get_trials(deepcopy=False), space):
+            self._add(measured.index == 0, measured.status, measured.time_us)
+
+    def on_trial(self, config: Config, measurement: Measurement) -> None:
+        time_us = measurement.median_us if measurement.samples_us else None
+        self._add(config == self._space.incumbent, measurement.status, time_us)
+        self.show("search")
+
+    def show(self, phase: str) -> None:
+        gain_left = self._search.stop.gain_left(self._study.study)
+        self._on_progress(
+            Progress(
+                self._study.name,
+                len(self._space),
+                self._counts,
+                self._best_us,
+                self._incumbent_us,
+                gain_left,
+                phase,
+            )
+        )
+
+    def _add(self, is_incumbent: bool, status: str, time_us: float | None) -> None:
+        self._counts[status] += 1
+        if time_us is None:
+            return
+        if is_incumbent:
+            self._incumbent_us = time_us
+        if status == "ok":
+            self._best_us = min(time_us, self._best_us or time_us)

@@ -1,0 +1,70 @@
+"""The servers that read the results: each owns its file names and layout, its lookup rule and its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from autotune.errors import InputError, one_of
+from autotune.kernel import Call, Config, Value
+from autotune.runtimes import vllm
+from autotune.runtimes.files import KeyPath, Table
+from autotune.runtimes.lookup import Failure, Lookup, Step
+
+__all__ = ["Failure", "KeyPath", "Lookup", "Runtime", "Step", "Table", "get", "names"]
+
+
+class Runtime(Protocol):
+    """What the tuner and the exporter need of a server; a module of functions is one (`autotune.runtimes.vllm`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def levels(self, call: Call) -> tuple[str, ...]:
+        """The levels of the call's file, outermost first; every name is also one of the call's dims."""
+
+    def default_config(self, call: Call) -> dict[str, Value]:
+        """What the server launches with when no file says otherwise."""
+
+    def file_name(self, gpu_name: str, call: Call) -> str:
+        """The file the server reads for the call, relative to its config folder."""
+
+    def key_path(self, call: Call) -> KeyPath:
+        """Where the call's config stands in its file, outermost key first."""
+
+    def alias_paths(self, call: Call) -> list[KeyPath]:
+        """Further places to write the call's config to, unless they have a result of their own."""
+
+    def entry(self, config: Config, call: Call) -> dict[str, Value]:
+        """The JSON value for a config."""
+
+    def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
+        """All places to fill, given those a file fills, so that no lookup takes another shape's config."""
+
+    def resolve(self, table: Any, call: Call) -> Lookup:
+        """The server's lookup in a file's parsed content; its failures are part of the result."""
+
+    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+        """The server's lookup with this config folder on a GPU of this name; needs no GPU."""
+
+    def warnings(self, directory: Path, tables: Mapping[str, Table]) -> list[str]:
+        """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
+
+
+_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (vllm,)}
+
+
+def get(name: str) -> Runtime:
+    """The runtime of this name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name not in _RUNTIMES:
+        raise InputError(f"runtime: got {name!r}, allowed: {one_of(names())}")
+    return _RUNTIMES[name]
+
+
+def names() -> list[str]:
+    return sorted(_RUNTIMES)

@@ -1,0 +1,255 @@
+"""vLLM's dense LoRA ops: names and layout of the config files, the server's lookup, its built-in defaults.
+
+The module itself is an `autotune.runtimes.Runtime`. Ops are spelled as vLLM spells them, ``shrink`` and
+``expand``; the dims of a call are ``max_loras`` (L + 1, what the dense ops compare), ``num_slices``, ``m``, ``k``,
+``n``, and for expand ``add_inputs`` (0 or 1). Source: runtime contracts A1 to A3 and A8, that is vLLM 0.33.0,
+``vllm/lora/ops/triton_ops/``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import InputError, one_of
+from autotune.kernel import Call, Config, Value
+from autotune.runtimes.files import KeyPath, Table, read_json
+from autotune.runtimes.lookup import Failure, Lookup
+from autotune.runtimes.nested import descend
+
+name = "vllm"
+
+LEVELS = ("max_loras", "num_slices", "m", "k", "n")
+
+# What the ops read with `config[key]`, in this order: the first one absent is the server's KeyError.
+REQUIRED = {
+    "shrink": ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_stages", "num_ctas"),
+    "expand": ("block_m", "block_n", "block_k", "num_warps", "num_ctas", "num_stages"),
+}
+
+_KEYS = (
+    "block_m",
+    "block_n",
+    "block_k",
+    "split_k",
+    "num_warps",
+    "num_ctas",
+    "num_stages",
+    "max_nreg",
+    "group_size_m",
+)
+
+
+def levels(call: Call) -> tuple[str, ...]:
+    """The levels of the call's file, outermost first; every name is also one of the call's dims."""
+    _check(call)
+    return LEVELS
+
+
+def default_config(call: Call) -> dict[str, Value]:
+    """What the server launches with when no file says otherwise (contracts A2), with all nine keys."""
+    _check(call)
+    if call.op == "shrink":
+        block_k, split_k = (256, 64) if call.dims["m"] < 128 else (32, 8)
+        return _nine_keys(block_m=32, block_n=16, block_k=block_k, split_k=split_k, num_warps=4, num_stages=2)
+    block_n = 64 if call.dims["num_slices"] > 1 else 128
+    return _nine_keys(block_m=64, block_n=block_n, block_k=32, split_k=1, num_warps=4, num_stages=2)
+
+
+def file_name(gpu_name: str, call: Call) -> str:
+    """The file the server reads for this call on a GPU of this name."""
+    _check(call)
+    gpu = gpu_name.replace(" ", "_").replace("-", "_")
+    if call.op == "shrink":
+        return f"{gpu}_SHRINK.json"
+    return f"{gpu}_EXPAND_{str(bool(call.dims['add_inputs'])).upper()}.json"
+
+
+def key_path(call: Call) -> KeyPath:
+    """Where the call's config stands in its file, outermost key first."""
+    return tuple(str(call.dims[level]) for level in levels(call))
+
+
+def alias_paths(call: Call) -> list[KeyPath]:
+    """Further places for the call's config: documented is the key L, but the dense ops look up L + 1."""
+    _, *rest = key_path(call)
+    documented = call.dims["max_loras"] - 1
+    return [(str(documented), *rest)] if documented > 0 else []
+
+
+def entry(config: Config, call: Call) -> dict[str, Value]:
+    """The JSON value for a config: all nine keys.
+
+    Raises:
+        InputError: If the config lacks a key that the op needs, or has one that the server does not know.
+    """
+    _check(call)
+    # The server never passes max_nreg to a kernel, nor split_k to expand: any other value would be untrue.
+    fixed: dict[str, Value] = {"max_nreg": None} | ({"split_k": 1} if call.op == "expand" else {})
+    complete = {"num_ctas": 1, "group_size_m": 8, **config, **fixed}
+    if missing := [key for key in _KEYS if key not in complete]:
+        raise InputError(f"vllm {call.op}: the config lacks {one_of(missing)}; needed: {one_of(_KEYS)}")
+    if unknown := sorted(set(complete) - set(_KEYS)):
+        raise InputError(f"vllm {call.op}: the config has {one_of(unknown)}; allowed: {one_of(_KEYS)}")
+    return {key: complete[key] for key in _KEYS}
+
+
+def needed_paths(paths: Collection[KeyPath]) -> set[KeyPath]:
+    """All places to fill, given those a file fills, so that no lookup takes another shape's config.
+
+    The server picks m first and then k and n inside it, by least distance: an m without a (k, n) that other m have
+    answers that shape with a neighbour's config. So each m of a (max_loras, num_slices) needs each (k, n) of it.
+    And a max_loras without a num_slices that another has would kill a server that so far took that other one.
+    """
+    by_group: dict[KeyPath, tuple[set[str], set[KeyPath]]] = {}
+    by_slices: dict[str, tuple[set[str], set[KeyPath]]] = {}
+    for path in paths:
+        for ms, shapes in (
+            by_group.setdefault(path[:2], (set(), set())),
+            by_slices.setdefault(path[1], (set(), set())),
+        ):
+            ms.add(path[2])
+            shapes.add(path[3:])
+    needed = set()
+    for group in itertools.product({path[0] for path in paths}, by_slices):
+        ms, shapes = by_group.get(group, by_slices[group[1]])
+        needed |= {(*group, m, *shape) for m, shape in itertools.product(ms, shapes)}
+    return needed
+
+
+def resolve(table: Any, call: Call) -> Lookup:
+    """The server's lookup in a file's parsed content, step by step; its failures are part of the result."""
+    _check(call)
+    if not table:
+        return Lookup("default", default_config(call))
+    node, steps, failure = descend(table, LEVELS, call.dims)
+    failure = failure or _config_failure(node, call)
+    return Lookup("file", None if failure else dict(node), steps, failure)
+
+
+def lookup(folder: Path, gpu_name: str, call: Call) -> Lookup:
+    """What a server with this config folder on a GPU of this name launches the call with; needs no GPU."""
+    path = folder / file_name(gpu_name, call)
+    try:
+        table = read_json(path) if path.exists() else None
+    except InputError as error:
+        cause = type(error.__cause__).__name__
+        return Lookup("file", None, (), Failure(cause, "file", None, str(error)), path)
+    return replace(resolve(table, call), path=path)
+
+
+def dense_config(
+    op: str, *, max_loras: int, num_slices: int, m: int, k: int, n: int, add_inputs: bool | None = None
+) -> dict[str, Value]:
+    """What a server in this process's environment launches a dense op with, right now, on this GPU.
+
+    As in the server, files and results are cached: after a change of a file or of the environment call `cache_clear`.
+
+    Raises:
+        InputError: Where the server would die of the file; names the file and the key.
+    """
+    dims = {"max_loras": max_loras, "num_slices": num_slices, "m": m, "k": k, "n": n}
+    if add_inputs is not None:
+        dims["add_inputs"] = int(add_inputs)
+    return dict(_current_config(op, tuple(dims.items())))
+
+
+def cache_clear() -> None:
+    """Forget files and results, as a new server process would."""
+    _current_config.cache_clear()
+    _current_table.cache_clear()
+
+
+def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
+    """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
+    found = []
+    for file, table in tables.items():
+        found += _slices_warnings(file, table) + _entry_warnings(file, table)
+    moe_files = {path.name.partition("_FUSED_MOE_LORA_")[2] for path in directory.glob("*_FUSED_MOE_LORA_*.json")}
+    if len(moe_files) < 4:
+        found.append(
+            f"{directory}: lacks some of the four FUSED_MOE_LORA files; with this folder a server runs the LoRA of "
+            "MoE layers with a fixed 64-row default, not the base model's tiles: for an MoE model tune fused_moe_lora"
+        )
+    return found
+
+
+def _check(call: Call) -> None:
+    if call.op not in REQUIRED:
+        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of(REQUIRED)}")
+    needed = LEVELS + (("add_inputs",) if call.op == "expand" else ())
+    if missing := [dim for dim in needed if dim not in call.dims]:
+        raise InputError(f"vllm {call.op}: the call lacks {one_of(missing)}; needed: {one_of(needed)}")
+
+
+def _nine_keys(**config: Value) -> dict[str, Value]:
+    complete: dict[str, Value] = {"num_ctas": 1, "max_nreg": None, "group_size_m": 8, **config}
+    return {key: complete[key] for key in _KEYS}
+
+
+def _config_failure(node: Any, call: Call) -> Failure | None:
+    if node is None:
+        return Failure("AssertionError", "config", None, "got null for the config; tune the shape")
+    if not isinstance(node, dict):
+        return Failure("TypeError", "config", None, f"got {type(node).__name__}, allowed: an object of parameters")
+    missing = [key for key in REQUIRED[call.op] if key not in node]
+    if not missing:
+        return None
+    deeper = ", and seems to hold a level more" if any(key.isdecimal() for key in node) else ""
+    message = f"the config lacks {one_of(missing)}{deeper}; tune the shape"
+    return Failure("KeyError", "config", missing[0], message)
+
+
+def _slices_warnings(file: str, table: Table) -> list[str]:
+    have = {int(path[1]) for path in table}
+    if have >= {1, 2, 3}:
+        return []
+    return [
+        f"{file}: holds num_slices {one_of(sorted(have))} only; a server whose model has layers of another "
+        "(qkv 3, gate_up 2, others 1) stops with KeyError at start: tune those shapes too"
+    ]
+
+
+def _entry_warnings(file: str, table: Table) -> list[str]:
+    needed = REQUIRED["shrink" if "_SHRINK" in file else "expand"]
+    return [
+        f"{file}: the entry {'/'.join(path)} was there before and lacks {one_of(missing)}; a server that looks it up "
+        "stops with KeyError: add the key, or tune that shape"
+        for path, config in table.items()
+        if (missing := [key for key in needed if key not in config])
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Value]:
+    call = Call(name, op, dict(dims))
+    folder = os.environ.get("VLLM_TUNED_CONFIG_FOLDER")
+    if not folder or os.environ.get("VLLM_BATCH_INVARIANT", "0") not in ("", "0"):
+        return default_config(call)
+    path = Path(folder) / file_name(_device_name(), call)
+    found = resolve(_current_table(path), call)
+    if found.config is None:
+        at = "/".join(found.key_path)
+        problem = found.failure.message if found.failure else ""
+        raise InputError(f"{path}: at {at or 'the top'}: {problem}; or unset VLLM_TUNED_CONFIG_FOLDER")
+    return found.config
+
+
+@functools.lru_cache
+def _current_table(path: Path) -> Any:
+    return read_json(path) if path.exists() else None
+
+
+def _device_name() -> str:
+    import torch  # here, because defaults and lookups in files must work without torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            "VLLM_TUNED_CONFIG_FOLDER is set, but there is no CUDA GPU to name its files; unset it for the defaults"
+        )
+    return torch.cuda.get_device_name()

@@ -1,0 +1,177 @@
+"""Studies: what one is about (`StudySpec`), creating, opening and listing them, and their result.
+
+Everything stands in the Optuna storage: the spec and the result as attributes of the study, measurements on its trials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+
+from autotune import registry
+from autotune.errors import InputError, one_of
+from autotune.gpu import Gpu
+from autotune.kernel import AnyKernel, Call, Problem
+from autotune.measure import recording
+from autotune.space import Space
+
+SPEC_ATTR = "autotune"
+RESULT_ATTR = "result"
+METRIC = "median time (us)"
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """What fixes a study: two measurements of one study may be compared because all of this is equal.
+
+    Attributes:
+        kernel: Registry reference of the kernel.
+        problem: The problem as JSON.
+        call: The runtime's lookup as JSON; None for a kernel that no runtime loads configs for.
+        source: Whose kernel is timed; ``builtin`` is ours.
+        kernel_fingerprint: Hash of the kernel's source.
+        backend: ``cuda`` or ``replay``.
+        gpu: The GPU as JSON.
+        environment: GPU, driver and versions, of this machine or of the recording.
+        space: Name of the space preset, or of the recording.
+        space_fingerprint: Hash of all configs.
+        settings: How it is measured.
+    """
+
+    kernel: str
+    problem: dict[str, Any]
+    call: dict[str, Any] | None
+    source: str
+    kernel_fingerprint: str
+    backend: str
+    gpu: dict[str, Any]
+    environment: dict[str, str]
+    space: str
+    space_fingerprint: str
+    settings: dict[str, Any]
+    schema_version: int = field(default=_SCHEMA_VERSION)
+
+
+class KernelStudy:
+    """An Optuna study together with what it is about."""
+
+    def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+        self.study = study
+        self.spec = spec
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    @cached_property
+    def kernel(self) -> AnyKernel:
+        return registry.load(self.spec.kernel)
+
+    @cached_property
+    def problem(self) -> Problem:
+        return self.kernel.problem_type.from_json(self.spec.problem)
+
+    @property
+    def gpu(self) -> Gpu:
+        return Gpu.from_json(self.spec.gpu)
+
+    @property
+    def call(self) -> Call | None:
+        return Call.from_json(self.spec.call) if self.spec.call else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finalists' race decided; None while the study is unfinished."""
+        found = self.study.user_attrs.get(RESULT_ATTR)
+        return found if isinstance(found, dict) else None
+
+    def finish(self, result: dict[str, Any]) -> None:
+        self.study.set_user_attr(RESULT_ATTR, result)
+
+    def open_space(self, recorded_dir: Path) -> Space:
+        """The study's space, made anew.
+
+        Raises:
+            InputError: If it is no longer the one the study was created with.
+        """
+        if self.spec.backend == "replay":
+            space = self.open_recording(recorded_dir).space
+        else:
+            space = Space.build(self.kernel, self.problem, self.gpu, self.spec.space)
+        if space.fingerprint != self.spec.space_fingerprint:
+            raise InputError(
+                f"study {self.name}: its space {self.spec.space!r} has changed since it was created; "
+                f"delete it (study delete {self.name}) and create it again"
+            )
+        return space
+
+    def open_recording(self, recorded_dir: Path) -> recording.Recording:
+        return recording.load(recorded_dir / (self.spec.space + recording.SUFFIX))
+
+
+def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
+    """Make a new study.
+
+    Raises:
+        InputError: If the storage holds one of that name.
+    """
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction=StudyDirection.MINIMIZE,
+            pruner=optuna.pruners.NopPruner(),
+        )
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise exists_error(name) from error
+    study.set_user_attr(SPEC_ATTR, asdict(spec))
+    study.set_metric_names([METRIC])
+    return KernelStudy(study, spec)
+
+
+def exists_error(name: str) -> InputError:
+    """The way out for whoever creates a study that is there."""
+    return InputError(
+        f"study {name} exists; go on with it (study run {name}), pass it by (--skip-if-exists), "
+        f"remove it (study delete {name}) or give this one a --tag"
+    )
+
+
+def names(storage: BaseStorage) -> list[str]:
+    """Names of the studies that are ours, in order of creation."""
+    summaries = storage.get_all_studies()
+    return [s.study_name for s in summaries if SPEC_ATTR in s.user_attrs]
+
+
+def load(storage: BaseStorage, name: str) -> KernelStudy:
+    """Open a study.
+
+    Raises:
+        InputError: If there is none of that name, or another program made it.
+    """
+    try:
+        study = optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.NopPruner())
+    except KeyError as error:
+        known = one_of(names(storage)[:10]) or "none; make one with study create"
+        raise InputError(f"study: got {name!r}, the storage has: {known}") from error
+    if SPEC_ATTR not in study.user_attrs:
+        raise InputError(f"study {name} was not made by this tool; name one of: {one_of(names(storage)[:10])}")
+    return KernelStudy(study, StudySpec(**study.user_attrs[SPEC_ATTR]))
+
+
+def kernel_fingerprint(kernel: AnyKernel) -> str:
+    """Hash of a kernel's source: its folder and what built-in kernels share, or the one file it lives in."""
+    module = Path(inspect.getfile(type(kernel)))
+    files = [module]
+    if module.name == "kernel.py":
+        files = sorted([*module.parent.glob("*.py"), *(module.parents[1] / "common").glob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -1,0 +1,67 @@
+"""Which token uses which adapter: the index tensors vLLM's dense ops launch with (runtime contracts A4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from autotune.kernels.common.problem import LoraProblem
+
+
+@dataclass(frozen=True)
+class LoraMetadata:
+    """Tokens grouped by adapter; L is max_loras. All tensors are int32 on the device.
+
+    Attributes:
+        token_lora_mapping: ``[M]``, each token's adapter slot, -1 for none.
+        token_indices_sorted_by_lora_ids: ``[M]``, stable argsort of the mapping.
+        num_tokens_per_lora: ``[L + 1]``, group sizes, in the order of `lora_ids`.
+        lora_token_start_loc: ``[L + 2]``, where each group starts among the sorted tokens.
+        lora_ids: ``[L + 1]``, ascending, -1 first if there are base tokens, the tail filled with -1.
+        no_lora: No token uses an adapter: the ops return at once, leaving their outputs as they are.
+    """
+
+    token_lora_mapping: torch.Tensor
+    token_indices_sorted_by_lora_ids: torch.Tensor
+    num_tokens_per_lora: torch.Tensor
+    lora_token_start_loc: torch.Tensor
+    lora_ids: torch.Tensor
+    no_lora: bool = False
+
+    @classmethod
+    def build(cls, mapping: torch.Tensor, max_loras: int, device: str | torch.device) -> LoraMetadata:
+        """Group the tokens of a mapping ``[M]`` that lies on the CPU; the result lies on `device`."""
+        ids, counts = torch.unique(mapping, sorted=True, return_counts=True)
+        groups = ids.numel()
+        lora_ids = torch.full((max_loras + 1,), -1)
+        lora_ids[:groups] = ids
+        tokens = torch.zeros(max_loras + 1, dtype=torch.int64)
+        tokens[:groups] = counts
+        start = torch.zeros(max_loras + 2, dtype=torch.int64)
+        start[1 : groups + 1] = counts.cumsum(0)
+        order = torch.argsort(mapping, stable=True)
+        no_lora = not bool((mapping >= 0).any())
+
+        def int32(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device, torch.int32)
+
+        return cls(int32(mapping), int32(order), int32(tokens), int32(start), int32(lora_ids), no_lora)
+
+
+def random_metadata(problem: LoraProblem, device: str, seed: int) -> LoraMetadata:
+    """Ragged adapters: popularity falls as 1/rank (Zipf), as requests to a multi-adapter server do."""
+    generator = torch.Generator().manual_seed(seed)
+    slots = torch.randperm(problem.max_loras, generator=generator)[: problem.adapters_read]
+    tokens = _zipf(problem.m - problem.base_tokens, slots.numel())
+    mapping = torch.cat([torch.full((problem.base_tokens,), -1), slots.repeat_interleave(tokens)])
+    order = torch.randperm(problem.m, generator=generator)
+    mapping = mapping.sort().values if problem.sort_by_lora_id else mapping[order]
+    return LoraMetadata.build(mapping, problem.max_loras, device)
+
+
+def _zipf(total: int, parts: int) -> torch.Tensor:
+    """Split `total` into `parts` positive integers in proportion to 1, 1/2, 1/3, ..."""
+    edges = (1 / torch.arange(1, parts + 1, dtype=torch.float64)).cumsum(0)
+    ends = (edges / edges[-1] * (total - parts)).round().long()
+    return 1 + ends.diff(prepend=ends.new_zeros(1))

@@ -1,0 +1,140 @@
+"""Problems of the dense LoRA kernels, and how command-line flags become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError, one_of
+from autotune.kernel import Problem
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Adapter weight types the runtimes serve; fp32 weights never reach these kernels."""
+
+MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""vLLM's allowed ``max_lora_rank``. Fully sharded layers divide it by the tensor-parallel size."""
+
+_DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+_RANKS = frozenset(r >> s for r in MAX_LORA_RANKS for s in range(10) if (r >> s) << s == r and r >> s)
+
+
+@dataclass(frozen=True)
+class LoraProblem(Problem):
+    """One dense LoRA matrix product over a batch of tokens with mixed adapters.
+
+    Attributes:
+        dtype: Type of the adapter weights, a key of `DTYPES`.
+        m: Tokens, base tokens included.
+        k: Columns of x: the hidden size for shrink, the rank for expand.
+        n: Rows of one adapter's weight: the rank for shrink, the widest slice for expand.
+        num_slices: Weights packed in one call: 3 for qkv, 2 for gate_up, else 1.
+        max_loras: Adapters resident on the GPU; sizes the launch grid.
+        active_loras: Adapters that the tokens really use; 0 stands for all of them.
+        sort_by_lora_id: Tokens of an adapter are neighbours (prefill), or interleaved (decode).
+    """
+
+    dtype: str
+    m: int
+    k: int
+    n: int
+    num_slices: int
+    max_loras: int
+    active_loras: int = 0
+    sort_by_lora_id: bool = True
+
+    def __post_init__(self) -> None:
+        if self.active_loras == 0:
+            object.__setattr__(self, "active_loras", self.max_loras)
+        if self.dtype not in DTYPES:
+            raise InputError(
+                f"dtype: got {self.dtype!r}, allowed: {one_of(DTYPES)} (LoRA weights are served in half precision, "
+                "fp32 exists only between shrink and expand); pass --dtype float16 or bfloat16"
+            )
+        for name in ("m", "k", "n", "num_slices", "max_loras", "active_loras"):
+            if (size := getattr(self, name)) < 1:
+                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+        if self.active_loras > self.max_loras:
+            raise InputError(
+                f"active_loras: got {self.active_loras}, allowed: 1 to max_loras={self.max_loras}; "
+                "raise --num-loras or lower --num-active-loras"
+            )
+        if self.rank not in _RANKS:
+            raise InputError(
+                f"lora rank: got {self.rank}, allowed: {one_of(MAX_LORA_RANKS)}, or one of these divided by "
+                "a power-of-two tensor-parallel size; pass the server's --max-lora-rank"
+            )
+
+    @property
+    def rank(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        base = f"m{self.m}-k{self.k}-n{self.n}-s{self.num_slices}-l{self.max_loras}-{self.dtype}"
+        active = f"-a{self.active_loras}" if self.active_loras != self.max_loras else ""
+        return base + active + ("" if self.sort_by_lora_id else "-unsorted")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def base_tokens(self) -> int:
+        """Tokens without an adapter: about a sixteenth, once there are enough tokens to spare one."""
+        return max(1, self.m // 16) if self.m >= 8 else 0
+
+    @property
+    def adapters_read(self) -> int:
+        """Adapters that at least one token uses."""
+        return min(self.active_loras, self.m - self.base_tokens)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether recorded spaces have inputs of this kind: fp16, every adapter in use, tokens grouped."""
+        return self.dtype == "float16" and self.active_loras == self.max_loras and self.sort_by_lora_id
+
+
+def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The `LoraProblem` fields that both kernels read from the same flags (all but k and n).
+
+    Raises:
+        InputError: Naming the flag that is missing or cannot be read.
+    """
+    dtype = str(flags.get("dtype") or "").removeprefix("torch.")
+    if not dtype:
+        raise InputError(f"--dtype: not given; allowed: {one_of(DTYPES)}")
+    m = flags.get("m")
+    if m is None:
+        batch, length = required(flags, "batch_size", "or --m"), flags.get("seq_length")
+        m = batch * (1 if length is None else int(length))
+    slices, active = flags.get("num_slices"), flags.get("num_active_loras")
+    if active is not None and int(active) < 1:
+        raise InputError(f"--num-active-loras: got {active}, allowed: 1 to --num-loras")
+    return {
+        "dtype": _DTYPE_ALIASES.get(dtype, dtype),
+        "m": int(m),
+        "num_slices": 1 if slices is None else int(slices),
+        "max_loras": required(flags, "num_loras"),
+        "active_loras": 0 if active is None else int(active),
+        "sort_by_lora_id": switch(flags, "sort_by_lora_id", default=True),
+    }
+
+
+def required(flags: Mapping[str, Any], name: str, alternative: str = "") -> int:
+    """An integer flag that has no sensible default."""
+    if (value := flags.get(name)) is None:
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(f"{option}: not given; pass {option} <positive integer> {alternative}".rstrip())
+    return int(value)
+
+
+def switch(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """A flag that is 0 or 1."""
+    if (value := flags.get(name)) is None:
+        return default
+    if str(value) not in ("0", "1", "False", "True"):
+        raise InputError(f"--{name.replace('_', '-')}: got {value!r}, allowed: 0 or 1")
+    return str(value) in ("1", "True")

@@ -1,0 +1,86 @@
+"""Which tiles a GPU cannot run, or cannot gain from. Every bound is a lower bound on what a config needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autotune.gpu import Gpu
+from autotune.kernel import Config
+
+_MAX_REGISTERS = 255
+_REGISTERS_PER_SM = 65536
+_MAX_WARPS_PER_SM = 64
+_MAX_BLOCKS_PER_SM = 32
+_LANES = 32
+
+
+def integers(config: Config) -> dict[str, int]:
+    """A config without the values left to the compiler."""
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def next_pow2(size: int) -> int:
+    return 1 << (size - 1).bit_length()
+
+
+def cdiv(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def powers_of_two(low: int, high: int) -> tuple[int, ...]:
+    """Powers of two from `low` to `high`, both included; just `low` if there is no other."""
+    return tuple(1 << e for e in range(low.bit_length() - 1, max(low, high).bit_length()))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One thread block's work: ``[m, k] @ [k, n]`` steps with an fp32 accumulator ``[m, n]`` in registers."""
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+    x_bytes: int
+    weight_bytes: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """Least shared memory: `stages` - 1 buffers of both operands in flight, or one operand at a time."""
+        x, weight = self.m * self.k * self.x_bytes, self.k * self.n * self.weight_bytes
+        return (x + weight) * (self.stages - 1) if self.stages > 1 else 0
+
+    @property
+    def accumulators(self) -> int:
+        """Registers a thread spends on the accumulator."""
+        return self.m * self.n // (_LANES * self.warps)
+
+    @property
+    def operands(self) -> int:
+        """32-bit words a thread moves for one K step."""
+        return (self.m * self.x_bytes + self.n * self.weight_bytes) * self.k // (4 * _LANES * self.warps)
+
+    def blocks_per_sm(self, gpu: Gpu) -> int:
+        """Most thread blocks one SM can hold at a time."""
+        by_registers = _REGISTERS_PER_SM // (self.m * self.n)
+        by_shared = gpu.shared_bytes // max(1, self.shared_bytes)
+        return max(1, min(_MAX_BLOCKS_PER_SM, _MAX_WARPS_PER_SM // self.warps, by_registers, by_shared))
+
+    def infeasible(self, m: int, n: int, k: int, gpu: Gpu, split_k: int = 1) -> str | None:
+        """Why this tile should not be tried on a problem ``[m, k] @ [k, n]``, or None."""
+        steps = cdiv(k, self.k * split_k)
+        if self.m > max(16, next_pow2(m)):
+            return f"block_m {self.m} is more than twice the {m} rows"
+        if self.n > max(16, next_pow2(n)):
+            return f"block_n {self.n} is more than twice the {n} columns"
+        if self.k > max(16, next_pow2(k)):
+            return f"block_k {self.k} is more than twice the depth {k}"
+        if self.stages > max(2, steps + 1):
+            return f"num_stages {self.stages}: there are only {steps} K steps to overlap"
+        if self.accumulators > _MAX_REGISTERS:
+            return f"the accumulator alone needs {self.accumulators} registers a thread"
+        if self.operands > 2 * _MAX_REGISTERS:
+            return f"one K step moves {self.operands} registers' worth a thread"
+        if self.shared_bytes > gpu.shared_bytes:
+            return f"needs {self.shared_bytes} bytes of shared memory or more, {gpu.name} has {gpu.shared_bytes}"
+        return None

@@ -1,0 +1,177 @@
+"""LoRA expand as the tuner sees it: problems, space, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.kernels.common.metadata import random_metadata
+from autotune.kernels.common.problem import LoraProblem, fields_from_flags, required, switch
+from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
+from autotune.kernels.lora_expand.launcher import ExpandArguments, expand_launches, forced_stages, lora_expand
+from autotune.kernels.lora_expand.reference import reference
+from autotune.runtimes import vllm
+
+_X_DTYPE = torch.float32
+
+
+@dataclass(frozen=True)
+class ExpandProblem(LoraProblem):
+    """Shrunk x ``[num_slices, m, k]`` times the B matrices: k is the rank.
+
+    Attributes:
+        add_inputs: Add to the output (the rule), or overwrite it.
+        slice_widths: Rows of each slice's B; n is the largest. Empty stands for n everywhere.
+    """
+
+    add_inputs: bool = True
+    slice_widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.slice_widths:
+            object.__setattr__(self, "slice_widths", (self.n,) * self.num_slices)
+        widths = self.slice_widths
+        if len(widths) != self.num_slices or max(widths) != self.n or min(widths) < 1:
+            raise InputError(
+                f"slice_widths: got {list(widths)}, allowed: num_slices={self.num_slices} positive widths, "
+                f"the largest equal to n={self.n}; pass --slice-widths with the q,k,v (or gate,up) widths"
+            )
+
+    @property
+    def rank(self) -> int:
+        return self.k
+
+    @property
+    def same_width(self) -> bool:
+        return len(set(self.slice_widths)) == 1
+
+    @property
+    def label(self) -> str:
+        add = "" if self.add_inputs else "-overwrite"
+        return super().label + add + ("" if self.same_width else "-w" + "x".join(map(str, self.slice_widths)))
+
+
+@dataclass(frozen=True)
+class ExpandInputs:
+    """One argument set, and what `arguments.out` ``[M, columns]`` holds before a run."""
+
+    arguments: ExpandArguments
+    start: torch.Tensor
+
+
+class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
+    """vLLM's dense ``lora_expand`` after a shrink (fp32 x; runtime contracts A4), with its config keys."""
+
+    name = "lora_expand"
+    problem_type = ExpandProblem
+    spaces = ("wide", "vllm-grid")
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> ExpandProblem:
+        return ExpandProblem(
+            k=required(flags, "lora_rank"),
+            n=required(flags, "hidden_size"),
+            add_inputs=switch(flags, "expand_add_inputs", default=True),
+            slice_widths=_widths(flags.get("slice_widths")),
+            **fields_from_flags(flags),
+        )
+
+    def parameters(self, problem: ExpandProblem, space: str) -> tuple[Parameter, ...]:
+        if space == "vllm-grid":
+            values: dict[str, tuple[int, ...]] = {
+                "block_m": powers_of_two(16, 256),
+                "block_n": powers_of_two(32, 256),
+                "block_k": powers_of_two(16, 256),
+                "num_warps": (4, 8),
+                "num_stages": (2, 3, 4, 5),
+            }
+        else:
+            values = {
+                "block_m": powers_of_two(16, min(256, next_pow2(problem.m))),
+                "block_n": powers_of_two(16, min(512, next_pow2(problem.n))),
+                "block_k": powers_of_two(16, next_pow2(problem.k)),
+                "num_warps": (1, 2, 4, 8),
+                "num_stages": (1, 2, 3, 4),
+            }
+        return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
+
+    def default_config(self, problem: ExpandProblem, gpu: Gpu) -> Config:
+        default = vllm.default_config(self.call(problem))
+        config = {p.name: default[p.name] for p in self.parameters(problem, "wide")}
+        return self.canonical(problem, config, gpu)
+
+    def canonical(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> Config:
+        stages = forced_stages(_X_DTYPE, gpu.capability)
+        return {**config, "num_stages": config["num_stages"] if stages is None else stages}
+
+    def infeasible(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> str | None:
+        c = integers(config)
+        tile = Tile(c["block_m"], c["block_n"], c["block_k"], c["num_warps"], c["num_stages"], 4, 2)
+        return tile.infeasible(problem.m, problem.n, problem.k, gpu)
+
+    def floor(self, problem: ExpandProblem) -> Floor:
+        p = problem
+        tokens, columns = p.m - p.base_tokens, sum(p.slice_widths)
+        weights, out = p.adapters_read * columns * p.k, tokens * columns * (2 if p.add_inputs else 1)
+        return Floor(4 * tokens * p.num_slices * p.k + 2 * (weights + out), 2 * p.m * p.k * columns)
+
+    def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
+        p = problem
+        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+
+        def normal(*shape: int, dtype: torch.dtype = p.torch_dtype) -> torch.Tensor:
+            return torch.randn(shape, generator=generator, dtype=dtype, device=device)
+
+        start = normal(p.m, sum(p.slice_widths))
+        arguments = ExpandArguments(
+            x=normal(p.num_slices, p.m, p.k, dtype=_X_DTYPE),
+            b=[normal(p.max_loras, width, p.k).mul_(p.k**-0.5) for width in p.slice_widths],
+            out=start.clone(),
+            metadata=random_metadata(p, device, seed),
+            add_inputs=p.add_inputs,
+        )
+        return ExpandInputs(arguments, start)
+
+    def launches(self, inputs: ExpandInputs, config: Config) -> list[Launch]:
+        return expand_launches(inputs.arguments, config)
+
+    def run(self, inputs: ExpandInputs, config: Config) -> torch.Tensor:
+        return lora_expand(inputs.arguments, config)
+
+    def poison(self, inputs: ExpandInputs) -> None:
+        """Base tokens keep their values in both modes; the others are NaN before they are overwritten."""
+        inputs.arguments.out.copy_(inputs.start)
+        if not inputs.arguments.add_inputs:
+            inputs.arguments.out[inputs.arguments.metadata.token_lora_mapping >= 0] = torch.nan
+
+    def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
+        return reference(inputs.arguments, inputs.start, dtype)
+
+    def call(self, problem: ExpandProblem) -> Call:
+        p = problem
+        dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
+        return Call("vllm", "expand", {**dims, "add_inputs": int(p.add_inputs)})
+
+    def recording(self, problem: ExpandProblem) -> str | None:
+        p = problem
+        if not (p.recordable and p.same_width and p.add_inputs):
+            return None
+        return f"vllm_expand_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
+
+
+def _widths(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(int(width) for width in str(text).split(","))
+    except ValueError:
+        raise InputError(f"--slice-widths: got {text!r}, allowed: integers, e.g. 4096,1024,1024") from None
+
+
+KERNELS = [LoraExpand()]

@@ -1,0 +1,229 @@
+"""The expand kernel and the operation a server calls. Shapes: README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import triton
+import triton.language as tl
+
+from autotune.kernel import Config, Launch
+from autotune.kernels.common.addresses import address_table
+from autotune.kernels.common.metadata import LoraMetadata
+from autotune.kernels.common.tiles import cdiv, integers
+from autotune.runtimes import vllm
+
+_ALIGNED_COLUMNS = 16
+_PREFETCHED_PER_WARP = 1024
+"""Output elements a warp may load ahead of the product; more would cost too many registers."""
+
+
+@triton.jit
+def lora_expand_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    b_ptr,
+    out_ptr,
+    sorted_tokens_ptr,
+    lora_tokens_ptr,
+    lora_start_ptr,
+    lora_ids_ptr,
+    M,
+    N,
+    K,
+    x_stride_s,
+    x_stride_m,
+    x_stride_k,
+    b_stride_l,
+    out_stride_m,
+    out_column,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    SAME_WIDTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    EVEN_N: tl.constexpr,
+    EVEN_K: tl.constexpr,
+    ADD_INPUTS: tl.constexpr,
+    PREFETCH: tl.constexpr,
+    STEPS: tl.constexpr,
+):
+    # One exit for all reasons: the loads it waits for travel together, and the divisions hide in their latency.
+    group = tl.program_id(2)
+    lora_id = tl.load(lora_ids_ptr + group)
+    start = tl.load(lora_start_ptr + group)
+    end = start + tl.load(lora_tokens_ptr + group)
+    slice_id = tl.program_id(1)
+    width = N
+    column = out_column + slice_id * N
+    if NUM_SLICES > 1:
+        table_ptr = b_ptr + slice_id
+        b_ptr = tl.load(table_ptr).to(tl.pointer_type(out_ptr.dtype.element_ty))
+        b_ptr = tl.multiple_of(b_ptr, 16)
+        if not SAME_WIDTH:
+            width = tl.load(table_ptr + NUM_SLICES).to(tl.int32)
+            column = tl.load(table_ptr + 2 * NUM_SLICES).to(tl.int32)
+            b_stride_l = tl.load(table_ptr + 3 * NUM_SLICES)
+            if ALIGNED:
+                width = tl.multiple_of(width, 16)
+                column = tl.multiple_of(column, 16)
+                b_stride_l = tl.multiple_of(b_stride_l, 16)
+
+    pid = tl.program_id(0)
+    m_tiles = tl.cdiv(M, BLOCK_M)
+    pid_m = pid % m_tiles
+    pid_n = pid // m_tiles
+    first = start + pid_m * BLOCK_M
+    if (lora_id == -1) | (first >= end) | (pid_n * BLOCK_N >= width):
+        return
+
+    offs_m = first + tl.arange(0, BLOCK_M)
+    offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    offs_k = tl.arange(0, BLOCK_K)
+    in_m = (offs_m < end)[:, None]
+    in_n = (offs_n < width)[None, :]
+    token = tl.load(sorted_tokens_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+    x_ptr += slice_id.to(tl.int64) * x_stride_s
+    x_ptrs = x_ptr + token[:, None] * x_stride_m + offs_k[None, :] * x_stride_k  # [BM, BK]
+    b_ptrs = b_ptr + lora_id.to(tl.int64) * b_stride_l + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
+    out_ptrs = out_ptr + token[:, None] * out_stride_m + column + offs_n[None, :]  # [BM, BN]
+    in_out = in_m if EVEN_N else in_m & in_n
+    if ADD_INPUTS and PREFETCH:
+        base = tl.load(out_ptrs, mask=in_out, other=0.0)
+
+    acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
+    for step in range(STEPS):
+        in_k = step * BLOCK_K + offs_k < K
+        if EVEN_K and EVEN_N:
+            b = tl.load(b_ptrs)
+        else:
+            b = tl.load(b_ptrs, mask=in_n if EVEN_K else in_n & in_k[:, None], other=0.0)
+        x = tl.load(x_ptrs, mask=in_m if EVEN_K else in_m & in_k[None, :], other=0.0)
+        acc = tl.dot(x.to(b.dtype), b, acc)
+        x_ptrs += BLOCK_K * x_stride_k
+        b_ptrs += BLOCK_K
+
+    if ADD_INPUTS:
+        if not PREFETCH:
+            base = tl.load(out_ptrs, mask=in_out, other=0.0)
+        acc += base
+    tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_out)
+
+
+@dataclass(frozen=True)
+class ExpandArguments:
+    """Arguments of one call.
+
+    Attributes:
+        x: ``[S, M, R]``, any strides: fp32 after a shrink, fp16 or bf16 after an embedding.
+        b: S weights ``[L, N_s, R]`` (or ``[L, 1, N_s, R]``), contiguous, type of out.
+        out: ``[M, offset + sum of N_s]`` or wider, rows contiguous.
+        metadata: Which token uses which adapter.
+        add_inputs: Add to `out`, or overwrite it.
+        offset: Column of `out` where the first slice starts.
+        table: Addresses of `b` on the device, for more than one slice, with widths, columns and adapter strides
+            where widths differ; uploaded here, ahead of graph captures.
+    """
+
+    x: torch.Tensor
+    b: Sequence[torch.Tensor]
+    out: torch.Tensor
+    metadata: LoraMetadata
+    add_inputs: bool = True
+    offset: int = 0
+    table: torch.Tensor | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not all(b.is_contiguous() and b.dtype == self.out.dtype for b in self.b):
+            raise ValueError(f"lora_expand: the weights must be contiguous and {self.out.dtype}, as out is")
+        if self.out.stride(1) != 1:
+            raise ValueError(f"lora_expand: out must have contiguous rows, got strides {self.out.stride()}")
+        if len(self.b) > 1:
+            columns = () if self.same_width else (self.widths, self.columns, [b.stride(0) for b in self.b])
+            object.__setattr__(self, "table", address_table(self.b, *columns))
+
+    @property
+    def widths(self) -> list[int]:
+        return [b.shape[-2] for b in self.b]
+
+    @property
+    def columns(self) -> list[int]:
+        """Column of `out` where each slice starts."""
+        return [self.offset + sum(self.widths[:s]) for s in range(len(self.b))]
+
+    @property
+    def same_width(self) -> bool:
+        return len(set(self.widths)) == 1
+
+
+def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
+    """The launch that writes every adapter's product into its slice's columns."""
+    slices, m, k = inputs.x.shape
+    if m == 0:
+        return []
+    c, meta, n = integers(config), inputs.metadata, max(inputs.widths)
+    args = (
+        inputs.x,
+        inputs.b[0] if inputs.table is None else inputs.table,
+        inputs.out,
+        meta.token_indices_sorted_by_lora_ids,
+        meta.num_tokens_per_lora,
+        meta.lora_token_start_loc,
+        meta.lora_ids,
+        m,
+        n,
+        k,
+        *inputs.x.stride(),
+        n * k,
+        inputs.out.stride(0),
+        inputs.offset,
+    )
+    options = {
+        "BLOCK_M": c["block_m"],
+        "BLOCK_N": c["block_n"],
+        "BLOCK_K": c["block_k"],
+        "NUM_SLICES": slices,
+        "SAME_WIDTH": inputs.same_width,
+        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*inputs.widths, *inputs.columns]),
+        "EVEN_N": all(width % c["block_n"] == 0 for width in inputs.widths),
+        "EVEN_K": k % c["block_k"] == 0,
+        "ADD_INPUTS": inputs.add_inputs,
+        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
+        "STEPS": cdiv(k, c["block_k"]),
+        "num_warps": c["num_warps"],
+        "num_stages": c["num_stages"],
+        "num_ctas": c["num_ctas"],
+    }
+    tiles = cdiv(m, c["block_m"]) * cdiv(n, c["block_n"])
+    return [Launch(lora_expand_kernel, (tiles, slices, meta.lora_ids.numel()), args, options)]
+
+
+def forced_stages(x_dtype: torch.dtype, capability: tuple[int, int]) -> int | None:
+    """The only ``num_stages`` allowed, if any: vLLM forces one for fp32 x on Hopper (triton#9433, contracts A3)."""
+    return 1 if x_dtype == torch.float32 and capability == (9, 0) else None
+
+
+def lora_expand(inputs: ExpandArguments, config: Config | None = None) -> torch.Tensor:
+    """``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T``; rows of tokens without an adapter stay.
+
+    Semantics of vLLM's dense op (runtime contracts A4): x is cast to the weights' type, sums are fp32.
+
+    Args:
+        inputs: The arguments; make them before a CUDA-graph capture.
+        config: Tile sizes as vLLM spells them; None takes what vLLM would use now (tuned file, else default).
+    """
+    slices, m, k = inputs.x.shape
+    if m == 0 or inputs.metadata.no_lora:
+        return inputs.out
+    if config is None:
+        groups, n = inputs.metadata.lora_ids.numel(), max(inputs.widths)
+        config = vllm.dense_config(
+            "expand", max_loras=groups, num_slices=slices, m=m, k=k, n=n, add_inputs=inputs.add_inputs
+        )
+    if inputs.x.is_cuda and (stages := forced_stages(inputs.x.dtype, torch.cuda.get_device_capability())):
+        config = {**config, "num_stages": stages}
+    for launch in expand_launches(inputs, config):
+        launch.run()
+    return inputs.out

@@ -1,0 +1,151 @@
+"""LoRA shrink as the tuner sees it: problems, space, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.kernels.common.metadata import random_metadata
+from autotune.kernels.common.problem import LoraProblem, fields_from_flags, required
+from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
+from autotune.kernels.lora_shrink.launcher import ShrinkArguments, lora_shrink, shrink_launches
+from autotune.kernels.lora_shrink.reference import reference
+from autotune.runtimes import vllm
+
+_NEUTRAL_GROUP = 8
+_FULL_WAVES = 3
+_FEW_STEPS = 8
+
+
+@dataclass(frozen=True)
+class ShrinkProblem(LoraProblem):
+    """x ``[m, k]`` times the A matrices ``[n, k]``: k is the hidden size, n the rank."""
+
+    @property
+    def rank(self) -> int:
+        return self.n
+
+
+class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
+    """vLLM's dense ``lora_shrink`` (runtime contracts A4), with its configuration keys."""
+
+    name = "lora_shrink"
+    problem_type = ShrinkProblem
+    spaces = ("wide", "vllm-grid")
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> ShrinkProblem:
+        return ShrinkProblem(
+            k=required(flags, "hidden_size"), n=required(flags, "lora_rank"), **fields_from_flags(flags)
+        )
+
+    def parameters(self, problem: ShrinkProblem, space: str) -> tuple[Parameter, ...]:
+        if space == "vllm-grid":
+            values: dict[str, tuple[int, ...]] = {
+                "block_m": powers_of_two(16, 256),
+                "block_n": powers_of_two(min(32, max(16, next_pow2(problem.n))), 256),
+                "block_k": powers_of_two(32, 256),
+                "split_k": powers_of_two(4, 64),
+                "num_warps": (4, 8),
+                "num_stages": (2, 3, 4, 5),
+                "group_size_m": (_NEUTRAL_GROUP,),
+            }
+        else:
+            values = {
+                "block_m": powers_of_two(16, min(256, next_pow2(problem.m))),
+                "block_n": powers_of_two(16, min(256, next_pow2(problem.n))),
+                "block_k": powers_of_two(32, 512 if problem.m > 64 else 1024),
+                "split_k": powers_of_two(1, 64),
+                "num_warps": (1, 2, 4, 8),
+                "num_stages": (1, 2, 3, 4),
+                "group_size_m": (1, _NEUTRAL_GROUP),
+            }
+        return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
+
+    def default_config(self, problem: ShrinkProblem, gpu: Gpu) -> Config:
+        default = vllm.default_config(self.call(problem))
+        return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
+
+    def canonical(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> Config:
+        """The order of tiles matters only if several lie along both dimensions, in more than one band."""
+        c = integers(config)
+        m_tiles, n_tiles = cdiv(problem.m, c["block_m"]), cdiv(problem.n, c["block_n"])
+        group = c["group_size_m"]
+        if n_tiles == 1 or m_tiles <= min(group, _NEUTRAL_GROUP) or m_tiles == 1:
+            group = _NEUTRAL_GROUP
+        return {**config, "group_size_m": group}
+
+    def infeasible(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> str | None:
+        c = integers(config)
+        tile, split_k = _tile(c), c["split_k"]
+        if reason := tile.infeasible(problem.m, problem.n, problem.k, gpu, split_k):
+            return reason
+        if c["group_size_m"] != _NEUTRAL_GROUP and 2 * problem.m * problem.k <= gpu.l2_bytes:
+            return f"group_size_m {c['group_size_m']}: x fits in L2, the order of tiles cannot matter"
+        # One split is the only deterministic choice, so it is always allowed.
+        return None if split_k == 1 else _useless_split(problem, tile, split_k, gpu)
+
+    def floor(self, problem: ShrinkProblem) -> Floor:
+        p = problem
+        half_precision = (p.m - p.base_tokens) * p.k + p.adapters_read * p.num_slices * p.n * p.k
+        return Floor(2 * half_precision + 4 * p.num_slices * p.m * p.n, 2 * p.m * p.k * p.n * p.num_slices)
+
+    def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkArguments:
+        p = problem
+        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
+
+        return ShrinkArguments(
+            x=normal(p.m, p.k),
+            a=[normal(p.max_loras, p.n, p.k).mul_(p.k**-0.5) for _ in range(p.num_slices)],
+            out=torch.zeros(p.num_slices, p.m, p.n, dtype=torch.float32, device=device),
+            metadata=random_metadata(p, device, seed),
+        )
+
+    def launches(self, inputs: ShrinkArguments, config: Config) -> list[Launch]:
+        return shrink_launches(inputs, config)
+
+    def run(self, inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+        return lora_shrink(inputs, config)
+
+    def poison(self, inputs: ShrinkArguments) -> None:
+        inputs.out.fill_(torch.nan)
+
+    def reference(self, inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+        return reference(inputs, dtype)
+
+    def call(self, problem: ShrinkProblem) -> Call:
+        p = problem
+        dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
+        return Call("vllm", "shrink", dims)
+
+    def recording(self, problem: ShrinkProblem) -> str | None:
+        p = problem
+        return f"vllm_shrink_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}" if p.recordable else None
+
+
+def _useless_split(problem: ShrinkProblem, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
+    """Why this many splits cannot win; half or twice as many would."""
+    half = split_k // 2
+    if tile.k * half >= problem.k:
+        return f"split_k {split_k}: {half} splits already leave one K step to each block"
+    blocks = cdiv(problem.m, tile.m) * cdiv(problem.n, tile.n) * problem.num_slices
+    if blocks * half >= _FULL_WAVES * gpu.sms * tile.blocks_per_sm(gpu):
+        return f"split_k {split_k}: {half} splits already fill {gpu.name} {_FULL_WAVES} times"
+    steps, busy = cdiv(problem.k, tile.k * split_k), blocks * split_k
+    if steps >= _FEW_STEPS and busy <= gpu.sms // 8:
+        return f"split_k {split_k}: {busy} blocks of {steps} K steps leave most of {gpu.sms} SMs idle"
+    return None
+
+
+def _tile(c: Mapping[str, int]) -> Tile:
+    return Tile(c["block_m"], c["block_n"], c["block_k"], c["num_warps"], c["num_stages"], 2, 2)
+
+
+KERNELS = [LoraShrink()]

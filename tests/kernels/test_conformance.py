@@ -1,0 +1,154 @@
+"""What the tuner relies on, checked for every installed kernel.
+
+A kernel takes part by a module `testing` beside its `kernel` module, with `PROBLEMS`: kernel name -> problems. The first
+should be small and awkward (odd sizes, one row); those too large for Triton's interpreter run on a GPU only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from autotune import registry
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+from autotune.kernel import AnyKernel, Call, Config, Launch, Problem
+from autotune.space import Space
+
+CONFIGS_PER_PROBLEM = 9
+INTERPRETER_FLOPS = 1e7
+
+
+def problems_of(kernel: AnyKernel) -> tuple[Problem, ...]:
+    package = type(kernel).__module__.rpartition(".")[0]
+    problems: dict[str, tuple[Problem, ...]] = importlib.import_module(f"{package}.testing").PROBLEMS
+    return problems[kernel.name]
+
+
+KERNELS = [registry.installed().get(name) for name in registry.installed().names()]
+CASES = [
+    pytest.param(kernel, problem, id=f"{kernel.name}-{problem.label}")
+    for kernel in KERNELS
+    for problem in problems_of(kernel)
+]
+each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+each_case = pytest.mark.parametrize(("kernel", "problem"), CASES)
+
+
+@pytest.fixture
+def runnable(kernel: AnyKernel, problem: Problem, device: str) -> None:
+    """Skip what Triton's interpreter cannot do."""
+    if device == "cpu" and kernel.floor(problem).flops > INTERPRETER_FLOPS:
+        pytest.skip("too large for Triton's interpreter")
+    if device == "cpu" and getattr(problem, "dtype", "") == "bfloat16":
+        pytest.skip("Triton's interpreter multiplies bfloat16 as integers")
+
+
+def assert_correct(kernel: AnyKernel, inputs: Any, config: Config) -> None:
+    kernel.poison(inputs)
+    expected = kernel.reference(inputs, torch.float64)
+    error = (kernel.run(inputs, config).double() - expected.value).abs()
+    wrong = (~(error <= expected.max_error)).sum().item()
+    assert wrong == 0, f"{wrong} of {error.numel()} elements beyond the bound with {dict(config)}"
+
+
+@each_case
+@pytest.mark.usefixtures("runnable")
+def test_default_config_is_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    for seed in (0, 1):
+        assert_correct(kernel, kernel.make_inputs(problem, device, seed), kernel.default_config(problem, gpu))
+
+
+@each_case
+@pytest.mark.usefixtures("runnable")
+def test_random_configs_are_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    for preset in kernel.spaces:
+        configs = Space.build(kernel, problem, gpu, preset).configs
+        for config in random.Random(problem.label).sample(configs, min(CONFIGS_PER_PROBLEM, len(configs))):
+            assert_correct(kernel, inputs, config)
+
+
+@each_case
+@pytest.mark.usefixtures("runnable")
+def test_poisoned_output_is_wrong(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    output = kernel.run(inputs, kernel.default_config(problem, gpu))
+    kernel.poison(inputs)
+    expected = kernel.reference(inputs, torch.float64)
+    assert not bool(((output.double() - expected.value).abs() <= expected.max_error).all())
+
+
+@each_case
+@pytest.mark.usefixtures("runnable")
+def test_reference_does_not_depend_on_what_ran(
+    kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu
+) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    before = kernel.reference(inputs, torch.float64).value
+    for _ in range(2):
+        kernel.run(inputs, kernel.default_config(problem, gpu))
+    again = kernel.reference(kernel.make_inputs(problem, device, 0), torch.float64).value
+    torch.testing.assert_close(kernel.reference(inputs, torch.float64).value, before, rtol=0, atol=0)
+    torch.testing.assert_close(again, before, rtol=0, atol=0)
+
+
+@each_case
+@pytest.mark.usefixtures("runnable")
+def test_float32_reference_is_within_its_own_bound(kernel: AnyKernel, problem: Problem, device: str) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    single, exact = kernel.reference(inputs, torch.float32), kernel.reference(inputs, torch.float64)
+    assert bool(((single.value - exact.value).abs() <= single.max_error).all())
+
+
+@each_case
+def test_meta_launches_equal_real_ones(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    config = kernel.default_config(problem, gpu)
+    real = kernel.launches(kernel.make_inputs(problem, device, 0), config)
+    meta = kernel.launches(kernel.make_inputs(problem, "meta", 0), config)
+    assert [specialization(launch) for launch in meta] == [specialization(launch) for launch in real]
+
+
+def specialization(launch: Launch) -> list[Any]:
+    """All that Triton compiles a launch for: values of numbers, types and alignment of tensors."""
+    arguments = [
+        (arg.dtype, arg.data_ptr() % 16 == 0) if isinstance(arg, torch.Tensor) else (type(arg), arg)
+        for arg in launch.args
+    ]
+    return [launch.fn, launch.grid, dict(launch.options), *arguments]
+
+
+@each_case
+def test_space_is_canonical(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
+    incumbent = kernel.default_config(problem, gpu)
+    for preset in kernel.spaces:
+        space = Space.build(kernel, problem, gpu, preset)
+        assert space.incumbent == incumbent
+        assert all(kernel.canonical(problem, config, gpu) == config for config in space.configs)
+
+
+@each_case
+def test_problem_survives_json(kernel: AnyKernel, problem: Problem) -> None:
+    assert kernel.problem_type.from_json(json.loads(json.dumps(problem.to_json()))) == problem
+    if call := kernel.call(problem):
+        assert Call.from_json(json.loads(json.dumps(call.to_json()))) == call
+    assert kernel.floor(problem).bytes > 0
+
+
+@each_kernel
+def test_labels_tell_problems_apart(kernel: AnyKernel) -> None:
+    labels = [problem.label for problem in problems_of(kernel)]
+    assert len(set(labels)) == len(labels)
+
+
+@each_kernel
+def test_second_registration_is_refused(kernel: AnyKernel) -> None:
+    twice = registry.Registry()
+    twice.register(kernel)
+    with pytest.raises(InputError, match=f"'{kernel.name}' is registered twice"):
+        twice.register(kernel)

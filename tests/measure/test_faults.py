@@ -1,0 +1,99 @@
+"""A config that crashes, hangs, lies or is refused costs one trial; the worker is replaced and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autotune import registry
+from autotune.gpu import INTERPRETER
+from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.settings import MeasureSettings
+
+REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
+faulty = registry.load(REFERENCE)
+module = __import__("sys").modules[type(faulty).__module__]
+SETTINGS = MeasureSettings(measure_timeout_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(tmp_path_factory.mktemp("cache"), compilers=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backend(machine: Machine) -> Iterator[CudaBackend]:
+    made = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, SETTINGS, "cpu"))
+    yield made
+    made.close()
+
+
+def config(fault: int) -> dict[str, int]:
+    return {"repeats": 1, "fault": fault}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("WRONG", "wrong_result"),
+        ("NAN", "wrong_result"),
+        ("UNWRITTEN", "wrong_result"),
+        ("CRASH", "crashed"),
+        ("ILLEGAL_ACCESS", "crashed"),
+        ("OUT_OF_RESOURCES", "out_of_resources"),
+    ],
+)
+def test_a_fault_is_one_failed_measurement(backend: CudaBackend, fault: str, status: str) -> None:
+    failed = backend.measure(config(getattr(module, fault)), None)
+    assert failed.status == status
+    assert failed.message
+    after = backend.measure(config(module.OK), None)
+    assert after.status == "ok"
+    assert len(after.samples_us) == SETTINGS.replays
+
+
+def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
+    short = replace(SETTINGS, measure_timeout_s=1.0)
+    backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, short, "cpu"))
+    assert backend.measure(config(module.HANG), None).status == "timeout"
+    assert backend.measure(config(module.OK), None).status == "ok"
+
+
+def test_what_nobody_predicted_raises(backend: CudaBackend) -> None:
+    with pytest.raises(ZeroDivisionError):
+        backend.measure(config(module.UNPREDICTED), None)
+
+
+def test_hopeless_configs_are_given_up(backend: CudaBackend) -> None:
+    given_up = backend.measure(config(module.OK), limit_us=1e-6)
+    assert given_up.status == "pruned"
+    assert 1 <= len(given_up.samples_us) <= 3
+
+
+def test_a_race_drops_who_fails_and_times_the_others_side_by_side(backend: CudaBackend) -> None:
+    good, other = {"repeats": 1, "fault": module.OK}, {"repeats": 2, "fault": module.OK}
+    configs = [good, config(module.CRASH), other, config(module.WRONG), config(module.ILLEGAL_ACCESS)]
+    results = backend.race(configs, rounds=4)
+    assert [r.status for r in results] == ["ok", "crashed", "ok", "wrong_result", "crashed"]
+    assert len(results[0].samples_us) == len(results[2].samples_us) == 4
+
+
+def test_compiling_needs_no_gpu_and_reports_resources(machine: Machine) -> None:
+    from autotune.gpu import H200
+
+    kernel = registry.load("lora_shrink")
+    flags = {"dtype": "float16", "m": 16, "hidden_size": 512, "lora_rank": 16, "num_loras": 2}
+    problem = kernel.problem_from_flags(flags)
+    backend = CudaBackend(machine, Task("lora_shrink", problem, H200, SETTINGS))
+    default = kernel.default_config(problem, H200)
+    assert backend.wait_compiled([default]) == [default]
+    compiled = backend._compiled(default)
+    assert compiled.status == "ok"
+    assert compiled.resources is not None
+    assert compiled.resources.registers > 0
+    assert compiled.resources.shared_bytes > 0
