@@ -31,7 +31,7 @@ test: lint
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy autotune kernels
+	$(VENV)/bin/mypy autotune
 
 clean:
 	rm -rf $(VENV) $(DEMO)

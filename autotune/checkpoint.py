@@ -52,10 +52,12 @@ def _model_sizes(path: Path) -> dict[str, int]:
 
 
 def _rank(path: Path) -> int:
+    if not path.exists():
+        raise InputError(f"--lora-path: got {path}, no such folder; give the folder of a local adapter")
     for name in _ADAPTER_CONFIGS:
         if (path / name).is_file() and (rank := _first(_read(path / name, "--lora-path"), _RANK_FIELDS)):
             return rank
-    for file in sorted(path.glob("*.safetensors")):
+    for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
         if rank := _rank_of_weights(file):
             return rank
     raise InputError(

@@ -98,7 +98,8 @@ def _confirm(space: Space, backend: Backend, rounds: int, finalists: tuple[Final
     challenger = next((f.config for f in finalists if f.config != incumbent), incumbent)
     default, tuned = backend.race([incumbent, challenger], rounds)
     if tuned.status != "ok" or default.status != "ok":
-        time_us = default.median_us if default.status == "ok" else finalists[0].median_us
+        first_us = next(f.median_us for f in finalists if f.config == incumbent)
+        time_us = default.median_us if default.status == "ok" else first_us
         return Decision("default", incumbent, incumbent, time_us, time_us, None, finalists)
     verdict = compare(tuned.samples_us, default.samples_us)
     if challenger != incumbent and verdict.faster:

@@ -110,7 +110,8 @@ class Expected:
 
     Attributes:
         value: The result, in fp32 or wider, shaped as the kernel's output.
-        max_error: Largest rounding error, same shape; derived, never tuned (each kernel's README says how).
+        max_error: Largest difference that rounding explains, the reference's own included; same shape; derived, never
+            tuned (each kernel's README says how).
     """
 
     value: torch.Tensor

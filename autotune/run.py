@@ -14,6 +14,7 @@ from typing import Any
 
 import filelock
 import optuna_dashboard
+from optuna.storages import BaseStorage
 
 from autotune import paths, trials
 from autotune.environment import current_environment
@@ -27,6 +28,7 @@ from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
 from autotune.search.api import Search
@@ -75,7 +77,8 @@ OnProgress = Callable[[Progress], None]
 class Runner:
     """Runs studies one after the other on one machine; the GPU's processes are started once, when first needed."""
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, storage: BaseStorage, options: RunOptions) -> None:
+        self.storage = storage
         self.options = options
         self._machine: Machine | None = None
         self._bandwidth_bytes_per_s: float | None = None
@@ -109,11 +112,13 @@ class Runner:
     def _search_and_decide(
         self, study: KernelStudy, space: Space, backend: Backend, on_progress: OnProgress
     ) -> dict[str, Any]:
-        search = make_search(self.options.sampler, space, self.options.seed)
+        options = self.options
+        known = finished_neighbours(self.storage, study)
+        search = make_search(options.sampler, space, options.seed, known, stop=options.stop)
         study.study.sampler = search.sampler
         display = _Display(study, space, search, on_progress)
         loop = SearchLoop(study.study, space, search, backend)
-        clock = loop.run(self.options.budget, display.on_trial)
+        clock = loop.run(options.budget, display.on_trial)
         display.show("finalists")
         settings = MeasureSettings(**study.spec.settings)
         race_start_s = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,7 +135,9 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
     except optuna.exceptions.DuplicatedStudyError as error:
         raise exists_error(name) from error
     study.set_user_attr(SPEC_ATTR, asdict(spec))
-    study.set_metric_names([METRIC])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([METRIC])
     return KernelStudy(study, spec)
 
 

@@ -59,6 +59,8 @@ class SearchLoop:
         self.search = search
         self.backend = backend
         self.clock = Clock()
+        found = trials.measured(study.get_trials(deepcopy=False), space)
+        self.measured_count = sum(m.status not in COMPILE_FAILURES for m in found)
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
         """Search until done; killing it loses nothing but the trial in flight."""
@@ -105,6 +107,7 @@ class SearchLoop:
         with self._timed("measure_s"):
             measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
         trials.tell(self.study, trial, measurement)
+        self.measured_count += measurement.status not in COMPILE_FAILURES
         on_trial(config, measurement)
 
     @contextmanager
@@ -118,9 +121,4 @@ class SearchLoop:
     def _finished(self, budget: Budget) -> bool:
         if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
             return True
-        return self.measured_count() >= budget.trials or self.search.stop.done(self.study)
-
-    def measured_count(self) -> int:
-        """Configs of the study that reached the GPU."""
-        found = trials.measured(self.study.get_trials(deepcopy=False), self.space)
-        return sum(m.status not in COMPILE_FAILURES for m in found)
+        return self.measured_count >= budget.trials or self.search.stop.done(self.study)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,3 +43,33 @@ def gpu(device: str) -> Gpu:
     p = torch.cuda.get_device_properties(0)
     shared, sms = p.shared_memory_per_block_optin, p.multi_processor_count
     return Gpu(p.name, (p.major, p.minor), sms, shared, p.L2_cache_size)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Look until something is so; fails when it takes longer than anything here may."""
+
+    def wait(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+        end_s = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < end_s, "waited in vain"
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def wait_gone() -> Callable[[int], None]:
+    """Wait for any process, child or not, to end."""
+
+    def wait(pid: int, limit_s: float = 60.0) -> None:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            assert select.select([descriptor], [], [], limit_s)[0], f"process {pid} lives on"
+        finally:
+            os.close(descriptor)
+
+    return wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from autotune.gpu import Gpu
 from autotune.kernel import Config, Expected, Floor, Kernel, Launch, Parameter, Problem
 
 OK, WRONG, NAN, CRASH, HANG, ILLEGAL_ACCESS, OUT_OF_RESOURCES, UNPREDICTED, UNWRITTEN = range(9)
+# These fail when they are compiled.
+COMPILE_HANG, COMPILE_CRASH, COMPILE_REFUSED = range(9, 12)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class FaultyKernel(Kernel[DoubleProblem, DoubleInputs]):
         return DoubleProblem(flags["size"])
 
     def parameters(self, problem: DoubleProblem, space: str) -> tuple[Parameter, ...]:
-        return (Parameter("repeats", (1, 2, 4)), Parameter("fault", tuple(range(9))))
+        return (Parameter("repeats", (1, 2, 4)), Parameter("fault", tuple(range(12))))
 
     def default_config(self, problem: DoubleProblem, gpu: Gpu) -> Config:
         return {"repeats": 2, "fault": OK}
@@ -65,7 +68,8 @@ class FaultyKernel(Kernel[DoubleProblem, DoubleInputs]):
         return DoubleInputs(x, torch.empty_like(x))
 
     def launches(self, inputs: DoubleInputs, config: Config) -> list[Launch]:
-        return []
+        fault = config["fault"] or 0
+        return [Launch(_FaultyCompiler(), (1,), (fault, inputs.x.numel()))] if fault >= COMPILE_HANG else []
 
     def run(self, inputs: DoubleInputs, config: Config) -> torch.Tensor:
         _fail(config["fault"] or 0)
@@ -85,6 +89,22 @@ class FaultyKernel(Kernel[DoubleProblem, DoubleInputs]):
     def reference(self, inputs: DoubleInputs, dtype: torch.dtype) -> Expected:
         value = 2 * inputs.x.to(dtype)
         return Expected(value, torch.zeros_like(value))
+
+
+class _FaultyCompiler:
+    """Stands for a Triton function: what Launch.warmup calls."""
+
+    def warmup(self, fault: int, size: int, grid: tuple[int, ...]) -> None:
+        if fault == COMPILE_HANG:
+            # As ptxas does: a process of its own, known by its arguments.
+            subprocess.run(["sleep", "86400", str(size)], check=False)
+        if fault == COMPILE_CRASH:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise CompilationError("at 1:0: this kernel cannot be compiled")
+
+
+class CompilationError(Exception):
+    """Named as Triton's."""
 
 
 def _fail(fault: int) -> None:

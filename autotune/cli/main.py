@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import optuna
 
 from autotune import __version__
 from autotune.cli.bench import bench
@@ -52,6 +53,9 @@ def main() -> None:
     The same in steps: study create, study run, study export.
     """
 
+
+# Optuna's own progress lines; ours are on stderr too.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 for command in (study, tune, bench, dashboard, doctor):
     main.add_command(command)

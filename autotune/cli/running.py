@@ -68,7 +68,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None
     options = flags.options
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
     failed: list[str] = []
-    with Runner(options) as runner, RunDisplay(len(studies), options.budget.trials, flags.timeout) as display:
+    with Runner(storage, options) as runner, RunDisplay(len(studies), options.budget.trials, flags.timeout) as display:
         for position, item in enumerate(studies):
             if deadline_s is not None:
                 share_s = max(0.0, deadline_s - time.monotonic()) / (len(studies) - position)

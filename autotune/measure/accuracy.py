@@ -23,7 +23,6 @@ def error_ratio(kernel: AnyKernel, inputs: Any, config: Config, expected: Expect
 
 
 def expected(kernel: AnyKernel, inputs: Any) -> Expected:
-    """The reference in fp32 (TF32 off), with room for its own rounding, which obeys the same bound."""
+    """The reference in fp32 (TF32 off); its bound has room for the reference's own rounding."""
     kernel.poison(inputs)
-    found = kernel.reference(inputs, torch.float32)
-    return Expected(found.value, 2 * found.max_error)
+    return kernel.reference(inputs, torch.float32)

@@ -9,6 +9,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -45,6 +46,8 @@ def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> N
     signal.signal(signal.SIGTERM, _kill_group)
     # Ctrl-C is the coordinator's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Triton 3.9 announces a change of 3.10 in every process that compiles.
+    warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
     initializer(*arguments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -82,14 +83,17 @@ def load(path: Path) -> Recording:
     if not rows or not set(_RESULT_COLUMNS) <= set(rows[0]):
         raise InputError(f"{path}: needs at least one row and the columns {', '.join(_RESULT_COLUMNS)}")
     names = [name for name in rows[0] if name not in _RESULT_COLUMNS]
-    configs, measurements = [], []
+    found: dict[tuple[Value, ...], Measurement] = {}
     for line, row in enumerate(rows, start=2):
         try:
-            configs.append({name: _value(row[name]) for name in names})
-            measurements.append(_measurement(row))
+            key = tuple(_value(row[name]) for name in names)
+            if len(row) > len(rows[0]) or key in found:
+                raise ValueError("a column too many" if len(row) > len(rows[0]) else "this config was there before")
+            found[key] = _measurement(row)
         except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path}:{line}: not a recorded measurement ({error!r})") from error
-    return Recording(path, tuple(configs), tuple(measurements))
+            raise InputError(f"{path}:{line}: not a recorded measurement ({error})") from error
+    configs = tuple(dict(zip(names, key, strict=True)) for key in found)
+    return Recording(path, configs, tuple(found.values()))
 
 
 def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
@@ -139,6 +143,8 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
     if status not in ("ok", "pruned"):
         return Measurement(status, message=row["status"], compile_s=compile_s)
     low, mid, high = (float(row[name] or row["ms"]) * 1e3 for name in ("ms_min", "ms", "ms_max"))
+    if not 0 < low <= mid <= high < math.inf:
+        raise ValueError("times must be positive, ms_min <= ms <= ms_max")
     if status == "pruned":
         return Measurement(status, (mid,), "a single launch was over 20x the best", compile_s=compile_s)
     # A recording keeps the median and the extremes of its seven replays: these seven have the same.

@@ -79,7 +79,7 @@ class Tile:
             return f"num_stages {self.stages}: there are only {steps} K steps to overlap"
         if self.accumulators > _MAX_REGISTERS:
             return f"the accumulator alone needs {self.accumulators} registers a thread"
-        if self.operands > 2 * _MAX_REGISTERS:
+        if self.operands > _MAX_REGISTERS + 1:
             return f"one K step moves {self.operands} registers' worth a thread"
         if self.shared_bytes > gpu.shared_bytes:
             return f"needs {self.shared_bytes} bytes of shared memory or more, {gpu.name} has {gpu.shared_bytes}"

@@ -44,7 +44,6 @@ def lora_expand_kernel(  # type: ignore[no-untyped-def]
     NUM_SLICES: tl.constexpr,
     SAME_WIDTH: tl.constexpr,
     ALIGNED: tl.constexpr,
-    EVEN_N: tl.constexpr,
     EVEN_K: tl.constexpr,
     ADD_INPUTS: tl.constexpr,
     PREFETCH: tl.constexpr,
@@ -79,28 +78,29 @@ def lora_expand_kernel(  # type: ignore[no-untyped-def]
     if (lora_id == -1) | (first >= end) | (pid_n * BLOCK_N >= width):
         return
 
+    # Rows and columns beyond the end repeat the first one: cheaper than masks in the loop, and never stored.
     offs_m = first + tl.arange(0, BLOCK_M)
     offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     offs_k = tl.arange(0, BLOCK_K)
-    in_m = (offs_m < end)[:, None]
-    in_n = (offs_n < width)[None, :]
     token = tl.load(sorted_tokens_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+    b_row = tl.where(offs_n < width, offs_n, 0)
     x_ptr += slice_id.to(tl.int64) * x_stride_s
     x_ptrs = x_ptr + token[:, None] * x_stride_m + offs_k[None, :] * x_stride_k  # [BM, BK]
-    b_ptrs = b_ptr + lora_id.to(tl.int64) * b_stride_l + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
+    b_ptrs = b_ptr + lora_id.to(tl.int64) * b_stride_l + b_row[None, :] * K + offs_k[:, None]  # [BK, BN]
     out_ptrs = out_ptr + token[:, None] * out_stride_m + column + offs_n[None, :]  # [BM, BN]
-    in_out = in_m if EVEN_N else in_m & in_n
+    in_out = (offs_m < end)[:, None] & (offs_n < width)[None, :]
     if ADD_INPUTS and PREFETCH:
         base = tl.load(out_ptrs, mask=in_out, other=0.0)
 
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
     for step in range(STEPS):
         in_k = step * BLOCK_K + offs_k < K
-        if EVEN_K and EVEN_N:
+        if EVEN_K:
             b = tl.load(b_ptrs)
+            x = tl.load(x_ptrs)
         else:
-            b = tl.load(b_ptrs, mask=in_n if EVEN_K else in_n & in_k[:, None], other=0.0)
-        x = tl.load(x_ptrs, mask=in_m if EVEN_K else in_m & in_k[None, :], other=0.0)
+            b = tl.load(b_ptrs, mask=in_k[:, None], other=0.0)
+            x = tl.load(x_ptrs, mask=in_k[None, :], other=0.0)
         acc = tl.dot(x.to(b.dtype), b, acc)
         x_ptrs += BLOCK_K * x_stride_k
         b_ptrs += BLOCK_K
@@ -187,7 +187,6 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
         "NUM_SLICES": slices,
         "SAME_WIDTH": inputs.same_width,
         "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*inputs.widths, *inputs.columns]),
-        "EVEN_N": all(width % c["block_n"] == 0 for width in inputs.widths),
         "EVEN_K": k % c["block_k"] == 0,
         "ADD_INPUTS": inputs.add_inputs,
         "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],

@@ -1,6 +1,6 @@
 """What the tuner relies on, checked for every installed kernel.
 
-A kernel takes part by a module `testing` beside its `kernel` module, with `PROBLEMS`: kernel name -> problems. The first
+A kernel takes part by a module `testing` beside its `kernel` module, with `PROBLEMS`: kernel name -> problems. Most
 should be small and awkward (odd sizes, one row); those too large for Triton's interpreter run on a GPU only.
 """
 
@@ -18,9 +18,10 @@ from autotune import registry
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import AnyKernel, Call, Config, Launch, Problem
+from autotune.measure.failures import classify
 from autotune.space import Space
 
-CONFIGS_PER_PROBLEM = 9
+CONFIGS_PER_PROBLEM = 25
 INTERPRETER_FLOPS = 1e7
 
 
@@ -68,10 +69,21 @@ def test_default_config_is_correct(kernel: AnyKernel, problem: Problem, device: 
 @pytest.mark.usefixtures("runnable")
 def test_random_configs_are_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
     inputs = kernel.make_inputs(problem, device, 0)
-    for preset in kernel.spaces:
-        configs = Space.build(kernel, problem, gpu, preset).configs
-        for config in random.Random(problem.label).sample(configs, min(CONFIGS_PER_PROBLEM, len(configs))):
+    configs = [c for preset in kernel.spaces for c in Space.build(kernel, problem, gpu, preset).configs]
+    random.Random(problem.label).shuffle(configs)
+    checked = 0
+    for config in configs:
+        try:
             assert_correct(kernel, inputs, config)
+        except Exception as error:
+            # Shared memory is bounded from below only: what exceeds it after all is found by compiling.
+            if classify(error) != "out_of_resources":
+                raise
+            continue
+        checked += 1
+        if checked == CONFIGS_PER_PROBLEM:
+            return
+    assert checked > 0
 
 
 @each_case
@@ -86,9 +98,7 @@ def test_poisoned_output_is_wrong(kernel: AnyKernel, problem: Problem, device: s
 
 @each_case
 @pytest.mark.usefixtures("runnable")
-def test_reference_does_not_depend_on_what_ran(
-    kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu
-) -> None:
+def test_reference_does_not_depend_on_what_ran(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
     inputs = kernel.make_inputs(problem, device, 0)
     before = kernel.reference(inputs, torch.float64).value
     for _ in range(2):

@@ -1,0 +1,44 @@
+"""Finished studies of neighbouring shapes in the storage: what they measured warms up the next search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune import study as studies
+from autotune.kernel import Config
+from autotune.search.neighbour import Neighbour, distance
+from autotune.study import KernelStudy
+
+_NEAREST = 3
+
+
+def finished_neighbours(storage: BaseStorage, study: KernelStudy) -> list[Neighbour]:
+    """The nearest finished studies of the same kernel, source and GPU, the nearest first."""
+    others = (studies.load(storage, name) for name in studies.names(storage) if name != study.name)
+    near = [other for other in others if other.result is not None and _comparable(other, study)]
+    near.sort(key=lambda other: distance(_sizes(other.spec.problem), _sizes(study.spec.problem)))
+    return [_neighbour(other) for other in near[:_NEAREST]]
+
+
+def _comparable(other: KernelStudy, study: KernelStudy) -> bool:
+    fields = ("kernel", "source", "backend", "gpu", "kernel_fingerprint")
+    return all(getattr(other.spec, field) == getattr(study.spec, field) for field in fields)
+
+
+def _neighbour(study: KernelStudy) -> Neighbour:
+    """The configs it timed. Fixed parameters are those of its incumbent."""
+    fixed: Mapping[str, Any] = (study.result or {})["incumbent"]
+    timed: list[tuple[Config, float]] = [
+        ({**fixed, **trial.params}, math.log(trial.value))
+        for trial in study.study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and trial.value
+    ]
+    return Neighbour(_sizes(study.spec.problem), [config for config, _ in timed], [log_us for _, log_us in timed])
+
+
+def _sizes(problem: Mapping[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in problem.items() if isinstance(value, int) and not isinstance(value, bool)}

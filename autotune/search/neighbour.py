@@ -1,0 +1,49 @@
+"""Finished problems near the one being tuned, and what they tell its search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.kernel import Config
+from autotune.space import Space
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A finished search of the same kernel on the same GPU.
+
+    Attributes:
+        sizes: The problem's sizes by name, e.g. ``{"m": 16, "k": 5120}``.
+        configs: What was timed, in any order.
+        log_us: The log time of each.
+    """
+
+    sizes: Mapping[str, int]
+    configs: Sequence[Config]
+    log_us: Sequence[float]
+
+
+def distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:
+    """How far two problems are: the doublings between their sizes, added up; a size only one of them has is one."""
+    shared = [n for n in a if n in b and a[n] > 0 and b[n] > 0]
+    return float(sum(abs(np.log2(a[n] / b[n])) for n in shared) + len(set(a) ^ set(b)))
+
+
+def seeds(space: Space, neighbours: Sequence[Neighbour], count: int) -> list[int]:
+    """Positions in the space of the neighbours' fastest configs, taking turns, the first neighbour's best first."""
+    ranked = [_best_first(space, neighbour) for neighbour in neighbours]
+    turns = [queue[turn] for turn in range(count) for queue in ranked if turn < len(queue)]
+    return list(dict.fromkeys(turns))[:count]
+
+
+def _best_first(space: Space, neighbour: Neighbour) -> list[int]:
+    found = []
+    for i in np.argsort(neighbour.log_us, kind="stable"):
+        try:
+            found.append(space.index(neighbour.configs[int(i)]))
+        except KeyError:
+            continue
+    return found

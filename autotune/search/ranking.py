@@ -1,0 +1,53 @@
+"""Samplers that rank the untried configs of a space; the simple ones: random, grid, sweep."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import optuna
+
+from autotune.kernel import Config
+from autotune.search.api import SpaceExhausted, SpaceSampler
+from autotune.search.history import History, Indices, observe
+from autotune.space import Space
+
+
+class RankingSampler(SpaceSampler):
+    """A sampler that only has to say in which order it would try what is left."""
+
+    @abstractmethod
+    def rank(self, study: optuna.Study, history: History) -> Indices:
+        """The untried configs, the next one first."""
+
+    def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
+        return [self.space.configs[i] for i in self.rank(study, observe(study, self.space))[:count]]
+
+    def propose(self, study: optuna.Study) -> Config:
+        history = observe(study, self.space)
+        ranked = self.rank(study, history)
+        if self.among is not None:
+            ranked = ranked[np.isin(ranked, [self.space.index(c) for c in self.among])]
+        if not len(ranked):
+            raise SpaceExhausted
+        return self.space.configs[ranked[0]]
+
+
+class OrderSampler(RankingSampler):
+    """Tries everything in an order fixed beforehand, the incumbent first: a resumed study goes on where it was.
+
+    Args:
+        seed: Shuffles the order; None keeps the space's own.
+    """
+
+    def __init__(self, space: Space, seed: int | None) -> None:
+        super().__init__(space)
+        rest = np.arange(1, len(space))
+        if seed is not None:
+            np.random.default_rng(seed).shuffle(rest)
+        self.order = np.concatenate([[0], rest])
+
+    def rank(self, study: optuna.Study, history: History) -> Indices:
+        last = history.hopeless[self.order]
+        order = np.concatenate([self.order[~last], self.order[last]])
+        return np.asarray(order[history.untried[order]])

@@ -1,0 +1,33 @@
+"""Where a search begins when it knows nothing: evenly spread over the space."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import qmc
+
+
+def spread(points: npt.NDArray[np.float64], count: int, seed: int) -> list[int]:
+    """Positions of `count` distinct configs, each the nearest one left to a point of a scrambled Sobol sequence.
+
+    Sobol points (Owen scrambling, via SciPy) stay evenly spread however early the sequence is cut.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    unit = (points - low) / np.where(high > low, high - low, 1.0)
+    rng = np.random.default_rng(seed)
+    with warnings.catch_warnings():
+        # SciPy asks for a power of two; the sequence is cut wherever the search stops.
+        warnings.simplefilter("ignore", UserWarning)
+        targets = qmc.Sobol(points.shape[1], rng=rng).random(count)
+    left = np.ones(len(points), dtype=bool)
+    # Ties are broken by the seed, not by the order of the space.
+    jitter = 1e-6 * rng.random(len(points))
+    chosen: list[int] = []
+    for target in targets[: len(points)]:
+        distance = ((unit - target) ** 2).sum(axis=1) + jitter
+        distance[~left] = np.inf
+        chosen.append(int(distance.argmin()))
+        left[chosen[-1]] = False
+    return chosen

@@ -1,0 +1,117 @@
+"""Writes docs/results.md from the studies' own data (docs/data/studies.json, as printed by `study show --json`).
+
+python docs/make_results.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+# Best of vLLM 0.33.0's own kernel on the same problem: studies/recorded, measured the same way on the same GPU model.
+RECORDED_BEST_US = {
+    "lora_shrink-m16-k5120-n16-s1-l4-float16": 4.63,
+    "lora_expand-m16-k16-n5120-s1-l4-float16-add": 3.51,
+    "lora_shrink-m8192-k8192-n64-s2-l8-float16": 93.9,
+}
+
+
+def main() -> None:
+    studies = json.loads((DOCS / "data" / "studies.json").read_text())
+    (DOCS / "results.md").write_text("\n".join(page(studies)) + "\n")
+
+
+def page(studies: list[dict[str, Any]]) -> list[str]:
+    """The page's lines."""
+    environment = studies[0]["spec"]["environment"]
+    machine = ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
+    bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"] / 1e12
+    lines = [
+        "# Results on a GPU",
+        "",
+        "Made by `python docs/make_results.py` from `docs/data/studies.json`; not written by hand.",
+        "",
+        f"Machine: {environment['gpu']} ({machine}), device-to-device copy {bandwidth:.2f} TB/s.",
+        "Kernels: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, zeroing included.",
+        "",
+        *tuned_table(studies),
+        "",
+        *wall_table(studies),
+        "",
+        *recorded_table(studies),
+    ]
+    return lines
+
+
+def tuned_table(studies: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for study in studies:
+        result = study["result"]
+        config = result["config"] if result["outcome"] == "tuned" else None
+        rows.append(
+            [
+                label(study),
+                f"{result['incumbent_us']:.2f}",
+                f"{result['tuned_us']:.2f}",
+                f"{result['incumbent_us'] / result['tuned_us']:.2f}x",
+                f"{result['floor_us']:.2f}",
+                f"{result['floor_us'] / result['tuned_us']:.0%}",
+                config_text(config) if config else "the default, nothing is faster beyond the noise",
+            ]
+        )
+    columns = ["problem", "default us", "tuned us", "speed-up", "floor us", "of floor", "config"]
+    return ["## Default and tuned", "", *markdown(columns, rows)]
+
+
+def wall_table(studies: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for study in studies:
+        result, counts = study["result"], study["result"]["counts"]
+        seconds = result["seconds"]
+        failed = sum(n for status, n in counts.items() if status not in ("ok", "pruned"))
+        rows.append(
+            [
+                label(study),
+                str(result["configs"]),
+                str(counts.get("ok", 0)),
+                str(counts.get("pruned", 0)),
+                str(failed),
+                *(f"{seconds[part]:.1f}" for part in ("wall", "compile_wait", "measure", "search", "finalists")),
+            ]
+        )
+    columns = ["problem", "space", "measured", "pruned", "failed", "wall s", "compile", "measure", "search", "finalists"]
+    note = "Compile is the time spent waiting for compilers; the rest of compiling runs beside measuring."
+    return ["## Where the time went", "", *markdown(columns, rows), "", note]
+
+
+def recorded_table(studies: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for study in studies:
+        if (best_us := RECORDED_BEST_US.get(label(study))) is not None:
+            tuned_us = study["result"]["tuned_us"]
+            rows.append([label(study), f"{best_us:.2f}", f"{tuned_us:.2f}", f"{tuned_us / best_us:.2f}"])
+    columns = ["problem", "vLLM's kernel, best recorded us", "built-in, tuned us", "ratio"]
+    return ["## Beside vLLM's own kernel", "", *markdown(columns, rows)]
+
+
+def label(study: dict[str, Any]) -> str:
+    """The study's name without its GPU."""
+    gpu = study["spec"]["environment"]["gpu"].replace(" ", "_").replace("-", "_")
+    name: str = study["name"]
+    return name.split(f"-{gpu}")[0]
+
+
+def config_text(config: dict[str, int | None]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> list[str]:
+    """A table; columns of numbers are aligned to the right."""
+    rule = ["---" if index == 0 or column == "config" else "---:" for index, column in enumerate(columns)]
+    return ["| " + " | ".join(cells) + " |" for cells in [columns, rule, *rows]]
+
+
+if __name__ == "__main__":
+    main()

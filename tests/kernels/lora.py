@@ -1,0 +1,50 @@
+"""What the tests of the dense LoRA kernels share: token by token references, and configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.runtimes import vllm
+
+SHRINK = {"block_m": 16, "block_n": 16, "block_k": 32, "split_k": 1, "group_size_m": 8}
+EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16}
+LAUNCH = {"num_warps": 4, "num_stages": 1, "num_ctas": 1}
+
+
+def half_dtypes(device: str) -> tuple[torch.dtype, ...]:
+    """Triton's interpreter multiplies bfloat16 as integers."""
+    return (torch.float16,) if device == "cpu" else (torch.float16, torch.bfloat16)
+
+
+def products(x: torch.Tensor, weights: Sequence[torch.Tensor], mapping: Sequence[int]) -> torch.Tensor:
+    """``x[s, t] @ weights[s][mapping[t]].T`` in float64, slices side by side: ``[M, sum of N_s]``; 0 without one."""
+    columns = []
+    for slice_x, weight in zip(x, weights, strict=True):
+        rows = [
+            slice_x[t].double() @ weight[lora].double().T
+            if lora >= 0
+            else torch.zeros(weight.shape[1], dtype=torch.float64, device=x.device)
+            for t, lora in enumerate(mapping)
+        ]
+        columns.append(torch.stack(rows))
+    return torch.cat(columns, dim=1)
+
+
+def serve_config(
+    folder: Path, file: str, path: Sequence[int], config: dict[str, Any], patch: pytest.MonkeyPatch
+) -> None:
+    """Make this process a server on a GPU called "Some GPU" whose config folder has one entry."""
+    entry: dict[str, Any] = {"split_k": 1, "group_size_m": 8, "max_nreg": None, **config}
+    for key in reversed(path):
+        entry = {str(key): entry}
+    (folder / file).write_text(json.dumps(entry))
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "get_device_name", lambda *_: "Some GPU")
+    patch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(folder))
+    vllm.cache_clear()

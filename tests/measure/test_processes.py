@@ -1,0 +1,130 @@
+"""Worker processes end with their parent and at their time limits, together with what they started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from autotune import registry
+from autotune.gpu import INTERPRETER
+from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.settings import MeasureSettings
+
+REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
+faulty = registry.load(REFERENCE)
+module = sys.modules[type(faulty).__module__]
+
+COORDINATOR = """
+    import os, sys, threading
+    from pathlib import Path
+    from autotune.measure.cuda import Machine
+
+    machine = Machine(Path(sys.argv[1]), compilers=2)
+    together = [machine.compilers.schedule(os.getpid) for _ in range(8)]
+    pids = {machine.worker.call(os.getpid), *(future.result() for future in together)}
+    print(*pids, flush=True)
+    threading.Event().wait()
+"""
+
+WaitUntil = Callable[[Callable[[], object]], None]
+WaitGone = Callable[[int], None]
+
+
+def test_killing_the_coordinator_leaves_no_worker(tmp_path: Path, wait_gone: WaitGone) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(COORDINATOR), str(tmp_path)]
+    coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert coordinator.stdout is not None
+    pids = [int(pid) for pid in coordinator.stdout.readline().split()]
+    coordinator.send_signal(signal.SIGKILL)
+    coordinator.communicate()
+    assert len(pids) >= 2
+    for pid in pids:
+        wait_gone(pid)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path, compilers=1)
+    yield made
+    made.close()
+
+
+def backend_on(machine: Machine, size: int = 64, compile_timeout_s: float = 60.0) -> CudaBackend:
+    settings = MeasureSettings(measure_timeout_s=60.0, compile_timeout_s=compile_timeout_s)
+    return CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, settings, "cpu"))
+
+
+def config(fault: int) -> dict[str, int]:
+    return {"repeats": 1, "fault": fault}
+
+
+def test_a_compiler_that_hangs_ends_at_its_time_limit(
+    machine: Machine, wait_until: WaitUntil, wait_gone: WaitGone
+) -> None:
+    # Its size is the mark by which the process that it starts is known.
+    backend = backend_on(machine, size=1_000_000 + os.getpid(), compile_timeout_s=2.0)
+    hangs, sound = config(module.COMPILE_HANG), config(module.OK)
+    backend.compile_ahead([hangs])
+    wait_until(lambda: running("sleep", "86400", backend))
+    (started,) = running("sleep", "86400", backend)
+    assert backend.wait_compiled([hangs]) == [hangs]
+    failure = backend.compile_failure(hangs)
+    assert failure is not None
+    assert (failure.status, failure.message) == ("timeout", "compiling took longer than 2 s")
+    assert backend.measure(hangs, None).status == "timeout"
+    assert backend.measure(sound, None).status == "ok"
+    wait_gone(started)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("COMPILE_CRASH", "the compiler died (exit code -9)"),
+        ("COMPILE_REFUSED", "CompilationError: at 1:0: this kernel cannot be compiled"),
+    ],
+)
+def test_a_compiler_that_fails_costs_one_config(machine: Machine, fault: str, message: str) -> None:
+    backend = backend_on(machine)
+    fails, sound = config(getattr(module, fault)), config(module.OK)
+    backend.compile_ahead([fails, sound])
+    failure = backend.compile_failure(fails)
+    assert failure is not None
+    assert (failure.status, failure.message) == ("compile_error", message)
+    assert backend.compile_failure(sound) is None
+    assert backend.measure(sound, None).status == "ok"
+
+
+def test_asking_twice_compiles_once(machine: Machine) -> None:
+    backend = backend_on(machine)
+    sound = config(module.OK)
+    backend.compile_ahead([sound, sound])
+    backend.compile_ahead([dict(reversed(sound.items()))])
+    assert len(backend._compiling) == 1
+
+
+def test_a_closed_machine_leaves_no_process(tmp_path: Path, wait_gone: WaitGone) -> None:
+    machine = Machine(tmp_path, compilers=1)
+    pids = [machine.worker.call(os.getpid), machine.compilers.schedule(os.getpid).result()]
+    machine.close()
+    for pid in pids:
+        wait_gone(pid)
+
+
+def running(program: str, argument: str, backend: CudaBackend) -> list[int]:
+    """Processes that the compiler of this backend's problem has started."""
+    wanted = [program, argument, str(backend._task.problem.to_json()["size"])]
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if arguments(path) == wanted]
+
+
+def arguments(path: Path) -> list[str]:
+    try:
+        return path.read_text().split("\0")[:-1]
+    except OSError:
+        return []
