@@ -34,11 +34,13 @@ class Budget:
 
 @dataclass
 class Clock:
-    """Where the wall time of a search went, in seconds."""
+    """Where the wall time of a search went, in seconds: proposing and stopping, waiting for compilers, measuring,
+    keeping results in the storage."""
 
     think_s: float = 0.0
-    measure_s: float = 0.0
     compile_wait_s: float = 0.0
+    measure_s: float = 0.0
+    store_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -89,8 +91,10 @@ class SearchLoop:
 
     def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
         """Measure the most promising compiled config of the batch, and take it out."""
+        # The incumbent is what everything is compared with: nothing is measured before it.
+        first = [config for config in batch if config == self.space.incumbent]
         with self._timed("compile_wait_s"):
-            ready = self.backend.wait_compiled(batch)
+            ready = self.backend.wait_compiled(first or batch)
         for config in ready:
             if failure := self.backend.compile_failure(config):
                 trials.add_failure(self.study, self.space, config, failure)
@@ -106,7 +110,8 @@ class SearchLoop:
         batch.remove(config)
         with self._timed("measure_s"):
             measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
-        trials.tell(self.study, trial, measurement)
+        with self._timed("store_s"):
+            trials.tell(self.study, trial, measurement)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         on_trial(config, measurement)
 
@@ -121,4 +126,5 @@ class SearchLoop:
     def _finished(self, budget: Budget) -> bool:
         if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
             return True
-        return self.measured_count >= budget.trials or self.search.stop.done(self.study)
+        with self._timed("think_s"):
+            return self.measured_count >= budget.trials or self.search.stop.done(self.study)

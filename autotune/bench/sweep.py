@@ -87,6 +87,7 @@ def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: i
         "compile_wait": clock.compile_wait_s,
         "measure": clock.measure_s,
         "search": clock.think_s,
+        "storage": clock.store_s,
         "finalists": end_s - race_start_s,
     }
     best: list[Config] = [decision.config if decision else space.incumbent]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.worker import BenchJob, GpuWorker
 
 _Key = tuple[tuple[str, int | None], ...]
+_PATIENCE_S = 2.0
+"""How long the search waits for what it wants most before it measures something else: most compilers are done in half a
+second, a few take a hundred times that."""
 
 
 class Machine:
@@ -54,6 +58,12 @@ class Task:
     device: str = "cuda"
 
 
+@dataclass(frozen=True)
+class _Compiling:
+    future: ProcessFuture
+    submitted_s: float
+
+
 class CudaBackend:
     """Measures the configs of one problem on this machine's GPU."""
 
@@ -63,20 +73,25 @@ class CudaBackend:
         self._machine = machine
         self._task = task
         self._job = BenchJob(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
-        self._compiling: dict[_Key, ProcessFuture] = {}
+        self._compiling: dict[_Key, _Compiling] = {}
 
     def compile_ahead(self, configs: Sequence[Config]) -> None:
         for config in configs:
             if (key := _key(config)) not in self._compiling:
                 problem = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in self._job.problem.items())
                 job = CompileJob(self._task.kernel, problem, key, self._task.gpu)
-                self._compiling[key] = self._machine.compilers.schedule(
+                future = self._machine.compilers.schedule(
                     compile_config, args=[job], timeout=self._task.settings.compile_timeout_s
                 )
+                self._compiling[key] = _Compiling(future, time.monotonic())
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
         self.compile_ahead(configs)
-        futures = [self._compiling[_key(config)] for config in configs]
+        jobs = [self._compiling[_key(config)] for config in configs]
+        futures = [job.future for job in jobs]
+        youngest_s = max((job.submitted_s for job in jobs), default=0.0)
+        patience_s = max(0.0, youngest_s + _PATIENCE_S - time.monotonic())
+        concurrent.futures.wait(futures, timeout=patience_s)
         concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_COMPLETED)
         return [config for config, future in zip(configs, futures, strict=True) if future.done()]
 
@@ -118,7 +133,7 @@ class CudaBackend:
 
     def _compiled(self, config: Config) -> Measurement:
         self.compile_ahead([config])
-        future = self._compiling[_key(config)]
+        future = self._compiling[_key(config)].future
         try:
             outcome: Measurement = future.result()
         except (TimeoutError, concurrent.futures.TimeoutError):
@@ -129,8 +144,8 @@ class CudaBackend:
         return outcome
 
     def close(self) -> None:
-        for future in self._compiling.values():
-            future.cancel()
+        for job in self._compiling.values():
+            job.future.cancel()
 
 
 def _key(config: Config) -> _Key:

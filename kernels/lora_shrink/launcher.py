@@ -38,6 +38,7 @@ def lora_shrink_kernel(  # type: ignore[no-untyped-def]
     SPLIT_K: tl.constexpr,
     GROUP_M: tl.constexpr,
     NUM_SLICES: tl.constexpr,
+    EVEN_N: tl.constexpr,
     EVEN_K: tl.constexpr,
 ):
     pid = tl.program_id(0)
@@ -66,36 +67,34 @@ def lora_shrink_kernel(  # type: ignore[no-untyped-def]
     if (lora_id == -1) | (first >= end):
         return
 
-    # Rows and columns beyond the end repeat the first one: cheaper than masks in the loop, and never stored.
     offs_m = first + tl.arange(0, BLOCK_M)
     offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     offs_k = split * BLOCK_K + tl.arange(0, BLOCK_K)
+    in_m = (offs_m < end)[:, None]
+    in_n = (offs_n < N)[None, :]
     token = tl.load(sorted_tokens_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
-    a_row = tl.where(offs_n < N, offs_n, 0)
     x_ptrs = x_ptr + token[:, None] * x_stride_m + offs_k[None, :]  # [BM, BK]
-    a_ptrs = a_ptr + lora_id.to(tl.int64) * a_stride_l + a_row[None, :] * K + offs_k[:, None]  # [BK, BN]
+    a_ptrs = a_ptr + lora_id.to(tl.int64) * a_stride_l + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
 
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
     for k in range(split * BLOCK_K, K, BLOCK_K * SPLIT_K):
         in_k = k + tl.arange(0, BLOCK_K) < K
         # The weights first: x waits for the token list.
-        if EVEN_K:
+        if EVEN_K and EVEN_N:
             a = tl.load(a_ptrs)
-            x = tl.load(x_ptrs)
         else:
-            a = tl.load(a_ptrs, mask=in_k[:, None], other=0.0)
-            x = tl.load(x_ptrs, mask=in_k[None, :], other=0.0)
+            a = tl.load(a_ptrs, mask=in_n if EVEN_K else in_n & in_k[:, None], other=0.0)
+        x = tl.load(x_ptrs, mask=in_m if EVEN_K else in_m & in_k[None, :], other=0.0)
         acc = tl.dot(x, a, acc)
         x_ptrs += BLOCK_K * SPLIT_K
         a_ptrs += BLOCK_K * SPLIT_K
     acc *= scaling
 
     out_ptrs = out_ptr + slice_id.to(tl.int64) * out_stride_s + token[:, None] * N + offs_n[None, :]
-    in_out = (offs_m < end)[:, None] & (offs_n < N)[None, :]
     if SPLIT_K == 1:
-        tl.store(out_ptrs, acc, mask=in_out)
+        tl.store(out_ptrs, acc, mask=in_m & in_n)
     else:
-        tl.atomic_add(out_ptrs, acc, mask=in_out, sem="relaxed")
+        tl.atomic_add(out_ptrs, acc, mask=in_m & in_n, sem="relaxed")
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,7 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
         "SPLIT_K": c["split_k"],
         "GROUP_M": c.get("group_size_m", 8),
         "NUM_SLICES": slices,
+        "EVEN_N": n % c["block_n"] == 0,
         "EVEN_K": k % c["block_k"] == 0,
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
