@@ -60,19 +60,23 @@ class Problem:
 class Call:
     """What the runtime looks up when it launches a problem: the runtime, its op, and the sizes its lookup compares.
 
-    ``dims`` holds the values as the runtime computes them (for vLLM's dense ops ``max_loras`` is already L + 1).
+    Attributes:
+        dims: The values as the runtime computes them (for vLLM's dense ops ``max_loras`` is already L + 1).
+        triton: The Triton version to serve with, for a runtime whose files belong to one; None for the installed one.
     """
 
     runtime: str
     op: str
     dims: Mapping[str, int]
+    triton: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"runtime": self.runtime, "op": self.op, "dims": dict(self.dims)}
+        version = {"triton": self.triton} if self.triton else {}
+        return {"runtime": self.runtime, "op": self.op, "dims": dict(self.dims), **version}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Call:
-        return cls(data["runtime"], data["op"], dict(data["dims"]))
+        return cls(data["runtime"], data["op"], dict(data["dims"]), data.get("triton"))
 
 
 @dataclass(frozen=True)

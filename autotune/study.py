@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,13 @@ class StudySpec:
     settings: dict[str, Any]
     schema_version: int = field(default=_SCHEMA_VERSION)
 
+    @property
+    def runtime_call(self) -> Call | None:
+        """The runtime's lookup, by a server with the Triton version that was measured with."""
+        if self.call is None:
+            return None
+        return replace(Call.from_json(self.call), triton=self.environment.get("triton"))
+
 
 class KernelStudy:
     """An Optuna study together with what it is about."""
@@ -87,7 +94,8 @@ class KernelStudy:
 
     @property
     def call(self) -> Call | None:
-        return Call.from_json(self.spec.call) if self.spec.call else None
+        """The runtime's lookup, by a server with the Triton version that was measured with."""
+        return self.spec.runtime_call
 
     @property
     def result(self) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
-from autotune.runtimes import vllm
+from autotune.runtimes import sglang, vllm
 from autotune.runtimes.files import KeyPath, Table
 from autotune.runtimes.lookup import Failure, Lookup, Step
 
@@ -52,7 +52,7 @@ class Runtime(Protocol):
         """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
 
 
-_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (vllm,)}
+_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (vllm, sglang)}
 
 
 def get(name: str) -> Runtime:

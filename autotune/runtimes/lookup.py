@@ -60,6 +60,7 @@ class Lookup:
         steps: The levels passed, top down; up to the failing one if it fails.
         failure: What goes wrong, if anything does.
         path: The file looked at, whether it exists or not; None when no folder is in play.
+        warnings: What the server does on the way that its user may not want; one line each.
     """
 
     origin: Literal["file", "default"]
@@ -67,6 +68,7 @@ class Lookup:
     steps: tuple[Step, ...] = ()
     failure: Failure | None = None
     path: Path | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def key_path(self) -> tuple[str, ...]:
@@ -75,5 +77,6 @@ class Lookup:
 
     @property
     def exact(self) -> bool:
-        """The config in use was written for this very shape."""
-        return self.origin == "file" and self.failure is None and all(step.match == "exact" for step in self.steps)
+        """The config in use was written for this very shape, by way of nothing to be warned of."""
+        steps_exact = all(step.match == "exact" for step in self.steps)
+        return self.origin == "file" and self.failure is None and steps_exact and not self.warnings

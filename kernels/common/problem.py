@@ -108,7 +108,7 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"--dtype: not given; allowed: {one_of(DTYPES)}")
     m = flags.get("m")
     if m is None:
-        batch, length = required(flags, "batch_size", "or --m"), flags.get("seq_length")
+        batch, length = required(flags, "batch_size", "or --m-values"), flags.get("seq_length")
         m = batch * (1 if length is None else int(length))
     slices, active = flags.get("num_slices"), flags.get("num_active_loras")
     if active is not None and int(active) < 1:

@@ -1,0 +1,197 @@
+"""Problems of the csgmv kernels, how command-line flags become one, and the batches they stand for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError, one_of
+from autotune.gpu import Gpu
+from autotune.kernel import Config, Problem
+from autotune.kernels.common.chunks import ChunkedBatch, Pool
+from autotune.kernels.common.problem import DTYPES, required
+from autotune.kernels.common.tiles import Tile, integers
+
+CHUNK_SIZES = (16, 32, 64, 128)
+WORKLOADS = ("prefill", "decode")
+
+PREFILL_TOKENS = 30_720
+DECODE_REQUESTS = 64
+GRAPH_BATCH = 256
+"""Requests that a decode graph's segment buffer has room for, one segment each."""
+
+TRITON_DEFAULTS: Mapping[str, int] = {"num_warps": 4, "num_stages": 3}
+"""What Triton takes on NVIDIA GPUs where a config leaves it the choice."""
+
+_PROMPT_TOKENS = 192
+_DTYPE_NAMES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class CsgmvProblem(Problem):
+    """One csgmv product over a batch: a pool of adapters, and tokens that use some of them.
+
+    Attributes:
+        dtype: Type of activations and weights, a key of `DTYPES`.
+        chunk_size: Most tokens of a segment; it is BLOCK_M, and part of the problem.
+        tokens: Tokens of the batch; in a decode batch, requests.
+        rank: Rank of the pool; an adapter's own may be lower.
+        num_slices: Weights packed in one call: 3 for qkv, 2 for gate_up, else 1.
+        num_loras: Adapters in the pool.
+        active_loras: Adapters that the tokens use, with a popularity that falls as 1/n; 0 stands for all.
+        adapter_ranks: The adapters' own ranks; empty for `rank` everywhere.
+        workload: ``prefill``: prompts one after the other, just the segments they need. ``decode``: one token a
+            request in any order, in a CUDA graph's segment buffer, whose tail is empty.
+    """
+
+    dtype: str
+    chunk_size: int
+    tokens: int
+    rank: int
+    num_slices: int
+    num_loras: int = 1
+    active_loras: int = 0
+    adapter_ranks: tuple[int, ...] = ()
+    workload: str = "prefill"
+
+    def __post_init__(self) -> None:
+        if self.active_loras == 0:
+            object.__setattr__(self, "active_loras", self.num_loras)
+        if not self.adapter_ranks:
+            object.__setattr__(self, "adapter_ranks", (self.rank,) * self.num_loras)
+        for name, allowed in (("dtype", DTYPES), ("chunk_size", CHUNK_SIZES), ("workload", WORKLOADS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise InputError(f"{name}: got {value!r}, allowed: {one_of(allowed)}")
+        for name in ("tokens", "rank", "num_slices", "num_loras", "active_loras"):
+            if (size := getattr(self, name)) < 1:
+                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+        if self.active_loras > self.num_loras:
+            raise InputError(f"active_loras: got {self.active_loras}, allowed: 1 to num_loras={self.num_loras}")
+        if len(self.adapter_ranks) != self.num_loras or not all(0 < r <= self.rank for r in self.adapter_ranks):
+            raise InputError(
+                f"adapter_ranks: got {list(self.adapter_ranks)}, allowed: num_loras={self.num_loras} ranks, each 1 to "
+                f"the pool's {self.rank}"
+            )
+
+    @property
+    def sizes(self) -> str:
+        """The part of the label that a kernel adds."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        base = f"t{self.tokens}-{self.sizes}-r{self.rank}-s{self.num_slices}-chunk{self.chunk_size}"
+        loras = f"-l{self.num_loras}" if self.num_loras > 1 else ""
+        active = f"-a{self.active_loras}" if self.active_loras != self.num_loras else ""
+        own = "" if self.one_rank else "-ranks" + "x".join(map(str, self.adapter_ranks))
+        return f"{base}{loras}{active}{own}-{self.workload}-{self.dtype}"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def one_rank(self) -> bool:
+        return set(self.adapter_ranks) == {self.rank}
+
+    @property
+    def base_tokens(self) -> int:
+        """Tokens without an adapter: a sixteenth, where there are several adapters."""
+        return self.tokens // 16 if self.active_loras > 1 else 0
+
+    @property
+    def pool_ranks(self) -> tuple[int, ...]:
+        """Ranks of the slots; the base model has the first, if there are several adapters."""
+        return ((0,) if self.num_loras > 1 else ()) + self.adapter_ranks
+
+    @property
+    def tokens_by_slot(self) -> tuple[int, ...]:
+        """How many tokens use each slot."""
+        adapters = skewed(self.tokens - self.base_tokens, self.active_loras)
+        base = (self.base_tokens,) if self.num_loras > 1 else ()
+        return (*base, *adapters, *(0,) * (self.num_loras - self.active_loras))
+
+    @property
+    def recordable(self) -> bool:
+        """Whether recorded spaces have inputs of this kind."""
+        plain = (self.dtype, self.tokens, self.num_loras, self.workload) == ("float16", PREFILL_TOKENS, 1, "prefill")
+        return plain and self.one_rank
+
+    def batch(self, device: str, seed: int) -> ChunkedBatch:
+        """The tokens of one random batch of this kind."""
+        generator = torch.Generator().manual_seed(seed)
+        counts = torch.tensor(self.tokens_by_slot)
+        tokens = torch.arange(counts.numel()).repeat_interleave(counts)
+        requests = torch.split(tokens, self._request_tokens)
+        order = torch.randperm(len(requests), generator=generator).tolist()
+        scalings = torch.randn(counts.numel(), generator=generator).tolist()
+        return ChunkedBatch.build(
+            slots=torch.cat([requests[i] for i in order]),
+            pool=Pool(self.pool_ranks, tuple(scalings)),
+            chunk_size=self.chunk_size,
+            device=device,
+            segments=max(GRAPH_BATCH, self.tokens) if self.workload == "decode" else 0,
+        )
+
+    @property
+    def _request_tokens(self) -> int:
+        return 1 if self.workload == "decode" else _PROMPT_TOKENS
+
+
+def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The `CsgmvProblem` fields that both kernels read from the same flags.
+
+    Raises:
+        InputError: Naming the flag that is missing or cannot be read.
+    """
+    dtype = str(flags.get("dtype") or "float16").removeprefix("torch.")
+    workload = str(flags.get("workload") or "prefill")
+    tokens = PREFILL_TOKENS if workload == "prefill" else DECODE_REQUESTS
+    return {
+        "dtype": _DTYPE_NAMES.get(dtype, dtype),
+        "chunk_size": required(flags, "chunk_size", "one of " + one_of(CHUNK_SIZES)),
+        "tokens": _integer(flags, "total_tokens", tokens),
+        "rank": required(flags, "lora_rank"),
+        "num_slices": _integer(flags, "num_slices", 1),
+        "num_loras": _integer(flags, "num_loras", 1),
+        "active_loras": _integer(flags, "num_active_loras", 0),
+        "adapter_ranks": integers_flag(flags, "adapter_ranks"),
+        "workload": workload,
+    }
+
+
+def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """A flag that holds integers, as a sequence or as text with commas; empty if it is not given."""
+    if (value := flags.get(name)) is None:
+        return ()
+    try:
+        return tuple(int(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(f"{option}: got {value!r}, allowed: integers, e.g. 2048,1024,1024") from None
+
+
+def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gpu) -> str | None:
+    """Why a config should not be tried on chunks ``[rows, depth] @ [depth, columns]``, or None."""
+    c = {**TRITON_DEFAULTS, **integers(config)}
+    n, warps = c["BLOCK_N"], c["num_warps"]
+    # One instruction of one warp makes 16 x 8 results. Warps beyond that repeat products, but still help to load.
+    if warps > 2 * (rows // 16) * (n // 8):
+        return f"num_warps {warps}: a {rows} x {n} tile has work for half of them at most"
+    tile = Tile(rows, n, c["BLOCK_K"], warps, c["num_stages"], 2, 2)
+    return tile.infeasible(rows, columns, depth, gpu)
+
+
+def skewed(total: int, parts: int) -> tuple[int, ...]:
+    """Split `total` into `parts` in proportion to 1, 1/2, 1/3, ...; the last may get none."""
+    shares = [1 / n for n in range(1, parts + 1)]
+    ends = [round(total * sum(shares[:n]) / sum(shares)) for n in range(parts + 1)]
+    return tuple(end - start for start, end in itertools.pairwise(ends))
+
+
+def _integer(flags: Mapping[str, Any], name: str, default: int) -> int:
+    return default if (value := flags.get(name)) is None else int(value)

@@ -1,0 +1,173 @@
+"""csgmv expand as the tuner sees it: problems, space, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Value
+from autotune.kernels.common.csgmv import (
+    TRITON_DEFAULTS,
+    CsgmvProblem,
+    fields_from_flags,
+    infeasible_tile,
+    integers_flag,
+)
+from autotune.kernels.common.problem import required
+from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
+from autotune.kernels.csgmv_expand.launcher import ExpandArguments, csgmv_expand, expand_launches
+from autotune.kernels.csgmv_expand.reference import reference
+from autotune.runtimes import sglang
+
+_ONE_STAGE = 1
+_MOST_REGISTERS = 255
+_OTHER_REGISTERS = 24
+"""What the compiler needs beside the accumulator to work at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandProblem(CsgmvProblem):
+    """x ``[tokens, num_slices * rank]`` times the stacked B matrices ``[sum of slice_widths, rank]``."""
+
+    slice_widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.slice_widths) != self.num_slices or min(self.slice_widths) < 1:
+            raise InputError(
+                f"slice_widths: got {list(self.slice_widths)}, allowed: num_slices={self.num_slices} positive widths; "
+                "pass --slice-widths with the q,k,v (or gate,up) widths, or --output-dim with the sum of equal ones"
+            )
+
+    @property
+    def sizes(self) -> str:
+        return "n" + "x".join(map(str, self.slice_widths))
+
+    @property
+    def columns(self) -> int:
+        return sum(self.slice_widths)
+
+
+@dataclass(frozen=True)
+class ExpandInputs:
+    """One argument set, and what `arguments.out` ``[T, N]`` holds before a run."""
+
+    arguments: ExpandArguments
+    start: torch.Tensor
+
+
+class CsgmvExpand(Kernel[ExpandProblem, ExpandInputs]):
+    """SGLang's chunked expand (runtime contracts B3), with its configuration keys."""
+
+    name = "csgmv_expand"
+    problem_type = ExpandProblem
+    spaces = ("wide", "sglang-grid")
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> ExpandProblem:
+        fields = fields_from_flags(flags)
+        return ExpandProblem(slice_widths=_widths(flags, fields["num_slices"]), **fields)
+
+    def parameters(self, problem: ExpandProblem, space: str) -> tuple[Parameter, ...]:
+        values: dict[str, tuple[Value, ...]] = {
+            "BLOCK_N": powers_of_two(32, min(256, next_pow2(max(problem.slice_widths)))),
+            "BLOCK_K": powers_of_two(16, next_pow2(problem.rank)),
+            "num_warps": (1, 2, 4, 8),
+            "num_stages": (1, 2, 3),
+            "maxnreg": (None, 64, 96, 128),
+        }
+        if space == "sglang-grid":
+            values = {
+                "BLOCK_N": (32, 64),
+                "BLOCK_K": (16, 32),
+                "num_warps": (4, 8),
+                "num_stages": (1, 2, 3),
+                "maxnreg": (None, 96, 112, 128, 160),
+            }
+        return tuple(Parameter(name, values) for name, values in values.items())
+
+    def default_config(self, problem: ExpandProblem, gpu: Gpu) -> Config:
+        unset = {"num_warps": None, "num_stages": None, "maxnreg": None}
+        return {**sglang.default_config(self.call(problem)), **unset}
+
+    def canonical(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> Config:
+        """Stages of a single K step are all the same; what Triton does by itself is the default config."""
+        default = self.default_config(problem, gpu)
+        c = integers(config)
+        if config == default or config == {**default, **TRITON_DEFAULTS}:
+            return default
+        return {**config, "num_stages": _ONE_STAGE} if c["BLOCK_K"] >= problem.rank else config
+
+    def infeasible(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> str | None:
+        if config == self.default_config(problem, gpu):
+            return None
+        c = {**TRITON_DEFAULTS, **integers(config)}
+        accumulators = problem.chunk_size * c["BLOCK_N"] // (32 * c["num_warps"])
+        if accumulators + _OTHER_REGISTERS > c.get("maxnreg", _MOST_REGISTERS):
+            return f"the accumulator needs {accumulators} registers a thread, and {_OTHER_REGISTERS} go to all else"
+        return infeasible_tile(problem.chunk_size, max(problem.slice_widths), problem.rank, config, gpu)
+
+    def floor(self, problem: ExpandProblem) -> Floor:
+        p = problem
+        used = [(rank, n) for rank, n in zip(p.pool_ranks, p.tokens_by_slot, strict=True) if rank and n]
+        x, b = p.num_slices * sum(rank * n for rank, n in used), p.columns * sum(rank for rank, _ in used)
+        out = 2 * p.columns * sum(n for _, n in used)
+        return Floor(2 * (x + b + out), 2 * p.columns * sum(rank * n for rank, n in used))
+
+    def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
+        """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
+        p = problem
+        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
+
+        b = normal(len(p.pool_ranks), p.columns, p.rank).mul_(p.rank**-0.5)
+        for slot, rank in enumerate(p.pool_ranks):
+            b[slot, :, rank:] = torch.nan
+        x, batch, start = normal(p.tokens, p.num_slices * p.rank), p.batch(device, seed), normal(p.tokens, p.columns)
+        arguments = ExpandArguments(x, b, start.clone(), batch, p.slice_widths)
+        if not p.one_rank and device != "meta":
+            for tokens, _, rank in batch.by_adapter():
+                x[tokens, p.num_slices * rank :] = torch.nan
+        return ExpandInputs(arguments, start)
+
+    def launches(self, inputs: ExpandInputs, config: Config) -> list[Launch]:
+        return expand_launches(inputs.arguments, config)
+
+    def run(self, inputs: ExpandInputs, config: Config) -> torch.Tensor:
+        return csgmv_expand(inputs.arguments, config)
+
+    def poison(self, inputs: ExpandInputs) -> None:
+        inputs.arguments.out.copy_(inputs.start)
+
+    def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
+        return reference(inputs.arguments, inputs.start, dtype)
+
+    def call(self, problem: ExpandProblem) -> Call:
+        p = problem
+        return Call("sglang", "expand", {"K": p.columns, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
+
+    def recording(self, problem: ExpandProblem) -> str | None:
+        p = problem
+        return f"sglang_expand_K{p.columns}_R{p.rank}_S{p.num_slices}_chunk{p.chunk_size}" if p.recordable else None
+
+
+def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
+    """The slices' widths, given as such or as their sum, if they are equal."""
+    if widths := integers_flag(flags, "slice_widths"):
+        return widths
+    width, rest = divmod(required(flags, "output_dim", "or --slice-widths"), slices)
+    if rest:
+        raise InputError(
+            f"--output-dim: got {flags['output_dim']}, allowed: a multiple of --num-slices {slices}; "
+            "pass --slice-widths"
+        )
+    return (width,) * slices
+
+
+KERNELS = [CsgmvExpand()]

@@ -1,0 +1,140 @@
+"""csgmv shrink as the tuner sees it: problems, space, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Value
+from autotune.kernels.common.csgmv import TRITON_DEFAULTS, CsgmvProblem, fields_from_flags, infeasible_tile
+from autotune.kernels.common.problem import required
+from autotune.kernels.common.tiles import next_pow2, powers_of_two
+from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments, csgmv_shrink, shrink_launches
+from autotune.kernels.csgmv_shrink.reference import reference
+from autotune.runtimes import sglang
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkProblem(CsgmvProblem):
+    """x ``[tokens, k]`` times the stacked A matrices ``[num_slices * rank, k]``."""
+
+    k: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise InputError(f"k: got {self.k}, allowed: 1 or more; pass the layer's --hidden-size")
+
+    @property
+    def sizes(self) -> str:
+        return f"k{self.k}"
+
+    @property
+    def columns(self) -> int:
+        return self.num_slices * self.rank
+
+
+@dataclass(frozen=True)
+class ShrinkInputs:
+    """One argument set; `start` ``[T, S * R]`` is what its output holds before a run, NaN where a run must write."""
+
+    arguments: ShrinkArguments
+    start: torch.Tensor
+
+
+class CsgmvShrink(Kernel[ShrinkProblem, ShrinkInputs]):
+    """SGLang's chunked shrink (runtime contracts B3), with its configuration keys."""
+
+    name = "csgmv_shrink"
+    problem_type = ShrinkProblem
+    spaces = ("wide", "sglang-grid")
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> ShrinkProblem:
+        return ShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))
+
+    def parameters(self, problem: ShrinkProblem, space: str) -> tuple[Parameter, ...]:
+        values: dict[str, tuple[Value, ...]] = {
+            "BLOCK_N": powers_of_two(16, min(256, next_pow2(problem.columns))),
+            "BLOCK_K": powers_of_two(32, 512),
+            "num_warps": (1, 2, 4, 8),
+            "num_stages": (1, 2, 3, 4, 5),
+        }
+        if space == "sglang-grid":
+            values = {
+                "BLOCK_N": (16, 32, 64),
+                "BLOCK_K": (64, 128, 256),
+                "num_warps": (4, 8),
+                "num_stages": (2, 3, 4),
+            }
+        return tuple(Parameter(name, values) for name, values in values.items())
+
+    def default_config(self, problem: ShrinkProblem, gpu: Gpu) -> Config:
+        return {**sglang.default_config(self.call(problem)), "num_warps": None, "num_stages": None}
+
+    def canonical(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> Config:
+        """What Triton does by itself is the default config, also where it is spelled out."""
+        default = self.default_config(problem, gpu)
+        return default if dict(config) == {**default, **TRITON_DEFAULTS} else config
+
+    def infeasible(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> str | None:
+        if config == self.default_config(problem, gpu):
+            return None
+        return infeasible_tile(problem.chunk_size, problem.columns, problem.k, config, gpu)
+
+    def floor(self, problem: ShrinkProblem) -> Floor:
+        p = problem
+        used = [(p.num_slices * rank, n) for rank, n in zip(p.pool_ranks, p.tokens_by_slot, strict=True) if rank and n]
+        x, a = sum(n for _, n in used) * p.k, sum(columns for columns, _ in used) * p.k
+        out = sum(columns * n for columns, n in used)
+        return Floor(2 * (x + a + out), 2 * out * p.k)
+
+    def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkInputs:
+        """Weights of ranks that an adapter does not have are NaN; they must not be used."""
+        p = problem
+        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
+
+        a = normal(len(p.pool_ranks), p.columns, p.k).mul_(p.k**-0.5)
+        for slot, rank in enumerate(p.pool_ranks):
+            a[slot, p.num_slices * rank :] = torch.nan
+        out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
+        arguments = ShrinkArguments(normal(p.tokens, p.k), a, out, p.batch(device, seed), p.num_slices)
+        return ShrinkInputs(arguments, start=self._start(arguments))
+
+    def _start(self, arguments: ShrinkArguments) -> torch.Tensor:
+        start = torch.zeros_like(arguments.out)
+        if start.device.type == "meta":
+            return start
+        for tokens, _, rank in arguments.batch.by_adapter():
+            start[tokens, : arguments.num_slices * rank] = torch.nan
+        return start
+
+    def launches(self, inputs: ShrinkInputs, config: Config) -> list[Launch]:
+        return shrink_launches(inputs.arguments, config)
+
+    def run(self, inputs: ShrinkInputs, config: Config) -> torch.Tensor:
+        return csgmv_shrink(inputs.arguments, config)
+
+    def poison(self, inputs: ShrinkInputs) -> None:
+        inputs.arguments.out.copy_(inputs.start)
+
+    def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
+        return reference(inputs.arguments, inputs.start, dtype)
+
+    def call(self, problem: ShrinkProblem) -> Call:
+        p = problem
+        return Call("sglang", "shrink", {"K": p.k, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
+
+    def recording(self, problem: ShrinkProblem) -> str | None:
+        p = problem
+        return f"sglang_shrink_K{p.k}_R{p.rank}_S{p.num_slices}_chunk{p.chunk_size}" if p.recordable else None
+
+
+KERNELS = [CsgmvShrink()]

@@ -1,0 +1,141 @@
+"""The csgmv shrink kernel and the operation a server calls. Shapes: README.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from autotune.kernel import Config, Launch
+from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.tiles import cdiv, integers
+from autotune.runtimes import sglang
+
+
+@triton.jit
+def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    segment = tl.program_id(1)
+    start = tl.load(seg_indptr_ptr + segment)
+    end = tl.load(seg_indptr_ptr + segment + 1)
+    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+    first_n = tl.program_id(0) * BLOCK_N
+    if (start >= end) | (first_n >= columns):
+        return
+
+    offs_m = start + tl.arange(0, BLOCK_M)
+    offs_n = first_n + tl.arange(0, BLOCK_N)
+    offs_k = tl.arange(0, BLOCK_K)
+    in_m = (offs_m < end)[:, None]
+    in_n = (offs_n < columns)[None, :]
+    token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+    x_ptrs = x_ptr + token[:, None] * K + offs_k[None, :]  # [BM, BK]
+    a_ptrs = a_ptr + slot * (NUM_SLICES * MAX_RANK * K) + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
+
+    acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
+    for k in range(0, K, BLOCK_K):
+        in_k = k + offs_k < K
+        # The weights first: x waits for the permutation.
+        a = tl.load(a_ptrs, mask=in_n if K % BLOCK_K == 0 else in_n & in_k[:, None], other=0.0)
+        x = tl.load(x_ptrs, mask=in_m if K % BLOCK_K == 0 else in_m & in_k[None, :], other=0.0)
+        acc = tl.dot(x, a, acc)
+        x_ptrs += BLOCK_K
+        a_ptrs += BLOCK_K
+
+    out_ptrs = out_ptr + token[:, None] * (NUM_SLICES * MAX_RANK) + offs_n[None, :]
+    tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_m & in_n)
+
+
+@dataclass(frozen=True)
+class ShrinkArguments:
+    """Arguments of one call.
+
+    Attributes:
+        x: ``[T, K]`` fp16 or bf16, contiguous.
+        a: ``[slots, S * R, K]``, contiguous, type of x; an adapter of rank r has its slices at rows s * r.
+        out: ``[T, S * R]``, contiguous, type of x; written up to column S * r, rows of rank 0 not at all.
+        batch: Which tokens use which adapter.
+        num_slices: S.
+    """
+
+    x: torch.Tensor
+    a: torch.Tensor
+    out: torch.Tensor
+    batch: ChunkedBatch
+    num_slices: int
+
+    def __post_init__(self) -> None:
+        tensors = (self.x, self.a, self.out)
+        if not all(t.is_contiguous() and t.dtype == self.x.dtype for t in tensors):
+            raise ValueError(f"csgmv_shrink: x, a and out must be contiguous and of one type, x is {self.x.dtype}")
+
+    @property
+    def max_rank(self) -> int:
+        return self.a.shape[1] // self.num_slices
+
+
+def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
+    """The launch that writes every segment's product."""
+    (tokens, k), batch = inputs.x.shape, inputs.batch
+    if tokens == 0:
+        return []
+    c = integers(config)
+    args = (
+        inputs.x,
+        inputs.a,
+        inputs.out,
+        batch.permutation,
+        batch.seg_indptr,
+        batch.weight_indices,
+        batch.lora_ranks,
+    )
+    options: dict[str, Any] = {
+        "K": k,
+        "MAX_RANK": inputs.max_rank,
+        "NUM_SLICES": inputs.num_slices,
+        "RANK_ALIGNMENT": batch.rank_alignment,
+        "BLOCK_M": batch.chunk_size,
+        # Blocks, and warps and stages where they are not left to Triton.
+        **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
+    }
+    return [Launch(csgmv_shrink_kernel, (cdiv(inputs.a.shape[1], c["BLOCK_N"]), batch.segments), args, options)]
+
+
+def csgmv_shrink(inputs: ShrinkArguments, config: Config | None = None) -> torch.Tensor:
+    """``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` for tokens whose adapter has rank r > 0.
+
+    Semantics of SGLang's csgmv shrink (runtime contracts B3); sums are fp32.
+
+    Args:
+        inputs: The arguments.
+        config: Tile sizes as SGLang spells them; None takes what SGLang would use now (tuned file, else default).
+    """
+    if config is None:
+        config = sglang.lora_config(
+            "shrink",
+            K=inputs.x.shape[1],
+            R=inputs.max_rank,
+            S=inputs.num_slices,
+            chunk_size=inputs.batch.chunk_size,
+        )
+    for launch in shrink_launches(inputs, config):
+        launch.run()
+    return inputs.out

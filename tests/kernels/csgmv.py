@@ -1,0 +1,30 @@
+"""What the tests of the csgmv kernels share: batches, and rounding errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from autotune.kernels.common.chunks import ChunkedBatch, Pool
+
+# The base model, then adapters of the pool's rank, of a lower one, and of one that no wide access suits.
+POOL = Pool(ranks=(0, 16, 8, 5), scalings=(1.0, -0.5, 2.0, 0.75))
+MAX_RANK = 16
+SLOTS = [1, 3, 0, 1, 1, 2, 2, 0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1]
+
+
+def batch(
+    device: str, slots: Sequence[int] = SLOTS, chunk_size: int = 16, segments: int = 0, pool: Pool = POOL
+) -> ChunkedBatch:
+    return ChunkedBatch.build(torch.tensor(slots, dtype=torch.long), pool, chunk_size, device, segments)
+
+
+def dot_bound(terms: int, magnitude: torch.Tensor) -> torch.Tensor:
+    """Error of `terms` truncating fp32 additions, one more for every eight of them, and two to spare."""
+    return 1.001 * (terms + terms // 8 + 2) * 2.0**-23 * magnitude
+
+
+def rounding(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Error of rounding to nearest, and of an underflow."""
+    return value.abs() * (1.001 * torch.finfo(dtype).eps / 2) + 2.0**-25

@@ -1,0 +1,277 @@
+"""csgmv expand's semantics that the conformance suite cannot see."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import H200
+from autotune.kernels.common.chunks import Pool
+from autotune.kernels.csgmv_expand import csgmv_expand, launcher
+from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, ExpandProblem
+from autotune.kernels.csgmv_expand.launcher import ExpandArguments, expand_launches
+from autotune.runtimes import sglang
+from autotune.space import Space
+from tests.kernels.csgmv import MAX_RANK, SLOTS, batch, dot_bound, rounding
+from tests.kernels.lora import half_dtypes
+
+CONFIG = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 4, "num_stages": 1, "maxnreg": None}
+QKV = (2048, 1024, 1024)
+FLAGS = {"dtype": "half", "output_dim": 6144, "lora_rank": 64, "num_slices": 2, "chunk_size": 16}
+PADDING = 8
+
+
+@pytest.fixture
+def make(device: str) -> Callable[..., ExpandArguments]:
+    def make(
+        widths: tuple[int, ...] = (48, 16),
+        dtype: torch.dtype = torch.float16,
+        slots: list[int] = SLOTS,
+        **of_batch: Any,
+    ) -> ExpandArguments:
+        torch.manual_seed(0)
+        made = batch(device, slots, **of_batch)
+        ranks = made.lora_ranks.tolist()
+        x = torch.randn(len(slots), len(widths) * MAX_RANK, dtype=dtype, device=device)
+        b = torch.randn(len(ranks), sum(widths), MAX_RANK, dtype=dtype, device=device)
+        for t, slot in enumerate(slots):
+            x[t, len(widths) * ranks[slot] :] = torch.nan
+        for slot, rank in enumerate(ranks):
+            b[slot, :, rank:] = torch.nan
+        wide = torch.randn(len(slots), sum(widths) + PADDING, dtype=dtype, device=device)
+        return ExpandArguments(x, b, wide[:, : sum(widths)], made, widths)
+
+    return make
+
+
+def check(arguments: ExpandArguments, slots: list[int] = SLOTS, config: dict[str, int | None] = CONFIG) -> None:
+    """Run, and compare with the bound of README.md; base tokens and what lies beside the output must not change."""
+    ranks, scalings = arguments.batch.lora_ranks.tolist(), arguments.batch.scalings.tolist()
+    everything = torch.as_strided(arguments.out, (len(slots), arguments.out.stride(0)), (arguments.out.stride(0), 1))
+    right, dtype = everything.double(), arguments.out.dtype
+    bound = torch.zeros_like(right)
+    for t, slot in enumerate(slots):
+        rank = ranks[slot]
+        for s, (first, last) in enumerate(itertools.pairwise(arguments.slice_offsets)):
+            x = arguments.x[t, s * rank : (s + 1) * rank].double()
+            b = arguments.b[slot, first:last, :rank].double()
+            product = scalings[slot] * (b @ x)
+            error = dot_bound(rank, abs(scalings[slot]) * (b.abs() @ x.abs()))
+            if rank:
+                error += rounding(product.abs() + error, dtype)
+                error += rounding((right[t, first:last] + product).abs() + error, dtype)
+            right[t, first:last] += product
+            bound[t, first:last] = error
+    csgmv_expand(arguments, config)
+    error = (everything.double() - right).abs()
+    assert bool((error <= bound).all()), f"{(~(error <= bound)).sum().item()} of {error.numel()} wrong"
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+@pytest.mark.parametrize("widths", [(40,), (48, 48), (64, 16, 16), (9, 33)], ids=str)
+def test_ranks_base_tokens_and_unequal_slices(make: Any, device: str, widths: tuple[int, ...], chunk_size: int) -> None:
+    for dtype in half_dtypes(device):
+        check(make(widths, dtype, chunk_size=chunk_size))
+
+
+@pytest.mark.parametrize(
+    "config", [{"BLOCK_N": 64, "BLOCK_K": 32}, {"BLOCK_N": 16, "BLOCK_K": 16}, {"BLOCK_N": 128, "BLOCK_K": 64}], ids=str
+)
+def test_blocks_beyond_the_problem_and_compilers_choice(make: Any, config: dict[str, int]) -> None:
+    check(make(), config={**config, "num_warps": None, "num_stages": None, "maxnreg": None})
+
+
+def test_several_steps_of_rank(device: str) -> None:
+    torch.manual_seed(0)
+    slots, rank = [0, 1] * 9, 40
+    made = batch(device, slots, pool=Pool((40, 24), (1.5, -1.0)))
+    x, b = torch.randn(18, 2 * rank, device=device).half(), torch.randn(2, 32, rank, device=device).half()
+    check(ExpandArguments(x, b, torch.randn(18, 32, device=device).half(), made, (16, 16)), slots)
+
+
+@pytest.mark.parametrize("slots", [[0], [2], [1] * 16, [1] * 17, [3, 2, 1, 0] * 20], ids=len)
+def test_other_batches(make: Any, slots: list[int]) -> None:
+    check(make(slots=slots), slots)
+
+
+def test_adds_again_at_every_run(make: Any) -> None:
+    arguments = make()
+    check(arguments)
+    check(arguments)
+
+
+def test_empty_segments_of_a_graphs_buffer_do_nothing(make: Any) -> None:
+    arguments = make(segments=40)
+    assert expand_launches(arguments, CONFIG)[0].grid[1] == 40
+    check(arguments)
+
+
+@pytest.fixture
+def walking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks walk through many segments, as they do on large batches."""
+    monkeypatch.setattr(launcher, "_ENOUGH_BLOCKS", 1)
+
+
+ONE, TWO, THREE = [1] * 150, [1] * 70 + [2] * 77, [3] * 20 + [0] * 50 + [1] * 33 + [2]
+
+
+@pytest.mark.usefixtures("walking")
+@pytest.mark.parametrize("chunk_size", [16, 32])
+@pytest.mark.parametrize("slots", [ONE, TWO, THREE], ids=["one adapter", "two", "all in one block"])
+def test_walking_through_segments(make: Any, slots: list[int], chunk_size: int) -> None:
+    mixed = [slots[i] for i in torch.randperm(len(slots), generator=torch.Generator().manual_seed(0)).tolist()]
+    arguments = make(slots=mixed, chunk_size=chunk_size)
+    assert expand_launches(arguments, CONFIG)[0].options["WALK"] == 128 // chunk_size
+    check(arguments, mixed)
+
+
+@pytest.mark.usefixtures("walking")
+@pytest.mark.parametrize("stale", [0, 1, 2])
+def test_walking_over_empty_segments_with_stale_indices(make: Any, stale: int) -> None:
+    slots = [1] * 32 + [2] * 16
+    arguments = make(slots=slots, segments=5)
+    arguments.batch.weight_indices[3:] = stale
+    assert expand_launches(arguments, CONFIG)[0].options["WALK"] > 1
+    check(arguments, slots)
+
+
+@pytest.mark.usefixtures("walking")
+@pytest.mark.parametrize(
+    ("of_batch", "block_k", "walk"),
+    [({}, 16, 8), ({}, 8, 1), ({"chunk_size": 32}, 16, 4), ({"chunk_size": 64}, 16, 1), ({"segments": 40}, 16, 1)],
+    ids=["small chunks", "several K steps", "larger", "large", "mostly empty"],
+)
+def test_who_walks(make: Any, of_batch: dict[str, int], block_k: int, walk: int) -> None:
+    launch = expand_launches(make(slots=ONE, **of_batch), CONFIG | {"BLOCK_K": block_k})[0]
+    assert launch.options["WALK"] == walk
+
+
+def test_few_blocks_do_not_walk(make: Any) -> None:
+    assert expand_launches(make(slots=ONE), CONFIG)[0].options["WALK"] == 1
+
+
+def test_left_to_triton_is_not_passed_on(make: Any) -> None:
+    unset = expand_launches(make(), CONFIG | {"num_warps": None})[0].options
+    assert "num_warps" not in unset
+    assert "maxnreg" not in unset
+    assert expand_launches(make(), CONFIG | {"maxnreg": 96})[0].options["maxnreg"] == 96
+
+
+def test_no_tokens(make: Any) -> None:
+    assert csgmv_expand(make(slots=[]), CONFIG).shape == (0, 64)
+
+
+def test_unfit_arguments_are_refused(make: Any) -> None:
+    arguments = make()
+    with pytest.raises(ValueError, match=r"all of one type; x is torch\.float16"):
+        replace(arguments, out=arguments.out.float())
+    with pytest.raises(ValueError, match="x and b must be contiguous"):
+        replace(arguments, x=arguments.x.T.contiguous().T)
+    with pytest.raises(ValueError, match="out must have contiguous rows"):
+        replace(arguments, out=arguments.out.T.contiguous().T)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configs of the launches made."""
+    configs: list[Any] = []
+    monkeypatch.setattr(launcher, "expand_launches", lambda inputs, config: configs.append(config) or [])
+    monkeypatch.setattr(sglang, "_device_name", lambda: "Some GPU")
+    sglang.cache_clear()
+    return configs
+
+
+def test_launcher_takes_what_the_server_would(
+    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(sglang.ENVIRONMENT, raising=False)
+    csgmv_expand(make())
+    assert launched.pop() == {"BLOCK_N": 64, "BLOCK_K": 16}
+    call = CsgmvExpand().call(ExpandProblem("float16", 16, 26, MAX_RANK, 2, slice_widths=(48, 16)))
+    path = tmp_path / sglang.file_name("Some GPU", call)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}}')
+    monkeypatch.setenv(sglang.ENVIRONMENT, str(tmp_path))
+    sglang.cache_clear()
+    csgmv_expand(make())
+    assert launched == [{"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}]
+    sglang.cache_clear()
+
+
+def test_flags() -> None:
+    kernel = CsgmvExpand()
+    problem = kernel.problem_from_flags(FLAGS)
+    assert problem == ExpandProblem("float16", 16, 30720, 64, 2, slice_widths=(3072, 3072))
+    assert problem.label == "t30720-n3072x3072-r64-s2-chunk16-prefill-float16"
+    assert kernel.call(problem).dims == {"K": 6144, "R": 64, "S": 2, "chunk_size": 16}
+    unequal = kernel.problem_from_flags(FLAGS | {"num_slices": 3, "slice_widths": "2048,1024,1024"})
+    assert unequal == replace(problem, num_slices=3, slice_widths=QKV)
+    assert kernel.problem_from_flags(FLAGS | {"num_slices": 3, "slice_widths": QKV}) == unequal
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output_dim": None}, "--output-dim: not given"),
+        ({"output_dim": 6145}, "--output-dim: got 6145, allowed: a multiple of --num-slices 2"),
+        ({"slice_widths": "3072,a"}, "--slice-widths: got '3072,a', allowed: integers"),
+        ({"slice_widths": (3072,)}, r"slice_widths: got \[3072\], allowed: num_slices=2"),
+        ({"slice_widths": (3072, 0)}, "2 positive widths"),
+    ],
+    ids=str,
+)
+def test_bad_flags(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        CsgmvExpand().problem_from_flags(FLAGS | change)
+    assert "\n" not in str(error.value)
+
+
+def test_default_sets_nothing_but_blocks() -> None:
+    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
+    default = kernel.default_config(problem, H200)
+    assert default == {"BLOCK_N": 64, "BLOCK_K": 16, "num_warps": None, "num_stages": None, "maxnreg": None}
+    assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
+
+
+def test_stages_count_only_where_there_are_steps() -> None:
+    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
+    config = {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3, "maxnreg": None}
+    assert kernel.canonical(problem, config, H200)["num_stages"] == 1
+    assert kernel.canonical(problem, config | {"BLOCK_K": 32}, H200)["num_stages"] == 3
+    # The default is the default, also where its one K step holds the whole rank.
+    small = replace(problem, rank=16, adapter_ranks=())
+    assert kernel.canonical(small, kernel.default_config(small, H200), H200)["num_stages"] is None
+
+
+def test_register_caps_below_the_accumulator_are_not_tried() -> None:
+    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
+    config = {"BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 1}
+    assert "accumulator needs 64" in str(kernel.infeasible(problem, config | {"maxnreg": 64}, H200))
+    assert kernel.infeasible(problem, config | {"maxnreg": 96}, H200) is None
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int) -> None:
+    problem = ExpandProblem("float16", chunk_size, 30720, 64, 3, slice_widths=QKV)
+    wide, grid = (Space.build(CsgmvExpand(), problem, H200, name) for name in CsgmvExpand.spaces)
+    assert wide.incumbent == grid.incumbent == CsgmvExpand().default_config(problem, H200)
+    assert 100 < len(wide) < 450
+    assert len(grid) == 120
+
+
+def test_recording_is_of_the_very_problem() -> None:
+    problem = ExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
+    assert CsgmvExpand().recording(problem) == "sglang_expand_K4096_R64_S3_chunk128"
+    assert CsgmvExpand().recording(replace(problem, num_loras=2, active_loras=0, adapter_ranks=())) is None
+
+
+def test_floor_is_the_issues() -> None:
+    floor = CsgmvExpand().floor(ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV))
+    assert floor.us(4.28e12) == pytest.approx(121, rel=0.01)

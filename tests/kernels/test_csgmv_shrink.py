@@ -1,0 +1,226 @@
+"""csgmv shrink's semantics that the conformance suite cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import H200
+from autotune.kernels.common.chunks import ChunkedBatch, Pool
+from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, ShrinkProblem
+from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments
+from autotune.runtimes import sglang
+from autotune.space import Space
+from tests.kernels.csgmv import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
+from tests.kernels.lora import half_dtypes
+
+CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
+K = 72
+FLAGS = {"dtype": "torch.float16", "hidden_size": 1024, "lora_rank": 64, "num_slices": 3, "chunk_size": 16}
+
+
+@pytest.fixture
+def make(device: str) -> Callable[..., ShrinkArguments]:
+    def make(
+        slices: int = 2, dtype: torch.dtype = torch.float16, slots: list[int] = SLOTS, **of_batch: Any
+    ) -> ShrinkArguments:
+        torch.manual_seed(0)
+        made = batch(device, slots, **of_batch)
+        ranks = made.lora_ranks.tolist()
+        x = torch.randn(len(slots), K, dtype=dtype, device=device)
+        a = torch.randn(len(ranks), slices * MAX_RANK, K, dtype=dtype, device=device)
+        for slot, rank in enumerate(ranks):
+            a[slot, slices * rank :] = torch.nan
+        out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
+        return ShrinkArguments(x, a, out, made, slices)
+
+    return make
+
+
+def assert_right(arguments: ShrinkArguments, slots: list[int] = SLOTS) -> None:
+    """Each token's columns within the bound of README.md, all others as they were: NaN."""
+    ranks = arguments.batch.lora_ranks.tolist()
+    for t, slot in enumerate(slots):
+        columns = arguments.num_slices * ranks[slot]
+        x, a = arguments.x[t].double(), arguments.a[slot, :columns].double()
+        right = a @ x
+        bound = dot_bound(x.numel(), a.abs() @ x.abs())
+        error = (arguments.out[t, :columns].double() - right).abs()
+        assert bool((error <= bound + rounding(right.abs() + bound, arguments.out.dtype)).all()), t
+        assert arguments.out[t, columns:].isnan().all(), t
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_ranks_base_tokens_and_part_filled_segments(make: Any, device: str, slices: int, chunk_size: int) -> None:
+    for dtype in half_dtypes(device):
+        arguments = make(slices, dtype, chunk_size=chunk_size)
+        csgmv_shrink(arguments, CONFIG)
+        assert_right(arguments)
+
+
+@pytest.mark.parametrize("config", [{"BLOCK_N": 64, "BLOCK_K": 128}, {"BLOCK_N": 32, "BLOCK_K": 16}], ids=str)
+def test_blocks_beyond_the_problem_and_compilers_choice(make: Any, config: dict[str, int]) -> None:
+    arguments = make()
+    csgmv_shrink(arguments, {**config, "num_warps": None, "num_stages": None})
+    assert_right(arguments)
+
+
+@pytest.mark.parametrize("slots", [[0], [2], [1] * 16, [1] * 17, [3, 2, 1, 0] * 20], ids=len)
+def test_other_batches(make: Any, slots: list[int]) -> None:
+    arguments = make(slots=slots)
+    csgmv_shrink(arguments, CONFIG)
+    assert_right(arguments, slots)
+
+
+def test_empty_segments_of_a_graphs_buffer_do_nothing(make: Any) -> None:
+    arguments = make(segments=40)
+    assert launcher.shrink_launches(arguments, CONFIG)[0].grid[1] == 40
+    csgmv_shrink(arguments, CONFIG)
+    assert_right(arguments)
+
+
+def test_runs_are_bitwise_equal(make: Any) -> None:
+    arguments = make(pool=Pool((16,) * 4, (1.0,) * 4))
+    first = csgmv_shrink(arguments, CONFIG).clone()
+    assert all(torch.equal(csgmv_shrink(arguments, CONFIG), first) for _ in range(3))
+
+
+def test_no_tokens(make: Any) -> None:
+    assert csgmv_shrink(make(slots=[]), CONFIG).shape == (0, 32)
+
+
+def test_strided_or_mixed_arguments_are_refused(make: Any) -> None:
+    arguments = make()
+    with pytest.raises(ValueError, match=r"contiguous and of one type, x is torch\.float16"):
+        replace(arguments, out=arguments.out.float())
+    with pytest.raises(ValueError, match="must be contiguous"):
+        replace(arguments, x=arguments.x.T.contiguous().T)
+
+
+def test_segments_are_chunks_of_one_adapter(device: str) -> None:
+    made = batch(device, [2, 1, 2, 1, 1] * 7, segments=6)
+    assert made.seg_indptr.tolist() == [0, 16, 21, 35, 35, 35, 35]
+    assert made.weight_indices.tolist() == [1, 1, 2, 0, 0, 0]
+    assert made.permutation[:3].tolist() == [1, 3, 4]
+    assert (made.segments, made.rank_alignment) == (6, 1)
+    with pytest.raises(ValueError, match="has 3 segments, the buffer holds 2"):
+        batch(device, [2, 1, 2, 1, 1] * 7, segments=2)
+
+
+@pytest.mark.parametrize(("ranks", "alignment"), [((0, 64, 16), 16), ((64, 8), 8), ((12,), 4), ((64, 5), 1)])
+def test_ranks_say_how_wide_accesses_may_be(ranks: tuple[int, ...], alignment: int) -> None:
+    made = ChunkedBatch.build(torch.zeros(1, dtype=torch.long), Pool(ranks, (1.0,) * len(ranks)), 16, "cpu")
+    assert made.rank_alignment == alignment
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configs of the launches made."""
+    configs: list[Any] = []
+    monkeypatch.setattr(launcher, "shrink_launches", lambda inputs, config: configs.append(config) or [])
+    monkeypatch.setattr(sglang, "_device_name", lambda: "Some GPU")
+    sglang.cache_clear()
+    return configs
+
+
+def test_launcher_takes_what_the_server_would(
+    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(sglang.ENVIRONMENT, raising=False)
+    csgmv_shrink(make())
+    assert launched.pop() == {"BLOCK_N": 16, "BLOCK_K": 256}
+    call = CsgmvShrink().call(ShrinkProblem("float16", 16, 26, MAX_RANK, 2, k=K))
+    path = tmp_path / sglang.file_name("Some GPU", call)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}}')
+    monkeypatch.setenv(sglang.ENVIRONMENT, str(tmp_path))
+    sglang.cache_clear()
+    csgmv_shrink(make())
+    assert launched == [{"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}]
+    sglang.cache_clear()
+
+
+def test_flags() -> None:
+    problem = CsgmvShrink().problem_from_flags(FLAGS)
+    assert problem == ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    assert problem.label == "t30720-k1024-r64-s3-chunk16-prefill-float16"
+    dims = CsgmvShrink().call(problem).dims
+    assert dims == {"K": 1024, "R": 64, "S": 3, "chunk_size": 16}
+
+
+def test_decode_flags() -> None:
+    flags = {"workload": "decode", "total_tokens": 200, "num_loras": 8, "num_active_loras": 4, "dtype": "bfloat16"}
+    problem = CsgmvShrink().problem_from_flags(FLAGS | flags)
+    assert problem.batch("cpu", 0).segments == 256
+    assert sum(problem.tokens_by_slot) == 200
+    assert problem.tokens_by_slot == (12, 90, 45, 30, 23, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "float32"}, "dtype: got 'float32', allowed: float16, bfloat16"),
+        ({"chunk_size": 48}, "chunk_size: got 48, allowed: 16, 32, 64, 128"),
+        ({"chunk_size": None}, "--chunk-size: not given"),
+        ({"hidden_size": None}, "--hidden-size: not given"),
+        ({"hidden_size": 0}, "k: got 0"),
+        ({"lora_rank": None}, "--lora-rank: not given"),
+        ({"workload": "mixed"}, "workload: got 'mixed', allowed: prefill, decode"),
+        ({"total_tokens": 0}, "tokens: got 0"),
+        ({"num_loras": 2, "num_active_loras": 3}, "active_loras: got 3, allowed: 1 to num_loras=2"),
+        ({"num_loras": 2, "adapter_ranks": "64,128"}, r"adapter_ranks: got \[64, 128\], allowed: num_loras=2 ranks"),
+        ({"adapter_ranks": "x"}, "--adapter-ranks: got 'x', allowed: integers"),
+    ],
+    ids=str,
+)
+def test_bad_flags(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        CsgmvShrink().problem_from_flags(FLAGS | change)
+    assert "\n" not in str(error.value)
+
+
+def test_default_sets_no_warps_or_stages_and_is_not_tried_twice() -> None:
+    kernel, problem = CsgmvShrink(), ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    default = kernel.default_config(problem, H200)
+    assert default == {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": None, "num_stages": None}
+    assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
+    assert kernel.infeasible(problem, default, H200) is None
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int) -> None:
+    problem = ShrinkProblem("float16", chunk_size, 30720, 64, 3, k=1024)
+    wide, grid = (Space.build(CsgmvShrink(), problem, H200, name) for name in CsgmvShrink.spaces)
+    assert wide.incumbent == grid.incumbent == CsgmvShrink().default_config(problem, H200)
+    assert 100 < len(wide) < 450
+    assert 40 < len(grid) <= 55
+    assert {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3} in grid.configs
+
+
+def test_recording_is_of_the_very_problem() -> None:
+    problem = ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    assert CsgmvShrink().recording(problem) == "sglang_shrink_K1024_R64_S3_chunk16"
+    others = ({"dtype": "bfloat16"}, {"tokens": 64}, {"workload": "decode"}, {"adapter_ranks": (32,)})
+    assert [CsgmvShrink().recording(replace(problem, **other)) for other in others] == [None] * 4
+
+
+def test_floor_counts_what_is_used() -> None:
+    one = CsgmvShrink().floor(ShrinkProblem("float16", 16, 30720, 64, 3, k=1024))
+    assert one.us(4.28e12) == pytest.approx(17.6, abs=0.1)
+    two = ShrinkProblem("float16", 16, 32, 64, 1, num_loras=2, adapter_ranks=(64, 16), k=128)
+    used = [(64, 20), (16, 10)]
+    want = 2 * sum(tokens * 128 + rank * 128 + rank * tokens for rank, tokens in used)
+    assert (two.tokens_by_slot, CsgmvShrink().floor(two).bytes) == ((2, 20, 10), want)
+
+
+def test_pool_ranks_name_the_base_model_first() -> None:
+    assert ShrinkProblem("float16", 16, 8, 16, 1, num_loras=2, k=16).pool_ranks == (0, 16, 16)
+    assert POOL.ranks[0] == 0
