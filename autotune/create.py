@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from autotune import registry, study
 from autotune.errors import InputError
 from autotune.kernel import Problem
+from autotune.report.note import study_note
 from autotune.specs import Request, describe
 from autotune.study import StudySpec
 
@@ -44,10 +45,19 @@ def create_all(storage: BaseStorage, specs: Mapping[str, StudySpec], skip_if_exi
         raise study.exists_error(sorted(existing)[0])
     for name in sorted(existing):
         _check_same(study.load(storage, name).spec, specs[name], name)
+    import optuna_dashboard  # takes a second to load
+
     for name, spec in specs.items():
         if name not in existing:
-            study.create(storage, name, spec)
+            made = study.create(storage, name, spec)
+            optuna_dashboard.save_note(made.study, study_note(made))
     return list(specs)
+
+
+def _difference(old: Any, new: Any) -> str:
+    if not isinstance(old, dict):
+        return f"{old}, now {new}"
+    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in new if old.get(key) != new.get(key))
 
 
 def _check_same(there: StudySpec, here: StudySpec, name: str) -> None:
@@ -55,6 +65,6 @@ def _check_same(there: StudySpec, here: StudySpec, name: str) -> None:
         old, new = getattr(there, field), getattr(here, field)
         if old != new:
             raise InputError(
-                f"study {name} exists with another {field.replace('_', ' ')} ({old}, now {new}); "
+                f"study {name} exists with another {field.replace('_', ' ')} ({_difference(old, new)}); "
                 f"remove it (study delete {name}) or give the new one a --tag"
             )

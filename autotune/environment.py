@@ -21,10 +21,10 @@ def installed_version(package: str) -> str | None:
 
 def cuda_available() -> bool:
     """Whether torch is installed and sees a CUDA GPU."""
-    if installed_version("torch") is None:
+    try:
+        import torch
+    except ImportError:
         return False
-    import torch
-
     return bool(torch.cuda.is_available())
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from autotune.errors import InputError
+
 
 def cache_dir() -> Path:
     """``$AUTOTUNE_CACHE_DIR``, else ``lora-autotune`` in the user's cache folder."""
@@ -19,6 +21,14 @@ def triton_cache_dir() -> Path:
 
 
 def locks_dir() -> Path:
+    """Where running studies are locked; made if need be.
+
+    Raises:
+        InputError: If it cannot be made.
+    """
     folder = cache_dir() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"AUTOTUNE_CACHE_DIR: cannot make {folder} ({error.strerror}); name another folder") from error
     return folder

@@ -8,6 +8,7 @@ an object in a file.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -85,8 +86,7 @@ def _kernel_modules() -> list[str]:
     except ModuleNotFoundError as error:
         if error.name in ("torch", "triton"):
             raise InputError(
-                f"{error.name} is not installed, kernels need it; install torch first, e.g. "
-                "pip install torch==2.13.0 triton"
+                f"{error.name} is not installed, and kernels need it; install it with: pip install torch==2.13.0 triton"
             ) from error
         raise
 
@@ -95,13 +95,18 @@ def _kernel_modules() -> list[str]:
 def _load_file(path: Path, attribute: str) -> AnyKernel:
     if not path.is_file():
         raise InputError(f"--kernel: got {path}, no such file; give path/to/file.py:NAME")
-    name = f"autotune_user_kernel_{path.stem}"
+    # Two files of one name are two modules.
+    name = f"autotune_user_kernel_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"--kernel: got {path}, not a Python file; give path/to/file.py:NAME")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--kernel: cannot load {path} ({type(error).__name__}: {reason}); mend the file") from error
     kernel = getattr(module, attribute, None)
     if not isinstance(kernel, Kernel):
         raise InputError(

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-import optuna_dashboard
 from optuna.storages import BaseStorage
 
 from autotune import paths, trials
@@ -23,18 +22,20 @@ from autotune.finalists import Decision, decide
 from autotune.kernel import Config
 from autotune.measure import recording
 from autotune.measure.backend import Backend
-from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
-from autotune.measure.timing import copy_bandwidth_bytes_per_s
 from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
 from autotune.search.api import Search
 from autotune.space import Space
+from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint
 from autotune.tune import Budget, SearchLoop
+
+if TYPE_CHECKING:
+    from autotune.measure.cuda import Machine
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,14 @@ class Runner:
             "compile_wait": clock.compile_wait_s,
             "measure": clock.measure_s,
             "search": clock.think_s,
+            "storage": clock.store_s,
             "finalists": race_s,
             "wall": clock.wall_s,
         }
         result = self._result(study, space, decision, seconds)
         study.finish(result)
+        import optuna_dashboard  # takes a second to load
+
         optuna_dashboard.save_note(study.study, study_note(study))
         return result
 
@@ -174,7 +178,7 @@ class Runner:
 
     @contextmanager
     def _locked(self, study: KernelStudy) -> Iterator[None]:
-        key = hashlib.sha256(f"{self.options.storage_url} {study.name}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{identity(self.options.storage_url)} {study.name}".encode()).hexdigest()[:24]
         lock = filelock.FileLock(paths.locks_dir() / f"{key}.lock")
         try:
             with lock.acquire(timeout=0):
@@ -185,6 +189,8 @@ class Runner:
     def _backend(self, study: KernelStudy) -> Backend:
         if study.spec.backend == "replay":
             return ReplayBackend(study.open_recording(self.options.recorded_dir))
+        from autotune.measure.cuda import CudaBackend, Machine, Task  # needs torch, which replays do not
+
         if self._machine is None:
             self._machine = Machine(paths.triton_cache_dir())
         settings = MeasureSettings(**study.spec.settings)
@@ -194,6 +200,8 @@ class Runner:
         if study.spec.backend == "replay":
             return recording.machine(self.options.recorded_dir).copy_bandwidth_bytes_per_s
         if self._bandwidth_bytes_per_s is None and self._machine is not None:
+            from autotune.measure.timing import copy_bandwidth_bytes_per_s
+
             self._bandwidth_bytes_per_s = self._machine.worker.call(copy_bandwidth_bytes_per_s)
         return self._bandwidth_bytes_per_s
 

@@ -23,15 +23,25 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
     Raises:
         InputError: If the URL is malformed, the database is not reachable, or holds something else than Optuna studies.
     """
+    shown = url
     try:
         parsed = make_url(url)
+        shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite":
             _check_sqlite(url, parsed.database, create)
             return _sqlite(url)
         return RDBStorage(url)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"--storage: cannot open {url} ({reason}); give e.g. {DEFAULT_URL}") from error
+        raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_URL}") from error
+
+
+def identity(url: str) -> str:
+    """The same for every spelling of a SQLite file's place, and from every folder."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return str(Path(parsed.database).resolve())
+    return url
 
 
 def _check_sqlite(url: str, database: str | None, create: bool) -> None:
@@ -44,6 +54,8 @@ def _check_sqlite(url: str, database: str | None, create: bool) -> None:
         if not path.parent.is_dir():
             raise InputError(f"--storage: got {url}, but the folder {path.parent} does not exist; create it first")
         return
+    if path.is_dir():
+        raise InputError(f"--storage: got {url}, but {path} is a folder; name a file")
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -51,8 +51,9 @@ class Clock:
 class SearchLoop:
     """Measures configs of a study until its stop rule, budget or space ends it.
 
-    Compiling runs one round behind proposing: what a round measures was chosen for compiling before the round began,
-    and of those the sampler's newest model picks. In a replay the order depends on no wall time.
+    Compiling runs one round behind proposing: each round the newest model names what it would like compiled for the
+    next, and measures a few of all that was compiled before, choosing anew after every time it learns. In a replay the
+    order depends on no wall time.
     """
 
     def __init__(self, study: optuna.Study, space: Space, search: Search, backend: Backend) -> None:
@@ -66,28 +67,25 @@ class SearchLoop:
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
         """Search until done; killing it loses nothing but the trial in flight."""
-        waiting: list[Config] = []
+        compiled: list[Config] = []
         while not self._finished(budget):
-            upcoming = self._compile_ahead(waiting)
-            batch = waiting or upcoming
-            if not batch:
+            fresh = self._compile_ahead(compiled)
+            if not (batch := compiled or fresh):
                 break
             for _ in range(min(self.search.per_round, len(batch))):
                 if self._finished(budget):
                     break
                 self._measure_one(batch, on_trial)
-            waiting = batch if batch is upcoming else batch + upcoming
+            compiled = batch if batch is fresh else batch + fresh
         return self.clock
 
-    def _compile_ahead(self, waiting: list[Config]) -> list[Config]:
-        """Top up the compiled set with the newest ideas; returns what was added."""
-        room = self.search.compile_ahead - len(waiting)
-        if room <= 0:
-            return []
+    def _compile_ahead(self, compiled: list[Config]) -> list[Config]:
+        """Start compiling the newest ideas; returns those that are new."""
         with self._timed("think_s"):
-            fresh = [c for c in self.search.sampler.shortlist(self.study, room + len(waiting)) if c not in waiting]
-        self.backend.compile_ahead(fresh[:room])
-        return fresh[:room]
+            wanted = self.search.sampler.shortlist(self.study, self.search.compile_ahead)
+        fresh = [config for config in wanted if config not in compiled]
+        self.backend.compile_ahead(fresh)
+        return fresh
 
     def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
         """Measure the most promising compiled config of the batch, and take it out."""

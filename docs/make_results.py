@@ -1,4 +1,4 @@
-"""Writes docs/results.md from the studies' own data (docs/data/studies.json, as printed by `study show --json`).
+"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh left in docs/data.
 
 python docs/make_results.py
 """
@@ -22,20 +22,41 @@ _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 
 def main() -> None:
     studies = json.loads((DOCS / "data" / "studies.json").read_text())
-    (DOCS / "results.md").write_text("\n".join(page(studies)) + "\n")
+    sweep = json.loads((DOCS / "data" / "sweep.json").read_text())
+    (DOCS / "results.md").write_text("\n".join(page(studies, sweep)) + "\n")
+    readme = DOCS.parent / "README.md"
+    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
+    before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
+    readme.write_text("\n".join([before + begin, *readme_table(studies), end + after]))
 
 
-def page(studies: list[dict[str, Any]]) -> list[str]:
+def readme_table(studies: list[dict[str, Any]]) -> list[str]:
+    """Before and after, in short."""
+    rows = [
+        [
+            label(s),
+            f"{r['incumbent_us']:.2f} us",
+            f"{r['tuned_us']:.2f} us",
+            speedup(r),
+            f"{r['seconds']['wall']:.0f} s",
+        ]
+        for s in studies
+        for r in [s["result"]]
+    ]
+    machine = f"{machine_text(studies[0])}; more in [docs/results.md](docs/results.md)."
+    return [*markdown(["shape", "default", "tuned", "speed-up", "tuning took"], rows), "", f"Measured on one {machine}"]
+
+
+def page(studies: list[dict[str, Any]], sweep: dict[str, Any]) -> list[str]:
     """The page's lines."""
-    environment = studies[0]["spec"]["environment"]
-    machine = ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
     bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"] / 1e12
     lines = [
         "# Results on a GPU",
         "",
-        "Made by `python docs/make_results.py` from `docs/data/studies.json`; not written by hand.",
+        "Made by `python docs/make_results.py` from `docs/data/`, which `bash docs/run_results.sh` measured; not written",
+        "by hand.",
         "",
-        f"Machine: {environment['gpu']} ({machine}), device-to-device copy {bandwidth:.2f} TB/s.",
+        f"Machine: {machine_text(studies[0])}, device-to-device copy {bandwidth:.2f} TB/s.",
         "Kernels: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, zeroing included.",
         "",
         *tuned_table(studies),
@@ -43,6 +64,8 @@ def page(studies: list[dict[str, Any]]) -> list[str]:
         *wall_table(studies),
         "",
         *recorded_table(studies),
+        "",
+        *sweep_table(sweep),
     ]
     return lines
 
@@ -57,7 +80,7 @@ def tuned_table(studies: list[dict[str, Any]]) -> list[str]:
                 label(study),
                 f"{result['incumbent_us']:.2f}",
                 f"{result['tuned_us']:.2f}",
-                f"{result['incumbent_us'] / result['tuned_us']:.2f}x",
+                speedup(result),
                 f"{result['floor_us']:.2f}",
                 f"{result['floor_us'] / result['tuned_us']:.0%}",
                 config_text(config) if config else "the default, nothing is faster beyond the noise",
@@ -99,6 +122,42 @@ def recorded_table(studies: list[dict[str, Any]]) -> list[str]:
             rows.append([label(study), f"{best_us:.2f}", f"{tuned_us:.2f}", f"{tuned_us / best_us:.2f}"])
     columns = ["problem", "vLLM's kernel, best recorded us", "built-in, tuned us", "ratio"]
     return ["## Beside vLLM's own kernel", "", *markdown(columns, rows)]
+
+
+def sweep_table(sweep: dict[str, Any]) -> list[str]:
+    """The default search against measuring everything."""
+    rows = []
+    for name in ("search", "sweep"):
+        seconds, statuses = sweep[name]["seconds"], sweep[name]["statuses"]
+        failed = sum(n for status, n in statuses.items() if status not in ("ok", "pruned"))
+        parts = [f"{seconds[part]:.1f}" if part in seconds else "-" for part in _PARTS]
+        rows.append([name, str(sweep[name]["measured"]), str(failed), *parts])
+    race = sweep["race"]
+    environment = sweep["environment"]
+    problem = ", ".join(f"{name} {value}" for name, value in sweep["problem"].items())
+    return [
+        "## The search beside an exhaustive sweep",
+        "",
+        f"{sweep['kernel']} ({problem}), {sweep['configs']} configs, one run on {environment['gpu']}, each way with an "
+        "empty compile cache:",
+        "",
+        *markdown(["", "configs", "failed", "wall s", *_PARTS[1:]], rows),
+        "",
+        f"The search took {1 / sweep['times_faster']:.1%} of the sweep's time ({sweep['times_faster']:.1f} times less). "
+        f"Its winner and the sweep's best eight were then raced, {race['rounds']} interleaved rounds: the winner takes "
+        f"{race['winner_us']:.2f} us, the fastest of the nine {race['fastest_us']:.2f} us; paired ratio "
+        f"{race['winner_over_fastest']:.4f}.",
+    ]
+
+
+def machine_text(study: dict[str, Any]) -> str:
+    environment = study["spec"]["environment"]
+    versions = ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
+    return f"{environment['gpu']} ({versions})"
+
+
+def speedup(result: dict[str, Any]) -> str:
+    return f"{result['incumbent_us'] / result['tuned_us']:.2f}x"
 
 
 def label(study: dict[str, Any]) -> str:

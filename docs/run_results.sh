@@ -10,13 +10,20 @@ tune 4 lora_expand --batch-size 16 --hidden-size 5120 --lora-rank 16 --expand-ad
 tune 8 lora_shrink --m-values 1024,8192 --hidden-size 8192 --lora-rank 64 --num-slices 2
 python3 -m autotune study run
 python3 -m autotune study export --dir "$out/tuned"
-python3 -m autotune study list --json | python3 -c 'import json, sys; print("\n".join(s["name"] for s in json.load(sys.stdin)))' |
-    while read -r name; do python3 -m autotune study show "$name" --json; done |
-    python3 -c '
-import json, sys
-decoder, text, studies = json.JSONDecoder(), sys.stdin.read().strip(), []
-while text:
-    study, end = decoder.raw_decode(text)
-    studies.append(study)
-    text = text[end:].strip()
-print(json.dumps(studies))' >"$out/studies.json"
+python3 - "$out/studies.json" <<'PYTHON'
+import json, os, sys
+
+from autotune import study
+from autotune.report.results import study_json
+from autotune.storage import open_storage
+
+storage = open_storage(os.environ["AUTOTUNE_STORAGE"])
+with open(sys.argv[1], "w") as file:
+    json.dump([study_json(study.load(storage, name)) for name in study.names(storage)], file)
+PYTHON
+
+sweep() { python3 -m autotune bench sweep --op-type lora_shrink --dtype float16 --num-loras 8 --json "$@"; }
+sweep --batch-size 8192 --hidden-size 8192 --lora-rank 64 --num-slices 2 >"$out/sweep-m8192.json"
+if [ "${SHORT:-}" = "" ]; then
+    sweep --batch-size 64 --hidden-size 4096 --lora-rank 64 --num-slices 3 >"$out/sweep-m64.json"
+fi

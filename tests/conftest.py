@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from click.testing import Result
+
     from autotune.gpu import Gpu
 
 
@@ -73,3 +78,72 @@ def wait_gone() -> Callable[[int], None]:
             os.close(descriptor)
 
     return wait
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the checkout or the user's cache folder, nor reads the user's settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The command line, called in process, with a storage and a cache folder of its own."""
+
+    folder: Path
+
+    SHRINK = "--op-type lora_shrink --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4"
+    EXPAND = "--op-type lora_expand --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4"
+    """Two problems that have recordings."""
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "studies.db"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.database}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"AUTOTUNE_STORAGE": self.url, "AUTOTUNE_CACHE_DIR": str(self.folder / "cache"), "COLUMNS": "200"}
+
+    def __call__(self, *words: str | Path) -> Result:
+        """Run a command: strings are split at blanks, paths are not."""
+        from click.testing import CliRunner
+
+        from autotune.cli.main import main
+
+        arguments = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
+        return CliRunner(env=self.env).invoke(main, arguments, catch_exceptions=False)
+
+    def ok(self, *words: str | Path) -> str:
+        """What a command that succeeds prints on stdout."""
+        result = self(*words)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _finished_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    made = Cli(tmp_path_factory.mktemp("finished"))
+    for flags in (Cli.SHRINK, Cli.EXPAND):
+        made.ok("study create --backend replay", flags)
+    made.ok("study run --trials 15 --stop none --sampler random")
+    return made
+
+
+@pytest.fixture
+def finished(cli: Cli, _finished_once: Cli) -> Cli:
+    """The command line with two finished replay studies in its storage: shrink, then expand."""
+    for file in _finished_once.folder.glob("studies.db*"):
+        shutil.copy(file, cli.folder)
+    return cli

@@ -1,7 +1,7 @@
 """The default search against an exhaustive sweep of the same space, on this machine's GPU, in one run.
 
-Both start with an empty compile cache. At the end the search's winner and the sweep's best are raced side by side: what
-the search left, and whether its choice among near-equals was right (selection regret).
+Both start with running processes and an empty compile cache. At the end the search's winner and the sweep's best are
+raced side by side: what the search left, and whether its choice among near-equals was right (selection regret).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from autotune.finalists import FINALISTS, decide
 from autotune.kernel import Config
 from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.result import Measurement
+from autotune.measure.timing import copy_bandwidth_bytes_per_s
 from autotune.search import make_search
 from autotune.space import Space
 from autotune.tune import Budget, SearchLoop
@@ -48,12 +49,12 @@ class Contest:
 def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
     """Search, sweep, and race the outcomes; a JSON-able report."""
     with tempfile.TemporaryDirectory() as cache:
-        machine = Machine(Path(cache) / "search")
+        machine = _started(Path(cache) / "search")
         try:
             search = _search(CudaBackend(machine, task), task, space, trials, seed)
         finally:
             machine.close()
-        machine = Machine(Path(cache) / "sweep")
+        machine = _started(Path(cache) / "sweep")
         try:
             backend = CudaBackend(machine, task)
             sweep = _sweep(backend, space)
@@ -70,6 +71,13 @@ def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
         "race": race,
         "times_faster": sweep.seconds["wall"] / search.seconds["wall"],
     }
+
+
+def _started(cache_dir: Path) -> Machine:
+    """A machine whose processes run and whose GPU worker has its context."""
+    machine = Machine(cache_dir)
+    machine.worker.call(copy_bandwidth_bytes_per_s)
+    return machine
 
 
 def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: int) -> Contest:

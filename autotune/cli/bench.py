@@ -1,10 +1,98 @@
-"""``bench``."""
+"""``bench``: compare searches on recorded spaces."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
+from click.core import ParameterSource
+
+from autotune.cli.options import flags
+from autotune.errors import InputError
+from autotune.measure import recording
 
 
 @click.group()
 def bench() -> None:
     """Compare searches."""
+
+
+class _List(click.ParamType[tuple[str, ...]]):
+    """Names with commas between."""
+
+    name = "list"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+_FLAGS = flags(
+    click.option("--spaces", default="*", show_default=True, metavar="GLOB", help="Recorded spaces, by name."),
+    click.option(
+        "--recorded",
+        type=click.Path(path_type=Path),
+        default=recording.RECORDED_DIR,
+        help="Folder of recorded spaces.  [default: the ones that come along]",
+    ),
+    click.option("--samplers", type=_List(), help="Samplers, with commas between.  [default: auto and every rival]"),
+    click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True),
+    click.option("--budgets", type=_List(), default="25,50,100", show_default=True, help="Evaluations."),
+    click.option("--neighbour", is_flag=True, help="Give ours one finished neighbour: leave-one-out within a kernel."),
+    click.option("--min-configs", type=click.IntRange(min=1), default=1, show_default=True, help="Leave out smaller."),
+    click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the curves."),
+    click.option("--json", "as_json", is_flag=True, help="Print a list of objects."),
+)
+
+
+@bench.command("search")
+@_FLAGS
+def search(
+    spaces: str,
+    recorded: Path,
+    samplers: tuple[str, ...] | None,
+    seeds: int,
+    budgets: tuple[str, ...],
+    neighbour: bool,
+    min_configs: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay recorded spaces and compare searches.
+
+    How near the best does each come, and how soon? Needs no GPU.
+    An evaluation is a distinct config that is measured; compile failures are free to every search. Regret is how much
+    slower the best found is than the best of all.
+    """
+    from autotune.bench import search as benchmark
+    from autotune.bench import table
+    from autotune.bench.plot import draw
+
+    named = click.get_current_context().get_parameter_source("samplers") is not ParameterSource.DEFAULT
+    wanted = samplers or benchmark.DEFAULT
+    runnable = tuple(benchmark.available(wanted))
+    if len(runnable) < len(wanted):
+        click.echo("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
+    if named and not runnable:
+        raise InputError("--samplers: none of them can run here")
+    paths = tuple(p for p in recording.find(recorded, spaces) if len(recording.load(p).configs) >= min_configs)
+    if not paths:
+        raise InputError(f"--spaces: got {spaces!r}, which matches nothing in {recorded}")
+    plan = benchmark.Plan(paths, runnable, seeds, _numbers(budgets), neighbour)
+    scores = benchmark.run(plan)
+    if plot is not None:
+        draw(scores, max(plan.budgets), plot)
+    if as_json:
+        click.echo(json.dumps([score.row(budget) for score in scores for budget in plan.budgets], indent=1))
+    else:
+        click.echo(table.markdown(scores, plan.budgets))
+        if len(paths) > 1:
+            click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, plan.budgets)}")
+
+
+def _numbers(budgets: tuple[str, ...]) -> tuple[int, ...]:
+    if not budgets or not all(b.isdecimal() and int(b) for b in budgets):
+        raise InputError(f"--budgets: got {','.join(budgets)!r}, allowed: positive integers with commas between")
+    return tuple(sorted(int(b) for b in budgets))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import optuna_dashboard
 
 from autotune.cli.options import storage_option
+from autotune.errors import InputError
 from autotune.storage import open_storage
 
 # The dashboard has no login and lets anybody who can connect delete studies: this machine only.
@@ -16,10 +16,16 @@ HOST = "127.0.0.1"
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @storage_option
 def dashboard(port: int, storage: str) -> None:
-    """Watch the studies in a browser, on this machine only (optuna-dashboard on 127.0.0.1).
+    """Watch the studies in a browser on this machine.
 
+    Starts optuna-dashboard on 127.0.0.1 only: it has no login.
     From elsewhere: ssh -L 8080:127.0.0.1:8080 HOST
     """
+    import optuna_dashboard  # takes a second to load
+
     opened = open_storage(storage)
     click.echo(f"http://{HOST}:{port}/ (Ctrl-C stops it)")
-    optuna_dashboard.run_server(opened, host=HOST, port=port)
+    try:
+        optuna_dashboard.run_server(opened, host=HOST, port=port)
+    except OSError as error:
+        raise InputError(f"--port: cannot listen on {port} ({error.strerror}); give another one") from error

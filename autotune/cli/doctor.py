@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -44,7 +45,10 @@ class Finding:
 @storage_option
 @json_option
 def doctor(storage: str, as_json: bool) -> None:
-    """Look at GPU, driver, versions, storage, cache, kernel sources and recorded spaces."""
+    """Say what is here, what is missing and how to mend it.
+
+    Looks at GPU, driver, versions, storage, cache, kernel sources and recorded spaces.
+    """
     findings = list(_findings(storage))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -62,8 +66,13 @@ def _findings(storage: str) -> Iterator[Finding]:
     yield from _kernels()
     for engine in _ENGINES:
         yield Finding(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
+    yield from _recorded_spaces()
+
+
+def _recorded_spaces() -> Iterator[Finding]:
     names = [path.name.removesuffix(recording.SUFFIX) for path in recording.find()]
-    yield Finding("recorded spaces", one_of(names))
+    for kernel, group in itertools.groupby(names, key=lambda name: "_".join(name.split("_")[:2])):
+        yield Finding(f"recorded {kernel}", one_of(name.removeprefix(f"{kernel}_") for name in group))
 
 
 def _gpu() -> Iterator[Finding]:

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 import optuna
+from click.exceptions import NoArgsIsHelpError
 
 from autotune import __version__
 from autotune.cli.bench import bench
+from autotune.cli.bench_sweep import sweep
 from autotune.cli.dashboard import dashboard
 from autotune.cli.doctor import doctor
 from autotune.cli.study import study
@@ -28,14 +30,28 @@ class _Failure(click.ClickException):
         return self.error.exit_code
 
 
+class _Misuse(click.ClickException):
+    """A flag or an argument that cannot be read, printed as one line."""
+
+    exit_code = 2
+
+    def __init__(self, error: click.UsageError) -> None:
+        command = error.ctx.command_path if error.ctx else "python -m autotune"
+        super().__init__(f"{error.format_message().rstrip('.')}; see {command} --help")
+
+
 class _Commands(click.Group):
-    """Turns the tool's errors into a line on stderr and an exit code."""
+    """Turns errors of the tool and of its use into a line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except AutotuneError as error:
             raise _Failure(error) from error
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _Misuse(error) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,3 +75,4 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 for command in (study, tune, bench, dashboard, doctor):
     main.add_command(command)
+bench.add_command(sweep)

@@ -42,7 +42,20 @@ class Duration(click.ParamType[float]):
             return float(value)
         if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)) is None:
             self.fail(f"got {value!r}, allowed: seconds, or a number with s, m or h, e.g. 10m", param, ctx)
-        return float(match[1]) * _UNIT_S[match[2]]
+        if not (seconds := float(match[1]) * _UNIT_S[match[2]]):
+            self.fail(f"got {value!r}, allowed: more than nothing, e.g. 10m", param, ctx)
+        return seconds
+
+
+class Size(click.ParamType[int]):
+    """A positive integer."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not str(value).isdecimal() or int(value) == 0:
+            self.fail(f"got {str(value)!r}, allowed: a positive integer", param, ctx)
+        return int(value)
 
 
 class Integers(click.ParamType[tuple[int, ...]]):
@@ -92,14 +105,14 @@ problem_options = flags(
         help="Kernel: lora_shrink, lora_expand, ..., or path/to/file.py:NAME.",
     ),
     click.option("--dtype", default="torch.float16", show_default=True, help="float16 or bfloat16."),
-    click.option("--batch-size", type=int, help="Sequences in a batch."),
-    click.option("--seq-length", type=int, help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
+    click.option("--batch-size", type=Size(), help="Sequences in a batch."),
+    click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
     click.option("--m-values", type=Integers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
-    click.option("--hidden-size", type=int, help="Hidden size: k of a shrink, n of an expand."),
-    click.option("--lora-rank", type=int, help="max_lora_rank of the server: n of a shrink, k of an expand."),
-    click.option("--num-loras", type=int, help="max_loras of the server."),
-    click.option("--num-active-loras", type=int, help="Adapters that tokens use.  [default: --num-loras]"),
-    click.option("--num-slices", type=int, help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
+    click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
+    click.option("--lora-rank", type=Size(), help="max_lora_rank of the server: n of a shrink, k of an expand."),
+    click.option("--num-loras", type=Size(), help="max_loras of the server."),
+    click.option("--num-active-loras", type=Size(), help="Adapters that tokens use.  [default: --num-loras]"),
+    click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
     click.option("--slice-widths", type=Integers(), help="Output widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
@@ -112,7 +125,7 @@ creation_options = flags(
     click.option("--tag", default="", help="Ending of the studies' names, to keep them beside others."),
 )
 run_options = flags(
-    click.option("--trials", type=click.IntRange(min=1), help="Most configs to measure in a study.  [default: 100]"),
+    click.option("--trials", type=Size(), help="Most configs to measure in a study.  [default: 100]"),
     click.option("--timeout", type=Duration(), help="Most wall time of this run, e.g. 10m."),
     click.option(
         "--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True, help="What proposes configs."

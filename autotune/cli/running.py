@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -15,7 +19,7 @@ from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
 from autotune.errors import AutotuneError, InputError
 from autotune.report.results import result_line
-from autotune.run import Runner, RunOptions
+from autotune.run import Progress, Runner, RunOptions
 from autotune.study import KernelStudy
 from autotune.tune import Budget
 
@@ -68,14 +72,24 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None
     options = flags.options
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
     failed: list[str] = []
-    with Runner(storage, options) as runner, RunDisplay(len(studies), options.budget.trials, flags.timeout) as display:
+    with (
+        _ctrl_c() as check_ctrl_c,
+        Runner(storage, options) as runner,
+        RunDisplay(len(studies), options.budget.trials, flags.timeout) as display,
+    ):
+
+        def on_progress(progress: Progress) -> None:
+            display.update(progress)
+            check_ctrl_c()
+
         for position, item in enumerate(studies):
             if deadline_s is not None:
                 share_s = max(0.0, deadline_s - time.monotonic()) / (len(studies) - position)
                 runner.options = replace(options, budget=replace(options.budget, timeout_s=share_s))
             display.start_study(item.name)
             try:
-                display.finish_study(result_line(item.name, runner.run(item, display.update)))
+                check_ctrl_c()
+                display.finish_study(result_line(item.name, runner.run(item, on_progress)))
             except InputError:
                 raise
             except AutotuneError as error:
@@ -87,6 +101,31 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None
                 ) from None
     if failed:
         raise AutotuneError("; ".join(failed))
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed; pressed again, it is raised at once.
+
+    Raised anywhere, it is lost where Python is finalising an object: one Ctrl-C in twenty went unheard.
+    """
+    presses = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > 1:
+            raise KeyboardInterrupt
+
+    def check() -> None:
+        if presses:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:

@@ -48,7 +48,9 @@ def study() -> None:
 @storage_option
 @json_option
 def create(**options: Any) -> None:
-    """Create the studies of a problem, one for each token count; prints their names.
+    """Create a study for each token count of a problem.
+
+    Prints their names, which all other commands take.
 
     \b
     Example:
@@ -72,7 +74,7 @@ def create(**options: Any) -> None:
 @recorded_option
 @storage_option
 def run(patterns: tuple[str, ...], **options: Any) -> None:
-    """Run the unfinished studies whose names match, all by default.
+    """Run the unfinished studies, all or those that match.
 
     A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
@@ -83,8 +85,12 @@ def run(patterns: tuple[str, ...], **options: Any) -> None:
     if not unfinished:
         click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
         return
-    run_studies(storage, unfinished, flags)
-    show(results.before_after([studies.load(storage, name) for name in unfinished]))
+    try:
+        run_studies(storage, unfinished, flags)
+    finally:
+        finished = [item for name in unfinished if (item := studies.load(storage, name)).result is not None]
+        if finished:
+            show(results.before_after(finished))
 
 
 @study.command("list")
@@ -96,6 +102,8 @@ def list_(storage: str, as_json: bool) -> None:
     found = [studies.load(opened, name) for name in studies.names(opened)]
     if as_json:
         click.echo(json.dumps([results.summarise(item) for item in found], indent=2))
+    elif not found:
+        click.echo("No studies yet; make one with study create.", err=True)
     else:
         show(results.listing(found))
 
@@ -105,8 +113,11 @@ def list_(storage: str, as_json: bool) -> None:
 @storage_option
 @json_option
 def show_(name: str, storage: str, as_json: bool) -> None:
-    """Show a study: problem, machine, result, trials."""
-    item = studies.load(open_storage(storage), name)
+    """Show a study: problem, machine, result, trials.
+
+    NAME may be a glob that matches one study.
+    """
+    item = the_one(open_storage(storage), name)
     data = results.study_json(item)
     if as_json:
         click.echo(json.dumps(data, indent=2))
@@ -133,15 +144,18 @@ def show_(name: str, storage: str, as_json: bool) -> None:
 @storage_option
 @json_option
 def best(name: str, storage: str, as_json: bool) -> None:
-    """Print the config a finished study decided for."""
-    item = studies.load(open_storage(storage), name)
+    """Print the config that a finished study decided for.
+
+    NAME may be a glob that matches one study.
+    """
+    item = the_one(open_storage(storage), name)
     if item.result is None:
-        raise InputError(f"study {name} is not finished; finish it with: study run {name}")
+        raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:
         keys = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
         click.echo(json.dumps({key: item.result[key] for key in keys}, indent=2))
     else:
-        click.echo(results.result_line(name, item.result))
+        click.echo(results.result_line(item.name, item.result))
         click.echo(config_text(item.result["config"]))
 
 
@@ -159,7 +173,7 @@ def best(name: str, storage: str, as_json: bool) -> None:
 @storage_option
 @json_option
 def export(patterns: tuple[str, ...], **options: Any) -> None:
-    """Write the results of finished studies as the JSON that the server loads.
+    """Write finished studies as the JSON that the server loads.
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER at the folder to use
     it.
@@ -182,6 +196,19 @@ def delete(name: str, yes: bool, storage: str) -> None:
     if not yes:
         click.confirm(f"Delete {name} with {len(item.study.trials)} trials?", abort=True)
     optuna.delete_study(study_name=name, storage=opened)
+
+
+def the_one(storage: BaseStorage, name: str) -> KernelStudy:
+    """The study of this name, or the only one that it matches as a glob.
+
+    Raises:
+        InputError: If there is none, or more than one.
+    """
+    names = studies.names(storage)
+    found = [name] if name in names else fnmatch.filter(names, name)
+    if len(found) > 1:
+        raise InputError(f"study: got {name!r}, which matches {len(found)}: {one_of(found)}; name one of them")
+    return studies.load(storage, found[0] if found else name)
 
 
 def matching(storage: BaseStorage, patterns: tuple[str, ...]) -> list[KernelStudy]:

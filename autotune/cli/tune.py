@@ -11,9 +11,10 @@ import click
 from autotune import create as creation
 from autotune import study as studies
 from autotune.checkpoint import infer_sizes
-from autotune.cli.exporting import export_studies, write_csv
+from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
 from autotune.cli.options import (
     ProblemFlags,
+    Size,
     backend_option,
     creation_options,
     flags,
@@ -36,11 +37,11 @@ script_options = flags(
     click.option(
         "--lora-path", type=click.Path(path_type=Path), help="Folder of an adapter: its config or weights give the rank"
     ),
-    click.option("--max-configs", type=click.IntRange(min=1), help="Most configs to measure; same as --trials."),
+    click.option("--max-configs", type=Size(), help="Most configs to measure; same as --trials."),
     click.option("--save-json-dir", type=click.Path(path_type=Path), help="Folder of the JSON files."),
     click.option("--json-overwrite", is_flag=True, help="Merge into files that are there, else write new ones beside."),
     click.option("--output-csv", type=click.Path(path_type=Path), help="Write every measured config to this file."),
-    click.option("--arg-pool-size", type=click.IntRange(min=1), help="Most argument sets to walk over. [default: 256]"),
+    click.option("--arg-pool-size", type=Size(), help="Most argument sets to walk over. [default: 256]"),
     click.option(
         "--cuda-graph-nops", type=int, help="Taken for compatibility: graphs are made long enough by themselves."
     ),
@@ -57,7 +58,7 @@ script_options = flags(
 @recorded_option
 @storage_option
 def tune(**options: Any) -> None:
-    """Tune a kernel's shapes and write the JSON: create, run and export in one go.
+    """Create, run and export in one go.
 
     Takes the flags of vLLM's LoRA tuning script unchanged. Studies that exist are gone on with.
 
@@ -79,6 +80,11 @@ def tune(**options: Any) -> None:
         problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
     )
     specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+    on_exist = "merge" if options["json_overwrite"] else "new"
+    if options["save_json_dir"] is not None:
+        check_folder(specs.values(), options["save_json_dir"], on_exist)
+    if options["output_csv"] is not None:
+        check_csv(options["output_csv"], "--output-csv")
     storage = open_storage(options["storage"], create=True)
     names = creation.create_all(storage, specs, skip_if_exists=True)
     unfinished = [name for name in names if studies.load(storage, name).result is None]
@@ -87,7 +93,6 @@ def tune(**options: Any) -> None:
     finished = [studies.load(storage, name) for name in names]
     show(results.before_after(finished))
     if options["save_json_dir"] is not None:
-        on_exist = "merge" if options["json_overwrite"] else "new"
         export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
     else:
         click.echo("No file was written; name a folder with --save-json-dir, or use study export.", err=True)

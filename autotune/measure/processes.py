@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from typing import Any
 
 from pebble import ProcessPool
 
@@ -29,7 +30,7 @@ def pool(workers: int, initializer: Callable[..., None], *arguments: object) -> 
 def _forkserver() -> ForkServerContext:
     """Start the server that workers are forked from. Workers compile for real, whatever their parent interprets."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "triton"])
+    context.set_forkserver_preload(["autotune.measure.preload"])
     interpret = os.environ.pop("TRITON_INTERPRET", None)
     try:
         forkserver.ensure_running()
@@ -40,6 +41,12 @@ def _forkserver() -> ForkServerContext:
 
 
 def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    # The fork server, our parent, ends when nobody holds its pipe any more: with a copy here, a busy worker would keep
+    # it waiting for that very worker, and neither would end when the coordinator is killed.
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A session of its own, so that a killed compiler takes its ptxas with it.
     os.setsid()

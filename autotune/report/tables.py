@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 
+import click
 from rich.console import Console
 from rich.table import Table
+
+_WIDE = 10_000
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -21,12 +25,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def show(*tables: Table) -> None:
-    """Print tables to stdout, unbroken where stdout is no terminal."""
+    """Print tables to stdout; where that is no terminal, with a line a row however wide."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    if console.is_terminal:
+        for made in tables:
+            console.print(made)
+        return
+    text = io.StringIO()
     for made in tables:
-        console.print(made)
+        Console(file=text, width=_WIDE).print(made)
+    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
 def us(value: float | None) -> str:

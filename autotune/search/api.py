@@ -19,8 +19,8 @@ from autotune.space import Space
 class SpaceSampler(BaseSampler):
     """An Optuna sampler that proposes configs of a finite space, each at most once.
 
-    The tuning loop compiles what `shortlist` names, then restricts `propose` to what has compiled (`among`), so that the
-    choice of what to measure is made with the newest model and never waits for a compiler.
+    The tuning loop compiles what `shortlist` names, then restricts `propose` to what has compiled (`among`), so that
+    the choice of what to measure is made with the newest model and never waits for a compiler.
     """
 
     def __init__(self, space: Space) -> None:
@@ -81,12 +81,13 @@ class Search:
     """Everything that decides in a study.
 
     Attributes:
-        compile_ahead: How many configs are kept compiled or compiling.
-        per_round: How many of them are measured before the set is topped up with newer ideas.
+        compile_ahead: How many of the newest model's favourites are compiled each round; far more than are measured, so
+            that what to measure is chosen after the last time is known, not before.
+        per_round: How many configs are measured before the next favourites are named.
     """
 
     sampler: SpaceSampler
     pruner: Pruner
     stop: StopRule
-    compile_ahead: int = 16
+    compile_ahead: int = 32
     per_round: int = 4

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from autotune.kernel import Parameter
+from autotune.kernel import Config, Parameter, Value
 from autotune.space import Space
+
+Floats = npt.NDArray[np.float64]
 
 _UNSET_DISTANCE = 2.0
 """How far an unset value is from every set one, in doublings; the model's length scale has the last word."""
 
 
-def coordinates(space: Space) -> npt.NDArray[np.float64]:
-    """One row a config. A tunable parameter is a column in doublings (log2), as block sizes, warps and splits act by
-    ratio; one that may be unset has a second column that says so, and sits in the middle of its own when unset."""
-    columns = [column for j, p in enumerate(space.tunable) for column in _columns(p, space.ordinals[:, j])]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(space), 1))
+def coordinates(space: Space, configs: Sequence[Config] | None = None) -> Floats:
+    """One row a config of the space, or of the configs given, which may have values that the space does not.
+
+    A tunable parameter is a column in doublings (log2), as block sizes, warps and splits act by ratio; one that may be
+    unset has a second column that says so, and sits in the middle of its own when unset.
+
+    Raises:
+        KeyError: If a config lacks one of the space's parameters.
+    """
+    configs = space.configs if configs is None else configs
+    columns = [column for p in space.tunable for column in _columns(p, [config[p.name] for config in configs])]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(configs), 1))
 
 
-def neighbours(space: Space, index: int) -> npt.NDArray[np.bool_]:
-    """The configs one step away in one parameter; of a parameter that may be unset, every value is one step away."""
-    steps = np.abs(space.ordinals - space.ordinals[index])
-    for j, parameter in enumerate(space.tunable):
-        if None in parameter.values:
-            steps[:, j] = np.minimum(steps[:, j], 1)
-    return np.asarray(steps.sum(axis=1) == 1)
+def with_pairs(points: Floats) -> Floats:
+    """The coordinates, and the sum and difference of every two of them.
+
+    In doublings a sum is a product and a difference a ratio: the area of a tile, the work of a warp, the bytes in
+    flight. These are what kernels speed up and break on, and a model that measures distance along them needs fewer
+    points than one that must find every product for itself.
+    """
+    pairs = list(itertools.combinations(range(points.shape[1]), 2))
+    first, second = points[:, [i for i, _ in pairs]], points[:, [j for _, j in pairs]]
+    # Turned, not stretched: a step keeps its length.
+    return np.concatenate([points, (first + second) / np.sqrt(2), (first - second) / np.sqrt(2)], axis=1)
 
 
-def _columns(parameter: Parameter, ordinals: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float64]]:
-    numbers = [v for v in parameter.values if v is not None]
+def variants(space: Space, index: int) -> npt.NDArray[np.bool_]:
+    """The configs that differ from one in a single parameter, by however much."""
+    return np.asarray((space.ordinals != space.ordinals[index]).sum(axis=1) == 1)
+
+
+def _columns(parameter: Parameter, values: Sequence[Value]) -> list[Floats]:
+    known = [float(v) for v in parameter.values if v is not None]
     # A switch (0 or 1) and anything else that is not a positive size has an order but no ratio.
-    scale = np.log2(numbers) if min(numbers) > 0 else np.arange(len(numbers), dtype=float)
-    if None not in parameter.values:
-        return [scale[ordinals]]
-    middle = (scale[0] + scale[-1]) / 2
-    unset = np.where(ordinals == 0, _UNSET_DISTANCE, 0.0)
-    return [np.concatenate([[middle], scale])[ordinals], unset]
+    scale = np.log2 if min(known) > 0 else np.asarray
+    low, high = scale([min(known), max(known)])
+    unset = np.array([v is None for v in values])
+    sizes = np.array([known[0] if v is None else float(v) for v in values])
+    column = np.where(unset, (low + high) / 2, scale(sizes))
+    return [column, _UNSET_DISTANCE * unset] if None in parameter.values else [column]

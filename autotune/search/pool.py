@@ -2,53 +2,59 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import optuna
 
-from autotune.search.coordinates import coordinates, neighbours
-from autotune.search.history import History, Indices
+from autotune.kernel import Config
+from autotune.search.coordinates import coordinates, variants, with_pairs
+from autotune.search.history import History, Indices, observe
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
 from autotune.search.start import spread
 from autotune.search.surrogate import Belief, Surrogate
+from autotune.search.transfer import transferred
 from autotune.space import Space
 
-_START = 11
+_START = 8
 _SEEDS = 6
-_REFIT_EVERY = 3
-_SETTLED = 1e-3
-"""Expected gain below which the model is done, and the neighbours of the best are tried one by one."""
+_NEAR_OF_THREE = 2
+"""Of every three measurements this many stay next to the best, where the model is most often right."""
+
+_WORTH = 0.1
+"""A config next to the best is preferred only if it promises this share of what the most promising one does."""
+
+SETTLED = 0.005
+"""Expected gain, as a share of the best time, below which there is nothing left but to look around the best."""
 
 
 class PoolSampler(RankingSampler):
     """Ranks every untried config by expected improvement under a Gaussian process.
 
-    It begins with the incumbent, the neighbours' best and a spread over the space, and once the model expects nothing
-    any more it descends from the best config to the best of its neighbours.
+    It begins with the incumbent, the neighbours' best and a spread over the space. From then on it descends: two of
+    three measurements go to configs that differ from the best in one parameter, the third to anywhere.
     """
 
     def __init__(self, space: Space, seed: int, neighbours: Sequence[Neighbour] = ()) -> None:
         super().__init__(space)
-        self.points = coordinates(space)
-        self.surrogate = Surrogate(self.points)
-        known = [0, *seeds(space, neighbours, _SEEDS)]
-        # Failures do not count as a start, so the spread goes on for longer than it should have to.
-        self.plan = list(dict.fromkeys(known + spread(self.points, 3 * _START + 16, seed)))
-        self.must_try = list(dict.fromkeys(known))
-        self._belief: tuple[tuple[int, int], Belief] | None = None
+        points = coordinates(space)
+        self.surrogate = Surrogate(with_pairs(points), transferred(space, neighbours))
+        self.known = list(dict.fromkeys([0, *seeds(space, neighbours, _SEEDS)]))
+        # Failures do not count as a start, so there is more of the spread than should be needed.
+        self.plan = list(dict.fromkeys(self.known + spread(points, 4 * _START, seed)))
+        self._belief: tuple[tuple[int, tuple[int, ...]], Belief] | None = None
 
     def started(self, history: History) -> bool:
         """Whether the incumbent, the seeds and enough of the spread have been measured."""
-        return len(history.timed) >= min(_START, len(self.space)) and not history.untried[self.must_try].any()
+        return len(history.timed) >= min(_START, len(self.space)) and not history.untried[self.known].any()
 
     def belief(self, history: History) -> Belief:
         """The model after the newest measurement; fitted once however often it is asked for."""
-        key = (len(history.timed), history.trials)
-        if self._belief is None or self._belief[0][0] != key[0]:
-            refit = self.surrogate.theta is None or key[0] % _REFIT_EVERY == 0
-            self._belief = (key, self.surrogate.believe(history.timed, history.log_us, refit))
+        moment = (len(history.timed), history.in_flight)
+        if self._belief is None or self._belief[0] != moment:
+            self._belief = moment, self.surrogate.believe(history.timed, history.log_us, history.in_flight)
         return self._belief[1]
 
     def gain(self, history: History) -> float | None:
@@ -58,23 +64,40 @@ class PoolSampler(RankingSampler):
         hopeful = history.untried & ~history.hopeless
         return float(self.belief(history).expected_gain[hopeful].max(initial=0.0))
 
-    def rank(self, study: optuna.Study, history: History) -> Indices:
-        planned = [i for i in self.plan if history.untried[i] and not history.hopeless[i]]
-        candidates = history.candidates
-        if len(history.timed) < 2:
-            return np.array(list(dict.fromkeys(planned + candidates.tolist())), dtype=np.intp)
-        ranked = self._by_expectation(history, candidates)
+    def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
+        """Both kinds of ideas, in the shares in which they are measured."""
+        history = observe(study, self.space)
         if not self.started(history):
-            return np.array(list(dict.fromkeys(planned + ranked.tolist())), dtype=np.intp)
-        return ranked
+            return super().shortlist(study, count)
+        anywhere, near = self._anywhere(history), self._near(history)
+        share = count * _NEAR_OF_THREE // 3
+        mixed = dict.fromkeys([*near[:share].tolist(), *anywhere.tolist()])
+        return [self.space.configs[i] for i in itertools.islice(mixed, count)]
 
-    def _by_expectation(self, history: History, candidates: Indices) -> Indices:
-        belief = self.belief(history)
-        gain = belief.expected_gain[candidates]
-        order = candidates[np.lexsort([belief.mean[candidates], -gain, history.hopeless[candidates]])]
-        if history.best is None or gain.max(initial=0.0) > _SETTLED:
-            return order
-        near = neighbours(self.space, history.best)[order]
-        near &= ~history.hopeless[order]
-        by_mean = order[near][np.argsort(belief.mean[order[near]], kind="stable")]
-        return np.concatenate([by_mean, order[~near]])
+    def rank(self, study: optuna.Study, history: History) -> Indices:
+        if self.started(history):
+            anywhere = self._anywhere(history)
+            if len(history.timed) % 3 >= _NEAR_OF_THREE:
+                return anywhere
+            return _merged(self._near(history), anywhere)
+        planned = np.array([i for i in self.plan if history.untried[i] and not history.hopeless[i]], dtype=np.intp)
+        return _merged(planned, history.candidates if len(history.timed) < 2 else self._anywhere(history))
+
+    def _anywhere(self, history: History) -> Indices:
+        """All that is left, by expected gain; where that vanishes, by expected time."""
+        belief, left = self.belief(history), history.candidates
+        return left[np.lexsort([belief.mean[left], -belief.expected_gain[left], history.hopeless[left]])]
+
+    def _near(self, history: History) -> Indices:
+        """What is left next to the best, in the same order."""
+        if history.best is None:
+            return np.array([], dtype=np.intp)
+        ranked, gain = self._anywhere(history), self.belief(history).expected_gain
+        wanted = variants(self.space, history.best) & ~history.hopeless
+        if len(ranked) and gain[ranked[0]] > SETTLED:
+            wanted &= gain >= _WORTH * gain[ranked[0]]
+        return ranked[wanted[ranked]]
+
+
+def _merged(first: Indices, then: Indices) -> Indices:
+    return np.array(list(dict.fromkeys([*first.tolist(), *then.tolist()])), dtype=np.intp)

@@ -21,7 +21,7 @@ class RankingSampler(SpaceSampler):
         """The untried configs, the next one first."""
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
-        return [self.space.configs[i] for i in self.rank(study, observe(study, self.space))[:count]]
+        return [self.space.configs[int(i)] for i in self.rank(study, observe(study, self.space))[:count]]
 
     def propose(self, study: optuna.Study) -> Config:
         history = observe(study, self.space)
@@ -30,7 +30,7 @@ class RankingSampler(SpaceSampler):
             ranked = ranked[np.isin(ranked, [self.space.index(c) for c in self.among])]
         if not len(ranked):
             raise SpaceExhausted
-        return self.space.configs[ranked[0]]
+        return self.space.configs[int(ranked[0])]
 
 
 class OrderSampler(RankingSampler):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import optuna
 
-from autotune.search.coordinates import neighbours
+from autotune.search.coordinates import variants
 from autotune.search.history import observe
-from autotune.search.pool import PoolSampler
+from autotune.search.pool import SETTLED, PoolSampler
 
 
 class NeverStop:
@@ -26,7 +26,7 @@ class GainStop:
     neighbourhood measured mean that the search is done (`docs/search.md` has the calibration).
     """
 
-    def __init__(self, sampler: PoolSampler, gain: float = 0.005, patience: int = 15) -> None:
+    def __init__(self, sampler: PoolSampler, gain: float = SETTLED, patience: int = 15) -> None:
         self.sampler = sampler
         self.gain = gain
         self.patience = patience
@@ -43,5 +43,5 @@ class GainStop:
         measured = len(history.timed)
         self._gains[measured] = gain
         recent = [self._gains.get(measured - back, 1.0) for back in range(self.patience)]
-        around = neighbours(self.sampler.space, history.best) & history.untried & ~history.hopeless
+        around = variants(self.sampler.space, history.best) & history.untried & ~history.hopeless
         return max(recent) < self.gain and not around.any()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,21 @@ from scipy.special import ndtr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from threadpoolctl import ThreadpoolController
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+_GROWTH = 1.1
 
 _CEILING = 1.5
 """Log times are cut this far above the best (4.5x): how slow a hopeless config is must not bend the model elsewhere."""
 
-_SCALE_DOUBLINGS = 2.0
-"""Length scale expected of a parameter: a couple of doublings change the time noticeably."""
+_SCALE_DOUBLINGS = 4.0
+"""Length scale expected of a coordinate, in doublings. There are many, pairs included: most must matter little."""
 
-_NOISE = 1e-3
-"""Noise variance expected, as a share of the variance of the log times."""
+_NOISE = 1e-2
+"""Noise variance expected, as a share of the variance of the log times; what no smooth model explains is noise, too."""
 
 
 @dataclass(frozen=True)
@@ -46,35 +51,73 @@ class Belief:
 class Surrogate:
     """A Gaussian process with a Matern 5/2 kernel and one length scale a coordinate.
 
-    The hyper-parameters start from the last fit's, and are fitted anew only when `refit` says so.
+    The hyper-parameters are fitted anew, starting from the last fit, each time the data have grown by a tenth.
+
+    Args:
+        points: One row a config.
+        prior_mean: Log times expected of each config beforehand, up to a constant and a factor that the data decide.
     """
 
-    def __init__(self, points: Floats) -> None:
+    def __init__(self, points: Floats, prior_mean: Floats | None = None) -> None:
         self.points = points
-        self.theta: Floats | None = None
+        self.prior_mean = np.zeros(len(points)) if prior_mean is None else prior_mean
+        self._theta: Floats | None = None
+        self._fitted_to = 0
 
-    def believe(self, timed: npt.NDArray[np.intp], log_us: Floats, refit: bool) -> Belief:
-        """Fit to the timed configs (positions and log times), predict every config of the space."""
+    def believe(self, timed: Indices, log_us: Floats, in_flight: Sequence[int] = ()) -> Belief:
+        """Fit to the timed configs (positions and log times), predict every config of the space.
+
+        Configs in flight are taken to come out as expected: nothing else is learnt, but the doubt around them goes
+        (the "kriging believer" of Ginsbourger et al. 2010).
+        """
+        with _threads().limit(limits=1):
+            return self._believe(timed, log_us, in_flight)
+
+    def _believe(self, timed: Indices, log_us: Floats, in_flight: Sequence[int]) -> Belief:
+        refit = len(timed) >= _GROWTH * self._fitted_to
         best = float(log_us.min())
         heights = np.minimum(log_us, best + _CEILING)
-        center, scale = heights.mean(), max(float(heights.std()), 1e-6)
+        trend = self.prior_mean * _share_explained(self.prior_mean[timed], heights)
+        rest = heights - trend[timed]
+        center, scale = rest.mean(), max(float(rest.std()), 1e-6)
+        targets = (rest - center) / scale
+        process = self._fit(timed, targets, refit)
+        if refit:
+            self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
+        if flying := list(in_flight):
+            targets = np.concatenate([targets, process.predict(self.points[flying])])
+            process = self._fit(np.concatenate([timed, np.array(flying, dtype=np.intp)]), targets, refit=False)
+        mean, std = process.predict(self.points, return_std=True)
+        noise = float(np.exp(process.kernel_.theta[-1]))
+        spread = np.sqrt(np.maximum(std**2 - noise, 1e-12))
+        return Belief(trend + mean * scale + center, spread * scale, best)
+
+    def _fit(self, timed: Indices, targets: Floats, refit: bool) -> GaussianProcessRegressor:
         process = _PriorGaussianProcess(self._kernel(), alpha=1e-8, optimizer=_maximise if refit else None)
         with warnings.catch_warnings():
             # A hyper-parameter at its bound is an answer here, not a fault.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            process.fit(self.points[timed], (heights - center) / scale)
-        self.theta = np.asarray(process.kernel_.theta)
-        mean, std = process.predict(self.points, return_std=True)
-        noise = float(np.exp(self.theta[-1]))
-        spread = np.sqrt(np.maximum(std**2 - noise, 1e-12))
-        return Belief(mean * scale + center, spread * scale, best)
+            return process.fit(self.points[timed], targets)
 
     def _kernel(self) -> Any:
         columns = self.points.shape[1]
         kernel = (
-            ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(columns, _SCALE_DOUBLINGS), (1e-1, 1e2), nu=2.5)
+            ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(columns, _SCALE_DOUBLINGS), (1e-1, 1e3), nu=2.5)
         ) + WhiteKernel(_NOISE, (1e-6, 1e-1))
-        return kernel if self.theta is None else kernel.clone_with_theta(self.theta)
+        return kernel if self._theta is None else kernel.clone_with_theta(self._theta)
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """For matrices this small, handing the work to other threads takes five times as long as doing it."""
+    return ThreadpoolController()
+
+
+def _share_explained(expected: Floats, found: Floats) -> float:
+    """The slope of what was found on what was expected, between ignoring the expectation and trusting it."""
+    spread = float(((expected - expected.mean()) ** 2).sum())
+    together = float(((expected - expected.mean()) * found).sum())
+    return min(max(together / spread, 0.0), 1.0) if spread > 0 else 0.0
 
 
 class _PriorGaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]

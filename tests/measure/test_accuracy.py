@@ -121,6 +121,16 @@ def test_a_wrong_result_is_beyond_the_bound(case: Case, spoil: Spoil) -> None:
     assert case.ratio(Tampered(case.kernel, spoil)) > 1
 
 
+def test_what_an_earlier_config_wrote_does_not_count(case: Case) -> None:
+    output = case.kernel.run(case.inputs, case.config)
+
+    class Idle(Tampered):
+        def run(self, inputs: Any, config: Config) -> torch.Tensor:
+            return output
+
+    assert case.ratio(Idle(case.kernel, nothing_written)) > 1
+
+
 @pytest.mark.parametrize("factor", [0.0, 2.0], ids=["left out", "twice"])
 def test_a_wrong_last_tile_of_the_sum_is_beyond_the_bound(case: Case, factor: float) -> None:
     x = getattr(case.inputs, "arguments", case.inputs).x

@@ -151,7 +151,7 @@ def test_a_file_that_is_no_gzipped_csv_is_refused(tmp_path: Path, content: bytes
 
 
 def test_a_missing_folder_or_machine_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--recorded: got .*nowhere, no such folder"):
+    with pytest.raises(InputError, match=r"--recorded: got .*nowhere, no such folder"):
         recording.find(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"machine\.toml: must say which GPU"):
         recording.machine(tmp_path)

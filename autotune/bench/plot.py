@@ -1,0 +1,42 @@
+"""Regret against measurements, one panel a space, one line a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune.bench.search import Score
+from autotune.errors import InputError
+
+_FLOOR_PERCENT = 0.05
+"""What "none" is drawn as: the axis is logarithmic."""
+
+
+def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
+    """Write the picture; its format follows the file's ending.
+
+    Raises:
+        InputError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("--plot: needs matplotlib; install the extra 'plot'") from error
+    names = list(dict.fromkeys(score.recording.name for score in scores))
+    figure = Figure(figsize=(6 * min(len(names), 2), 3.6 * ((len(names) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(names) + 1) // 2, min(len(names), 2), squeeze=False).ravel()
+    steps = range(1, budget + 1)
+    for panel, name in zip(panels, names, strict=False):
+        for score in (s for s in scores if s.recording.name == name):
+            spreads = [score.spread(step) for step in steps]
+            middle = [max(100 * spread.quantile(0.5), _FLOOR_PERCENT) for spread in spreads]
+            high = [max(100 * spread.quantile(0.95), _FLOOR_PERCENT) for spread in spreads]
+            (line,) = panel.plot(steps, middle, label=score.sampler, linewidth=1.5)
+            panel.plot(steps, high, color=line.get_color(), linewidth=0.6, linestyle="dotted")
+        panel.set(title=name, yscale="log", xlabel="evaluations", ylabel="regret, %")
+        panel.title.set_fontsize(9)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    panels[0].legend(fontsize=6, ncols=2)
+    figure.suptitle("Median over the seeds; dotted: 95th percentile", fontsize=9)
+    figure.savefig(path, dpi=110)

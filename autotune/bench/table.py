@@ -1,0 +1,64 @@
+"""The figures of a search benchmark as text, for a terminal and for `docs/search.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.bench.outcome import Spread
+from autotune.bench.search import Score
+
+_MORE = ("to 5%", "to 1%", "repeated", "infeasible", "think ms", "stop: p95 % @ evals")
+
+
+def markdown(scores: Sequence[Score], budgets: Sequence[int]) -> str:
+    """One row a space and sampler; regrets in percent, median / 95th percentile over the seeds."""
+    head = ["space (configs)", "sampler", *_after(budgets), *_MORE]
+    return _aligned([head, *(_cells(score, budgets) for score in scores)])
+
+
+def summary(scores: Sequence[Score], budgets: Sequence[int]) -> str:
+    """One row a sampler, over all spaces: every space counts the same."""
+    rows = [["sampler", *_after(budgets), "repeated", "infeasible", "think ms"]]
+    for name in dict.fromkeys(score.sampler for score in scores):
+        own = [score for score in scores if score.sampler == name]
+        spreads = [Spread.pooled([score.spread(budget) for score in own]) for budget in budgets]
+        last = [score.row(budgets[-1]) for score in own]
+        totals = [str(sum(row[field] for row in last)) for field in ("repeated", "infeasible")]
+        think_ms = sum(row["think_ms"] for row in last) / len(last)
+        rows.append([name, *(_percent(spread) for spread in spreads), *totals, f"{think_ms:.1f}"])
+    return _aligned(rows)
+
+
+def _after(budgets: Sequence[int]) -> list[str]:
+    return [f"after {budget}" for budget in budgets]
+
+
+def _percent(spread: Spread) -> str:
+    return f"{100 * spread.quantile(0.5):.2f} / {100 * spread.quantile(0.95):.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    rule = " | ".join("-" * width for width in widths)
+    return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
+
+
+def _cells(score: Score, budgets: Sequence[int]) -> list[str]:
+    last = score.row(budgets[-1])
+    stop = "" if last["evals_at_stop"] is None else f"{100 * last['regret_at_stop']:.2f} @ {last['evals_at_stop']:.0f}"
+    return [
+        f"{last['space']} ({last['configs']})",
+        last["sampler"],
+        *(_percent(score.spread(budget)) for budget in budgets),
+        _count(last["evals_to_5pct"]),
+        _count(last["evals_to_1pct"]),
+        str(last["repeated"]),
+        str(last["infeasible"]),
+        f"{last['think_ms']:.1f}",
+        stop,
+    ]
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"

@@ -1,0 +1,14 @@
+"""What every worker process needs, loaded once by the server they are forked from; touches no GPU."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.compiler
+
+from autotune import registry
+from autotune.measure import compiling, worker
+
+__all__ = ["compiling", "torch", "triton", "worker"]
+
+registry.installed()

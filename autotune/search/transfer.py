@@ -1,0 +1,45 @@
+"""What finished neighbouring problems lead one to expect: their models' times, as the mean of the new one's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune.search.coordinates import Floats, coordinates, with_pairs
+from autotune.search.neighbour import Neighbour
+from autotune.search.surrogate import Surrogate
+from autotune.space import Space
+
+_FEWEST = 10
+"""Configs a neighbour must have timed to be worth a model."""
+
+_MOST = 120
+"""Of a neighbour that timed more, its fastest and an even share of the others: a model's cost grows with the cube."""
+
+
+def transferred(space: Space, neighbours: Sequence[Neighbour]) -> Floats | None:
+    """The log times neighbours suggest for the configs of a space, up to a constant; None if they say nothing.
+
+    Each neighbour's times are modelled like the space's own and read off at its configs. The nearest counts most.
+    """
+    expected, weights = np.zeros(len(space)), 0.0
+    for rank, neighbour in enumerate(neighbours, start=1):
+        known = _sample(neighbour, space)
+        if len(known) < _FEWEST or not space.tunable:
+            continue
+        theirs = coordinates(space, [neighbour.configs[i] for i in known])
+        both = with_pairs(np.concatenate([theirs, coordinates(space)]))
+        times = np.array([neighbour.log_us[i] for i in known])
+        mean = Surrogate(both).believe(np.arange(len(known)), times).mean[len(known) :]
+        expected += (mean - mean.mean()) / rank
+        weights += 1 / rank
+    return expected / weights if weights else None
+
+
+def _sample(neighbour: Neighbour, space: Space) -> list[int]:
+    """Which of a neighbour's configs to learn from, the fastest first."""
+    ranked = [int(i) for i in np.argsort(neighbour.log_us, kind="stable")]
+    ranked = [i for i in ranked if all(p.name in neighbour.configs[i] for p in space.tunable)]
+    fastest, others = ranked[: _MOST // 2], ranked[_MOST // 2 :]
+    return fastest + others[:: max(1, -(-len(others) * 2 // _MOST))]

@@ -1,0 +1,97 @@
+"""`tune` takes the flags of vLLM's LoRA tuning script as they are, and goes all the way to the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
+SCRIPT_FLAGS = (
+    "--op-type lora_shrink --dtype torch.float16 --batch-size 16 --seq-length 1 --hidden-size 5120 --lora-rank 16 "
+    "--num-loras 4 --num-active-loras 4 --num-slices 1 --sort-by-lora-id 1 --cuda-graph-nops 8 --arg-pool-size 32 "
+    "--test-correctness --max-configs 20"
+)
+
+
+def test_the_scripts_own_flags_lead_to_its_files(cli: Cli) -> None:
+    done = cli("tune", SCRIPT_FLAGS, "--save-json-dir tuned --json-overwrite --output-csv all.csv")
+    assert done.exit_code == 0, done.output
+    assert SHRINK in done.stdout
+    assert "recordings of NVIDIA H200" in done.stderr
+    entry = json.loads(Path("tuned/NVIDIA_H200_SHRINK.json").read_text())["5"]["1"]["16"]["5120"]["16"]
+    best = json.loads(cli.ok("study best --json", SHRINK))
+    assert best["config"].items() <= entry.items()
+    with Path("all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["status"] not in ("compile_error", "out_of_resources") for row in rows) <= 20
+    assert rows[0]["status"] == "ok", "the default is measured first"
+
+
+def test_sizes_come_from_checkpoints(cli: Cli) -> None:
+    for folder, name, content in (
+        ("model", "config.json", {"hidden_size": 5120}),
+        ("adapter", "adapter_config.json", {"r": 16}),
+    ):
+        Path(folder).mkdir()
+        Path(folder, name).write_text(json.dumps(content))
+    flags = "--op-type lora_shrink --batch-size 16 --num-loras 4 --model-path model --lora-path adapter --max-configs 5"
+    assert SHRINK in cli.ok("tune", flags)
+
+
+def test_an_explicit_flag_goes_over_the_checkpoint(cli: Cli) -> None:
+    Path("config.json").write_text(json.dumps({"hidden_size": 4096}))
+    assert SHRINK in cli.ok("tune", cli.SHRINK, "--model-path . --max-configs 5")
+
+
+def test_token_counts_go_into_one_file(cli: Cli) -> None:
+    flags = cli.SHRINK.replace("--batch-size 16", "--m-values 16")
+    cli.ok("tune", flags, "--max-configs 5 --save-json-dir tuned")
+    assert list(json.loads(Path("tuned/NVIDIA_H200_SHRINK.json").read_text())["5"]["1"]) == ["16"]
+
+
+def test_tuning_again_goes_on_and_measures_nothing_twice(cli: Cli) -> None:
+    command = ("tune", cli.SHRINK, "--max-configs 5 --save-json-dir tuned --json-overwrite")
+    first = cli.ok(*command)
+    trials = json.loads(cli.ok("study show --json", SHRINK))["trials"]
+    assert cli.ok(*command) == first
+    assert json.loads(cli.ok("study show --json", SHRINK))["trials"] == trials
+
+
+@pytest.mark.parametrize(
+    ("flag", "names"),
+    [
+        ("--json-overwrite", {"NVIDIA_H200_SHRINK.json"}),
+        ("", {"NVIDIA_H200_SHRINK.json", "NVIDIA_H200_SHRINK_tuned_1.json"}),
+    ],
+    ids=["overwrite", "beside"],
+)
+def test_an_existing_file_is_merged_into_or_left_alone(finished: Cli, flag: str, names: set[str]) -> None:
+    command = ("tune", finished.SHRINK, "--save-json-dir tuned")
+    finished.ok(*command)
+    finished.ok(*command, flag)
+    assert {path.name for path in Path("tuned").glob("NVIDIA*")} == names
+
+
+def test_without_a_folder_nothing_but_the_storage_is_written(finished: Cli) -> None:
+    done = finished("tune", finished.SHRINK)
+    assert done.exit_code == 0
+    assert "--save-json-dir" in done.stderr
+    assert not list(finished.folder.rglob("NVIDIA*"))
+
+
+def test_the_flags_of_run_are_taken_too(cli: Cli) -> None:
+    cli.ok("tune", cli.SHRINK, "--backend replay --seed 7 --sampler random --stop none --trials 4 --timeout 5m")
+    counts = json.loads(cli.ok("study show --json", SHRINK))["result"]["counts"]
+    assert counts["ok"] + counts.get("pruned", 0) == 4
+
+
+@pytest.mark.parametrize("dtype", ["torch.float16", "float16", "fp16", "half"])
+def test_every_spelling_of_a_dtype_names_the_same_study(finished: Cli, dtype: str) -> None:
+    assert SHRINK in finished.ok("tune", finished.SHRINK, "--dtype", dtype)

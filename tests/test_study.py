@@ -1,0 +1,209 @@
+"""What a study is about, and when it refuses to go on: another machine, kernel source, space, or process."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import BaseStorage, InMemoryStorage
+
+from autotune import registry, study
+from autotune.errors import InputError
+from autotune.gpu import INTERPRETER
+from autotune.kernel import Config
+from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.run import Runner, RunOptions
+from autotune.space import Space
+from autotune.storage import identity, open_storage
+from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
+from autotune.tune import Budget
+
+FILE = Path(__file__).with_name("faulty_kernel.py")
+REFERENCE = f"{FILE}:KERNEL"
+KERNEL = registry.load(REFERENCE)
+PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
+HERE = {"gpu": "NVIDIA H200", "driver": "575.1", "cuda": "13.0", "torch": "2.11.0", "triton": "3.6.0"}
+SPEC = StudySpec(
+    kernel=REFERENCE,
+    problem=PROBLEM.to_json(),
+    call=None,
+    source="builtin",
+    kernel_fingerprint=kernel_fingerprint(KERNEL),
+    backend="cuda",
+    gpu=INTERPRETER.to_json(),
+    environment=HERE,
+    space="wide",
+    space_fingerprint=Space.build(KERNEL, PROBLEM, INTERPRETER, "wide").fingerprint,
+    settings=MeasureSettings().to_json(),
+)
+
+
+class EverythingTakesOneMicrosecond:
+    name = "stub"
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
+
+    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
+        return list(configs)
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        return None
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        return Measurement("ok", (1.0,) * 7)
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        return [Measurement("ok", (1.0,) * rounds) for _ in configs]
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    return InMemoryStorage()
+
+
+@pytest.fixture(autouse=True)
+def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(self: Runner, study: KernelStudy) -> Backend:
+        return EverythingTakesOneMicrosecond()
+
+    monkeypatch.setattr("autotune.run.current_environment", lambda: dict(HERE))
+    monkeypatch.setattr(Runner, "_backend", backend)
+
+
+def runner(storage: BaseStorage, *, allow_env_change: bool = False, backend: str = "auto") -> Runner:
+    options = RunOptions("sqlite://", Budget(3), backend, sampler="random", allow_env_change=allow_env_change)
+    return Runner(storage, options)
+
+
+def test_a_study_survives_the_storage(storage: BaseStorage) -> None:
+    created = study.create(storage, "one", SPEC)
+    loaded = study.load(storage, "one")
+    assert loaded.spec == created.spec == SPEC
+    assert loaded.problem == PROBLEM
+    assert loaded.kernel is KERNEL
+    assert loaded.result is None
+
+
+def test_a_second_study_of_a_name_is_refused(storage: BaseStorage) -> None:
+    study.create(storage, "one", SPEC)
+    with pytest.raises(InputError, match=r"study one exists; go on with it \(study run one\)"):
+        study.create(storage, "one", SPEC)
+
+
+def test_studies_are_listed_in_order_without_those_of_others(storage: BaseStorage) -> None:
+    study.create(storage, "two", SPEC)
+    optuna.create_study(storage=storage, study_name="theirs")
+    study.create(storage, "one", SPEC)
+    assert study.names(storage) == ["two", "one"]
+    with pytest.raises(InputError, match="theirs was not made by this tool"):
+        study.load(storage, "theirs")
+    with pytest.raises(InputError, match="got 'three', the storage has: two, one"):
+        study.load(storage, "three")
+
+
+def test_a_study_goes_on_where_it_was_created(storage: BaseStorage) -> None:
+    result = runner(storage).run(study.create(storage, "one", SPEC))
+    assert result["outcome"] == "default"
+    assert result["counts"] == {"ok": 3}
+
+
+ELSEWHERE = [
+    pytest.param(replace(SPEC, environment=HERE | {name: value}), f"{name} {value} -> {HERE[name]}", id=name)
+    for name, value in (("gpu", "NVIDIA H100"), ("driver", "550.2"), ("torch", "2.9.0"), ("triton", "3.5.1"))
+]
+ELSEWHERE.append(
+    pytest.param(
+        replace(SPEC, kernel_fingerprint="0123"), f"kernel source 0123 -> {SPEC.kernel_fingerprint}", id="kernel source"
+    )
+)
+
+
+@pytest.mark.parametrize(("spec", "difference"), ELSEWHERE)
+def test_a_study_from_elsewhere_is_refused_with_the_difference(
+    storage: BaseStorage, spec: StudySpec, difference: str
+) -> None:
+    created = study.create(storage, "one", spec)
+    with pytest.raises(InputError) as error:
+        runner(storage).run(created)
+    assert difference in str(error.value)
+    assert str(error.value).count("->") == 1, "only what differs is named"
+    assert "--allow-env-change" in str(error.value)
+    assert "--tag" in str(error.value)
+    assert not created.study.trials
+
+
+@pytest.mark.parametrize(("spec", "difference"), ELSEWHERE)
+def test_a_study_from_elsewhere_goes_on_if_that_is_wanted(
+    storage: BaseStorage, spec: StudySpec, difference: str
+) -> None:
+    assert runner(storage, allow_env_change=True).run(study.create(storage, "one", spec))["counts"] == {"ok": 3}
+
+
+@pytest.mark.parametrize("allow_env_change", [False, True])
+def test_a_changed_space_is_refused_always(storage: BaseStorage, allow_env_change: bool) -> None:
+    created = study.create(storage, "one", replace(SPEC, space_fingerprint="0123"))
+    with pytest.raises(InputError, match=r"study one: its space 'wide' has changed .*study delete one"):
+        runner(storage, allow_env_change=allow_env_change).run(created)
+
+
+def test_another_backend_is_refused(storage: BaseStorage) -> None:
+    created = study.create(storage, "one", SPEC)
+    with pytest.raises(InputError, match="study one is a cuda study"):
+        runner(storage, backend="replay").run(created)
+
+
+def test_a_running_study_is_not_run_twice(storage: BaseStorage) -> None:
+    created = study.create(storage, "one", SPEC)
+    other = study.create(storage, "other", SPEC)
+    with runner(storage)._locked(created):
+        with pytest.raises(InputError, match="study one is being run by another process"):
+            runner(storage).run(created)
+        assert runner(storage).run(other)
+    assert runner(storage).run(created)
+
+
+def test_a_finished_study_keeps_its_result(storage: BaseStorage) -> None:
+    created = study.create(storage, "one", SPEC)
+    result = runner(storage).run(created)
+    assert runner(storage).run(created) == result
+    assert len(created.study.trials) == 3
+
+
+def test_every_spelling_of_a_file_is_one_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = identity(f"sqlite:///{tmp_path}/a.db")
+    (tmp_path / "sub").mkdir()
+    assert identity("sqlite:///a.db") == identity("sqlite:///sub/../a.db") == place
+    monkeypatch.chdir(tmp_path / "sub")
+    assert identity("sqlite:///a.db") != place
+    assert identity("postgresql://host/a") == "postgresql://host/a"
+
+
+def test_sqlite_is_opened_in_wal_mode(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/a.db", create=True)
+    study.create(storage, "one", SPEC)
+    with storage.engine.connect() as connection:  # type: ignore[attr-defined]
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+def test_the_kernel_fingerprint_changes_with_its_source(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(FILE, tmp_path / "copy.py"))
+    same = registry.load(f"{copy}:KERNEL")
+    assert kernel_fingerprint(same) == kernel_fingerprint(KERNEL)
+    copy.write_text(copy.read_text() + "# changed\n")
+    assert kernel_fingerprint(same) != kernel_fingerprint(KERNEL)
+
+
+def test_kernels_of_one_folder_tree_have_their_own_fingerprints() -> None:
+    prints = {name: kernel_fingerprint(registry.load(name)) for name in registry.installed().names()}
+    folders = {type(registry.load(name)).__module__ for name in prints}
+    assert len(set(prints.values())) == len(folders)
