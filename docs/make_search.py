@@ -1,6 +1,6 @@
 """Replays every recorded space of 300 configs or more; writes the tables of docs/search.md, and docs/search.png.
 
-PYTHONPATH=. python docs/make_search.py [SEEDS]    (20; about half an hour on two cores)
+PYTHONPATH=. python docs/make_search.py [SEEDS]    (20; about a quarter of an hour on two cores)
 """
 
 from __future__ import annotations

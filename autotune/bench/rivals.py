@@ -18,7 +18,7 @@ from autotune.measure.result import COMPILE_FAILURES
 
 Rival = Callable[[Recording, int, int], Outcome]
 
-_ASKS_PER_EVALUATION = 3
+_ASKS_PER_EVALUATION = 2
 """A sampler that repeats itself is cut off after this many asks for every evaluation it was given."""
 
 

@@ -44,7 +44,7 @@ class PoolSampler(RankingSampler):
         self.known = list(dict.fromkeys([0, *seeds(space, neighbours, _SEEDS)]))
         # Failures do not count as a start, so there is more of the spread than should be needed.
         self.plan = list(dict.fromkeys(self.known + spread(points, 4 * _START, seed)))
-        self._belief: tuple[tuple[int, tuple[int, ...]], Belief] | None = None
+        self._belief: tuple[int, Belief] | None = None
 
     def started(self, history: History) -> bool:
         """Whether the incumbent, the seeds and enough of the spread have been measured."""
@@ -52,10 +52,12 @@ class PoolSampler(RankingSampler):
 
     def belief(self, history: History) -> Belief:
         """The model after the newest measurement; fitted once however often it is asked for."""
-        moment = (len(history.timed), history.in_flight)
-        if self._belief is None or self._belief[0] != moment:
-            self._belief = moment, self.surrogate.believe(history.timed, history.log_us, history.in_flight)
-        return self._belief[1]
+        if self._belief is None or self._belief[0] != len(history.timed):
+            self._belief = len(history.timed), self.surrogate.believe(history.timed, history.log_us)
+        belief = self._belief[1]
+        if not history.in_flight:
+            return belief
+        return self.surrogate.expecting(belief, history.timed, history.in_flight)
 
     def gain(self, history: History) -> float | None:
         """Most that any untried config is expected to gain on the best, as a share; None before the model stands."""
@@ -80,7 +82,10 @@ class PoolSampler(RankingSampler):
             if len(history.timed) % 3 >= _NEAR_OF_THREE:
                 return anywhere
             return _merged(self._near(history), anywhere)
-        planned = np.array([i for i in self.plan if history.untried[i] and not history.hopeless[i]], dtype=np.intp)
+        wanted = history.untried & ~history.hopeless
+        # A seed is tried however doubtful: it did run next door.
+        wanted[self.known] = history.untried[self.known]
+        planned = np.array([i for i in self.plan if wanted[i]], dtype=np.intp)
         return _merged(planned, history.candidates if len(history.timed) < 2 else self._anywhere(history))
 
     def _anywhere(self, history: History) -> Indices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ _SCALE_DOUBLINGS = 4.0
 
 _NOISE = 1e-2
 """Noise variance expected, as a share of the variance of the log times; what no smooth model explains is noise, too."""
+
+_PROMISING = 256
 
 
 @dataclass(frozen=True)
@@ -63,34 +65,36 @@ class Surrogate:
         self.prior_mean = np.zeros(len(points)) if prior_mean is None else prior_mean
         self._theta: Floats | None = None
         self._fitted_to = 0
+        self._scale = 1.0
 
-    def believe(self, timed: Indices, log_us: Floats, in_flight: Sequence[int] = ()) -> Belief:
-        """Fit to the timed configs (positions and log times), predict every config of the space.
-
-        Configs in flight are taken to come out as expected: nothing else is learnt, but the doubt around them goes
-        (the "kriging believer" of Ginsbourger et al. 2010).
-        """
-        with _threads().limit(limits=1):
-            return self._believe(timed, log_us, in_flight)
-
-    def _believe(self, timed: Indices, log_us: Floats, in_flight: Sequence[int]) -> Belief:
+    def believe(self, timed: Indices, log_us: Floats) -> Belief:
+        """Fit to the timed configs (positions and log times), predict every config of the space."""
         refit = len(timed) >= _GROWTH * self._fitted_to
         best = float(log_us.min())
         heights = np.minimum(log_us, best + _CEILING)
         trend = self.prior_mean * _share_explained(self.prior_mean[timed], heights)
         rest = heights - trend[timed]
         center, scale = rest.mean(), max(float(rest.std()), 1e-6)
-        targets = (rest - center) / scale
-        process = self._fit(timed, targets, refit)
+        process = self._fit(timed, (rest - center) / scale, refit)
         if refit:
             self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
-        if flying := list(in_flight):
-            targets = np.concatenate([targets, process.predict(self.points[flying])])
-            process = self._fit(np.concatenate([timed, np.array(flying, dtype=np.intp)]), targets, refit=False)
         mean, std = process.predict(self.points, return_std=True)
-        noise = float(np.exp(process.kernel_.theta[-1]))
-        spread = np.sqrt(np.maximum(std**2 - noise, 1e-12))
-        return Belief(trend + mean * scale + center, spread * scale, best)
+        self._scale = scale
+        return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
+
+    def expecting(self, belief: Belief, timed: Indices, in_flight: Sequence[int]) -> Belief:
+        """The belief once the configs in flight have come out as expected.
+
+        No mean moves, only the doubt around them goes (the "kriging believer" of Ginsbourger et al. 2010). As that can
+        only lower an expected gain, the most promising configs are looked at and the others left as they are.
+        """
+        promising = np.argsort(-belief.expected_gain, kind="stable")[:_PROMISING]
+        known = np.concatenate([timed, np.array(in_flight, dtype=np.intp)])
+        process = self._fit(known, np.zeros(len(known)), refit=False)
+        _, std = process.predict(self.points[promising], return_std=True)
+        shrunk = belief.std.copy()
+        shrunk[promising] = _without_noise(process, std) * self._scale
+        return replace(belief, std=shrunk)
 
     def _fit(self, timed: Indices, targets: Floats, refit: bool) -> GaussianProcessRegressor:
         process = _PriorGaussianProcess(self._kernel(), alpha=1e-8, optimizer=_maximise if refit else None)
@@ -111,6 +115,12 @@ class Surrogate:
 def _threads() -> ThreadpoolController:
     """For matrices this small, handing the work to other threads takes five times as long as doing it."""
     return ThreadpoolController()
+
+
+def _without_noise(process: GaussianProcessRegressor, std: Floats) -> Floats:
+    """The doubt about the true time: scikit-learn's includes what the next sample would add."""
+    noise = float(np.exp(process.kernel_.theta[-1]))
+    return np.sqrt(np.maximum(std**2 - noise, 1e-12))
 
 
 def _share_explained(expected: Floats, found: Floats) -> float:

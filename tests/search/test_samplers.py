@@ -141,3 +141,28 @@ def test_pruned_configs_inform_the_model(toy: Recording) -> None:
     assert list(history.timed) == [9]
     assert history.log_us[0] == pytest.approx(2.1972, abs=1e-3)
     assert history.best is None
+
+
+def test_a_batch_asked_at_once_is_distinct_and_the_first_does_not_move(toy: Recording, replay: Replay) -> None:
+    study = optuna.create_study()
+    search = make_search("gp", toy.space, 0, stop="none")
+    replay(toy, search, 20, study)
+    search.sampler.among = None
+    expected = search.sampler.propose(study)
+    batch = [toy.space.config(study.ask(toy.space.distributions).params) for _ in range(16)]
+    assert batch[0] == expected
+    assert len({toy.space.index(config) for config in batch}) == 16
+
+
+def test_configs_in_flight_take_doubt_away(toy: Recording, replay: Replay) -> None:
+    study = optuna.create_study()
+    search = make_search("gp", toy.space, 0, stop="none")
+    replay(toy, search, 20, study)
+    assert isinstance(search.sampler, PoolSampler)
+    search.sampler.among = None
+    before = search.sampler.belief(observe(study, toy.space))
+    flying = toy.space.index(toy.space.config(study.ask(toy.space.distributions).params))
+    after = search.sampler.belief(observe(study, toy.space))
+    assert after.std[flying] < 0.5 * before.std[flying]
+    assert (after.std <= before.std + 1e-6).all()
+    assert (after.mean == before.mean).all()
