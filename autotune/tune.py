@@ -97,7 +97,7 @@ class SearchLoop:
             if failure := self.backend.compile_failure(config):
                 trials.add_failure(self.study, self.space, config, failure)
                 batch.remove(config)
-                on_trial(config, failure)
+                self._finish(config, failure, on_trial)
         sampler = self.search.sampler
         sampler.among = [config for config in ready if config in batch]
         if not sampler.among:
@@ -110,8 +110,13 @@ class SearchLoop:
             measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
         with self._timed("store_s"):
             trials.tell(self.study, trial, measurement)
+        self._finish(config, measurement, on_trial)
+
+    def _finish(self, config: Config, measurement: Measurement, on_trial: OnTrial) -> None:
         self.measured_count += measurement.status not in COMPILE_FAILURES
-        on_trial(config, measurement)
+        # What is shown includes the model's estimate of what is left: the newest model is fitted here.
+        with self._timed("think_s"):
+            on_trial(config, measurement)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
