@@ -19,6 +19,7 @@ def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
         InputError: If matplotlib is not installed.
     """
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("--plot: needs matplotlib; install the extra 'plot'") from error
@@ -26,17 +27,23 @@ def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
     figure = Figure(figsize=(6 * min(len(names), 2), 3.6 * ((len(names) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(names) + 1) // 2, min(len(names), 2), squeeze=False).ravel()
     steps = range(1, budget + 1)
+    samplers = list(dict.fromkeys(score.sampler for score in scores))
+    # Ours in black and on top; twelve rivals are told apart before colours repeat.
+    colours = {name: "black" if name == "auto" else colormaps["Paired"](i % 12) for i, name in enumerate(samplers)}
     for panel, name in zip(panels, names, strict=False):
         for score in (s for s in scores if s.recording.name == name):
             spreads = [score.spread(step) for step in steps]
             middle = [max(100 * spread.quantile(0.5), _FLOOR_PERCENT) for spread in spreads]
             high = [max(100 * spread.quantile(0.95), _FLOOR_PERCENT) for spread in spreads]
-            (line,) = panel.plot(steps, middle, label=score.sampler, linewidth=1.5)
-            panel.plot(steps, high, color=line.get_color(), linewidth=0.6, linestyle="dotted")
+            ours = score.sampler == "auto"
+            style = {"color": colours[score.sampler], "zorder": 3 if ours else 2}
+            panel.plot(steps, middle, label=score.sampler, linewidth=2.2 if ours else 1.2, **style)
+            panel.plot(steps, high, linewidth=1.2 if ours else 0.6, linestyle="dotted", **style)
         panel.set(title=name, yscale="log", xlabel="evaluations", ylabel="regret, %")
         panel.title.set_fontsize(9)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     panels[0].legend(fontsize=6, ncols=2)
-    figure.suptitle("Median over the seeds; dotted: 95th percentile", fontsize=9)
+    seeds = max(len(score.outcomes) for score in scores)
+    figure.suptitle(f"Median over {seeds} seeds; dotted: 95th percentile", fontsize=9)
     figure.savefig(path, dpi=110)
