@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from autotune.measure.result import COMPILE_FAILURES, FAILURES
+from autotune.report.results import failures, measured
 from autotune.report.tables import us
 from autotune.run import Progress as StudyProgress
 
@@ -47,9 +47,10 @@ class RunDisplay:
 
     def update(self, progress: StudyProgress) -> None:
         if self._study_task is not None:
-            tried = sum(n for status, n in progress.counts.items() if status not in COMPILE_FAILURES)
             total = min(self._trials, progress.space_size)
-            self._live.update(self._study_task, completed=tried, total=total, state=_state(progress))
+            self._live.update(
+                self._study_task, completed=measured(progress.counts), total=total, state=_state(progress)
+            )
 
     def finish_study(self, line: str) -> None:
         self._live.advance(self._run_task)
@@ -62,7 +63,7 @@ def _state(progress: StudyProgress) -> str:
     parts = [f"best {us(progress.best_us)} us"]
     if progress.best_us and progress.incumbent_us:
         parts.append(f"{progress.incumbent_us / progress.best_us:.2f}x the default")
-    if failed := sum(n for status, n in progress.counts.items() if status in FAILURES):
+    if failed := failures(progress.counts):
         parts.append(f"{failed} failed")
     if progress.gain_left is not None:
         parts.append(f"about {progress.gain_left:.1%} left")

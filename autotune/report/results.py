@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -42,7 +42,7 @@ def before_after(studies: Sequence[KernelStudy]) -> Table:
                 us(result["tuned_us"]),
                 f"{gain:.2f}x" if gain else "-",
                 percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
-                _counts(result["counts"]),
+                measured(result["counts"]),
                 config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
             )
         )
@@ -117,11 +117,13 @@ def _machine(item: KernelStudy) -> str:
     return f"{spec.gpu['name']}, {versions}{recorded}"
 
 
-def _counts(counts: dict[str, int]) -> int:
+def measured(counts: Mapping[str, int]) -> int:
+    """How many configs reached the GPU, given the number of trials by status."""
     return sum(n for status, n in counts.items() if status not in COMPILE_FAILURES)
 
 
-def failures(counts: dict[str, int]) -> int:
+def failures(counts: Mapping[str, int]) -> int:
+    """How many configs failed, to compile or later."""
     return sum(n for status, n in counts.items() if status in FAILURES)
 
 
