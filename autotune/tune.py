@@ -89,16 +89,18 @@ class SearchLoop:
 
     def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
         """Measure the most promising compiled config of the batch, and take it out."""
+        sampler = self.search.sampler
         # The incumbent is what everything is compared with: nothing is measured before it.
         first = [config for config in batch if config == self.space.incumbent]
+        with self._timed("think_s"):
+            wanted = first or sampler.ranked(self.study, batch)
         with self._timed("compile_wait_s"):
-            ready = self.backend.wait_compiled(first or batch)
+            ready = self.backend.wait_compiled(wanted)
         for config in ready:
             if failure := self.backend.compile_failure(config):
                 trials.add_failure(self.study, self.space, config, failure)
                 batch.remove(config)
                 self._finish(config, failure, on_trial)
-        sampler = self.search.sampler
         sampler.among = [config for config in ready if config in batch]
         if not sampler.among:
             return

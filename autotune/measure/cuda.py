@@ -21,8 +21,8 @@ from autotune.measure.worker import BenchJob, GpuWorker
 
 _Key = tuple[tuple[str, int | None], ...]
 _PATIENCE_S = 2.0
-"""How long the search waits for what it wants most before it measures something else: most compilers are done in half a
-second, a few take a hundred times that."""
+"""How long after its compiler was asked the search waits for what it wants most, before it measures something else: most
+are done in half a second, a few take a hundred times that."""
 
 
 class Machine:
@@ -89,9 +89,8 @@ class CudaBackend:
         self.compile_ahead(configs)
         jobs = [self._compiling[_key(config)] for config in configs]
         futures = [job.future for job in jobs]
-        youngest_s = max((job.submitted_s for job in jobs), default=0.0)
-        patience_s = max(0.0, youngest_s + _PATIENCE_S - time.monotonic())
-        concurrent.futures.wait(futures, timeout=patience_s)
+        patience_s = max(0.0, jobs[0].submitted_s + _PATIENCE_S - time.monotonic()) if jobs else 0.0
+        concurrent.futures.wait(futures[:1], timeout=patience_s)
         concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_COMPLETED)
         return [config for config, future in zip(configs, futures, strict=True) if future.done()]
 

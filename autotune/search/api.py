@@ -40,6 +40,10 @@ class SpaceSampler(BaseSampler):
             SpaceExhausted: If there is none left.
         """
 
+    def ranked(self, study: optuna.Study, configs: Sequence[Config]) -> list[Config]:
+        """These untried configs, the one that `propose` would choose among them first, where it can be told ahead."""
+        return list(configs)
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self.space.distributions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
@@ -23,14 +24,15 @@ class RankingSampler(SpaceSampler):
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
         return [self.space.configs[int(i)] for i in self.rank(study, observe(study, self.space))[:count]]
 
+    def ranked(self, study: optuna.Study, configs: Sequence[Config]) -> list[Config]:
+        order = self.rank(study, observe(study, self.space))
+        return [self.space.configs[int(i)] for i in order[np.isin(order, [self.space.index(c) for c in configs])]]
+
     def propose(self, study: optuna.Study) -> Config:
-        history = observe(study, self.space)
-        ranked = self.rank(study, history)
-        if self.among is not None:
-            ranked = ranked[np.isin(ranked, [self.space.index(c) for c in self.among])]
-        if not len(ranked):
+        ranked = self.ranked(study, self.space.configs if self.among is None else self.among)
+        if not ranked:
             raise SpaceExhausted
-        return self.space.configs[int(ranked[0])]
+        return ranked[0]
 
 
 class OrderSampler(RankingSampler):

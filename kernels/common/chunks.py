@@ -42,6 +42,8 @@ class ChunkedBatch:
         scalings: ``[slots]`` fp32.
         chunk_size: BLOCK_M of both kernels.
         rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe.
+        in_order: The tokens stand sorted already (one adapter, or prompts that came in the order of their slots), known
+            on the host: the kernels then do without the permutation, and with it without a load that all others wait for.
     """
 
     permutation: torch.Tensor
@@ -51,6 +53,7 @@ class ChunkedBatch:
     scalings: torch.Tensor
     chunk_size: int
     rank_alignment: int
+    in_order: bool
 
     @property
     def segments(self) -> int:
@@ -87,17 +90,20 @@ class ChunkedBatch:
             raise ValueError(f"the batch has {len(owners)} segments, the buffer holds {segments}")
         empty = max(segments - len(owners), 0)
 
+        permutation = slots.argsort(stable=True)
+
         def int32(values: torch.Tensor | Sequence[int]) -> torch.Tensor:
             return torch.as_tensor(values, dtype=torch.int32).to(device)
 
         return cls(
-            permutation=int32(slots.argsort(stable=True)),
+            permutation=int32(permutation),
             seg_indptr=int32(starts + [slots.numel()] * empty),
             weight_indices=int32(owners + [0] * empty),
             lora_ranks=int32(pool.ranks),
             scalings=torch.tensor(pool.scalings, dtype=torch.float32).to(device),
             chunk_size=chunk_size,
             rank_alignment=alignment(pool.ranks),
+            in_order=bool((permutation == torch.arange(slots.numel())).all()),
         )
 
 

@@ -37,10 +37,14 @@ def _rows(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
     """Addresses of a chunk's rows in x ``[BM, BK]`` and in the output ``[BM, BN]``, and which of them there are."""
     offs_m = first + tl.arange(0, BLOCK_M)
-    token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+    if IN_ORDER:
+        token = offs_m.to(tl.int64)
+    else:
+        token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * X_STRIDE + tl.arange(0, BLOCK_K)[None, :]
     out_ptrs = out_ptr + token[:, None] * OUT_STRIDE + tl.arange(0, BLOCK_N)[None, :]
     return x_ptrs, out_ptrs, (offs_m < end)[:, None]
@@ -63,10 +67,11 @@ def _one_chunk(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
     """Rows `start` to `end`, a chunk at most, in as many K steps as it takes."""
     x_ptrs, out_ptrs, in_m = _rows(
-        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
+        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
     )
     # Asked for now, to travel while the product is made.
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
@@ -98,24 +103,25 @@ def _many_chunks(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
     """Rows `start` to `end`, chunk by chunk, in one K step each: the weights stay, the next chunk is under way."""
     in_k = tl.arange(0, BLOCK_K) < rank
     b = tl.load(b_ptrs, mask=in_n & in_k[:, None], other=0.0)
     x_ptrs, out_ptrs, in_m = _rows(
-        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
+        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
     )
     x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
     for first in range(start, end, BLOCK_M):
         x_ptrs, out_ptrs, in_m = _rows(
-            x_ptr, out_ptr, permutation_ptr, first + BLOCK_M, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
+            x_ptr, out_ptr, permutation_ptr, first + BLOCK_M, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
         )
         next_x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
         next_base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
         # Found anew: to keep the addresses would cost more registers than the rows themselves.
         _, out_ptrs, in_m = _rows(
-            x_ptr, out_ptr, permutation_ptr, first, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
+            x_ptr, out_ptr, permutation_ptr, first, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
         )
         added = scaling * tl.dot(x, b)
         tl.store(out_ptrs, base + added.to(base.dtype), mask=in_m & in_n)
@@ -144,6 +150,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     WALK: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
     X_STRIDE: tl.constexpr = NUM_SLICES * MAX_RANK
     tile = tl.program_id(0)
@@ -182,12 +189,12 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
             if WALK == 1:
                 _one_chunk(
                     slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
-                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K,
+                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
                 )  # fmt: skip
             else:
                 _many_chunks(
                     slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
-                    X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K,
+                    X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
                 )  # fmt: skip
 
 
@@ -249,6 +256,7 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
         "COLUMN_ALIGNMENT": alignment(inputs.slice_widths),
         "BLOCK_M": batch.chunk_size,
         "WALK": walk,
+        "IN_ORDER": batch.in_order,
         # Blocks, and what else is not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages", "maxnreg") if name in c},
     }

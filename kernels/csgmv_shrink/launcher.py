@@ -31,6 +31,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
     segment = tl.program_id(1)
     start = tl.load(seg_indptr_ptr + segment)
@@ -46,7 +47,10 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     offs_k = tl.arange(0, BLOCK_K)
     in_m = (offs_m < end)[:, None]
     in_n = (offs_n < columns)[None, :]
-    token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+    if IN_ORDER:
+        token = offs_m.to(tl.int64)
+    else:
+        token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * K + offs_k[None, :]  # [BM, BK]
     a_ptrs = a_ptr + slot * (NUM_SLICES * MAX_RANK * K) + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
 
@@ -113,6 +117,7 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
         "NUM_SLICES": inputs.num_slices,
         "RANK_ALIGNMENT": batch.rank_alignment,
         "BLOCK_M": batch.chunk_size,
+        "IN_ORDER": batch.in_order,
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
