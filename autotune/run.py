@@ -28,7 +28,6 @@ from autotune.measure.settings import MeasureSettings
 from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
-from autotune.search.api import Search
 from autotune.space import Space
 from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint
@@ -102,7 +101,6 @@ class Runner:
         with self._locked(study):
             if study.result is not None:
                 return study.result
-            trials.abandon_running(study.study)
             space = study.open_space(self.options.recorded_dir)
             backend = self._backend(study)
             try:
@@ -116,9 +114,8 @@ class Runner:
         options = self.options
         known = finished_neighbours(self.storage, study)
         search = make_search(options.sampler, space, options.seed, known, stop=options.stop)
-        study.study.sampler = search.sampler
-        display = _Display(study, space, search, on_progress)
         loop = SearchLoop(study.study, space, search, backend)
+        display = _Display(study.name, loop, on_progress)
         clock = loop.run(options.budget, display.on_trial)
         display.show("finalists")
         settings = MeasureSettings(**study.spec.settings)
@@ -209,28 +206,27 @@ class Runner:
 class _Display:
     """Turns finished trials into progress reports."""
 
-    def __init__(self, study: KernelStudy, space: Space, search: Search, on_progress: OnProgress) -> None:
-        self._study = study
-        self._space = space
-        self._search = search
+    def __init__(self, name: str, loop: SearchLoop, on_progress: OnProgress) -> None:
+        self._name = name
+        self._loop = loop
         self._on_progress = on_progress
         self._counts: Counter[str] = Counter()
         self._best_us: float | None = None
         self._incumbent_us: float | None = None
-        for measured in trials.measured(study.study.get_trials(deepcopy=False), space):
+        for measured in trials.measured(loop.study.get_trials(deepcopy=False), loop.space):
             self._add(measured.index == 0, measured.status, measured.time_us)
 
     def on_trial(self, config: Config, measurement: Measurement) -> None:
         time_us = measurement.median_us if measurement.samples_us else None
-        self._add(config == self._space.incumbent, measurement.status, time_us)
+        self._add(config == self._loop.space.incumbent, measurement.status, time_us)
         self.show("search")
 
     def show(self, phase: str) -> None:
-        gain_left = self._search.stop.gain_left(self._study.study)
+        gain_left = self._loop.search.stop.gain_left(self._loop.study)
         self._on_progress(
             Progress(
-                self._study.name,
-                len(self._space),
+                self._name,
+                len(self._loop.space),
                 self._counts,
                 self._best_us,
                 self._incumbent_us,

@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import optuna
+from optuna.pruners import NopPruner
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.kernel import Config
 from autotune.measure.result import FAILURES, Measurement, Status
 from autotune.space import Space
 
-INTERRUPTED = "interrupted"
-"""Status of a trial whose run was killed before it could be told: its config counts as never measured."""
-
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _STATE = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
@@ -38,37 +38,42 @@ class Measured:
     time_us: float | None
 
 
-def tell(study: optuna.Study, trial: optuna.Trial, measurement: Measurement) -> None:
-    """Store a measurement on an asked trial and finish it."""
+def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
+    """A twin in memory to ask, report to and read from: with a database each of these would be a transaction.
+
+    What is finished goes to the storage with `keep`; a trial in flight is not there, so a kill leaves nothing behind.
+    """
+    live = optuna.create_study(direction=study.direction, sampler=sampler, pruner=NopPruner())
+    live.add_trials(study.get_trials(deepcopy=False, states=_FINISHED))
+    return live
+
+
+def tell(live: optuna.Study, trial: optuna.Trial, measurement: Measurement) -> FrozenTrial:
+    """Put a measurement on an asked trial and finish it."""
     for step, sample_us in enumerate(measurement.samples_us):
         trial.report(sample_us, step)
     for name, value in _attributes(measurement).items():
         trial.set_user_attr(name, value)
     if measurement.status == "ok":
-        study.tell(trial, measurement.median_us)
-    else:
-        study.tell(trial, state=_STATE.get(measurement.status, TrialState.FAIL))
+        return live.tell(trial, measurement.median_us)
+    return live.tell(trial, state=_STATE.get(measurement.status, TrialState.FAIL))
 
 
-def add_failure(study: optuna.Study, space: Space, config: Config, measurement: Measurement) -> None:
-    """Store the failure of a config that was compiled ahead and never asked for."""
-    study.add_trial(
-        create_trial(
-            state=TrialState.FAIL,
-            params=space.params(config),
-            distributions=space.distributions,
-            user_attrs=_attributes(measurement),
-        )
+def add_failure(live: optuna.Study, space: Space, config: Config, measurement: Measurement) -> FrozenTrial:
+    """Add the failure of a config that was compiled ahead and never asked for."""
+    failed = create_trial(
+        state=TrialState.FAIL,
+        params=space.params(config),
+        distributions=space.distributions,
+        user_attrs=_attributes(measurement),
     )
+    live.add_trial(failed)
+    return failed
 
 
-def abandon_running(study: optuna.Study) -> int:
-    """Finish the trials a killed run left behind, so that their configs are proposed again; returns how many."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in running:
-        study._storage.set_trial_user_attr(trial._trial_id, "status", INTERRUPTED)
-        study.tell(trial.number, state=TrialState.FAIL)
-    return len(running)
+def keep(study: optuna.Study, finished: FrozenTrial) -> None:
+    """Store a finished trial, all of it in one transaction."""
+    study.add_trial(finished)
 
 
 def status(trial: FrozenTrial) -> str | None:
@@ -78,11 +83,11 @@ def status(trial: FrozenTrial) -> str | None:
 
 
 def measured(trials: Iterable[FrozenTrial], space: Space) -> list[Measured]:
-    """The finished trials of a study, interrupted ones left out."""
+    """The finished trials of a study."""
     found = []
     for trial in trials:
         kind = status(trial)
-        if kind is None or kind == INTERRUPTED:
+        if kind is None:
             continue
         index = space.index(space.config(trial.params))
         samples = trial.intermediate_values.values()

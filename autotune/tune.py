@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from autotune import trials
 from autotune.kernel import Config
@@ -57,12 +58,13 @@ class SearchLoop:
     """
 
     def __init__(self, study: optuna.Study, space: Space, search: Search, backend: Backend) -> None:
-        self.study = study
+        self.stored = study
+        self.study = trials.working_copy(study, search.sampler)
         self.space = space
         self.search = search
         self.backend = backend
         self.clock = Clock()
-        found = trials.measured(study.get_trials(deepcopy=False), space)
+        found = trials.measured(self.study.get_trials(deepcopy=False), space)
         self.measured_count = sum(m.status not in COMPILE_FAILURES for m in found)
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
@@ -98,9 +100,9 @@ class SearchLoop:
             ready = self.backend.wait_compiled(wanted)
         for config in ready:
             if failure := self.backend.compile_failure(config):
-                trials.add_failure(self.study, self.space, config, failure)
                 batch.remove(config)
-                self._finish(config, failure, on_trial)
+                failed = trials.add_failure(self.study, self.space, config, failure)
+                self._finish(failed, failure, on_trial)
         sampler.among = [config for config in ready if config in batch]
         if not sampler.among:
             return
@@ -110,15 +112,15 @@ class SearchLoop:
         batch.remove(config)
         with self._timed("measure_s"):
             measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
-        with self._timed("store_s"):
-            trials.tell(self.study, trial, measurement)
-        self._finish(config, measurement, on_trial)
+        self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
 
-    def _finish(self, config: Config, measurement: Measurement, on_trial: OnTrial) -> None:
+    def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
+        with self._timed("store_s"):
+            trials.keep(self.stored, trial)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self._timed("think_s"):
-            on_trial(config, measurement)
+            on_trial(self.space.config(trial.params), measurement)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

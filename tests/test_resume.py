@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
-NOT_MEASURED = {"interrupted", "compile_error", "out_of_resources"}
+NOT_MEASURED = {"compile_error", "out_of_resources"}
 
 WaitUntil = Callable[[Callable[[], object]], None]
 
@@ -62,7 +63,7 @@ def test_sigkill_loses_nothing_but_the_trial_in_flight(
     assert shown["result"]
     statuses = Counter(trial["status"] for trial in shown["trials"])
     assert sum(n for status, n in statuses.items() if status not in NOT_MEASURED) == wanted
-    assert statuses["interrupted"] <= len(kill_at)
+    assert set(statuses) <= {"ok", "pruned"} | NOT_MEASURED, "a kill left a trial behind"
     assert_none_twice(shown["trials"])
 
 
@@ -94,7 +95,7 @@ def finished_trials(database: Path) -> int:
 
 
 def assert_none_twice(shown: list[dict[str, Any]]) -> None:
-    told = [json.dumps(trial["params"], sort_keys=True) for trial in shown if trial["status"] != "interrupted"]
+    told = [json.dumps(trial["params"], sort_keys=True) for trial in shown]
     assert len(set(told)) == len(told)
 
 
@@ -222,8 +223,8 @@ def assert_as_if_never_killed(storage: MortalStorage, backend: Scripted, kills: 
     found = statuses(storage)
     measured = sum(n for status, n in found.items() if status not in NOT_MEASURED)
     assert measured == WANTED
-    assert found["interrupted"] <= kills
-    told = [t.params for t in study.load(storage, "one").study.trials if trials.status(t) != "interrupted"]
+    told = [t.params for t in study.load(storage, "one").study.trials]
+    assert None not in found, "a kill left a trial behind"
     assert len({json.dumps(params, sort_keys=True) for params in told}) == len(told)
     assert len(backend.measured) - measured <= kills, "more was measured again than was in flight"
 
@@ -251,24 +252,11 @@ def test_killed_again_and_again(backend: Scripted) -> None:
     storage = MortalStorage()
     new_study(storage)
     kills = 0
-    while run(storage, last_write=23) is None:
+    while run(storage, last_write=3) is None:
         kills += 1
         assert kills < 100
     assert kills > 3
     assert_as_if_never_killed(storage, backend, kills)
-
-
-def test_an_interrupted_trial_counts_as_never_measured() -> None:
-    tried = optuna.create_study()
-    asked = tried.ask(SPACE.distributions)
-    assert trials.in_flight(tried.trials, SPACE) == [SPACE.index(SPACE.config(asked.params))]
-    asked.report(1.0, 0)
-    asked.set_user_attr("status", "ok")
-    assert trials.abandon_running(tried) == 1
-    assert tried.trials[0].state == TrialState.FAIL
-    assert trials.status(tried.trials[0]) == "interrupted"
-    assert trials.measured(tried.trials, SPACE) == []
-    assert trials.in_flight(tried.trials, SPACE) == []
 
 
 @pytest.mark.parametrize(
@@ -282,10 +270,15 @@ def test_an_interrupted_trial_counts_as_never_measured() -> None:
 )
 def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, ...], state: TrialState) -> None:
     tried = optuna.create_study()
-    asked = tried.ask(SPACE.distributions)
+    live = trials.working_copy(tried, RandomSampler())
+    asked = live.ask(SPACE.distributions)
     index = SPACE.index(SPACE.config(asked.params))
-    trials.tell(tried, asked, Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5))
+    assert trials.in_flight(live.trials, SPACE) == [index]
+    measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
+    trials.keep(tried, trials.tell(live, asked, measurement))
+    assert trials.in_flight(live.trials, SPACE) == []
     (stored,) = tried.trials
+    assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
     assert stored.state == state
     assert stored.value == (2.0 if status == "ok" else None) or state == TrialState.PRUNED
     assert list(stored.intermediate_values.values()) == list(samples)

@@ -59,9 +59,16 @@ class Size(click.ParamType[int]):
 
 
 class Integers(click.ParamType[tuple[int, ...]]):
-    """Positive integers separated by commas or blanks."""
+    """Positive integers separated by commas or blanks.
+
+    Args:
+        distinct: Take each once: for things to tune in turn, not for widths that may be equal.
+    """
 
     name = "integers"
+
+    def __init__(self, distinct: bool = False) -> None:
+        self.distinct = distinct
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
@@ -69,7 +76,8 @@ class Integers(click.ParamType[tuple[int, ...]]):
         words = value.replace(",", " ").split()
         if not words or not all(word.isdigit() and int(word) > 0 for word in words):
             self.fail(f"got {value!r}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in words))
+        integers = tuple(int(word) for word in words)
+        return tuple(dict.fromkeys(integers)) if self.distinct else integers
 
 
 storage_option = click.option(
@@ -107,7 +115,7 @@ problem_options = flags(
     click.option("--dtype", default="torch.float16", show_default=True, help="float16 or bfloat16."),
     click.option("--batch-size", type=Size(), help="Sequences in a batch."),
     click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
-    click.option("--m-values", type=Integers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
+    click.option("--m-values", type=Integers(distinct=True), help="Token counts m, one study each, e.g. 1,16,64,1024."),
     click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
     click.option("--lora-rank", type=Size(), help="max_lora_rank of the server: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),

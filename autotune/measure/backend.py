@@ -18,7 +18,7 @@ class Backend(Protocol):
         """Start compiling in the background and return at once; asking twice for a config is free."""
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        """Those of the configs whose compiler has finished, well or not; at least one. Waits for the first, for a while."""
+        """Those of the configs whose compiler has finished, well or not; at least one. Waits a while for the first."""
         ...
 
     def compile_failure(self, config: Config) -> Measurement | None:

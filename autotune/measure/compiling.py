@@ -7,6 +7,7 @@ so that Triton finds the result in its cache when the GPU worker launches the ve
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 import tempfile
@@ -22,6 +23,8 @@ from autotune.measure.failures import failure
 from autotune.measure.result import Measurement, Resources
 
 REGISTERS_PER_SM = 65_536
+_NICENESS = 10
+"""All cores compile; measuring and choosing, one process each, must not wait for them."""
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
 
 
@@ -36,8 +39,10 @@ class CompileJob:
 
 
 def start_worker(cache_dir: str) -> None:
-    """Set up a compile process: the tool's own Triton cache."""
+    """Set up a compile process: the tool's own Triton cache, and way for the search and the GPU worker."""
     from triton import knobs
+
+    os.nice(_NICENESS)
 
     knobs.cache.dir = cache_dir
 

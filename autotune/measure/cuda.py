@@ -21,8 +21,8 @@ from autotune.measure.worker import BenchJob, GpuWorker
 
 _Key = tuple[tuple[str, int | None], ...]
 _PATIENCE_S = 2.0
-"""How long after its compiler was asked the search waits for what it wants most, before it measures something else: most
-are done in half a second, a few take a hundred times that."""
+"""How long after its compiler was asked the search waits for what it wants most, before it measures something else.
+Most are done in half a second, a few take a hundred times that."""
 
 
 class Machine:

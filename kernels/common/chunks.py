@@ -42,8 +42,9 @@ class ChunkedBatch:
         scalings: ``[slots]`` fp32.
         chunk_size: BLOCK_M of both kernels.
         rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe.
-        in_order: The tokens stand sorted already (one adapter, or prompts that came in the order of their slots), known
-            on the host: the kernels then do without the permutation, and with it without a load that all others wait for.
+        common_rank: The rank of every adapter, or 0 where they differ; known on the host too.
+        in_order: The tokens stand sorted already, as those of a single adapter do; known on the host. The kernels then
+            do without the permutation, which is a load that all others wait for.
     """
 
     permutation: torch.Tensor
@@ -53,6 +54,7 @@ class ChunkedBatch:
     scalings: torch.Tensor
     chunk_size: int
     rank_alignment: int
+    common_rank: int
     in_order: bool
 
     @property
@@ -90,7 +92,7 @@ class ChunkedBatch:
             raise ValueError(f"the batch has {len(owners)} segments, the buffer holds {segments}")
         empty = max(segments - len(owners), 0)
 
-        permutation = slots.argsort(stable=True)
+        permutation, ranks = slots.argsort(stable=True), {rank for rank in pool.ranks if rank}
 
         def int32(values: torch.Tensor | Sequence[int]) -> torch.Tensor:
             return torch.as_tensor(values, dtype=torch.int32).to(device)
@@ -103,6 +105,7 @@ class ChunkedBatch:
             scalings=torch.tensor(pool.scalings, dtype=torch.float32).to(device),
             chunk_size=chunk_size,
             rank_alignment=alignment(pool.ranks),
+            common_rank=ranks.pop() if len(ranks) == 1 else 0,
             in_order=bool((permutation == torch.arange(slots.numel())).all()),
         )
 

@@ -16,10 +16,8 @@ from autotune.kernels.common.tiles import cdiv, integers
 from autotune.runtimes import sglang
 
 _WALKED_ROWS = 128
-"""Rows that a thread block may walk through with its weights in hand, one chunk after the other."""
-
-_WALKING_CHUNK = 32
-"""Larger chunks read their weights seldom enough, and to have two of them under way costs too many registers."""
+_WALKED_CHUNKS = 4
+"""What a thread block walks through with its weights in hand, one chunk after the other: this many rows or chunks."""
 
 _ENOUGH_BLOCKS = 2048
 """Thread blocks that keep a GPU evenly busy; with fewer, each walks through less."""
@@ -40,14 +38,18 @@ def _rows(  # type: ignore[no-untyped-def]
     IN_ORDER: tl.constexpr,
 ):
     """Addresses of a chunk's rows in x ``[BM, BK]`` and in the output ``[BM, BN]``, and which of them there are."""
-    offs_m = first + tl.arange(0, BLOCK_M)
+    offs_m = tl.arange(0, BLOCK_M)
+    in_m = first + offs_m < end
     if IN_ORDER:
-        token = offs_m.to(tl.int64)
+        # All offsets are constants then, and one address does for a tile.
+        x_ptr += tl.cast(first, tl.int64) * X_STRIDE
+        out_ptr += tl.cast(first, tl.int64) * OUT_STRIDE
+        token = offs_m
     else:
-        token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+        token = tl.load(permutation_ptr + first + offs_m, mask=in_m, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * X_STRIDE + tl.arange(0, BLOCK_K)[None, :]
     out_ptrs = out_ptr + token[:, None] * OUT_STRIDE + tl.arange(0, BLOCK_N)[None, :]
-    return x_ptrs, out_ptrs, (offs_m < end)[:, None]
+    return x_ptrs, out_ptrs, in_m[:, None]
 
 
 @triton.jit
@@ -115,7 +117,17 @@ def _many_chunks(  # type: ignore[no-untyped-def]
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
     for first in range(start, end, BLOCK_M):
         x_ptrs, out_ptrs, in_m = _rows(
-            x_ptr, out_ptr, permutation_ptr, first + BLOCK_M, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
+            x_ptr,
+            out_ptr,
+            permutation_ptr,
+            first + BLOCK_M,
+            end,
+            X_STRIDE,
+            OUT_STRIDE,
+            BLOCK_M,
+            BLOCK_N,
+            BLOCK_K,
+            IN_ORDER,
         )
         next_x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
         next_base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
@@ -151,6 +163,8 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     WALK: tl.constexpr,
     IN_ORDER: tl.constexpr,
+    FULL_RANK: tl.constexpr,
+    MASK_N: tl.constexpr,
 ):
     X_STRIDE: tl.constexpr = NUM_SLICES * MAX_RANK
     tile = tl.program_id(0)
@@ -165,7 +179,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     column = tl.multiple_of(column, COLUMN_ALIGNMENT)
     offs_n = column + tl.arange(0, BLOCK_N)
     offs_k = tl.arange(0, BLOCK_K)
-    in_n = (offs_n < slice_end)[None, :]
+    in_n = (offs_n < slice_end)[None, :] if MASK_N else tl.full([1, BLOCK_N], True, tl.int1)
     out_ptr += column
 
     # A block has WALK segments: it takes them as one if they are of one adapter, else one after the other.
@@ -182,18 +196,19 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
         slot = tl.load(weight_indices_ptr + first).to(tl.int64)
         rank = tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
         if (start < end) & (rank > 0):
+            depth = MAX_RANK if FULL_RANK else rank
             scaling = tl.load(scalings_ptr + slot)
-            slice_x_ptr = x_ptr + slice_id * rank
+            slice_x_ptr = x_ptr + slice_id * depth
             slot_ptr = b_ptr + slot * (SLICE_OFFSETS[NUM_SLICES] * MAX_RANK)
             b_ptrs = slot_ptr + offs_n[None, :] * MAX_RANK + offs_k[:, None]  # [BK, BN]
             if WALK == 1:
                 _one_chunk(
-                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
+                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, depth, scaling, in_n,
                     X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
                 )  # fmt: skip
             else:
                 _many_chunks(
-                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
+                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, depth, scaling, in_n,
                     X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
                 )  # fmt: skip
 
@@ -257,6 +272,8 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
         "BLOCK_M": batch.chunk_size,
         "WALK": walk,
         "IN_ORDER": batch.in_order,
+        "FULL_RANK": batch.common_rank == rank,
+        "MASK_N": any(width % c["BLOCK_N"] for width in inputs.slice_widths),
         # Blocks, and what else is not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages", "maxnreg") if name in c},
     }
@@ -270,9 +287,9 @@ def _walk(inputs: ExpandArguments, tiles: int) -> int:
     """
     batch = inputs.batch
     filled = 2 * inputs.x.shape[0] >= batch.segments * batch.chunk_size
-    if not filled or batch.chunk_size > _WALKING_CHUNK:
+    if not filled:
         return 1
-    walk = _WALKED_ROWS // batch.chunk_size
+    walk = max(_WALKED_CHUNKS, _WALKED_ROWS // batch.chunk_size)
     while walk > 1 and tiles * cdiv(batch.segments, walk) < _ENOUGH_BLOCKS:
         walk //= 2
     return walk

@@ -32,6 +32,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     IN_ORDER: tl.constexpr,
+    MASK_N: tl.constexpr,
 ):
     segment = tl.program_id(1)
     start = tl.load(seg_indptr_ptr + segment)
@@ -42,15 +43,18 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     if (start >= end) | (first_n >= columns):
         return
 
-    offs_m = start + tl.arange(0, BLOCK_M)
+    offs_m = tl.arange(0, BLOCK_M)
     offs_n = first_n + tl.arange(0, BLOCK_N)
     offs_k = tl.arange(0, BLOCK_K)
-    in_m = (offs_m < end)[:, None]
-    in_n = (offs_n < columns)[None, :]
+    in_m = (start + offs_m < end)[:, None]
+    in_n = (offs_n < columns)[None, :] if MASK_N else tl.full([1, BLOCK_N], True, tl.int1)
     if IN_ORDER:
-        token = offs_m.to(tl.int64)
+        # All offsets are constants then, and one address does for a tile.
+        x_ptr += start.to(tl.int64) * K
+        out_ptr += start.to(tl.int64) * (NUM_SLICES * MAX_RANK)
+        token = offs_m
     else:
-        token = tl.load(permutation_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
+        token = tl.load(permutation_ptr + start + offs_m, mask=start + offs_m < end, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * K + offs_k[None, :]  # [BM, BK]
     a_ptrs = a_ptr + slot * (NUM_SLICES * MAX_RANK * K) + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
 
@@ -118,6 +122,7 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
         "RANK_ALIGNMENT": batch.rank_alignment,
         "BLOCK_M": batch.chunk_size,
         "IN_ORDER": batch.in_order,
+        "MASK_N": batch.common_rank != inputs.max_rank or inputs.a.shape[1] % c["BLOCK_N"] != 0,
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
