@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import optuna
 from optuna.pruners import NopPruner
@@ -41,7 +43,8 @@ class Measured:
 def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
     """A twin in memory to ask, report to and read from: with a database each of these would be a transaction.
 
-    What is finished goes to the storage with `keep`; a trial in flight is not there, so a kill leaves nothing behind.
+    What is finished goes to the storage through a `Keeper`. A trial in flight is not there: a kill leaves nothing
+    behind.
     """
     live = optuna.create_study(direction=study.direction, sampler=sampler, pruner=NopPruner())
     live.add_trials(study.get_trials(deepcopy=False, states=_FINISHED))
@@ -71,9 +74,44 @@ def add_failure(live: optuna.Study, space: Space, config: Config, measurement: M
     return failed
 
 
-def keep(study: optuna.Study, finished: FrozenTrial) -> None:
-    """Store a finished trial, all of it in one transaction."""
-    study.add_trial(finished)
+class Keeper:
+    """Stores finished trials behind the search's back, in order, each in one transaction.
+
+    That takes about as long as a measurement, during which the search has nothing to do. At most one trial is on its
+    way: a kill loses it and the one in flight. Leaving the keeper (``with``) waits for the last.
+
+    Raises:
+        Exception: What storing raised, at the next trial or at the end.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._thread: ThreadPoolExecutor | None = None
+        self._last: Future[None] | None = None
+
+    def keep(self, finished: FrozenTrial) -> None:
+        if self._thread is None:
+            raise RuntimeError("the keeper has not been entered")
+        self.wait()
+        self._last = self._thread.submit(self._study.add_trial, finished)
+
+    def wait(self) -> None:
+        """Wait until all that was kept is stored."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self.wait()
+        finally:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                thread.shutdown()
 
 
 def status(trial: FrozenTrial) -> str | None:

@@ -58,7 +58,7 @@ class SearchLoop:
     """
 
     def __init__(self, study: optuna.Study, space: Space, search: Search, backend: Backend) -> None:
-        self.stored = study
+        self.keeper = trials.Keeper(study)
         self.study = trials.working_copy(study, search.sampler)
         self.space = space
         self.search = search
@@ -68,17 +68,18 @@ class SearchLoop:
         self.measured_count = sum(m.status not in COMPILE_FAILURES for m in found)
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
-        """Search until done; killing it loses nothing but the trial in flight."""
+        """Search until done; killing it loses nothing but the trial in flight, and the last one if it just ended."""
         compiled: list[Config] = []
-        while not self._finished(budget):
-            fresh = self._compile_ahead(compiled)
-            if not (batch := compiled or fresh):
-                break
-            for _ in range(min(self.search.per_round, len(batch))):
-                if self._finished(budget):
+        with self.keeper:
+            while not self._finished(budget):
+                fresh = self._compile_ahead(compiled)
+                if not (batch := compiled or fresh):
                     break
-                self._measure_one(batch, on_trial)
-            compiled = batch if batch is fresh else batch + fresh
+                for _ in range(min(self.search.per_round, len(batch))):
+                    if self._finished(budget):
+                        break
+                    self._measure_one(batch, on_trial)
+                compiled = batch if batch is fresh else batch + fresh
         return self.clock
 
     def _compile_ahead(self, compiled: list[Config]) -> list[Config]:
@@ -116,7 +117,7 @@ class SearchLoop:
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
         with self._timed("store_s"):
-            trials.keep(self.stored, trial)
+            self.keeper.keep(trial)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self._timed("think_s"):

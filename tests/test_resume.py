@@ -226,7 +226,7 @@ def assert_as_if_never_killed(storage: MortalStorage, backend: Scripted, kills: 
     told = [t.params for t in study.load(storage, "one").study.trials]
     assert None not in found, "a kill left a trial behind"
     assert len({json.dumps(params, sort_keys=True) for params in told}) == len(told)
-    assert len(backend.measured) - measured <= kills, "more was measured again than was in flight"
+    assert len(backend.measured) - measured <= 2 * kills, "more was measured again than was in flight or on its way"
 
 
 def test_killed_before_any_write(backend: Scripted) -> None:
@@ -275,7 +275,8 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     index = SPACE.index(SPACE.config(asked.params))
     assert trials.in_flight(live.trials, SPACE) == [index]
     measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
-    trials.keep(tried, trials.tell(live, asked, measurement))
+    with trials.Keeper(tried) as keeper:
+        keeper.keep(trials.tell(live, asked, measurement))
     assert trials.in_flight(live.trials, SPACE) == []
     (stored,) = tried.trials
     assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
