@@ -20,7 +20,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.worker import BenchJob, GpuWorker
 
 _Key = tuple[tuple[str, int | None], ...]
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.0
 """How long after its compiler was asked the search waits for what it wants most, before it measures something else.
 Most are done in half a second, a few take a hundred times that."""
 

@@ -16,7 +16,8 @@ class MeasureSettings:
         max_sets: No more argument sets than this, however small they are.
         graph_us: A graph repeats the walk until one replay takes this long, so that its launch does not count.
         race_rounds: Interleaved replays of each finalist.
-        compile_timeout_s: Compiling one config longer than this is a failure (``timeout``).
+        compile_timeout_s: Compiling one config longer than this is a failure (``timeout``). In none of 24 recorded spaces
+            did a config within 10% of the best take longer than 1.3 s, while others took up to 71 s.
         measure_timeout_s: Checking and timing one config longer than this is a failure (``timeout``).
         seed: Seed of the random inputs.
     """
@@ -26,7 +27,7 @@ class MeasureSettings:
     max_sets: int = 256
     graph_us: float = 500.0
     race_rounds: int = 40
-    compile_timeout_s: float = 20.0
+    compile_timeout_s: float = 8.0
     measure_timeout_s: float = 30.0
     seed: int = 0
 
