@@ -16,8 +16,8 @@ class MeasureSettings:
         max_sets: No more argument sets than this, however small they are.
         graph_us: A graph repeats the walk until one replay takes this long, so that its launch does not count.
         race_rounds: Interleaved replays of each finalist.
-        compile_timeout_s: Compiling one config longer than this is a failure (``timeout``). In none of 24 recorded spaces
-            did a config within 10% of the best take longer than 1.3 s, while others took up to 71 s.
+        compile_timeout_s: Compiling one config longer than this is a failure (``timeout``). In the 24 recorded spaces
+            no config within 10% of the best took longer than 1.3 s, while others took up to 71 s.
         measure_timeout_s: Checking and timing one config longer than this is a failure (``timeout``).
         seed: Seed of the random inputs.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+
+_CHANCES = 5
 
 Operation = Callable[[], object]
 """One run of the operation on one argument set."""
@@ -76,13 +79,22 @@ def _elapsed_us(work: Operation) -> float:
     return float(start.elapsed_time(end)) * 1e3
 
 
-def eager_us(operation: Operation, device: str) -> float:
-    """One plain call, host overhead included: enough to tell the hopeless from the rest."""
-    start_s = time.perf_counter()
-    operation()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start_s) * 1e6
+def eager_us(operation: Operation, device: str, enough_us: float = math.inf) -> float:
+    """The fastest of a few plain calls, host overhead included: enough to tell the hopeless from the rest.
+
+    A call can take a hundred times as long as the next, where the host has other work (compilers on every core). So
+    one above `enough_us` is given further chances.
+    """
+    fastest_us = math.inf
+    for _ in range(_CHANCES):
+        start_s = time.perf_counter()
+        operation()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        fastest_us = min(fastest_us, (time.perf_counter() - start_s) * 1e6)
+        if fastest_us <= enough_us:
+            break
+    return fastest_us
 
 
 def copy_bandwidth_bytes_per_s() -> float:

@@ -72,9 +72,11 @@ class Workbench:
         if not ratio <= 1:
             return Measurement("wrong_result", message=_wrong(ratio), error_ratio=_finite(ratio))
         run = functools.partial(self._kernel.run, config=config)
-        plain_us = eager_us(lambda: run(self._sets[0]), self._device)
-        if limit_us is not None and plain_us > _HOPELESS_FACTOR * limit_us + _HOST_OVERHEAD_US:
-            return Measurement("pruned", (plain_us,), "a single plain call was hopeless", ratio)
+        if limit_us is not None:
+            hopeless_us = _HOPELESS_FACTOR * limit_us + _HOST_OVERHEAD_US
+            plain_us = eager_us(lambda: run(self._sets[0]), self._device, hopeless_us)
+            if plain_us > hopeless_us:
+                return Measurement("pruned", (plain_us,), "even the fastest of a few plain calls was hopeless", ratio)
         timer = self._timer(config)
         samples: list[float] = []
         for _ in range(self._settings.replays):
