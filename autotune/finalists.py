@@ -4,8 +4,8 @@ Screening times are noisy, and the best of many noisy numbers flatters itself. S
 timed again side by side; the fastest then meets the incumbent in a second race of fresh replays, which alone decides.
 
 Where a study holds several workloads, a mean could hide that one of them got slower: a config that is slower than the
-incumbent on any, by the same test the other way round, is passed over, and the next fastest races. Each race is of fresh
-replays, but with every further challenger chance has one more try: at most `FINALISTS` of them at `MAX_P_VALUE` each.
+incumbent on any, by the same test the other way round, is passed over, and the next fastest races. Each race is of
+fresh replays, but with every further challenger chance has one more try: at most `FINALISTS`, at `MAX_P_VALUE` each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class WorkloadTimes:
 
     Attributes:
         incumbent_us: None if the default config does not run here.
-        gain: Median share of the incumbent's time saved on it, pair by pair; 0 where the incumbent stays or does not run.
+        gain: Median share of the incumbent's time saved on it, pair by pair; 0 if the incumbent stays or does not run.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Several kinds of batch behind one key: the mean of their times that a study minimises, and the floor below it.
 
-The objective is the weighted geometric mean of the workloads' times. It orders configs exactly as the weighted geometric
-mean of time over the incumbent's: that is the objective divided by the incumbent's, the same number for every config.
+The objective is the weighted geometric mean of the workloads' times. It orders configs exactly as the weighted
+geometric mean of time over the incumbent's does, which is the objective divided by the incumbent's own.
 """
 
 from __future__ import annotations

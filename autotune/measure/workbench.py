@@ -41,8 +41,8 @@ class _Batch:
 class Workbench:
     """Lives in the GPU worker; knows one problem.
 
-    A config is right if it is right on every workload of the problem, and its time is the weighted geometric mean of its
-    times on them (`autotune.workloads`).
+    A config is right if it is right on every workload of the problem, and its time is the weighted geometric mean of
+    its times on them (`autotune.workloads`).
 
     Args:
         device: ``cuda``, or ``cpu`` for kernels that run there.
