@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,8 +174,9 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     Path("config.json").write_text(json.dumps(CONFIG))
     cli.ok("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
     from_model = names(cli)
-    shutil.rmtree("cache", ignore_errors=True)
-    cli.ok("tune --chunk-sizes 16", BLOCK, QUICK)
+    cli.ok("tune --runtime sglang --model . --qkv-output-dim 4096 --rank 64 --chunk-sizes 16", QUICK)
+    named = cli("tune --model Qwen/Qwen3-Embedding-0.6B --chunk-sizes 16", BLOCK, QUICK)
+    assert "Qwen3-Embedding-0.6B is no local checkpoint: all sizes are those of the flags" in named.stderr
     assert names(cli) == from_model
     assert len(from_model) == 7
 
@@ -220,4 +220,4 @@ def test_a_sum_is_enough_where_q_is_as_wide_as_the_hidden_size(cli: Cli) -> None
     block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": 4096})
     assert block is not None
     assert block.layers[0].widths == (4096, 1024, 1024)
-    assert "q is taken to be as wide as the hidden size" in block.notes[0]
+    assert "q is taken to be 4096 wide, as the hidden size, k and v 1024 each" in block.notes[0]
