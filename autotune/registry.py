@@ -75,7 +75,9 @@ def of_runtime(reference: str, runtime: str | None) -> str:
     Raises:
         InputError: If there is no such kernel, or it is another runtime's.
     """
-    if runtime is None or ":" in reference:
+    if runtime is None:
+        return reference
+    if ":" in reference and load(reference).runtime in (runtime, None):
         return reference
     kernels = [installed().get(name) for name in installed().names()]
     ours = [kernel for kernel in kernels if kernel.runtime in (runtime, None)]

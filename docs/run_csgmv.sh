@@ -7,6 +7,7 @@ out=$(cd "$1" && pwd)
 export AUTOTUNE_STORAGE="sqlite:///$out/csgmv.db"
 # Nothing compiled before may help.
 export AUTOTUNE_CACHE_DIR="$out/cache"
+rm -f "$out"/csgmv.db*
 start=$(date +%s.%N)
 python3 -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 --intermediate-size 3072 \
     --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 --save-json-dir "$out/tuned" --json-overwrite

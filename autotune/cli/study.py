@@ -49,7 +49,7 @@ def study() -> None:
 @storage_option
 @json_option
 def create(**options: Any) -> None:
-    """Create a study for each token count of a problem.
+    """Create a study for each token count, or chunk size, of a problem.
 
     Prints their names, which all other commands take.
 
@@ -57,6 +57,8 @@ def create(**options: Any) -> None:
     Example:
       python -m autotune study create --op-type lora_shrink --m-values 1,16,64 \\
           --hidden-size 5120 --lora-rank 16 --num-loras 4
+      python -m autotune study create --runtime sglang --op-type shrink --chunk-sizes 16,128 \\
+          --hidden-size 1024 --lora-rank 64 --num-slices 3
     """
     flags = ProblemFlags.take(options)
     request = Request(

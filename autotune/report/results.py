@@ -18,7 +18,8 @@ from autotune.study import KernelStudy
 def result_line(name: str, result: dict[str, Any]) -> str:
     """The result of a study in one line."""
     if result["outcome"] == "default":
-        return f"{name}: keeps the default ({us(result['tuned_us'])} us), nothing is faster beyond the noise"
+        slowing = " that slows no workload" if result.get("workloads") else ""
+        return f"{name}: keeps the default ({us(result['tuned_us'])} us), nothing{slowing} is faster beyond the noise"
     before = f"{us(result['incumbent_us'])} -> " if result["incumbent_us"] else "the default does not run here; "
     return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}{_worst_text(result)}"
 
