@@ -33,6 +33,22 @@ def flags(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
+class ListingCommand(click.Command):
+    """A command whose ``--chunk-sizes`` may be words of their own, ``16 32 64``, as SGLang's script takes them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        listing = False
+        for before, word in zip(["", *args], args, strict=False):
+            first = before == "--chunk-sizes"
+            listing = first or (listing and word.isdecimal())
+            if listing and not first:
+                joined[-1] += f",{word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
 class Duration(click.ParamType[float]):
     """Seconds, or with a unit: ``90``, ``90s``, ``10m``, ``2h``."""
 

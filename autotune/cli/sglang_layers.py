@@ -27,10 +27,15 @@ layer_options = flags(
         help="--runtime sglang: local config.json with the layers' sizes.",
     ),
     click.option(
-        "--qkv-output-dim", type=Integers(unique=False), help="--runtime sglang: widths of q and of k, or q, k and v."
+        "--qkv-output-dim", type=Integers(unique=False), help="--runtime sglang: widths of q and k; or all summed."
     ),
-    click.option("--intermediate-size", type=Size(), help="--runtime sglang: adds gate_up and down layers."),
+    click.option("--intermediate-size", type=Size(), help="--runtime sglang: width of the MLP.  [default: 3 x hidden]"),
 )
+
+
+# Of the hidden size: what the script assumes of all q, k and v together, and of the MLP.
+_SCRIPTS_QKV = 4
+_SCRIPTS_INNER = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Block:
     notes: tuple[str, ...] = ()
 
     def specs(self, request: Request, values: dict[str, Any], m_values: tuple[int, ...]) -> dict[str, StudySpec]:
-        """Names and specs of the studies of both kernels; equal problems are one study.
+        """Names and specs of the studies of both kernels; equal problems are one study. Says what was assumed.
 
         Args:
             request: As for any kernel; its own is of no account.
@@ -63,6 +68,8 @@ class Block:
                 sizes = {"hidden_size": layer.columns, "num_slices": len(layer.widths), "slice_widths": layer.widths}
                 problems = creation.problems(kernel, values | sizes, m_values)
                 found |= creation.describe_all(replace(request, kernel=kernel), problems)
+        for note in self.notes:
+            click.echo(f"Mind: {note}", err=True)
         return found
 
     def show(self, finished: list[KernelStudy]) -> None:
@@ -71,8 +78,6 @@ class Block:
         show(table(machines(finished), report.COLUMNS, map(report.cells, results)))
         click.echo()
         show(table("", *report.savings(results)))
-        for note in self.notes:
-            click.echo(f"Mind: {note}", err=True)
 
 
 def take_block(options: dict[str, Any]) -> Block | None:
@@ -88,17 +93,18 @@ def take_block(options: dict[str, Any]) -> Block | None:
         return None
     # The other flags are read as those of one of its kernels.
     options["op_type"] = report.OPS[0]
-    sizes, notes = _checkpoint(given["model"], needed=not (options["hidden_size"] and given["qkv_output_dim"]))
+    sizes, notes = _checkpoint(given["model"], needed=options["hidden_size"] is None)
     hidden = options["hidden_size"] or sizes.get("hidden_size")
     if hidden is None:
         raise InputError("--hidden-size: not given; pass it and --qkv-output-dim, or --model with a local config.json")
     widths = _qkv(given["qkv_output_dim"], hidden, sizes, notes)
-    layers = [Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,))]
-    if inner := given["intermediate_size"] or sizes.get("intermediate_size"):
-        layers += [Layer("gate_up", hidden, (inner, inner)), Layer("down", inner, (hidden,))]
-    else:
-        notes.append("no --intermediate-size was given: gate_up and down are not tuned.")
-    return Block(tuple(layers), tuple(notes))
+    inner = given["intermediate_size"] or sizes.get("intermediate_size")
+    if inner is None:
+        inner = _SCRIPTS_INNER * hidden
+        notes.append(f"--intermediate-size is taken to be {inner}, {_SCRIPTS_INNER} times the hidden size.")
+    attention = (Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,)))
+    mlp = (Layer("gate_up", hidden, (inner, inner)), Layer("down", inner, (hidden,)))
+    return Block(attention + mlp, tuple(notes))
 
 
 def _checkpoint(model: Path | None, needed: bool) -> tuple[dict[str, int], list[str]]:
@@ -111,20 +117,24 @@ def _checkpoint(model: Path | None, needed: bool) -> tuple[dict[str, int], list[
 
 
 def _qkv(given: tuple[int, ...] | None, hidden: int, sizes: dict[str, int], notes: list[str]) -> tuple[int, ...]:
-    """Widths of q, k and v. Their sum alone is enough where the model says how wide q is, or else it is `hidden`."""
+    """Widths of q, k and v, given as such, or as their sum alone, as SGLang's script has it.
+
+    Of a sum, q is what the model says, else as wide as the hidden size if that can be (k is never wider than q), else
+    half of it, as in that script; the latter two are noted.
+    """
     if given is None and "q_width" in sizes:
         return sizes["q_width"], sizes["kv_width"], sizes["kv_width"]
-    if given is None:
-        raise InputError("--qkv-output-dim: not given; pass the widths of q and of k, e.g. 2048,1024")
-    if len(given) in (2, 3):
+    if given is not None and len(given) in (2, 3):
         return given[0], given[1], given[-1]
-    q = sizes.get("q_width", hidden)
-    kv, odd = divmod(given[0] - q, 2)
-    if len(given) > 3 or odd or not 0 < kv <= q:
-        raise InputError(
-            f"--qkv-output-dim: got {','.join(map(str, given))}, which does not say how wide q is (not {q}, the hidden "
-            "size); allowed: q and k, or q, k and v, e.g. 2048,1024"
-        )
-    if "q_width" not in sizes:
-        notes.append(f"--qkv-output-dim {given[0]}: q is taken to be {q} wide, as the hidden size, k and v {kv} each.")
-    return q, kv, kv
+    given = given or (_SCRIPTS_QKV * hidden,)
+    total = given[0]
+    for q in (sizes.get("q_width", hidden), total // 2):
+        kv, odd = divmod(total - q, 2)
+        if len(given) == 1 and not odd and 0 < kv <= q:
+            if "q_width" not in sizes:
+                notes.append(f"--qkv-output-dim {total} is taken to be {q} for q, {kv} for k and v each.")
+            return q, kv, kv
+    raise InputError(
+        f"--qkv-output-dim: got {','.join(map(str, given))}, allowed: the widths of q and k, or of q, k and v, e.g. "
+        "2048,1024, or their sum"
+    )

@@ -16,6 +16,7 @@ from autotune import runtimes
 from autotune import study as studies
 from autotune.cli.exporting import export_studies
 from autotune.cli.options import (
+    ListingCommand,
     ProblemFlags,
     backend_option,
     creation_options,
@@ -40,7 +41,7 @@ def study() -> None:
     """Create, run, read and export studies: one per kernel shape."""
 
 
-@study.command()
+@study.command(cls=ListingCommand)
 @problem_options
 @creation_options
 @backend_option

@@ -13,6 +13,7 @@ from autotune import study as studies
 from autotune.checkpoint import infer_sizes
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
 from autotune.cli.options import (
+    ListingCommand,
     ProblemFlags,
     Size,
     backend_option,
@@ -50,7 +51,7 @@ script_options = flags(
 )
 
 
-@click.command()
+@click.command(cls=ListingCommand)
 @problem_options
 @layer_options
 @script_options

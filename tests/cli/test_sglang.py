@@ -181,22 +181,33 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     assert len(from_model) == 7
 
 
-def test_without_the_inner_width_only_attention_is_tuned_and_that_is_said(cli: Cli) -> None:
-    flags = BLOCK.replace("--intermediate-size 3072", "")
-    done = cli("tune --chunk-sizes 16", flags, QUICK)
-    assert len(names(cli)) == 4
-    assert "gate_up and down are not tuned" in done.stderr
+def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
+    """A hidden size alone: the layers of Qwen3-Embedding-0.6B."""
+    done = cli("tune --runtime sglang --hidden-size 1024 --rank 64 --chunk-sizes 16 128 --total-tokens 30720", QUICK)
+    assert done.exit_code == 0, done.output
+    assumed = names(cli)
+    assert len(assumed) == 14
+    assert "--qkv-output-dim 4096 is taken to be 2048 for q, 1024 for k and v each" in done.stderr
+    assert "--intermediate-size is taken to be 3072" in done.stderr
     assert ADVICE in done.stderr
     assert "--save-json-dir" in done.stderr
+    cli.ok("tune", BLOCK, "--chunk-sizes 16,128", QUICK)
+    assert names(cli) == assumed
+
+
+@pytest.mark.parametrize("words", ["16,128", "16 128", "128 16"])
+def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
+    flags = f"study create --chunk-sizes {words} --op-type csgmv_shrink"
+    assert set(cli.ok(flags, SHRINK).split()) == {NAME.format(16), NAME.format(128)}
 
 
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
         ("tune --runtime sglang --rank 64", ["--hidden-size", "--model"]),
-        ("tune --runtime sglang --rank 64 --hidden-size 1024", ["--qkv-output-dim", "2048,1024"]),
-        ("tune --runtime sglang --rank 64 --hidden-size 1024 --qkv-output-dim 4096", ["4096", "how wide q is"]),
-        ("tune --runtime sglang --rank 64 --hidden-size 8 --qkv-output-dim 8,4,4,4", ["8,4,4,4", "how wide q is"]),
+        ("tune --runtime sglang --rank 64 --hidden-size 1024 --qkv-output-dim 4097", ["4097", "2048,1024"]),
+        ("tune --runtime sglang --rank 64 --hidden-size 8 --qkv-output-dim 8,4,4,4", ["8,4,4,4", "2048,1024"]),
+        ("study create --op-type shrink --chunk-sizes", ["--chunk-sizes"]),
         ("tune --runtime sglang --rank 64 --model Qwen/Qwen3-8B", ["--model", "Qwen/Qwen3-8B", "local checkpoint"]),
         (f"tune {BLOCK} --m-values 16", ["--m-values", "--total-tokens"]),
         ("tune --op-type lora_shrink --qkv-output-dim 2048,1024", ["--qkv-output-dim", "--runtime sglang"]),
@@ -210,14 +221,19 @@ def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, p
     assert not cli.database.exists()
 
 
-def test_a_sum_is_enough_where_q_is_as_wide_as_the_hidden_size(cli: Cli) -> None:
-    """Qwen3-8B: 4096 + 2 * 1024. No recording: the error names what was understood."""
-    refused = cli("tune --runtime sglang --rank 64 --hidden-size 4096 --qkv-output-dim 6144 --chunk-sizes 16", QUICK)
-    assert "k4096-r64-s3-chunk16" in refused.stderr
+@pytest.mark.parametrize(
+    ("hidden", "total", "widths"),
+    [
+        pytest.param(4096, 6144, (4096, 1024, 1024), id="Qwen3-8B: q as the hidden size"),
+        pytest.param(4096, 12288, (4096, 4096, 4096), id="Llama-2-7B"),
+        pytest.param(1024, 4096, (2048, 1024, 1024), id="Qwen3-0.6B: half, for k is never wider than q"),
+    ],
+)
+def test_a_sum_of_widths(hidden: int, total: int, widths: tuple[int, ...]) -> None:
     from autotune.cli.sglang_layers import take_block
 
-    options: dict[str, Any] = {"model": None, "qkv_output_dim": (6144,), "intermediate_size": None}
-    block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": 4096})
+    options: dict[str, Any] = {"model": None, "qkv_output_dim": (total,), "intermediate_size": 64}
+    block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": hidden})
     assert block is not None
-    assert block.layers[0].widths == (4096, 1024, 1024)
-    assert "q is taken to be 4096 wide, as the hidden size, k and v 1024 each" in block.notes[0]
+    assert block.layers[0].widths == widths
+    assert f"taken to be {widths[0]} for q" in block.notes[0]
