@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from autotune.errors import InputError
+from autotune import registry, runtimes
+from autotune.errors import InputError, one_of
 from autotune.measure.recording import RECORDED_DIR
 from autotune.search import SAMPLERS
 from autotune.specs import BACKENDS
@@ -30,6 +31,22 @@ def flags(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+class ListingCommand(click.Command):
+    """A command whose ``--chunk-sizes`` may be words of their own, ``16 32 64``, as SGLang's script takes them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        listing = False
+        for before, word in zip(["", *args], args, strict=False):
+            first = before == "--chunk-sizes"
+            listing = first or (listing and word.isdecimal())
+            if listing and not first:
+                joined[-1] += f",{word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
 
 
 class Duration(click.ParamType[float]):
@@ -103,12 +120,29 @@ backend_option = click.option(
     help="Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",
 )
 
+runtime_option = click.option(
+    "--runtime", type=click.Choice(runtimes.names()), help="Whose kernels and files.  [default: the kernel's]"
+)
+sglang_options = flags(
+    click.option("--output-dim", type=Size(), help="Output width of all slices of an expand, if they are equal."),
+    click.option("--chunk-sizes", type=Integers(distinct=True), help="One study each: 16,32,64,128.  [default: all]"),
+    click.option("--max-lora-chunk-size", type=Size(), help="Instead: the chunk sizes that this server launches with."),
+    click.option("--total-tokens", type=Size(), help="Tokens, or requests of a decode.  [default: 30720, or 64]"),
+    click.option("--workload", metavar="NAME", help="prefill, decode or mixed.  [default: prefill]"),
+    click.option(
+        "--decode-requests", type=Integers(distinct=True), help="Decode batches of mixed.  [default: 8,64,256]"
+    ),
+    click.option("--adapter-ranks", type=Integers(), help="Each adapter's own.  [default: --lora-rank]"),
+    click.option("--adapter-shares", metavar="NAME", help="Tokens of adapters: skewed or equal.  [default: skewed]"),
+)
+"""What describes problems of SGLang's kernels beside the sizes that all kernels have."""
+
 problem_options = flags(
+    runtime_option,
     click.option(
         "--op-type",
         "--kernel",
         "op_type",
-        required=True,
         metavar="NAME",
         help="Kernel: lora_shrink, lora_expand, ..., or path/to/file.py:NAME.",
     ),
@@ -117,13 +151,14 @@ problem_options = flags(
     click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
     click.option("--m-values", type=Integers(distinct=True), help="Token counts m, one study each, e.g. 1,16,64,1024."),
     click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
-    click.option("--lora-rank", type=Size(), help="max_lora_rank of the server: n of a shrink, k of an expand."),
+    click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),
     click.option("--num-active-loras", type=Size(), help="Adapters that tokens use.  [default: --num-loras]"),
     click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
-    click.option("--slice-widths", type=Integers(), help="Output widths of an expand's slices: 4096,1024,1024."),
+    click.option("--slice-widths", type=Integers(), help="Widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
+    sglang_options,
     click.option(
         "--dim", "dims", multiple=True, metavar="NAME=VALUE", help="A size of a kernel of your own; repeatable."
     ),
@@ -170,8 +205,12 @@ class ProblemFlags:
         """Take this group's flags out of a command's options."""
         names = (
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
-            "sort_by_lora_id expand_add_inputs"
+            "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
+            "decode_requests adapter_ranks adapter_shares"
         )
+        op_type, runtime = options.pop("op_type"), options.pop("runtime")
+        if op_type is None:
+            raise InputError(f"--op-type: not given; allowed: {one_of(registry.installed().names())}")
         values = {name: options.pop(name) for name in names.split()}
         for item in options.pop("dims"):
             name, equals, value = item.partition("=")
@@ -180,4 +219,4 @@ class ProblemFlags:
             values[name] = int(value) if value.lstrip("-").isdigit() else value
         for name in ("sort_by_lora_id", "expand_add_inputs"):
             values[name] = None if values[name] is None else int(values[name])
-        return cls(options.pop("op_type"), values, options.pop("m_values") or ())
+        return cls(registry.of_runtime(op_type, runtime), values, options.pop("m_values") or ())

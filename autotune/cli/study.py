@@ -12,9 +12,11 @@ import optuna
 from optuna.storages import BaseStorage
 
 from autotune import create as creation
+from autotune import runtimes
 from autotune import study as studies
 from autotune.cli.exporting import export_studies
 from autotune.cli.options import (
+    ListingCommand,
     ProblemFlags,
     backend_option,
     creation_options,
@@ -24,7 +26,7 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies
+from autotune.cli.running import RunFlags, run_studies, say_advice
 from autotune.errors import InputError, one_of
 from autotune.report import results
 from autotune.report.note import study_note
@@ -39,7 +41,7 @@ def study() -> None:
     """Create, run, read and export studies: one per kernel shape."""
 
 
-@study.command()
+@study.command(cls=ListingCommand)
 @problem_options
 @creation_options
 @backend_option
@@ -48,7 +50,7 @@ def study() -> None:
 @storage_option
 @json_option
 def create(**options: Any) -> None:
-    """Create a study for each token count of a problem.
+    """Create a study for each token count, or chunk size, of a problem.
 
     Prints their names, which all other commands take.
 
@@ -56,6 +58,8 @@ def create(**options: Any) -> None:
     Example:
       python -m autotune study create --op-type lora_shrink --m-values 1,16,64 \\
           --hidden-size 5120 --lora-rank 16 --num-loras 4
+      python -m autotune study create --runtime sglang --op-type shrink --chunk-sizes 16,128 \\
+          --hidden-size 1024 --lora-rank 64 --num-slices 3
     """
     flags = ProblemFlags.take(options)
     request = Request(
@@ -91,6 +95,7 @@ def run(patterns: tuple[str, ...], **options: Any) -> None:
         finished = [item for name in unfinished if (item := studies.load(storage, name)).result is not None]
         if finished:
             show(results.before_after(finished))
+            say_advice(finished)
 
 
 @study.command("list")
@@ -170,18 +175,22 @@ def best(name: str, storage: str, as_json: bool) -> None:
     help="What to do with a file that is there: merge into it, replace it, or write a new one beside it.",
 )
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every measured config to this file.")
+@click.option("--runtime", type=click.Choice(runtimes.names()), help="Only studies of this runtime's kernels.")
 @storage_option
 @json_option
 def export(patterns: tuple[str, ...], **options: Any) -> None:
     """Write finished studies as the JSON that the server loads.
 
-    Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER at the folder to use
-    it.
+    Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
+    SGLANG_LORA_CONFIG_DIR at the folder to use it.
     """
-    opened = open_storage(options["storage"])
+    opened, runtime = open_storage(options["storage"]), options["runtime"]
     finished = [item for item in matching(opened, patterns) if item.result is not None]
+    if runtime is not None:
+        finished = [item for item in finished if item.call is not None and item.call.runtime == runtime]
     if not finished:
-        raise InputError("study export: no matching study is finished; finish them with: study run")
+        of = f" of {runtime}" if runtime else ""
+        raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
     export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"])
 
 
