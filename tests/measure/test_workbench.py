@@ -93,7 +93,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], Workbench]:
                 return clock(self._workload)
 
         monkeypatch.setattr(workbench, "WallTimer", ScriptedTimer)
-        monkeypatch.setattr(workbench, "eager_us", lambda run, device: 300.0 + clock(run.args[0].workload))
+        monkeypatch.setattr(workbench, "eager_us", lambda run, device, enough_us: 300.0 + clock(run.args[0].workload))
         return Workbench(Fill(), FillProblem(), "cpu", 0, SETTINGS)
 
     return make
