@@ -11,6 +11,7 @@ import torch
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora import space as rules
 from autotune.kernels.fused_moe_lora.blocks import Batch
 from autotune.kernels.fused_moe_lora.expand import ExpandArguments, expand_launches, moe_expand
@@ -241,7 +242,7 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
         return self.default_config(problem, gpu) if problem.naive else config
 
     def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
-        return None if problem.naive else rules.rows_infeasible(problem, int(config["block_m"] or 0))
+        return None if problem.naive else rules.rows_infeasible(problem, integers(config)["block_m"])
 
     def floor(self, problem: MoeProblem) -> Floor:
         s = Sizes(problem, self.side)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -148,7 +149,7 @@ class MoeProblem(Problem):
             shares = [1 / n if self.routing == "zipf" else 1.0 for n in range(1, self.num_experts + 1)]
         return tuple(share / math.fsum(shares) for share in shares)
 
-    @property
+    @functools.cached_property
     def most_rows(self) -> int:
         """Rows that one expert of one adapter may get: mean and three deviations for the most popular of both."""
         tokens = int(zipf_split(self.m - self.base_tokens, self.adapters_read)[0])

@@ -78,9 +78,11 @@ def shrink_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu)
     """Why a config should not be tried, or None."""
     c, depth = integers(config), side.depth(problem)
     tile, split_k = _tile(c), c["split_k"]
-    if reason := tile.infeasible(_rows(problem), problem.rank, depth, gpu, split_k) or _idle_warps(tile):
+    reason = tile.infeasible(BLOCK_MS[-1], problem.rank, depth, gpu, split_k) or _idle_warps(tile)
+    if reason := reason or rows_infeasible(problem, tile.m):
         return reason
-    if reason := _needless_order(problem, side, c, gpu):
+    band = NEUTRAL_GROUP * split_k * cdiv(problem.rank, tile.n)
+    if reason := _needless_order(problem, side, c, band <= gpu.sms * tile.blocks_per_sm(gpu), gpu):
         return reason
     # One split is the only deterministic choice, so it is always allowed.
     return None if split_k == 1 else _useless_split(problem, side, tile, split_k, gpu)
@@ -90,19 +92,27 @@ def expand_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu)
     """Why a config should not be tried, or None."""
     c = integers(config)
     tile = _tile(c if c["block_k"] < problem.rank else {**c, "num_stages": 1})
-    reason = tile.infeasible(_rows(problem), side.width(problem), problem.rank, gpu) or _idle_warps(tile)
-    return reason or _needless_order(problem, side, c, gpu)
+    reason = tile.infeasible(BLOCK_MS[-1], side.width(problem), problem.rank, gpu) or _idle_warps(tile)
+    band = NEUTRAL_GROUP * cdiv(side.width(problem), tile.n)
+    at_once = band <= gpu.sms * tile.blocks_per_sm(gpu)
+    return reason or rows_infeasible(problem, tile.m) or _needless_order(problem, side, c, at_once, gpu)
 
 
 def rows_infeasible(problem: MoeProblem, block_m: int) -> str | None:
-    """Why blocks of so many rows cannot win, or None."""
-    if block_m > max(16, next_pow2(_rows(problem))):
-        return f"block_m {block_m} is more than twice the {_rows(problem)} rows of an adapter's expert"
-    return None
+    """Why blocks of so many rows cannot win, or None.
+
+    Larger blocks than a group has rows may win all the same: fewer of the grid's blocks are empty.
+    """
+    half = block_m // 2
+    if half < BLOCK_MS[0] or _m_tiles(problem, half) > _m_tiles(problem, block_m):
+        return None
+    rows = 1 if problem.naive else problem.most_rows
+    return None if rows > half else f"block_m {block_m}: as many blocks of {half} hold the {rows} rows of any expert"
 
 
-def _rows(problem: MoeProblem) -> int:
-    return 1 if problem.naive else problem.most_rows
+def _m_tiles(problem: MoeProblem, block_m: int) -> int:
+    """Blocks of rows in the grid, an adapter."""
+    return problem.pairs if problem.naive else padded_width(problem.pairs, problem.num_experts, block_m) // block_m
 
 
 def _tile(c: Mapping[str, int]) -> Tile:
@@ -118,19 +128,20 @@ def _idle_warps(tile: Tile) -> str | None:
 
 def _group(problem: MoeProblem, columns: int, c: Mapping[str, int]) -> int:
     """The order of tiles matters only if several lie along both dimensions, in more than one band."""
-    width = padded_width(problem.pairs, problem.num_experts, c["block_m"])
-    m_tiles = problem.pairs if problem.naive else width // c["block_m"]
-    group = c["group_size_m"]
+    m_tiles, group = _m_tiles(problem, c["block_m"]), c["group_size_m"]
     alike = cdiv(columns, c["block_n"]) == 1 or m_tiles <= min(group, NEUTRAL_GROUP) or m_tiles == 1
     return NEUTRAL_GROUP if alike else group
 
 
-def _needless_order(problem: MoeProblem, side: Side, c: Mapping[str, int], gpu: Gpu) -> str | None:
-    """The order of tiles cannot matter where all that is read twice fits in L2."""
+def _needless_order(problem: MoeProblem, side: Side, c: Mapping[str, int], band_at_once: bool, gpu: Gpu) -> str | None:
+    """The order of tiles cannot matter where a whole band runs at once, or all that is read twice fits in L2."""
+    if c["group_size_m"] == NEUTRAL_GROUP:
+        return None
     p = problem
     read = 2 * p.pairs * side.depth(p) + 2 * p.most_groups * side.slices(p) * p.rank * max(p.hidden, p.intermediate)
-    if c["group_size_m"] != NEUTRAL_GROUP and read <= gpu.l2_bytes:
-        return f"group_size_m {c['group_size_m']}: rows and weights fit in L2, the order of tiles cannot matter"
+    if band_at_once or read <= gpu.l2_bytes:
+        why = f"{gpu.name} runs a band of {NEUTRAL_GROUP} at once" if band_at_once else "rows and weights fit in L2"
+        return f"group_size_m {c['group_size_m']}: {why}, the order of tiles cannot matter"
     return None
 
 
