@@ -8,8 +8,8 @@ _ANY_PATH = (
     # Sorted, two slices, an adapter and some experts without tokens.
     MoeProblem("float16", m=9, hidden=100, rank=16, intermediate=40, num_slices=2, num_experts=3, top_k=2, max_loras=2),
     MoeProblem("float16", 5, 48, 20, 33, 1, num_experts=4, top_k=3, max_loras=3, active_loras=1, add_inputs=False),
-    # Naive; one expert a token.
-    MoeProblem("float16", m=1, hidden=72, rank=8, intermediate=32, num_slices=2, num_experts=8, top_k=1, max_loras=1),
+    # Naive, one expert a token; wide enough for thread blocks that share its rows.
+    MoeProblem("float16", m=1, hidden=290, rank=8, intermediate=300, num_slices=2, num_experts=8, top_k=1, max_loras=1),
     MoeProblem("float16", 2, 64, 32, 24, 1, num_experts=16, top_k=2, max_loras=2, add_inputs=False, routing="zipf"),
     # All tokens on two experts.
     MoeProblem("float16", 20, 33, 16, 17, 1, 4, top_k=1, max_loras=1, expert_counts=(0, 9, 0, 1)),
