@@ -26,7 +26,7 @@ LAYERS = (
     {"errors", "gpu", "paths", "kernel"},
     {"registry", "environment", "checkpoint", "storage", "space", "runtimes"},
     {"measure", "search", "study", "trials", "export"},
-    {"specs", "create", "tune", "finalists", "report"},
+    {"specs", "create", "tune", "finalists", "report", "plan", "lint"},
     {"run", "neighbours", "bench"},
     {"cli"},
     {"__main__"},

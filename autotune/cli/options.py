@@ -72,6 +72,13 @@ class Integers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
+class AutoIntegers(Integers):
+    """`Integers`, or ``auto``, which is the same as leaving the flag out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        return () if value == "auto" else super().convert(value, param, ctx)
+
+
 storage_option = click.option(
     "--storage",
     envvar="AUTOTUNE_STORAGE",
