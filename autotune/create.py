@@ -23,10 +23,10 @@ def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) 
     """
     loaded = registry.load(kernel)
     if not m_values:
-        return [loaded.problem_from_flags(values)]
+        return loaded.problems_from_flags(values)
     if values.get("batch_size") or values.get("seq_length"):
         raise InputError("--m-values: give either it or --batch-size and --seq-length, not both")
-    return [loaded.problem_from_flags({**values, "m": m}) for m in m_values]
+    return [problem for m in m_values for problem in loaded.problems_from_flags({**values, "m": m})]
 
 
 def describe_all(request: Request, wanted: list[Problem]) -> dict[str, StudySpec]:

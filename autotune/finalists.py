@@ -2,6 +2,10 @@
 
 Screening times are noisy, and the best of many noisy numbers flatters itself. So the best few and the incumbent are
 timed again side by side; the fastest then meets the incumbent in a second race of fresh replays, which alone decides.
+
+Where a study holds several workloads, a mean could hide that one of them got slower: a config that is slower than the
+incumbent on any, by the same test the other way round, is passed over, and the next fastest races. Each race is of
+fresh replays, but with every further challenger chance has one more try: at most `FINALISTS`, at `MAX_P_VALUE` each.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from scipy import stats
 from autotune import trials
 from autotune.kernel import Config
 from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement
 from autotune.space import Space
 
 FINALISTS = 8
@@ -51,6 +56,21 @@ class Finalist:
 
 
 @dataclass(frozen=True)
+class WorkloadTimes:
+    """One workload of a study that holds several, in the deciding race.
+
+    Attributes:
+        incumbent_us: None if the default config does not run here.
+        gain: Median share of the incumbent's time saved on it, pair by pair; 0 if the incumbent stays or does not run.
+    """
+
+    name: str
+    incumbent_us: float | None
+    tuned_us: float
+    gain: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """The result of a study.
 
@@ -60,6 +80,8 @@ class Decision:
         incumbent_us: Its median in the deciding race; None if the default config does not run here.
         tuned_us: The winner's median in the same race.
         finalists: Everyone of the first race, the fastest first.
+        workloads: The times on each workload, where there are several: the other times are their weighted means.
+        worst_workload: The one that gained least.
     """
 
     outcome: str
@@ -69,9 +91,15 @@ class Decision:
     tuned_us: float
     p_value: float | None
     finalists: tuple[Finalist, ...]
+    workloads: tuple[WorkloadTimes, ...] = ()
+
+    @property
+    def worst_workload(self) -> str | None:
+        return min(self.workloads, key=lambda times: times.gain).name if self.workloads else None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"finalists": [asdict(f) for f in self.finalists]}
+        lists = {"finalists": list(map(asdict, self.finalists)), "workloads": list(map(asdict, self.workloads))}
+        return asdict(self) | lists | {"worst_workload": self.worst_workload}
 
 
 def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> Decision | None:
@@ -86,25 +114,44 @@ def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> 
         Finalist(dict(candidates[i]), m.median_us, _gain(m.samples_us, first[0].samples_us))
         for i, m in sorted(standing.items(), key=lambda item: item[1].median_us)
     )
-    winner = finalists[0].config
     if 0 not in standing:
-        return Decision("tuned", winner, dict(space.incumbent), None, finalists[0].median_us, None, finalists)
+        winner = min(standing.values(), key=lambda m: m.median_us)
+        config, times = finalists[0].config, (None, finalists[0].median_us, None)
+        return Decision("tuned", config, dict(space.incumbent), *times, finalists, _workload_times(winner, None))
     return _confirm(space, backend, rounds, finalists)
 
 
 def _confirm(space: Space, backend: Backend, rounds: int, finalists: tuple[Finalist, ...]) -> Decision:
-    """The fastest finalist against the incumbent once more, on fresh replays."""
+    """The fastest finalist against the incumbent once more, on fresh replays; the next one if it slows a workload."""
     incumbent = dict(space.incumbent)
-    challenger = next((f.config for f in finalists if f.config != incumbent), incumbent)
-    default, tuned = backend.race([incumbent, challenger], rounds)
-    if tuned.status != "ok" or default.status != "ok":
-        first_us = next(f.median_us for f in finalists if f.config == incumbent)
-        time_us = default.median_us if default.status == "ok" else first_us
-        return Decision("default", incumbent, incumbent, time_us, time_us, None, finalists)
-    verdict = compare(tuned.samples_us, default.samples_us)
-    if challenger != incumbent and verdict.faster:
-        return Decision("tuned", challenger, incumbent, default.median_us, tuned.median_us, verdict.p_value, finalists)
-    return Decision("default", incumbent, incumbent, default.median_us, default.median_us, verdict.p_value, finalists)
+    for challenger in [f.config for f in finalists if f.config != incumbent] or [incumbent]:
+        default, tuned = backend.race([incumbent, challenger], rounds)
+        if tuned.status != "ok" or default.status != "ok":
+            first_us = next(f.median_us for f in finalists if f.config == incumbent)
+            time_us = default.median_us if default.status == "ok" else first_us
+            return Decision("default", incumbent, incumbent, time_us, time_us, None, finalists)
+        verdict = compare(tuned.samples_us, default.samples_us)
+        if challenger == incumbent or not verdict.faster:
+            break
+        if not _slows_a_workload(tuned, default):
+            times = (default.median_us, tuned.median_us, verdict.p_value)
+            return Decision("tuned", challenger, incumbent, *times, finalists, _workload_times(tuned, default))
+    kept = (default.median_us, default.median_us, verdict.p_value)
+    return Decision("default", incumbent, incumbent, *kept, finalists, _workload_times(default, default))
+
+
+def _slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
+    """Whether the incumbent is the faster one on any workload, beyond the noise."""
+    pairs = zip(incumbent.workloads_us.values(), challenger.workloads_us.values(), strict=True)
+    return any(compare(incumbent_us, challenger_us).faster for incumbent_us, challenger_us in pairs)
+
+
+def _workload_times(winner: Measurement, incumbent: Measurement | None) -> tuple[WorkloadTimes, ...]:
+    return tuple(
+        WorkloadTimes(name, median(before_us) if before_us else None, median(after_us), _gain(after_us, before_us))
+        for name, after_us in winner.workloads_us.items()
+        for before_us in [incumbent.workloads_us[name] if incumbent else ()]
+    )
 
 
 def best_configs(study: optuna.Study, space: Space, count: int) -> list[Config]:

@@ -57,6 +57,20 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Workload:
+    """One kind of batch among those that a problem stands for.
+
+    Attributes:
+        weight: Its share in the objective, relative to the other workloads' weights.
+        problem: The same shape over this batch alone.
+    """
+
+    name: str
+    weight: float
+    problem: Problem
+
+
+@dataclass(frozen=True)
 class Call:
     """What the runtime looks up when it launches a problem: the runtime, its op, and the sizes its lookup compares.
 
@@ -139,6 +153,10 @@ class Kernel(ABC, Generic[P, Inputs]):
     problem_type: ClassVar[type[Problem]]
     spaces: ClassVar[tuple[str, ...]] = ("wide",)
     """Names of the spaces `parameters` knows; the first is the default."""
+    runtime: ClassVar[str | None] = None
+    """The runtime that this is a kernel of; None for any or none."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Further names it goes by among the kernels of its runtime."""
 
     @abstractmethod
     def problem_from_flags(self, flags: Mapping[str, Any]) -> P:
@@ -147,6 +165,19 @@ class Kernel(ABC, Generic[P, Inputs]):
         Raises:
             InputError: Naming the flag, what it got, what is allowed.
         """
+
+    def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
+        """One problem for each value of a flag that may list several; the kernel knows which do.
+
+        Raises:
+            InputError: As `problem_from_flags`.
+        """
+        return [self.problem_from_flags(flags)]
+
+    def workloads(self, problem: P) -> tuple[Workload, ...]:
+        """The kinds of batch to gate and to time this problem's configs on: more than one where the runtime launches
+        them all by the same key. Inputs, launches and floors are asked for of the workloads' problems only."""
+        return (Workload(self.name, 1.0, problem),)
 
     @abstractmethod
     def parameters(self, problem: P, space: str) -> tuple[Parameter, ...]:

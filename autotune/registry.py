@@ -69,6 +69,25 @@ def load(reference: str) -> AnyKernel:
     return _load_file(Path(path).resolve(), attribute)
 
 
+def of_runtime(reference: str, runtime: str | None) -> str:
+    """The reference that a kernel has for a runtime, which may be given by an alias that is only clear within it.
+
+    Raises:
+        InputError: If there is no such kernel, or it is another runtime's.
+    """
+    if runtime is None or ":" in reference:
+        return reference
+    kernels = [installed().get(name) for name in installed().names()]
+    ours = [kernel for kernel in kernels if kernel.runtime in (runtime, None)]
+    for kernel in sorted(ours, key=lambda kernel: kernel.name != reference):
+        if reference in (kernel.name, *kernel.aliases):
+            return kernel.name
+    owner = next((f", a kernel of {kernel.runtime}" for kernel in kernels if kernel.name == reference), "")
+    raise InputError(
+        f"--op-type: got {reference!r}{owner}, allowed with --runtime {runtime}: {one_of(k.name for k in ours)}"
+    )
+
+
 def absolute(reference: str) -> str:
     """The reference as a worker process, or a later run from elsewhere, can load it."""
     path, colon, attribute = reference.rpartition(":")

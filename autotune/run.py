@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 from optuna.storages import BaseStorage
 
-from autotune import paths, trials
+from autotune import paths, trials, workloads
 from autotune.environment import current_environment
 from autotune.errors import AutotuneError, InputError
 from autotune.finalists import Decision, decide
@@ -148,7 +148,7 @@ class Runner:
         self, study: KernelStudy, space: Space, decision: Decision, seconds: dict[str, float]
     ) -> dict[str, Any]:
         measured = trials.measured(study.study.get_trials(deepcopy=False), space)
-        floor = study.kernel.floor(study.problem)
+        floor = workloads.floor(study.kernel, study.problem)
         bandwidth = self._bandwidth(study)
         return {
             **decision.to_json(),

@@ -103,4 +103,4 @@ def in_flight(trials: Iterable[FrozenTrial], space: Space) -> list[int]:
 def _attributes(measurement: Measurement) -> dict[str, object]:
     data = measurement.to_json()
     data |= data.pop("resources") or {}
-    return {name: value for name, value in data.items() if value not in (None, "")}
+    return {name: value for name, value in data.items() if value not in (None, "", {})}

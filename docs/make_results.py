@@ -1,6 +1,7 @@
-"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh left in docs/data.
+"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh and docs/run_csgmv.sh left
+in docs/data.
 
-python docs/make_results.py
+PYTHONPATH=. python docs/make_results.py
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+import make_csgmv
 
 DOCS = Path(__file__).parent
 # Best of vLLM 0.33.0's own kernel on the same problem: studies/recorded, measured the same way on the same GPU model.
@@ -23,7 +26,7 @@ _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 def main() -> None:
     studies = json.loads((DOCS / "data" / "studies.json").read_text())
     sweeps = [json.loads(file.read_text()) for file in sorted((DOCS / "data").glob("sweep-*.json"))]
-    (DOCS / "results.md").write_text("\n".join(page(studies, sweeps)) + "\n")
+    (DOCS / "results.md").write_text("\n".join([*page(studies, sweeps), *csgmv_section(DOCS / "data")]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
     before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
@@ -68,6 +71,18 @@ def page(studies: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[st
         *(line for sweep in sweeps for line in ["", *sweep_table(sweep)]),
     ]
     return lines
+
+
+def csgmv_section(data: Path) -> list[str]:
+    """SGLang's kernels; nothing where they have not been measured."""
+    if not (data / "csgmv.json").exists():
+        return []
+    studies = json.loads((data / "csgmv.json").read_text())
+    wall_s = json.loads((data / "csgmv-wall.json").read_text())["wall_s"]
+    layers, saved = (markdown(list(columns), rows) for columns, rows in make_csgmv.tables(studies))
+    meaning, took, listed = make_csgmv.notes(studies, wall_s)
+    lines = ["", "## SGLang's csgmv kernels", "", f"{meaning} Machine: {machine_text(studies[0])}.", "", *layers]
+    return [*lines, "", listed, "", *saved, "", took]
 
 
 def tuned_table(studies: list[dict[str, Any]]) -> list[str]:

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "autotune"
 # Lowest first: a module imports from its own layer or from lower ones (law 2).
 LAYERS = (
     {"errors", "gpu", "paths", "kernel"},
-    {"registry", "environment", "checkpoint", "storage", "space", "runtimes"},
+    {"registry", "environment", "checkpoint", "storage", "space", "runtimes", "workloads"},
     {"measure", "search", "study", "trials", "export"},
     {"specs", "create", "tune", "finalists", "report", "plan", "lint"},
     {"run", "neighbours", "bench"},

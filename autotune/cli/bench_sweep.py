@@ -32,7 +32,10 @@ def sweep(**options: Any) -> None:
     gpu = current_gpu()
     problems = creation.problems(flags.kernel, flags.values, flags.m_values)
     if len(problems) != 1:
-        raise InputError(f"--m-values: got {len(problems)} token counts, allowed: one at a time; give --batch-size")
+        raise InputError(
+            f"bench sweep: got {len(problems)} problems, allowed: one at a time; give --batch-size, or a single one of "
+            "--m-values or --chunk-sizes"
+        )
     kernel = load(flags.kernel)
     space = Space.build(kernel, problems[0], gpu, options["space"] or kernel.spaces[0])
     from autotune.bench.sweep import run  # needs torch

@@ -12,12 +12,12 @@ from typing import Any, cast
 import click
 
 from autotune import __version__, runtimes
-from autotune.cli.running import say_if_replayed
+from autotune.cli.running import say_advice, say_if_replayed
 from autotune.errors import InputError
 from autotune.export import ExportItem, OnExist, export
 from autotune.kernel import Call
 from autotune.report.results import measured_rows
-from autotune.runtimes import provenance
+from autotune.runtimes import provenance, sglang
 from autotune.runtimes.files import read_table
 from autotune.study import KernelStudy, StudySpec
 
@@ -37,7 +37,8 @@ def export_studies(
     if csv_file is not None:
         write_csv(finished, csv_file)
     if as_json:
-        click.echo(json.dumps({"files": [str(f) for f in report.files], "warnings": list(report.warnings)}, indent=2))
+        notes = [*report.warnings, *runtimes.advice(study.call for study in finished)]
+        click.echo(json.dumps({"files": [str(f) for f in report.files], "warnings": notes}, indent=2))
         return
     say_if_replayed(finished)
     for file in report.files:
@@ -45,8 +46,14 @@ def export_studies(
     click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
     if any(study.spec.call and study.spec.call["runtime"] == "vllm" for study in finished):
         click.echo(f"Serve with it: VLLM_TUNED_CONFIG_FOLDER={directory.resolve()} vllm serve ...")
+    if any(study.spec.call and study.spec.call["runtime"] == "sglang" for study in finished):
+        click.echo(
+            f"Serve with it: {sglang.ENVIRONMENT}={directory.resolve()} python -m sglang.launch_server "
+            "--enable-lora ..."
+        )
     for warning in report.warnings:
         click.echo(f"Mind: {warning}", err=True)
+    say_advice(finished)
 
 
 def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> None:
@@ -126,4 +133,6 @@ def _provenance(study: KernelStudy, result: dict[str, Any]) -> dict[str, Any]:
         "environment": spec.environment,
         "settings": spec.settings,
         **{key: result[key] for key in kept},
+        **({"workloads": result["workloads"]} if result.get("workloads") else {}),
+        **({"advice": advice} if (advice := runtimes.advice([study.call])) else {}),
     }

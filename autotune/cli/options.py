@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from autotune.errors import InputError
+from autotune import registry, runtimes
+from autotune.errors import InputError, one_of
 from autotune.measure.recording import RECORDED_DIR
 from autotune.search import SAMPLERS
 from autotune.specs import BACKENDS
@@ -59,9 +60,16 @@ class Size(click.ParamType[int]):
 
 
 class Integers(click.ParamType[tuple[int, ...]]):
-    """Positive integers separated by commas or blanks."""
+    """Positive integers separated by commas or blanks.
+
+    Args:
+        unique: Whether to drop one that was there before.
+    """
 
     name = "integers"
+
+    def __init__(self, unique: bool = True) -> None:
+        self._unique = unique
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
@@ -69,7 +77,8 @@ class Integers(click.ParamType[tuple[int, ...]]):
         words = value.replace(",", " ").split()
         if not words or not all(word.isdigit() and int(word) > 0 for word in words):
             self.fail(f"got {value!r}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in words))
+        numbers = [int(word) for word in words]
+        return tuple(dict.fromkeys(numbers)) if self._unique else tuple(numbers)
 
 
 class AutoIntegers(Integers):
@@ -102,12 +111,27 @@ backend_option = click.option(
     help="Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",
 )
 
+runtime_option = click.option(
+    "--runtime", type=click.Choice(runtimes.names()), help="Whose kernels and files.  [default: the kernel's]"
+)
+sglang_options = flags(
+    click.option("--output-dim", type=Size(), help="Output width of all slices of an expand, if they are equal."),
+    click.option("--chunk-sizes", type=Integers(), help="One study each: 16,32,64,128.  [default: all]"),
+    click.option("--max-lora-chunk-size", type=Size(), help="Instead: the chunk sizes that this server launches with."),
+    click.option("--total-tokens", type=Size(), help="Tokens, or requests of a decode.  [default: 30720, or 64]"),
+    click.option("--workload", metavar="NAME", help="prefill, decode or mixed.  [default: prefill]"),
+    click.option("--decode-requests", type=Integers(), help="Decode batches of mixed.  [default: 8,64,256]"),
+    click.option("--adapter-ranks", type=Integers(unique=False), help="Each adapter's own.  [default: --lora-rank]"),
+    click.option("--adapter-shares", metavar="NAME", help="Tokens of adapters: skewed or equal.  [default: skewed]"),
+)
+"""What describes problems of SGLang's kernels beside the sizes that all kernels have."""
+
 problem_options = flags(
+    runtime_option,
     click.option(
         "--op-type",
         "--kernel",
         "op_type",
-        required=True,
         metavar="NAME",
         help="Kernel: lora_shrink, lora_expand, ..., or path/to/file.py:NAME.",
     ),
@@ -116,13 +140,14 @@ problem_options = flags(
     click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
     click.option("--m-values", type=Integers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
     click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
-    click.option("--lora-rank", type=Size(), help="max_lora_rank of the server: n of a shrink, k of an expand."),
+    click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),
     click.option("--num-active-loras", type=Size(), help="Adapters that tokens use.  [default: --num-loras]"),
     click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
-    click.option("--slice-widths", type=Integers(), help="Output widths of an expand's slices: 4096,1024,1024."),
+    click.option("--slice-widths", type=Integers(unique=False), help="Widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
+    sglang_options,
     click.option(
         "--dim", "dims", multiple=True, metavar="NAME=VALUE", help="A size of a kernel of your own; repeatable."
     ),
@@ -169,8 +194,12 @@ class ProblemFlags:
         """Take this group's flags out of a command's options."""
         names = (
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
-            "sort_by_lora_id expand_add_inputs"
+            "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
+            "decode_requests adapter_ranks adapter_shares"
         )
+        op_type, runtime = options.pop("op_type"), options.pop("runtime")
+        if op_type is None:
+            raise InputError(f"--op-type: not given; allowed: {one_of(registry.installed().names())}")
         values = {name: options.pop(name) for name in names.split()}
         for item in options.pop("dims"):
             name, equals, value = item.partition("=")
@@ -179,4 +208,4 @@ class ProblemFlags:
             values[name] = int(value) if value.lstrip("-").isdigit() else value
         for name in ("sort_by_lora_id", "expand_add_inputs"):
             values[name] = None if values[name] is None else int(values[name])
-        return cls(options.pop("op_type"), values, options.pop("m_values") or ())
+        return cls(registry.of_runtime(op_type, runtime), values, options.pop("m_values") or ())

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from optuna.storages import BaseStorage
 
-from autotune import study
+from autotune import runtimes, study
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
 from autotune.errors import AutotuneError, InputError
@@ -126,6 +126,12 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def say_advice(finished: list[KernelStudy]) -> None:
+    """What the servers' users should know who serve with these results."""
+    for line in runtimes.advice(item.call for item in finished):
+        click.echo(f"Mind: {line}", err=True)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:

@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from autotune import create as creation
+from autotune import runtimes
 from autotune import study as studies
 from autotune.cli.exporting import export_studies
 from autotune.cli.options import (
@@ -24,7 +25,7 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies
+from autotune.cli.running import RunFlags, run_studies, say_advice
 from autotune.errors import InputError, one_of
 from autotune.report import results
 from autotune.report.note import study_note
@@ -91,6 +92,7 @@ def run(patterns: tuple[str, ...], **options: Any) -> None:
         finished = [item for name in unfinished if (item := studies.load(storage, name)).result is not None]
         if finished:
             show(results.before_after(finished))
+            say_advice(finished)
 
 
 @study.command("list")
@@ -170,18 +172,22 @@ def best(name: str, storage: str, as_json: bool) -> None:
     help="What to do with a file that is there: merge into it, replace it, or write a new one beside it.",
 )
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every measured config to this file.")
+@click.option("--runtime", type=click.Choice(runtimes.names()), help="Only studies of this runtime's kernels.")
 @storage_option
 @json_option
 def export(patterns: tuple[str, ...], **options: Any) -> None:
     """Write finished studies as the JSON that the server loads.
 
-    Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER at the folder to use
-    it.
+    Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
+    SGLANG_LORA_CONFIG_DIR at the folder to use it.
     """
-    opened = open_storage(options["storage"])
+    opened, runtime = open_storage(options["storage"]), options["runtime"]
     finished = [item for item in matching(opened, patterns) if item.result is not None]
+    if runtime is not None:
+        finished = [item for item in finished if item.call is not None and item.call.runtime == runtime]
     if not finished:
-        raise InputError("study export: no matching study is finished; finish them with: study run")
+        of = f" of {runtime}" if runtime else ""
+        raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
     export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"])
 
 

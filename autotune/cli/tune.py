@@ -23,7 +23,8 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies
+from autotune.cli.running import RunFlags, run_studies, say_advice
+from autotune.cli.sglang_layers import layer_options, take_block
 from autotune.measure.settings import MeasureSettings
 from autotune.report import results
 from autotune.report.tables import show
@@ -51,6 +52,7 @@ script_options = flags(
 
 @click.command()
 @problem_options
+@layer_options
 @script_options
 @creation_options
 @run_options
@@ -66,7 +68,15 @@ def tune(**options: Any) -> None:
     Example:
       python -m autotune tune --op-type lora_shrink --batch-size 16 --hidden-size 5120 \\
           --lora-rank 16 --num-loras 4 --save-json-dir tuned
+
+    With --runtime sglang and no --op-type: every layer of a decoder block, with the flags of SGLang's csgmv tuner.
+
+    \b
+    Example:
+      python -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 \\
+          --intermediate-size 3072 --rank 64 --chunk-sizes 16,128 --save-json-dir tuned
     """
+    block = take_block(options)
     problem = ProblemFlags.take(options)
     inferred = infer_sizes(options["model_path"], options["lora_path"])
     values = inferred | {name: value for name, value in problem.values.items() if value is not None}
@@ -79,7 +89,10 @@ def tune(**options: Any) -> None:
     request = Request(
         problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
     )
-    specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+    if block:
+        specs = block.specs(request, values, problem.m_values)
+    else:
+        specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
     on_exist = "merge" if options["json_overwrite"] else "new"
     if options["save_json_dir"] is not None:
         check_folder(specs.values(), options["save_json_dir"], on_exist)
@@ -91,10 +104,14 @@ def tune(**options: Any) -> None:
     if unfinished:
         run_studies(storage, unfinished, run_flags)
     finished = [studies.load(storage, name) for name in names]
-    show(results.before_after(finished))
+    if block:
+        block.show(finished)
+    else:
+        show(results.before_after(finished))
     if options["save_json_dir"] is not None:
         export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
     else:
+        say_advice(finished)
         click.echo("No file was written; name a folder with --save-json-dir, or use study export.", err=True)
         if options["output_csv"] is not None:
             write_csv(finished, options["output_csv"])

@@ -43,7 +43,7 @@ def start_worker(cache_dir: str) -> None:
 
 
 def compile_config(job: CompileJob) -> Measurement:
-    """Compile every launch of a config; ``ok`` with its resources, or the failure."""
+    """Compile every launch of a config, for every workload; ``ok`` with its resources, or the failure."""
     start_s = time.monotonic()
     try:
         result = _compile(job)
@@ -54,8 +54,8 @@ def compile_config(job: CompileJob) -> Measurement:
 
 def _compile(job: CompileJob) -> Measurement:
     _target_only_driver(job.gpu)
-    kernel, inputs = _meta_inputs(job.kernel, job.problem)
-    compiled = [launch.warmup() for launch in kernel.launches(inputs, dict(job.config))]
+    kernel, batches = _meta_inputs(job.kernel, job.problem)
+    compiled = [launch.warmup() for inputs in batches for launch in kernel.launches(inputs, dict(job.config))]
     if not compiled:
         return Measurement("ok")
     used = [_resources(c.asm["cubin"], c.metadata.shared) for c in compiled]
@@ -92,9 +92,11 @@ def _resources(cubin: bytes, shared_bytes: int) -> Resources:
 
 
 @functools.lru_cache(maxsize=4)
-def _meta_inputs(reference: str, problem: tuple[tuple[str, Any], ...]) -> tuple[AnyKernel, Any]:
+def _meta_inputs(reference: str, problem: tuple[tuple[str, Any], ...]) -> tuple[AnyKernel, list[Any]]:
+    """Inputs of each workload."""
     kernel = registry.load(reference)
-    return kernel, kernel.make_inputs(kernel.problem_type.from_json(dict(problem)), "meta", 0)
+    workloads = kernel.workloads(kernel.problem_type.from_json(dict(problem)))
+    return kernel, [kernel.make_inputs(workload.problem, "meta", 0) for workload in workloads]
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal
 
@@ -29,12 +30,14 @@ class Measurement:
 
     Attributes:
         status: ``ok``, ``pruned``, or the class of the failure.
-        samples_us: Microseconds a launch, one per replay of the timing graph, in the order taken.
+        samples_us: Microseconds a launch, one per replay of the timing graph, in the order taken; of several workloads,
+            the weighted geometric mean of their times.
         message: For a failure, one line that says what happened.
         error_ratio: Largest error found by the accuracy gate over the largest allowed; at most 1 for a correct config.
         resources: Registers, spills and shared memory, where the config compiled on a GPU target.
         compile_s: Wall seconds in the compile process.
         measure_s: Wall seconds in the GPU worker.
+        workloads_us: The samples of each workload, by name, where there are several; as many as of the mean.
     """
 
     status: Status
@@ -44,6 +47,7 @@ class Measurement:
     resources: Resources | None = None
     compile_s: float = 0.0
     measure_s: float = 0.0
+    workloads_us: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -59,7 +63,8 @@ class Measurement:
         return median(self.samples_us)
 
     def to_json(self) -> dict[str, Any]:
-        """For a trial's user attributes; the samples are the trial's intermediate values."""
+        """For a trial's user attributes; the samples are the trial's intermediate values, of workloads the medians."""
         data = asdict(self)
         del data["samples_us"]
+        data["workloads_us"] = {name: median(samples_us) for name, samples_us in self.workloads_us.items()}
         return data

@@ -6,18 +6,19 @@ import functools
 import gc
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from autotune.kernel import AnyKernel, Config, Problem
+from autotune import workloads
+from autotune.kernel import AnyKernel, Config, Expected, Problem, Workload
 from autotune.measure.accuracy import error_ratio, expected
 from autotune.measure.failures import failure
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
-from autotune.measure.timing import CudaGraphTimer, Operation, Timer, WallTimer, eager_us
+from autotune.measure.timing import CudaGraphTimer, Timer, WallTimer, eager_us
 
 _SAMPLES_BEFORE_GIVING_UP = 3
 # A plain call this much over the limit is hopeless, whatever part of it is host overhead.
@@ -29,12 +30,23 @@ _L2_FACTOR = 2.5
 _BURN_IN = 8
 
 
+@dataclass
+class _Batch:
+    """The argument sets of one workload, and the result that is right for the first of them."""
+
+    sets: list[Any]
+    expected: Expected
+
+
 class Workbench:
     """Lives in the GPU worker; knows one problem.
 
+    A config is right if it is right on every workload of the problem, and its time is the weighted geometric mean of
+    its times on them (`autotune.workloads`).
+
     Args:
         device: ``cuda``, or ``cpu`` for kernels that run there.
-        l2_bytes: Size of the cache that the argument sets must overflow.
+        l2_bytes: Size of the cache that the argument sets of a workload must overflow.
     """
 
     def __init__(
@@ -42,17 +54,11 @@ class Workbench:
     ) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         self._kernel = kernel
-        self._problem = problem
         self._device = device
         self._settings = settings
-        before_bytes = _allocated_bytes(device)
-        first = kernel.make_inputs(problem, device, settings.seed)
-        set_bytes = max(_allocated_bytes(device) - before_bytes, 1)
-        rotation_bytes = max(settings.rotation_bytes, int(_L2_FACTOR * l2_bytes))
-        count = min(settings.max_sets, math.ceil(rotation_bytes / set_bytes)) if device == "cuda" else 1
-        others = (kernel.make_inputs(problem, device, settings.seed + i) for i in range(1, count))
-        self._sets: list[Any] = [first, *others]
-        self._expected = expected(kernel, first)
+        self._rotation_bytes = max(settings.rotation_bytes, int(_L2_FACTOR * l2_bytes))
+        self._workloads = kernel.workloads(problem)
+        self._batches = [self._batch(workload) for workload in self._workloads]
         self._burn_in = _BURN_IN if device == "cuda" else 0
 
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
@@ -68,53 +74,98 @@ class Workbench:
         return replace(result, measure_s=time.monotonic() - start_s)
 
     def _measure(self, config: Config, limit_us: float | None) -> Measurement:
-        ratio = error_ratio(self._kernel, self._sets[0], config, self._expected)
-        if not ratio <= 1:
-            return Measurement("wrong_result", message=_wrong(ratio), error_ratio=_finite(ratio))
-        run = functools.partial(self._kernel.run, config=config)
-        plain_us = eager_us(lambda: run(self._sets[0]), self._device)
-        if limit_us is not None and plain_us > _HOPELESS_FACTOR * limit_us + _HOST_OVERHEAD_US:
-            return Measurement("pruned", (plain_us,), "a single plain call was hopeless", ratio)
-        timer = self._timer(config)
-        samples: list[float] = []
+        gate = self._gate(config, [(batch.sets[0], batch.expected) for batch in self._batches])
+        if gate.failed:
+            return gate
+        if limit_us is not None and (hopeless := self._hopeless(config, limit_us)):
+            return replace(hopeless, error_ratio=gate.error_ratio)
+        timers = self._timers(config)
+        rounds: list[list[float]] = []
         for _ in range(self._settings.replays):
-            samples.append(timer.sample_us())
-            if len(samples) == _SAMPLES_BEFORE_GIVING_UP and limit_us is not None and min(samples) > limit_us:
-                return Measurement("pruned", tuple(samples), error_ratio=ratio)
-        return Measurement("ok", tuple(samples), error_ratio=ratio)
+            rounds.append([timer.sample_us() for timer in timers])
+            if len(rounds) == _SAMPLES_BEFORE_GIVING_UP and limit_us is not None:
+                # Noise only ever adds, so each workload's fastest sample is nearest the truth.
+                fastest_us = self._mean(map(min, zip(*rounds, strict=True)))
+                if fastest_us > limit_us:
+                    return replace(self._timed(gate, rounds), status="pruned")
+        return self._timed(gate, rounds)
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
         """Check each config on fresh inputs, then time all of them in turn, forth and back, `rounds` times."""
-        fresh = self._kernel.make_inputs(self._problem, self._device, self._settings.seed + 1_000_003)
-        want = expected(self._kernel, fresh)
-        results: list[Measurement] = []
+        fresh = [self._fresh(workload) for workload in self._workloads]
+        gates: list[Measurement] = []
         for config in configs:
             try:
-                ratio = error_ratio(self._kernel, fresh, config, want)
-                wrong = Measurement("wrong_result", message=_wrong(ratio), error_ratio=_finite(ratio))
-                results.append(Measurement("ok", error_ratio=ratio) if ratio <= 1 else wrong)
+                gates.append(self._gate(config, fresh))
             except Exception as error:
-                results.append(failure(error))
-                if results[-1].status == "crashed":
-                    return results
-        del fresh, want
-        running = [i for i, result in enumerate(results) if result.status == "ok"]
-        timers = {i: self._timer(configs[i]) for i in running}
-        samples: dict[int, list[float]] = {i: [] for i in running}
+                gates.append(failure(error))
+                if gates[-1].status == "crashed":
+                    return gates
+        del fresh
+        running = [i for i, gate in enumerate(gates) if gate.status == "ok"]
+        timers = {i: self._timers(configs[i]) for i in running}
+        samples: dict[int, list[list[float]]] = {i: [] for i in running}
         for turn in range(rounds):
             for i in running if turn % 2 == 0 else reversed(running):
-                samples[i].append(timers[i].sample_us())
-        return [replace(r, samples_us=tuple(samples.get(i, ()))) for i, r in enumerate(results)]
+                samples[i].append([timer.sample_us() for timer in timers[i]])
+        return [self._timed(gate, samples[i]) if i in samples else gate for i, gate in enumerate(gates)]
 
-    def _timer(self, config: Config) -> Timer:
-        operations: list[Operation] = [functools.partial(self._kernel.run, s, config) for s in self._sets]
+    def _batch(self, workload: Workload) -> _Batch:
+        """As many argument sets as overflow the cache."""
+        before_bytes = _allocated_bytes(self._device)
+        first = self._inputs(workload, 0)
+        set_bytes = max(_allocated_bytes(self._device) - before_bytes, 1)
+        wanted = min(self._settings.max_sets, math.ceil(self._rotation_bytes / set_bytes))
+        others = [self._inputs(workload, i) for i in range(1, wanted if self._device == "cuda" else 1)]
+        return _Batch([first, *others], expected(self._kernel, first))
+
+    def _inputs(self, workload: Workload, offset: int) -> Any:
+        return self._kernel.make_inputs(workload.problem, self._device, self._settings.seed + offset)
+
+    def _fresh(self, workload: Workload) -> tuple[Any, Expected]:
+        """Inputs that no config has been chosen on."""
+        inputs = self._inputs(workload, 1_000_003)
+        return inputs, expected(self._kernel, inputs)
+
+    def _gate(self, config: Config, checks: Sequence[tuple[Any, Expected]]) -> Measurement:
+        """``ok`` with the largest error of all workloads, or ``wrong_result``."""
+        ratios = [error_ratio(self._kernel, inputs, config, want) for inputs, want in checks]
+        worst = max(ratios)
+        if worst <= 1:
+            return Measurement("ok", error_ratio=worst)
+        workload = f" on {self._workloads[ratios.index(worst)].name}" if len(ratios) > 1 else ""
+        message = f"error is {worst:.3g} times the largest a correct kernel can make{workload}"
+        return Measurement("wrong_result", message=message, error_ratio=_finite(worst))
+
+    def _hopeless(self, config: Config, limit_us: float) -> Measurement | None:
+        """One plain call of each workload: is it hopeless, whatever part of the time is host overhead?"""
+        run = functools.partial(self._kernel.run, config=config)
+        plain_us = [eager_us(functools.partial(run, batch.sets[0]), self._device) for batch in self._batches]
+        if self._mean(max(0.0, us - _HOST_OVERHEAD_US) for us in plain_us) <= _HOPELESS_FACTOR * limit_us:
+            return None
+        return Measurement("pruned", (self._mean(plain_us),), "a single plain call was hopeless")
+
+    def _timers(self, config: Config) -> list[Timer]:
+        """One of each workload."""
         kind = CudaGraphTimer if self._device == "cuda" else WallTimer
-        return kind(operations, self._settings.graph_us)
+        run = self._kernel.run
+        return [
+            kind([functools.partial(run, inputs, config) for inputs in batch.sets], self._settings.graph_us)
+            for batch in self._batches
+        ]
+
+    def _timed(self, gate: Measurement, rounds: Sequence[Sequence[float]]) -> Measurement:
+        """The gate's measurement with samples: of every round the workloads' mean, and each workload's own."""
+        names = [workload.name for workload in self._workloads]
+        columns = dict(zip(names, map(tuple, zip(*rounds, strict=True)), strict=True)) if len(names) > 1 else {}
+        return replace(gate, samples_us=tuple(map(self._mean, rounds)), workloads_us=columns)
+
+    def _mean(self, values: Iterable[float]) -> float:
+        return workloads.mean(values, self._workloads)
 
     def close(self) -> None:
         """Free the argument sets."""
-        self._sets.clear()
-        del self._expected
+        self._batches.clear()
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
@@ -122,10 +173,6 @@ class Workbench:
 
 def _allocated_bytes(device: str) -> int:
     return torch.cuda.memory_allocated() if device == "cuda" else 0
-
-
-def _wrong(ratio: float) -> str:
-    return f"error is {ratio:.3g} times the largest a correct kernel can make"
 
 
 def _finite(ratio: float) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune.report.tables import config_text, us
+from autotune import runtimes
+from autotune.report.tables import config_text, us, workload_text
 from autotune.study import KernelStudy
 
 
@@ -22,6 +23,8 @@ def study_note(study: KernelStudy) -> str:
             f"- {result['outcome']}: {us(result['tuned_us'])} us with {config_text(result['config'])}",
             f"- trials: {_pairs(result['counts'])}",
         ]
+        lines += [f"- on {workload_text(times)}" for times in result.get("workloads", [])]
+    lines += [f"- {line}" for line in runtimes.advice([study.call])]
     return "\n".join(lines)
 
 

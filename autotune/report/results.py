@@ -11,7 +11,7 @@ from rich.table import Table
 
 from autotune import trials
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
-from autotune.report.tables import config_text, percent, table, us
+from autotune.report.tables import config_text, percent, table, us, workload_text
 from autotune.study import KernelStudy
 
 
@@ -20,7 +20,7 @@ def result_line(name: str, result: dict[str, Any]) -> str:
     if result["outcome"] == "default":
         return f"{name}: keeps the default ({us(result['tuned_us'])} us), nothing is faster beyond the noise"
     before = f"{us(result['incumbent_us'])} -> " if result["incumbent_us"] else "the default does not run here; "
-    return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}"
+    return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}{_worst_text(result)}"
 
 
 def speedup(result: dict[str, Any]) -> float | None:
@@ -47,7 +47,7 @@ def before_after(studies: Sequence[KernelStudy]) -> Table:
             )
         )
     columns = ("study", "default us", "tuned us", "speed-up", "of floor", "measured", "config")
-    return table(_title(studies), columns, rows)
+    return table(machines(studies), columns, rows)
 
 
 def listing(studies: Sequence[KernelStudy]) -> Table:
@@ -89,7 +89,8 @@ def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:
     keys = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
     rows = []
     for trial in study_json(item)["trials"]:
-        rows.append(spec | trial["params"] | {key: trial.get(key) for key in keys})
+        by_workload = {f"{name} us": time_us for name, time_us in trial.get("workloads_us", {}).items()}
+        rows.append(spec | trial["params"] | {key: trial.get(key) for key in keys} | by_workload)
     return rows
 
 
@@ -105,9 +106,9 @@ def _trial_json(trial: Any) -> dict[str, Any]:
     }
 
 
-def _title(studies: Sequence[KernelStudy]) -> str:
-    machines = sorted({_machine(item) for item in studies if item.result})
-    return "\n".join(machines)
+def machines(studies: Sequence[KernelStudy]) -> str:
+    """Where finished studies were measured, one line a machine."""
+    return "\n".join(sorted({_machine(item) for item in studies if item.result}))
 
 
 def _machine(item: KernelStudy) -> str:
@@ -130,3 +131,8 @@ def failures(counts: Mapping[str, int]) -> int:
 def _speedup_text(result: dict[str, Any]) -> str:
     gain = speedup(result)
     return f", {gain:.2f}x as fast" if gain else ""
+
+
+def _worst_text(result: dict[str, Any]) -> str:
+    worst = [times for times in result.get("workloads", []) if times["name"] == result["worst_workload"]]
+    return f" (mean of {len(result['workloads'])}; worst on {workload_text(worst[0])})" if worst else ""

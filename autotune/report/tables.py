@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import click
 from rich.console import Console
@@ -51,6 +52,11 @@ def percent(value: float | None) -> str:
 def config_text(config: dict[str, int | None]) -> str:
     """A config in one line, ``block_m 16, block_n 32, ...``; unset values left out."""
     return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
+
+
+def workload_text(times: Mapping[str, Any]) -> str:
+    """One workload's times in a study's result."""
+    return f"{times['name']}: {us(times['incumbent_us'])} -> {us(times['tuned_us'])} us"
 
 
 def _numeric(cell: str) -> bool:

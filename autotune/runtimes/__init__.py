@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from autotune.runtimes import sglang, vllm
 from autotune.runtimes.files import KeyPath, Table
 from autotune.runtimes.lookup import Failure, Lookup, Step
 
-__all__ = ["Failure", "KeyPath", "Lookup", "Runtime", "Step", "Table", "get", "names"]
+__all__ = ["Failure", "KeyPath", "Lookup", "Runtime", "Step", "Table", "advice", "get", "names"]
 
 
 class Runtime(Protocol):
@@ -51,6 +51,9 @@ class Runtime(Protocol):
     def warnings(self, directory: Path, tables: Mapping[str, Table]) -> list[str]:
         """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
 
+    def advice(self, calls: Iterable[Call]) -> list[str]:
+        """What to know before serving with results for these calls, whatever they are; one line each."""
+
 
 _RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (vllm, sglang)}
 
@@ -64,6 +67,15 @@ def get(name: str) -> Runtime:
     if name not in _RUNTIMES:
         raise InputError(f"runtime: got {name!r}, allowed: {one_of(names())}")
     return _RUNTIMES[name]
+
+
+def advice(calls: Iterable[Call | None]) -> list[str]:
+    """What to know before serving with results for these calls, runtime by runtime; one line each."""
+    by_runtime: dict[str, list[Call]] = {}
+    for call in calls:
+        if call is not None:
+            by_runtime.setdefault(call.runtime, []).append(call)
+    return [line for name, found in sorted(by_runtime.items()) for line in get(name).advice(found)]
 
 
 def names() -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
+from autotune.runtimes import chunks
 from autotune.runtimes.chunks import CHUNK_SIZES
 from autotune.runtimes.files import KeyPath, Table, read_json
 from autotune.runtimes.lookup import Failure, Lookup, Step
@@ -145,6 +146,11 @@ def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
     for base_name in sorted({Path(file).name for file in tables}):
         found += _order_warning(_versions(directory, base_name))
     return found
+
+
+def advice(calls: Iterable[Call]) -> list[str]:
+    """Which of the tuned chunk sizes a server reads, and what is worth more (runtime contracts B2)."""
+    return chunks.advice(call.dims["chunk_size"] for call in calls)
 
 
 def _check(call: Call) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,11 @@ def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
             "MoE layers with a fixed 64-row default, not the base model's tiles: for an MoE model tune fused_moe_lora"
         )
     return found
+
+
+def advice(calls: Iterable[Call]) -> list[str]:
+    """None: a server of vLLM's looks every launch up."""
+    return []
 
 
 def _check(call: Call) -> None:

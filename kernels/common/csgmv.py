@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
-from autotune.kernel import Config, Problem
+from autotune.kernel import Config, Problem, Workload
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.problem import DTYPES, required
 from autotune.kernels.common.tiles import Tile, integers
+from autotune.runtimes import chunks
+from autotune.runtimes.chunks import CHUNK_SIZES
 
-CHUNK_SIZES = (16, 32, 64, 128)
-WORKLOADS = ("prefill", "decode")
+WORKLOADS = ("prefill", "decode", "mixed")
+SHARES = ("skewed", "equal")
 
 PREFILL_TOKENS = 30_720
 DECODE_REQUESTS = 64
+MIXED_DECODE_REQUESTS = (8, 64, 256)
+MIXED_LORAS = 8
+"""SGLang's default of ``--max-loras-per-batch``."""
 GRAPH_BATCH = 256
 """Requests that a decode graph's segment buffer has room for, one segment each."""
 
@@ -28,6 +33,7 @@ TRITON_DEFAULTS: Mapping[str, int] = {"num_warps": 4, "num_stages": 3}
 """What Triton takes on NVIDIA GPUs where a config leaves it the choice."""
 
 _PROMPT_TOKENS = 192
+_OTHERS = {"m": "m-values", "batch_size": "batch-size", "seq_length": "seq-length"}
 _DTYPE_NAMES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 
 
@@ -42,10 +48,15 @@ class CsgmvProblem(Problem):
         rank: Rank of the pool; an adapter's own may be lower.
         num_slices: Weights packed in one call: 3 for qkv, 2 for gate_up, else 1.
         num_loras: Adapters in the pool.
-        active_loras: Adapters that the tokens use, with a popularity that falls as 1/n; 0 stands for all.
+        active_loras: Adapters that the tokens use; 0 stands for all.
         adapter_ranks: The adapters' own ranks; empty for `rank` everywhere.
         workload: ``prefill``: prompts one after the other, just the segments they need. ``decode``: one token a
-            request in any order, in a CUDA graph's segment buffer, whose tail is empty.
+            request in any order, in a CUDA graph's segment buffer, whose tail is empty. ``mixed``: both, since a server
+            looks both up by one key; see `workloads`.
+        decode_requests: The decode batches of a mixed problem, by requests; those that no server launches with this
+            chunk size are dropped (runtime contracts B2).
+        shares: How the tokens spread over the adapters in use: ``equal``, or ``skewed``, with a popularity that falls
+            as 1/n.
     """
 
     dtype: str
@@ -57,13 +68,16 @@ class CsgmvProblem(Problem):
     active_loras: int = 0
     adapter_ranks: tuple[int, ...] = ()
     workload: str = "prefill"
+    decode_requests: tuple[int, ...] = ()
+    shares: str = "skewed"
 
     def __post_init__(self) -> None:
         if self.active_loras == 0:
             object.__setattr__(self, "active_loras", self.num_loras)
         if not self.adapter_ranks:
             object.__setattr__(self, "adapter_ranks", (self.rank,) * self.num_loras)
-        for name, allowed in (("dtype", DTYPES), ("chunk_size", CHUNK_SIZES), ("workload", WORKLOADS)):
+        choices = {"dtype": DTYPES, "chunk_size": CHUNK_SIZES, "workload": WORKLOADS, "shares": SHARES}
+        for name, allowed in choices.items():
             if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"{name}: got {value!r}, allowed: {one_of(allowed)}")
         for name in ("tokens", "rank", "num_slices", "num_loras", "active_loras"):
@@ -76,6 +90,18 @@ class CsgmvProblem(Problem):
                 f"adapter_ranks: got {list(self.adapter_ranks)}, allowed: num_loras={self.num_loras} ranks, each 1 to "
                 f"the pool's {self.rank}"
             )
+        if self.decode_requests and self.workload != "mixed":
+            raise InputError(
+                f"decode_requests: got {list(self.decode_requests)} for workload {self.workload!r}, allowed: none; "
+                "pass --workload mixed, or the requests of a single decode batch as --total-tokens"
+            )
+        used = (n for n in self.decode_requests if chunks.chunk_size(n, self.chunk_size) == self.chunk_size)
+        object.__setattr__(self, "decode_requests", tuple(used))
+
+    @property
+    def lookup_k(self) -> int:
+        """K, as SGLang spells it in the name of the config file (runtime contracts B1)."""
+        raise NotImplementedError
 
     @property
     def sizes(self) -> str:
@@ -88,7 +114,18 @@ class CsgmvProblem(Problem):
         loras = f"-l{self.num_loras}" if self.num_loras > 1 else ""
         active = f"-a{self.active_loras}" if self.active_loras != self.num_loras else ""
         own = "" if self.one_rank else "-ranks" + "x".join(map(str, self.adapter_ranks))
-        return f"{base}{loras}{active}{own}-{self.workload}-{self.dtype}"
+        shares = "-equal" if self.shares == "equal" else ""
+        decode = "-d" + "x".join(map(str, self.decode_requests)) if self.decode_requests else ""
+        return f"{base}{loras}{active}{own}{shares}-{self.workload}{decode}-{self.dtype}"
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """Of a mixed problem the prefill batch and the decode batches, which together weigh as much; else itself."""
+        if self.workload != "mixed":
+            return (Workload(self.workload, 1.0, self),)
+        prefill = replace(self, workload="prefill", decode_requests=())
+        decode = [(n, replace(prefill, workload="decode", tokens=n)) for n in self.decode_requests]
+        share = 1 / max(1, len(decode))
+        return (Workload("prefill", 1.0, prefill), *(Workload(f"decode of {n}", share, batch) for n, batch in decode))
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -111,7 +148,8 @@ class CsgmvProblem(Problem):
     @property
     def tokens_by_slot(self) -> tuple[int, ...]:
         """How many tokens use each slot."""
-        adapters = skewed(self.tokens - self.base_tokens, self.active_loras)
+        weights = [1 if self.shares == "equal" else 1 / n for n in range(1, self.active_loras + 1)]
+        adapters = split(self.tokens - self.base_tokens, weights)
         base = (self.base_tokens,) if self.num_loras > 1 else ()
         return (*base, *adapters, *(0,) * (self.num_loras - self.active_loras))
 
@@ -150,18 +188,37 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """
     dtype = str(flags.get("dtype") or "float16").removeprefix("torch.")
     workload = str(flags.get("workload") or "prefill")
-    tokens = PREFILL_TOKENS if workload == "prefill" else DECODE_REQUESTS
+    mixed = workload == "mixed"
+    if given := [name for name in _OTHERS if flags.get(name) is not None]:
+        raise InputError(
+            f"--{_OTHERS[given[0]]}: not a flag of SGLang's kernels; "
+            "pass --total-tokens (and --workload decode for requests of one token)"
+        )
     return {
         "dtype": _DTYPE_NAMES.get(dtype, dtype),
         "chunk_size": required(flags, "chunk_size", "one of " + one_of(CHUNK_SIZES)),
-        "tokens": _integer(flags, "total_tokens", tokens),
+        "tokens": _integer(flags, "total_tokens", DECODE_REQUESTS if workload == "decode" else PREFILL_TOKENS),
         "rank": required(flags, "lora_rank"),
         "num_slices": _integer(flags, "num_slices", 1),
-        "num_loras": _integer(flags, "num_loras", 1),
+        "num_loras": _integer(flags, "num_loras", MIXED_LORAS if mixed else 1),
         "active_loras": _integer(flags, "num_active_loras", 0),
         "adapter_ranks": integers_flag(flags, "adapter_ranks"),
         "workload": workload,
+        "decode_requests": integers_flag(flags, "decode_requests") or (MIXED_DECODE_REQUESTS if mixed else ()),
+        "shares": str(flags.get("adapter_shares") or "skewed"),
     }
+
+
+def chunk_sizes(flags: Mapping[str, Any]) -> tuple[int, ...]:
+    """The chunk sizes to tune: as listed, or those a server with this ``--max-lora-chunk-size`` launches with, or all.
+
+    Raises:
+        InputError: If both flags are given, or one of them cannot be read.
+    """
+    listed, most = integers_flag(flags, "chunk_sizes"), flags.get("max_lora_chunk_size")
+    if listed and most is not None:
+        raise InputError("--max-lora-chunk-size: give either it or --chunk-sizes, not both")
+    return listed or (CHUNK_SIZES if most is None else chunks.reachable(int(most)))
 
 
 def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -186,10 +243,9 @@ def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gp
     return tile.infeasible(rows, columns, depth, gpu)
 
 
-def skewed(total: int, parts: int) -> tuple[int, ...]:
-    """Split `total` into `parts` in proportion to 1, 1/2, 1/3, ...; the last may get none."""
-    shares = [1 / n for n in range(1, parts + 1)]
-    ends = [round(total * sum(shares[:n]) / sum(shares)) for n in range(parts + 1)]
+def split(total: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """Split `total` in proportion to the weights; small shares may get none."""
+    ends = [round(total * sum(weights[:n]) / sum(weights)) for n in range(len(weights) + 1)]
     return tuple(end - start for start, end in itertools.pairwise(ends))
 
 

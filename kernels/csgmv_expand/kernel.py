@@ -10,7 +10,7 @@ import torch
 
 from autotune.errors import InputError
 from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Value
+from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
     TRITON_DEFAULTS,
     CsgmvProblem,
@@ -18,11 +18,11 @@ from autotune.kernels.common.csgmv import (
     infeasible_tile,
     integers_flag,
 )
+from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.launcher import ExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.reference import reference
-from autotune.runtimes import sglang
 
 _ONE_STAGE = 1
 _MOST_REGISTERS = 255
@@ -49,24 +49,25 @@ class ExpandProblem(CsgmvProblem):
         return "n" + "x".join(map(str, self.slice_widths))
 
     @property
+    def lookup_k(self) -> int:
+        return self.columns
+
+    @property
     def columns(self) -> int:
         return sum(self.slice_widths)
 
 
-@dataclass(frozen=True)
-class ExpandInputs:
-    """One argument set, and what `arguments.out` ``[T, N]`` holds before a run."""
-
-    arguments: ExpandArguments
-    start: torch.Tensor
+ExpandInputs = CsgmvInputs[ExpandArguments]
 
 
-class CsgmvExpand(Kernel[ExpandProblem, ExpandInputs]):
+class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
     """SGLang's chunked expand (runtime contracts B3), with its configuration keys."""
 
     name = "csgmv_expand"
+    aliases = ("expand", "lora_expand")
     problem_type = ExpandProblem
-    spaces = ("wide", "sglang-grid")
+    op = "expand"
+    unset = ("num_warps", "num_stages", "maxnreg")
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> ExpandProblem:
         fields = fields_from_flags(flags)
@@ -89,10 +90,6 @@ class CsgmvExpand(Kernel[ExpandProblem, ExpandInputs]):
                 "maxnreg": (None, 96, 112, 128, 160),
             }
         return tuple(Parameter(name, values) for name, values in values.items())
-
-    def default_config(self, problem: ExpandProblem, gpu: Gpu) -> Config:
-        unset = {"num_warps": None, "num_stages": None, "maxnreg": None}
-        return {**sglang.default_config(self.call(problem)), **unset}
 
     def canonical(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> Config:
         """Stages of a single K step are all the same; what Triton does by itself is the default config."""
@@ -142,19 +139,8 @@ class CsgmvExpand(Kernel[ExpandProblem, ExpandInputs]):
     def run(self, inputs: ExpandInputs, config: Config) -> torch.Tensor:
         return csgmv_expand(inputs.arguments, config)
 
-    def poison(self, inputs: ExpandInputs) -> None:
-        inputs.arguments.out.copy_(inputs.start)
-
     def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
-
-    def call(self, problem: ExpandProblem) -> Call:
-        p = problem
-        return Call("sglang", "expand", {"K": p.columns, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
-
-    def recording(self, problem: ExpandProblem) -> str | None:
-        p = problem
-        return f"sglang_expand_K{p.columns}_R{p.rank}_S{p.num_slices}_chunk{p.chunk_size}" if p.recordable else None
 
 
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:

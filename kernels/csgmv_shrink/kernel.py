@@ -10,13 +10,13 @@ import torch
 
 from autotune.errors import InputError
 from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Value
+from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import TRITON_DEFAULTS, CsgmvProblem, fields_from_flags, infeasible_tile
+from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.reference import reference
-from autotune.runtimes import sglang
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +35,25 @@ class ShrinkProblem(CsgmvProblem):
         return f"k{self.k}"
 
     @property
+    def lookup_k(self) -> int:
+        return self.k
+
+    @property
     def columns(self) -> int:
         return self.num_slices * self.rank
 
 
-@dataclass(frozen=True)
-class ShrinkInputs:
-    """One argument set; `start` ``[T, S * R]`` is what its output holds before a run, NaN where a run must write."""
-
-    arguments: ShrinkArguments
-    start: torch.Tensor
+ShrinkInputs = CsgmvInputs[ShrinkArguments]
 
 
-class CsgmvShrink(Kernel[ShrinkProblem, ShrinkInputs]):
+class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
     """SGLang's chunked shrink (runtime contracts B3), with its configuration keys."""
 
     name = "csgmv_shrink"
+    aliases = ("shrink", "lora_shrink")
     problem_type = ShrinkProblem
-    spaces = ("wide", "sglang-grid")
+    op = "shrink"
+    unset = ("num_warps", "num_stages")
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> ShrinkProblem:
         return ShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))
@@ -72,9 +73,6 @@ class CsgmvShrink(Kernel[ShrinkProblem, ShrinkInputs]):
                 "num_stages": (2, 3, 4),
             }
         return tuple(Parameter(name, values) for name, values in values.items())
-
-    def default_config(self, problem: ShrinkProblem, gpu: Gpu) -> Config:
-        return {**sglang.default_config(self.call(problem)), "num_warps": None, "num_stages": None}
 
     def canonical(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """What Triton does by itself is the default config, also where it is spelled out."""
@@ -122,19 +120,8 @@ class CsgmvShrink(Kernel[ShrinkProblem, ShrinkInputs]):
     def run(self, inputs: ShrinkInputs, config: Config) -> torch.Tensor:
         return csgmv_shrink(inputs.arguments, config)
 
-    def poison(self, inputs: ShrinkInputs) -> None:
-        inputs.arguments.out.copy_(inputs.start)
-
     def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
-
-    def call(self, problem: ShrinkProblem) -> Call:
-        p = problem
-        return Call("sglang", "shrink", {"K": p.k, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
-
-    def recording(self, problem: ShrinkProblem) -> str | None:
-        p = problem
-        return f"sglang_shrink_K{p.k}_R{p.rank}_S{p.num_slices}_chunk{p.chunk_size}" if p.recordable else None
 
 
 KERNELS = [CsgmvShrink()]

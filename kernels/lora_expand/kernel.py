@@ -70,6 +70,8 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
     """vLLM's dense ``lora_expand`` after a shrink (fp32 x; runtime contracts A4), with its config keys."""
 
     name = "lora_expand"
+    runtime = "vllm"
+    aliases = ("expand",)
     problem_type = ExpandProblem
     spaces = ("wide", "vllm-grid")
 

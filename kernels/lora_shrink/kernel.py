@@ -35,6 +35,8 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
     """vLLM's dense ``lora_shrink`` (runtime contracts A4), with its configuration keys."""
 
     name = "lora_shrink"
+    runtime = "vllm"
+    aliases = ("shrink",)
     problem_type = ShrinkProblem
     spaces = ("wide", "vllm-grid")
 

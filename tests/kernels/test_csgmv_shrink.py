@@ -173,7 +173,7 @@ def test_decode_flags() -> None:
         ({"hidden_size": None}, "--hidden-size: not given"),
         ({"hidden_size": 0}, "k: got 0"),
         ({"lora_rank": None}, "--lora-rank: not given"),
-        ({"workload": "mixed"}, "workload: got 'mixed', allowed: prefill, decode"),
+        ({"workload": "both"}, "workload: got 'both', allowed: prefill, decode, mixed"),
         ({"total_tokens": 0}, "tokens: got 0"),
         ({"num_loras": 2, "num_active_loras": 3}, "active_loras: got 3, allowed: 1 to num_loras=2"),
         ({"num_loras": 2, "adapter_ranks": "64,128"}, r"adapter_ranks: got \[64, 128\], allowed: num_loras=2 ranks"),

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Tunes SGLang's kernels for Qwen3-Embedding-0.6B, the shapes of its PR 20391, on this machine's GPU, and times the
+# whole: bash docs/run_csgmv.sh OUT_DIR. Copy OUT_DIR/csgmv*.json into docs/data for make_results.py.
+set -euo pipefail
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+export AUTOTUNE_STORAGE="sqlite:///$out/csgmv.db"
+# Nothing compiled before may help.
+export AUTOTUNE_CACHE_DIR="$out/cache"
+start=$(date +%s.%N)
+python3 -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 --intermediate-size 3072 \
+    --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 --save-json-dir "$out/tuned" --json-overwrite
+end=$(date +%s.%N)
+python3 -m autotune study list --json >"$out/list.json"
+python3 - "$out" "$start" "$end" <<'PYTHON'
+import json, os, sys
+from pathlib import Path
+
+from autotune import study
+from autotune.report.results import study_json
+from autotune.storage import open_storage
+
+out, start_s, end_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+storage = open_storage(os.environ["AUTOTUNE_STORAGE"])
+studies = [study_json(study.load(storage, name)) for name in study.names(storage)]
+# The tables need no trials, and of 28 studies they are many.
+(out / "csgmv.json").write_text(json.dumps([item | {"trials": []} for item in studies]))
+(out / "csgmv-wall.json").write_text(json.dumps({"wall_s": round(end_s - start_s, 1)}))
+PYTHON
+rm -r "$out/cache"

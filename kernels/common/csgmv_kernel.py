@@ -1,0 +1,68 @@
+"""What csgmv shrink and expand are alike in, as kernels of the tuner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Kernel, Workload
+from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes
+from autotune.runtimes import sglang
+
+
+class _Arguments(Protocol):
+    """Of a launcher."""
+
+    @property
+    def out(self) -> torch.Tensor: ...
+
+
+P = TypeVar("P", bound=CsgmvProblem)
+A = TypeVar("A", bound=_Arguments)
+
+
+@dataclass(frozen=True)
+class CsgmvInputs(Generic[A]):
+    """One argument set; `start`, shaped as its output, is what that holds before a run, NaN where a run must write."""
+
+    arguments: A
+    start: torch.Tensor
+
+
+class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
+    """One of SGLang's two kernels: key of its config, problems of all chunk sizes, batches a key stands for."""
+
+    spaces = ("wide", "sglang-grid")
+    runtime = "sglang"
+    op: ClassVar[str]
+    """As SGLang calls it in the name of its config file."""
+    unset: ClassVar[tuple[str, ...]]
+    """Parameters that the default config leaves to Triton."""
+
+    def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
+        """One problem a chunk size."""
+        if flags.get("chunk_size") is not None:
+            return [self.problem_from_flags(flags)]
+        return [self.problem_from_flags({**flags, "chunk_size": chunk}) for chunk in chunk_sizes(flags)]
+
+    def workloads(self, problem: P) -> tuple[Workload, ...]:
+        return problem.workloads()
+
+    def default_config(self, problem: P, gpu: Gpu) -> Config:
+        return {**sglang.default_config(self.call(problem)), **dict.fromkeys(self.unset)}
+
+    def poison(self, inputs: CsgmvInputs[A]) -> None:
+        inputs.arguments.out.copy_(inputs.start)
+
+    def call(self, problem: P) -> Call:
+        p = problem
+        return Call("sglang", self.op, {"K": p.lookup_k, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
+
+    def recording(self, problem: P) -> str | None:
+        p = problem
+        name = f"sglang_{self.op}_K{p.lookup_k}_R{p.rank}_S{p.num_slices}_chunk{p.chunk_size}"
+        return name if p.recordable else None
