@@ -26,7 +26,7 @@ LAYERS = (
     {"errors", "gpu", "paths", "kernel"},
     {"registry", "environment", "checkpoint", "storage", "space", "runtimes", "workloads"},
     {"measure", "search", "study", "trials", "export"},
-    {"specs", "create", "tune", "finalists", "report", "plan", "lint"},
+    {"specs", "create", "tune", "finalists", "report", "plan", "lint", "diffing"},
     {"run", "neighbours", "bench"},
     {"cli"},
     {"__main__"},
