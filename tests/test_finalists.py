@@ -173,3 +173,68 @@ def test_a_config_is_not_faster_than_itself() -> None:
     samples = timed(10, 0.05).samples_us
     verdict = compare(samples, samples)
     assert (verdict.gain, verdict.p_value, verdict.faster) == (0.0, 1.0, False)
+
+
+def mixed(prefill_us: float, decode_us: float, noise: float = 0.01, seed: int = 0) -> Measurement:
+    """Two workloads of one weight."""
+    generator = np.random.default_rng(seed)
+    prefill, decode = (us * np.exp(noise * generator.standard_normal(ROUNDS)) for us in (prefill_us, decode_us))
+    by_workload = {"prefill": tuple(prefill.tolist()), "decode": tuple(decode.tolist())}
+    return Measurement("ok", tuple(np.sqrt(prefill * decode).tolist()), workloads_us=by_workload)
+
+
+SCREENED = {1: timed(10), 2: timed(7), 3: timed(8), 4: timed(9)}
+
+
+def mixed_decision(times_us: Mapping[int, tuple[float, float]]) -> tuple[Decision, Racecourse]:
+    screened = {block: SCREENED[block] for block in times_us}
+    return decided(lambda block, race: mixed(*times_us[block], seed=100 * race + block), screened)
+
+
+def test_a_config_that_slows_a_workload_is_passed_over() -> None:
+    """The mean alone would take block 2: 7.07 us, and decode 25% slower."""
+    decision, course = mixed_decision({1: (10, 10), 2: (4, 12.5), 3: (8, 9)})
+    assert course.races == [[1, 2, 3], [1, 2], [1, 3]]
+    assert (decision.outcome, decision.config["block"]) == ("tuned", 3)
+    assert decision.worst_workload == "decode"
+    found = {times.name: (times.incumbent_us, times.tuned_us) for times in decision.workloads}
+    assert found["prefill"] == pytest.approx((10, 8), rel=0.02)
+    assert found["decode"] == pytest.approx((10, 9), rel=0.02)
+    assert decision.tuned_us == pytest.approx(72**0.5, rel=0.02)
+
+
+def test_the_default_stays_if_every_faster_config_slows_a_workload() -> None:
+    decision, course = mixed_decision({1: (10, 10), 2: (4, 12.5), 3: (12.5, 5)})
+    assert len(course.races) == 3
+    assert (decision.outcome, decision.config) == ("default", INCUMBENT)
+    assert decision.tuned_us == decision.incumbent_us
+    assert all(times.tuned_us == times.incumbent_us for times in decision.workloads)
+
+
+def test_only_what_is_faster_on_the_mean_is_tried_on() -> None:
+    decision, course = mixed_decision({1: (10, 10), 2: (4, 12.5), 3: (9, 12), 4: (11, 11)})
+    assert decision.outcome == "default"
+    assert course.races[1:] == [[1, 2], [1, 3]]
+
+
+@pytest.mark.parametrize("decode_us", [10.0, 10.05])
+def test_a_workload_that_is_slower_within_the_noise_does_not_count(decode_us: float) -> None:
+    outcomes = [
+        decided(
+            lambda block, race, seed=seed: mixed(*((10, 10) if block == 1 else (7, decode_us)), seed=99 * seed + block)
+        )[0].outcome
+        for seed in range(10)
+    ]
+    assert outcomes == ["tuned"] * 10
+
+
+def test_workloads_of_a_default_that_does_not_run_have_no_before() -> None:
+    decision, _ = decided(lambda block, race: FAILED if block == 1 else mixed(8, 9))
+    assert [times.incumbent_us for times in decision.workloads] == [None, None]
+    assert decision.outcome == "tuned"
+
+
+def test_a_single_workload_is_not_reported_as_one_of_several() -> None:
+    decision, _ = decided(lambda block, race: timed(8 if block == 2 else 10, 0.01, block))
+    assert (decision.workloads, decision.worst_workload) == ((), None)
+    assert decision.to_json()["workloads"] == []

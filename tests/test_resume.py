@@ -294,3 +294,13 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     (found,) = trials.measured(tried.trials, SPACE)
     assert (found.index, found.status) == (index, status)
     assert found.time_us == {"ok": 2.0, "pruned": 4.5}.get(status)
+
+
+def test_medians_of_workloads_are_kept_on_the_trial() -> None:
+    tried = optuna.create_study()
+    asked = tried.ask(SPACE.distributions)
+    by_workload = {"prefill": (4.0, 1.0, 2.0), "decode of 64": (9.0, 8.0, 7.0)}
+    trials.tell(tried, asked, Measurement("ok", (6.0, 3.0, 4.0), workloads_us=by_workload))
+    (stored,) = tried.trials
+    assert stored.value == 4.0
+    assert stored.user_attrs["workloads_us"] == {"prefill": 2.0, "decode of 64": 8.0}

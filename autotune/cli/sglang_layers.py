@@ -81,41 +81,50 @@ def take_block(options: dict[str, Any]) -> Block | None:
     Raises:
         InputError: If they describe none, or are given for another runtime.
     """
-    model, qkv, intermediate = (options.pop(name) for name in ("model", "qkv_output_dim", "intermediate_size"))
-    wanted = options["runtime"] == "sglang" and options["op_type"] is None
-    if not wanted:
-        if given := [name for name, value in (("model", model), ("qkv-output-dim", qkv)) if value is not None]:
-            raise InputError(f"--{given[0]}: describes all layers; pass --runtime sglang, and no --op-type")
+    given = {name: options.pop(name) for name in ("model", "qkv_output_dim", "intermediate_size")}
+    if options["runtime"] != "sglang" or options["op_type"] is not None:
+        if misplaced := [name.replace("_", "-") for name, value in given.items() if value is not None]:
+            raise InputError(f"--{misplaced[0]}: is about all layers; pass --runtime sglang, and no --op-type")
         return None
     # The other flags are read as those of one of its kernels.
     options["op_type"] = report.OPS[0]
-    sizes = block_sizes(model) if model is not None else {}
-    sizes |= {} if intermediate is None else {"intermediate_size": intermediate}
+    sizes, notes = _checkpoint(given["model"], needed=not (options["hidden_size"] and given["qkv_output_dim"]))
     hidden = options["hidden_size"] or sizes.get("hidden_size")
     if hidden is None:
         raise InputError("--hidden-size: not given; pass it and --qkv-output-dim, or --model with a local config.json")
-    widths, notes = _qkv(qkv, hidden, sizes)
-    attention = (Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,)))
-    if (inner := sizes.get("intermediate_size")) is None:
-        return Block(attention, (*notes, "no --intermediate-size was given: gate_up and down are not tuned."))
-    return Block((*attention, Layer("gate_up", hidden, (inner, inner)), Layer("down", inner, (hidden,))), notes)
+    widths = _qkv(given["qkv_output_dim"], hidden, sizes, notes)
+    layers = [Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,))]
+    if inner := given["intermediate_size"] or sizes.get("intermediate_size"):
+        layers += [Layer("gate_up", hidden, (inner, inner)), Layer("down", inner, (hidden,))]
+    else:
+        notes.append("no --intermediate-size was given: gate_up and down are not tuned.")
+    return Block(tuple(layers), tuple(notes))
 
 
-def _qkv(given: tuple[int, ...] | None, hidden: int, sizes: dict[str, int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Widths of q, k and v, and what was assumed. Their sum alone is enough where q is as wide as the hidden size."""
+def _checkpoint(model: Path | None, needed: bool) -> tuple[dict[str, int], list[str]]:
+    """Sizes off a model's config, and notes. Where flags give the sizes a mere name will do, as in the script."""
+    if model is None:
+        return {}, []
+    if model.exists() or needed:
+        return block_sizes(model), []
+    return {}, [f"--model {model} is no local checkpoint: all sizes are those of the flags."]
+
+
+def _qkv(given: tuple[int, ...] | None, hidden: int, sizes: dict[str, int], notes: list[str]) -> tuple[int, ...]:
+    """Widths of q, k and v. Their sum alone is enough where the model says how wide q is, or else it is `hidden`."""
+    if given is None and "q_width" in sizes:
+        return sizes["q_width"], sizes["kv_width"], sizes["kv_width"]
     if given is None:
-        if "q_width" not in sizes:
-            raise InputError("--qkv-output-dim: not given; pass the widths of q and of k, e.g. 2048,1024")
-        return (sizes["q_width"], sizes["kv_width"], sizes["kv_width"]), ()
-    if len(given) == 2:
-        return (given[0], given[1], given[1]), ()
-    if len(given) == 3:
-        return given, ()
-    kv, odd = divmod(given[0] - hidden, 2)
-    if len(given) > 3 or odd or not 0 < kv <= hidden:
+        raise InputError("--qkv-output-dim: not given; pass the widths of q and of k, e.g. 2048,1024")
+    if len(given) in (2, 3):
+        return given[0], given[1], given[-1]
+    q = sizes.get("q_width", hidden)
+    kv, odd = divmod(given[0] - q, 2)
+    if len(given) > 3 or odd or not 0 < kv <= q:
         raise InputError(
-            f"--qkv-output-dim: got {','.join(map(str, given))}, which does not say how wide q is (not {hidden}, the "
-            "hidden size); allowed: q and k, or q, k and v, e.g. 2048,1024"
+            f"--qkv-output-dim: got {','.join(map(str, given))}, which does not say how wide q is (not {q}, the hidden "
+            "size); allowed: q and k, or q, k and v, e.g. 2048,1024"
         )
-    note = f"--qkv-output-dim {given[0]}: q is taken to be as wide as the hidden size, {hidden}, k and v {kv} each."
-    return (hidden, kv, kv), (note,)
+    if "q_width" not in sizes:
+        notes.append(f"--qkv-output-dim {given[0]}: q is taken to be {q} wide, as the hidden size, k and v {kv} each.")
+    return q, kv, kv

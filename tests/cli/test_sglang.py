@@ -1,0 +1,223 @@
+"""SGLang's kernels on the command line, on recorded spaces: chunk sizes, names, all layers of a block, advice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+SHRINK = "--hidden-size 1024 --lora-rank 64 --num-slices 3"
+EXPAND = "--op-type csgmv_expand --slice-widths 2048,1024,1024 --lora-rank 64 --num-slices 3"
+QUICK = "--trials 4 --stop none --sampler random"
+BLOCK = "--runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 --intermediate-size 3072 --rank 64"
+NAME = "csgmv_shrink-t30720-k1024-r64-s3-chunk{}-prefill-float16-NVIDIA_H200-replay"
+FOLDER = Path("tuned/csgmv_configs/triton_3_6_0")
+QKV = FOLDER / "lora_shrink,K=1024,R=64,S=3,device=NVIDIA_H200.json"
+
+
+def names(cli: Cli) -> list[str]:
+    return [item["name"] for item in json.loads(cli.ok("study list --json"))]
+
+
+@pytest.mark.parametrize("op_type", ["shrink", "lora_shrink", "csgmv_shrink"])
+def test_each_name_of_the_kernel_means_sglangs(cli: Cli, op_type: str) -> None:
+    made = cli.ok(f"study create --runtime sglang --op-type {op_type} --chunk-sizes 16,128", SHRINK)
+    assert made.split() == [NAME.format(16), NAME.format(128)] == names(cli)
+
+
+def test_without_a_runtime_names_mean_what_they_did(cli: Cli) -> None:
+    assert cli.ok("study create", cli.SHRINK).startswith("lora_shrink-")
+    assert cli.ok("study create --tag vllm --runtime vllm", cli.SHRINK.replace("lora_shrink", "shrink")).startswith(
+        "lora_shrink-"
+    )
+    assert cli.ok("study create --op-type csgmv_shrink --dim chunk_size=16", SHRINK) == f"{NAME.format(16)}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        ("--runtime vllm --op-type csgmv_shrink", ["'csgmv_shrink', a kernel of sglang", "--runtime vllm"]),
+        ("--runtime sglang --op-type fused", ["'fused'", "csgmv_expand, csgmv_shrink"]),
+        ("--runtime tgi --op-type shrink", ["--runtime", "'tgi'", "sglang"]),
+        ("--runtime sglang", ["--op-type", "not given"]),
+        ("--op-type csgmv_shrink --m-values 16", ["--m-values", "--total-tokens"]),
+        ("--op-type csgmv_shrink --workload chat", ["workload", "'chat'", "prefill, decode, mixed"]),
+        ("--op-type csgmv_shrink --max-lora-chunk-size 48", ["--max-lora-chunk-size", "48", "16, 32, 64, 128"]),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(cli: Cli, flags: str, parts: list[str]) -> None:
+    refused = cli("study create", flags, SHRINK)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+    assert not [part for part in parts if part not in refused.stderr], refused.stderr
+    assert not cli.database.exists()
+
+
+def test_every_batch_of_a_server_is_reached_by_flags(cli: Cli) -> None:
+    """None has a recording; the error names the problem that was understood."""
+    for flags, label in (
+        ("--workload decode --total-tokens 1", "t1-k1024-r64-s3-chunk16-decode-float16"),
+        ("--num-loras 3 --adapter-ranks 64,16,16", "-l3-ranks64x16x16-prefill-"),
+        ("--num-loras 4 --num-active-loras 2 --adapter-shares equal", "-l4-a2-equal-prefill-"),
+        ("--workload mixed --decode-requests 4,32", "-l8-mixed-d4x32-"),
+    ):
+        refused = cli("study create --op-type csgmv_shrink --chunk-sizes 16", SHRINK, flags)
+        assert label in refused.stderr
+
+
+def test_equal_slice_widths_are_not_taken_for_one(cli: Cli) -> None:
+    made = cli.ok("study create --chunk-sizes 16", EXPAND)
+    assert made.startswith("csgmv_expand-t30720-n2048x1024x1024-r64-s3-chunk16-")
+    equal = cli.ok(
+        "study create --op-type csgmv_expand --output-dim 6144 --lora-rank 64 --num-slices 2 --dim chunk_size=16"
+    )
+    assert equal.startswith("csgmv_expand-t30720-n3072x3072-")
+
+
+@pytest.fixture
+def tuned(cli: Cli) -> Cli:
+    """Two finished studies of one file's chunk sizes, and one of vLLM's."""
+    cli.ok("study create --runtime sglang --op-type shrink --chunk-sizes 16,128", SHRINK)
+    cli.ok("study create", cli.SHRINK)
+    cli.ok("study run", QUICK)
+    return cli
+
+
+def test_export_of_one_runtime(tuned: Cli) -> None:
+    done = tuned("study export --runtime sglang --dir tuned")
+    assert done.exit_code == 0
+    assert [path.name for path in Path("tuned").rglob("*.json")] == ["autotune-provenance.json", QKV.name]
+    assert f"SGLANG_LORA_CONFIG_DIR={Path('tuned').resolve()}" in done.stdout
+    assert "vllm serve" not in done.stdout
+    tuned.ok("study export --dir all")
+    assert {path.name for path in Path("all").rglob("*S*.json")} >= {"NVIDIA_H200_SHRINK.json", QKV.name}
+    tuned.ok("study delete --yes", NAME.format(16))
+    tuned.ok("study delete --yes", NAME.format(128))
+    refused = tuned("study export --runtime sglang --dir tuned")
+    assert (refused.exit_code, "of sglang is finished" in refused.stderr) == (2, True)
+
+
+def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
+    tuned.ok("study export --runtime sglang --dir tuned")
+    table = json.loads(QKV.read_text())
+    assert list(table) == ["16", "32", "64", "128"]
+    assert table["32"] == table["64"] == {"BLOCK_N": 16, "BLOCK_K": 256}
+    best = json.loads(tuned.ok("study best --json", NAME.format(16)))["config"]
+    assert table["16"] == {name: value for name, value in best.items() if value is not None}
+
+
+ADVICE = "Mind: --max-lora-chunk-size 16 (its default): of these entries the server reads 16."
+
+
+def test_advice_comes_with_every_result(cli: Cli) -> None:
+    cli.ok("study create --runtime sglang --op-type shrink --chunk-sizes 16,128", SHRINK)
+    for done in (cli("study run", QUICK), cli("study export --dir tuned")):
+        assert ADVICE in done.stderr
+        assert "--max-lora-chunk-size 128: of these entries the server reads 16, 128." in done.stderr
+        assert "+21%" in done.stderr
+        assert ADVICE not in done.stdout
+    assert "the server reads 128." in cli.ok("study show", NAME.format(128))
+    entries = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
+    own = {entry["key"][0]: entry["provenance"]["advice"] for entry in entries if entry["kind"] == "own"}
+    assert own.keys() == {"16", "128"}
+    assert all("+21%" in lines[-1] for lines in own.values())
+    assert any("the server reads none" in line for line in own["128"])
+    report = json.loads(cli.ok("study export --json --dir tuned"))
+    assert any("+21%" in warning for warning in report["warnings"])
+
+
+def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
+    done = finished("study export --dir tuned")
+    assert "chunk" not in done.stderr
+
+
+def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
+    command = ("tune", BLOCK, "--chunk-sizes 16,128 --total-tokens 30720 --save-json-dir tuned --json-overwrite", QUICK)
+    done = cli(*command)
+    assert done.exit_code == 0, done.output
+    assert len(names(cli)) == 14, "the expand of o and down is tuned once"
+    assert {path.name for path in FOLDER.iterdir()} == {path.name for path in reference_files()}
+    lines = [line.split() for line in done.stdout.splitlines()]
+    rows = [line for line in lines if line[:1] and line[0] in ("qkv", "o", "gate_up", "down") and line[1:2] != []]
+    table = [row[:3] for row in rows if row[1] in ("shrink", "expand")]
+    assert table == [
+        [layer, op, chunk]
+        for layer in ("qkv", "o", "gate_up", "down")
+        for op in ("shrink", "expand")
+        for chunk in ("16", "128")
+    ]
+    assert ["saved", "a", "layer,", "us", "chunk", "16", "chunk", "128"] in lines
+    assert ADVICE in done.stderr
+    before, _, _ = done.stdout.partition("tuned/")
+    assert cli.ok(*command).startswith(before), "nothing is measured twice"
+
+
+def reference_files() -> list[Path]:
+    return list((Path(__file__).parents[1] / "data" / "sglang_csgmv_h200_triton_3_5_1").iterdir())
+
+
+CONFIG = {
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+}
+
+
+def test_a_models_config_gives_the_layers(cli: Cli) -> None:
+    Path("config.json").write_text(json.dumps(CONFIG))
+    cli.ok("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
+    from_model = names(cli)
+    cli.ok("tune --runtime sglang --model . --qkv-output-dim 4096 --rank 64 --chunk-sizes 16", QUICK)
+    named = cli("tune --model Qwen/Qwen3-Embedding-0.6B --chunk-sizes 16", BLOCK, QUICK)
+    assert "Qwen3-Embedding-0.6B is no local checkpoint: all sizes are those of the flags" in named.stderr
+    assert names(cli) == from_model
+    assert len(from_model) == 7
+
+
+def test_without_the_inner_width_only_attention_is_tuned_and_that_is_said(cli: Cli) -> None:
+    flags = BLOCK.replace("--intermediate-size 3072", "")
+    done = cli("tune --chunk-sizes 16", flags, QUICK)
+    assert len(names(cli)) == 4
+    assert "gate_up and down are not tuned" in done.stderr
+    assert ADVICE in done.stderr
+    assert "--save-json-dir" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        ("tune --runtime sglang --rank 64", ["--hidden-size", "--model"]),
+        ("tune --runtime sglang --rank 64 --hidden-size 1024", ["--qkv-output-dim", "2048,1024"]),
+        ("tune --runtime sglang --rank 64 --hidden-size 1024 --qkv-output-dim 4096", ["4096", "how wide q is"]),
+        ("tune --runtime sglang --rank 64 --hidden-size 8 --qkv-output-dim 8,4,4,4", ["8,4,4,4", "how wide q is"]),
+        ("tune --runtime sglang --rank 64 --model Qwen/Qwen3-8B", ["--model", "Qwen/Qwen3-8B", "local checkpoint"]),
+        (f"tune {BLOCK} --m-values 16", ["--m-values", "--total-tokens"]),
+        ("tune --op-type lora_shrink --qkv-output-dim 2048,1024", ["--qkv-output-dim", "--runtime sglang"]),
+    ],
+)
+def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, parts: list[str]) -> None:
+    refused = cli(flags)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+    assert not [part for part in parts if part not in refused.stderr], refused.stderr
+    assert not cli.database.exists()
+
+
+def test_a_sum_is_enough_where_q_is_as_wide_as_the_hidden_size(cli: Cli) -> None:
+    """Qwen3-8B: 4096 + 2 * 1024. No recording: the error names what was understood."""
+    refused = cli("tune --runtime sglang --rank 64 --hidden-size 4096 --qkv-output-dim 6144 --chunk-sizes 16", QUICK)
+    assert "k4096-r64-s3-chunk16" in refused.stderr
+    from autotune.cli.sglang_layers import take_block
+
+    options: dict[str, Any] = {"model": None, "qkv_output_dim": (6144,), "intermediate_size": None}
+    block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": 4096})
+    assert block is not None
+    assert block.layers[0].widths == (4096, 1024, 1024)
+    assert "q is taken to be 4096 wide, as the hidden size, k and v 1024 each" in block.notes[0]

@@ -1,0 +1,68 @@
+"""The documents' table of SGLang's kernels: what PR 20391 lists is beside the right rows, the unknown is blank."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BANDWIDTH = 4e12
+
+
+@pytest.fixture(scope="module")
+def made() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_csgmv", Path(__file__).parents[2] / "docs" / "make_csgmv.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def studies(made: ModuleType) -> list[dict[str, Any]]:
+    """Every problem of the model at every chunk size, all of which take 100 us, and 50 when tuned."""
+    result = {"outcome": "tuned", "config": {"BLOCK_N": 64}, "incumbent_us": 100.0, "tuned_us": 50.0, "floor_us": 25.0}
+    result |= {"bandwidth_bytes_per_s": BANDWIDTH, "seconds": {"wall": 2.0}}  # type: ignore[dict-item]
+    keys = {layer.key(op) for layer in made.QWEN3_EMBEDDING_0_6B for op in ("shrink", "expand")}
+    return [
+        {
+            "spec": {"call": {"runtime": "sglang", "op": op, "dims": {"K": k, "S": s, "chunk_size": chunk}}},
+            "result": result,
+        }
+        for op, k, s in sorted(keys)
+        for chunk in (16, 32, 64, 128)
+    ]
+
+
+def test_every_row_has_what_is_listed_and_no_more(made: ModuleType) -> None:
+    found = studies(made)
+    assert len(found) == 28
+    (columns, rows), (_, saved) = made.tables(found)
+    assert len(rows) == 32
+    table = {tuple(row[:3]): dict(zip(columns, row, strict=True)) for row in rows}
+    qkv = table["qkv", "shrink", "128"]
+    assert (qkv["listed speed-up"], qkv["listed tuned us"]) == ("3.24x", "71.00")
+    assert float(qkv["listed default us"]) == pytest.approx(3.24 * 71, rel=1e-3)
+    assert qkv["over listed default"] == f"{3.24 * 71 / 50:.2f}x"
+    for (_, _, chunk), row in table.items():
+        assert row["listed speed-up"] != "-"
+        assert (row["listed tuned us"] == "-") == (chunk != "128")
+    assert table["gate_up", "expand", "16"]["listed speed-up"] == "1.55x"
+    assert saved[-1] == ["all", *["400.0"] * 4]
+
+
+def test_zeroing_is_taken_off_what_is_listed_of_expand(made: ModuleType) -> None:
+    (columns, rows), _ = made.tables(studies(made))
+    row = next(dict(zip(columns, row, strict=True)) for row in rows if row[:3] == ["o", "expand", "128"])
+    zeroing_us = 2 * 30720 * 1024 / BANDWIDTH * 1e6
+    assert row["over listed default"] == f"{(1.09 * 150 - zeroing_us) / 50:.2f}x"
+
+
+def test_the_notes_tell_wall_time_and_what_is_not_alike(made: ModuleType) -> None:
+    text = " ".join(made.notes(studies(made), 61.0))
+    assert "28 studies took 61 s" in text
+    assert "(56 s in the studies)" in text
+    assert "zeroing" in text

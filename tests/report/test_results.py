@@ -1,0 +1,124 @@
+"""What is said of results: of several workloads each, and of studies that were stored before there were any."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from autotune import create, registry
+from autotune.cli.exporting import export_studies, write_csv
+from autotune.gpu import H200
+from autotune.kernel import Config
+from autotune.kernels.csgmv_shrink.kernel import ShrinkProblem
+from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.report.note import study_note
+from autotune.report.results import result_line
+from autotune.run import Runner, RunOptions
+from autotune.space import Space
+from autotune.study import KernelStudy, StudySpec, kernel_fingerprint, load
+from autotune.tune import Budget
+
+STORED = Path(__file__).parents[2] / "docs" / "data" / "studies.json"
+KERNEL = registry.load("csgmv_shrink")
+PROBLEM = ShrinkProblem("float16", 16, 64, 16, 1, num_loras=2, workload="mixed", decode_requests=(8,), k=64)
+HERE = {"gpu": "NVIDIA H200", "triton": "3.6.0"}
+SPEC = StudySpec(
+    kernel="csgmv_shrink",
+    problem=PROBLEM.to_json(),
+    call=KERNEL.call(PROBLEM).to_json(),  # type: ignore[union-attr]
+    source="builtin",
+    kernel_fingerprint=kernel_fingerprint(KERNEL),
+    backend="cuda",
+    gpu=H200.to_json(),
+    environment=HERE,
+    space="sglang-grid",
+    space_fingerprint=Space.build(KERNEL, PROBLEM, H200, "sglang-grid").fingerprint,
+    settings=MeasureSettings().to_json(),
+)
+
+
+class FourWarpsAreFaster:
+    """Decode gains nothing, prefill half of what the default takes."""
+
+    name = "stub"
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
+
+    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
+        return list(configs)
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        return None
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        return self.race([config], 7)[0]
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        found = []
+        for config in configs:
+            prefill_us, decode_us = 40.0 if config["num_warps"] == 4 else 80.0, 20.0
+            samples = {"prefill": (prefill_us,) * rounds, "decode of 8": (decode_us,) * rounds}
+            found.append(Measurement("ok", ((prefill_us * decode_us) ** 0.5,) * rounds, workloads_us=samples))
+        return found
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
+    """A finished study of two workloads."""
+
+    def backend(self: Runner, study: KernelStudy) -> Backend:
+        return FourWarpsAreFaster()
+
+    monkeypatch.setattr("autotune.run.current_environment", lambda: dict(HERE))
+    monkeypatch.setattr(Runner, "_backend", backend)
+    storage = InMemoryStorage()
+    (name,) = create.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)
+    with Runner(storage, RunOptions("sqlite:///:memory:", Budget(8), sampler="random")) as runner:
+        runner.run(load(storage, name))
+    return load(storage, name)
+
+
+def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
+    result: dict[str, Any] = mixed.result or {}
+    assert result["outcome"] == "tuned"
+    assert result["incumbent_us"] == pytest.approx(40)
+    assert result["worst_workload"] == "decode of 8"
+    assert {w["name"]: (w["incumbent_us"], w["tuned_us"]) for w in result["workloads"]} == {
+        "prefill": (80, 40),
+        "decode of 8": (20, 20),
+    }
+    assert "worst on decode of 8: 20.00 -> 20.00 us" in result_line("mixed", result)
+    note = study_note(mixed)
+    assert "- on prefill: 80.00 -> 40.00 us" in note
+    assert "the server reads 16." in note
+
+
+def test_each_workloads_times_go_into_csv_and_side_car(mixed: KernelStudy, tmp_path: Path) -> None:
+    write_csv([mixed], tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["num_warps"], row["prefill us"], row["decode of 8 us"]) for row in rows} >= {("4", "40.0", "20.0")}
+    export_studies([mixed], tmp_path / "tuned", "merge", None, as_json=False)
+    entries = json.loads((tmp_path / "tuned" / "autotune-provenance.json").read_text())["entries"]
+    (own,) = [entry["provenance"] for entry in entries if entry["kind"] == "own"]
+    assert [w["name"] for w in own["workloads"]] == ["prefill", "decode of 8"]
+
+
+@pytest.mark.parametrize("stored", json.loads(STORED.read_text()), ids=lambda stored: stored["name"])
+def test_results_stored_before_there_were_workloads_are_read(stored: dict[str, Any]) -> None:
+    old = {name: value for name, value in stored["result"].items() if name not in ("workloads", "worst_workload")}
+    line = result_line(stored["name"], old)
+    assert "worst" not in line
+    spec = StudySpec(**stored["spec"])
+    problem = registry.load(spec.kernel).problem_type.from_json(spec.problem)
+    assert problem.to_json() == spec.problem
