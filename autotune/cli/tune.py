@@ -23,10 +23,8 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies
+from autotune.cli.running import RunFlags, run_studies, show_results
 from autotune.measure.settings import MeasureSettings
-from autotune.report import results
-from autotune.report.tables import show
 from autotune.specs import Request
 from autotune.storage import open_storage
 
@@ -69,7 +67,7 @@ def tune(**options: Any) -> None:
     """
     problem = ProblemFlags.take(options)
     inferred = infer_sizes(options["model_path"], options["lora_path"])
-    values = inferred | {name: value for name, value in problem.values.items() if value is not None}
+    values = problem.with_sizes(inferred)
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:
         run_flags = replace(run_flags, trials=options["max_configs"])
@@ -79,7 +77,7 @@ def tune(**options: Any) -> None:
     request = Request(
         problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
     )
-    specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+    specs = creation.describe_flags(request, values, problem.m_values, problem.path)
     on_exist = "merge" if options["json_overwrite"] else "new"
     if options["save_json_dir"] is not None:
         check_folder(specs.values(), options["save_json_dir"], on_exist)
@@ -91,7 +89,7 @@ def tune(**options: Any) -> None:
     if unfinished:
         run_studies(storage, unfinished, run_flags)
     finished = [studies.load(storage, name) for name in names]
-    show(results.before_after(finished))
+    show_results(finished)
     if options["save_json_dir"] is not None:
         export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotune.report.groups import group_line
+from autotune.report.serving import serving_note
 from autotune.report.tables import config_text, us
 from autotune.study import KernelStudy
 
@@ -22,6 +24,10 @@ def study_note(study: KernelStudy) -> str:
             f"- {result['outcome']}: {us(result['tuned_us'])} us with {config_text(result['config'])}",
             f"- trials: {_pairs(result['counts'])}",
         ]
+    if note := serving_note(study):
+        lines += [f"- served: {note}"]
+    if group := study.group_result:
+        lines += [f"- group: {group_line(group)}"]
     return "\n".join(lines)
 
 
