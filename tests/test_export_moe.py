@@ -71,7 +71,7 @@ def test_another_block_m_is_refused(tmp_path: Path, odd: str) -> None:
 
 def test_a_default_among_tuned_ones_is_refused(tmp_path: Path) -> None:
     items = [item(op, incumbent=op == vllm_moe.OPS[3]) for op in vllm_moe.OPS]
-    with pytest.raises(InputError, match="block_m is 32 .* but 64"):
+    with pytest.raises(InputError, match=r"block_m is 32 .* but 64"):
         export(items, tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_files_that_contradict_each_other_are_not_merged_into(tmp_path: Path) ->
         key = ("4", "2" if "w13" in op else "1", "8", "16", "2048", "768")
         path(tmp_path, op).write_text(files.table_text({key: {"block_m": block_m}}))
     before = {file.name: file.read_bytes() for file in tmp_path.glob("NVIDIA*")}
-    with pytest.raises(InputError, match="m 8, .*block_m is 16 in .* but 64 in"):
+    with pytest.raises(InputError, match=r"m 8, .*block_m is 16 in .* but 64 in"):
         export(four(), tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.glob("NVIDIA*")} == before
     export(four(), tmp_path, "overwrite")

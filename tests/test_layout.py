@@ -24,10 +24,21 @@ PACKAGE = ROOT / "autotune"
 # Lowest first: a module imports from its own layer or from lower ones (law 2).
 LAYERS = (
     {"errors", "gpu", "paths", "kernel"},
-    {"registry", "environment", "checkpoint", "storage", "space", "runtimes", "workloads"},
+    {
+        "registry",
+        "environment",
+        "checkpoint",
+        "expert_counts",
+        "storage",
+        "space",
+        "runtimes",
+        "groups",
+        "group_choice",
+        "workloads",
+    },
     {"measure", "search", "study", "trials", "export"},
-    {"specs", "create", "tune", "finalists", "report", "plan", "lint", "diffing"},
-    {"run", "neighbours", "bench"},
+    {"specs", "create", "tune", "finalists", "group_race", "report", "export_items", "plan", "lint", "diffing"},
+    {"run", "group_run", "neighbours", "bench"},
     {"cli"},
     {"__main__"},
 )

@@ -18,8 +18,11 @@ from autotune import runtimes, study
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
 from autotune.errors import AutotuneError, InputError
-from autotune.report.results import result_line
-from autotune.run import Progress, Runner, RunOptions
+from autotune.report.groups import group_line
+from autotune.report.results import before_after, result_line
+from autotune.report.serving import serving_notes
+from autotune.report.tables import show
+from autotune.run import OnProgress, Progress, Runner, RunOptions
 from autotune.study import KernelStudy
 from autotune.tune import Budget
 
@@ -67,7 +70,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None
     Raises:
         AutotuneError: At the end, if studies failed; the others have run all the same.
     """
-    studies = [study.load(storage, name) for name in names]
+    studies = study.whole_groups(storage, [study.load(storage, name) for name in names])
     say_if_replayed(studies)
     options = flags.options
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
@@ -82,25 +85,44 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None
             display.update(progress)
             check_ctrl_c()
 
-        for position, item in enumerate(studies):
+        left = len(studies)
+        for together in study.by_group(studies):
             if deadline_s is not None:
-                share_s = max(0.0, deadline_s - time.monotonic()) / (len(studies) - position)
+                share_s = max(0.0, deadline_s - time.monotonic()) * len(together) / left
                 runner.options = replace(options, budget=replace(options.budget, timeout_s=share_s))
-            display.start_study(item.name)
+            left -= len(together)
+            item = together[0]
+            display.start_study(item.spec.group or item.name)
             try:
                 check_ctrl_c()
-                display.finish_study(result_line(item.name, runner.run(item, on_progress)))
+                display.finish_study(_run(runner, together, on_progress), len(together))
             except InputError:
                 raise
             except AutotuneError as error:
                 failed.append(str(error))
-                display.finish_study(f"{item.name}: failed")
+                display.finish_study(f"{item.spec.group or item.name}: failed", len(together))
             except KeyboardInterrupt:
                 raise AutotuneError(
-                    f"stopped in {item.name}; nothing measured is lost: study run goes on from here"
+                    f"stopped in {item.spec.group or item.name}; nothing measured is lost: study run goes on from here"
                 ) from None
     if failed:
         raise AutotuneError("; ".join(failed))
+
+
+def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress) -> str:
+    """Run a study, or the members of a group; returns the result in a line."""
+    if together[0].spec.group is None:
+        return result_line(together[0].name, runner.run(together[0], on_progress))
+    from autotune.group_run import GroupRunner  # loads scikit-learn, which takes a second
+
+    return group_line(GroupRunner(runner).run(together, on_progress))
+
+
+def show_results(finished: list[KernelStudy]) -> None:
+    """Before and after, and what a server makes of it."""
+    show(before_after(finished))
+    for note in serving_notes(finished):
+        click.echo(note)
 
 
 @contextmanager

@@ -25,10 +25,11 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies, say_advice
+from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.errors import InputError, one_of
 from autotune.report import results
 from autotune.report.note import study_note
+from autotune.report.serving import serving_notes
 from autotune.report.tables import config_text, show, table, us
 from autotune.specs import Request
 from autotune.storage import open_storage
@@ -62,10 +63,12 @@ def create(**options: Any) -> None:
     request = Request(
         flags.kernel, options["backend"], options["space"], options["tag"], recorded_dir=options["recorded"]
     )
-    specs = creation.describe_all(request, creation.problems(flags.kernel, flags.values, flags.m_values))
+    specs = creation.describe_flags(request, flags.with_sizes({}), flags.m_values, flags.path)
     storage = open_storage(options["storage"], create=True)
     names = creation.create_all(storage, specs, options["skip_if_exists"])
     click.echo(json.dumps(names) if options["as_json"] else "\n".join(names))
+    for note in serving_notes(studies.load(storage, name) for name in names):
+        click.echo(note, err=True)
 
 
 @study.command()
@@ -82,16 +85,17 @@ def run(patterns: tuple[str, ...], **options: Any) -> None:
     """
     flags = RunFlags.take(options)
     storage = open_storage(flags.storage)
-    unfinished = [item.name for item in matching(storage, patterns) if item.result is None]
+    chosen = studies.whole_groups(storage, matching(storage, patterns))
+    unfinished = [item.name for item in chosen if item.result is None]
     if not unfinished:
         click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
         return
     try:
         run_studies(storage, unfinished, flags)
     finally:
-        finished = [item for name in unfinished if (item := studies.load(storage, name)).result is not None]
-        if finished:
-            show(results.before_after(finished))
+        ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
+        if finished := [item for item in ran if item.result is not None]:
+            show_results(finished)
             say_advice(finished)
 
 
@@ -182,7 +186,8 @@ def export(patterns: tuple[str, ...], **options: Any) -> None:
     SGLANG_LORA_CONFIG_DIR at the folder to use it.
     """
     opened, runtime = open_storage(options["storage"]), options["runtime"]
-    finished = [item for item in matching(opened, patterns) if item.result is not None]
+    chosen = studies.whole_groups(opened, matching(opened, patterns))
+    finished = [item for item in chosen if item.result is not None]
     if runtime is not None:
         finished = [item for item in finished if item.call is not None and item.call.runtime == runtime]
     if not finished:

@@ -23,11 +23,9 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies, say_advice
+from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.cli.sglang_layers import layer_options, take_block
 from autotune.measure.settings import MeasureSettings
-from autotune.report import results
-from autotune.report.tables import show
 from autotune.specs import Request
 from autotune.storage import open_storage
 
@@ -79,7 +77,7 @@ def tune(**options: Any) -> None:
     block = take_block(options)
     problem = ProblemFlags.take(options)
     inferred = infer_sizes(options["model_path"], options["lora_path"])
-    values = inferred | {name: value for name, value in problem.values.items() if value is not None}
+    values = problem.with_sizes(inferred)
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:
         run_flags = replace(run_flags, trials=options["max_configs"])
@@ -92,7 +90,7 @@ def tune(**options: Any) -> None:
     if block:
         specs = block.specs(request, values, problem.m_values)
     else:
-        specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+        specs = creation.describe_flags(request, values, problem.m_values, problem.path)
     on_exist = "merge" if options["json_overwrite"] else "new"
     if options["save_json_dir"] is not None:
         check_folder(specs.values(), options["save_json_dir"], on_exist)
@@ -107,7 +105,7 @@ def tune(**options: Any) -> None:
     if block:
         block.show(finished)
     else:
-        show(results.before_after(finished))
+        show_results(finished)
     if options["save_json_dir"] is not None:
         export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
     else:

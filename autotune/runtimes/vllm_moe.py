@@ -88,6 +88,12 @@ def op_of_file(file: str) -> str | None:
     return next((op for op in OPS if file.endswith(file_name("", op))), None)
 
 
+def halves(op: str) -> tuple[str, str]:
+    """Shrink and expand of the same matrix (w13 or w2): what a one-shot kernel does in one."""
+    matrix = op.removesuffix("_shrink").removesuffix("_expand")
+    return f"{matrix}_shrink", f"{matrix}_expand"
+
+
 def entry(config: Config, op: str) -> dict[str, Value]:
     """The JSON value for a config. Every key is written: what is missing the server replaces without a word.
 

@@ -20,11 +20,15 @@ class RankingSampler(SpaceSampler):
     def rank(self, study: optuna.Study, history: History) -> Indices:
         """The untried configs, the next one first."""
 
+    def observe(self, study: optuna.Study) -> History:
+        """What the study knows."""
+        return observe(study, self.space)
+
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
-        return [self.space.configs[int(i)] for i in self.rank(study, observe(study, self.space))[:count]]
+        return [self.space.configs[int(i)] for i in self.rank(study, self.observe(study))[:count]]
 
     def propose(self, study: optuna.Study) -> Config:
-        history = observe(study, self.space)
+        history = self.observe(study)
         ranked = self.rank(study, history)
         if self.among is not None:
             ranked = ranked[np.isin(ranked, [self.space.index(c) for c in self.among])]

@@ -155,7 +155,7 @@ def test_four_results_with_one_block_m_fit_together() -> None:
 
 @pytest.mark.parametrize("part", ["w13_shrink", "w13_expand", "w2_shrink", "w2_expand"])
 def test_another_block_m_in_any_of_the_four_is_refused(part: str) -> None:
-    with pytest.raises(InputError, match="block_m is .* a server would compute wrong results"):
+    with pytest.raises(InputError, match=r"block_m is .* a server would compute wrong results"):
         vllm_moe.check_results(results(**{part: 16}))
 
 
