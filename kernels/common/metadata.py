@@ -50,17 +50,27 @@ class LoraMetadata:
 
 
 def random_metadata(problem: LoraProblem, device: str, seed: int) -> LoraMetadata:
-    """Ragged adapters: popularity falls as 1/rank (Zipf), as requests to a multi-adapter server do."""
+    """Random tokens of a problem: adapters as in `random_mapping`."""
     generator = torch.Generator().manual_seed(seed)
-    slots = torch.randperm(problem.max_loras, generator=generator)[: problem.adapters_read]
-    tokens = _zipf(problem.m - problem.base_tokens, slots.numel())
-    mapping = torch.cat([torch.full((problem.base_tokens,), -1), slots.repeat_interleave(tokens)])
-    order = torch.randperm(problem.m, generator=generator)
-    mapping = mapping.sort().values if problem.sort_by_lora_id else mapping[order]
+    mapping = random_mapping(problem.m, problem.base_tokens, problem.active_loras, problem.max_loras, generator)
+    if problem.sort_by_lora_id:
+        mapping = mapping.sort().values
     return LoraMetadata.build(mapping, problem.max_loras, device)
 
 
-def _zipf(total: int, parts: int) -> torch.Tensor:
+def random_mapping(m: int, base: int, adapters: int, max_loras: int, generator: torch.Generator) -> torch.Tensor:
+    """The adapter slots of m tokens, ``[m]`` on the CPU in random order; `base` tokens have none (-1).
+
+    Ragged: popularity falls as 1/rank (Zipf), as requests to a multi-adapter server do; every adapter is used as long
+    as the tokens last.
+    """
+    slots = torch.randperm(max_loras, generator=generator)[: min(adapters, m - base)]
+    tokens = zipf_split(m - base, slots.numel())
+    mapping = torch.cat([torch.full((base,), -1), slots.repeat_interleave(tokens)])
+    return mapping[torch.randperm(m, generator=generator)]
+
+
+def zipf_split(total: int, parts: int) -> torch.Tensor:
     """Split `total` into `parts` positive integers in proportion to 1, 1/2, 1/3, ..."""
     edges = (1 / torch.arange(1, parts + 1, dtype=torch.float64)).cumsum(0)
     ends = (edges / edges[-1] * (total - parts)).round().long()

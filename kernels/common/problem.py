@@ -48,11 +48,7 @@ class LoraProblem(Problem):
     def __post_init__(self) -> None:
         if self.active_loras == 0:
             object.__setattr__(self, "active_loras", self.max_loras)
-        if self.dtype not in DTYPES:
-            raise InputError(
-                f"dtype: got {self.dtype!r}, allowed: {one_of(DTYPES)} (LoRA weights are served in half precision, "
-                "fp32 exists only between shrink and expand); pass --dtype float16 or bfloat16"
-            )
+        check_dtype(self.dtype)
         for name in ("m", "k", "n", "num_slices", "max_loras", "active_loras"):
             if (size := getattr(self, name)) < 1:
                 raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
@@ -61,11 +57,7 @@ class LoraProblem(Problem):
                 f"active_loras: got {self.active_loras}, allowed: 1 to max_loras={self.max_loras}; "
                 "raise --num-loras or lower --num-active-loras"
             )
-        if self.rank not in _RANKS:
-            raise InputError(
-                f"lora rank: got {self.rank}, allowed: {one_of(MAX_LORA_RANKS)}, or one of these divided by "
-                "a power-of-two tensor-parallel size; pass the server's --max-lora-rank"
-            )
+        check_rank(self.rank)
 
     @property
     def rank(self) -> int:
@@ -83,8 +75,7 @@ class LoraProblem(Problem):
 
     @property
     def base_tokens(self) -> int:
-        """Tokens without an adapter: about a sixteenth, once there are enough tokens to spare one."""
-        return max(1, self.m // 16) if self.m >= 8 else 0
+        return tokens_without_adapter(self.m)
 
     @property
     def adapters_read(self) -> int:
@@ -97,8 +88,27 @@ class LoraProblem(Problem):
         return self.dtype == "float16" and self.active_loras == self.max_loras and self.sort_by_lora_id
 
 
+def tokens_without_adapter(m: int) -> int:
+    """Base tokens of a batch: about a sixteenth, once there are enough tokens to spare one."""
+    return max(1, m // 16) if m >= 8 else 0
+
+
 def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The `LoraProblem` fields that both kernels read from the same flags (all but k and n).
+
+    Raises:
+        InputError: Naming the flag that is missing or cannot be read.
+    """
+    slices = flags.get("num_slices")
+    return {
+        **batch_from_flags(flags),
+        "num_slices": 1 if slices is None else int(slices),
+        "sort_by_lora_id": switch(flags, "sort_by_lora_id", default=True),
+    }
+
+
+def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What every batch of tokens with mixed adapters has: dtype, m, max_loras, active_loras.
 
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
@@ -110,17 +120,33 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     if m is None:
         batch, length = required(flags, "batch_size", "or --m-values"), flags.get("seq_length")
         m = batch * (1 if length is None else int(length))
-    slices, active = flags.get("num_slices"), flags.get("num_active_loras")
+    active = flags.get("num_active_loras")
     if active is not None and int(active) < 1:
         raise InputError(f"--num-active-loras: got {active}, allowed: 1 to --num-loras")
     return {
         "dtype": _DTYPE_ALIASES.get(dtype, dtype),
         "m": int(m),
-        "num_slices": 1 if slices is None else int(slices),
         "max_loras": required(flags, "num_loras"),
         "active_loras": 0 if active is None else int(active),
-        "sort_by_lora_id": switch(flags, "sort_by_lora_id", default=True),
     }
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise InputError unless adapter weights of this type are served."""
+    if dtype not in DTYPES:
+        raise InputError(
+            f"dtype: got {dtype!r}, allowed: {one_of(DTYPES)} (LoRA weights are served in half precision, "
+            "fp32 exists only between shrink and expand); pass --dtype float16 or bfloat16"
+        )
+
+
+def check_rank(rank: int) -> None:
+    """Raise InputError unless it is a rank that vLLM serves, or a shard of one."""
+    if rank not in _RANKS:
+        raise InputError(
+            f"lora rank: got {rank}, allowed: {one_of(MAX_LORA_RANKS)}, or one of these divided by "
+            "a power-of-two tensor-parallel size; pass the server's --max-lora-rank"
+        )
 
 
 def required(flags: Mapping[str, Any], name: str, alternative: str = "") -> int:

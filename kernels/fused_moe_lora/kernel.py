@@ -1,0 +1,310 @@
+"""Fused MoE LoRA as the tuner sees it: six kernels over one kind of problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+
+from autotune.errors import InputError
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.kernels.common.tiles import integers
+from autotune.kernels.fused_moe_lora import space as rules
+from autotune.kernels.fused_moe_lora.blocks import Batch
+from autotune.kernels.fused_moe_lora.expand import ExpandArguments, expand_launches, moe_expand
+from autotune.kernels.fused_moe_lora.one_shot import OneShotArguments, moe_one_shot, one_shot_launches
+from autotune.kernels.fused_moe_lora.problem import (
+    BLOCK_MS,
+    DOWN,
+    GATE_UP,
+    MAX_ONE_SHOT_RANK,
+    MoeProblem,
+    Side,
+    problem_from_flags,
+)
+from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
+from autotune.kernels.fused_moe_lora.routing import groups_hit, random_routing
+from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments, moe_shrink, shrink_launches
+
+Inputs = TypeVar("Inputs")
+Written = TypeVar("Written", ExpandArguments, OneShotArguments)
+
+
+@dataclass(frozen=True)
+class WithStart(Generic[Written]):
+    """One argument set, and what `arguments.out` ``[M, T, S * N]`` holds before a run."""
+
+    arguments: Written
+    start: torch.Tensor
+
+    def restore(self) -> None:
+        """Base tokens keep their values in both modes; the others are NaN before they are overwritten."""
+        a, routing = self.arguments, self.arguments.batch.routing
+        a.out.copy_(self.start)
+        if not a.add_inputs:
+            a.out.flatten(0, 1)[routing.groups() < routing.max_loras * routing.num_experts] = torch.nan
+
+
+class Sizes:
+    """Random tensors and byte counts of one side of a problem."""
+
+    def __init__(self, problem: MoeProblem, side: Side) -> None:
+        self._problem = problem
+        self.slices, self.depth, self.width = side.slices(problem), side.depth(problem), side.width(problem)
+        tokens = problem.m - problem.base_tokens
+        self.live_pairs = tokens * problem.top_k
+        self.live_rows = tokens if side.row_per_token else self.live_pairs
+        self.rows = problem.m if side.row_per_token else problem.pairs
+
+    def flops(self, columns: int) -> int:
+        """Of a product between the rank and so many columns."""
+        return 2 * self.live_pairs * self.slices * self._problem.rank * columns
+
+    def weights(self, columns: int) -> int:
+        """Elements of A or B with so many columns, of the (adapter, expert) pairs that are hit."""
+        return groups_hit(self._problem) * self.slices * self._problem.rank * columns
+
+    @property
+    def written(self) -> int:
+        """Elements of the output that are read or written."""
+        return self.live_pairs * self.slices * self.width * (2 if self._problem.add_inputs else 1)
+
+
+class Random:
+    """Draws a problem's tensors, in the problem's type."""
+
+    def __init__(self, problem: MoeProblem, device: str, seed: int) -> None:
+        self._problem, self._device = problem, device
+        self._generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+        self.batch = Batch(random_routing(problem, seed).to(device), problem.naive)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        p = self._problem
+        return torch.randn(shape, generator=self._generator, dtype=p.torch_dtype, device=self._device)
+
+    def weights(self, slices: int, rows: int, columns: int) -> list[torch.Tensor]:
+        """One ``[L, E, rows, columns]`` a slice, such that products are about as large as what they multiply."""
+        p = self._problem
+        shape = (p.max_loras, p.num_experts, rows, columns)
+        return [self.normal(*shape).mul_(columns**-0.5) for _ in range(slices)]
+
+
+class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
+    """What all six share.
+
+    Attributes:
+        side: gate_up (w13) or down (w2).
+        op: The op whose config file the server reads, ``shrink`` or ``expand``.
+    """
+
+    problem_type = MoeProblem
+    spaces = rules.SPACES
+    side: ClassVar[Side]
+    op: ClassVar[str]
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> MoeProblem:
+        return problem_from_flags(flags, self.side)
+
+    def call(self, problem: MoeProblem) -> Call:
+        p = problem
+        dims = {"max_loras": p.max_loras, "num_slices": self.side.slices(p), "m": p.m, "k": p.rank, "n": p.hidden}
+        return Call("vllm", f"fused_moe_lora_{self.side.weight}_{self.op}", {**dims, "i": p.intermediate})
+
+
+class _Shrink(_FusedMoeLora[ShrinkArguments]):
+    """First kernel of the two-kernel path (runtime contracts A6)."""
+
+    op = "shrink"
+
+    def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
+        return rules.shrink_parameters(problem, space)
+
+    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
+        return self.canonical(problem, rules.shrink_default(problem), gpu)
+
+    def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
+        return rules.shrink_canonical(problem, config)
+
+    def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
+        return rules.shrink_infeasible(problem, self.side, config, gpu)
+
+    def floor(self, problem: MoeProblem) -> Floor:
+        s = Sizes(problem, self.side)
+        out = problem.pairs * s.slices * problem.rank
+        return Floor(2 * (s.live_rows * s.depth + s.weights(s.depth) + out), s.flops(s.depth))
+
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> ShrinkArguments:
+        p, s = problem, Sizes(problem, self.side)
+        random = Random(p, device, seed)
+        return ShrinkArguments(
+            x=random.normal(s.rows, s.depth),
+            a=random.weights(s.slices, p.rank, s.depth),
+            out=torch.zeros(s.slices, p.m, p.top_k, p.rank, dtype=p.torch_dtype, device=device),
+            batch=random.batch,
+        )
+
+    def launches(self, inputs: ShrinkArguments, config: Config) -> list[Launch]:
+        return shrink_launches(inputs, config)
+
+    def run(self, inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+        return moe_shrink(inputs, config)
+
+    def poison(self, inputs: ShrinkArguments) -> None:
+        inputs.out.fill_(torch.nan)
+
+    def reference(self, inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+        return shrink_reference(inputs, dtype)
+
+
+class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
+    """Second kernel of the two-kernel path (runtime contracts A6)."""
+
+    op = "expand"
+
+    def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
+        return rules.expand_parameters(problem, self.side, space)
+
+    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
+        return self.canonical(problem, rules.expand_default(problem), gpu)
+
+    def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
+        return rules.expand_canonical(problem, self.side, config)
+
+    def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
+        return rules.expand_infeasible(problem, self.side, config, gpu)
+
+    def floor(self, problem: MoeProblem) -> Floor:
+        s = Sizes(problem, self.side)
+        x = s.live_pairs * s.slices * problem.rank
+        return Floor(2 * (x + s.weights(s.width) + s.written), s.flops(s.width))
+
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[ExpandArguments]:
+        p, s = problem, Sizes(problem, self.side)
+        random = Random(p, device, seed)
+        start = random.normal(p.m, p.top_k, s.slices * s.width)
+        arguments = ExpandArguments(
+            x=random.normal(s.slices, p.m, p.top_k, p.rank),
+            b=random.weights(s.slices, s.width, p.rank),
+            out=start.clone(),
+            batch=random.batch,
+            add_inputs=p.add_inputs,
+            routed=self.side.routed,
+        )
+        return WithStart(arguments, start)
+
+    def launches(self, inputs: WithStart[ExpandArguments], config: Config) -> list[Launch]:
+        return expand_launches(inputs.arguments, config)
+
+    def run(self, inputs: WithStart[ExpandArguments], config: Config) -> torch.Tensor:
+        return moe_expand(inputs.arguments, config)
+
+    def poison(self, inputs: WithStart[ExpandArguments]) -> None:
+        inputs.restore()
+
+    def reference(self, inputs: WithStart[ExpandArguments], dtype: torch.dtype) -> Expected:
+        return expand_reference(inputs.arguments, inputs.start, dtype)
+
+
+class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
+    """Both in one launch, which reads block_m of the shrink's config and nothing else (runtime contracts A3, A6)."""
+
+    op = "shrink"
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> MoeProblem:
+        """
+        Raises:
+            InputError: Also where a server would run two kernels.
+        """
+        problem = super().problem_from_flags(flags)
+        if problem.fully_sharded:
+            raise InputError(
+                "--fully-sharded: got 1, allowed: 0 for a one-shot kernel (between its two products a fully sharded "
+                "server gathers the rank from other GPUs); tune the shrink and expand kernels"
+            )
+        if problem.rank > MAX_ONE_SHOT_RANK:
+            raise InputError(
+                f"--lora-rank: got {problem.rank}, allowed: at most {MAX_ONE_SHOT_RANK} for a one-shot kernel (it "
+                "keeps the rank in registers); tune the shrink and expand kernels"
+            )
+        return problem
+
+    def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
+        return (Parameter("block_m", BLOCK_MS),)
+
+    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
+        return {"block_m": rules.shrink_default(problem)["block_m"]}
+
+    def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
+        """Naive blocks have 16 rows whatever the file says."""
+        return self.default_config(problem, gpu) if problem.naive else config
+
+    def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
+        return None if problem.naive else rules.rows_infeasible(problem, integers(config)["block_m"])
+
+    def floor(self, problem: MoeProblem) -> Floor:
+        s = Sizes(problem, self.side)
+        weights = s.weights(s.depth + s.width)
+        return Floor(2 * (s.live_rows * s.depth + weights + s.written), s.flops(s.depth + s.width))
+
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[OneShotArguments]:
+        p, s = problem, Sizes(problem, self.side)
+        random = Random(p, device, seed)
+        start = random.normal(p.m, p.top_k, s.slices * s.width)
+        arguments = OneShotArguments(
+            x=random.normal(s.rows, s.depth),
+            a=random.weights(s.slices, p.rank, s.depth),
+            b=random.weights(s.slices, s.width, p.rank),
+            out=start.clone(),
+            batch=random.batch,
+            add_inputs=p.add_inputs,
+            routed=self.side.routed,
+        )
+        return WithStart(arguments, start)
+
+    def launches(self, inputs: WithStart[OneShotArguments], config: Config) -> list[Launch]:
+        return one_shot_launches(inputs.arguments, config)
+
+    def run(self, inputs: WithStart[OneShotArguments], config: Config) -> torch.Tensor:
+        return moe_one_shot(inputs.arguments, config)
+
+    def poison(self, inputs: WithStart[OneShotArguments]) -> None:
+        inputs.restore()
+
+    def reference(self, inputs: WithStart[OneShotArguments], dtype: torch.dtype) -> Expected:
+        return one_shot_reference(inputs.arguments, inputs.start, dtype)
+
+
+class GateUpShrink(_Shrink):
+    name = "fused_moe_lora_gate_up_shrink"
+    side = GATE_UP
+
+
+class GateUpExpand(_Expand):
+    name = "fused_moe_lora_gate_up_expand"
+    side = GATE_UP
+
+
+class GateUpOneShot(_OneShot):
+    name = "fused_moe_lora_gate_up_one_shot"
+    side = GATE_UP
+
+
+class DownShrink(_Shrink):
+    name = "fused_moe_lora_down_shrink"
+    side = DOWN
+
+
+class DownExpand(_Expand):
+    name = "fused_moe_lora_down_expand"
+    side = DOWN
+
+
+class DownOneShot(_OneShot):
+    name = "fused_moe_lora_down_one_shot"
+    side = DOWN
+
+
+KERNELS = [GateUpShrink(), GateUpExpand(), GateUpOneShot(), DownShrink(), DownExpand(), DownOneShot()]

@@ -1,0 +1,236 @@
+"""Problems of the fused MoE LoRA kernels, and how command-line flags become one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError, one_of
+from autotune.kernel import Problem
+from autotune.kernels.common.metadata import zipf_split
+from autotune.kernels.common.problem import (
+    DTYPES,
+    batch_from_flags,
+    check_dtype,
+    check_rank,
+    required,
+    switch,
+    tokens_without_adapter,
+)
+
+BLOCK_MS = (16, 32, 64, 128)
+"""Row blocks that the alignment can pad to; the four ops of a layer share one."""
+
+ROUTINGS = ("uniform", "zipf")
+MAX_ONE_SHOT_RANK = 128
+
+_NAIVE_PAIRS = 8
+_MOST_SLICES = 2
+
+
+@dataclass(frozen=True)
+class MoeProblem(Problem):
+    """One LoRA product over tokens that chose `top_k` of `num_experts` experts each, with mixed adapters.
+
+    Attributes:
+        dtype: Type of activations and adapter weights, a key of `DTYPES`.
+        m: Tokens, base tokens included.
+        hidden: Hidden size of the model.
+        rank: Rank of the adapters in this product; fully sharded LoRA divides it by the tensor-parallel size.
+        intermediate: Intermediate size of one expert, per tensor-parallel shard.
+        num_slices: Weights packed in gate_up: 2 for gate and up apart, 1 for one fused weight. Down has always 1.
+        num_experts: Experts on this GPU.
+        top_k: Distinct experts of a token.
+        max_loras: Adapters resident on the GPU; sizes the launch grid.
+        active_loras: Adapters that the tokens really use; 0 stands for all of them.
+        fully_sharded: Fully sharded LoRA: always sorted, always two kernels.
+        add_inputs: Expand adds to the output (the rule), or overwrites it.
+        routing: Popularity of the experts: ``uniform``, or ``zipf`` (falls as 1/n).
+        expert_counts: How often each expert was picked in a recording; overrides `routing`. Empty without one.
+    """
+
+    dtype: str
+    m: int
+    hidden: int
+    rank: int
+    intermediate: int
+    num_slices: int
+    num_experts: int
+    top_k: int
+    max_loras: int
+    active_loras: int = 0
+    fully_sharded: bool = False
+    add_inputs: bool = True
+    routing: str = "uniform"
+    expert_counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.active_loras == 0:
+            object.__setattr__(self, "active_loras", self.max_loras)
+        check_dtype(self.dtype)
+        for name in ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras"):
+            if (size := getattr(self, name)) < 1:
+                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+        check_rank(self.rank)
+        for name, size, limit in (
+            ("num_slices", self.num_slices, _MOST_SLICES),
+            ("active_loras", self.active_loras, self.max_loras),
+            ("top_k", self.top_k, self.num_experts),
+        ):
+            if size > limit:
+                raise InputError(f"{name}: got {size}, allowed: 1 to {limit}; {_REMEDIES[name]}")
+        if self.routing not in ROUTINGS:
+            raise InputError(f"routing: got {self.routing!r}, allowed: {one_of(ROUTINGS)}; pass --routing uniform")
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        counts = self.expert_counts
+        if not counts:
+            return
+        if len(counts) != self.num_experts or min(counts) < 0:
+            raise InputError(
+                f"expert_counts: got {len(counts)} counts, the least {min(counts)}, allowed: num_experts="
+                f"{self.num_experts} counts of 0 or more; pass the --num-experts of the recording"
+            )
+        if (picked := sum(count > 0 for count in counts)) < self.top_k:
+            raise InputError(
+                f"expert_counts: got {picked} experts picked at all, allowed: top_k={self.top_k} or more; "
+                "record more tokens, or lower --top-k-num"
+            )
+
+    @property
+    def label(self) -> str:
+        base = (
+            f"m{self.m}-h{self.hidden}-i{self.intermediate}-r{self.rank}-s{self.num_slices}-e{self.num_experts}"
+            f"-top{self.top_k}-l{self.max_loras}-{self.dtype}"
+        )
+        active = f"-a{self.active_loras}" if self.active_loras != self.max_loras else ""
+        options = ("-fs" if self.fully_sharded else "") + ("" if self.add_inputs else "-overwrite")
+        routing = "" if self.routing == "uniform" else f"-{self.routing}"
+        if self.expert_counts:
+            routing = "-ids" + hashlib.sha256(repr(self.expert_counts).encode()).hexdigest()[:8]
+        return base + active + options + routing
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a token and one of its experts: the rows of the products."""
+        return self.m * self.top_k
+
+    @property
+    def naive(self) -> bool:
+        """Too few rows to be worth sorting: one block a row (runtime contracts A6)."""
+        return not self.fully_sharded and self.pairs * _NAIVE_PAIRS <= self.num_experts * self.max_loras
+
+    @property
+    def base_tokens(self) -> int:
+        return tokens_without_adapter(self.m)
+
+    @property
+    def adapters_read(self) -> int:
+        """Adapters that at least one token uses."""
+        return min(self.active_loras, self.m - self.base_tokens)
+
+    @property
+    def popularity(self) -> tuple[float, ...]:
+        """Shares of the experts, the most popular first unless they were recorded."""
+        if self.expert_counts:
+            shares = [float(count) for count in self.expert_counts]
+        else:
+            shares = [1 / n if self.routing == "zipf" else 1.0 for n in range(1, self.num_experts + 1)]
+        return tuple(share / math.fsum(shares) for share in shares)
+
+    @functools.cached_property
+    def most_rows(self) -> int:
+        """Rows that one expert of one adapter may get: mean and three deviations for the most popular of both."""
+        tokens = int(zipf_split(self.m - self.base_tokens, self.adapters_read)[0])
+        mean = tokens * min(1.0, self.top_k * max(self.popularity))
+        return min(tokens, math.ceil(mean + 3 * math.sqrt(mean)))
+
+    @property
+    def most_groups(self) -> int:
+        """Bound on the (adapter, expert) groups with rows."""
+        return min(self.pairs, self.adapters_read * self.num_experts)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two LoRA products of an MoE layer, each a shrink and an expand.
+
+    Attributes:
+        weight: vLLM's name of the base weight.
+        slices: Weights packed in the product.
+        depth: Columns of the shrink's x.
+        width: Columns of the expand's output, per slice.
+        row_per_token: The shrink's x has a row a token; else a row a (token, expert) pair.
+        routed: The expand multiplies by the routing weights.
+    """
+
+    name: str
+    weight: str
+    slices: Callable[[MoeProblem], int]
+    depth: Callable[[MoeProblem], int]
+    width: Callable[[MoeProblem], int]
+    row_per_token: bool
+    routed: bool
+
+
+GATE_UP = Side(
+    name="gate_up",
+    weight="w13",
+    slices=lambda p: p.num_slices,
+    depth=lambda p: p.hidden,
+    width=lambda p: p.intermediate,
+    row_per_token=True,
+    routed=False,
+)
+DOWN = Side(
+    name="down",
+    weight="w2",
+    slices=lambda p: 1,
+    depth=lambda p: p.intermediate,
+    width=lambda p: p.hidden,
+    row_per_token=False,
+    routed=True,
+)
+
+_REMEDIES = {
+    "num_slices": "pass --num-slices 2 for gate and up apart, 1 for one fused weight",
+    "active_loras": "raise --num-loras or lower --num-active-loras",
+    "top_k": "raise --num-experts or lower --top-k-num",
+}
+
+
+def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
+    """The problem of one side; one set of flags makes the problems of both.
+
+    Raises:
+        InputError: Naming the flag that is missing or cannot be read.
+    """
+    slices = 1 if side is DOWN else _integer(flags, "num_slices", 2)
+    return MoeProblem(
+        hidden=required(flags, "hidden_size"),
+        rank=required(flags, "lora_rank"),
+        intermediate=required(flags, "moe_intermediate_size"),
+        num_slices=slices,
+        num_experts=_integer(flags, "num_experts", 8),
+        top_k=_integer(flags, "top_k_num", 2),
+        fully_sharded=switch(flags, "fully_sharded", default=False),
+        add_inputs=switch(flags, "expand_add_inputs", default=True),
+        routing=str(flags.get("routing") or "uniform"),
+        expert_counts=tuple(int(count) for count in flags.get("expert_counts") or ()),
+        **batch_from_flags(flags),
+    )
+
+
+def _integer(flags: Mapping[str, Any], name: str, default: int) -> int:
+    return default if (value := flags.get(name)) is None else int(value)

@@ -1,0 +1,109 @@
+"""Which token uses which adapter and which experts, and random batches of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from autotune.kernels.common.metadata import LoraMetadata, random_mapping
+from autotune.kernels.fused_moe_lora.problem import MoeProblem
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The choices of M tokens. A pair is a token and one of its T experts; pair ``t * T + j`` is token t's j-th.
+
+    Attributes:
+        topk_ids: ``[M, T]`` int32, distinct in each row.
+        topk_weights: ``[M, T]`` fp32, the routing weights.
+        token_lora_mapping: ``[M]`` int32, each token's adapter slot, -1 for none.
+        lora_ids: ``[L + 1]`` int32, the slots in use, ascending, -1 first if there are base tokens, the tail -1.
+        enabled: ``[L]`` int32, 0 for a slot whose adapter must contribute nothing.
+        num_experts: E.
+    """
+
+    topk_ids: torch.Tensor
+    topk_weights: torch.Tensor
+    token_lora_mapping: torch.Tensor
+    lora_ids: torch.Tensor
+    enabled: torch.Tensor
+    num_experts: int
+
+    @property
+    def top_k(self) -> int:
+        return self.topk_ids.shape[1]
+
+    @property
+    def pairs(self) -> int:
+        return self.topk_ids.numel()
+
+    @property
+    def max_loras(self) -> int:
+        return self.enabled.numel()
+
+    def groups(self) -> torch.Tensor:
+        """``adapter * E + expert`` of every pair, ``L * E`` where nothing is to be done: ``[M * T]`` int64."""
+        lora = self.token_lora_mapping.long()[:, None].expand_as(self.topk_ids)
+        live = (lora >= 0) & (self.enabled[lora.clamp(min=0)] != 0)
+        group = lora * self.num_experts + self.topk_ids
+        return torch.where(live, group, self.max_loras * self.num_experts).reshape(-1)
+
+    def by_group(self) -> Iterator[tuple[torch.Tensor, int, int]]:
+        """Every group with rows: its pairs, adapter and expert. Reads back from the device."""
+        group, pairs = self.groups().sort(stable=True)
+        values, counts = torch.unique_consecutive(group, return_counts=True)
+        for value, rows in zip(values.tolist(), torch.split(pairs, counts.tolist()), strict=True):
+            if value < self.max_loras * self.num_experts:
+                yield rows, *divmod(value, self.num_experts)
+
+    @classmethod
+    def build(
+        cls,
+        topk_ids: torch.Tensor,
+        topk_weights: torch.Tensor,
+        mapping: torch.Tensor,
+        enabled: torch.Tensor,
+        experts: int,
+    ) -> Routing:
+        """From tensors on the CPU, which stay there."""
+        lora_ids = LoraMetadata.build(mapping.long(), enabled.numel(), "cpu").lora_ids
+        return cls(topk_ids.int(), topk_weights.float(), mapping.int(), lora_ids, enabled.int(), experts)
+
+    def to(self, device: str | torch.device) -> Routing:
+        return replace(
+            self,
+            topk_ids=self.topk_ids.to(device),
+            topk_weights=self.topk_weights.to(device),
+            token_lora_mapping=self.token_lora_mapping.to(device),
+            lora_ids=self.lora_ids.to(device),
+            enabled=self.enabled.to(device),
+        )
+
+
+def random_routing(problem: MoeProblem, seed: int) -> Routing:
+    """Random tokens of a problem, on the CPU: skewed adapters, experts by their popularity, weights that sum to one."""
+    p = problem
+    generator = torch.Generator().manual_seed(seed)
+    mapping = random_mapping(p.m, p.base_tokens, p.active_loras, p.max_loras, generator)
+    popularity = torch.tensor(p.popularity)
+    if not p.expert_counts:
+        popularity = popularity[torch.randperm(p.num_experts, generator=generator)]
+    # The smallest of exponential variables of these rates: a draw of top_k experts one by one, without replacement.
+    arrival = torch.empty(p.m, p.num_experts).exponential_(generator=generator) / popularity
+    return Routing.build(
+        topk_ids=arrival.topk(p.top_k, largest=False).indices,
+        topk_weights=torch.randn(p.m, p.top_k, generator=generator).softmax(dim=1),
+        mapping=mapping,
+        enabled=torch.ones(p.max_loras),
+        experts=p.num_experts,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def groups_hit(problem: MoeProblem) -> int:
+    """Distinct (adapter, expert) pairs with rows, in the batch of seed 0."""
+    group = torch.unique(random_routing(problem, 0).groups())
+    return int((group < problem.max_loras * problem.num_experts).sum())
