@@ -92,6 +92,7 @@ class _Plan:
     server_file: str
     call: Call
     items: dict[KeyPath, ExportItem] = field(default_factory=dict)
+    required: set[KeyPath] = field(default_factory=set)
     file: str = ""
     table: Table = field(default_factory=dict)
     origins: dict[KeyPath, Record] = field(default_factory=dict)
@@ -110,7 +111,9 @@ class _Plan:
         self.table[key] = config
 
 
-def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "merge") -> ExportReport:
+def export(
+    items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "merge", required: Iterable[Call] = ()
+) -> ExportReport:
     """Write the results into the folder, each under its own key and its aliases.
 
     Args:
@@ -118,6 +121,8 @@ def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "me
         directory: The server's config folder; created if need be.
         on_exist: ``merge`` keeps the other entries of an existing file, ``overwrite`` drops them, ``new`` leaves the
             file alone and writes ``<name>_tuned_<n>.json``, which no server reads.
+        required: Lookups of the same servers that are to be answered, too: by the runtime's default, where there is
+            nothing better.
 
     Raises:
         InputError: If there is nothing to export, two results claim one key, or the folder or a file in it cannot be
@@ -127,6 +132,7 @@ def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "me
     if on_exist not in get_args(OnExist):
         raise InputError(f"on_exist: got {on_exist!r}, allowed: {one_of(get_args(OnExist))}")
     plans = _plans(items)
+    _require(plans, required)
     families = _families(plans)
     for family in families:
         _check_together(family)
@@ -169,6 +175,20 @@ def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
     if not plans:
         raise InputError("export: got no finished study, needs at least one; run the studies first")
     return list(plans.values())
+
+
+def _require(plans: list[_Plan], required: Iterable[Call]) -> None:
+    """Note on each file what else it must answer; files that have no result of their own are added."""
+    by_file = {(plan.runtime.name, plan.server_file): plan for plan in plans}
+    gpus = {(plan.runtime.name, plan.gpu_name) for plan in plans}
+    for call in required:
+        runtime = runtimes.get(call.runtime)
+        for gpu_name in sorted(gpu for name, gpu in gpus if name == runtime.name):
+            file = runtime.file_name(gpu_name, call)
+            if (plan := by_file.get((runtime.name, file))) is None:
+                plan = by_file[runtime.name, file] = _Plan(runtime, gpu_name, file, call)
+                plans.append(plan)
+            plan.required |= {runtime.key_path(call), *runtime.alias_paths(call)}
 
 
 def _entry(runtime: Runtime, item: ExportItem) -> dict[str, Value]:
@@ -251,7 +271,7 @@ def _put_fills(family: list[_Plan]) -> None:
             for key, config in fills[plan.call.op].items():
                 plan.put(key, "default-fill", config)
     for plan in family:
-        for key in sorted(plan.runtime.needed_paths(plan.table) - set(plan.table)):
+        for key in sorted(plan.runtime.needed_paths({*plan.table, *plan.required}) - set(plan.table)):
             plan.put(key, "default-fill", plan.runtime.default_config(plan.call_at(key)))
 
 

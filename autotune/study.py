@@ -116,6 +116,10 @@ class KernelStudy:
     def finish_group(self, result: dict[str, Any]) -> None:
         self.study.set_user_attr(GROUP_RESULT_ATTR, result)
 
+    def reopen(self) -> None:
+        """Take the result back, so that a run goes on with the search."""
+        self.study.set_user_attr(RESULT_ATTR, None)
+
     def finish(self, result: dict[str, Any]) -> None:
         self.study.set_user_attr(RESULT_ATTR, result)
 

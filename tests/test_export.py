@@ -79,6 +79,18 @@ def test_round_trip_through_the_servers_lookup(tmp_path: Path) -> None:
         assert found.config == vllm.entry(each.config, each.call)
 
 
+def test_what_a_plan_requires_is_answered_by_the_default(tmp_path: Path) -> None:
+    overwriting = Call("vllm", "expand", {**expand().dims, "add_inputs": 0})
+    required = [item().call, shrink("5", "3", "64", "4096", "16"), shrink("5", "1", "8", "12288", "16"), overwriting]
+    export([item()], tmp_path, required=required)
+    for call in required[1:]:
+        assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call)
+        assert vllm.lookup(tmp_path, GPU, call).exact
+    assert vllm.lookup(tmp_path, GPU, item().call).config == entry()
+    assert {("5", "1", m, k, "16") for m in ("8", "64") for k in ("4096", "12288")} <= set(table(tmp_path))
+    assert not (tmp_path / EXPAND).exists()
+
+
 def test_side_car_tells_where_entries_come_from(tmp_path: Path) -> None:
     export([item(study="mine")], tmp_path)
     content = json.loads((tmp_path / provenance.FILE_NAME).read_text())

@@ -11,15 +11,7 @@ import click
 from autotune import diffing, lint, runtimes
 from autotune.cli.config_options import call_options, gpu_in, take_call
 from autotune.cli.options import json_option
-from autotune.cli.plan_options import (
-    DEFAULT_DTYPE,
-    adapters_option,
-    m_values_option,
-    rank_option,
-    refuse_without,
-    server_options,
-    take_plan,
-)
+from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, refuse_without, take_plan
 from autotune.errors import InputError
 from autotune.report.tables import config_text, show, table
 from autotune.runtimes import Lookup
@@ -33,10 +25,7 @@ def config() -> None:
 @config.command("check")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--model", metavar="MODEL", help="Also look up what this model needs; takes the flags of plan.")
-@server_options
-@rank_option
-@adapters_option
-@m_values_option
+@plan_options
 @json_option
 def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> None:
     """Find what is wrong with anybody's files, and what a server would do of it.

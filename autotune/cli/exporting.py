@@ -16,6 +16,7 @@ from autotune.cli.running import say_advice, say_if_replayed
 from autotune.errors import InputError
 from autotune.export import OnExist, export
 from autotune.export_items import calls, export_items
+from autotune.kernel import Call
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
 from autotune.runtimes import provenance, sglang
@@ -24,9 +25,17 @@ from autotune.study import KernelStudy, StudySpec
 
 
 def export_studies(
-    finished: list[KernelStudy], directory: Path, on_exist: str, csv_file: Path | None, as_json: bool
+    finished: list[KernelStudy],
+    directory: Path,
+    on_exist: str,
+    csv_file: Path | None,
+    as_json: bool,
+    required: Iterable[Call] = (),
 ) -> None:
     """Export, then say which files were written, what was proven and what to mind.
+
+    Args:
+        required: Further lookups that the files must answer.
 
     Raises:
         InputError: If a study's kernel has no runtime to export to, or the folder cannot take the files.
@@ -34,7 +43,7 @@ def export_studies(
     check_folder([study.spec for study in finished], directory, on_exist)
     if csv_file is not None:
         check_csv(csv_file, "--csv")
-    report = export(export_items(finished), directory, cast(OnExist, on_exist))
+    report = export(export_items(finished), directory, cast(OnExist, on_exist), required)
     if csv_file is not None:
         write_csv(finished, csv_file)
     if as_json:

@@ -118,7 +118,7 @@ runtime_option = click.option(
 )
 sglang_options = flags(
     click.option("--output-dim", type=Size(), help="Output width of all slices of an expand, if they are equal."),
-    click.option("--chunk-sizes", type=Integers(), help="One study each: 16,32,64,128.  [default: all]"),
+    click.option("--chunk-sizes", type=AutoIntegers(), help="One study each: 16,32,64,128.  [default: all]"),
     click.option("--max-lora-chunk-size", type=Size(), help="Instead: the chunk sizes that this server launches with."),
     click.option("--total-tokens", type=Size(), help="Tokens, or requests of a decode.  [default: 30720, or 64]"),
     click.option("--workload", metavar="NAME", help="prefill, decode or mixed.  [default: prefill]"),
@@ -140,7 +140,7 @@ problem_options = flags(
     click.option("--dtype", default="torch.float16", show_default=True, help="float16 or bfloat16."),
     click.option("--batch-size", type=Size(), help="Sequences in a batch."),
     click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
-    click.option("--m-values", type=Integers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
+    click.option("--m-values", type=AutoIntegers(), help="Token counts m, one study each, e.g. 1,16,64,1024."),
     click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
     click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),

@@ -10,25 +10,15 @@ import click
 from rich.table import Table
 
 from autotune.cli.options import json_option
-from autotune.cli.plan_options import (
-    DEFAULT_DTYPE,
-    adapters_option,
-    m_values_option,
-    rank_option,
-    server_options,
-    take_plan,
-)
+from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, take_plan
 from autotune.plan.plan import LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.plan.shapes import Shape
 from autotune.report.tables import show, table
 
 
-@click.command()
+@click.command(short_help="List a model's lookups and what tuning them takes.")
 @click.argument("model")
-@server_options
-@rank_option
-@adapters_option
-@m_values_option
+@plan_options
 @click.option("--dtype", default=DEFAULT_DTYPE, show_default=True, help="float16 or bfloat16.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done: what this command always does.")
 @json_option
@@ -55,10 +45,9 @@ def show_plan(made: Plan) -> None:
     click.echo(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
-    entries = made.entries
     click.echo(f"\n{'m' if made.serving.runtime == 'vllm' else 'chunk sizes'}: {sizes}")
     click.echo(
-        f"{len(entries)} studies, about {made.seconds / 60:.0f} minutes on an H200 "
+        f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H200 "
         f"({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
     for line in made.warnings:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from autotune.cli.options import AutoIntegers, Size, flags
+from autotune.cli.options import AutoIntegers, Command, Size, flags, problem_options
 from autotune.errors import InputError
 from autotune.plan import model, traffic
 from autotune.plan.adapters import pool_rank, target_modules
@@ -58,13 +60,38 @@ adapters_option = click.option(
 m_values_option = click.option(
     "--m-values", type=AutoIntegers(), help="vLLM: token counts to tune, or auto.  [default: auto]"
 )
+workload_option = click.option("--workload", metavar="NAME", help="SGLang: prefill, decode or mixed.")
+plan_options = flags(server_options, rank_option, adapters_option, m_values_option, workload_option)
+"""All flags of a plan."""
+
+
+def added(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Put those of the options on a command whose flags it does not have yet; those it has serve for both."""
+
+    def decorate(command: Command) -> Command:
+        there = {flag for parameter in getattr(command, "__click_params__", []) for flag in parameter.opts}
+        parameters = [parameter for option in options for parameter in _parameters(option)]
+        for parameter in reversed(parameters):
+            if not there & set(parameter.opts):
+                command.__click_params__.append(parameter)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameters(option: Callable[[Any], Any]) -> list[click.Parameter]:
+    def nothing() -> None: ...
+
+    return list(reversed(option(nothing).__click_params__))
+
+
 _ONLY: dict[str, tuple[str, ...]] = {
     "vllm": ("m_values", "max_num_seqs", "max_num_batched_tokens"),
-    "sglang": ("chunk_sizes", "max_lora_chunk_size"),
+    "sglang": ("chunk_sizes", "max_lora_chunk_size", "workload"),
 }
 _NAMES = (
     "runtime tp max_loras fully_sharded ep dual_stream target_modules max_num_seqs max_num_batched_tokens chunk_sizes "
-    "max_lora_chunk_size traffic overrides lora_rank lora_paths m_values"
+    "max_lora_chunk_size traffic overrides lora_rank lora_paths m_values workload"
 )
 
 
@@ -90,7 +117,7 @@ def take_plan(model_name: str, options: dict[str, Any], dtype: str = DEFAULT_DTY
         tp=given["tp"],
         rank=_rank(given),
         max_loras=given["max_loras"],
-        fully_sharded=given["fully_sharded"],
+        fully_sharded=bool(given["fully_sharded"]),
         expert_parallel=given["ep"],
         dual_stream=given["dual_stream"],
         target_modules=_modules(given),
@@ -98,12 +125,29 @@ def take_plan(model_name: str, options: dict[str, Any], dtype: str = DEFAULT_DTY
     batches = Batches(
         max_num_seqs=given["max_num_seqs"] or DEFAULT_MAX_NUM_SEQS,
         max_num_batched_tokens=given["max_num_batched_tokens"] or DEFAULT_MAX_NUM_BATCHED_TOKENS,
+        workload=given["workload"],
         max_lora_chunk_size=int(given["max_lora_chunk_size"] or DEFAULT_MAX_CHUNK),
         m_values=given["m_values"] or (),
         chunk_sizes=given["chunk_sizes"] or (),
         traffic=traffic.read(given["traffic"]) if given["traffic"] else {},
     )
     return make(shape, serving, batches, dtype)
+
+
+def take_plan_of_studies(model_flag: str, model_name: str, options: dict[str, Any]) -> Plan:
+    """As `take_plan`, of a command that also takes the flags of single problems, which may not be given then.
+
+    Raises:
+        InputError: As `take_plan`, or if such a flag is given.
+    """
+    context = click.get_current_context()
+    for parameter in _parameters(problem_options):
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and name not in (*_NAMES.split(), "dtype"):
+            raise InputError(f"{parameter.opts[0]}: describes a single problem, {model_flag} a model; leave one out")
+    dtype_given = context.get_parameter_source("dtype") is not ParameterSource.DEFAULT
+    return take_plan(model_name, options, options["dtype"] if dtype_given else DEFAULT_DTYPE)
 
 
 def refuse_without(model_flag: str, options: dict[str, Any], but: tuple[str, ...] = ()) -> None:
@@ -115,8 +159,9 @@ def refuse_without(model_flag: str, options: dict[str, Any], but: tuple[str, ...
     Raises:
         InputError: If one is given.
     """
+    shared = {parameter.name for parameter in _parameters(problem_options)} if "op_type" in options else set()
     for name in _NAMES.split():
-        if name in but:
+        if name in but or name in shared:
             continue
         value = options.pop(name, None)
         if value and not (name == "tp" and value == 1):

@@ -12,6 +12,7 @@ from autotune import create as creation
 from autotune import study as studies
 from autotune.checkpoint import infer_sizes
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
+from autotune.cli.model import tune_model
 from autotune.cli.options import (
     ProblemFlags,
     Size,
@@ -23,8 +24,10 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
+from autotune.cli.plan_options import added, plan_options, refuse_without
 from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.cli.sglang_layers import layer_options, take_block
+from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
 from autotune.specs import Request
 from autotune.storage import open_storage
@@ -34,7 +37,10 @@ script_options = flags(
         "--model-path", type=click.Path(path_type=Path), help="Folder of a base model: its config.json gives sizes."
     ),
     click.option(
-        "--lora-path", type=click.Path(path_type=Path), help="Folder of an adapter: its config or weights give the rank"
+        "--lora-path",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Folder of an adapter: its config or weights give the rank; with --model repeatable.",
     ),
     click.option("--max-configs", type=Size(), help="Most configs to measure; same as --trials."),
     click.option("--save-json-dir", type=click.Path(path_type=Path), help="Folder of the JSON files."),
@@ -49,6 +55,7 @@ script_options = flags(
 
 
 @click.command()
+@added(plan_options)
 @problem_options
 @layer_options
 @script_options
@@ -73,10 +80,24 @@ def tune(**options: Any) -> None:
     Example:
       python -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 \\
           --intermediate-size 3072 --rank 64 --chunk-sizes 16,128 --save-json-dir tuned
+
+    With --model and --max-loras: everything that a server looks up for the model, as plan lists it.
+
+    \b
+    Example:
+      python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 --save-json-dir tuned
     """
+    if options["model"] is not None and options["max_loras"] is not None:
+        tune_model(str(options.pop("model")), options)
+        return
+    if options["model"] is not None and options["runtime"] == "vllm":
+        raise InputError("--max-loras: not given; tune --model needs the flags of plan")
+    refuse_without("--model", options)
+    if len(options["lora_path"]) > 1:
+        raise InputError("--lora-path: got several adapters, allowed without --model: one")
     block = take_block(options)
     problem = ProblemFlags.take(options)
-    inferred = infer_sizes(options["model_path"], options["lora_path"])
+    inferred = infer_sizes(options["model_path"], next(iter(options["lora_path"]), None))
     values = problem.with_sizes(inferred)
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:

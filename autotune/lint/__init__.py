@@ -26,7 +26,9 @@ def check(
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
-    found, files = sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory)
+    found, files = (
+        sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory, guess_slices=plan is None)
+    )
     if plan is not None:
         found += lookups.check(directory, plan)
     return sorted(set(found), key=lambda finding: finding.order), files

@@ -90,8 +90,11 @@ def _vllm(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes: S
             )
             if skipped := [m for m in sizes if m <= naive]:
                 yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
-        elif serving.tp > 1:
-            yield "experts: their kernels are timed at the ranks that are looked up, gathered ranks are not simulated"
+        if not vllm.tunable_experts(experts, serving):
+            yield (
+                "experts: here W13 and W2 look up different ranks or widths, for which no group of studies can be "
+                "made: they are not tuned, and with a config folder the server runs them with block_m 64"
+            )
         yield "experts: the four FUSED_MOE_LORA files belong together: one without the others gives wrong results"
 
 
@@ -110,5 +113,7 @@ def _sglang(
         yield "the files' keys hold the sum of the slices, not their widths: another split of the same sum shares them"
     if any("lm_head" in shape.layers for shape in shapes):
         yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
+    if not any("workload" in shape.flags for shape in shapes):
+        yield "the kernels are timed on prefill batches; with --workload mixed, decode batches count as much"
     if serving.target_modules is None:
         yield "planned for adapters on the projections of attention and MLP; name others with --target-modules"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from autotune import groups
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call
 from autotune.plan import sglang, vllm
@@ -36,6 +37,7 @@ class Batches:
     Attributes:
         m_values: Token counts to tune for vLLM; empty to choose them.
         chunk_sizes: Chunk sizes to tune for SGLang; empty for those that occur.
+        workload: What SGLang's kernels are timed on; None for the kernels' own choice.
         traffic: Weight of each token count of a batch, if known.
     """
 
@@ -44,18 +46,20 @@ class Batches:
     max_lora_chunk_size: int = DEFAULT_MAX_CHUNK
     m_values: tuple[int, ...] = ()
     chunk_sizes: tuple[int, ...] = ()
+    workload: str | None = None
     traffic: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One study to be.
+    """One study to be, or the studies of a group.
 
     Attributes:
-        kernel: Registry name of the kernel.
-        flags: What its `problem_from_flags` is to be given.
-        call: What the server looks up; the kernel must agree.
+        kernel: Registry name of the kernel, or name of a group of kernels.
+        flags: What `problem_from_flags` is to be given.
+        call: What the server looks up, of a group its first member; the kernel must agree.
         layers: Labels of the layers that look it up.
+        count: How many times a forward pass looks it up.
         weight: Share of the traffic that looks it up; 1 where nothing is known.
     """
 
@@ -63,13 +67,19 @@ class Entry:
     flags: Mapping[str, Any]
     call: Call
     layers: tuple[str, ...]
+    count: int
     weight: float = 1.0
 
     @property
+    def studies(self) -> int:
+        group = groups.find(self.kernel)
+        return len(group.members[groups.path_for("auto", self.flags)]) if group else 1
+
+    @property
     def seconds(self) -> float:
-        """What the study will take, roughly."""
+        """What it will take, roughly."""
         size = self.call.dims.get("m", 0)
-        return LARGE_STUDY_S if size >= _LARGE_TOKENS else SMALL_STUDY_S
+        return self.studies * (LARGE_STUDY_S if size >= _LARGE_TOKENS else SMALL_STUDY_S)
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,7 @@ class Plan:
                 if shape.occurs(size):
                     for kernel in shape.kernels:
                         flags = {**shape.flags, shape.size: size, "dtype": self.dtype}
-                        yield Entry(kernel, flags, shape.call(size), shape.layers, weight)
+                        yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
 
 
 def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bfloat16") -> Plan:
@@ -177,7 +187,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
         shapes = vllm.shapes(model, serving, batches.max_num_seqs)
         sizes = _m_values(batches)
     else:
-        shapes = sglang.shapes(model, serving)
+        shapes = sglang.shapes(model, serving, batches.workload)
         sizes = _chunk_sizes(batches)
     if not shapes:
         raise InputError(
@@ -222,7 +232,3 @@ def _chunk_sizes(batches: Batches) -> dict[int, float]:
         size = chunk_size(tokens, largest)
         shares[size] = shares.get(size, 0.0) + weight / total
     return shares
-
-
-def sizes_text(sizes: Sequence[int]) -> str:
-    return ", ".join(map(str, sizes))

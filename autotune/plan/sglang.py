@@ -8,13 +8,22 @@ from autotune.plan.serving import Serving
 from autotune.plan.shapes import Shape, merged
 
 
-def shapes(model: ModelShape, serving: Serving) -> list[Shape]:
-    """Every distinct lookup, in the order of the layers; the experts' kernels read no file (contracts B5)."""
-    return merged(shape for layer in dense_layers(model, serving) for shape in _dense(layer, serving))
+def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> list[Shape]:
+    """Every distinct lookup, in the order of the layers; the experts' kernels read no file (contracts B5).
+
+    Args:
+        workload: What to time the kernels on; None for their own choice.
+    """
+    return merged(shape for layer in dense_layers(model, serving) for shape in _dense(layer, serving, workload))
 
 
-def _dense(layer: Layer, serving: Serving) -> list[Shape]:
-    flags = {"lora_rank": serving.rank, "num_slices": layer.slices, "num_loras": serving.max_loras}
+def _dense(layer: Layer, serving: Serving, workload: str | None) -> list[Shape]:
+    flags: dict[str, object] = {
+        "lora_rank": serving.rank,
+        "num_slices": layer.slices,
+        "num_loras": serving.max_loras,
+        **({"workload": workload} if workload else {}),
+    }
     found = []
     if layer.inputs:
         found.append(_shape("shrink", layer, layer.inputs, {**flags, "hidden_size": layer.inputs}))
@@ -31,4 +40,5 @@ def _shape(op: str, layer: Layer, k: int, flags: dict[str, object]) -> Shape:
         kernels=(f"csgmv_{op}",),
         flags=flags,
         layers=(layer.label,),
+        count=layer.count,
     )

@@ -21,6 +21,7 @@ class Shape:
         kernels: The kernels to tune for it; empty where no measurement would change what the server does.
         flags: What `Kernel.problem_from_flags` needs beside the size.
         layers: Labels of the layers that look it up.
+        count: How many times a forward pass looks it up.
         max_size: Largest size that occurs; None for whatever the server batches.
         min_size: Smallest size at which the entry is read for anything.
     """
@@ -32,6 +33,7 @@ class Shape:
     kernels: tuple[str, ...]
     flags: Mapping[str, Any]
     layers: tuple[str, ...]
+    count: int
     max_size: int | None = None
     min_size: int = 1
 
@@ -59,6 +61,10 @@ def merged(shapes: Iterable[Shape]) -> list[Shape]:
         layers = tuple(dict.fromkeys(first.layers + shape.layers))
         timed = first if first.kernels else shape
         by_key[shape.key] = replace(
-            timed, layers=layers, max_size=largest, min_size=min(first.min_size, shape.min_size)
+            timed,
+            layers=layers,
+            count=first.count + shape.count,
+            max_size=largest,
+            min_size=min(first.min_size, shape.min_size),
         )
     return list(by_key.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotune.groups import FUSED_MOE_LORA
 from autotune.plan.layers import ExpertLayer, Layer, dense_layers, expert_layer
 from autotune.plan.model import ModelShape
 from autotune.plan.serving import Serving
@@ -29,6 +30,11 @@ def one_shot(serving: Serving) -> bool:
     return serving.rank <= ONE_SHOT_RANK and not serving.fully_sharded
 
 
+def tunable_experts(experts: ExpertLayer, serving: Serving) -> bool:
+    """Whether w13 and w2 look up the same rank and width, as the group of their kernels must."""
+    return not experts.fused and not (serving.fully_sharded and serving.tp > 1)
+
+
 def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
     """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
     if serving.fully_sharded or serving.expert_parallel:
@@ -53,6 +59,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
                 kernels=("lora_shrink",),
                 flags={**common, "hidden_size": layer.inputs, "lora_rank": rows},
                 layers=(layer.label,),
+                count=layer.count,
                 max_size=most,
             )
         )
@@ -77,6 +84,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
                 "expand_add_inputs": int(add_inputs),
             },
             layers=(layer.label,),
+            count=layer.count,
             max_size=most,
         )
     )
@@ -88,22 +96,21 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     gate_up_rank = serving.rank // serving.tp if serving.fully_sharded else serving.rank
     slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
     found = []
-    for weight, part, rank, parts, i in (
-        ("w13", "gate_up", gate_up_rank, slices, width),
-        ("w2", "down", serving.rank, 1, experts.intermediate),
+    for weight, rank, parts, i in (
+        ("w13", gate_up_rank, slices, width),
+        ("w2", serving.rank, 1, experts.intermediate),
     ):
         for op in ("shrink", "expand"):
-            kernels: tuple[str, ...] = (f"fused_moe_lora_{part}_{op}",)
-            if one_shot(serving):
-                # One kernel does both; the server takes its block_m from the shrink's entry.
-                kernels = (f"fused_moe_lora_{part}_one_shot",) if op == "shrink" else ()
+            # The group answers all four lookups, but it has one rank and one width.
+            first = (weight, op) == ("w13", "shrink")
+            group = first and tunable_experts(experts, serving)
             found.append(
                 Shape(
                     runtime="vllm",
                     op=f"fused_moe_lora_{weight}_{op}",
                     dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
                     size="m",
-                    kernels=kernels,
+                    kernels=(FUSED_MOE_LORA.name,) if group else (),
                     flags={
                         "hidden_size": experts.hidden,
                         "lora_rank": rank,
@@ -116,6 +123,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                         "expand_add_inputs": int(not serving.dual_stream),
                     },
                     layers=(experts.label,),
+                    count=experts.count,
                     min_size=naive_tokens(experts, serving) + 1 if one_shot(serving) else 1,
                 )
             )
