@@ -91,7 +91,9 @@ def create(**options: Any) -> None:
 @recorded_option
 @storage_option
 def run(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
-    """Run the unfinished studies, all or those that match, or those of a plan in its order.
+    """Run the unfinished studies, all or those that match.
+
+    With --plan those of a plan, in its order; with --timeout, time that some leave goes where most is to be gained.
 
     A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.

@@ -85,7 +85,8 @@ def tune(**options: Any) -> None:
 
     \b
     Example:
-      python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 --save-json-dir tuned
+      python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
+          --save-json-dir tuned
     """
     if options["model"] is not None and options["max_loras"] is not None:
         tune_model(str(options.pop("model")), options)
