@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from optuna.storages import BaseStorage
 
-from autotune import registry, study
+from autotune import groups, registry, study
 from autotune.errors import InputError
+from autotune.groups import GroupKind
 from autotune.kernel import Problem
 from autotune.report.note import study_note
 from autotune.specs import Request, describe
 from autotune.study import StudySpec
+
+
+def describe_flags(
+    request: Request, values: Mapping[str, Any], m_values: tuple[int, ...], path: str | None = None
+) -> dict[str, StudySpec]:
+    """Names and specs of the studies that flags describe: one for each m, or of a group one for each m and member.
+
+    Raises:
+        InputError: If they describe none.
+    """
+    kind = groups.find(request.kernel)
+    if kind is not None:
+        return _describe_group(request, kind, groups.path_for(path or "auto", values), values, m_values)
+    if path is not None:
+        raise InputError(f"--path: got {path} for {request.kernel}; it belongs to --op-type fused_moe_lora only")
+    return describe_all(request, problems(request.kernel, values, m_values))
 
 
 def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
@@ -32,6 +50,23 @@ def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) 
 def describe_all(request: Request, wanted: list[Problem]) -> dict[str, StudySpec]:
     """Names and specs of the studies to be; a problem named twice is one study."""
     return dict(describe(request, problem) for problem in wanted)
+
+
+def _describe_group(
+    request: Request, kind: GroupKind, path: str, values: Mapping[str, Any], m_values: tuple[int, ...]
+) -> dict[str, StudySpec]:
+    members = kind.members[path]
+    wanted = [problems(name, values, m_values) for name in members]
+    specs: dict[str, StudySpec] = {}
+    for at_one_m in zip(*wanted, strict=True):
+        described = [
+            describe(replace(request, kernel=name), problem) for name, problem in zip(members, at_one_m, strict=True)
+        ]
+        # Named like its first member, whose problem they all share.
+        about = described[0][0].removeprefix(f"{members[0]}-")
+        group = f"{kind.name}-{path}-{about}"
+        specs |= {name: replace(spec, group=group) for name, spec in described}
+    return specs
 
 
 def create_all(storage: BaseStorage, specs: Mapping[str, StudySpec], skip_if_exists: bool) -> list[str]:
@@ -61,7 +96,7 @@ def _difference(old: Any, new: Any) -> str:
 
 
 def _check_same(there: StudySpec, here: StudySpec, name: str) -> None:
-    for field in ("space_fingerprint", "kernel_fingerprint", "environment", "settings"):
+    for field in ("space_fingerprint", "kernel_fingerprint", "environment", "settings", "group"):
         old, new = getattr(there, field), getattr(here, field)
         if old != new:
             raise InputError(

@@ -5,6 +5,7 @@ Everything is prepared and proven in memory first: on an error nothing has been 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,7 @@ class _Plan:
     server_file: str
     call: Call
     items: dict[KeyPath, ExportItem] = field(default_factory=dict)
+    required: set[KeyPath] = field(default_factory=set)
     file: str = ""
     table: Table = field(default_factory=dict)
     origins: dict[KeyPath, Record] = field(default_factory=dict)
@@ -109,7 +111,9 @@ class _Plan:
         self.table[key] = config
 
 
-def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "merge") -> ExportReport:
+def export(
+    items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "merge", required: Iterable[Call] = ()
+) -> ExportReport:
     """Write the results into the folder, each under its own key and its aliases.
 
     Args:
@@ -117,6 +121,8 @@ def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "me
         directory: The server's config folder; created if need be.
         on_exist: ``merge`` keeps the other entries of an existing file, ``overwrite`` drops them, ``new`` leaves the
             file alone and writes ``<name>_tuned_<n>.json``, which no server reads.
+        required: Lookups of the same servers that are to be answered, too: by the runtime's default, where there is
+            nothing better.
 
     Raises:
         InputError: If there is nothing to export, two results claim one key, or the folder or a file in it cannot be
@@ -126,13 +132,19 @@ def export(items: Iterable[ExportItem], directory: Path, on_exist: OnExist = "me
     if on_exist not in get_args(OnExist):
         raise InputError(f"on_exist: got {on_exist!r}, allowed: {one_of(get_args(OnExist))}")
     plans = _plans(items)
+    _require(plans, required)
+    families = _families(plans)
+    for family in families:
+        _check_together(family)
     with locked(directory):
         records = provenance.read(directory)
-        for plan in plans:
-            _open(plan, directory, on_exist, records)
-            _put_results(plan)
-            _put_aliases(plan)
-            _put_fills(plan)
+        for family in families:
+            _name_files(family, directory, on_exist)
+            for plan in family:
+                _open(plan, directory, on_exist, records)
+                _put_results(plan)
+                _put_aliases(plan)
+            _put_fills(family)
         texts = {directory / plan.file: table_text(plan.table) for plan in plans}
         for plan in plans:
             _prove(plan, _resolver(plan, json.loads(texts[directory / plan.file])))
@@ -165,26 +177,65 @@ def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
     return list(plans.values())
 
 
+def _require(plans: list[_Plan], required: Iterable[Call]) -> None:
+    """Note on each file what else it must answer; files that have no result of their own are added."""
+    by_file = {(plan.runtime.name, plan.server_file): plan for plan in plans}
+    gpus = {(plan.runtime.name, plan.gpu_name) for plan in plans}
+    for call in required:
+        runtime = runtimes.get(call.runtime)
+        for gpu_name in sorted(gpu for name, gpu in gpus if name == runtime.name):
+            file = runtime.file_name(gpu_name, call)
+            if (plan := by_file.get((runtime.name, file))) is None:
+                plan = by_file[runtime.name, file] = _Plan(runtime, gpu_name, file, call)
+                plans.append(plan)
+            plan.required |= {runtime.key_path(call), *runtime.alias_paths(call)}
+
+
 def _entry(runtime: Runtime, item: ExportItem) -> dict[str, Value]:
     return runtime.default_config(item.call) if item.is_incumbent else runtime.entry(item.config, item.call)
 
 
+def _families(plans: list[_Plan]) -> list[list[_Plan]]:
+    """The files that are only correct together; most are families of one."""
+    found: dict[tuple[str, str, tuple[str, ...]], list[_Plan]] = {}
+    for plan in plans:
+        partners = plan.runtime.partners(plan.call.op)
+        alone = () if len(partners) > 1 else (plan.server_file,)
+        found.setdefault((plan.runtime.name, plan.gpu_name, (*partners, *alone)), []).append(plan)
+    return list(found.values())
+
+
+def _check_together(family: list[_Plan]) -> None:
+    runtime, call = family[0].runtime, family[0].call
+    if len(runtime.partners(call.op)) > 1:
+        entries = {
+            plan.call.op: {key: dict(_entry(runtime, item)) for key, item in plan.items.items()} for plan in family
+        }
+        runtime.check_together(entries)
+
+
+def _name_files(family: list[_Plan], directory: Path, on_exist: OnExist) -> None:
+    """Settle the files' names: a server must not read some old ones with some new ones of a family."""
+    for plan in family:
+        plan.file = plan.server_file
+    if on_exist != "new" or not any((directory / plan.file).exists() for plan in family):
+        return
+    paths = [directory / plan.file for plan in family]
+    index = next(i for i in itertools.count(1) if not any(_numbered(path, i).exists() for path in paths))
+    for plan, path in zip(family, paths, strict=True):
+        plan.file = _numbered(path, index).relative_to(directory).as_posix()
+
+
+def _numbered(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.stem}_tuned_{index}.json")
+
+
 def _open(plan: _Plan, directory: Path, on_exist: OnExist, records: list[Record]) -> None:
-    """Settle the file's name and read what stands in it and who wrote that."""
-    plan.file = plan.server_file
+    """Read what stands in the file and who wrote that."""
     path = directory / plan.file
-    if path.exists() and on_exist == "new":
-        plan.file = _free_name(path).relative_to(directory).as_posix()
-    elif path.exists() and on_exist == "merge":
+    if path.exists() and on_exist == "merge":
         plan.table = read_table(path, plan.runtime.levels(plan.call))
     plan.origins = {record.key: record for record in records if record.file == plan.file and record.matches(plan.table)}
-
-
-def _free_name(path: Path) -> Path:
-    index = 1
-    while (free := path.with_name(f"{path.stem}_tuned_{index}.json")).exists():
-        index += 1
-    return free
 
 
 def _put_results(plan: _Plan) -> None:
@@ -213,9 +264,15 @@ def _stands(plan: _Plan, key: KeyPath) -> str | None:
     return f"study {origin.study!r} wrote the result of this very key" if origin.kind == "own" else None
 
 
-def _put_fills(plan: _Plan) -> None:
-    for key in sorted(plan.runtime.needed_paths(plan.table) - set(plan.table)):
-        plan.put(key, "default-fill", plan.runtime.default_config(plan.call_at(key)))
+def _put_fills(family: list[_Plan]) -> None:
+    if len(family) > 1:
+        fills = family[0].runtime.joint_fills({plan.call.op: plan.table for plan in family})
+        for plan in family:
+            for key, config in fills[plan.call.op].items():
+                plan.put(key, "default-fill", config)
+    for plan in family:
+        for key in sorted(plan.runtime.needed_paths({*plan.table, *plan.required}) - set(plan.table)):
+            plan.put(key, "default-fill", plan.runtime.default_config(plan.call_at(key)))
 
 
 def _resolver(plan: _Plan, table: Any) -> Callable[[Call], Lookup]:

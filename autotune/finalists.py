@@ -111,7 +111,7 @@ def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> 
     if not standing:
         return None
     finalists = tuple(
-        Finalist(dict(candidates[i]), m.median_us, _gain(m.samples_us, first[0].samples_us))
+        Finalist(dict(candidates[i]), m.median_us, paired_gain(m.samples_us, first[0].samples_us))
         for i, m in sorted(standing.items(), key=lambda item: item[1].median_us)
     )
     if 0 not in standing:
@@ -148,7 +148,9 @@ def _slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
 
 def _workload_times(winner: Measurement, incumbent: Measurement | None) -> tuple[WorkloadTimes, ...]:
     return tuple(
-        WorkloadTimes(name, median(before_us) if before_us else None, median(after_us), _gain(after_us, before_us))
+        WorkloadTimes(
+            name, median(before_us) if before_us else None, median(after_us), paired_gain(after_us, before_us)
+        )
         for name, after_us in winner.workloads_us.items()
         for before_us in [incumbent.workloads_us[name] if incumbent else ()]
     )
@@ -167,10 +169,11 @@ def compare(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> Ve
     if not np.any(difference):
         return Verdict(0.0, 1.0)
     p_value = float(stats.wilcoxon(difference, alternative="less").pvalue)
-    return Verdict(_gain(challenger_us, incumbent_us), p_value)
+    return Verdict(paired_gain(challenger_us, incumbent_us), p_value)
 
 
-def _gain(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> float:
+def paired_gain(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> float:
+    """Median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
     if not challenger_us or not incumbent_us:
         return 0.0
     return 1 - median(c / i for c, i in zip(challenger_us, incumbent_us, strict=True))

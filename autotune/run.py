@@ -31,7 +31,7 @@ from autotune.search import make_search
 from autotune.space import Space
 from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint
-from autotune.tune import Budget, SearchLoop
+from autotune.tune import Budget, Clock, SearchLoop
 
 if TYPE_CHECKING:
     from autotune.measure.cuda import Machine
@@ -74,6 +74,19 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+@dataclass(frozen=True)
+class Session:
+    """A study that this process owns for a while, with what it takes to measure it."""
+
+    study: KernelStudy
+    space: Space
+    backend: Backend
+
+    @property
+    def settings(self) -> MeasureSettings:
+        return MeasureSettings(**self.study.spec.settings)
+
+
 class Runner:
     """Runs studies one after the other on one machine; the GPU's processes are started once, when first needed."""
 
@@ -97,56 +110,67 @@ class Runner:
             InputError: If the study cannot go on here, or another process is running it.
             AutotuneError: If none of its configs ran correctly.
         """
-        self._check_identity(study)
-        with self._locked(study):
+        self.check_identity(study)
+        with self.locked(study):
             if study.result is not None:
                 return study.result
-            space = study.open_space(self.options.recorded_dir)
-            backend = self._backend(study)
-            try:
-                return self._search_and_decide(study, space, backend, on_progress)
-            finally:
-                backend.close()
+            with self.session(study) as session:
+                return self._search_and_decide(session, on_progress)
 
-    def _search_and_decide(
-        self, study: KernelStudy, space: Space, backend: Backend, on_progress: OnProgress
-    ) -> dict[str, Any]:
+    @contextmanager
+    def session(self, study: KernelStudy) -> Iterator[Session]:
+        """Open what measures a study that is `locked`."""
+        space = study.open_space(self.options.recorded_dir)
+        backend = self._backend(study)
+        try:
+            yield Session(study, space, backend)
+        finally:
+            backend.close()
+
+    def search_whole(self, session: Session, on_progress: OnProgress, then: str = "finalists") -> Clock:
+        """Search the study's whole space, within the run's budget; `then` is the phase shown afterwards."""
         options = self.options
-        known = finished_neighbours(self.storage, study)
-        search = make_search(options.sampler, space, options.seed, known, stop=options.stop)
-        loop = SearchLoop(study.study, space, search, backend)
-        display = _Display(study.name, loop, on_progress)
-        clock = loop.run(options.budget, display.on_trial)
-        display.show("finalists")
-        settings = MeasureSettings(**study.spec.settings)
+        known = finished_neighbours(self.storage, session.study)
+        search = make_search(options.sampler, session.space, options.seed, known, stop=options.stop)
+        return self.search(session, search, options.budget, on_progress, then)
+
+    def search(
+        self, session: Session, search: Search, budget: Budget, on_progress: OnProgress, then: str = "search"
+    ) -> Clock:
+        """Search as told."""
+        loop = SearchLoop(session.study.study, session.space, search, session.backend)
+        display = _Display(session.study.name, loop, on_progress)
+        clock = loop.run(budget, display.on_trial)
+        display.show(then)
+        return clock
+
+    def _search_and_decide(self, session: Session, on_progress: OnProgress) -> dict[str, Any]:
+        study = session.study
+        clock = self.search_whole(session, on_progress)
         race_start_s = time.monotonic()
-        decision = decide(study.study, space, backend, settings.race_rounds)
+        decision = decide(study.study, session.space, session.backend, session.settings.race_rounds)
         race_s = time.monotonic() - race_start_s
         if decision is None:
             raise AutotuneError(
                 f"study {study.name}: no config ran correctly, not even the default; see: study show {study.name}"
             )
-        seconds = {
-            "compile_wait": clock.compile_wait_s,
-            "measure": clock.measure_s,
-            "search": clock.think_s,
-            "storage": clock.store_s,
-            "finalists": race_s,
-            "wall": clock.wall_s,
-        }
-        result = self._result(study, space, decision, seconds)
+        result = self.result(session, decision, clock.seconds | {"finalists": race_s, "wall": clock.wall_s})
+        self.finish(study, result)
+        return result
+
+    def finish(self, study: KernelStudy, result: dict[str, Any]) -> None:
+        """Store a study's result."""
         study.finish(result)
         import optuna_dashboard  # takes a second to load
 
         optuna_dashboard.save_note(study.study, study_note(study))
-        return result
 
-    def _result(
-        self, study: KernelStudy, space: Space, decision: Decision, seconds: dict[str, float]
-    ) -> dict[str, Any]:
+    def result(self, session: Session, decision: Decision, seconds: dict[str, float]) -> dict[str, Any]:
+        """A decision with what a report needs beside it."""
+        study, space = session.study, session.space
         measured = trials.measured(study.study.get_trials(deepcopy=False), space)
         floor = workloads.floor(study.kernel, study.problem)
-        bandwidth = self._bandwidth(study)
+        bandwidth = self.bandwidth(study)
         return {
             **decision.to_json(),
             "configs": len(space),
@@ -158,7 +182,7 @@ class Runner:
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 
-    def _check_identity(self, study: KernelStudy) -> None:
+    def check_identity(self, study: KernelStudy) -> None:
         """Refuse to mix measurements that cannot be compared."""
         wanted, spec = self.options.backend, study.spec
         if wanted not in ("auto", spec.backend):
@@ -174,7 +198,8 @@ class Runner:
             )
 
     @contextmanager
-    def _locked(self, study: KernelStudy) -> Iterator[None]:
+    def locked(self, study: KernelStudy) -> Iterator[None]:
+        """Keep other processes from running the study."""
         key = hashlib.sha256(f"{identity(self.options.storage_url)} {study.name}".encode()).hexdigest()[:24]
         lock = filelock.FileLock(paths.locks_dir() / f"{key}.lock")
         try:
@@ -193,7 +218,8 @@ class Runner:
         settings = MeasureSettings(**study.spec.settings)
         return CudaBackend(self._machine, Task(study.spec.kernel, study.problem, study.gpu, settings))
 
-    def _bandwidth(self, study: KernelStudy) -> float | None:
+    def bandwidth(self, study: KernelStudy) -> float | None:
+        """Bytes a second through device memory, where the study is measured; None before the GPU is in use."""
         if study.spec.backend == "replay":
             return recording.machine(self.options.recorded_dir).copy_bandwidth_bytes_per_s
         if self._bandwidth_bytes_per_s is None and self._machine is not None:

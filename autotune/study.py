@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from autotune.space import Space
 
 SPEC_ATTR = "autotune"
 RESULT_ATTR = "result"
+GROUP_RESULT_ATTR = "group result"
 METRIC = "median time (us)"
 _SCHEMA_VERSION = 1
 
@@ -46,6 +48,7 @@ class StudySpec:
         space: Name of the space preset, or of the recording.
         space_fingerprint: Hash of all configs.
         settings: How it is measured.
+        group: Name of the group that its result is decided in; None for a study on its own.
     """
 
     kernel: str
@@ -59,6 +62,7 @@ class StudySpec:
     space: str
     space_fingerprint: str
     settings: dict[str, Any]
+    group: str | None = None
     schema_version: int = field(default=_SCHEMA_VERSION)
 
     @property
@@ -102,6 +106,19 @@ class KernelStudy:
         """What the finalists' race decided; None while the study is unfinished."""
         found = self.study.user_attrs.get(RESULT_ATTR)
         return found if isinstance(found, dict) else None
+
+    @property
+    def group_result(self) -> dict[str, Any] | None:
+        """What was decided for the group that the study is a member of; None while the group is unfinished."""
+        found = self.study.user_attrs.get(GROUP_RESULT_ATTR)
+        return found if isinstance(found, dict) else None
+
+    def finish_group(self, result: dict[str, Any]) -> None:
+        self.study.set_user_attr(GROUP_RESULT_ATTR, result)
+
+    def reopen(self) -> None:
+        """Take the result back, so that a run goes on with the search."""
+        self.study.set_user_attr(RESULT_ATTR, None)
 
     def finish(self, result: dict[str, Any]) -> None:
         self.study.set_user_attr(RESULT_ATTR, result)
@@ -177,6 +194,31 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
     if SPEC_ATTR not in study.user_attrs:
         raise InputError(f"study {name} was not made by this tool; name one of: {one_of(names(storage)[:10])}")
     return KernelStudy(study, StudySpec(**study.user_attrs[SPEC_ATTR]))
+
+
+def members(storage: BaseStorage, group: str) -> list[KernelStudy]:
+    """The studies of a group, in order of creation."""
+    summaries = storage.get_all_studies()
+    found = [s.study_name for s in summaries if s.user_attrs.get(SPEC_ATTR, {}).get("group") == group]
+    return [load(storage, name) for name in found]
+
+
+def whole_groups(storage: BaseStorage, chosen: Iterable[KernelStudy]) -> list[KernelStudy]:
+    """The studies and, in place of any member of a group, all members of it; each once."""
+    found: dict[str, KernelStudy] = {}
+    for study in chosen:
+        together = [study] if study.spec.group is None else members(storage, study.spec.group)
+        found |= {each.name: each for each in together if each.name not in found}
+    return list(found.values())
+
+
+def by_group(chosen: Iterable[KernelStudy]) -> list[list[KernelStudy]]:
+    """What is run and decided together: the members of each group, every other study by itself."""
+    found: dict[tuple[str, str], list[KernelStudy]] = {}
+    for study in chosen:
+        key = ("study", study.name) if study.spec.group is None else ("group", study.spec.group)
+        found.setdefault(key, []).append(study)
+    return list(found.values())
 
 
 def kernel_fingerprint(kernel: AnyKernel) -> str:

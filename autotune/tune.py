@@ -45,6 +45,16 @@ class Clock:
     started_s: float = field(default_factory=time.monotonic)
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """By the names that results keep them under."""
+        return {
+            "compile_wait": self.compile_wait_s,
+            "measure": self.measure_s,
+            "search": self.think_s,
+            "storage": self.store_s,
+        }
+
+    @property
     def wall_s(self) -> float:
         return time.monotonic() - self.started_s
 

@@ -79,6 +79,18 @@ def test_round_trip_through_the_servers_lookup(tmp_path: Path) -> None:
         assert found.config == vllm.entry(each.config, each.call)
 
 
+def test_what_a_plan_requires_is_answered_by_the_default(tmp_path: Path) -> None:
+    overwriting = Call("vllm", "expand", {**expand().dims, "add_inputs": 0})
+    required = [item().call, shrink("5", "3", "64", "4096", "16"), shrink("5", "1", "8", "12288", "16"), overwriting]
+    export([item()], tmp_path, required=required)
+    for call in required[1:]:
+        assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call)
+        assert vllm.lookup(tmp_path, GPU, call).exact
+    assert vllm.lookup(tmp_path, GPU, item().call).config == entry()
+    assert {("5", "1", m, k, "16") for m in ("8", "64") for k in ("4096", "12288")} <= set(table(tmp_path))
+    assert not (tmp_path / EXPAND).exists()
+
+
 def test_side_car_tells_where_entries_come_from(tmp_path: Path) -> None:
     export([item(study="mine")], tmp_path)
     content = json.loads((tmp_path / provenance.FILE_NAME).read_text())
@@ -322,11 +334,22 @@ def test_warns_of_missing_slices(tmp_path: Path) -> None:
     assert not any("num_slices" in warning for warning in export(complete, tmp_path).warnings)
 
 
-def test_warns_of_moe_servers_until_the_four_files_are_there(tmp_path: Path) -> None:
-    assert any("FUSED_MOE_LORA" in warning for warning in export([item()], tmp_path).warnings)
-    for part in ("W13_SHRINK", "W13_EXPAND", "W2_SHRINK", "W2_EXPAND"):
+def qkv() -> list[ExportItem]:
+    return [item(shrink("5", slices, "64", "4096", "16"), study=slices) for slices in ("1", "3")]
+
+
+def test_warns_once_of_moe_servers_where_a_model_has_qkv_but_no_gate_up(tmp_path: Path) -> None:
+    assert sum("fused_moe_lora" in warning for warning in export(qkv(), tmp_path).warnings) == 1
+    dense = export([item(shrink("5", "2", "64", "4096", "16"), study="2")], tmp_path)
+    assert not any("fused_moe_lora" in warning for warning in dense.warnings)
+
+
+def test_warns_of_some_of_the_moe_files_without_the_others(tmp_path: Path) -> None:
+    parts = ("W13_SHRINK", "W13_EXPAND", "W2_SHRINK", "W2_EXPAND")
+    for count, part in enumerate(parts, start=1):
         (tmp_path / f"NVIDIA_H200_FUSED_MOE_LORA_{part}.json").write_text("{}")
-    assert not any("FUSED_MOE_LORA" in warning for warning in export([item()], tmp_path).warnings)
+        warned = any("beside others of the four" in warning for warning in export(qkv(), tmp_path).warnings)
+        assert warned == (count < len(parts))
 
 
 def test_warns_of_foreign_entries_that_kill_a_server(tmp_path: Path) -> None:

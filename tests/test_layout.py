@@ -24,10 +24,21 @@ PACKAGE = ROOT / "autotune"
 # Lowest first: a module imports from its own layer or from lower ones (law 2).
 LAYERS = (
     {"errors", "gpu", "paths", "kernel"},
-    {"registry", "environment", "checkpoint", "storage", "space", "runtimes", "workloads"},
+    {
+        "registry",
+        "environment",
+        "checkpoint",
+        "expert_counts",
+        "storage",
+        "space",
+        "runtimes",
+        "groups",
+        "group_choice",
+        "workloads",
+    },
     {"measure", "search", "study", "trials", "export"},
-    {"specs", "create", "tune", "finalists", "report"},
-    {"run", "neighbours", "bench"},
+    {"specs", "create", "tune", "finalists", "group_race", "report", "export_items", "plan", "lint", "diffing"},
+    {"run", "group_run", "neighbours", "bench"},
     {"cli"},
     {"__main__"},
 )
@@ -128,8 +139,8 @@ def test_a_wheel_brings_kernels_and_recordings_and_claims_one_name(tmp_path: Pat
     names = zipfile.ZipFile(wheel).namelist()
     for folder in {file.parent.name for file in ROOT.glob("kernels/*/kernel.py")}:
         assert f"autotune/kernels/{folder}/kernel.py" in names
-    for file in ROOT.glob("studies/recorded/*"):
-        assert f"autotune/studies/recorded/{file.name}" in names
+    for file in ROOT.glob("studies/*/*"):
+        assert f"autotune/studies/{file.parent.name}/{file.name}" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"autotune"}
 
 

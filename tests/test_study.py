@@ -164,7 +164,7 @@ def test_another_backend_is_refused(storage: BaseStorage) -> None:
 def test_a_running_study_is_not_run_twice(storage: BaseStorage) -> None:
     created = study.create(storage, "one", SPEC)
     other = study.create(storage, "other", SPEC)
-    with runner(storage)._locked(created):
+    with runner(storage).locked(created):
         with pytest.raises(InputError, match="study one is being run by another process"):
             runner(storage).run(created)
         assert runner(storage).run(other)

@@ -7,25 +7,35 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
-from autotune import __version__, runtimes
+from autotune import runtimes
 from autotune.cli.running import say_advice, say_if_replayed
 from autotune.errors import InputError
-from autotune.export import ExportItem, OnExist, export
+from autotune.export import OnExist, export
+from autotune.export_items import calls, export_items
 from autotune.kernel import Call
 from autotune.report.results import measured_rows
+from autotune.report.serving import serving_notes
 from autotune.runtimes import provenance, sglang
 from autotune.runtimes.files import read_table
 from autotune.study import KernelStudy, StudySpec
 
 
 def export_studies(
-    finished: list[KernelStudy], directory: Path, on_exist: str, csv_file: Path | None, as_json: bool
+    finished: list[KernelStudy],
+    directory: Path,
+    on_exist: str,
+    csv_file: Path | None,
+    as_json: bool,
+    required: Iterable[Call] = (),
 ) -> None:
     """Export, then say which files were written, what was proven and what to mind.
+
+    Args:
+        required: Further lookups that the files must answer.
 
     Raises:
         InputError: If a study's kernel has no runtime to export to, or the folder cannot take the files.
@@ -33,7 +43,7 @@ def export_studies(
     check_folder([study.spec for study in finished], directory, on_exist)
     if csv_file is not None:
         check_csv(csv_file, "--csv")
-    report = export([_item(study) for study in finished], directory, cast(OnExist, on_exist))
+    report = export(export_items(finished), directory, cast(OnExist, on_exist), required)
     if csv_file is not None:
         write_csv(finished, csv_file)
     if as_json:
@@ -51,7 +61,7 @@ def export_studies(
             f"Serve with it: {sglang.ENVIRONMENT}={directory.resolve()} python -m sglang.launch_server "
             "--enable-lora ..."
         )
-    for warning in report.warnings:
+    for warning in [*serving_notes(finished), *report.warnings]:
         click.echo(f"Mind: {warning}", err=True)
     say_advice(finished)
 
@@ -66,10 +76,9 @@ def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
     provenance.read(directory)
-    for spec in specs:
-        call = _call(spec)
+    for call, gpu_name in [(call, spec.gpu["name"]) for spec in specs for call in calls(spec)]:
         runtime = runtimes.get(call.runtime)
-        path = directory / runtime.file_name(spec.gpu["name"], call)
+        path = directory / runtime.file_name(gpu_name, call)
         if on_exist == "merge" and path.exists():
             read_table(path, runtime.levels(call))
 
@@ -99,40 +108,3 @@ def write_csv(studies: list[KernelStudy], path: Path) -> None:
             writer.writerows(rows)
     except OSError as error:
         raise InputError(f"{path}: cannot write it ({error.strerror}); name another file") from error
-
-
-def _item(study: KernelStudy) -> ExportItem:
-    result = study.result or {}
-    return ExportItem(
-        study=study.name,
-        call=_call(study.spec),
-        config=result["config"],
-        is_incumbent=result["outcome"] == "default",
-        gpu_name=study.spec.gpu["name"],
-        provenance=_provenance(study, result),
-    )
-
-
-def _call(spec: StudySpec) -> Call:
-    if (call := spec.runtime_call) is None:
-        raise InputError(f"kernel {spec.kernel}: no runtime loads configs for it, so there is nothing to export")
-    return call
-
-
-def _provenance(study: KernelStudy, result: dict[str, Any]) -> dict[str, Any]:
-    spec = study.spec
-    kept = ("outcome", "incumbent_us", "tuned_us", "p_value", "counts", "finished")
-    return {
-        "autotune": __version__,
-        "backend": spec.backend,
-        "recording": spec.space if spec.backend == "replay" else None,
-        "source": spec.source,
-        "kernel": spec.kernel,
-        "kernel_fingerprint": spec.kernel_fingerprint,
-        "problem": spec.problem,
-        "environment": spec.environment,
-        "settings": spec.settings,
-        **{key: result[key] for key in kept},
-        **({"workloads": result["workloads"]} if result.get("workloads") else {}),
-        **({"advice": advice} if (advice := runtimes.advice([study.call])) else {}),
-    }

@@ -11,8 +11,10 @@ from click.exceptions import NoArgsIsHelpError
 from autotune import __version__
 from autotune.cli.bench import bench
 from autotune.cli.bench_sweep import sweep
+from autotune.cli.config import config
 from autotune.cli.dashboard import dashboard
 from autotune.cli.doctor import doctor
+from autotune.cli.plan import plan
 from autotune.cli.study import study
 from autotune.cli.tune import tune
 from autotune.errors import AutotuneError
@@ -73,6 +75,6 @@ def main() -> None:
 # Optuna's own progress lines; ours are on stderr too.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-for command in (study, tune, bench, dashboard, doctor):
+for command in (plan, study, tune, config, bench, dashboard, doctor):
     main.add_command(command)
 bench.add_command(sweep)

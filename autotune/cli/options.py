@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from autotune import registry, runtimes
+from autotune import groups, registry, runtimes
 from autotune.errors import InputError, one_of
+from autotune.expert_counts import count_experts
+from autotune.groups import PATHS
 from autotune.measure.recording import RECORDED_DIR
 from autotune.search import SAMPLERS
 from autotune.specs import BACKENDS
@@ -97,6 +99,13 @@ class Integers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(integers)) if self.distinct else integers
 
 
+class AutoIntegers(Integers):
+    """`Integers`, or ``auto``, which is the same as leaving the flag out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        return () if value == "auto" else super().convert(value, param, ctx)
+
+
 storage_option = click.option(
     "--storage",
     envvar="AUTOTUNE_STORAGE",
@@ -125,7 +134,9 @@ runtime_option = click.option(
 )
 sglang_options = flags(
     click.option("--output-dim", type=Size(), help="Output width of all slices of an expand, if they are equal."),
-    click.option("--chunk-sizes", type=Integers(distinct=True), help="One study each: 16,32,64,128.  [default: all]"),
+    click.option(
+        "--chunk-sizes", type=AutoIntegers(distinct=True), help="One study each: 16,32,64,128.  [default: all]"
+    ),
     click.option("--max-lora-chunk-size", type=Size(), help="Instead: the chunk sizes that this server launches with."),
     click.option("--total-tokens", type=Size(), help="Tokens, or requests of a decode.  [default: 30720, or 64]"),
     click.option("--workload", metavar="NAME", help="prefill, decode or mixed.  [default: prefill]"),
@@ -144,12 +155,14 @@ problem_options = flags(
         "--kernel",
         "op_type",
         metavar="NAME",
-        help="Kernel: lora_shrink, lora_expand, ..., or path/to/file.py:NAME.",
+        help="Kernel: lora_shrink, lora_expand, ..., path/to/file.py:NAME; or fused_moe_lora for its ops together.",
     ),
     click.option("--dtype", default="torch.float16", show_default=True, help="float16 or bfloat16."),
     click.option("--batch-size", type=Size(), help="Sequences in a batch."),
     click.option("--seq-length", type=Size(), help="Tokens of each; m = batch size x sequence length.  [default: 1]"),
-    click.option("--m-values", type=Integers(distinct=True), help="Token counts m, one study each, e.g. 1,16,64,1024."),
+    click.option(
+        "--m-values", type=AutoIntegers(distinct=True), help="Token counts m, one study each, e.g. 1,16,64,1024."
+    ),
     click.option("--hidden-size", type=Size(), help="Hidden size: k of a shrink, n of an expand."),
     click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),
@@ -158,6 +171,13 @@ problem_options = flags(
     click.option("--slice-widths", type=Integers(), help="Widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
+    click.option("--num-experts", type=Size(), help="Experts of an MoE layer.  [default: 8]"),
+    click.option("--top-k-num", type=Size(), help="Experts a token is routed to.  [default: 2]"),
+    click.option("--moe-intermediate-size", type=Size(), help="Intermediate size of an expert, per TP shard."),
+    click.option("--fully-sharded", is_flag=True, default=None, help="The server runs with --fully-sharded-loras."),
+    click.option("--routing", type=click.Choice(["uniform", "zipf"]), help="Tokens to experts.  [default: uniform]"),
+    click.option("--topk-ids", type=click.Path(path_type=Path), help="Recorded routing: expert ids, a row a token."),
+    click.option("--path", type=click.Choice(PATHS), help="MoE kernels to tune for.  [default: auto, as the server]"),
     sglang_options,
     click.option(
         "--dim", "dims", multiple=True, metavar="NAME=VALUE", help="A size of a kernel of your own; repeatable."
@@ -184,6 +204,9 @@ run_options = flags(
     click.option("--allow-env-change", is_flag=True, help="Go on although GPU, driver or versions have changed."),
 )
 DEFAULT_TRIALS = 100
+# What the kernels take where the flag is not given.
+NUM_EXPERTS = 8
+TOP_K = 2
 
 
 @dataclass(frozen=True)
@@ -194,11 +217,15 @@ class ProblemFlags:
         kernel: Registry reference of the kernel.
         values: Flag values by name, as `Kernel.problem_from_flags` takes them; absent where not given.
         m_values: Token counts, one problem each; empty to take m from batch size and sequence length.
+        path: Which kernels of a group to tune, one of `autotune.groups.PATHS`; None where not given.
+        topk_ids: File of recorded expert ids; None where not given.
     """
 
     kernel: str
     values: dict[str, Any]
     m_values: tuple[int, ...]
+    path: str | None
+    topk_ids: Path | None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> ProblemFlags:
@@ -206,7 +233,8 @@ class ProblemFlags:
         names = (
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
             "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
-            "decode_requests adapter_ranks adapter_shares"
+            "decode_requests adapter_ranks adapter_shares num_experts top_k_num moe_intermediate_size fully_sharded "
+            "routing"
         )
         op_type, runtime = options.pop("op_type"), options.pop("runtime")
         if op_type is None:
@@ -217,6 +245,20 @@ class ProblemFlags:
             if not (name and equals):
                 raise InputError(f"--dim: got {item!r}, allowed: NAME=VALUE, e.g. --dim rows=4096")
             values[name] = int(value) if value.lstrip("-").isdigit() else value
-        for name in ("sort_by_lora_id", "expand_add_inputs"):
+        for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded"):
             values[name] = None if values[name] is None else int(values[name])
-        return cls(registry.of_runtime(op_type, runtime), values, options.pop("m_values") or ())
+        m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
+        kernel = op_type if groups.find(op_type) else registry.of_runtime(op_type, runtime)
+        return cls(kernel, values, m_values, path, topk_ids)
+
+    def with_sizes(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
+        """The flag values over those inferred from checkpoints, with the expert ids counted.
+
+        Raises:
+            InputError: If the file of expert ids is malformed.
+        """
+        values = {**inferred, **{name: value for name, value in self.values.items() if value is not None}}
+        if self.topk_ids is not None:
+            experts, top_k = int(values.get("num_experts", NUM_EXPERTS)), int(values.get("top_k_num", TOP_K))
+            values["expert_counts"] = count_experts(self.topk_ids, experts, top_k)
+        return values

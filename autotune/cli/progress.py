@@ -49,11 +49,15 @@ class RunDisplay:
         if self._study_task is not None:
             total = min(self._trials, progress.space_size)
             self._live.update(
-                self._study_task, completed=measured(progress.counts), total=total, state=_state(progress)
+                self._study_task,
+                description=progress.study,
+                completed=measured(progress.counts),
+                total=total,
+                state=_state(progress),
             )
 
-    def finish_study(self, line: str) -> None:
-        self._live.advance(self._run_task)
+    def finish_study(self, line: str, studies: int = 1) -> None:
+        self._live.advance(self._run_task, studies)
         self._console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +18,16 @@ from autotune import runtimes, study
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
 from autotune.errors import AutotuneError, InputError
-from autotune.report.results import result_line
-from autotune.run import Progress, Runner, RunOptions
+from autotune.report.groups import group_line
+from autotune.report.results import before_after, result_line
+from autotune.report.serving import serving_notes
+from autotune.report.tables import show
+from autotune.run import OnProgress, Progress, Runner, RunOptions
 from autotune.study import KernelStudy
 from autotune.tune import Budget
+
+_LEAST_TURN_S = 3.0
+"""Less is not worth another race of finalists."""
 
 _RUN_FLAGS = ("trials", "timeout", "sampler", "stop", "seed", "allow_env_change")
 
@@ -61,46 +67,116 @@ class RunFlags:
         )
 
 
-def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags) -> None:
-    """Run the studies in turn. Time is shared evenly among those still to come; Ctrl-C keeps what was measured.
+def run_studies(
+    storage: BaseStorage, names: list[str], flags: RunFlags, worth: Mapping[str, float] | None = None
+) -> None:
+    """Run the studies in turn; Ctrl-C keeps what was measured.
+
+    Time is shared evenly among those still to come. What is left in the end goes to those that it was too short for,
+    to the one first that may save most.
+
+    Args:
+        worth: What a microsecond less is worth, by study; 1 where it is not said.
 
     Raises:
         AutotuneError: At the end, if studies failed; the others have run all the same.
     """
-    studies = [study.load(storage, name) for name in names]
+    studies = study.whole_groups(storage, [study.load(storage, name) for name in names])
     say_if_replayed(studies)
     options = flags.options
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
-    failed: list[str] = []
     with (
         _ctrl_c() as check_ctrl_c,
         Runner(storage, options) as runner,
         RunDisplay(len(studies), options.budget.trials, flags.timeout) as display,
     ):
+        turns = _Turns(runner, display, check_ctrl_c)
+        left = len(studies)
+        for together in study.by_group(studies):
+            time_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic()) * len(together) / left
+            left -= len(together)
+            turns.take(together, time_s, len(together))
+        while deadline_s is not None and (item := turns.most_to_gain(worth or {})) is not None:
+            if (time_s := (deadline_s - time.monotonic()) / len(turns.short_of_time)) < _LEAST_TURN_S:
+                break
+            item.reopen()
+            turns.take([item], time_s, 0)
+    if turns.failed:
+        raise AutotuneError("; ".join(turns.failed))
 
-        def on_progress(progress: Progress) -> None:
-            display.update(progress)
-            check_ctrl_c()
 
-        for position, item in enumerate(studies):
-            if deadline_s is not None:
-                share_s = max(0.0, deadline_s - time.monotonic()) / (len(studies) - position)
-                runner.options = replace(options, budget=replace(options.budget, timeout_s=share_s))
-            display.start_study(item.name)
-            try:
-                check_ctrl_c()
-                display.finish_study(result_line(item.name, runner.run(item, on_progress)))
-            except InputError:
-                raise
-            except AutotuneError as error:
-                failed.append(str(error))
-                display.finish_study(f"{item.name}: failed")
-            except KeyboardInterrupt:
-                raise AutotuneError(
-                    f"stopped in {item.name}; nothing measured is lost: study run goes on from here"
-                ) from None
-    if failed:
-        raise AutotuneError("; ".join(failed))
+class _Turns:
+    """Runs one study, or group, after the other.
+
+    Attributes:
+        failed: Messages of those that failed.
+        short_of_time: Those whose search the time was too short for, and the share of their time that it may yet save.
+    """
+
+    def __init__(self, runner: Runner, display: RunDisplay, check_ctrl_c: Callable[[], None]) -> None:
+        self.failed: list[str] = []
+        self.short_of_time: dict[str, tuple[KernelStudy, float]] = {}
+        self._runner = runner
+        self._display = display
+        self._check_ctrl_c = check_ctrl_c
+        self._gain_left: float | None = None
+
+    def take(self, together: list[KernelStudy], time_s: float | None, count: int) -> None:
+        """Run a study, or the members of a group, for so long; `count` is how many that finishes."""
+        options, item = self._runner.options, together[0]
+        self._runner.options = replace(options, budget=replace(options.budget, timeout_s=time_s))
+        name = item.spec.group or item.name
+        self._display.start_study(name)
+        self._gain_left = None
+        self.short_of_time.pop(item.name, None)
+        try:
+            self._check_ctrl_c()
+            self._display.finish_study(_run(self._runner, together, self._on_progress), count)
+        except InputError:
+            raise
+        except AutotuneError as error:
+            self.failed.append(str(error))
+            self._display.finish_study(f"{name}: failed", count)
+        except KeyboardInterrupt:
+            raise AutotuneError(f"stopped in {name}; nothing measured is lost: study run goes on from here") from None
+        else:
+            self._note(item, time_s)
+
+    def most_to_gain(self, worth: Mapping[str, float]) -> KernelStudy | None:
+        """Of those short of time, the one with the most microseconds to save, weighted by their worth."""
+
+        def gain(found: tuple[KernelStudy, float]) -> float:
+            item, share = found
+            return share * float((item.result or {}).get("tuned_us", 0.0)) * worth.get(item.name, 1.0)
+
+        return max(self.short_of_time.values(), key=gain)[0] if self.short_of_time else None
+
+    def _note(self, item: KernelStudy, time_s: float | None) -> None:
+        if time_s is None or not self._gain_left or item.spec.group is not None:
+            return
+        if (result := item.result) and result["seconds"]["wall"] >= time_s:
+            self.short_of_time[item.name] = (item, self._gain_left)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._display.update(progress)
+        self._gain_left = progress.gain_left
+        self._check_ctrl_c()
+
+
+def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress) -> str:
+    """Run a study, or the members of a group; returns the result in a line."""
+    if together[0].spec.group is None:
+        return result_line(together[0].name, runner.run(together[0], on_progress))
+    from autotune.group_run import GroupRunner  # loads scikit-learn, which takes a second
+
+    return group_line(GroupRunner(runner).run(together, on_progress))
+
+
+def show_results(finished: list[KernelStudy]) -> None:
+    """Before and after, and what a server makes of it."""
+    show(before_after(finished))
+    for note in serving_notes(finished):
+        click.echo(note)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from autotune import create as creation
 from autotune import runtimes
 from autotune import study as studies
 from autotune.cli.exporting import export_studies
+from autotune.cli.model import create_plan, plan_name_option, worth_in
 from autotune.cli.options import (
     ListingCommand,
     ProblemFlags,
@@ -26,10 +27,13 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies, say_advice
+from autotune.cli.plan_options import added, plan_options, refuse_without
+from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.errors import InputError, one_of
+from autotune.plan.studies import of_plan, required
 from autotune.report import results
 from autotune.report.note import study_note
+from autotune.report.serving import serving_notes
 from autotune.report.tables import config_text, show, table, us
 from autotune.specs import Request
 from autotune.storage import open_storage
@@ -42,6 +46,8 @@ def study() -> None:
 
 
 @study.command(cls=ListingCommand)
+@click.option("--plan", metavar="MODEL", help="All studies of a model; takes the flags of plan, and no --op-type.")
+@added(plan_options)
 @problem_options
 @creation_options
 @backend_option
@@ -60,41 +66,54 @@ def create(**options: Any) -> None:
           --hidden-size 5120 --lora-rank 16 --num-loras 4
       python -m autotune study create --runtime sglang --op-type shrink --chunk-sizes 16,128 \\
           --hidden-size 1024 --lora-rank 64 --num-slices 3
+      python -m autotune study create --plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4
     """
+    model = options.pop("plan")
+    if model is not None:
+        names = create_plan(model, options)
+        click.echo(json.dumps(names) if options["as_json"] else "\n".join(names))
+        return
+    refuse_without("--plan", options)
     flags = ProblemFlags.take(options)
     request = Request(
         flags.kernel, options["backend"], options["space"], options["tag"], recorded_dir=options["recorded"]
     )
-    specs = creation.describe_all(request, creation.problems(flags.kernel, flags.values, flags.m_values))
+    specs = creation.describe_flags(request, flags.with_sizes({}), flags.m_values, flags.path)
     storage = open_storage(options["storage"], create=True)
     names = creation.create_all(storage, specs, options["skip_if_exists"])
     click.echo(json.dumps(names) if options["as_json"] else "\n".join(names))
+    for note in serving_notes(studies.load(storage, name) for name in names):
+        click.echo(note, err=True)
 
 
 @study.command()
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@plan_name_option
 @run_options
 @backend_option
 @recorded_option
 @storage_option
-def run(patterns: tuple[str, ...], **options: Any) -> None:
+def run(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
     """Run the unfinished studies, all or those that match.
+
+    With --plan those of a plan, in its order; with --timeout, time that some leave goes where most is to be gained.
 
     A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
     """
     flags = RunFlags.take(options)
     storage = open_storage(flags.storage)
-    unfinished = [item.name for item in matching(storage, patterns) if item.result is None]
+    chosen = studies.whole_groups(storage, chosen_of(storage, patterns, plan))
+    unfinished = [item.name for item in chosen if item.result is None]
     if not unfinished:
         click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
         return
     try:
-        run_studies(storage, unfinished, flags)
+        run_studies(storage, unfinished, flags, worth_in(plan, chosen))
     finally:
-        finished = [item for name in unfinished if (item := studies.load(storage, name)).result is not None]
-        if finished:
-            show(results.before_after(finished))
+        ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
+        if finished := [item for item in ran if item.result is not None]:
+            show_results(finished)
             say_advice(finished)
 
 
@@ -166,6 +185,7 @@ def best(name: str, storage: str, as_json: bool) -> None:
 
 @study.command()
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@plan_name_option
 @click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="Folder of the JSON files.")
 @click.option(
     "--on-exist",
@@ -178,20 +198,22 @@ def best(name: str, storage: str, as_json: bool) -> None:
 @click.option("--runtime", type=click.Choice(runtimes.names()), help="Only studies of this runtime's kernels.")
 @storage_option
 @json_option
-def export(patterns: tuple[str, ...], **options: Any) -> None:
+def export(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
     """Write finished studies as the JSON that the server loads.
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
     SGLANG_LORA_CONFIG_DIR at the folder to use it.
     """
     opened, runtime = open_storage(options["storage"]), options["runtime"]
-    finished = [item for item in matching(opened, patterns) if item.result is not None]
+    chosen = studies.whole_groups(opened, chosen_of(opened, patterns, plan))
+    finished = [item for item in chosen if item.result is not None]
     if runtime is not None:
         finished = [item for item in finished if item.call is not None and item.call.runtime == runtime]
     if not finished:
         of = f" of {runtime}" if runtime else ""
         raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
-    export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"])
+    answered = required(chosen, plan) if plan is not None else ()
+    export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"], answered)
 
 
 @study.command()
@@ -218,6 +240,19 @@ def the_one(storage: BaseStorage, name: str) -> KernelStudy:
     if len(found) > 1:
         raise InputError(f"study: got {name!r}, which matches {len(found)}: {one_of(found)}; name one of them")
     return studies.load(storage, found[0] if found else name)
+
+
+def chosen_of(storage: BaseStorage, patterns: tuple[str, ...], plan: str | None) -> list[KernelStudy]:
+    """The studies that globs match, or those of a plan.
+
+    Raises:
+        InputError: If there is none, or both are given.
+    """
+    if plan is None:
+        return matching(storage, patterns)
+    if patterns:
+        raise InputError(f"--plan: got {plan!r} and the glob {patterns[0]!r}; give one of them")
+    return of_plan(storage, plan)
 
 
 def matching(storage: BaseStorage, patterns: tuple[str, ...]) -> list[KernelStudy]:

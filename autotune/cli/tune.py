@@ -12,6 +12,7 @@ from autotune import create as creation
 from autotune import study as studies
 from autotune.checkpoint import infer_sizes
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
+from autotune.cli.model import tune_model
 from autotune.cli.options import (
     ListingCommand,
     ProblemFlags,
@@ -24,11 +25,11 @@ from autotune.cli.options import (
     run_options,
     storage_option,
 )
-from autotune.cli.running import RunFlags, run_studies, say_advice
+from autotune.cli.plan_options import added, plan_options, refuse_without
+from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.cli.sglang_layers import layer_options, take_block
+from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
-from autotune.report import results
-from autotune.report.tables import show
 from autotune.specs import Request
 from autotune.storage import open_storage
 
@@ -37,7 +38,10 @@ script_options = flags(
         "--model-path", type=click.Path(path_type=Path), help="Folder of a base model: its config.json gives sizes."
     ),
     click.option(
-        "--lora-path", type=click.Path(path_type=Path), help="Folder of an adapter: its config or weights give the rank"
+        "--lora-path",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Folder of an adapter: its config or weights give the rank; with --model repeatable.",
     ),
     click.option("--max-configs", type=Size(), help="Most configs to measure; same as --trials."),
     click.option("--save-json-dir", type=click.Path(path_type=Path), help="Folder of the JSON files."),
@@ -52,6 +56,7 @@ script_options = flags(
 
 
 @click.command(cls=ListingCommand)
+@added(plan_options)
 @problem_options
 @layer_options
 @script_options
@@ -76,11 +81,26 @@ def tune(**options: Any) -> None:
     Example:
       python -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 \\
           --intermediate-size 3072 --rank 64 --chunk-sizes 16,128 --save-json-dir tuned
+
+    With --model and --max-loras: everything that a server looks up for the model, as plan lists it.
+
+    \b
+    Example:
+      python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
+          --save-json-dir tuned
     """
+    if options["model"] is not None and options["max_loras"] is not None:
+        tune_model(str(options.pop("model")), options)
+        return
+    if options["model"] is not None and options["runtime"] == "vllm":
+        raise InputError("--max-loras: not given; tune --model needs the flags of plan")
+    refuse_without("--model", options)
+    if len(options["lora_path"]) > 1:
+        raise InputError("--lora-path: got several adapters, allowed without --model: one")
     block = take_block(options)
     problem = ProblemFlags.take(options)
-    inferred = infer_sizes(options["model_path"], options["lora_path"])
-    values = inferred | {name: value for name, value in problem.values.items() if value is not None}
+    inferred = infer_sizes(options["model_path"], next(iter(options["lora_path"]), None))
+    values = problem.with_sizes(inferred)
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:
         run_flags = replace(run_flags, trials=options["max_configs"])
@@ -93,7 +113,7 @@ def tune(**options: Any) -> None:
     if block:
         specs = block.specs(request, values, problem.m_values)
     else:
-        specs = creation.describe_all(request, creation.problems(problem.kernel, values, problem.m_values))
+        specs = creation.describe_flags(request, values, problem.m_values, problem.path)
     on_exist = "merge" if options["json_overwrite"] else "new"
     if options["save_json_dir"] is not None:
         check_folder(specs.values(), options["save_json_dir"], on_exist)
@@ -108,7 +128,7 @@ def tune(**options: Any) -> None:
     if block:
         block.show(finished)
     else:
-        show(results.before_after(finished))
+        show_results(finished)
     if options["save_json_dir"] is not None:
         export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
     else:

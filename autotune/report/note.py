@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autotune import runtimes
+from autotune.report.groups import group_line
+from autotune.report.serving import serving_note
 from autotune.report.tables import config_text, us, workload_text
 from autotune.study import KernelStudy
 
@@ -24,6 +26,10 @@ def study_note(study: KernelStudy) -> str:
             f"- trials: {_pairs(result['counts'])}",
         ]
         lines += [f"- on {workload_text(times)}" for times in result.get("workloads", [])]
+    if note := serving_note(study):
+        lines += [f"- served: {note}"]
+    if group := study.group_result:
+        lines += [f"- group: {group_line(group)}"]
     lines += [f"- {line}" for line in runtimes.advice([study.call])]
     return "\n".join(lines)
 

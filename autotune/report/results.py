@@ -11,8 +11,9 @@ from rich.table import Table
 
 from autotune import trials
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
+from autotune.report.groups import group_row
 from autotune.report.tables import config_text, percent, table, us, workload_text
-from autotune.study import KernelStudy
+from autotune.study import KernelStudy, by_group
 
 
 def result_line(name: str, result: dict[str, Any]) -> str:
@@ -31,32 +32,38 @@ def speedup(result: dict[str, Any]) -> float | None:
 
 def before_after(studies: Sequence[KernelStudy]) -> Table:
     """Default and tuned times of finished studies."""
-    rows = []
-    for item in studies:
-        if (result := item.result) is None:
-            continue
-        gain = speedup(result)
-        rows.append(
-            (
-                item.name,
-                us(result["incumbent_us"]),
-                us(result["tuned_us"]),
-                f"{gain:.2f}x" if gain else "-",
-                percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
-                measured(result["counts"]),
-                config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
-            )
-        )
+    rows = list[Sequence[object]]()
+    for together in by_group(item for item in studies if item.result):
+        rows += [_before_after_row(item, item.result) for item in together if item.result]
+        if together[0].group_result:
+            rows.append(group_row(together))
     columns = ("study", "default us", "tuned us", "speed-up", "of floor", "measured", "config")
     return table(machines(studies), columns, rows)
+
+
+def _before_after_row(item: KernelStudy, result: dict[str, Any]) -> Sequence[object]:
+    gain = speedup(result)
+    return (
+        item.name,
+        us(result["incumbent_us"]),
+        us(result["tuned_us"]),
+        f"{gain:.2f}x" if gain else "-",
+        percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
+        measured(result["counts"]),
+        config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
+    )
 
 
 def listing(studies: Sequence[KernelStudy]) -> Table:
     """Where every study stands."""
     rows = []
-    for item in studies:
-        summary = summarise(item)
-        rows.append((item.name, summary["state"], summary["trials"], us(summary["best_us"]), summary["source"]))
+    for together in by_group(studies):
+        for item in together:
+            summary = summarise(item)
+            rows.append((item.name, summary["state"], summary["trials"], us(summary["best_us"]), summary["source"]))
+        if group := together[0].group_result:
+            state = f"{group['outcome']}, {config_text(group['shared'])}"
+            rows.append((group["group"], state, "", us(group["tuned_us"]), f"sum of the {len(group['members'])} above"))
     return table("", ("study", "state", "trials", "best us", "source"), rows)
 
 
@@ -71,6 +78,7 @@ def summarise(item: KernelStudy) -> dict[str, Any]:
         "best_us": min(values, default=None),
         "source": f"{item.spec.source}, {item.spec.backend}",
         "gpu": item.spec.gpu["name"],
+        **({"group": item.spec.group} if item.spec.group else {}),
     }
 
 
@@ -80,6 +88,7 @@ def study_json(item: KernelStudy) -> dict[str, Any]:
         "name": item.name,
         "spec": asdict(item.spec),
         "result": item.result,
+        **({"group_result": item.group_result} if item.spec.group else {}),
         "trials": [_trial_json(t) for t in item.study.get_trials(deepcopy=False)],
     }
 

@@ -42,6 +42,15 @@ class Runtime(Protocol):
     def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
         """All places to fill, given those a file fills, so that no lookup takes another shape's config."""
 
+    def partners(self, op: str) -> tuple[str, ...]:
+        """The ops whose files are only correct together with this op's, itself included; for most, itself alone."""
+
+    def check_together(self, results: Mapping[str, Table]) -> None:
+        """Refuse results of partners, by op, that make no sense together (`InputError`)."""
+
+    def joint_fills(self, tables: Mapping[str, Table]) -> dict[str, Table]:
+        """What the files of partners, by op, lack to fit together; `InputError` where they contradict each other."""
+
     def resolve(self, table: Any, call: Call) -> Lookup:
         """The server's lookup in a file's parsed content; its failures are part of the result."""
 

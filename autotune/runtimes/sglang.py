@@ -83,6 +83,20 @@ def needed_paths(paths: Collection[KeyPath]) -> set[KeyPath]:
     return set(paths) | {(str(chunk),) for chunk in CHUNK_SIZES} if paths else set()
 
 
+def partners(op: str) -> tuple[str, ...]:
+    """No file of SGLang's depends on another."""
+    return (op,)
+
+
+def check_together(results: Mapping[str, Table]) -> None:
+    """Nothing to check: see `partners`."""
+
+
+def joint_fills(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Nothing to fill: see `partners`."""
+    return {}
+
+
 def resolve(table: Any, call: Call) -> Lookup:
     """The server's lookup in a file's parsed content; its failures are part of the result."""
     _check(call)

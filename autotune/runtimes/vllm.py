@@ -1,9 +1,9 @@
-"""vLLM's dense LoRA ops: names and layout of the config files, the server's lookup, its built-in defaults.
+"""vLLM's LoRA ops: names and layout of the config files, the server's lookup, its built-in defaults.
 
-The module itself is an `autotune.runtimes.Runtime`. Ops are spelled as vLLM spells them, ``shrink`` and
+The module itself is an `autotune.runtimes.Runtime`. Dense ops are spelled as vLLM spells them, ``shrink`` and
 ``expand``; the dims of a call are ``max_loras`` (L + 1, what the dense ops compare), ``num_slices``, ``m``, ``k``,
-``n``, and for expand ``add_inputs`` (0 or 1). Source: runtime contracts A1 to A3 and A8, that is vLLM 0.33.0,
-``vllm/lora/ops/triton_ops/``.
+``n``, and for expand ``add_inputs`` (0 or 1). The four ops of fused MoE LoRA are in `autotune.runtimes.vllm_moe`.
+Source: runtime contracts A1 to A3 and A8, that is vLLM 0.33.0, ``vllm/lora/ops/triton_ops/``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
+from autotune.runtimes import vllm_moe as moe
 from autotune.runtimes.files import KeyPath, Table, read_json
 from autotune.runtimes.lookup import Failure, Lookup
 from autotune.runtimes.nested import descend
@@ -48,12 +49,14 @@ _KEYS = (
 def levels(call: Call) -> tuple[str, ...]:
     """The levels of the call's file, outermost first; every name is also one of the call's dims."""
     _check(call)
-    return LEVELS
+    return moe.LEVELS if call.op in moe.OPS else LEVELS
 
 
 def default_config(call: Call) -> dict[str, Value]:
     """What the server launches with when no file says otherwise (contracts A2), with all nine keys."""
     _check(call)
+    if call.op in moe.OPS:
+        return moe.default_config(call.op, call.dims)
     if call.op == "shrink":
         block_k, split_k = (256, 64) if call.dims["m"] < 128 else (32, 8)
         return _nine_keys(block_m=32, block_n=16, block_k=block_k, split_k=split_k, num_warps=4, num_stages=2)
@@ -65,6 +68,8 @@ def file_name(gpu_name: str, call: Call) -> str:
     """The file the server reads for this call on a GPU of this name."""
     _check(call)
     gpu = gpu_name.replace(" ", "_").replace("-", "_")
+    if call.op in moe.OPS:
+        return moe.file_name(gpu, call.op)
     if call.op == "shrink":
         return f"{gpu}_SHRINK.json"
     return f"{gpu}_EXPAND_{str(bool(call.dims['add_inputs'])).upper()}.json"
@@ -77,6 +82,8 @@ def key_path(call: Call) -> KeyPath:
 
 def alias_paths(call: Call) -> list[KeyPath]:
     """Further places for the call's config: documented is the key L, but the dense ops look up L + 1."""
+    if call.op in moe.OPS:
+        return []
     _, *rest = key_path(call)
     documented = call.dims["max_loras"] - 1
     return [(str(documented), *rest)] if documented > 0 else []
@@ -89,6 +96,8 @@ def entry(config: Config, call: Call) -> dict[str, Value]:
         InputError: If the config lacks a key that the op needs, or has one that the server does not know.
     """
     _check(call)
+    if call.op in moe.OPS:
+        return moe.entry(config, call.op)
     # The server never passes max_nreg to a kernel, nor split_k to expand: any other value would be untrue.
     fixed: dict[str, Value] = {"max_nreg": None} | ({"split_k": 1} if call.op == "expand" else {})
     complete = {"num_ctas": 1, "group_size_m": 8, **config, **fixed}
@@ -122,12 +131,40 @@ def needed_paths(paths: Collection[KeyPath]) -> set[KeyPath]:
     return needed
 
 
+def partners(op: str) -> tuple[str, ...]:
+    """The ops whose files are only correct together with this op's, itself included: all four of fused MoE LoRA."""
+    return moe.OPS if op in moe.OPS else (op,)
+
+
+def check_together(results: Mapping[str, Table]) -> None:
+    """Make sure that results of partners, by op, make sense together.
+
+    Raises:
+        InputError: Naming what is missing or differs.
+    """
+    moe.check_results(results)
+
+
+def joint_fills(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Entries that the files of partners, by op, lack to fit together.
+
+    Raises:
+        InputError: If what they hold contradicts itself.
+    """
+    return moe.joint_fills(tables)
+
+
 def resolve(table: Any, call: Call) -> Lookup:
     """The server's lookup in a file's parsed content, step by step; its failures are part of the result."""
     _check(call)
     if not table:
         return Lookup("default", default_config(call))
-    node, steps, failure = descend(table, LEVELS, call.dims)
+    node, steps, failure = descend(table, levels(call), call.dims)
+    if call.op in moe.OPS:
+        if failure:
+            return Lookup("file", None, steps, moe.level_failure(failure))
+        config, failure, found = moe.launched(node, call.op)
+        return Lookup("file", config, steps, failure, warnings=found)
     failure = failure or _config_failure(node, call)
     return Lookup("file", None if failure else dict(node), steps, failure)
 
@@ -159,6 +196,12 @@ def dense_config(
     return dict(_current_config(op, tuple(dims.items())))
 
 
+def moe_config(op: str, *, max_loras: int, num_slices: int, m: int, k: int, n: int, i: int) -> dict[str, Value]:
+    """As `dense_config`, for one of the ops of fused MoE LoRA: with the names and values that the server launches."""
+    dims = {"max_loras": max_loras, "num_slices": num_slices, "m": m, "k": k, "n": n, "i": i}
+    return dict(_current_config(op, tuple(dims.items())))
+
+
 def cache_clear() -> None:
     """Forget files and results, as a new server process would."""
     _current_config.cache_clear()
@@ -169,14 +212,11 @@ def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
     """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
     found = []
     for file, table in tables.items():
-        found += _slices_warnings(file, table) + _entry_warnings(file, table)
-    moe_files = {path.name.partition("_FUSED_MOE_LORA_")[2] for path in directory.glob("*_FUSED_MOE_LORA_*.json")}
-    if len(moe_files) < 4:
-        found.append(
-            f"{directory}: lacks some of the four FUSED_MOE_LORA files; with this folder a server runs the LoRA of "
-            "MoE layers with a fixed 64-row default, not the base model's tiles: for an MoE model tune fused_moe_lora"
-        )
-    return found
+        if op := moe.op_of_file(file):
+            found += moe.entry_warnings(file, table, op)
+        else:
+            found += _slices_warnings(file, table) + _entry_warnings(file, table)
+    return found + _moe_warnings(directory, tables)
 
 
 def advice(calls: Iterable[Call]) -> list[str]:
@@ -185,9 +225,12 @@ def advice(calls: Iterable[Call]) -> list[str]:
 
 
 def _check(call: Call) -> None:
-    if call.op not in REQUIRED:
-        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of(REQUIRED)}")
-    needed = LEVELS + (("add_inputs",) if call.op == "expand" else ())
+    if call.op in moe.OPS:
+        needed: tuple[str, ...] = moe.LEVELS
+    elif call.op in REQUIRED:
+        needed = LEVELS + (("add_inputs",) if call.op == "expand" else ())
+    else:
+        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of([*REQUIRED, *moe.OPS])}")
     if missing := [dim for dim in needed if dim not in call.dims]:
         raise InputError(f"vllm {call.op}: the call lacks {one_of(missing)}; needed: {one_of(needed)}")
 
@@ -217,6 +260,25 @@ def _slices_warnings(file: str, table: Table) -> list[str]:
     return [
         f"{file}: holds num_slices {one_of(sorted(have))} only; a server whose model has layers of another "
         "(qkv 3, gate_up 2, others 1) stops with KeyError at start: tune those shapes too"
+    ]
+
+
+def _moe_warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
+    """The files of fused MoE LoRA that are not there (contracts A2, A6), where the folder seems to need them."""
+    there = {op for path in directory.glob("*.json") if (op := moe.op_of_file(path.name))}
+    if there:
+        if missing := [op.upper() for op in moe.OPS if op not in there]:
+            return [
+                f"{directory}: lacks {one_of(missing)} beside others of the four; a server may compute wrong "
+                "results: tune fused_moe_lora, or remove the others"
+            ]
+        return []
+    slices = {int(path[1]) for file, table in tables.items() if not moe.op_of_file(file) for path in table}
+    if 3 not in slices or 2 in slices:
+        return []
+    return [
+        f"{directory}: has qkv but no gate_up; if the model is an MoE, a server with this folder runs its LoRA with a "
+        "fixed block_m of 64 instead of the base model's: tune fused_moe_lora, too"
     ]
 
 

@@ -47,16 +47,21 @@ class History:
         return np.concatenate([hopeful, np.flatnonzero(self.untried & self.hopeless)])
 
 
-def observe(study: optuna.Study, space: Space) -> History:
-    """Read a study's trials; the study must belong to this space."""
+def observe(study: optuna.Study, space: Space, within: Mask | None = None) -> History:
+    """Read a study's trials; the study must belong to this space.
+
+    Args:
+        within: The configs that may be tried and be the best; all have been learned from.
+    """
+    inside = np.ones(len(space), dtype=bool) if within is None else within
     stored = study.get_trials(deepcopy=False)
     done = trials.measured(stored, space)
     flying = tuple(trials.in_flight(stored, space))
-    untried = np.ones(len(space), dtype=bool)
+    untried = inside.copy()
     untried[[m.index for m in done]] = False
     untried[list(flying)] = False
     timed = [m for m in done if m.status not in FAILURES and m.time_us is not None]
-    finished = [m for m in timed if m.status == "ok"]
+    finished = [m for m in timed if m.status == "ok" and inside[m.index]]
     best = min(finished, key=lambda m: m.time_us or np.inf).index if finished else None
     out_of_resources = [m.index for m in done if m.status == "out_of_resources"]
     return History(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import optuna
 
 from autotune.kernel import Config
 from autotune.search.coordinates import coordinates, variants, with_pairs
-from autotune.search.history import History, Indices, observe
+from autotune.search.history import History, Indices, Mask, observe
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
 from autotune.search.start import spread
@@ -44,7 +45,12 @@ class PoolSampler(RankingSampler):
         self.known = list(dict.fromkeys([0, *seeds(space, neighbours, _SEEDS)]))
         # Failures do not count as a start, so there is more of the spread than should be needed.
         self.plan = list(dict.fromkeys(self.known + spread(points, 4 * _START, seed)))
+        self.within: Mask | None = None
+        """The configs that the search is about, to look for the best of these; None for all."""
         self._belief: tuple[int, Belief] | None = None
+
+    def observe(self, study: optuna.Study) -> History:
+        return observe(study, self.space, self.within)
 
     def started(self, history: History) -> bool:
         """Whether the incumbent, the seeds and enough of the spread have been measured."""
@@ -55,6 +61,8 @@ class PoolSampler(RankingSampler):
         if self._belief is None or self._belief[0] != len(history.timed):
             self._belief = len(history.timed), self.surrogate.believe(history.timed, history.log_us)
         belief = self._belief[1]
+        if self.within is not None and (inside := self.within[history.timed]).any():
+            belief = replace(belief, best=float(history.log_us[inside].min()))
         if not history.in_flight:
             return belief
         return self.surrogate.expecting(belief, history.timed, history.in_flight)
@@ -68,7 +76,7 @@ class PoolSampler(RankingSampler):
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
         """Both kinds of ideas, in the shares in which they are measured."""
-        history = observe(study, self.space)
+        history = self.observe(study)
         if not self.started(history):
             return super().shortlist(study, count)
         anywhere, near = self._anywhere(history), self._near(history)

@@ -6,6 +6,8 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from autotune.kernel import Config
+
 
 class GapPruner(BasePruner):
     """Gives up a config when even the fastest of its first samples is clearly above the best median.
@@ -16,16 +18,18 @@ class GapPruner(BasePruner):
     Args:
         gap: How much above the best median, as a share of it.
         samples: How many samples to wait for.
+        within: Only configs with these parameters are compared with; empty for all.
     """
 
-    def __init__(self, gap: float = 0.05, samples: int = 3) -> None:
+    def __init__(self, gap: float = 0.05, samples: int = 3, within: Config | None = None) -> None:
         self.gap = gap
         self.samples = samples
+        self.within = within or {}
 
     def limit_us(self, study: optuna.Study) -> float | None:
         """The time above which a config is given up; None while none has been timed to the end."""
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        medians_us = [t.value for t in done if t.value is not None]
+        medians_us = [t.value for t in done if t.value is not None and self.within.items() <= t.params.items()]
         return min(medians_us) * (1 + self.gap) if medians_us else None
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:

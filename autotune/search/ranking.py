@@ -21,11 +21,15 @@ class RankingSampler(SpaceSampler):
     def rank(self, study: optuna.Study, history: History) -> Indices:
         """The untried configs, the next one first."""
 
+    def observe(self, study: optuna.Study) -> History:
+        """What the study knows."""
+        return observe(study, self.space)
+
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
-        return [self.space.configs[int(i)] for i in self.rank(study, observe(study, self.space))[:count]]
+        return [self.space.configs[int(i)] for i in self.rank(study, self.observe(study))[:count]]
 
     def ranked(self, study: optuna.Study, configs: Sequence[Config]) -> list[Config]:
-        order = self.rank(study, observe(study, self.space))
+        order = self.rank(study, self.observe(study))
         return [self.space.configs[int(i)] for i in order[np.isin(order, [self.space.index(c) for c in configs])]]
 
     def propose(self, study: optuna.Study) -> Config:

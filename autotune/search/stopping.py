@@ -5,7 +5,6 @@ from __future__ import annotations
 import optuna
 
 from autotune.search.coordinates import variants
-from autotune.search.history import observe
 from autotune.search.pool import SETTLED, PoolSampler
 
 
@@ -33,10 +32,10 @@ class GainStop:
         self._gains: dict[int, float] = {}
 
     def gain_left(self, study: optuna.Study) -> float | None:
-        return self.sampler.gain(observe(study, self.sampler.space))
+        return self.sampler.gain(self.sampler.observe(study))
 
     def done(self, study: optuna.Study) -> bool:
-        history = observe(study, self.sampler.space)
+        history = self.sampler.observe(study)
         gain = self.sampler.gain(history)
         if gain is None or history.best is None:
             return False

@@ -13,7 +13,7 @@ from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Problem, Workload
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
-from autotune.kernels.common.problem import DTYPES, required
+from autotune.kernels.common.problem import DTYPES, integers_flag, required
 from autotune.kernels.common.tiles import Tile, integers
 from autotune.runtimes import chunks
 from autotune.runtimes.chunks import CHUNK_SIZES
@@ -219,17 +219,6 @@ def chunk_sizes(flags: Mapping[str, Any]) -> tuple[int, ...]:
     if listed and most is not None:
         raise InputError("--max-lora-chunk-size: give either it or --chunk-sizes, not both")
     return listed or (CHUNK_SIZES if most is None else chunks.reachable(int(most)))
-
-
-def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """A flag that holds integers, as a sequence or as text with commas; empty if it is not given."""
-    if (value := flags.get(name)) is None:
-        return ()
-    try:
-        return tuple(int(part) for part in (value.split(",") if isinstance(value, str) else value))
-    except (TypeError, ValueError):
-        option = f"--{name.replace('_', '-')}"
-        raise InputError(f"{option}: got {value!r}, allowed: integers, e.g. 2048,1024,1024") from None
 
 
 def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gpu) -> str | None:

@@ -164,3 +164,14 @@ def switch(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
     if str(value) not in ("0", "1", "False", "True"):
         raise InputError(f"--{name.replace('_', '-')}: got {value!r}, allowed: 0 or 1")
     return str(value) in ("1", "True")
+
+
+def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """A flag that holds integers, as a sequence or as text with commas; empty if it is not given."""
+    if (value := flags.get(name)) is None:
+        return ()
+    try:
+        return tuple(int(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(f"{option}: got {value!r}, allowed: integers, e.g. 2048,1024,1024") from None

@@ -16,10 +16,9 @@ from autotune.kernels.common.csgmv import (
     CsgmvProblem,
     fields_from_flags,
     infeasible_tile,
-    integers_flag,
 )
 from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
-from autotune.kernels.common.problem import required
+from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.launcher import ExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.reference import reference

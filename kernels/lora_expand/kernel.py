@@ -12,7 +12,7 @@ from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
-from autotune.kernels.common.problem import LoraProblem, fields_from_flags, required, switch
+from autotune.kernels.common.problem import LoraProblem, fields_from_flags, integers_flag, required, switch
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.launcher import ExpandArguments, expand_launches, forced_stages, lora_expand
 from autotune.kernels.lora_expand.reference import reference
@@ -80,7 +80,7 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
             k=required(flags, "lora_rank"),
             n=required(flags, "hidden_size"),
             add_inputs=switch(flags, "expand_add_inputs", default=True),
-            slice_widths=_widths(flags.get("slice_widths")),
+            slice_widths=integers_flag(flags, "slice_widths"),
             **fields_from_flags(flags),
         )
 
@@ -165,15 +165,6 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
         if not (p.recordable and p.same_width and p.add_inputs):
             return None
         return f"vllm_expand_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
-
-
-def _widths(text: str | None) -> tuple[int, ...]:
-    if text is None:
-        return ()
-    try:
-        return tuple(int(width) for width in str(text).split(","))
-    except ValueError:
-        raise InputError(f"--slice-widths: got {text!r}, allowed: integers, e.g. 4096,1024,1024") from None
 
 
 KERNELS = [LoraExpand()]

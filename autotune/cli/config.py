@@ -1,0 +1,132 @@
+"""``config``: check, look up and compare the files that servers load. None of it needs a GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune import diffing, lint, runtimes
+from autotune.cli.config_options import call_options, gpu_in, take_call
+from autotune.cli.options import json_option
+from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, refuse_without, take_plan
+from autotune.errors import InputError
+from autotune.report.tables import config_text, show, table
+from autotune.runtimes import Lookup
+
+
+@click.group()
+def config() -> None:
+    """Check, look up and compare the files that servers load."""
+
+
+@config.command("check")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--model", metavar="MODEL", help="Also look up what this model needs; takes the flags of plan.")
+@plan_options
+@json_option
+def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> None:
+    """Find what is wrong with anybody's files, and what a server would do of it.
+
+    Exit code 1 if anything is found.
+
+    \b
+    Example:
+      python -m autotune config check tuned --runtime vllm
+      python -m autotune config check tuned --runtime vllm --model Qwen3-8B --lora-rank 16 --max-loras 4
+    """
+    runtime, max_chunk = options["runtime"], options["max_lora_chunk_size"]
+    if runtime is None:
+        raise InputError("--runtime: not given; allowed: vllm, sglang")
+    if model is None:
+        refuse_without("--model", options, but=("runtime", "max_lora_chunk_size"))
+    plan = take_plan(model, options, DEFAULT_DTYPE) if model is not None else None
+    findings, files = lint.check(directory, runtime, plan, int(max_chunk) if max_chunk else None)
+    if as_json:
+        click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+    elif findings:
+        rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
+        show(table("", ("the server", "file", "at", "what"), rows))
+    if not files and not as_json:
+        click.echo(f"{directory} holds no file that a {runtime} server reads.", err=True)
+    if not as_json:
+        click.echo(f"{files} files, {len(findings)} findings.")
+    click.get_current_context().exit(1 if findings else 0)
+
+
+@config.command("lookup")
+@click.argument("directory", type=click.Path(path_type=Path))
+@call_options
+@json_option
+def lookup(directory: Path, as_json: bool, **options: Any) -> None:
+    """Say what a server would use for one call, and by which keys it gets there.
+
+    Exit code 1 if the server fails in it.
+
+    \b
+    Example:
+      python -m autotune config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-slices 3 \\
+          --m 24 --k 4096 --n 16
+    """
+    call = take_call(options)
+    gpu = options["gpu"] or gpu_in(directory, call.runtime)
+    found = runtimes.get(call.runtime).lookup(directory, gpu, call)
+    if as_json:
+        click.echo(json.dumps(_lookup_json(found), indent=2))
+    else:
+        _show_lookup(found)
+    click.get_current_context().exit(1 if found.failure else 0)
+
+
+@config.command("diff")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@json_option
+def diff(a: Path, b: Path, as_json: bool) -> None:
+    """List the entries in which two files, or two folders of files, differ."""
+    found = diffing.diff(a, b)
+    if as_json:
+        click.echo(json.dumps([difference.to_json() for difference in found], indent=2))
+        return
+    rows = [(d.file, "/".join(d.key), _side(d.a, d.changed, 0), _side(d.b, d.changed, 1)) for d in found]
+    if rows:
+        show(table("", ("file", "at", str(a), str(b)), rows))
+    click.echo(f"{len(found)} entries differ.")
+
+
+def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], side: int) -> str:
+    if config is None:
+        return "no entry"
+    return ", ".join(f"{name} {values[side]}" for name, values in changed.items())
+
+
+def _show_lookup(found: Lookup) -> None:
+    click.echo(f"file: {found.path}{'' if found.origin == 'file' else ' (not there, or empty)'}")
+    for step in found.steps:
+        ties = f"; just as near: {', '.join(step.ties)}, the first in the file is taken" if step.ties else ""
+        empty = ", whose own object is empty" if step.skipped_empty else ""
+        click.echo(f"  {step.level} {step.wanted} -> {step.taken} ({step.match}{empty}{ties})")
+    for warning in found.warnings:
+        click.echo(f"Mind: {warning}", err=True)
+    if found.failure is not None:
+        click.echo(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
+    elif found.config is not None:
+        where = "built-in default" if found.origin == "default" else "config"
+        click.echo(f"{where}: {config_text(found.config)}")
+
+
+def _lookup_json(found: Lookup) -> dict[str, Any]:
+    failure = found.failure
+    return {
+        "file": str(found.path),
+        "origin": found.origin,
+        "steps": [
+            {"level": s.level, "wanted": s.wanted, "taken": s.taken, "match": s.match, "ties": list(s.ties)}
+            for s in found.steps
+        ],
+        "config": found.config,
+        "failure": None if failure is None else vars(failure),
+        "warnings": list(found.warnings),
+    }

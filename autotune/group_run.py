@@ -1,0 +1,255 @@
+"""Runs a group from where it stands to its result: every op's own search, the choice of the common value, the race.
+
+All state is in the storage: trials on the members' studies, a mark on each whose own search is done, and at the end the
+group's result, written whole onto the first member before anything else, so that a killed run is only ever repeated.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from autotune import groups, trials
+from autotune.errors import AutotuneError, InputError, one_of
+from autotune.group_choice import Standing, Table, next_search, sums_us
+from autotune.group_race import VALUES, GroupDecision, decide_group
+from autotune.kernel import Config
+from autotune.measure.result import COMPILE_FAILURES, Measurement
+from autotune.run import OnProgress, Runner, Session
+from autotune.search.api import Search
+from autotune.search.history import Mask
+from autotune.search.pool import SETTLED, PoolSampler
+from autotune.search.pruning import GapPruner
+from autotune.search.stopping import NeverStop
+from autotune.study import KernelStudy
+from autotune.tune import Budget, Clock
+
+ENOUGH = 12
+"""Configs of an op timed at a value before its model is believed when it says that nothing is left to gain there."""
+
+MOST = 24
+"""Configs of an op timed at a value after which it counts as explored, whatever the model says."""
+
+SEARCHED_ATTR = "own search done"
+_ROUND = 4
+_DOUBT = 1.0
+"""How many standard deviations below its expectation a config may still come out."""
+
+
+class GroupRunner:
+    """Runs groups with a `Runner`'s machine and options."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def run(self, members: Sequence[KernelStudy], on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+        """Finish a group; returns its result. Safe to kill at any moment, and to call again.
+
+        Raises:
+            InputError: If a member is missing or cannot go on here, or another process is running one.
+            AutotuneError: If there is no common value at which every op ran correctly.
+        """
+        kind, path = check_members(members)
+        runner = self.runner
+        for study in members:
+            runner.check_identity(study)
+        with ExitStack() as stack:
+            for study in members:
+                stack.enter_context(runner.locked(study))
+            result = members[0].group_result
+            if result is None:
+                ops = [
+                    _Op(runner, stack.enter_context(runner.session(study)), kind.shared, on_progress)
+                    for study in members
+                ]
+                result = _Group(runner, ops, kind.shared).decide() | {"path": path}
+                members[0].finish_group(result)
+            self._hand_out(members, result)
+        return result
+
+    def _hand_out(self, members: Sequence[KernelStudy], result: dict[str, Any]) -> None:
+        """Give every member its part of the result; those that have it already keep it."""
+        for study in members:
+            if study.group_result is None:
+                study.finish_group(result)
+            if study.result is None:
+                self.runner.finish(study, result["members"][study.name])
+
+
+def check_members(members: Sequence[KernelStudy]) -> tuple[groups.GroupKind, str]:
+    """The kind and path of a group that is complete.
+
+    Raises:
+        InputError: If a member is missing.
+    """
+    kind, path = groups.kind_of(members[0].kernel.name)
+    there = {study.kernel.name for study in members}
+    if missing := [name for name in kind.members[path] if name not in there]:
+        raise InputError(
+            f"group {members[0].spec.group}: has no study of {one_of(missing)}; make it again with the flags of the "
+            "group: study create ... --skip-if-exists"
+        )
+    return kind, path
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A group at work."""
+
+    runner: Runner
+    ops: Sequence[_Op]
+    shared: str
+
+    def decide(self) -> dict[str, Any]:
+        start_s = time.monotonic()
+        self._search_each(start_s)
+        self._explore(start_s)
+        decision = decide_group(self.ops, self.shared, self._values_to_race(), self.ops[0].session.settings.race_rounds)
+        if decision is None:
+            raise AutotuneError(
+                f"group {self.ops[0].session.study.spec.group}: there is no {self.shared} at which every op ran "
+                "correctly; see: study show, of each"
+            )
+        return self._result(decision, time.monotonic() - start_s)
+
+    def _search_each(self, start_s: float) -> None:
+        for position, op in enumerate(self.ops):
+            left_s = self._left_s(start_s)
+            # The choice of the common value gets a share of the time, too.
+            share_s = None if left_s is None else left_s / (len(self.ops) - position + 1)
+            op.search_whole(share_s)
+
+    def _explore(self, start_s: float) -> None:
+        """Search ops at single values for as long as that can change the choice."""
+        last: str | None = None
+        while (found := next_search(self._table(), last)) is not None:
+            left_s = self._left_s(start_s)
+            if left_s == 0:
+                return
+            value, last = found
+            next(op for op in self.ops if op.name == last).search_at(value, left_s)
+
+    def _table(self) -> Table:
+        values = set.intersection(*(set(op.masks) for op in self.ops))
+        return {value: {op.name: op.standing(value) for op in self.ops} for value in sorted(values)}
+
+    def _values_to_race(self) -> list[int]:
+        """The values of the least sums, and the one of the defaults."""
+        default = self.ops[0].incumbent[self.shared]
+        best = list(sums_us(self._table()))[:VALUES]
+        return [*best, *([default] if default is not None and default not in best else [])]
+
+    def _left_s(self, start_s: float) -> float | None:
+        limit_s = self.runner.options.budget.timeout_s
+        return None if limit_s is None else max(0.0, limit_s - (time.monotonic() - start_s))
+
+    def _result(self, decision: GroupDecision, wall_s: float) -> dict[str, Any]:
+        data = {key: value for key, value in asdict(decision).items() if key not in ("ops", "value")}
+        return data | {
+            "group": self.ops[0].session.study.spec.group,
+            "shared": {self.shared: decision.value},
+            "sums_us": {str(value): round(sum_us, 3) for value, sum_us in sums_us(self._table()).items()},
+            "seconds": {"wall": round(wall_s, 3)},
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "members": {op.name: self.runner.result(op.session, decision.ops[op.name], op.seconds) for op in self.ops},
+        }
+
+
+class _Op:
+    """One member of a group at work."""
+
+    def __init__(self, runner: Runner, session: Session, shared: str, on_progress: OnProgress) -> None:
+        self.runner = runner
+        self.session = session
+        self.shared = shared
+        self.on_progress = on_progress
+        self.seconds: dict[str, float] = Clock().seconds | {"wall": 0.0}
+        column = np.array([config[shared] for config in session.space.configs])
+        self.masks: dict[int, Mask] = {int(value): column == value for value in dict.fromkeys(column.tolist())}
+
+    @property
+    def name(self) -> str:
+        return self.session.study.name
+
+    @property
+    def incumbent(self) -> Config:
+        return self.session.space.incumbent
+
+    @cached_property
+    def _sampler(self) -> PoolSampler:
+        return PoolSampler(self.session.space, self.runner.options.seed)
+
+    @property
+    def _enough(self) -> tuple[int, int]:
+        """Configs at a value to measure before the model is believed, and at most; fewer for a small budget."""
+        trials_each = self.runner.options.budget.trials
+        return min(ENOUGH, trials_each), min(MOST, 2 * trials_each)
+
+    def search_whole(self, timeout_s: float | None) -> None:
+        """The op's own search over its whole space, once in the study's life."""
+        optuna_study = self.session.study.study
+        if optuna_study.user_attrs.get(SEARCHED_ATTR):
+            return
+        runner, options = self.runner, self.runner.options
+        runner.options = replace(options, budget=replace(options.budget, timeout_s=timeout_s))
+        try:
+            clock = runner.search_whole(self.session, self.on_progress, then="search")
+        finally:
+            runner.options = options
+        self.seconds = clock.seconds | {"wall": clock.wall_s}
+        optuna_study.set_user_attr(SEARCHED_ATTR, True)
+
+    def search_at(self, value: int, timeout_s: float | None) -> None:
+        """Measure a few more configs at a value, the most promising first; the trials are the study's like any."""
+        study, sampler = self.session.study.study, self._sampler
+        sampler.within = self.masks[value]
+        pruner = GapPruner(within={self.shared: value} if len(self.masks) > 1 else None)
+        search = Search(sampler, pruner, NeverStop(), compile_ahead=2 * _ROUND, per_round=_ROUND)
+        _, most = self._enough
+        done = trials.measured(study.get_trials(deepcopy=False), self.session.space)
+        left = most - sum(bool(self.masks[value][m.index]) for m in done)
+        launched = sum(m.status not in COMPILE_FAILURES for m in done)
+        budget = Budget(launched + max(1, min(2 * _ROUND, left)), timeout_s)
+        self.runner.search(self.session, search, budget, self.on_progress)
+
+    def standing(self, value: int) -> Standing:
+        """What the trials and the model say of the op at a value; the same for the same trials."""
+        inside, sampler = self.masks[value], self._sampler
+        sampler.within = inside
+        history = sampler.observe(self.session.study.study)
+        here = inside[history.timed]
+        best_us = float(np.exp(history.log_us[here].min())) if here.any() else None
+        hopeful = history.untried & ~history.hopeless
+        tried = int(inside.sum() - history.untried.sum())
+        enough, most = self._enough
+        if not hopeful.any() or tried >= most:
+            return Standing(best_us, 0.0, explored=True)
+        if len(history.timed) < enough:
+            return Standing(best_us, self._floor_us, explored=False)
+        belief = sampler.belief(history)
+        settled = here.sum() >= enough and belief.expected_gain[hopeful].max() < SETTLED
+        lower_us = math.exp(float((belief.mean - _DOUBT * belief.std)[hopeful].min()))
+        return Standing(best_us, max(self._floor_us, lower_us), explored=bool(settled))
+
+    @cached_property
+    def _floor_us(self) -> float:
+        study = self.session.study
+        bandwidth = self.runner.bandwidth(study)
+        return study.kernel.floor(study.problem).us(bandwidth) if bandwidth else 0.0
+
+    def best_at(self, value: int, count: int) -> list[Config]:
+        """The fastest measured configs at a value; one given up early there passed its check and may still be best."""
+        found = trials.measured(self.session.study.study.get_trials(deepcopy=False), self.session.space)
+        here = [(m.status != "ok", m.time_us, m.index) for m in found if self.masks[value][m.index] and m.time_us]
+        return [self.session.space.configs[index] for _, _, index in sorted(here)[:count]]
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        return self.session.backend.race(configs, rounds)

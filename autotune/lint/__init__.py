@@ -1,0 +1,34 @@
+"""The linter of config files: what is wrong with anybody's files, and what a server that reads them would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autotune.errors import InputError
+from autotune.lint import lookups, sglang, vllm
+from autotune.lint.finding import Finding
+from autotune.plan.plan import Plan
+
+__all__ = ["Finding", "check"]
+
+
+def check(
+    directory: Path, runtime: str, plan: Plan | None = None, max_chunk: int | None = None
+) -> tuple[list[Finding], int]:
+    """What is wrong with the files in a server's config folder, by file and place, and how many files there are.
+
+    Args:
+        plan: Of the model to be served: adds what its lookups come to.
+        max_chunk: The SGLang server's ``--max-lora-chunk-size``, if known.
+
+    Raises:
+        InputError: If the folder cannot be read.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder; give the server's config folder")
+    found, files = (
+        sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory, guess_slices=plan is None)
+    )
+    if plan is not None:
+        found += lookups.check(directory, plan)
+    return sorted(set(found), key=lambda finding: finding.order), files

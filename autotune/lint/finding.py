@@ -1,0 +1,51 @@
+"""One defect of a config file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Effect = Literal["crash at start", "crash at request", "silent corruption", "silent wrong shape", "slower", "ignored"]
+"""What a server does of it, the worst first."""
+
+_EFFECTS: tuple[Effect, ...] = (
+    "crash at start",
+    "crash at request",
+    "silent corruption",
+    "silent wrong shape",
+    "slower",
+    "ignored",
+)
+_LARGEST_CAPTURE = 512
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect.
+
+    Attributes:
+        file: Relative to the folder.
+        key: Where in the file, outermost key first.
+        defect: Its name, for machines; the same for the same kind of defect.
+        effect: What the server does.
+        message: What is there, and what to do.
+    """
+
+    file: str
+    key: tuple[str, ...]
+    defect: str
+    effect: Effect
+    message: str
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        key = tuple((0, int(k), "") if k.isdecimal() else (1, 0, k) for k in self.key)
+        return (_EFFECTS.index(self.effect), self.file, key, self.defect, self.message)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def crash(m: int | None) -> Effect:
+    """When a lookup of m tokens crashes: graphs up to 512 tokens are captured at start, beyond it waits for a batch."""
+    return "crash at request" if m is not None and m > _LARGEST_CAPTURE else "crash at start"

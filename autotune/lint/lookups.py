@@ -1,0 +1,101 @@
+"""What the lookups of a planned model come to in a config folder: another shape's entry, a crash, or a default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autotune import runtimes
+from autotune.errors import one_of
+from autotune.kernel import Call
+from autotune.lint import sglang, vllm
+from autotune.lint.finding import Effect, Finding, crash
+from autotune.plan.plan import Plan
+from autotune.plan.shapes import Shape
+from autotune.runtimes import Lookup
+
+_WRONG_SHAPE = ("k", "n", "i")
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A server that may read the folder: its GPU, as file names spell it, and for SGLang its Triton version."""
+
+    gpu: str
+    triton: str | None = None
+
+
+def check(directory: Path, plan: Plan) -> list[Finding]:
+    """One finding for each shape and way in which it goes wrong, the sizes it goes wrong at together."""
+    runtime = runtimes.get(plan.serving.runtime)
+    sizes: dict[tuple[str, tuple[str, ...], str, Effect, str], list[int]] = {}
+    for server in _servers(directory, plan.serving.runtime):
+        for shape in plan.shapes:
+            for size in plan.sizes:
+                if shape.max_size is not None and size > shape.max_size:
+                    continue
+                call = replace(shape.call(size), triton=server.triton)
+                found = runtime.lookup(directory, server.gpu, call)
+                file = found.path.relative_to(directory).as_posix() if found.path else ""
+                for defect, effect, message in _problems(shape, call, found, size):
+                    sizes.setdefault((file, _key(shape), defect, effect, message), []).append(size)
+    return [
+        Finding(file, key, defect, effect, f"{message} ({plan.shapes[0].size} {one_of(sorted(set(at)))})")
+        for (file, key, defect, effect, message), at in sizes.items()
+    ]
+
+
+def _servers(directory: Path, runtime: str) -> list[_Server]:
+    """Those whose files are there."""
+    if runtime == "vllm":
+        names = (vllm.FILE.fullmatch(path.name) for path in sorted(directory.glob("*.json")))
+        return [_Server(gpu) for gpu in dict.fromkeys(match["gpu"] for match in names if match)]
+    found: dict[_Server, None] = {}
+    for path in sorted(directory.glob("csgmv_configs/triton_*/*.json")):
+        if match := sglang.FILE.fullmatch(path.name):
+            version = path.parent.name.removeprefix("triton_").replace("_", ".")
+            found[_Server(match["device"], version)] = None
+    return list(found)
+
+
+def _key(shape: Shape) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in shape.dims.items() if name != "add_inputs")
+
+
+def _problems(shape: Shape, call: Call, found: Lookup, size: int) -> Iterator[tuple[str, Effect, str]]:
+    layers = one_of(shape.layers)
+    if found.failure is not None:
+        at = "/".join(found.key_path) or "the top"
+        # Layers of every number of slices run before the first request, and a file is read as a whole.
+        early = shape.size != "m" or found.failure.level in ("num_slices", "file")
+        effect = crash(None if early else size)
+        yield "lookup fails", effect, f"{layers}: at {at}: {found.failure.error}: {found.failure.message}"
+        return
+    if found.origin == "default":
+        yield "no file", "slower", f"{layers}: finds no file and takes the server's default; tune the shape"
+        return
+    for step in found.steps:
+        if step.match != "nearest":
+            continue
+        if step.level in _WRONG_SHAPE:
+            yield (
+                "another shape's entry",
+                "silent wrong shape",
+                f"{layers}: looks up {step.level} {step.wanted} and takes the entry of {step.taken}; add its own",
+            )
+        elif step.level == "max_loras":
+            yield (
+                "another max_loras",
+                "slower",
+                f"{layers}: looks up max_loras {step.wanted} and takes the entries of {step.taken}, measured with "
+                "another grid; add its own",
+            )
+        elif step.level == "chunk_size":
+            yield (
+                "another chunk size",
+                "slower",
+                f"{layers}: looks up chunk size {step.wanted} and takes the entry of {step.taken}; add its own",
+            )
+    for warning in found.warnings:
+        yield "lookup warns", "slower", f"{layers}: {warning}"

@@ -1,0 +1,234 @@
+"""The plan itself: every lookup of a served model, the studies for them in a good order, and what to mind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autotune import groups
+from autotune.errors import InputError, one_of
+from autotune.kernel import Call
+from autotune.plan import sglang, vllm
+from autotune.plan.model import ModelShape
+from autotune.plan.notes import advice, warnings
+from autotune.plan.serving import Serving, check
+from autotune.plan.shapes import Shape
+from autotune.plan.sizes import (
+    DEFAULT_MAX_NUM_BATCHED_TOKENS,
+    DEFAULT_MAX_NUM_SEQS,
+    auto_m_values,
+    capture_sizes,
+    weigh,
+)
+from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
+
+SMALL_STUDY_S = 7.0
+LARGE_STUDY_S = 30.0
+"""What a study took on an H200 (docs/results.md): from a few tokens up, and for the largest batches."""
+
+_LARGE_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What batches the server will run.
+
+    Attributes:
+        m_values: Token counts to tune for vLLM; empty to choose them.
+        chunk_sizes: Chunk sizes to tune for SGLang; empty for those that occur.
+        workload: What SGLang's kernels are timed on; None for the kernels' own choice.
+        traffic: Weight of each token count of a batch, if known.
+    """
+
+    max_num_seqs: int = DEFAULT_MAX_NUM_SEQS
+    max_num_batched_tokens: int = DEFAULT_MAX_NUM_BATCHED_TOKENS
+    max_lora_chunk_size: int = DEFAULT_MAX_CHUNK
+    m_values: tuple[int, ...] = ()
+    chunk_sizes: tuple[int, ...] = ()
+    workload: str | None = None
+    traffic: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study to be, or the studies of a group.
+
+    Attributes:
+        kernel: Registry name of the kernel, or name of a group of kernels.
+        flags: What `problem_from_flags` is to be given.
+        call: What the server looks up, of a group its first member; the kernel must agree.
+        layers: Labels of the layers that look it up.
+        count: How many times a forward pass looks it up.
+        weight: Share of the traffic that looks it up; 1 where nothing is known.
+    """
+
+    kernel: str
+    flags: Mapping[str, Any]
+    call: Call
+    layers: tuple[str, ...]
+    count: int
+    weight: float = 1.0
+
+    @property
+    def studies(self) -> int:
+        group = groups.find(self.kernel)
+        return len(group.members[groups.path_for("auto", self.flags)]) if group else 1
+
+    @property
+    def seconds(self) -> float:
+        """What it will take, roughly."""
+        size = self.call.dims.get("m", 0)
+        return self.studies * (LARGE_STUDY_S if size >= _LARGE_TOKENS else SMALL_STUDY_S)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All lookups of a served model.
+
+    Attributes:
+        shapes: The distinct lookups but for the batch's size.
+        sizes: Sizes to tune, and the share of the traffic that looks each up; m for vLLM, chunk sizes for SGLang.
+        dtype: Of the adapters' weights.
+        warnings: What follows from the runtime's rules; one line each.
+        advice: What helps more than tuning; one line each.
+    """
+
+    model: ModelShape
+    serving: Serving
+    shapes: tuple[Shape, ...]
+    sizes: Mapping[int, float]
+    dtype: str
+    warnings: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short, and different for servers that look up different things."""
+        s = self.serving
+        parts = [self.model.name, s.runtime, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
+        parts += [
+            word for word, on in (("fs", s.fully_sharded), ("ep", s.expert_parallel), ("dual", s.dual_stream)) if on
+        ]
+        return "-".join(parts)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The studies, each right behind its nearest neighbour: shape by shape, ascending; much traffic first."""
+        return sorted(self._entries(), key=lambda entry: -entry.weight)
+
+    @property
+    def required(self) -> list[Call]:
+        """Every dense lookup the files must answer, measured or not; the experts' files are written by their own rule.
+
+        A server with dual stream has both expand files: without the flag, or for a layer that runs alone, it reads
+        the one of added inputs.
+        """
+        calls = []
+        for shape in self.shapes:
+            if shape.op.startswith("fused_moe"):
+                continue
+            for size in self.sizes:
+                call = shape.call(size)
+                calls.append(call)
+                if call.dims.get("add_inputs") == 0:
+                    calls.append(Call(call.runtime, call.op, {**call.dims, "add_inputs": 1}))
+        return list({(call.op, tuple(call.dims.items())): call for call in calls}.values())
+
+    @property
+    def seconds(self) -> float:
+        """What all studies will take, roughly."""
+        return sum(entry.seconds for entry in self.entries)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "model": asdict(self.model),
+            "serving": asdict(self.serving),
+            "dtype": self.dtype,
+            "shapes": [
+                {"op": shape.op, **shape.dims, "layers": list(shape.layers), "kernels": list(shape.kernels)}
+                for shape in self.shapes
+            ],
+            "size": self.shapes[0].size,
+            "sizes": {str(size): weight for size, weight in self.sizes.items()},
+            "studies": [
+                {
+                    "kernel": entry.kernel,
+                    "flags": dict(entry.flags),
+                    "call": entry.call.to_json(),
+                    "layers": list(entry.layers),
+                    "weight": entry.weight,
+                }
+                for entry in self.entries
+            ],
+            "seconds": self.seconds,
+            "warnings": list(self.warnings),
+            "advice": list(self.advice),
+        }
+
+    def _entries(self) -> Iterator[Entry]:
+        for shape in self.shapes:
+            for size, weight in self.sizes.items():
+                if shape.occurs(size):
+                    for kernel in shape.kernels:
+                        flags = {**shape.flags, shape.size: size, "dtype": self.dtype}
+                        yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
+
+
+def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bfloat16") -> Plan:
+    """The plan of a model that is served so.
+
+    Raises:
+        InputError: If it cannot be served so, or flags contradict each other.
+    """
+    check(model, serving)
+    if serving.runtime == "vllm":
+        shapes = vllm.shapes(model, serving, batches.max_num_seqs)
+        sizes = _m_values(batches)
+    else:
+        shapes = sglang.shapes(model, serving, batches.workload)
+        sizes = _chunk_sizes(batches)
+    if not shapes:
+        raise InputError(
+            f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this "
+            "server; leave it out for all modules"
+        )
+    lines = warnings(model, serving, shapes, tuple(sizes), batches.max_lora_chunk_size)
+    return Plan(
+        model=model,
+        serving=serving,
+        shapes=tuple(shapes),
+        sizes=sizes,
+        dtype=dtype.removeprefix("torch."),
+        warnings=(*model.assumptions, *lines),
+        advice=tuple(advice(model, serving, batches.max_lora_chunk_size)),
+    )
+
+
+def _m_values(batches: Batches) -> dict[int, float]:
+    if beyond := [m for m in batches.m_values if m > batches.max_num_batched_tokens]:
+        raise InputError(
+            f"--m-values: got {one_of(beyond)}, more than --max-num-batched-tokens {batches.max_num_batched_tokens}; "
+            "no batch is that large"
+        )
+    values = batches.m_values or auto_m_values(batches.max_num_seqs, batches.max_num_batched_tokens)
+    if not batches.traffic:
+        return dict.fromkeys(sorted(values), 1.0)
+    captured = capture_sizes(batches.max_num_seqs, batches.max_num_batched_tokens)
+    return weigh(values, batches.traffic, captured)
+
+
+def _chunk_sizes(batches: Batches) -> dict[int, float]:
+    largest = batches.max_lora_chunk_size
+    occurring = reachable(largest)
+    if bad := [size for size in batches.chunk_sizes if size not in CHUNK_SIZES]:
+        raise InputError(f"--chunk-sizes: got {one_of(bad)}, allowed: {one_of(CHUNK_SIZES)}")
+    if not batches.traffic:
+        return dict.fromkeys(sorted(batches.chunk_sizes or occurring), 1.0)
+    shares: dict[int, float] = dict.fromkeys(sorted(batches.chunk_sizes or occurring), 0.0)
+    total = sum(batches.traffic.values())
+    for tokens, weight in batches.traffic.items():
+        size = chunk_size(tokens, largest)
+        shares[size] = shares.get(size, 0.0) + weight / total
+    return shares

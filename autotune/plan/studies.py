@@ -1,0 +1,140 @@
+"""The studies of a plan: made once each, and found again by the plan's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune import create as creation
+from autotune import study as studies
+from autotune.errors import AutotuneError, InputError, one_of
+from autotune.kernel import Call
+from autotune.plan.plan import Entry, Plan
+from autotune.specs import Request
+from autotune.study import KernelStudy, StudySpec
+
+PLANS_ATTR = "plans"
+"""User attribute of a study: for each plan it belongs to, by name, its `Membership` as JSON."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a plan keeps on each of its studies.
+
+    Attributes:
+        position: Its place in the plan's order.
+        weight: What a microsecond less is worth: share of the traffic times layers.
+        required: Every lookup of the plan at the study's batch size: an export answers all of them.
+    """
+
+    position: int
+    weight: float
+    required: tuple[Call, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        calls = [call.to_json() for call in self.required]
+        return {"position": self.position, "weight": self.weight, "required": calls}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Membership:
+        return cls(data["position"], data["weight"], tuple(Call.from_json(call) for call in data["required"]))
+
+
+def name_of(plan: Plan, request: Request) -> str:
+    """The plan's name in the storage: with the tag that keeps its studies beside others."""
+    return f"{plan.name}-{request.tag}" if request.tag else plan.name
+
+
+def describe(plan: Plan, request: Request) -> dict[str, StudySpec]:
+    """Names and specs of a plan's studies, in its order.
+
+    Args:
+        request: As for any studies; its kernel is of no account.
+
+    Raises:
+        InputError: If the plan comes to none, or one cannot be made here.
+        AutotuneError: If a kernel would answer another lookup than the plan's.
+    """
+    return {name: spec for found in _described(plan, request).values() for name, spec in found.items()}
+
+
+def create(storage: BaseStorage, plan: Plan, request: Request, skip_if_exists: bool) -> list[str]:
+    """Create the studies of a plan, all or none, and mark them as its; returns the names of all, new or not.
+
+    Raises:
+        InputError: As `describe`, or if one exists that may not be skipped.
+    """
+    described = _described(plan, request)
+    names = creation.create_all(
+        storage, {name: spec for found in described.values() for name, spec in found.items()}, skip_if_exists
+    )
+    required: dict[int, list[Call]] = {}
+    for call in plan.required:
+        required.setdefault(_size(plan, call), []).append(call)
+    for position, entry in enumerate(plan.entries):
+        membership = Membership(position, entry.weight * entry.count, tuple(required.get(_size(plan, entry.call), ())))
+        for name in described[position]:
+            study = studies.load(storage, name).study
+            plans = study.user_attrs.get(PLANS_ATTR, {})
+            study.set_user_attr(PLANS_ATTR, {**plans, name_of(plan, request): membership.to_json()})
+    return names
+
+
+def membership(study: KernelStudy, plan: str) -> Membership | None:
+    """What a plan keeps on a study; None if it is not one of its."""
+    data = study.study.user_attrs.get(PLANS_ATTR, {}).get(plan)
+    return Membership.from_json(data) if data else None
+
+
+def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
+    """The studies of a plan in its order.
+
+    Raises:
+        InputError: If there is no such plan.
+    """
+    known = {
+        summary.study_name: summary.user_attrs[PLANS_ATTR]
+        for summary in storage.get_all_studies()
+        if PLANS_ATTR in summary.user_attrs
+    }
+    names = sorted((plans[plan]["position"], name) for name, plans in known.items() if plan in plans)
+    if not names:
+        plans = sorted({name for plans in known.values() for name in plans})
+        there = one_of(plans) or "no plans yet; make one with study create --plan MODEL"
+        raise InputError(f"--plan: got {plan!r}, which matches no study; there: {there}")
+    return [studies.load(storage, name) for _, name in names]
+
+
+def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
+    """Every lookup that the files of a plan must answer, by a server with the Triton version measured with."""
+    calls = {}
+    for study in chosen:
+        if found := membership(study, plan):
+            for call in found.required:
+                versioned = replace(call, triton=study.spec.environment.get("triton"))
+                calls[str(versioned.to_json())] = versioned
+    return list(calls.values())
+
+
+def _described(plan: Plan, request: Request) -> dict[int, dict[str, StudySpec]]:
+    entries = plan.entries
+    if not entries:
+        raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
+    return {position: _describe(plan, entry, request) for position, entry in enumerate(entries)}
+
+
+def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec]:
+    specs = creation.describe_flags(replace(request, kernel=entry.kernel), entry.flags, ())
+    planned = [shape.call(_size(plan, entry.call)) for shape in plan.shapes]
+    for name, spec in specs.items():
+        call = spec.call and Call.from_json(spec.call)
+        if not any(call and (call.op, dict(call.dims)) == (other.op, dict(other.dims)) for other in planned):
+            raise AutotuneError(f"study {name}: would answer {spec.call}, which the plan does not look up; report this")
+    return specs
+
+
+def _size(plan: Plan, call: Call) -> int:
+    return call.dims[plan.shapes[0].size]

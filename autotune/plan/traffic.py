@@ -1,0 +1,44 @@
+"""A histogram of token counts in a file: how often a batch of so many tokens runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from autotune.errors import InputError
+
+
+def read(path: Path) -> dict[int, float]:
+    """The weights by token count, from a JSON object or list of pairs, or a CSV of two columns (a header may be there).
+
+    Raises:
+        InputError: If the file is anything else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        pairs = _json(text) if path.suffix == ".json" else _csv(text)
+        found: dict[int, float] = {}
+        for tokens, weight in pairs:
+            found[int(tokens)] = found.get(int(tokens), 0.0) + float(weight)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'--traffic: cannot read {path} ({error}); give JSON like {{"16": 0.7, "512": 0.3}} or a CSV of '
+            "token count and weight"
+        ) from error
+    if not found or min(found) < 1 or min(found.values()) < 0 or not sum(found.values()) > 0:
+        raise InputError(f"--traffic: {path} needs token counts of 1 or more with weights that are not all zero")
+    return found
+
+
+def _json(text: str) -> Iterable[tuple[str, str]]:
+    data = json.loads(text)
+    return data if isinstance(data, list) else list(data.items())
+
+
+def _csv(text: str) -> Iterable[tuple[str, str]]:
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    if rows and not rows[0][0].strip().isdecimal():
+        rows = rows[1:]
+    return [(row[0], row[1] if len(row) > 1 else "") for row in rows]

@@ -1,0 +1,47 @@
+"""What a server really runs with a result, where that is not obvious: fused MoE LoRA has two paths (contracts A6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotune import groups
+from autotune.errors import InputError
+from autotune.groups import ONE_SHOT
+from autotune.runtimes import vllm_moe
+from autotune.study import KernelStudy, StudySpec
+
+
+def tuned_path(spec: StudySpec) -> str | None:
+    """The path that a study of fused MoE LoRA is about; None for any other study."""
+    try:
+        return groups.kind_of(spec.kernel)[1]
+    except InputError:
+        return None
+
+
+def serving_note(study: KernelStudy) -> str | None:
+    """Which kernels vLLM runs for the study's problem, what they read, and whether the study is about them."""
+    tuned, call = tuned_path(study.spec), study.call
+    if tuned is None or call is None:
+        return None
+    rank, sharded = call.dims["k"], bool(study.spec.problem.get("fully_sharded"))
+    served = vllm_moe.server_path(rank, sharded)
+    case = f"rank {rank}, {'fully sharded' if sharded else 'not fully sharded'}"
+    reads = (
+        "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
+    )
+    note = f"vLLM 0.33 serves {case}, with {reads}; "
+    if tuned != served:
+        note += f"this was tuned for the {tuned} path: for what the server runs tune with --path {served}"
+    elif tuned == ONE_SHOT:
+        note += "this was tuned for them, the other keys are the defaults"
+        if getattr(study.problem, "naive", False):
+            note += "; so few tokens are not sorted, and then not even block_m is read"
+    else:
+        note += "this was tuned for them"
+    return note
+
+
+def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:
+    """The notes of several studies, each once."""
+    return list(dict.fromkeys(note for study in studies if (note := serving_note(study))))

@@ -1,0 +1,187 @@
+"""`plan`, `study ... --plan` and `tune --model`, from flags to files, on recorded spaces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autotune.runtimes import vllm
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+# Its o_proj looks up just what was recorded.
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 5120,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+}
+SERVER = "--runtime vllm --lora-rank 16 --max-loras 4"
+TINY = f"{SERVER} --target-modules o_proj --m-values 16 --dtype float16"
+NAME = "small-vllm-tp1-r16-l4"
+SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
+EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
+
+
+@pytest.fixture
+def small() -> Path:
+    folder = Path("small")
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+def adapter(name: str, rank: int | None, *modules: str) -> str:
+    Path(name).mkdir()
+    config = {"r": rank, "target_modules": list(modules)} if rank else {"target_modules": list(modules)}
+    Path(name, "adapter_config.json").write_text(json.dumps(config))
+    return f"--lora-path {name}"
+
+
+def test_a_plan_lists_lookups_studies_warnings_and_advice(cli: Cli) -> None:
+    said = cli.ok("plan Qwen3-8B --dry-run", SERVER)
+    for part in (
+        "EXPAND_TRUE, max_loras key 5",
+        "o_proj x36, down_proj x36, embed_tokens",
+        "91 studies, about 16 minutes on an H200",
+        "Mind: lm_head: its m is the number of sampled rows",
+        "--enforce-eager",
+    ):
+        assert part in said
+    assert not cli.database.exists()
+
+
+def test_a_plan_as_json(cli: Cli) -> None:
+    data = json.loads(cli.ok("plan Qwen3-30B-A3B --json --tp 2 --ep --m-values 1,64", SERVER))
+    assert data["serving"]["expert_parallel"]
+    assert {"op", "max_loras", "num_slices", "k", "n", "i", "layers", "kernels"} == set(data["shapes"][-1])
+    assert data["sizes"] == {"1": 1.0, "64": 1.0}
+    assert {"kernel", "flags", "call", "layers", "weight"} == set(data["studies"][0])
+    assert data["warnings"]
+    assert data["advice"]
+
+
+def test_the_rank_comes_from_adapters(cli: Cli) -> None:
+    paths = adapter("a", 12, "q_proj") + " " + adapter("b", 20, "model.layers.0.mlp.up_proj")
+    flags = f"--max-loras 4 {paths} --json"
+    assert json.loads(cli.ok("plan Qwen3-8B --runtime vllm", flags))["serving"]["rank"] == 32
+    data = json.loads(cli.ok("plan Qwen3-8B --runtime sglang", flags))
+    assert data["serving"]["rank"] == 20
+    assert {layer for shape in data["shapes"] for layer in shape["layers"]} == {"qkv_proj x36", "gate_up_proj x36"}
+    assert json.loads(cli.ok("plan Qwen3-8B --runtime vllm --lora-rank 64", flags))["serving"]["rank"] == 64
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (f"nothing {SERVER}", ["MODEL", "'nothing'", "Qwen3-8B"]),
+        ("Qwen3-8B --lora-rank 16 --max-loras 4", ["--runtime: not given"]),
+        ("Qwen3-8B --runtime vllm --lora-rank 16", ["--max-loras: not given"]),
+        ("Qwen3-8B --runtime vllm --max-loras 4", ["--lora-rank: not given", "--lora-path"]),
+        (f"Qwen3-8B {SERVER} --tp 3", ["--tp: got 3", "num_attention_heads 32"]),
+        ("Qwen3-8B --runtime vllm --lora-rank 17 --max-loras 4", ["--lora-rank: got 17", "16, 32"]),
+        (f"Qwen3-8B {SERVER} --fully-sharded --dual-stream --tp 2", ["--dual-stream"]),
+        (f"Qwen3-8B {SERVER} --chunk-sizes 16", ["--chunk-sizes", "sglang"]),
+        ("Qwen3-8B --runtime sglang --lora-rank 16 --max-loras 4 --m-values 16", ["--m-values", "vllm"]),
+        (f"Qwen3-8B {SERVER} --m-values some", ["--m-values", "'some'"]),
+        (f"Qwen3-8B {SERVER} --set hidden_size", ["--set", "'hidden_size'", "FIELD=N"]),
+        (f"Qwen3-8B {SERVER} --traffic none.json", ["--traffic", "none.json"]),
+        (f"Qwen3-8B {SERVER} --lora-path nowhere", ["--lora-path", "nowhere"]),
+    ],
+)
+def test_a_plan_that_cannot_be(cli: Cli, flags: str, parts: list[str]) -> None:
+    done = cli("plan", flags)
+    assert done.exit_code == 2, done.output
+    assert done.stderr.count("\n") == 1
+    assert not [part for part in parts if part not in done.stderr], done.stderr
+
+
+def test_adapters_that_cannot_be(cli: Cli) -> None:
+    for paths, rank, part in (
+        (adapter("no-rank", None, "q_proj"), "", "has no rank"),
+        (adapter("large", 600), "", "rank 600"),
+        (adapter("middling", 32), "--lora-rank 16", "need 32"),
+        (adapter("odd", 8, "wq") + " --runtime sglang", "", "target wq"),
+    ):
+        done = cli("plan Qwen3-8B --runtime vllm --max-loras 4", paths, rank)
+        assert done.exit_code == 2
+        assert part in done.stderr
+
+
+def test_studies_of_a_plan_are_created_run_and_exported_by_its_name(cli: Cli, small: Path) -> None:
+    made = cli("study create --backend replay --plan", small, TINY)
+    assert made.stdout.split() == [SHRINK, EXPAND]
+    assert f"study run --plan {NAME}" in made.stderr
+    cli.ok("study create --backend replay", cli.SHRINK.replace("lora-rank", "rank"), "--tag other")
+    cli.ok("study run --trials 5 --plan", NAME)
+    states = {s["name"]: s["state"] for s in json.loads(cli.ok("study list --json"))}
+    assert states == {SHRINK: "default", EXPAND: "tuned", f"{SHRINK}-other": "new"}
+    cli.ok("study export --dir tuned --plan", NAME)
+    flags = f"--model {small} {SERVER} --target-modules o_proj --m-values 16"
+    assert "0 findings" in cli.ok("config check tuned --runtime vllm", flags.replace("--runtime vllm", ""))
+
+
+def test_creating_a_plan_again_needs_skip_if_exists(cli: Cli, small: Path) -> None:
+    command = ("study create --backend replay --plan", small, TINY)
+    cli.ok(*command)
+    assert cli(*command).exit_code == 2
+    assert cli.ok(*command, "--skip-if-exists").split() == [SHRINK, EXPAND]
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        ("study create --plan small --op-type lora_shrink", ["--op-type", "--plan", "leave one out"]),
+        ("study create --plan small --num-loras 3", ["--num-loras", "--plan"]),
+        ("tune --model small --hidden-size 3", ["--hidden-size", "--model"]),
+    ],
+)
+def test_a_model_and_a_single_problem_contradict_each_other(
+    cli: Cli, small: Path, command: str, parts: list[str]
+) -> None:
+    done = cli(command, TINY)
+    assert done.exit_code == 2
+    assert not [part for part in parts if part not in done.stderr], done.stderr
+
+
+def test_flags_of_a_plan_need_a_model(cli: Cli) -> None:
+    for command in ("study create", "tune"):
+        done = cli(command, cli.SHRINK, "--dual-stream")
+        assert done.exit_code == 2
+        assert "--dual-stream" in done.stderr
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_plan_that_matches_no_study(cli: Cli) -> None:
+    for command in ("study run", "study export --dir tuned"):
+        done = cli(command, "--plan nothing")
+        assert done.exit_code == 2
+        assert "'nothing'" in done.stderr
+        assert "study create --plan" in done.stderr
+        assert cli(command, "--plan nothing", SHRINK).exit_code == 2
+
+
+def test_from_a_model_to_checked_files_in_one_command(cli: Cli) -> None:
+    server = "--runtime sglang --lora-rank 64 --max-loras 1"
+    flags = f"--backend replay --trials 5 --dtype float16 --timeout 60s {server}"
+    said = cli.ok("tune --model Qwen3-Embedding-0.6B --save-json-dir tuned --json-overwrite", flags)
+    assert "7 studies" in said
+    assert "28 lookups read back" in said
+    assert "0 findings" in cli.ok("config check tuned --model Qwen3-Embedding-0.6B", server)
+
+
+def test_an_export_of_a_plan_answers_what_was_not_measured(cli: Cli, small: Path) -> None:
+    cli.ok("study create --backend replay --plan", small, TINY)
+    cli.ok("study run --trials 5 lora_shrink*")
+    cli.ok("study export --dir tuned --plan", NAME)
+    table = json.loads(Path("tuned/NVIDIA_H200_EXPAND_TRUE.json").read_text())
+    leaf = table["5"]["1"]["16"]["16"]["5120"]
+    assert leaf["block_m"] == 64
+    assert set(leaf) >= set(vllm.REQUIRED["expand"])

@@ -1,0 +1,180 @@
+"""Which token counts are tuned, how traffic weighs them, and which are worth an entry once they were measured."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from autotune.errors import InputError
+from autotune.plan import model, traffic
+from autotune.plan.plan import Batches, Plan, make
+from autotune.plan.serving import Serving
+from autotune.plan.sizes import Measured, auto_m_values, capture_sizes, nearest, thin, weigh
+
+
+def test_capture_sizes_are_the_servers() -> None:
+    assert capture_sizes(256, 8192) == (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))
+    assert capture_sizes(20, 8192) == (1, 2, 4, 8, 16, 24, 32, 40)
+    assert capture_sizes(256, 30) == (1, 2, 4, 8, 16, 24)
+
+
+def test_auto_m_values_cover_decode_and_prefill() -> None:
+    assert auto_m_values(256, 8192) == (1, 4, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    assert auto_m_values(20, 3000) == (1, 4, 16, 32, 40, 64, 128, 256, 512, 1024, 2048, 3000)
+
+
+@settings(deadline=None, database=None)
+@given(st.integers(1, 2000), st.integers(1, 40_000))
+def test_auto_m_values_hold_for_any_server(max_num_seqs: int, max_num_batched_tokens: int) -> None:
+    values = auto_m_values(max_num_seqs, max_num_batched_tokens)
+    assert list(values) == sorted(set(values))
+    assert values[-1] == max_num_batched_tokens
+    assert len(values) <= 24
+
+
+def test_nearest_is_the_lower_of_two() -> None:
+    assert nearest((32, 16), 24) == 16
+    assert nearest((32, 16), 25) == 32
+
+
+def test_traffic_picks_and_weighs() -> None:
+    captured = capture_sizes(256, 8192)
+    weights = weigh((1, 16, 64, 512, 4096), {15: 70, 40: 20, 3000: 10}, captured)
+    assert weights == pytest.approx({16: 0.7, 40: 0.2, 3000: 0.1})
+    assert list(weights) == [16, 40, 3000]
+
+
+def plan(runtime: str = "vllm", **batches: object) -> Plan:
+    serving = Serving(runtime, 1, 16, 4)
+    return make(model.load("Qwen3-8B"), serving, Batches(**batches))  # type: ignore[arg-type]
+
+
+def test_traffic_orders_the_studies() -> None:
+    entries = plan(traffic={64: 1.0, 1: 2.0, 4096: 1.5}).entries
+    assert list(dict.fromkeys(entry.call.dims["m"] for entry in entries)) == [1, 4096, 64]
+
+
+def test_neighbours_follow_each_other_without_traffic() -> None:
+    entries = plan(m_values=(1, 16, 64)).entries
+    steps = [b.call.op == a.call.op and b.call.dims["m"] > a.call.dims["m"] for a, b in itertools.pairwise(entries)]
+    assert steps.count(False) == len(plan().shapes) - 1
+
+
+def test_lm_head_is_tuned_for_the_rows_that_are_sampled() -> None:
+    found = [e.call.dims["m"] for e in plan(max_num_seqs=64).entries if e.layers == ("lm_head",)]
+    assert max(found) == 64
+
+
+def test_experts_are_not_tuned_where_they_are_not_sorted() -> None:
+    made = make(model.load("Qwen3-30B-A3B"), Serving("vllm", 1, 16, 8), Batches(m_values=(1, 16, 32, 64)))
+    assert [e.call.dims["m"] for e in made.entries if "moe" in e.kernel] == [32, 64]
+    assert any("at m = 1, 16 (up to 16)" in line for line in made.warnings)
+    assert {e.studies for e in made.entries if "moe" in e.kernel} == {2}
+
+
+def test_high_ranks_take_all_four_kernels_of_the_experts() -> None:
+    made = make(model.load("Qwen3-30B-A3B"), Serving("vllm", 1, 256, 8), Batches(m_values=(1, 16)))
+    assert [(e.call.dims["m"], e.studies) for e in made.entries if "moe" in e.kernel] == [(1, 4), (16, 4)]
+
+
+@pytest.mark.parametrize(
+    ("max_chunk", "chunk_sizes", "tuned", "dead"),
+    [(16, (), [16], False), (128, (), [16, 32, 128], False), (128, (64, 16), [16, 64], True)],
+)
+def test_chunk_sizes(max_chunk: int, chunk_sizes: tuple[int, ...], tuned: list[int], dead: bool) -> None:
+    made = plan("sglang", max_lora_chunk_size=max_chunk, chunk_sizes=chunk_sizes)
+    assert list(made.sizes) == tuned
+    assert any("chunk size 64" in line for line in made.warnings) == dead
+
+
+def test_advice_follows_from_the_flags() -> None:
+    def advised(**how: object) -> str:
+        given = {"runtime": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how
+        return " ".join(make(model.load("Qwen3-8B"), Serving(**given), Batches()).advice)  # type: ignore[arg-type]
+
+    assert "--enforce-eager" in advised()
+    assert "--lora-target-modules" in advised()
+    assert "--lora-target-modules" not in advised(target_modules=("o_proj",))
+    assert "Rank 256" in advised(rank=256)
+    assert "--max-loras 32" in advised(max_loras=32)
+    assert "--max-lora-chunk-size" in advised(runtime="sglang")
+
+
+@pytest.mark.parametrize(
+    ("batches", "parts"),
+    [
+        ({"m_values": (16, 9000)}, ["--m-values", "9000", "--max-num-batched-tokens 8192"]),
+        ({"chunk_sizes": (48,), "runtime": "sglang"}, ["--chunk-sizes", "48", "16, 32"]),
+    ],
+)
+def test_sizes_that_cannot_be(batches: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(**batches)  # type: ignore[arg-type]
+    assert not [part for part in parts if part not in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.json", json.dumps({"16": 0.5, "512": 2})),
+        ("t.json", json.dumps([[16, 0.5], [512, 1], [512, 1]])),
+        ("t.csv", "tokens,weight\n16,0.5\n512,2\n"),
+        ("t.csv", "16, 0.5\n\n512, 2\n"),
+    ],
+)
+def test_traffic_files(name: str, text: str) -> None:
+    Path(name).write_text(text)
+    assert traffic.read(Path(name)) == {16: 0.5, 512: 2.0}
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"16": "x"}', '{"0": 1}', '{"16": 0}', '{"16": -1, "8": 2}', "3"])
+def test_traffic_files_that_make_no_sense(text: str) -> None:
+    Path("t.json").write_text(text)
+    with pytest.raises(InputError, match=r"--traffic: .*t\.json"):
+        traffic.read(Path("t.json"))
+
+
+def test_an_m_that_its_neighbours_config_serves_is_dropped() -> None:
+    winner = {1: "a", 4: "b", 16: "c", 64: "c"}
+    times = {1: {"a": 10.0, "b": 10.1}, 4: {"b": 10.0, "c": 11.0}, 16: {"c": 10.0}, 64: {"c": 20.0}}
+    shape = Measured(winner, times)
+    assert thin([shape]) == (4, 16)
+    assert thin([shape], tolerance=0.001) == (1, 4, 16)
+
+
+def test_nothing_is_dropped_without_a_measurement() -> None:
+    assert thin([Measured({1: "a", 4: "b"}, {1: {"a": 1.0}, 4: {"b": 1.0}})]) == (1, 4)
+
+
+def test_an_m_is_dropped_only_if_all_shapes_can_do_without() -> None:
+    easy = Measured({1: "a", 4: "a"}, {1: {"a": 1.0}, 4: {"a": 1.0}})
+    hard = Measured({1: "a", 4: "b"}, {1: {"a": 1.0, "b": 2.0}, 4: {"a": 2.0, "b": 1.0}})
+    assert thin([easy, hard]) == (1, 4)
+    assert thin([easy, easy]) == (4,)
+
+
+CONFIGS = ("a", "b", "c")
+TABLES = st.dictionaries(
+    st.sampled_from([1, 4, 16, 32, 64, 128]),
+    st.dictionaries(st.sampled_from(CONFIGS), st.floats(1, 1.1), min_size=1),
+    min_size=1,
+)
+
+
+@settings(deadline=None, database=None)
+@given(st.lists(TABLES, min_size=1, max_size=3))
+def test_thinning_keeps_what_it_promises(tables: list[dict[int, dict[str, float]]]) -> None:
+    shapes = [Measured({m: min(t, key=t.__getitem__) for m, t in table.items()}, table) for table in tables]
+    kept = thin(shapes)
+    assert kept
+    for shape in shapes:
+        for m in shape.winner:
+            if m not in kept:
+                loss = shape.loss(m, nearest(kept, m))
+                assert loss is not None
+                assert loss < 0.02
