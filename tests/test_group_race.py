@@ -140,3 +140,11 @@ def test_every_race_has_the_default_and_no_config_twice() -> None:
     for race in (*a.races, *b.races):
         assert race[0] == config(64)
         assert all(each not in race[:i] for i, each in enumerate(race))
+
+
+def test_a_dead_parameter_leaves_the_defaults() -> None:
+    """Tiny batches are not sorted: every block_m is the default's, and there is nothing to race."""
+    only: Times = {(64, 4): 20.0}
+    decision = decided(Scripted("a", only), Scripted("b", only), values=(64,))
+    assert (decision.outcome, decision.value) == ("default", 64)
+    assert decision.tuned_us == decision.incumbent_us == 40.0

@@ -143,9 +143,26 @@ def test_one_op_alone_is_tuned_but_not_exported(cli: Cli) -> None:
     cli.ok("study run", RUN)
     refused = cli("study export --dir tuned")
     assert refused.exit_code == 2
-    assert "cannot be exported alone" in refused.stderr
+    assert "a study of it alone cannot be exported" in refused.stderr
     assert "study create --op-type fused_moe_lora" in refused.stderr
     assert not Path("tuned").exists()
+    before = studies(cli)
+    tuned = "--lora-rank 256 --batch-size 16 --save-json-dir tuned"
+    assert cli("tune --op-type fused_moe_lora_gate_up_shrink", FLAGS, tuned).exit_code == 2
+    assert studies(cli) == before, "it is refused before anything is tuned"
+
+
+def test_files_that_contradict_each_other_are_refused_before_anything_is_tuned(cli: Cli) -> None:
+    Path("tuned").mkdir()
+    for op, block_m in zip(vllm_moe.OPS, (16, 16, 64, 64), strict=True):
+        key = ("4", "2" if "w13" in op else "1", "8", "16", "2048", "768")
+        table: files.Table = {key: {"block_m": block_m}}
+        (Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op)).write_text(files.table_text(table))
+    flags = "--lora-rank 256 --batch-size 16 --save-json-dir tuned --json-overwrite"
+    refused = cli("tune", GROUP, flags)
+    assert refused.exit_code == 2
+    assert "block_m is 16 in fused_moe_lora_w13_shrink but 64" in refused.stderr
+    assert not cli.database.exists()
 
 
 def test_a_group_that_lost_a_member_is_neither_run_nor_exported(cli: Cli) -> None:
