@@ -160,6 +160,25 @@ def export(
     )
 
 
+def check_merge(wanted: Iterable[tuple[Call, str]], directory: Path) -> None:
+    """Find out ahead whether results of these calls, on GPUs of these names, can be merged into a folder.
+
+    Raises:
+        InputError: If a file is malformed, or files that are only correct together contradict each other elsewhere.
+    """
+    families: dict[tuple[str, str, tuple[str, ...]], dict[str, Table]] = {}
+    for call, gpu_name in wanted:
+        runtime = runtimes.get(call.runtime)
+        path = directory / runtime.file_name(gpu_name, call)
+        tables = families.setdefault((runtime.name, gpu_name, runtime.partners(call.op)), {})
+        if call.op not in tables or len(runtime.partners(call.op)) == 1:
+            tables[call.op] = read_table(path, runtime.levels(call)) if path.exists() else {}
+        tables[call.op].pop(runtime.key_path(call), None)
+    for (name, _, partners), tables in families.items():
+        if len(partners) > 1:
+            runtimes.get(name).joint_fills({op: tables.get(op, {}) for op in partners})
+
+
 def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
     plans: dict[tuple[str, str], _Plan] = {}
     for item in items:

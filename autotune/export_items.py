@@ -30,10 +30,15 @@ def calls(spec: StudySpec) -> list[Call]:
     """The lookups that a study's result answers: its own, and of a one-shot kernel those of both halves.
 
     Raises:
-        InputError: If no runtime loads configs for the kernel.
+        InputError: If no runtime loads configs for the kernel, or none but those of a whole group.
     """
     if (call := spec.runtime_call) is None:
         raise InputError(f"kernel {spec.kernel}: no runtime loads configs for it, so there is nothing to export")
+    if spec.group is None and len(runtimes.get(call.runtime).partners(call.op)) > 1:
+        raise InputError(
+            f"kernel {spec.kernel}: a study of it alone cannot be exported, since all ops of fused MoE LoRA must have "
+            "one block_m; tune them together: study create --op-type fused_moe_lora ... --tag NAME, then study run"
+        )
     if tuned_path(spec) == ONE_SHOT:
         return [replace(call, op=op) for op in vllm_moe.halves(call.op)]
     return [call]
@@ -42,14 +47,8 @@ def calls(spec: StudySpec) -> list[Call]:
 def _check_groups(finished: Iterable[KernelStudy]) -> None:
     there: dict[str, set[str]] = {}
     for study in finished:
-        op = study.call.op if study.call else ""
         if study.spec.group is not None:
             there.setdefault(study.spec.group, set()).add(study.name)
-        elif op in vllm_moe.OPS:
-            raise InputError(
-                f"study {study.name}: one op of fused MoE LoRA cannot be exported alone, since all four must have one "
-                "block_m; tune them together: study create --op-type fused_moe_lora ... --tag NAME, then study run"
-            )
     for study in finished:
         if study.spec.group is not None:
             members = (study.group_result or {}).get("members", {})

@@ -25,6 +25,7 @@ from autotune.kernel import Config
 from autotune.measure.result import COMPILE_FAILURES, Measurement
 from autotune.run import OnProgress, Runner, Session
 from autotune.search.api import Search
+from autotune.search.coordinates import variants
 from autotune.search.history import Mask
 from autotune.search.pool import SETTLED, PoolSampler
 from autotune.search.pruning import GapPruner
@@ -36,7 +37,8 @@ ENOUGH = 12
 """Configs of an op timed at a value before its model is believed when it says that nothing is left to gain there."""
 
 MOST = 24
-"""Configs of an op timed at a value after which it counts as explored, whatever the model says."""
+"""Configs of an op tried at a value after which it counts as explored whatever the model says; at the value with the
+least sum, which is what will be exported, twice as many."""
 
 SEARCHED_ATTR = "own search done"
 _ROUND = 4
@@ -138,8 +140,11 @@ class _Group:
             next(op for op in self.ops if op.name == last).search_at(value, left_s)
 
     def _table(self) -> Table:
-        values = set.intersection(*(set(op.masks) for op in self.ops))
-        return {value: {op.name: op.standing(value) for op in self.ops} for value in sorted(values)}
+        values = sorted(set.intersection(*(set(op.masks) for op in self.ops)))
+        table = {value: {op.name: op.standing(value, MOST) for op in self.ops} for value in values}
+        for leader in list(sums_us(table))[:1]:
+            table[leader] = {op.name: op.standing(leader, 2 * MOST) for op in self.ops}
+        return table
 
     def _values_to_race(self) -> list[int]:
         """The values of the least sums, and the one of the defaults."""
@@ -187,12 +192,6 @@ class _Op:
     def _sampler(self) -> PoolSampler:
         return PoolSampler(self.session.space, self.runner.options.seed)
 
-    @property
-    def _enough(self) -> tuple[int, int]:
-        """Configs at a value to measure before the model is believed, and at most; fewer for a small budget."""
-        trials_each = self.runner.options.budget.trials
-        return min(ENOUGH, trials_each), min(MOST, 2 * trials_each)
-
     def search_whole(self, timeout_s: float | None) -> None:
         """The op's own search over its whole space, once in the study's life."""
         optuna_study = self.session.study.study
@@ -213,15 +212,17 @@ class _Op:
         sampler.within = self.masks[value]
         pruner = GapPruner(within={self.shared: value} if len(self.masks) > 1 else None)
         search = Search(sampler, pruner, NeverStop(), compile_ahead=2 * _ROUND, per_round=_ROUND)
-        _, most = self._enough
         done = trials.measured(study.get_trials(deepcopy=False), self.session.space)
-        left = most - sum(bool(self.masks[value][m.index]) for m in done)
         launched = sum(m.status not in COMPILE_FAILURES for m in done)
-        budget = Budget(launched + max(1, min(2 * _ROUND, left)), timeout_s)
+        budget = Budget(launched + 2 * _ROUND, timeout_s)
         self.runner.search(self.session, search, budget, self.on_progress)
 
-    def standing(self, value: int) -> Standing:
-        """What the trials and the model say of the op at a value; the same for the same trials."""
+    def standing(self, value: int, most: int) -> Standing:
+        """What the trials and the model say of the op at a value; the same for the same trials.
+
+        Args:
+            most: Configs tried at the value after which it counts as explored.
+        """
         inside, sampler = self.masks[value], self._sampler
         sampler.within = inside
         history = sampler.observe(self.session.study.study)
@@ -229,13 +230,14 @@ class _Op:
         best_us = float(np.exp(history.log_us[here].min())) if here.any() else None
         hopeful = history.untried & ~history.hopeless
         tried = int(inside.sum() - history.untried.sum())
-        enough, most = self._enough
         if not hopeful.any() or tried >= most:
             return Standing(best_us, 0.0, explored=True)
-        if len(history.timed) < enough:
+        if len(history.timed) < ENOUGH:
             return Standing(best_us, self._floor_us, explored=False)
         belief = sampler.belief(history)
-        settled = here.sum() >= enough and belief.expected_gain[hopeful].max() < SETTLED
+        # As for a whole search (`GainStop`): the model is over-confident, so the best one's neighbours are looked at.
+        around = history.best is None or (variants(self.session.space, history.best) & hopeful).any()
+        settled = here.sum() >= ENOUGH and not around and belief.expected_gain[hopeful].max() < SETTLED
         lower_us = math.exp(float((belief.mean - _DOUBT * belief.std)[hopeful].min()))
         return Standing(best_us, max(self._floor_us, lower_us), explored=bool(settled))
 

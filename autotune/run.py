@@ -28,6 +28,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
+from autotune.search.api import Search
 from autotune.space import Space
 from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint

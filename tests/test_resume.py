@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from autotune import registry, study, trials
@@ -30,6 +29,7 @@ from autotune.run import Runner, RunOptions
 from autotune.space import Space
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
 from autotune.tune import Budget
+from tests.mortal import Killed, MortalStorage
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -106,42 +106,6 @@ KERNEL = registry.load(REFERENCE)
 PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
 SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
 WANTED = 10
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nobody catches it."""
-
-
-class MortalStorage(InMemoryStorage):
-    """Kills whoever writes once too often."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes = 0
-        self.last_write: int | None = None
-
-
-def _mortal(name: str) -> Callable[..., Any]:
-    def write(self: MortalStorage, *arguments: Any, **options: Any) -> Any:
-        if self.writes == self.last_write:
-            raise Killed
-        self.writes += 1
-        return getattr(InMemoryStorage, name)(self, *arguments, **options)
-
-    return write
-
-
-for _name in (
-    "create_new_trial",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "set_trial_param",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "set_trial_state_values",
-):
-    setattr(MortalStorage, _name, _mortal(_name))
 
 
 class Scripted:

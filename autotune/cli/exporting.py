@@ -14,13 +14,12 @@ import click
 from autotune import runtimes
 from autotune.cli.running import say_advice, say_if_replayed
 from autotune.errors import InputError
-from autotune.export import OnExist, export
+from autotune.export import OnExist, check_merge, export
 from autotune.export_items import calls, export_items
 from autotune.kernel import Call
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
 from autotune.runtimes import provenance, sglang
-from autotune.runtimes.files import read_table
 from autotune.study import KernelStudy, StudySpec
 
 
@@ -76,11 +75,9 @@ def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
     provenance.read(directory)
-    for call, gpu_name in [(call, spec.gpu["name"]) for spec in specs for call in calls(spec)]:
-        runtime = runtimes.get(call.runtime)
-        path = directory / runtime.file_name(gpu_name, call)
-        if on_exist == "merge" and path.exists():
-            read_table(path, runtime.levels(call))
+    wanted = [(call, spec.gpu["name"]) for spec in specs for call in calls(spec)]
+    if on_exist == "merge":
+        check_merge(wanted, directory)
 
 
 def check_csv(path: Path, flag: str) -> None:

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from autotune import trials
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
-from autotune.report.groups import group_row
 from autotune.report.tables import config_text, percent, table, us, workload_text
 from autotune.study import KernelStudy, by_group
 
@@ -25,7 +24,7 @@ def result_line(name: str, result: dict[str, Any]) -> str:
     return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}{_worst_text(result)}"
 
 
-def speedup(result: dict[str, Any]) -> float | None:
+def speedup(result: Mapping[str, Any]) -> float | None:
     """Incumbent's time over the winner's, from the race that decided."""
     return result["incumbent_us"] / result["tuned_us"] if result["incumbent_us"] else None
 
@@ -36,7 +35,7 @@ def before_after(studies: Sequence[KernelStudy]) -> Table:
     for together in by_group(item for item in studies if item.result):
         rows += [_before_after_row(item, item.result) for item in together if item.result]
         if together[0].group_result:
-            rows.append(group_row(together))
+            rows.append(_sum_row(together[0].group_result))
     columns = ("study", "default us", "tuned us", "speed-up", "of floor", "measured", "config")
     return table(machines(studies), columns, rows)
 
@@ -51,6 +50,22 @@ def _before_after_row(item: KernelStudy, result: dict[str, Any]) -> Sequence[obj
         percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
         measured(result["counts"]),
         config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
+    )
+
+
+def _sum_row(group: Mapping[str, Any]) -> Sequence[object]:
+    """Below the members of a finished group."""
+    members = group["members"].values()
+    floors_us = [each["floor_us"] for each in members if each["floor_us"]]
+    gain = speedup(group)
+    return (
+        group["group"],
+        us(group["incumbent_us"]),
+        us(group["tuned_us"]),
+        f"{gain:.2f}x" if gain else "-",
+        percent(sum(floors_us) / group["tuned_us"] if len(floors_us) == len(members) else None),
+        sum(measured(each["counts"]) for each in members),
+        f"sum of the {len(members)} above, {config_text(group['shared'])} in all",
     )
 
 

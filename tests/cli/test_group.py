@@ -1,0 +1,249 @@
+"""Fused MoE LoRA from flags to files: studies of a group, one block_m, four files; over recorded times of stand-ins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+
+from autotune import registry
+from autotune.gpu import H200
+from autotune.runtimes import files, vllm, vllm_moe
+from tests.moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+FLAGS = "--hidden-size 2048 --num-loras 4 --moe-intermediate-size 768 --backend replay --recorded recorded"
+GROUP = f"--op-type fused_moe_lora {FLAGS}"
+RUN = "--recorded recorded --trials 14"
+TWO_KERNEL = [name for name in TIMES_US if not name.endswith("one_shot")]
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = registry_of_fakes()
+    monkeypatch.setattr(registry, "installed", lambda: made)
+    folder = Path("recorded")
+    folder.mkdir()
+    (folder / "machine.toml").write_text(
+        '[environment]\ngpu = "NVIDIA H200"\ntriton = "3.6.0"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
+    )
+    for name in TIMES_US:
+        kernel = made.get(name)
+        assert isinstance(kernel, FakeKernel)
+        for m in (16, 64):
+            for rank in (16, 256):
+                flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
+                record(folder, kernel, kernel.problem_from_flags(flags), H200)
+
+
+def entries(op: str) -> dict[str, Any]:
+    """What stands in an op's file, by m."""
+    table = files.read_table(Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op), vllm_moe.LEVELS)
+    return {key[2]: config for key, config in table.items()}
+
+
+def studies(cli: Cli) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(cli.ok("study list --json"))
+    return found
+
+
+def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> None:
+    done = cli("tune", GROUP, "--lora-rank 256 --m-values 16,64 --trials 14 --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    for op, name in zip(vllm_moe.OPS, TWO_KERNEL, strict=True):
+        assert {m: each["block_m"] for m, each in entries(op).items()} == {"16": 32, "64": 32}
+        assert all(
+            (each["block_n"], each["block_k"], each["num_warps"]) == (32, 64, 8) for each in entries(op).values()
+        )
+        assert done.stdout.count(name) >= 2
+    assert "54.00" in done.stdout
+    assert "sum of the 4 above, block_m 32 in all" in done.stdout
+    assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stdout
+    assert "slower alone" not in done.stderr
+
+
+def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
+    cli.ok("study create", GROUP, "--lora-rank 16 --batch-size 16")
+    assert {each["name"].partition("-")[0] for each in studies(cli)} == {
+        name for name in TIMES_US if "one_shot" in name
+    }
+    made = cli("study create", GROUP, "--lora-rank 16 --batch-size 16 --path two-kernel")
+    assert {line.partition("-")[0] for line in made.stdout.split()} == set(TWO_KERNEL)
+    assert "read block_m alone; this was tuned for the two-kernel path: for what the server runs tune with --path" in (
+        made.stderr
+    )
+    groups = {each["group"].partition("-m16")[0] for each in studies(cli)}
+    assert groups == {"fused_moe_lora-one-shot", "fused_moe_lora-two-kernel"}
+    sharded = cli.ok("study create", GROUP, "--lora-rank 16 --batch-size 64 --fully-sharded")
+    assert {line.partition("-")[0] for line in sharded.split()} == set(TWO_KERNEL)
+
+
+def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
+    done = cli("tune", GROUP, "--lora-rank 16 --batch-size 64 --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    assert "this was tuned for them, the other keys are the defaults" in done.stdout
+    for op in vllm_moe.OPS:
+        dims = {"max_loras": 4, "num_slices": 1, "m": 64, "k": 16, "n": 2048, "i": 768}
+        default = vllm.default_config(vllm_call(op, dims))
+        assert entries(op) == {"64": default | {"block_m": 32}}
+    records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
+    assert len(records) == 4
+    for each in records:
+        about = each["provenance"]
+        assert (about["group"]["path"], about["group"]["shared"]) == ("one-shot", {"block_m": 32})
+        assert "one-shot kernels, which read block_m alone" in about["serving"]
+
+
+def vllm_call(op: str, dims: dict[str, int]) -> Any:
+    from autotune.kernel import Call
+
+    return Call("vllm", op, dims)
+
+
+def test_running_one_member_runs_its_group(cli: Cli) -> None:
+    cli.ok("study create", GROUP, "--lora-rank 256 --m-values 16,64")
+    first = cli("study run", RUN, "fused_moe_lora_gate_up_shrink-m16-*")
+    assert first.exit_code == 0, first.output
+    assert first.stderr.count("us over its 4 ops") == 1
+    assert "block_m 32 in all" in first.stderr
+    assert {each["state"] for each in studies(cli) if "-m16-" in each["name"]} == {"tuned"}
+    assert {each["state"] for each in studies(cli) if "-m64-" in each["name"]} == {"new"}
+    shown = cli.ok("study list")
+    assert "tuned, block_m 32" in shown
+    assert "sum of the 4 above" in shown
+    note = cli.ok("study show", "fused_moe_lora_gate_up_shrink-m16-*")
+    assert "group: fused_moe_lora-two-kernel-m16-" in note
+    assert "served: vLLM 0.33 serves rank 256" in note
+
+
+def test_a_group_is_run_once(cli: Cli) -> None:
+    cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16")
+    cli.ok("study run", RUN)
+    before = studies(cli)
+    assert "Nothing to run" in cli("study run", RUN).stderr
+    assert studies(cli) == before
+    results = [json.loads(cli.ok("study show --json", each["name"])) for each in before]
+    assert {json.dumps(each["group_result"], sort_keys=True) for each in results} == {
+        json.dumps(results[0]["group_result"], sort_keys=True)
+    }
+    for each in results:
+        measured = [t for t in each["trials"] if t["status"] in ("ok", "pruned")]
+        params = {json.dumps(t["params"], sort_keys=True) for t in measured}
+        assert len(params) == len(measured), "no config is measured twice"
+        assert sum(t["params"]["block_m"] == 32 for t in measured) == 8, "the winner's are all measured"
+
+
+def test_one_op_alone_is_tuned_but_not_exported(cli: Cli) -> None:
+    cli.ok("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    cli.ok("study run", RUN)
+    refused = cli("study export --dir tuned")
+    assert refused.exit_code == 2
+    assert "a study of it alone cannot be exported" in refused.stderr
+    assert "study create --op-type fused_moe_lora" in refused.stderr
+    assert not Path("tuned").exists()
+    before = studies(cli)
+    tuned = "--lora-rank 256 --batch-size 16 --save-json-dir tuned"
+    assert cli("tune --op-type fused_moe_lora_gate_up_shrink", FLAGS, tuned).exit_code == 2
+    assert studies(cli) == before, "it is refused before anything is tuned"
+
+
+def test_files_that_contradict_each_other_are_refused_before_anything_is_tuned(cli: Cli) -> None:
+    Path("tuned").mkdir()
+    for op, block_m in zip(vllm_moe.OPS, (16, 16, 64, 64), strict=True):
+        key = ("4", "2" if "w13" in op else "1", "8", "16", "2048", "768")
+        table: files.Table = {key: {"block_m": block_m}}
+        (Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op)).write_text(files.table_text(table))
+    flags = "--lora-rank 256 --batch-size 16 --save-json-dir tuned --json-overwrite"
+    refused = cli("tune", GROUP, flags)
+    assert refused.exit_code == 2
+    assert "block_m is 16 in fused_moe_lora_w13_shrink but 64" in refused.stderr
+    assert not cli.database.exists()
+
+
+def test_a_group_that_lost_a_member_is_neither_run_nor_exported(cli: Cli) -> None:
+    cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16")
+    names = [each["name"] for each in studies(cli)]
+    cli.ok("study delete --yes", names[2])
+    refused = cli("study run", RUN)
+    assert refused.exit_code == 2
+    assert "has no study of fused_moe_lora_down_shrink" in refused.stderr
+    cli.ok("study create --skip-if-exists", GROUP, "--lora-rank 256 --batch-size 16")
+    cli.ok("study run", RUN)
+    cli.ok("study delete --yes", names[2])
+    refused = cli("study export --dir tuned")
+    assert refused.exit_code == 2
+    assert "is missing or unfinished" in refused.stderr
+    assert not Path("tuned").exists()
+
+
+def test_a_member_keeps_its_group(cli: Cli) -> None:
+    lone = "--op-type fused_moe_lora_gate_up_shrink"
+    cli.ok("study create", lone, FLAGS, "--lora-rank 256 --batch-size 16")
+    refused = cli("study create --skip-if-exists", GROUP, "--lora-rank 256 --batch-size 16")
+    assert refused.exit_code == 2
+    assert "exists with another group" in refused.stderr
+    cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16 --tag joint")
+
+
+def test_a_study_from_before_there_were_groups_is_loaded(cli: Cli) -> None:
+    cli.ok("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    (each,) = studies(cli)
+    loaded = optuna.load_study(storage=cli.url, study_name=each["name"])
+    spec = dict(loaded.user_attrs["autotune"])
+    del spec["group"]
+    loaded.set_user_attr("autotune", spec)
+    cli.ok("study run", RUN)
+
+
+def test_path_belongs_to_the_group(cli: Cli) -> None:
+    refused = cli("study create --path one-shot --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16")
+    assert refused.exit_code == 2
+    assert "--path" in refused.stderr
+
+
+def test_recorded_expert_ids_become_counts(cli: Cli) -> None:
+    Path("ids.csv").write_text("# two of four experts\n0,1\n0 3\n\n1,0\n")
+    flags = "--lora-rank 16 --batch-size 16 --num-experts 4 --top-k-num 2 --topk-ids ids.csv"
+    cli.ok("study create", GROUP, flags)
+    shown = json.loads(cli.ok("study show --json", studies(cli)[0]["name"]))
+    assert shown["spec"]["problem"]["expert_counts"] == [3, 2, 0, 1]
+    Path("ids.json").write_text("[[0, 1], [0, 3], [1, 0]]")
+    cli.ok("study create --skip-if-exists", GROUP, flags.replace("csv", "json"))
+    assert len(studies(cli)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("ids.txt", "0 1\n0 4\n", r"ids.txt line 2: got expert 4, allowed: 0 to 3"),
+        ("ids.txt", "0 1\n-1 2\n", r"ids.txt line 2: got expert -1, allowed: 0 to 3"),
+        ("ids.txt", "0 1\n\n2\n", r"ids.txt line 3: got 1 ids, allowed: 2 (--top-k-num)"),
+        ("ids.csv", "0,1\n1,x\n", r"ids.csv line 2: got 'x', allowed: integers"),
+        ("ids.csv", "0,1.5\n", r"ids.csv line 1: got '1.5', allowed: integers"),
+        ("ids.txt", "# nothing\n", r"ids.txt holds no rows"),
+        ("ids.txt", None, r"cannot read ids.txt (No such file or directory)"),
+        ("ids.txt", b"\xff\xfe\x00", r"ids.txt is no text"),
+        ("ids.json", "[[0, 1],\n [2", r"ids.json line 2: no valid JSON"),
+        ("ids.json", '{"ids": []}', r"ids.json: got dict, allowed: a list of lists"),
+        ("ids.json", "[[0, 1], [true, 2]]", r"ids.json row 2: got [true, 2], allowed: a list of integers"),
+        ("ids.json", "[[0, 1], 2]", r"ids.json row 2: got 2, allowed: a list of integers"),
+        ("ids.json", "[]", r"ids.json holds no rows"),
+    ],
+)
+def test_malformed_expert_ids_are_refused_in_one_line(
+    cli: Cli, name: str, content: str | bytes | None, complaint: str
+) -> None:
+    if content is not None:
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    refused = cli("study create", GROUP, f"--lora-rank 16 --batch-size 16 --num-experts 4 --topk-ids {name}")
+    assert refused.exit_code == 2
+    assert refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("Error: --topk-ids: ")
+    assert complaint in line
+    assert not cli.database.exists()

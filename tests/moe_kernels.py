@@ -1,0 +1,143 @@
+"""Stand-ins for the kernels of fused MoE LoRA, by their names, whose times are a formula: for replays without a GPU.
+
+On its own each op is fastest at another block_m; the sum is least at 32 (two-kernel), where no op is fastest alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.gpu import Gpu
+from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Problem
+from autotune.registry import Registry
+from autotune.runtimes import vllm
+
+BLOCK_MS = (16, 32, 64, 128)
+
+# Microseconds of the best config at each block_m.
+TIMES_US = {
+    "fused_moe_lora_gate_up_shrink": (10.0, 11.0, 14.0, 20.0),
+    "fused_moe_lora_gate_up_expand": (40.0, 21.0, 20.0, 22.0),
+    "fused_moe_lora_down_shrink": (9.0, 10.0, 12.0, 30.0),
+    "fused_moe_lora_down_expand": (30.0, 12.0, 14.0, 11.0),
+    "fused_moe_lora_gate_up_one_shot": (30.0, 26.0, 25.0, 40.0),
+    "fused_moe_lora_down_one_shot": (20.0, 15.0, 17.0, 30.0),
+}
+
+
+@dataclass(frozen=True)
+class FakeProblem(Problem):
+    m: int
+    hidden: int
+    rank: int
+    intermediate: int
+    num_slices: int
+    max_loras: int
+    fully_sharded: bool = False
+    naive: bool = False
+    expert_counts: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        ids = "-ids" if self.expert_counts else ""
+        return f"m{self.m}-h{self.hidden}-i{self.intermediate}-r{self.rank}-s{self.num_slices}-l{self.max_loras}{ids}"
+
+
+class FakeKernel(Kernel[FakeProblem, None]):
+    problem_type = FakeProblem
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+    @property
+    def op(self) -> str:
+        matrix = "w13" if "gate_up" in self.name else "w2"
+        return f"fused_moe_lora_{matrix}_{'expand' if self.name.endswith('expand') else 'shrink'}"
+
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> FakeProblem:
+        return FakeProblem(
+            m=flags.get("m") or flags["batch_size"],
+            hidden=flags["hidden_size"],
+            rank=flags["lora_rank"],
+            intermediate=flags["moe_intermediate_size"],
+            num_slices=2 if "gate_up" in self.name else 1,
+            max_loras=flags["num_loras"],
+            fully_sharded=bool(flags.get("fully_sharded")),
+            expert_counts=flags.get("expert_counts") or (),
+        )
+
+    def call(self, problem: FakeProblem) -> Call:
+        p = problem
+        dims = {"max_loras": p.max_loras, "num_slices": p.num_slices, "m": p.m, "k": p.rank, "n": p.hidden}
+        return Call("vllm", self.op, {**dims, "i": p.intermediate})
+
+    def parameters(self, problem: FakeProblem, space: str) -> tuple[Parameter, ...]:
+        if self.name.endswith("one_shot"):
+            return (Parameter("block_m", BLOCK_MS),)
+        values = {"block_n": (32, 64), "block_k": (32, 64), "num_warps": (4, 8)}
+        fixed = {"split_k": (1,)} if self.name.endswith("shrink") else {}
+        fixed |= {"num_stages": (3,), "group_size_m": (8,)}
+        return tuple(Parameter(name, each) for name, each in {"block_m": BLOCK_MS, **values, **fixed}.items())
+
+    def default_config(self, problem: FakeProblem, gpu: Gpu) -> Config:
+        default = vllm.default_config(self.call(problem))
+        return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
+
+    def time_us(self, problem: FakeProblem, config: Config) -> float:
+        """Least at block_n 32, block_k 64, 8 warps; a fifth slower for each halving or doubling of one."""
+        base = TIMES_US[self.name][BLOCK_MS.index(int(config["block_m"] or 0))]
+        best = {"block_n": 32, "block_k": 64, "num_warps": 8}
+        off = sum(abs(math.log2((config[name] or 0) / best[name])) for name in config if name in best)
+        return base * float(1.2**off)
+
+    def floor(self, problem: FakeProblem) -> Floor:
+        return Floor(1000, 1000)
+
+    def recording(self, problem: FakeProblem) -> str:
+        return f"fake_{self.name.replace('_', '')}_M{problem.m}_R{problem.rank}"
+
+    def make_inputs(self, problem: FakeProblem, device: str, seed: int) -> None:
+        raise NotImplementedError
+
+    def launches(self, inputs: None, config: Config) -> list[Launch]:
+        raise NotImplementedError
+
+    def run(self, inputs: None, config: Config) -> Any:
+        raise NotImplementedError
+
+    def poison(self, inputs: None) -> None:
+        raise NotImplementedError
+
+    def reference(self, inputs: None, dtype: Any) -> Expected:
+        raise NotImplementedError
+
+
+def registry_of_fakes() -> Registry:
+    made = Registry()
+    for name in TIMES_US:
+        made.register(FakeKernel(name))
+    return made
+
+
+def record(folder: Path, kernel: FakeKernel, problem: FakeProblem, gpu: Gpu) -> None:
+    """Write the recording that a replay of this problem reads."""
+    parameters = kernel.parameters(problem, "wide")
+    names = [p.name for p in parameters]
+    default = kernel.default_config(problem, gpu)
+    product = [dict(zip(names, values, strict=True)) for values in itertools.product(*(p.values for p in parameters))]
+    with gzip.open(folder / f"{kernel.recording(problem)}.csv.gz", "wt", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "status", "compile_s", "ms", "ms_min", "ms_max"])
+        for config in [dict(default), *(config for config in product if config != default)]:
+            writer.writerow([*config.values(), "ok", 0.1, *_spread(kernel.time_us(problem, config) / 1e3)])
+
+
+def _spread(ms: float) -> Iterator[float]:
+    yield from (ms, 0.99 * ms, 1.02 * ms)
