@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import math
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ _SAMPLES_BEFORE_GIVING_UP = 3
 _HOPELESS_FACTOR = 4
 _HOST_OVERHEAD_US = 300.0
 _L2_FACTOR = 2.5
+_MEMORY_SHARE = 0.25
+"""Of the free device memory, the most that one workload's argument sets may take."""
 # The first few graphs of a process can replay up to 15% faster than all later ones, as seen on an H200 with one config
 # whose captures took 4.37 us three times and 5.03 us from then on. Every time that counts is taken after them.
 _BURN_IN = 8
@@ -111,11 +114,16 @@ class Workbench:
         return [self._timed(gate, samples[i]) if i in samples else gate for i, gate in enumerate(gates)]
 
     def _batch(self, workload: Workload) -> _Batch:
-        """As many argument sets as overflow the cache."""
+        """Argument sets that overflow the cache with what a run touches: of 128 experts a small batch reads few."""
         before_bytes = _allocated_bytes(self._device)
         first = self._inputs(workload, 0)
         set_bytes = max(_allocated_bytes(self._device) - before_bytes, 1)
-        wanted = min(self._settings.max_sets, math.ceil(self._rotation_bytes / set_bytes))
+        touched_bytes = max(min(set_bytes, self._kernel.floor(workload.problem).bytes), 1)
+        wanted = min(
+            self._settings.max_sets,
+            math.ceil(self._rotation_bytes / touched_bytes),
+            max(1, int(_free_bytes(self._device) * _MEMORY_SHARE // set_bytes)),
+        )
         others = [self._inputs(workload, i) for i in range(1, wanted if self._device == "cuda" else 1)]
         return _Batch([first, *others], expected(self._kernel, first))
 
@@ -170,6 +178,10 @@ class Workbench:
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
+
+
+def _free_bytes(device: str) -> int:
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else sys.maxsize
 
 
 def _allocated_bytes(device: str) -> int:
