@@ -29,6 +29,7 @@ from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
 from autotune.search.api import Search
+from autotune.search.estimate import estimated
 from autotune.space import Space
 from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint
@@ -115,7 +116,8 @@ class Runner:
     ) -> dict[str, Any]:
         options = self.options
         known = finished_neighbours(self.storage, study)
-        search = make_search(options.sampler, space, options.seed, known, stop=options.stop)
+        log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
+        search = make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
         study.study.sampler = search.sampler
         display = _Display(study, space, search, on_progress)
         loop = SearchLoop(study.study, space, search, backend)

@@ -13,8 +13,8 @@ from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Problem
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
-from autotune.kernels.common.problem import DTYPES, required
-from autotune.kernels.common.tiles import Tile, integers
+from autotune.kernels.common.problem import DTYPES, required, sizes_of_recording
+from autotune.kernels.common.tiles import Tile, cdiv, integers
 
 CHUNK_SIZES = (16, 32, 64, 128)
 WORKLOADS = ("prefill", "decode")
@@ -116,6 +116,16 @@ class CsgmvProblem(Problem):
         return (*base, *adapters, *(0,) * (self.num_loras - self.active_loras))
 
     @property
+    def segments(self) -> tuple[int, int]:
+        """Chunks that have tokens of an adapter, and places in the segment buffer that have none."""
+        chunks = sum(
+            cdiv(n, self.chunk_size) for rank, n in zip(self.pool_ranks, self.tokens_by_slot, strict=True) if rank
+        )
+        base = cdiv(self.base_tokens, self.chunk_size)
+        buffer = max(GRAPH_BATCH, self.tokens) if self.workload == "decode" else chunks + base
+        return chunks, buffer - chunks
+
+    @property
     def recordable(self) -> bool:
         """Whether recorded spaces have inputs of this kind."""
         plain = (self.dtype, self.tokens, self.num_loras, self.workload) == ("float16", PREFILL_TOKENS, 1, "prefill")
@@ -162,6 +172,26 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
         "adapter_ranks": integers_flag(flags, "adapter_ranks"),
         "workload": workload,
     }
+
+
+def fields_from_recording(name: str, op: str) -> tuple[dict[str, Any], int] | None:
+    """The `CsgmvProblem` fields that a recorded space of this op is named after, and its K; None for another name."""
+    sizes = sizes_of_recording(name, op, "sglangx?|builtin") or {}
+    if not {"K", "R", "S", "chunk"} <= set(sizes):
+        return None
+    fields = {
+        "dtype": "float16",
+        "chunk_size": sizes["chunk"],
+        "tokens": PREFILL_TOKENS,
+        "rank": sizes["R"],
+        "num_slices": sizes["S"],
+    }
+    return fields, sizes["K"]
+
+
+def with_triton_defaults(config: Config) -> dict[str, int]:
+    """A config with Triton's choice where it leaves one."""
+    return {**TRITON_DEFAULTS, **integers(config)}
 
 
 def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:

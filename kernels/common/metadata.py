@@ -53,15 +53,8 @@ def random_metadata(problem: LoraProblem, device: str, seed: int) -> LoraMetadat
     """Ragged adapters: popularity falls as 1/rank (Zipf), as requests to a multi-adapter server do."""
     generator = torch.Generator().manual_seed(seed)
     slots = torch.randperm(problem.max_loras, generator=generator)[: problem.adapters_read]
-    tokens = _zipf(problem.m - problem.base_tokens, slots.numel())
+    tokens = torch.tensor(problem.tokens_by_adapter)
     mapping = torch.cat([torch.full((problem.base_tokens,), -1), slots.repeat_interleave(tokens)])
     order = torch.randperm(problem.m, generator=generator)
     mapping = mapping.sort().values if problem.sort_by_lora_id else mapping[order]
     return LoraMetadata.build(mapping, problem.max_loras, device)
-
-
-def _zipf(total: int, parts: int) -> torch.Tensor:
-    """Split `total` into `parts` positive integers in proportion to 1, 1/2, 1/3, ..."""
-    edges = (1 / torch.arange(1, parts + 1, dtype=torch.float64)).cumsum(0)
-    ends = (edges / edges[-1] * (total - parts)).round().long()
-    return 1 + ends.diff(prepend=ends.new_zeros(1))
