@@ -111,9 +111,11 @@ class PoolSampler(RankingSampler):
         return left[np.lexsort([belief.mean[left], -belief.expected_gain[left], history.hopeless[left]])]
 
     def _favourites(self, history: History) -> Indices:
-        """What is left, best estimate first; nothing without an estimate."""
+        """What is left, best estimate first; nothing without an estimate, or while it misleads."""
         order = self.favourites
-        return _NONE if order is None else order[(history.untried & ~history.hopeless)[order]]
+        if order is None or self.surrogate.trust == 0:
+            return _NONE
+        return order[(history.untried & ~history.hopeless)[order]]
 
     def _near(self, history: History) -> Indices:
         """What is left next to the best, in the same order."""
