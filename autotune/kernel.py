@@ -223,8 +223,19 @@ class Kernel(ABC, Generic[P, Inputs]):
         """The runtime's lookup for this problem; None for a kernel that no runtime loads configs for."""
         return None
 
+    def estimate_us(self, problem: P, config: Config, gpu: Gpu) -> float | None:
+        """About how long `run` takes, from the launch and the GPU alone, to begin a search with; None if unknown.
+
+        Only how configs compare matters. It is scaled by what is measured, and ignored when it misleads.
+        """
+        return None
+
     def recording(self, problem: P) -> str | None:
         """Name of the recorded space that holds this very problem (`studies/recorded/<name>.csv.gz`), if one could."""
+        return None
+
+    def problem_of_recording(self, name: str) -> P | None:
+        """The problem that a recorded space's name tells, as far as an estimate needs it; None if it is not ours."""
         return None
 
 

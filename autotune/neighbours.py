@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 
 from autotune import study as studies
 from autotune.kernel import Config
+from autotune.search.estimate import estimated
 from autotune.search.neighbour import Neighbour, distance
 from autotune.study import KernelStudy
 
@@ -37,7 +38,9 @@ def _neighbour(study: KernelStudy) -> Neighbour:
         for trial in study.study.get_trials(deepcopy=False)
         if trial.state.name == "COMPLETE" and trial.value
     ]
-    return Neighbour(_sizes(study.spec.problem), [config for config, _ in timed], [log_us for _, log_us in timed])
+    configs, log_us = [config for config, _ in timed], [log_us for _, log_us in timed]
+    expected = estimated(configs, study.kernel, study.problem, study.gpu)
+    return Neighbour(_sizes(study.spec.problem), configs, log_us, None if expected is None else expected.tolist())
 
 
 def _sizes(problem: Mapping[str, Any]) -> dict[str, int]:

@@ -29,6 +29,7 @@ from autotune.neighbours import finished_neighbours
 from autotune.report.note import study_note
 from autotune.search import make_search
 from autotune.search.api import Search
+from autotune.search.estimate import estimated
 from autotune.space import Space
 from autotune.storage import identity
 from autotune.study import KernelStudy, kernel_fingerprint
@@ -132,7 +133,9 @@ class Runner:
         """Search the study's whole space, within the run's budget; `then` is the phase shown afterwards."""
         options = self.options
         known = finished_neighbours(self.storage, session.study)
-        search = make_search(options.sampler, session.space, options.seed, known, stop=options.stop)
+        study, space = session.study, session.space
+        log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
+        search = make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
         return self.search(session, search, options.budget, on_progress, then)
 
     def search(

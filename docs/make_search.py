@@ -1,11 +1,11 @@
 """Replays every recorded space of 300 configs or more; writes the tables of docs/search.md, and docs/search.png.
 
-PYTHONPATH=. python docs/make_search.py [SEEDS]    (20; about a quarter of an hour on two cores)
+PYTHONPATH=. python docs/make_search.py [SEEDS]         (20; about a quarter of an hour on two cores)
+PYTHONPATH=. python docs/make_search.py SEEDS auto      (only these samplers: the others' rows and the plot stay)
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -20,12 +20,13 @@ AFTER_NEIGHBOUR = (12, 24, 50)
 SMALLEST = 300
 
 
-def main(seeds: int) -> None:
+def main(seeds: int, samplers: tuple[str, ...] = DEFAULT) -> None:
     paths = tuple(p for p in recording.find() if len(recording.load(p).configs) >= SMALLEST)
-    alone = run(Plan(paths, DEFAULT, seeds, BUDGETS))
+    alone = run(Plan(paths, samplers, seeds, BUDGETS))
     paired = tuple(p for p in paths if sum(_kernel(p) == _kernel(other) for other in recording.find()) > 1)
     helped = run(Plan(paired, ("auto",), seeds, AFTER_NEIGHBOUR, neighbour=True))
-    draw(alone, max(BUDGETS), DOCS / "search.png")
+    if samplers == DEFAULT:
+        draw(alone, max(BUDGETS), DOCS / "search.png")
     page = DOCS / "search.md"
     page.write_text(_filled(page.read_text(), _tables(alone, helped, seeds)))
 
@@ -43,12 +44,32 @@ def _tables(alone: list[Score], helped: list[Score], seeds: int) -> dict[str, st
 
 
 def _filled(text: str, tables: dict[str, str]) -> str:
-    """The page with each table between its markers replaced."""
+    """The page with each table between its markers renewed; rows of samplers that did not run stay."""
     for name, body in tables.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        text = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{body}\n{end}", text, flags=re.DOTALL)  # noqa: B023
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        old, _, after = rest.partition(end)
+        text = before + begin + _renewed(old, body) + end + after
     return text
 
 
+def _renewed(old: str, new: str) -> str:
+    """A table's new rows in the places of the old ones, and the old ones that have no successor."""
+    renewed = dict(_rows(new))
+    if set(renewed) >= set(dict(_rows(old))):
+        return new
+    kept = [(key, renewed.pop(key, cells)) for key, cells in _rows(old)]
+    text = [line for line in new.splitlines() if not line.startswith("|")]
+    return "\n".join([*text, table.aligned([cells for _, cells in [*kept, *renewed.items()]])])
+
+
+def _rows(body: str) -> list[tuple[tuple[str, ...], list[str]]]:
+    """The rows of a table, headings first, by space and sampler; its rule is left out."""
+    lines = [line for line in body.splitlines() if line.startswith("|") and not line.startswith("| -")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    named = 1 + (rows[0][1] == "sampler") if rows else 1
+    return [(tuple(row[:named]), row) for row in rows]
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, tuple(sys.argv[2:]) or DEFAULT)

@@ -14,10 +14,12 @@ from typing import Any
 
 import optuna
 
+from autotune import registry
 from autotune.bench import chance, kernel_tuner
 from autotune.bench.outcome import Outcome, Spread
 from autotune.bench.rivals import RIVALS
 from autotune.errors import InputError, one_of
+from autotune.gpu import H200
 from autotune.kernel import Config
 from autotune.measure import recording as recordings
 from autotune.measure.recording import Recording
@@ -25,6 +27,7 @@ from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS, Neighbour, make_search
 from autotune.search.api import StopRule
+from autotune.search.estimate import Floats, estimated
 from autotune.search.neighbour import distance
 from autotune.tune import Budget, SearchLoop
 
@@ -142,7 +145,7 @@ def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
 def ours(recording: Recording, name: str, budget: int, seed: int, neighbours: Sequence[Neighbour] = ()) -> Outcome:
     """Our search, in the loop that runs it on a GPU; noted where its stop rule would end it, and carried on."""
     outcome = Outcome(recording)
-    search = make_search(name, recording.space, seed, neighbours)
+    search = make_search(name, recording.space, seed, neighbours, _estimated(recording))
     watched = _Watched(search.stop, outcome)
     study = optuna.create_study(sampler=search.sampler)
     search = replace(search, stop=watched)
@@ -185,10 +188,21 @@ def _neighbours(plan: Plan, path: Path, recording: Recording, seed: int) -> list
         if measurement.status == "ok":
             timed.append((config, math.log(measurement.median_us)))
 
-    search = make_search("auto", nearest.space, seed)
+    log_estimate = _estimated(nearest)
+    search = make_search("auto", nearest.space, seed, log_estimate=log_estimate)
     study = optuna.create_study(sampler=search.sampler)
     SearchLoop(study, nearest.space, search, ReplayBackend(nearest)).run(Budget(_NEIGHBOUR_TRIALS), note)
-    return [Neighbour(nearest.sizes, [c for c, _ in timed], [t for _, t in timed])]
+    configs = [config for config, _ in timed]
+    beforehand = None if log_estimate is None else [float(log_estimate[nearest.space.index(c)]) for c in configs]
+    return [Neighbour(nearest.sizes, configs, [log_us for _, log_us in timed], beforehand)]
+
+
+def _estimated(recording: Recording) -> Floats | None:
+    """What the kernel whose problem a recording is named after expects of it; None if the name says nothing."""
+    for kernel in map(registry.load, registry.installed().names()):
+        if (problem := kernel.problem_of_recording(recording.name)) is not None:
+            return estimated(recording.configs, kernel, problem, H200)
+    return None
 
 
 def available(samplers: Sequence[str]) -> Iterator[str]:

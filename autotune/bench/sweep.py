@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 
+from autotune import registry
 from autotune.environment import current_environment
 from autotune.finalists import FINALISTS, decide
 from autotune.kernel import Config
@@ -23,6 +24,7 @@ from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.result import Measurement
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
 from autotune.search import make_search
+from autotune.search.estimate import estimated
 from autotune.space import Space
 from autotune.tune import Budget, SearchLoop
 
@@ -82,7 +84,8 @@ def _started(cache_dir: Path) -> Machine:
 
 def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: int) -> Contest:
     start_s = time.monotonic()
-    search = make_search("auto", space, seed)
+    log_estimate = estimated(space.configs, registry.load(task.kernel), task.problem, task.gpu)
+    search = make_search("auto", space, seed, log_estimate=log_estimate)
     study = optuna.create_study(sampler=search.sampler, pruner=optuna.pruners.NopPruner())
     statuses: Counter[str] = Counter()
     loop = SearchLoop(study, space, search, backend)

@@ -13,7 +13,7 @@ _MORE = ("to 5%", "to 1%", "repeated", "infeasible", "think ms", "stop: p95 % @ 
 def markdown(scores: Sequence[Score], budgets: Sequence[int]) -> str:
     """One row a space and sampler; regrets in percent, median / 95th percentile over the seeds."""
     head = ["space (configs)", "sampler", *_after(budgets), *_MORE]
-    return _aligned([head, *(_cells(score, budgets) for score in scores)])
+    return aligned([head, *(_cells(score, budgets) for score in scores)])
 
 
 def summary(scores: Sequence[Score], budgets: Sequence[int]) -> str:
@@ -26,7 +26,7 @@ def summary(scores: Sequence[Score], budgets: Sequence[int]) -> str:
         totals = [str(sum(row[field] for row in last)) for field in ("repeated", "infeasible")]
         think_ms = sum(row["think_ms"] for row in last) / len(last)
         rows.append([name, *(_percent(spread) for spread in spreads), *totals, f"{think_ms:.1f}"])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _after(budgets: Sequence[int]) -> list[str]:
@@ -37,7 +37,8 @@ def _percent(spread: Spread) -> str:
     return f"{100 * spread.quantile(0.5):.2f} / {100 * spread.quantile(0.95):.2f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of these cells, the headings first."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = " | ".join("-" * width for width in widths)

@@ -12,6 +12,7 @@ import optuna
 
 from autotune.errors import InputError, one_of
 from autotune.search.api import Search, SpaceSampler
+from autotune.search.estimate import Floats
 from autotune.search.neighbour import Neighbour
 from autotune.search.pruning import GapPruner
 from autotune.search.ranking import OrderSampler
@@ -28,7 +29,13 @@ SWEEP_BELOW = 150
 
 
 def make_search(
-    name: str, space: Space, seed: int, neighbours: Sequence[Neighbour] = (), *, stop: str = "auto"
+    name: str,
+    space: Space,
+    seed: int,
+    neighbours: Sequence[Neighbour] = (),
+    log_estimate: Floats | None = None,
+    *,
+    stop: str = "auto",
 ) -> Search:
     """Put a search together.
 
@@ -37,6 +44,7 @@ def make_search(
             and ``grid`` measure everything, shuffled or in the order of the space.
         seed: Decides every random choice.
         neighbours: Finished problems of the same kernel and GPU, nearest first.
+        log_estimate: What the kernel expects of each config (`autotune.search.estimate`), if it expects anything.
         stop: One of `STOPS`: ``none`` leaves stopping to the budget.
 
     Raises:
@@ -51,7 +59,7 @@ def make_search(
         from autotune.search.pool import PoolSampler
         from autotune.search.stopping import GainStop
 
-        pool = PoolSampler(space, seed, neighbours)
+        pool = PoolSampler(space, seed, neighbours, log_estimate)
         return Search(pool, GapPruner(), GainStop(pool) if stop == "auto" else NeverStop())
     return Search(_plain(name, space, seed), GapPruner(), NeverStop())
 

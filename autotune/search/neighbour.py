@@ -19,11 +19,13 @@ class Neighbour:
         sizes: The problem's sizes by name, e.g. ``{"m": 16, "k": 5120}``.
         configs: What was timed, in any order.
         log_us: The log time of each.
+        log_estimate: What the kernel had expected of each, if it expects anything.
     """
 
     sizes: Mapping[str, int]
     configs: Sequence[Config]
     log_us: Sequence[float]
+    log_estimate: Sequence[float] | None = None
 
 
 def distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:

@@ -10,11 +10,11 @@ import numpy as np
 import optuna
 
 from autotune.kernel import Config
-from autotune.search.coordinates import coordinates, variants, with_pairs
+from autotune.search.coordinates import Floats, coordinates, variants, with_pairs
 from autotune.search.history import History, Indices, Mask, observe
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
-from autotune.search.start import spread
+from autotune.search.start import favoured, spread
 from autotune.search.surrogate import Belief, Surrogate
 from autotune.search.transfer import transferred
 from autotune.space import Space
@@ -24,8 +24,13 @@ _SEEDS = 6
 _NEAR_OF_THREE = 2
 """Of every three measurements this many stay next to the best, where the model is most often right."""
 
+_FAVOURITES = 6
+"""Of the configs compiled ahead, this many are the estimate's favourites: more than are measured in a round."""
+
 _WORTH = 0.1
 """A config next to the best is preferred only if it promises this share of what the most promising one does."""
+
+_NONE: Indices = np.array([], dtype=np.intp)
 
 SETTLED = 0.005
 """Expected gain, as a share of the best time, below which there is nothing left but to look around the best."""
@@ -35,16 +40,27 @@ class PoolSampler(RankingSampler):
     """Ranks every untried config by expected improvement under a Gaussian process.
 
     It begins with the incumbent, the neighbours' best and a spread over the space. From then on it descends: two of
-    three measurements go to configs that differ from the best in one parameter, the third to anywhere.
+    three measurements go to configs that differ from the best in one parameter, the third to anywhere. Where the kernel
+    has an estimate, it is the model's mean, half of the start is chosen by it, and the third measurement is its
+    favourite: no measured cliff can talk it out of that.
     """
 
-    def __init__(self, space: Space, seed: int, neighbours: Sequence[Neighbour] = ()) -> None:
+    def __init__(
+        self, space: Space, seed: int, neighbours: Sequence[Neighbour] = (), log_estimate: Floats | None = None
+    ) -> None:
         super().__init__(space)
         points = coordinates(space)
-        self.surrogate = Surrogate(with_pairs(points), transferred(space, neighbours))
+        self.surrogate = Surrogate(with_pairs(points), transferred(space, neighbours, log_estimate))
         self.known = list(dict.fromkeys([0, *seeds(space, neighbours, _SEEDS)]))
+        self.favourites = None if log_estimate is None else np.argsort(log_estimate, kind="stable")
         # Failures do not count as a start, so there is more of the spread than should be needed.
-        self.plan = list(dict.fromkeys(self.known + spread(points, 4 * _START, seed)))
+        start = spread(points, 4 * _START, seed)
+        if log_estimate is not None and self.favourites is not None:
+            half = _START // 2
+            favoured_first = itertools.chain(*zip(favoured(points, log_estimate, half, seed + 1), start, strict=False))
+            # What is compiled ahead beside the start is the model's first choice: the best of the estimate.
+            start = [*favoured_first, *start[half:_START], *self.favourites[: 4 * _START].tolist(), *start[_START:]]
+        self.plan = list(dict.fromkeys(self.known + start))
         self.within: Mask | None = None
         """The configs that the search is about, to look for the best of these; None for all."""
         self._belief: tuple[int, Belief] | None = None
@@ -80,15 +96,16 @@ class PoolSampler(RankingSampler):
         if not self.started(history):
             return super().shortlist(study, count)
         anywhere, near = self._anywhere(history), self._near(history)
-        share = count * _NEAR_OF_THREE // 3
-        mixed = dict.fromkeys([*near[:share].tolist(), *anywhere.tolist()])
+        favourites = self._favourites(history)[:_FAVOURITES]
+        share = count * _NEAR_OF_THREE // 3 - len(favourites)
+        mixed = dict.fromkeys([*favourites.tolist(), *near[:share].tolist(), *anywhere.tolist()])
         return [self.space.configs[i] for i in itertools.islice(mixed, count)]
 
     def rank(self, study: optuna.Study, history: History) -> Indices:
         if self.started(history):
             anywhere = self._anywhere(history)
             if len(history.timed) % 3 >= _NEAR_OF_THREE:
-                return anywhere
+                return _merged(self._favourites(history), anywhere)
             return _merged(self._near(history), anywhere)
         wanted = history.untried & ~history.hopeless
         # A seed is tried however doubtful: it did run next door.
@@ -101,10 +118,17 @@ class PoolSampler(RankingSampler):
         belief, left = self.belief(history), history.candidates
         return left[np.lexsort([belief.mean[left], -belief.expected_gain[left], history.hopeless[left]])]
 
+    def _favourites(self, history: History) -> Indices:
+        """What is left, best estimate first; nothing without an estimate, or while it misleads."""
+        order = self.favourites
+        if order is None or self.surrogate.trust == 0:
+            return _NONE
+        return order[(history.untried & ~history.hopeless)[order]]
+
     def _near(self, history: History) -> Indices:
         """What is left next to the best, in the same order."""
         if history.best is None:
-            return np.array([], dtype=np.intp)
+            return _NONE
         ranked, gain = self._anywhere(history), self.belief(history).expected_gain
         wanted = variants(self.space, history.best) & ~history.hopeless
         if len(ranked) and gain[ranked[0]] > SETTLED:

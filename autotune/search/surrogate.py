@@ -63,6 +63,8 @@ class Surrogate:
     def __init__(self, points: Floats, prior_mean: Floats | None = None) -> None:
         self.points = points
         self.prior_mean = np.zeros(len(points)) if prior_mean is None else prior_mean
+        self.trust = 1.0
+        """The factor of the prior mean: 0 once what was timed contradicts it."""
         self._theta: Floats | None = None
         self._fitted_to = 0
         self._scale = 1.0
@@ -72,7 +74,8 @@ class Surrogate:
         refit = len(timed) >= _GROWTH * self._fitted_to
         best = float(log_us.min())
         heights = np.minimum(log_us, best + _CEILING)
-        trend = self.prior_mean * _share_explained(self.prior_mean[timed], heights)
+        self.trust = _share_explained(self.prior_mean[timed], heights)
+        trend = self.trust * self.prior_mean
         rest = heights - trend[timed]
         center, scale = rest.mean(), max(float(rest.std()), 1e-6)
         process = self._fit(timed, (rest - center) / scale, refit)

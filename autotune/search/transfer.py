@@ -18,10 +18,12 @@ _MOST = 120
 """Of a neighbour that timed more, its fastest and an even share of the others: a model's cost grows with the cube."""
 
 
-def transferred(space: Space, neighbours: Sequence[Neighbour]) -> Floats | None:
-    """The log times neighbours suggest for the configs of a space, up to a constant; None if they say nothing.
+def transferred(space: Space, neighbours: Sequence[Neighbour], log_estimate: Floats | None = None) -> Floats | None:
+    """The log times to expect of the configs of a space, up to a constant; None if nothing is known.
 
-    Each neighbour's times are modelled like the space's own and read off at its configs. The nearest counts most.
+    Each neighbour's times are modelled like the space's own and read off at its configs. The nearest counts most. Where
+    the kernel has estimates, it is their error at the neighbour that is carried over: what a larger problem changes is
+    for the estimate to say.
     """
     expected, weights = np.zeros(len(space)), 0.0
     for rank, neighbour in enumerate(neighbours, start=1):
@@ -31,10 +33,14 @@ def transferred(space: Space, neighbours: Sequence[Neighbour]) -> Floats | None:
         theirs = coordinates(space, [neighbour.configs[i] for i in known])
         both = with_pairs(np.concatenate([theirs, coordinates(space)]))
         times = np.array([neighbour.log_us[i] for i in known])
+        if log_estimate is not None and neighbour.log_estimate is not None:
+            times -= [neighbour.log_estimate[i] for i in known]
         mean = Surrogate(both).believe(np.arange(len(known)), times).mean[len(known) :]
         expected += (mean - mean.mean()) / rank
         weights += 1 / rank
-    return expected / weights if weights else None
+    if not weights:
+        return log_estimate
+    return expected / weights + (0.0 if log_estimate is None else log_estimate)
 
 
 def _sample(neighbour: Neighbour, space: Space) -> list[int]:

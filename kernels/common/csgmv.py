@@ -13,8 +13,8 @@ from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Problem, Workload
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
-from autotune.kernels.common.problem import DTYPES, integers_flag, required
-from autotune.kernels.common.tiles import Tile, integers
+from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
+from autotune.kernels.common.tiles import Tile, cdiv, integers
 from autotune.runtimes import chunks
 from autotune.runtimes.chunks import CHUNK_SIZES
 
@@ -154,6 +154,16 @@ class CsgmvProblem(Problem):
         return (*base, *adapters, *(0,) * (self.num_loras - self.active_loras))
 
     @property
+    def segments(self) -> tuple[int, int]:
+        """Chunks that have tokens of an adapter, and places in the segment buffer that have none."""
+        chunks = sum(
+            cdiv(n, self.chunk_size) for rank, n in zip(self.pool_ranks, self.tokens_by_slot, strict=True) if rank
+        )
+        base = cdiv(self.base_tokens, self.chunk_size)
+        buffer = max(GRAPH_BATCH, self.tokens) if self.workload == "decode" else chunks + base
+        return chunks, buffer - chunks
+
+    @property
     def recordable(self) -> bool:
         """Whether recorded spaces have inputs of this kind."""
         plain = (self.dtype, self.tokens, self.num_loras, self.workload) == ("float16", PREFILL_TOKENS, 1, "prefill")
@@ -219,6 +229,26 @@ def chunk_sizes(flags: Mapping[str, Any]) -> tuple[int, ...]:
     if listed and most is not None:
         raise InputError("--max-lora-chunk-size: give either it or --chunk-sizes, not both")
     return listed or (CHUNK_SIZES if most is None else chunks.reachable(int(most)))
+
+
+def fields_from_recording(name: str, op: str) -> tuple[dict[str, Any], int] | None:
+    """The `CsgmvProblem` fields that a recorded space of this op is named after, and its K; None for another name."""
+    sizes = sizes_of_recording(name, op, "sglangx?|builtin") or {}
+    if not {"K", "R", "S", "chunk"} <= set(sizes):
+        return None
+    fields = {
+        "dtype": "float16",
+        "chunk_size": sizes["chunk"],
+        "tokens": PREFILL_TOKENS,
+        "rank": sizes["R"],
+        "num_slices": sizes["S"],
+    }
+    return fields, sizes["K"]
+
+
+def with_triton_defaults(config: Config) -> dict[str, int]:
+    """A config with Triton's choice where it leaves one."""
+    return {**TRITON_DEFAULTS, **integers(config)}
 
 
 def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gpu) -> str | None:

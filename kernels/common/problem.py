@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from autotune.errors import InputError, one_of
 from autotune.kernel import Problem
+from autotune.kernels.common.tiles import cdiv
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """Adapter weight types the runtimes serve; fp32 weights never reach these kernels."""
@@ -82,6 +86,18 @@ class LoraProblem(Problem):
         """Adapters that at least one token uses."""
         return min(self.active_loras, self.m - self.base_tokens)
 
+    @cached_property
+    def tokens_by_adapter(self) -> tuple[int, ...]:
+        """Tokens of each adapter in use, in proportion to 1, 1/2, 1/3, ... (Zipf), one at least."""
+        spare = self.m - self.base_tokens - self.adapters_read
+        shares = [0.0, *itertools.accumulate(1 / rank for rank in range(1, self.adapters_read + 1))]
+        ends = [round(share / shares[-1] * spare) for share in shares]
+        return tuple(1 + end - start for start, end in itertools.pairwise(ends))
+
+    def row_tiles(self, block_m: int) -> int:
+        """Tiles of this many rows that have tokens."""
+        return sum(cdiv(tokens, block_m) for tokens in self.tokens_by_adapter)
+
     @property
     def recordable(self) -> bool:
         """Whether recorded spaces have inputs of this kind: fp16, every adapter in use, tokens grouped."""
@@ -91,6 +107,28 @@ class LoraProblem(Problem):
 def tokens_without_adapter(m: int) -> int:
     """Base tokens of a batch: about a sixteenth, once there are enough tokens to spare one."""
     return max(1, m // 16) if m >= 8 else 0
+
+
+def sizes_of_recording(name: str, op: str, sources: str) -> dict[str, int] | None:
+    """The sizes in the name of a recorded space of this op, ``{source}_{op}_M16_K5120_...``; None of any other."""
+    if not re.match(rf"({sources})_{op}_", name):
+        return None
+    return {size: int(value) for size, value in re.findall(r"_([A-Za-z]+)(\d+)", name)}
+
+
+def fields_from_recording(name: str, op: str) -> dict[str, Any] | None:
+    """The `LoraProblem` fields that the name of a recorded space of this op tells; None for any other name."""
+    sizes = sizes_of_recording(name, op, "vllm|builtin") or {}
+    if not {"M", "K", "N", "L", "S"} <= set(sizes):
+        return None
+    return {
+        "dtype": "float16",
+        "m": sizes["M"],
+        "k": sizes["K"],
+        "n": sizes["N"],
+        "num_slices": sizes["S"],
+        "max_loras": sizes["L"],
+    }
 
 
 def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from autotune.gpu import Gpu
 from autotune.kernel import Config
 
-_MAX_REGISTERS = 255
-_REGISTERS_PER_SM = 65536
-_MAX_WARPS_PER_SM = 64
-_MAX_BLOCKS_PER_SM = 32
-_LANES = 32
+MAX_REGISTERS = 255
+REGISTERS_PER_SM = 65536
+MAX_WARPS_PER_SM = 64
+MAX_BLOCKS_PER_SM = 32
+LANES = 32
 
 
 def integers(config: Config) -> dict[str, int]:
@@ -53,18 +53,18 @@ class Tile:
     @property
     def accumulators(self) -> int:
         """Registers a thread spends on the accumulator."""
-        return self.m * self.n // (_LANES * self.warps)
+        return self.m * self.n // (LANES * self.warps)
 
     @property
     def operands(self) -> int:
         """32-bit words a thread moves for one K step."""
-        return (self.m * self.x_bytes + self.n * self.weight_bytes) * self.k // (4 * _LANES * self.warps)
+        return (self.m * self.x_bytes + self.n * self.weight_bytes) * self.k // (4 * LANES * self.warps)
 
     def blocks_per_sm(self, gpu: Gpu) -> int:
         """Most thread blocks one SM can hold at a time."""
-        by_registers = _REGISTERS_PER_SM // (self.m * self.n)
+        by_registers = REGISTERS_PER_SM // (self.m * self.n)
         by_shared = gpu.shared_bytes // max(1, self.shared_bytes)
-        return max(1, min(_MAX_BLOCKS_PER_SM, _MAX_WARPS_PER_SM // self.warps, by_registers, by_shared))
+        return max(1, min(MAX_BLOCKS_PER_SM, MAX_WARPS_PER_SM // self.warps, by_registers, by_shared))
 
     def infeasible(self, m: int, n: int, k: int, gpu: Gpu, split_k: int = 1) -> str | None:
         """Why this tile should not be tried on a problem ``[m, k] @ [k, n]``, or None."""
@@ -77,9 +77,9 @@ class Tile:
             return f"block_k {self.k} is more than twice the depth {k}"
         if self.stages > max(2, steps + 1):
             return f"num_stages {self.stages}: there are only {steps} K steps to overlap"
-        if self.accumulators > _MAX_REGISTERS:
+        if self.accumulators > MAX_REGISTERS:
             return f"the accumulator alone needs {self.accumulators} registers a thread"
-        if self.operands > _MAX_REGISTERS + 1:
+        if self.operands > MAX_REGISTERS + 1:
             return f"one K step moves {self.operands} registers' worth a thread"
         if self.shared_bytes > gpu.shared_bytes:
             return f"needs {self.shared_bytes} bytes of shared memory or more, {gpu.name} has {gpu.shared_bytes}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,14 @@ from autotune.kernels.common.csgmv import (
     TRITON_DEFAULTS,
     CsgmvProblem,
     fields_from_flags,
+    fields_from_recording,
     infeasible_tile,
+    with_triton_defaults,
 )
 from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
+from autotune.kernels.csgmv_expand.cost import estimate_us
 from autotune.kernels.csgmv_expand.launcher import ExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.reference import reference
 
@@ -114,6 +118,9 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
         out = 2 * p.columns * sum(n for _, n in used)
         return Floor(2 * (x + b + out), 2 * p.columns * sum(rank * n for rank, n in used))
 
+    def estimate_us(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> float:
+        return estimate_us(problem, problem.slice_widths, with_triton_defaults(config), gpu)
+
     def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
         """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
         p = problem
@@ -141,6 +148,13 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
     def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
 
+    def problem_of_recording(self, name: str) -> ExpandProblem | None:
+        """The name has the sum of the slices' widths; about equal ones stand for them."""
+        if (found := fields_from_recording(name, "expand")) is None:
+            return None
+        fields, columns = found
+        return ExpandProblem(slice_widths=_parts(columns, fields["num_slices"]), **fields)
+
 
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
     """The slices' widths, given as such or as their sum, if they are equal."""
@@ -153,6 +167,12 @@ def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
             "pass --slice-widths"
         )
     return (width,) * slices
+
+
+def _parts(total: int, count: int) -> tuple[int, ...]:
+    """A sum split as evenly as it goes."""
+    ends = [total * i // count for i in range(count + 1)]
+    return tuple(end - start for start, end in itertools.pairwise(ends))
 
 
 KERNELS = [CsgmvExpand()]

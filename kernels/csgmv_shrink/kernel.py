@@ -11,10 +11,18 @@ import torch
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
-from autotune.kernels.common.csgmv import TRITON_DEFAULTS, CsgmvProblem, fields_from_flags, infeasible_tile
+from autotune.kernels.common.csgmv import (
+    TRITON_DEFAULTS,
+    CsgmvProblem,
+    fields_from_flags,
+    fields_from_recording,
+    infeasible_tile,
+    with_triton_defaults,
+)
 from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
+from autotune.kernels.csgmv_shrink.cost import estimate_us
 from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.reference import reference
 
@@ -91,6 +99,9 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
         out = sum(columns * n for columns, n in used)
         return Floor(2 * (x + a + out), 2 * out * p.k)
 
+    def estimate_us(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> float:
+        return estimate_us(problem, problem.k, with_triton_defaults(config), gpu)
+
     def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkInputs:
         """Weights of ranks that an adapter does not have are NaN; they must not be used."""
         p = problem
@@ -122,6 +133,12 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
 
     def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
+
+    def problem_of_recording(self, name: str) -> ShrinkProblem | None:
+        if (found := fields_from_recording(name, "shrink")) is None:
+            return None
+        fields, k = found
+        return ShrinkProblem(k=k, **fields)
 
 
 KERNELS = [CsgmvShrink()]

@@ -12,8 +12,16 @@ from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
-from autotune.kernels.common.problem import LoraProblem, fields_from_flags, integers_flag, required, switch
+from autotune.kernels.common.problem import (
+    LoraProblem,
+    fields_from_flags,
+    fields_from_recording,
+    integers_flag,
+    required,
+    switch,
+)
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
+from autotune.kernels.lora_expand.cost import estimate_us
 from autotune.kernels.lora_expand.launcher import ExpandArguments, expand_launches, forced_stages, lora_expand
 from autotune.kernels.lora_expand.reference import reference
 from autotune.runtimes import vllm
@@ -123,6 +131,9 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
         weights, out = p.adapters_read * columns * p.k, tokens * columns * (2 if p.add_inputs else 1)
         return Floor(4 * tokens * p.num_slices * p.k + 2 * (weights + out), 2 * p.m * p.k * columns)
 
+    def estimate_us(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> float:
+        return estimate_us(problem, problem.slice_widths, integers(config), gpu)
+
     def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
         p = problem
         generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
@@ -165,6 +176,10 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
         if not (p.recordable and p.same_width and p.add_inputs):
             return None
         return f"vllm_expand_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
+
+    def problem_of_recording(self, name: str) -> ExpandProblem | None:
+        fields = fields_from_recording(name, "expand")
+        return ExpandProblem(**fields) if fields else None
 
 
 KERNELS = [LoraExpand()]

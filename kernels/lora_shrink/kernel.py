@@ -11,8 +11,9 @@ import torch
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
-from autotune.kernels.common.problem import LoraProblem, fields_from_flags, required
+from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
+from autotune.kernels.lora_shrink.cost import estimate_us
 from autotune.kernels.lora_shrink.launcher import ShrinkArguments, lora_shrink, shrink_launches
 from autotune.kernels.lora_shrink.reference import reference
 from autotune.runtimes import vllm
@@ -96,6 +97,9 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
         half_precision = (p.m - p.base_tokens) * p.k + p.adapters_read * p.num_slices * p.n * p.k
         return Floor(2 * half_precision + 4 * p.num_slices * p.m * p.n, 2 * p.m * p.k * p.n * p.num_slices)
 
+    def estimate_us(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> float:
+        return estimate_us(problem, integers(config), gpu)
+
     def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkArguments:
         p = problem
         generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
@@ -130,6 +134,10 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
     def recording(self, problem: ShrinkProblem) -> str | None:
         p = problem
         return f"vllm_shrink_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}" if p.recordable else None
+
+    def problem_of_recording(self, name: str) -> ShrinkProblem | None:
+        fields = fields_from_recording(name, "shrink")
+        return ShrinkProblem(**fields) if fields else None
 
 
 def _useless_split(problem: ShrinkProblem, tile: Tile, split_k: int, gpu: Gpu) -> str | None:

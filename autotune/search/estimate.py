@@ -1,0 +1,24 @@
+"""What a kernel expects of its configs before any is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.gpu import Gpu
+from autotune.kernel import AnyKernel, Config, Problem
+
+Floats = npt.NDArray[np.float64]
+
+
+def estimated(configs: Sequence[Config], kernel: AnyKernel, problem: Problem, gpu: Gpu) -> Floats | None:
+    """The kernel's estimate of each config, in log microseconds; None if there is one that it has none for."""
+    try:
+        found = [kernel.estimate_us(problem, config, gpu) for config in configs]
+    except KeyError:
+        # A recorded space may have other parameters than the kernel.
+        return None
+    known = [us for us in found if us is not None]
+    return np.log(known) if len(known) == len(found) else None
