@@ -18,6 +18,7 @@ from autotune import registry
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import AnyKernel, Call, Config, Launch, Problem
+from autotune.measure import recording
 from autotune.measure.failures import classify
 from autotune.space import Space
 
@@ -162,3 +163,20 @@ def test_second_registration_is_refused(kernel: AnyKernel) -> None:
     twice.register(kernel)
     with pytest.raises(InputError, match=f"'{kernel.name}' is registered twice"):
         twice.register(kernel)
+
+
+@each_case
+def test_estimates_are_times(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
+    space = Space.build(kernel, problem, gpu, kernel.spaces[0])
+    found = [kernel.estimate_us(problem, config, gpu) for config in space.configs[:: 1 + len(space) // 50]]
+    assert all(us is None or 0 < us < 1e9 for us in found)
+
+
+@each_kernel
+def test_a_recording_tells_its_problem(kernel: AnyKernel) -> None:
+    assert kernel.problem_of_recording("someone_else_M16") is None
+    for path in recording.find():
+        if (problem := kernel.problem_of_recording(path.name.removesuffix(recording.SUFFIX))) is not None:
+            assert path.name.split("_")[1] == kernel.name.split("_")[1]
+            assert path.name.startswith(("builtin", "vllm" if kernel.name.startswith("lora") else "sglang"))
+            assert kernel.problem_type.from_json(problem.to_json()) == problem

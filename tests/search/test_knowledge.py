@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import optuna
 import pytest
 
-from autotune import trials
+from autotune import registry, trials
+from autotune.gpu import H200
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import Neighbour, make_search
 from autotune.search.coordinates import coordinates, variants, with_pairs
+from autotune.search.estimate import Floats, estimated
 from autotune.search.history import observe
 from autotune.search.neighbour import distance, seeds
+from autotune.search.pool import PoolSampler
 from autotune.search.resources import dominated
 from autotune.search.transfer import transferred
 from autotune.space import Space
+
+Replay = Callable[..., list[tuple[int, Measurement]]]
 
 
 def _at(recording: Recording, m: int, n: int, stages: int, registers: int | None) -> int:
@@ -107,3 +114,38 @@ def test_a_neighbour_of_the_same_shape_is_a_good_mean(toy: Recording) -> None:
 def test_distance_counts_doublings() -> None:
     assert distance({"m": 16, "k": 64}, {"m": 64, "k": 64}) == pytest.approx(2)
     assert distance({"m": 16}, {"m": 16, "k": 64}) == pytest.approx(1)
+
+
+def _log_times(recording: Recording) -> Floats:
+    """A perfect estimate; what fails is thought to be quick."""
+    return np.array([math.log(m.median_us) if m.status == "ok" else 0.0 for m in recording.measurements])
+
+
+def test_a_good_estimate_is_found_out_soon_and_a_bad_one_is_dropped(toy: Recording, replay: Replay) -> None:
+    good = make_search("gp", toy.space, 0, log_estimate=_log_times(toy), stop="none")
+    assert min(m.median_us for _, m in replay(toy, good, 12) if m.status == "ok") <= 1.01 * toy.best_us
+    bad = make_search("gp", toy.space, 0, log_estimate=-_log_times(toy), stop="none")
+    told = replay(toy, bad, 60)
+    assert isinstance(bad.sampler, PoolSampler)
+    assert bad.sampler.surrogate.trust == 0
+    assert min(m.median_us for _, m in told if m.status == "ok") <= 1.01 * toy.best_us
+    assert len({index for index, _ in told}) == len(told)
+
+
+def test_a_neighbour_passes_on_the_error_of_its_estimate(toy: Recording) -> None:
+    estimate = np.zeros(len(toy.space))
+    far = replace(_neighbour(toy), log_us=[t + 5 for t in _neighbour(toy).log_us])
+    explained = replace(far, log_estimate=far.log_us)
+    expected = transferred(toy.space, [explained], estimate)
+    assert expected is not None
+    assert np.ptp(expected) == pytest.approx(0, abs=1e-6), "nothing left to learn from it"
+    unknown = transferred(toy.space, [far], None)
+    assert unknown is not None
+    assert np.ptp(unknown) > 0.1
+
+
+def test_a_kernel_without_estimates_is_no_error(toy: Recording) -> None:
+    kernel = registry.load("lora_shrink")
+    problem = kernel.problem_of_recording("vllm_shrink_M16_K5120_N16_L4_S1")
+    assert problem is not None
+    assert estimated(toy.configs, kernel, problem, H200) is None, "its parameters are others"
