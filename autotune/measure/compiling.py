@@ -40,9 +40,12 @@ class CompileJob:
 
 def start_worker(cache_dir: str) -> None:
     """Set up a compile process: the tool's own Triton cache, and way for the search and the GPU worker."""
+    import torch
     from triton import knobs
 
     os.nice(_NICENESS)
+    # There are as many of these processes as cores already.
+    torch.set_num_threads(1)
 
     knobs.cache.dir = cache_dir
 

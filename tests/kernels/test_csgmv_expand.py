@@ -145,7 +145,7 @@ def test_walking_over_empty_segments_with_stale_indices(make: Any, stale: int) -
 @pytest.mark.usefixtures("walking")
 @pytest.mark.parametrize(
     ("of_batch", "block_k", "walk"),
-    [({}, 16, 8), ({}, 8, 1), ({"chunk_size": 32}, 16, 4), ({"chunk_size": 64}, 16, 1), ({"segments": 40}, 16, 1)],
+    [({}, 16, 8), ({}, 8, 1), ({"chunk_size": 32}, 16, 4), ({"chunk_size": 64}, 16, 4), ({"segments": 40}, 16, 1)],
     ids=["small chunks", "several K steps", "larger", "large", "mostly empty"],
 )
 def test_who_walks(make: Any, of_batch: dict[str, int], block_k: int, walk: int) -> None:
