@@ -58,15 +58,21 @@ def tables(studies: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
     return ([*COLUMNS[:-1], *LISTED_COLUMNS, COLUMNS[-1]], rows), savings(results)
 
 
-def notes(studies: Sequence[Mapping[str, Any]], wall_s: float) -> list[str]:
-    """What the tables mean."""
+def notes(studies: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> list[str]:
+    """What the tables mean. `run` tells the wall seconds, of how many studies, and the bound on trials, if any."""
     seconds = [study["result"]["seconds"]["wall"] for study in studies]
+    cut_off = run["of"] > len(studies)
+    cut = f"The one command was cut off after {run['wall_s']:.0f} s with {len(studies)} of {run['of']} studies done"
+    whole = (
+        f"The {len(studies)} studies took {run['wall_s']:.0f} s of wall time in one command, file writing and proof "
+        "included"
+    )
+    bound = f", each of at most {run['trials']} measured configs" if run.get("trials") else ""
     return [
         f"Qwen3-Embedding-0.6B, rank 64, float16, {TOKENS} tokens of one adapter, our kernels; down shares its expand "
         "with o. `of floor` is the least time to move each byte once, at the measured copy bandwidth, over the tuned "
         "time.",
-        f"The {len(studies)} studies took {wall_s:.0f} s of wall time in one command, file writing and proof included "
-        f"({sum(seconds):.0f} s in the studies).",
+        f"{cut if cut_off else whole}{bound} ({sum(seconds):.0f} s in the studies).",
         "`listed` is SGLang's PR 20391, with SGLang's kernels of then; its default times are tuned time x speed-up, "
         "and known at chunk size 128 only. Its expand times include zeroing the output, ours do not: before `over "
         "listed default`, the least that zeroing takes at the measured bandwidth was taken off, so it is at most this.",

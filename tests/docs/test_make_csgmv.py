@@ -62,7 +62,7 @@ def test_zeroing_is_taken_off_what_is_listed_of_expand(made: ModuleType) -> None
 
 
 def test_the_notes_tell_wall_time_and_what_is_not_alike(made: ModuleType) -> None:
-    text = " ".join(made.notes(studies(made), 61.0))
+    text = " ".join(made.notes(studies(made), {"wall_s": 61.0, "of": len(studies(made))}))
     assert "28 studies took 61 s" in text
     assert "(56 s in the studies)" in text
     assert "zeroing" in text
