@@ -28,6 +28,7 @@ from autotune.kernels.fused_moe_lora.problem import (
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.kernels.fused_moe_lora.routing import groups_hit, random_routing
 from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments, moe_shrink, shrink_launches
+from autotune.runtimes import vllm
 
 Inputs = TypeVar("Inputs")
 Written = TypeVar("Written", ExpandArguments, OneShotArguments)
@@ -113,6 +114,14 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         dims = {"max_loras": p.max_loras, "num_slices": self.side.slices(p), "m": p.m, "k": p.rank, "n": p.hidden}
         return Call("vllm", f"fused_moe_lora_{self.side.weight}_{self.op}", {**dims, "i": p.intermediate})
 
+    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
+        return self.canonical(problem, self._built_in(problem), gpu)
+
+    def _built_in(self, problem: MoeProblem) -> Config:
+        """What vLLM takes without a file, as far as the kernel reads it."""
+        built_in = vllm.default_config(self.call(problem))
+        return {parameter.name: built_in[parameter.name] for parameter in self.parameters(problem, rules.SPACES[0])}
+
 
 class _Shrink(_FusedMoeLora[ShrinkArguments]):
     """First kernel of the two-kernel path (runtime contracts A6)."""
@@ -121,9 +130,6 @@ class _Shrink(_FusedMoeLora[ShrinkArguments]):
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.shrink_parameters(problem, space)
-
-    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
-        return self.canonical(problem, rules.shrink_default(problem), gpu)
 
     def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
         return rules.shrink_canonical(problem, config)
@@ -166,9 +172,6 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.expand_parameters(problem, self.side, space)
-
-    def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
-        return self.canonical(problem, rules.expand_default(problem), gpu)
 
     def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
         return rules.expand_canonical(problem, self.side, config)
@@ -235,7 +238,7 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
         return (Parameter("block_m", BLOCK_MS),)
 
     def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
-        return {"block_m": rules.shrink_default(problem)["block_m"]}
+        return self._built_in(problem)
 
     def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
         """Naive blocks have 16 rows whatever the file says."""

@@ -47,17 +47,6 @@ def expand_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Para
     )
 
 
-def shrink_default(problem: MoeProblem) -> dict[str, int]:
-    """vLLM's built-in config (runtime contracts A2)."""
-    block_n = min(64, next_pow2(problem.rank))
-    return {"block_m": 64, "block_n": block_n, "block_k": 32, "split_k": 1, **_DEFAULT_LAUNCH}
-
-
-def expand_default(problem: MoeProblem) -> dict[str, int]:
-    """vLLM's built-in config (runtime contracts A2)."""
-    return {"block_m": 64, "block_n": 64, "block_k": max(16, min(32, next_pow2(problem.rank))), **_DEFAULT_LAUNCH}
-
-
 def shrink_canonical(problem: MoeProblem, config: Config) -> Config:
     """Columns are clipped to the rank; the order of tiles may not matter."""
     c = integers(config)
@@ -165,6 +154,5 @@ def _parameters(**values: tuple[int, ...]) -> tuple[Parameter, ...]:
     return tuple(Parameter(name, choices) for name, choices in {"block_m": BLOCK_MS, **values}.items())
 
 
-_DEFAULT_LAUNCH = {"group_size_m": NEUTRAL_GROUP, "num_warps": 4, "num_stages": _DEFAULT_STAGES}
 _WIDE_LAUNCH = {"group_size_m": (1, NEUTRAL_GROUP), "num_warps": (1, 2, 4, 8), "num_stages": (1, 2, 3, 4, 5)}
 _VLLM_LAUNCH = {"group_size_m": (NEUTRAL_GROUP,), "num_warps": (4, 8), "num_stages": (2, 3, 4, 5)}
