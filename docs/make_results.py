@@ -1,5 +1,5 @@
-"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh and docs/run_csgmv.sh left
-in docs/data.
+"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh, docs/run_csgmv.sh and
+docs/run_moe.sh left in docs/data.
 
 PYTHONPATH=. python docs/make_results.py
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import make_csgmv
+import make_moe
 
 DOCS = Path(__file__).parent
 # Best of vLLM 0.33.0's own kernel on the same problem: studies/recorded, measured the same way on the same GPU model.
@@ -26,7 +27,8 @@ _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 def main() -> None:
     studies = json.loads((DOCS / "data" / "studies.json").read_text())
     sweeps = [json.loads(file.read_text()) for file in sorted((DOCS / "data").glob("sweep-*.json"))]
-    (DOCS / "results.md").write_text("\n".join([*page(studies, sweeps), *csgmv_section(DOCS / "data")]) + "\n")
+    sections = [*csgmv_section(DOCS / "data"), *moe_section(DOCS / "data")]
+    (DOCS / "results.md").write_text("\n".join([*page(studies, sweeps), *sections]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
     before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
@@ -85,6 +87,15 @@ def csgmv_section(data: Path) -> list[str]:
     # A sum over a part of the layers would say less than nothing.
     sums = [] if run["of"] > len(studies) else ["", *saved]
     return [*lines, "", listed, *sums, "", took]
+
+
+def moe_section(data: Path) -> list[str]:
+    """Groups of MoE ops; nothing where none has been measured."""
+    if not (data / "moe.json").exists():
+        return []
+    members = json.loads((data / "moe.json").read_text())
+    table = markdown(list(make_moe.COLUMNS), make_moe.rows(members))
+    return ["", "## Fused MoE LoRA", "", f"{make_moe.NOTE} Machine: {machine_text(members[0])}.", "", *table]
 
 
 def tuned_table(studies: list[dict[str, Any]]) -> list[str]:
