@@ -13,8 +13,8 @@ COLUMNS = ("group", "ops", "block_m", "default us", "tuned us", "speed-up", "of 
 NOTE = (
     "Times are sums over the ops of a group, from the race of the exported set against vLLM's defaults for a "
     "server with a config folder (block_m 64), our kernels. `of floor` is the least time to move the bytes of the "
-    "experts that are hit, over the tuned time. A server of rank 128 or less, not fully sharded, runs the one-shot kernels and "
-    "reads only block_m."
+    "experts that are hit, over the tuned time. A server of rank 128 or less, not fully sharded, runs the "
+    "one-shot kernels and reads only block_m."
 )
 
 
