@@ -22,7 +22,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.timing import CudaGraphTimer, Timer, WallTimer, eager_us
 
 _SAMPLES_BEFORE_GIVING_UP = 3
-# A plain call this much over the limit is hopeless, whatever part of it is host overhead.
+# Plain calls this much over the limit are hopeless, whatever part of it is host overhead.
 _HOPELESS_FACTOR = 4
 _HOST_OVERHEAD_US = 300.0
 _L2_FACTOR = 2.5

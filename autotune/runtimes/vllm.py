@@ -33,18 +33,6 @@ REQUIRED = {
     "expand": ("block_m", "block_n", "block_k", "num_warps", "num_ctas", "num_stages"),
 }
 
-_KEYS = (
-    "block_m",
-    "block_n",
-    "block_k",
-    "split_k",
-    "num_warps",
-    "num_ctas",
-    "num_stages",
-    "max_nreg",
-    "group_size_m",
-)
-
 
 def levels(call: Call) -> tuple[str, ...]:
     """The levels of the call's file, outermost first; every name is also one of the call's dims."""
@@ -101,11 +89,11 @@ def entry(config: Config, call: Call) -> dict[str, Value]:
     # The server never passes max_nreg to a kernel, nor split_k to expand: any other value would be untrue.
     fixed: dict[str, Value] = {"max_nreg": None} | ({"split_k": 1} if call.op == "expand" else {})
     complete = {"num_ctas": 1, "group_size_m": 8, **config, **fixed}
-    if missing := [key for key in _KEYS if key not in complete]:
-        raise InputError(f"vllm {call.op}: the config lacks {one_of(missing)}; needed: {one_of(_KEYS)}")
-    if unknown := sorted(set(complete) - set(_KEYS)):
-        raise InputError(f"vllm {call.op}: the config has {one_of(unknown)}; allowed: {one_of(_KEYS)}")
-    return {key: complete[key] for key in _KEYS}
+    if missing := [key for key in moe.KEYS if key not in complete]:
+        raise InputError(f"vllm {call.op}: the config lacks {one_of(missing)}; needed: {one_of(moe.KEYS)}")
+    if unknown := sorted(set(complete) - set(moe.KEYS)):
+        raise InputError(f"vllm {call.op}: the config has {one_of(unknown)}; allowed: {one_of(moe.KEYS)}")
+    return {key: complete[key] for key in moe.KEYS}
 
 
 def needed_paths(paths: Collection[KeyPath]) -> set[KeyPath]:
@@ -237,7 +225,7 @@ def _check(call: Call) -> None:
 
 def _nine_keys(**config: Value) -> dict[str, Value]:
     complete: dict[str, Value] = {"num_ctas": 1, "max_nreg": None, "group_size_m": 8, **config}
-    return {key: complete[key] for key in _KEYS}
+    return {key: complete[key] for key in moe.KEYS}
 
 
 def _config_failure(node: Any, call: Call) -> Failure | None:

@@ -43,6 +43,8 @@ KEYS = (
     "max_nreg",
     "group_size_m",
 )
+"""What an entry of any of vLLM's LoRA files has, in this order; the dense ops require most of them."""
+
 _READ_AS = {
     "block_m": "BLOCK_SIZE_M",
     "block_n": "BLOCK_SIZE_N",
