@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.compiler
+from triton.runtime.cache import triton_key
 
 from autotune import registry
 from autotune.measure import compiling, worker
@@ -12,3 +13,5 @@ from autotune.measure import compiling, worker
 __all__ = ["compiling", "torch", "triton", "worker"]
 
 registry.installed()
+# Part of every key of Triton's cache, a digest of all of Triton: kept, so that no worker makes it again.
+triton_key()

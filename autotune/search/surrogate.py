@@ -78,10 +78,11 @@ class Surrogate:
         trend = self.trust * self.prior_mean
         rest = heights - trend[timed]
         center, scale = rest.mean(), max(float(rest.std()), 1e-6)
-        process = self._fit(timed, (rest - center) / scale, refit)
+        with _threads().limit(limits=1):
+            process = self._fit(timed, (rest - center) / scale, refit)
+            mean, std = process.predict(self.points, return_std=True)
         if refit:
             self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
-        mean, std = process.predict(self.points, return_std=True)
         self._scale = scale
         return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
 
@@ -93,8 +94,9 @@ class Surrogate:
         """
         promising = np.argsort(-belief.expected_gain, kind="stable")[:_PROMISING]
         known = np.concatenate([timed, np.array(in_flight, dtype=np.intp)])
-        process = self._fit(known, np.zeros(len(known)), refit=False)
-        _, std = process.predict(self.points[promising], return_std=True)
+        with _threads().limit(limits=1):
+            process = self._fit(known, np.zeros(len(known)), refit=False)
+            _, std = process.predict(self.points[promising], return_std=True)
         shrunk = belief.std.copy()
         shrunk[promising] = _without_noise(process, std) * self._scale
         return replace(belief, std=shrunk)

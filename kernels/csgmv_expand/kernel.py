@@ -21,6 +21,7 @@ from autotune.kernels.common.csgmv import (
     with_triton_defaults,
 )
 from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
+from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
@@ -124,12 +125,8 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
     def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
         """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
         p = problem
-        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
-
-        def normal(*shape: int) -> torch.Tensor:
-            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
-
-        b = normal(len(p.pool_ranks), p.columns, p.rank).mul_(p.rank**-0.5)
+        normal = Normal(device, p.torch_dtype, seed)
+        b = normal.weights(len(p.pool_ranks), p.columns, p.rank)
         for slot, rank in enumerate(p.pool_ranks):
             b[slot, :, rank:] = torch.nan
         x, batch, start = normal(p.tokens, p.num_slices * p.rank), p.batch(device, seed), normal(p.tokens, p.columns)

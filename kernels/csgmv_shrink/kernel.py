@@ -20,6 +20,7 @@ from autotune.kernels.common.csgmv import (
     with_triton_defaults,
 )
 from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
+from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
@@ -105,12 +106,8 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
     def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkInputs:
         """Weights of ranks that an adapter does not have are NaN; they must not be used."""
         p = problem
-        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
-
-        def normal(*shape: int) -> torch.Tensor:
-            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
-
-        a = normal(len(p.pool_ranks), p.columns, p.k).mul_(p.k**-0.5)
+        normal = Normal(device, p.torch_dtype, seed)
+        a = normal.weights(len(p.pool_ranks), p.columns, p.k)
         for slot, rank in enumerate(p.pool_ranks):
             a[slot, p.num_slices * rank :] = torch.nan
         out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)

@@ -11,6 +11,7 @@ import torch
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora import space as rules
 from autotune.kernels.fused_moe_lora.blocks import Batch
@@ -78,19 +79,14 @@ class Random:
     """Draws a problem's tensors, in the problem's type."""
 
     def __init__(self, problem: MoeProblem, device: str, seed: int) -> None:
-        self._problem, self._device = problem, device
-        self._generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
+        self._problem = problem
+        self.normal = Normal(device, problem.torch_dtype, seed)
         self.batch = Batch(random_routing(problem, seed).to(device), problem.naive)
 
-    def normal(self, *shape: int) -> torch.Tensor:
-        p = self._problem
-        return torch.randn(shape, generator=self._generator, dtype=p.torch_dtype, device=self._device)
-
     def weights(self, slices: int, rows: int, columns: int) -> list[torch.Tensor]:
-        """One ``[L, E, rows, columns]`` a slice, such that products are about as large as what they multiply."""
+        """One ``[L, E, rows, columns]`` a slice."""
         p = self._problem
-        shape = (p.max_loras, p.num_experts, rows, columns)
-        return [self.normal(*shape).mul_(columns**-0.5) for _ in range(slices)]
+        return [self.normal.weights(p.max_loras, p.num_experts, rows, columns) for _ in range(slices)]
 
 
 class _FusedMoeLora(Kernel[MoeProblem, Inputs]):

@@ -12,6 +12,7 @@ from autotune.errors import InputError
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
+from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import (
     LoraProblem,
     fields_from_flags,
@@ -136,15 +137,11 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
 
     def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
         p = problem
-        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
-
-        def normal(*shape: int, dtype: torch.dtype = p.torch_dtype) -> torch.Tensor:
-            return torch.randn(shape, generator=generator, dtype=dtype, device=device)
-
+        normal = Normal(device, p.torch_dtype, seed)
         start = normal(p.m, sum(p.slice_widths))
         arguments = ExpandArguments(
             x=normal(p.num_slices, p.m, p.k, dtype=_X_DTYPE),
-            b=[normal(p.max_loras, width, p.k).mul_(p.k**-0.5) for width in p.slice_widths],
+            b=[normal.weights(p.max_loras, width, p.k) for width in p.slice_widths],
             out=start.clone(),
             metadata=random_metadata(p, device, seed),
             add_inputs=p.add_inputs,

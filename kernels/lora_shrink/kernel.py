@@ -11,6 +11,7 @@ import torch
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
+from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_shrink.cost import estimate_us
@@ -102,14 +103,10 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
 
     def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkArguments:
         p = problem
-        generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
-
-        def normal(*shape: int) -> torch.Tensor:
-            return torch.randn(shape, generator=generator, dtype=p.torch_dtype, device=device)
-
+        normal = Normal(device, p.torch_dtype, seed)
         return ShrinkArguments(
             x=normal(p.m, p.k),
-            a=[normal(p.max_loras, p.n, p.k).mul_(p.k**-0.5) for _ in range(p.num_slices)],
+            a=[normal.weights(p.max_loras, p.n, p.k) for _ in range(p.num_slices)],
             out=torch.zeros(p.num_slices, p.m, p.n, dtype=torch.float32, device=device),
             metadata=random_metadata(p, device, seed),
         )

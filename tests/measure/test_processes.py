@@ -36,6 +36,17 @@ COORDINATOR = """
     threading.Event().wait()
 """
 
+SHAPES = """
+    import sys
+    from tests.kernels.test_conformance import CASES
+
+    kernels = {case.values[0].name: case.values for case in CASES}
+    for kernel, problem in kernels.values():
+        for workload in kernel.workloads(problem):
+            kernel.make_inputs(workload.problem, "meta", 0)
+    assert len(kernels) > 9 and "torch._dynamo" not in sys.modules
+"""
+
 WaitUntil = Callable[[Callable[[], object]], None]
 WaitGone = Callable[[int], None]
 
@@ -50,6 +61,12 @@ def test_killing_the_coordinator_leaves_no_worker(tmp_path: Path, wait_gone: Wai
     assert len(pids) == 2
     for pid in pids:
         wait_gone(pid)
+
+
+def test_shapes_for_a_compiler_load_no_compiler_of_torch() -> None:
+    """It takes seconds in each of a dozen processes."""
+    code = [sys.executable, "-c", textwrap.dedent(SHAPES)]
+    subprocess.run(code, check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.fixture
