@@ -39,6 +39,8 @@ class Machine:
             compilers or max(1, (os.cpu_count() or 2) - 1), start_worker, self.cache_dir
         )
         self.worker = GpuWorker(self.cache_dir)
+        # Takes seconds, which the first compilers take, too.
+        self.worker.start()
 
     def close(self) -> None:
         """Stop every process."""

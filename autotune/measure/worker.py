@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from pebble import ProcessExpired, ProcessPool
 
 from autotune import registry
@@ -40,6 +41,10 @@ class GpuWorker:
         self._cache_dir = cache_dir
         self._pool: ProcessPool | None = None
         self._job: BenchJob | None = None
+
+    def start(self) -> None:
+        """Bring the process up, its CUDA context included, without waiting for it."""
+        self._started().schedule(_wake)
 
     def set_up(self, job: BenchJob) -> None:
         """Make the worker's workbench that of another problem.
@@ -97,10 +102,13 @@ class GpuWorker:
         return result
 
     def _run(self, function: Callable[..., Result], *arguments: object, timeout_s: float) -> Result:
+        result: Result = self._started().schedule(function, args=arguments, timeout=timeout_s).result()
+        return result
+
+    def _started(self) -> ProcessPool:
         if self._pool is None:
             self._pool = processes.pool(1, _start_worker, self._cache_dir)
-        result: Result = self._pool.schedule(function, args=arguments, timeout=timeout_s).result()
-        return result
+        return self._pool
 
 
 _workbench: Workbench | None = None
@@ -110,6 +118,11 @@ def _start_worker(cache_dir: str) -> None:
     from triton import knobs
 
     knobs.cache.dir = cache_dir
+
+
+def _wake() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _set_up(job: BenchJob) -> None:

@@ -90,6 +90,13 @@ class PoolSampler(RankingSampler):
         hopeful = history.untried & ~history.hopeless
         return float(self.belief(history).expected_gain[hopeful].max(initial=0.0))
 
+    def gain_near(self, history: History) -> float:
+        """The same of those that differ from the best in one parameter."""
+        if history.best is None:
+            return 0.0
+        around = variants(self.space, history.best) & history.untried & ~history.hopeless
+        return float(self.belief(history).expected_gain[around].max(initial=0.0))
+
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
         """Both kinds of ideas, in the shares in which they are measured."""
         history = self.observe(study)

@@ -1,11 +1,10 @@
-"""When to stop: the model expects no more, has been saying so for a while, and the neighbourhood has been looked at."""
+"""When to stop: the model expects no more, has been saying so for a while, least of all next to the best config."""
 
 from __future__ import annotations
 
 import optuna
 
-from autotune.search.coordinates import variants
-from autotune.search.pool import SETTLED, PoolSampler
+from autotune.search.pool import PoolSampler
 
 
 class NeverStop:
@@ -19,15 +18,22 @@ class NeverStop:
 
 
 class GainStop:
-    """Stops when the model has expected less than `gain` for `patience` measurements on end.
+    """Stops when the model has expected little of every untried config for a while, and next to nothing of those
+    around the best.
 
     A Gaussian process is over-confident: one small expectation means little, many on end with the best config's
-    neighbourhood measured mean that the search is done (`docs/search.md` has the calibration).
+    neighbourhood settled mean that the search is done (`docs/search.md` has the calibration).
+
+    Args:
+        gain: Share of the best time that no untried config may be expected to save.
+        gain_near: The same of those that differ from the best in one parameter, where the model is most often right.
+        patience: Measurements on end that this must hold for.
     """
 
-    def __init__(self, sampler: PoolSampler, gain: float = SETTLED, patience: int = 15) -> None:
+    def __init__(self, sampler: PoolSampler, gain: float = 0.01, gain_near: float = 0.0005, patience: int = 15) -> None:
         self.sampler = sampler
         self.gain = gain
+        self.gain_near = gain_near
         self.patience = patience
         self._gains: dict[int, float] = {}
 
@@ -37,10 +43,9 @@ class GainStop:
     def done(self, study: optuna.Study) -> bool:
         history = self.sampler.observe(study)
         gain = self.sampler.gain(history)
-        if gain is None or history.best is None:
+        if gain is None:
             return False
         measured = len(history.timed)
         self._gains[measured] = gain
         recent = [self._gains.get(measured - back, 1.0) for back in range(self.patience)]
-        around = variants(self.sampler.space, history.best) & history.untried & ~history.hopeless
-        return max(recent) < self.gain and not around.any()
+        return max(recent) < self.gain and self.sampler.gain_near(history) < self.gain_near

@@ -12,7 +12,6 @@ from optuna.trial import TrialState, create_trial
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import Neighbour, make_search
-from autotune.search.coordinates import variants
 from autotune.search.history import observe
 from autotune.search.pool import PoolSampler
 from autotune.search.pruning import GapPruner
@@ -76,18 +75,18 @@ def _ask_and_report(study: optuna.Study, recording: Recording) -> optuna.Trial:
     return trial
 
 
-def test_stops_on_the_best_with_its_surroundings_measured(toy: Recording, replay: Replay) -> None:
+def test_stops_on_the_best_with_nothing_expected_around_it(toy: Recording, replay: Replay) -> None:
     for seed in range(3):
         study = optuna.create_study()
         search = make_search("gp", toy.space, seed)
         told = replay(toy, search, len(toy.space), study)
         assert len(told) < len(toy.space)
         history = observe(study, toy.space)
-        assert history.best is not None
-        assert not (variants(toy.space, history.best) & history.untried & ~history.hopeless).any()
+        assert isinstance(search.sampler, PoolSampler)
+        assert search.sampler.gain_near(history) < 0.0005
         assert np.exp(history.log_us.min()) <= 1.02 * toy.best_us
         gain_left = search.stop.gain_left(study)
-        assert gain_left is not None and 0 <= gain_left < 0.005
+        assert gain_left is not None and 0 <= gain_left < 0.01
 
 
 def test_stop_none_goes_on(small: Recording, replay: Replay) -> None:
