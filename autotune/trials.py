@@ -77,29 +77,41 @@ def add_failure(live: optuna.Study, space: Space, config: Config, measurement: M
 class Keeper:
     """Stores finished trials behind the search's back, in order, each in one transaction.
 
-    That takes about as long as a measurement, during which the search has nothing to do. At most one trial is on its
-    way: a kill loses it and the one in flight. Leaving the keeper (``with``) waits for the last.
+    That takes about as long as a measurement, during which the search has nothing to do; while it chooses, storing
+    would only slow it down. A kill loses the trials of the last measurement and of the one in flight. Leaving the
+    keeper (``with``) stores the last.
 
     Raises:
-        Exception: What storing raised, at the next trial or at the end.
+        Exception: What storing raised, at the next measurement or at the end.
     """
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
         self._thread: ThreadPoolExecutor | None = None
+        self._kept: list[FrozenTrial] = []
         self._last: Future[None] | None = None
 
     def keep(self, finished: FrozenTrial) -> None:
+        """Take a trial, to be stored when there is time."""
+        self._kept.append(finished)
+
+    def store(self) -> None:
+        """Start storing what was kept; there is time now."""
         if self._thread is None:
             raise RuntimeError("the keeper has not been entered")
         self.wait()
-        self._last = self._thread.submit(self._study.add_trial, finished)
+        kept, self._kept = self._kept, []
+        self._last = self._thread.submit(self._add, kept)
 
     def wait(self) -> None:
-        """Wait until all that was kept is stored."""
+        """Wait until all that was to be stored is."""
         last, self._last = self._last, None
         if last is not None:
             last.result()
+
+    def _add(self, kept: list[FrozenTrial]) -> None:
+        for finished in kept:
+            self._study.add_trial(finished)
 
     def __enter__(self) -> Self:
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -107,6 +119,7 @@ class Keeper:
 
     def __exit__(self, *exc_info: object) -> None:
         try:
+            self.store()
             self.wait()
         finally:
             thread, self._thread = self._thread, None

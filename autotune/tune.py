@@ -121,13 +121,14 @@ class SearchLoop:
             trial = self.study.ask(self.space.distributions)
         config = self.space.config(trial.params)
         batch.remove(config)
+        with self._timed("store_s"):
+            self.keeper.store()
         with self._timed("measure_s"):
             measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
         self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
-        with self._timed("store_s"):
-            self.keeper.keep(trial)
+        self.keeper.keep(trial)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self._timed("think_s"):

@@ -112,10 +112,9 @@ def _sweep(backend: CudaBackend, space: Space) -> Contest:
     found: list[tuple[float, Config]] = []
     statuses: Counter[str] = Counter()
     best_us: float | None = None
-    backend.compile_ahead(space.configs[:_CHUNK])
     for position, config in enumerate(space.configs):
         if position % _CHUNK == 0:
-            backend.compile_ahead(space.configs[position + _CHUNK : position + 2 * _CHUNK])
+            backend.compile_ahead(space.configs[position : position + 2 * _CHUNK])
         begin_s = time.monotonic()
         result = backend.compile_failure(config)
         middle_s = time.monotonic()

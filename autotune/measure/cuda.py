@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Problem
 from autotune.measure import processes
+from autotune.measure.compile_queue import CompileQueue
 from autotune.measure.compiling import CompileJob, compile_config, start_worker
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.worker import BenchJob, GpuWorker
 
-_Key = tuple[tuple[str, int | None], ...]
-_PATIENCE_S = 1.0
-"""How long after its compiler was asked the search waits for what it wants most, before it measures something else.
-Most are done in half a second, a few take a hundred times that."""
+_PATIENCE_S = 0.3
+"""How long the search waits for the compiler of what it wants most, before it measures something else: about as long as
+most take, and as ten measurements. A few take a hundred times that."""
 
 
 class Machine:
@@ -35,9 +35,8 @@ class Machine:
 
     def __init__(self, cache_dir: Path, compilers: int | None = None) -> None:
         self.cache_dir = str(cache_dir)
-        self.compilers: ProcessPool = processes.pool(
-            compilers or max(1, (os.cpu_count() or 2) - 1), start_worker, self.cache_dir
-        )
+        self.compilers_count = compilers or max(1, (os.cpu_count() or 2) - 1)
+        self.compilers: ProcessPool = processes.pool(self.compilers_count, start_worker, self.cache_dir)
         self.worker = GpuWorker(self.cache_dir)
         # Takes seconds, which the first compilers take, too.
         self.worker.start()
@@ -60,12 +59,6 @@ class Task:
     device: str = "cuda"
 
 
-@dataclass(frozen=True)
-class _Compiling:
-    future: ProcessFuture
-    submitted_s: float
-
-
 class CudaBackend:
     """Measures the configs of one problem on this machine's GPU."""
 
@@ -75,26 +68,14 @@ class CudaBackend:
         self._machine = machine
         self._task = task
         self._job = BenchJob(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
-        self._compiling: dict[_Key, _Compiling] = {}
+        # One more than there are compilers, so that none waits to be given the next.
+        self._queue = CompileQueue(self._submit, machine.compilers_count + 1)
 
     def compile_ahead(self, configs: Sequence[Config]) -> None:
-        for config in configs:
-            if (key := _key(config)) not in self._compiling:
-                problem = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in self._job.problem.items())
-                job = CompileJob(self._task.kernel, problem, key, self._task.gpu)
-                future = self._machine.compilers.schedule(
-                    compile_config, args=[job], timeout=self._task.settings.compile_timeout_s
-                )
-                self._compiling[key] = _Compiling(future, time.monotonic())
+        self._queue.want(configs)
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        self.compile_ahead(configs)
-        jobs = [self._compiling[_key(config)] for config in configs]
-        futures = [job.future for job in jobs]
-        patience_s = max(0.0, jobs[0].submitted_s + _PATIENCE_S - time.monotonic()) if jobs else 0.0
-        concurrent.futures.wait(futures[:1], timeout=patience_s)
-        concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_COMPLETED)
-        return [config for config, future in zip(configs, futures, strict=True) if future.done()]
+        return self._queue.wait(configs, _PATIENCE_S) if configs else []
 
     def compile_failure(self, config: Config) -> Measurement | None:
         outcome = self._compiled(config)
@@ -133,21 +114,20 @@ class CudaBackend:
         return guilty or dict.fromkeys(running, answer)
 
     def _compiled(self, config: Config) -> Measurement:
-        self.compile_ahead([config])
-        future = self._compiling[_key(config)].future
         try:
-            outcome: Measurement = future.result()
+            return self._queue.result(config)
         except (TimeoutError, concurrent.futures.TimeoutError):
             limit_s = self._task.settings.compile_timeout_s
             return Measurement("timeout", message=f"compiling took longer than {limit_s:g} s", compile_s=limit_s)
         except ProcessExpired as error:
             return Measurement("compile_error", message=f"the compiler died (exit code {error.exitcode})")
-        return outcome
+
+    def _submit(self, config: Config) -> Future[Measurement]:
+        problem = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in self._job.problem.items())
+        job = CompileJob(self._task.kernel, problem, tuple(sorted(config.items())), self._task.gpu)
+        limit_s = self._task.settings.compile_timeout_s
+        future: Future[Measurement] = self._machine.compilers.schedule(compile_config, args=[job], timeout=limit_s)
+        return future
 
     def close(self) -> None:
-        for job in self._compiling.values():
-            job.future.cancel()
-
-
-def _key(config: Config) -> _Key:
-    return tuple(sorted(config.items()))
+        self._queue.close()

@@ -123,14 +123,6 @@ def test_a_compiler_that_fails_costs_one_config(machine: Machine, fault: str, me
     assert backend.measure(sound, None).status == "ok"
 
 
-def test_asking_twice_compiles_once(machine: Machine) -> None:
-    backend = backend_on(machine)
-    sound = config(module.OK)
-    backend.compile_ahead([sound, sound])
-    backend.compile_ahead([dict(reversed(sound.items()))])
-    assert len(backend._compiling) == 1
-
-
 def test_a_closed_machine_leaves_no_process(tmp_path: Path, wait_gone: WaitGone) -> None:
     machine = Machine(tmp_path, compilers=1)
     pids = [machine.worker.call(os.getpid), machine.compilers.schedule(os.getpid).result()]

@@ -1,0 +1,85 @@
+"""The order in which the configs of a study are compiled: always what is wanted most now, a pool's worth at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from autotune.kernel import Config
+from autotune.measure.result import Measurement
+
+_Key = tuple[tuple[str, int | None], ...]
+
+
+class CompileQueue:
+    """Keeps a pool of compilers busy with what the search wanted last.
+
+    A pool's own queue is first come, first served: what the newest model wants would wait behind what the models before
+    it wanted. So no more is handed over than the pool can run.
+
+    Args:
+        submit: Hands one config to the pool.
+        slots: How many the pool can run at once.
+    """
+
+    def __init__(self, submit: Callable[[Config], Future[Measurement]], slots: int) -> None:
+        self._submit = submit
+        self._slots = slots
+        self._waiting: dict[_Key, Config] = {}
+        self._submitted: dict[_Key, Future[Measurement]] = {}
+        self._running = 0
+        self._changed = threading.Condition()
+
+    def want(self, configs: Sequence[Config]) -> None:
+        """Compile these before whatever else waits, the first of them first."""
+        with self._changed:
+            new = {_key(config): config for config in configs if _key(config) not in self._submitted}
+            self._waiting = new | {key: config for key, config in self._waiting.items() if key not in new}
+            self._feed()
+
+    def wait(self, configs: Sequence[Config], patience_s: float) -> list[Config]:
+        """Those that are compiled; waits so long for the first of them, then for any, so that there is one."""
+        self.want(configs)
+        with self._changed:
+            self._changed.wait_for(lambda: self._done(configs[0]), patience_s)
+            self._changed.wait_for(lambda: any(map(self._done, configs)))
+            return [config for config in configs if self._done(config)]
+
+    def result(self, config: Config) -> Measurement:
+        """What compiling it gave, waited for.
+
+        Raises:
+            Exception: As the pool raises, for a compiler that died or ran out of time.
+        """
+        self.want([config])
+        with self._changed:
+            self._changed.wait_for(lambda: self._done(config))
+            future = self._submitted[_key(config)]
+        return future.result()
+
+    def close(self) -> None:
+        """Forget what waits. What runs goes on: stopping it would cost the pool a process."""
+        with self._changed:
+            self._waiting.clear()
+
+    def _done(self, config: Config) -> bool:
+        future = self._submitted.get(_key(config))
+        return future is not None and future.done()
+
+    def _feed(self) -> None:
+        while self._waiting and self._running < self._slots:
+            key = next(iter(self._waiting))
+            future = self._submitted[key] = self._submit(self._waiting.pop(key))
+            self._running += 1
+            future.add_done_callback(self._on_done)
+
+    def _on_done(self, future: Future[Measurement]) -> None:
+        with self._changed:
+            self._running -= 1
+            self._feed()
+            self._changed.notify_all()
+
+
+def _key(config: Config) -> _Key:
+    return tuple(sorted(config.items()))
