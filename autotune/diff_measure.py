@@ -167,7 +167,7 @@ def _measure(difference: Difference, sides: tuple[Path, Path], assumptions: Assu
     subject = subject_of(place.call, assumptions)
     entries = (difference.a, difference.b)
     a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
-    outcome = Outcome(difference, subject, a, b)
+    outcome = Outcome(difference, subject, a, b, note=_foreign(place, bench.gpu))
     if a.config is None or b.config is None:
         return outcome
     if a.config == b.config:
@@ -181,6 +181,12 @@ def _measure(difference: Difference, sides: tuple[Path, Path], assumptions: Assu
     return replace(raced, faster=faster, gain=gain)
 
 
+def _foreign(place: Place, gpu: Gpu) -> str:
+    """A note, if the file is for another GPU than the one that measures."""
+    names = {runtimes.get(place.call.runtime).file_name(name, place.call) for name in (place.gpu, gpu.name)}
+    return "" if len(names) == 1 else f"the file is for {place.gpu}, measured on {gpu.name}"
+
+
 def _place(files: list[Path], key: KeyPath) -> Place:
     """By the second file's name; of two single files the first may have the better one."""
     first, second = (file.absolute() for file in files)
@@ -192,18 +198,14 @@ def _place(files: list[Path], key: KeyPath) -> Place:
 
 def _side(entry: dict[str, Any] | None, path: Path, place: Place, subject: Subject, gpu: Gpu) -> Side:
     found = _lookup(path, place)
-    origin: Origin = "entry"
-    if found.failure is not None:
-        origin = "none"
-    elif entry is None:
-        origin = "default" if found.origin == "default" else "nearest" if path.exists() else "other file"
     if found.config is None:
-        failure = found.failure
-        return Side(
-            origin, found.key_path, None, f"the server fails: {failure.error}: {failure.message}" if failure else ""
-        )
+        why = f"the server fails: {found.failure.error}: {found.failure.message}" if found.failure else ""
+        return Side("none", found.key_path, None, why)
+    origin: Origin = "entry"
+    if entry is None:
+        origin = "default" if found.origin == "default" else "nearest" if path.exists() else "other file"
     config, refusal = _executed(found.config, subject, gpu)
-    return Side(origin, found.key_path, config, "; ".join([*found.warnings, *([refusal] if refusal else [])]))
+    return Side(origin, found.key_path, config, "; ".join(text for text in (*found.warnings, refusal) if text))
 
 
 def _lookup(path: Path, place: Place) -> Lookup:

@@ -28,6 +28,7 @@ _SHARED = (
     "dtype",
     "num_active_loras",
     "sort_by_lora_id",
+    "expand_add_inputs",
     "fully_sharded",
     "routing",
     "path",
@@ -131,7 +132,7 @@ def _note(outcome: Outcome) -> str:
             continue
         if side.origin == "nearest":
             notes.append(f"{name}: no entry, the server takes {'/'.join(side.key)}")
-        elif side.origin == "default":
+        if side.origin == "default":
             notes.append(f"{name}: no entry, the server takes its default")
         if side.note:
             notes.append(f"{name}: {side.note}")
