@@ -133,14 +133,14 @@ def _confirm(space: Space, backend: Backend, rounds: int, finalists: tuple[Final
         verdict = compare(tuned.samples_us, default.samples_us)
         if challenger == incumbent or not verdict.faster:
             break
-        if not _slows_a_workload(tuned, default):
+        if not slows_a_workload(tuned, default):
             times = (default.median_us, tuned.median_us, verdict.p_value)
             return Decision("tuned", challenger, incumbent, *times, finalists, _workload_times(tuned, default))
     kept = (default.median_us, default.median_us, verdict.p_value)
     return Decision("default", incumbent, incumbent, *kept, finalists, _workload_times(default, default))
 
 
-def _slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
+def slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
     """Whether the incumbent is the faster one on any workload, beyond the noise."""
     pairs = zip(incumbent.workloads_us.values(), challenger.workloads_us.values(), strict=True)
     return any(compare(incumbent_us, challenger_us).faster for incumbent_us, challenger_us in pairs)

@@ -1,4 +1,4 @@
-"""``config``: check, look up and compare the files that servers load. None of it needs a GPU."""
+"""``config``: check, look up and compare the files that servers load. Only ``diff --measure`` needs a GPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import click
 
 from autotune import diffing, lint, runtimes
 from autotune.cli.config_options import call_options, gpu_in, take_call
+from autotune.cli.differences import (
+    measure_options,
+    measured,
+    show_differences,
+    show_outcomes,
+    take_assumptions,
+)
 from autotune.cli.options import json_option
 from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, refuse_without, take_plan
 from autotune.errors import InputError
@@ -84,22 +91,29 @@ def lookup(directory: Path, as_json: bool, **options: Any) -> None:
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @json_option
-def diff(a: Path, b: Path, as_json: bool) -> None:
-    """List the entries in which two files, or two folders of files, differ."""
+@measure_options
+def diff(a: Path, b: Path, as_json: bool, measure: bool, **options: Any) -> None:
+    """List the entries in which two files, or two folders of files, differ.
+
+    With --measure both sides of each entry are timed side by side on this machine's GPU, as studies time their
+    finalists; a side without the entry as what its server takes instead. A difference inside the noise is "same".
+
+    \b
+    Example:
+      python -m autotune config diff tuned other
+      python -m autotune config diff tuned other --measure --dtype bfloat16 --slice-widths 4096,1024,1024
+    """
+    assumptions = take_assumptions(options, measure)
     found = diffing.diff(a, b)
+    outcomes = measured(found, (a, b), assumptions) if measure else []
     if as_json:
-        click.echo(json.dumps([difference.to_json() for difference in found], indent=2))
+        click.echo(json.dumps([item.to_json() for item in (outcomes if measure else found)], indent=2))
         return
-    rows = [(d.file, "/".join(d.key), _side(d.a, d.changed, 0), _side(d.b, d.changed, 1)) for d in found]
-    if rows:
-        show(table("", ("file", "at", str(a), str(b)), rows))
+    if measure:
+        show_outcomes(outcomes, (a, b))
+    else:
+        show_differences(found, (a, b))
     click.echo(f"{len(found)} entries differ.")
-
-
-def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], side: int) -> str:
-    if config is None:
-        return "no entry"
-    return ", ".join(f"{name} {values[side]}" for name, values in changed.items())
 
 
 def _show_lookup(found: Lookup) -> None:

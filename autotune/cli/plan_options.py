@@ -70,7 +70,7 @@ def added(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         there = {flag for parameter in getattr(command, "__click_params__", []) for flag in parameter.opts}
-        parameters = [parameter for option in options for parameter in _parameters(option)]
+        parameters = [parameter for option in options for parameter in parameters_of(option)]
         for parameter in reversed(parameters):
             if not there & set(parameter.opts):
                 command.__click_params__.append(parameter)  # type: ignore[attr-defined]
@@ -79,7 +79,9 @@ def added(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameters(option: Callable[[Any], Any]) -> list[click.Parameter]:
+def parameters_of(option: Callable[[Any], Any]) -> list[click.Parameter]:
+    """What an option, or a group of them, puts on a command, in the order shown."""
+
     def nothing() -> None: ...
 
     return list(reversed(option(nothing).__click_params__))
@@ -141,7 +143,7 @@ def take_plan_of_studies(model_flag: str, model_name: str, options: dict[str, An
         InputError: As `take_plan`, or if such a flag is given.
     """
     context = click.get_current_context()
-    for parameter in _parameters(problem_options):
+    for parameter in parameters_of(problem_options):
         name = parameter.name or ""
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
         if given and name not in (*_NAMES.split(), "dtype"):
@@ -159,7 +161,7 @@ def refuse_without(model_flag: str, options: dict[str, Any], but: tuple[str, ...
     Raises:
         InputError: If one is given.
     """
-    shared = {parameter.name for parameter in _parameters(problem_options)} if "op_type" in options else set()
+    shared = {parameter.name for parameter in parameters_of(problem_options)} if "op_type" in options else set()
     for name in _NAMES.split():
         if name in but or name in shared:
             continue

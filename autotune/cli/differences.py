@@ -1,0 +1,139 @@
+"""``config diff``: the flags of ``--measure``, and how differences are shown, measured or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+from rich.progress import track
+
+from autotune import diff_measure
+from autotune.cli.options import Command, Integers, Size, flags, problem_options
+from autotune.cli.plan_options import parameters_of
+from autotune.diff_measure import Outcome, Side
+from autotune.diffing import Difference
+from autotune.entries import Assumptions, assumed
+from autotune.errors import InputError
+from autotune.report.tables import percent, show, table, us
+
+Sides = tuple[Path, Path]
+"""The files or folders that were compared."""
+
+# What keys do not tell, by the names of study create's flags.
+_SHARED = (
+    "dtype",
+    "num_active_loras",
+    "sort_by_lora_id",
+    "expand_add_inputs",
+    "fully_sharded",
+    "routing",
+    "path",
+    "total_tokens",
+    "workload",
+    "decode_requests",
+    "adapter_ranks",
+    "adapter_shares",
+)
+_OWN = flags(
+    click.option("--num-loras", type=Size(), help="SGLang: adapters of the pool; vLLM's keys tell.  [default: 1]"),
+    click.option("--slice-widths", type=Integers(), help="Of the expands that they fit.  [default: equal, if sure]"),
+    click.option("--num-experts", type=Size(), help="Experts of an MoE layer; its entries need it."),
+    click.option("--top-k-num", type=Size(), help="Experts a token is routed to; MoE entries need it."),
+)
+
+
+def measure_options(command: Command) -> Command:
+    """``--measure`` and what it may be told about the problems behind the keys."""
+    shared = {parameter.name: parameter for parameter in parameters_of(problem_options)}
+    _OWN(command)
+    command.__click_params__ += [shared[name] for name in reversed(_SHARED)]  # type: ignore[attr-defined]
+    return click.option(
+        "--measure", is_flag=True, help="Time both sides on this GPU, too; the flags below tell what keys do not."
+    )(command)
+
+
+def take_assumptions(options: dict[str, Any], measure: bool) -> Assumptions:
+    """The flags of `measure_options`, as given.
+
+    Raises:
+        InputError: If one is given without ``--measure``.
+    """
+    if not measure:
+        context = click.get_current_context()
+        for name in options:
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise InputError(f"--{name.replace('_', '-')}: is about measuring; add --measure, or leave it out")
+    values = dict(options)
+    path = values.pop("path") or "auto"
+    values["fully_sharded"] = int(bool(values["fully_sharded"]))
+    return Assumptions(values, path)
+
+
+def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[Outcome]:
+    """Measure all differences on this machine, with a bar on stderr where that is a terminal.
+
+    Raises:
+        InputError: If it has no GPU.
+    """
+    console = Console(stderr=True)
+    with diff_measure.this_machine() as bench:
+        outcomes = diff_measure.measure(found, sides, assumptions, bench)
+        return list(track(outcomes, "measuring", len(found), console=console, disable=not console.is_terminal))
+
+
+def show_differences(found: Sequence[Difference], sides: Sides) -> None:
+    """A line an entry."""
+    if found:
+        show(table("", ("file", "at", *map(str, sides)), [_place_cells(difference) for difference in found]))
+
+
+def show_outcomes(outcomes: Sequence[Outcome], sides: Sides) -> None:
+    """A line an entry with both times, and a line that says what was assumed."""
+    if not outcomes:
+        return
+    columns = ("file", "at", *map(str, sides), "problem", "a us", "b us", "faster", "by", "note")
+    rows = []
+    for o in outcomes:
+        gain = percent(o.gain) if o.gain else None
+        label = o.subject.problem.label if o.subject else None
+        rows.append((*_place_cells(o.difference), label, _time(o.a), _time(o.b), o.faster or "-", gain, _note(o)))
+    show(table("", columns, rows))
+    if line := assumed(o.subject for o in outcomes if o.subject):
+        click.echo(f"Keys do not tell all of a problem; measured with: {line}.")
+
+
+def _place_cells(difference: Difference) -> tuple[str, str, str, str]:
+    changed = difference.changed
+    a, b = _side(difference.a, changed, 0), _side(difference.b, changed, 1)
+    return difference.file, "/".join(difference.key), a, b
+
+
+def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], side: int) -> str:
+    if config is None:
+        return "no entry"
+    return ", ".join(f"{name} {values[side]}" for name, values in changed.items())
+
+
+def _time(side: Side | None) -> str:
+    """Of one side, or why there is none."""
+    if side is None:
+        return "-"
+    return us(side.time_us) if side.time_us is not None or side.status == "not measured" else side.status
+
+
+def _note(outcome: Outcome) -> str:
+    notes = [outcome.note] if outcome.note else []
+    for name, side in (("a", outcome.a), ("b", outcome.b)):
+        if side is None:
+            continue
+        if side.origin == "nearest":
+            notes.append(f"{name}: no entry, the server takes {'/'.join(side.key)}")
+        if side.origin == "default":
+            notes.append(f"{name}: no entry, the server takes its default")
+        if side.note:
+            notes.append(f"{name}: {side.note}")
+    return "; ".join(notes)
