@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -74,7 +74,7 @@ class ExportReport:
         skipped_aliases: Aliases not written.
         warnings: What a user should know before serving with the folder; one line each.
         proofs: One for each entry written, and for each that was dropped.
-        grids: Where entries may be dropped: what became of the token counts.
+        grids: By file, what became of the token counts; of files alone where some might have been dropped.
     """
 
     files: tuple[Path, ...]
@@ -82,7 +82,7 @@ class ExportReport:
     skipped_aliases: tuple[SkippedAlias, ...]
     warnings: tuple[str, ...]
     proofs: tuple[Proof, ...]
-    grids: tuple[Grid, ...] = ()
+    grids: Mapping[str, Sequence[Grid]] = field(default_factory=dict)
 
     def of_kind(self, kind: Kind) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.kind == kind)
@@ -187,7 +187,7 @@ def export(
         skipped_aliases=tuple(skip for plan in plans for skip in plan.skipped),
         warnings=tuple(_warnings(plans, directory)),
         proofs=tuple(proofs),
-        grids=tuple(grid for plan in plans for grid in plan.grids),
+        grids={plan.file: plan.grids for plan in plans if plan.grids},
     )
 
 

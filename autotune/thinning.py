@@ -123,7 +123,8 @@ class Grid:
 
     def largest_loss(self, m: int | None = None) -> float:
         """The largest at an m that goes, or at all of them; 0 if nothing gets slower."""
-        return max((loss for key, loss in self.losses.items() if m in (None, int(key[len(self.path)]))), default=0.0)
+        losses = [loss for key, loss in self.losses.items() if m in (None, int(key[len(self.path)]))]
+        return max([0.0, *losses])
 
 
 def thin_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -75,25 +75,31 @@ def export_studies(
     say_advice(finished)
 
 
-def _grids_line(grids: Sequence[Grid]) -> str:
+def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
     """How many m were left, in all files: of each max_loras and num_slices as few as will do."""
+    grids = [grid for found in by_file.values() for grid in found]
     measured = max(len(grid.kept) + len(grid.served_by) for grid in grids)
     kept = sorted({len(grid.kept) for grid in grids})
     if kept == [measured]:
         return f"m: {measured} measured, all written"
     written = f"{kept[0]} to {kept[-1]}" if len(kept) > 1 else kept[0]
     loss = max(grid.largest_loss() for grid in grids)
-    return f"m: {measured} measured, {written} written (nearest of these costs at most {max(loss, 0.0):.1%})"
+    return f"m: {measured} measured, {written} written (nearest of these costs at most {loss:.1%})"
 
 
-def _grids_json(grids: Sequence[Grid]) -> list[dict[str, object]]:
+def _grids_json(by_file: Mapping[str, Sequence[Grid]]) -> list[dict[str, object]]:
     return [
         {
+            "file": file,
             "max_loras": int(grid.path[0]),
             "num_slices": int(grid.path[1]),
             "written": list(grid.kept),
-            "dropped": {str(m): {"nearest": n, "loss": grid.largest_loss(m)} for m, n in grid.served_by.items()},
+            "dropped": {
+                str(m): {"nearest": taken, "largest_loss": round(grid.largest_loss(m), 4)}
+                for m, taken in grid.served_by.items()
+            },
         }
+        for file, grids in by_file.items()
         for grid in grids
     ]
 
