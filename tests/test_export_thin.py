@@ -136,7 +136,7 @@ def test_what_is_left_out_comes_back_when_something_else_would_be_found(tmp_path
 
 
 def test_entries_of_others_stay(tmp_path: Path) -> None:
-    theirs = {("5", "1", "4", "8192", "16"): {**written("c", shrink(4)), "comment": 1}}
+    theirs = {("5", "1", "4", "8192", "16"): dict(vllm.default_config(shrink(4)))}
     (tmp_path / SHRINK).write_text(files.table_text(theirs))
     export(items(ONE), tmp_path)
     table = files.read_table(tmp_path / SHRINK, vllm.LEVELS)
@@ -151,9 +151,11 @@ class Killed(BaseException):
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_killed_between_files_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
     through, killed = tmp_path / "through", tmp_path / "killed"
+    required = [shrink(m, k=8192) for m in ONE]
     for folder in (through, killed):
-        export([replace(item, timings=None) for item in items(ONE)], folder)
-    export(items(ONE), through)
+        export([replace(item, timings=None) for item in items(ONE)], folder, required=required)
+    export(items(ONE), through, required=required)
+    assert m_keys(through) == {"1": [1, 16]}
     left: Iterator[int] = iter(range(allowed))
     real = Path.replace
 
@@ -164,9 +166,9 @@ def test_killed_between_files_and_run_again(tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", mortal)
-        export(items(ONE), killed)
+        export(items(ONE), killed, required=required)
     assert m_keys(killed) == {"1": list(ONE)}
-    export(items(ONE), killed)
+    export(items(ONE), killed, required=required)
     assert (killed / SHRINK).read_text() == (through / SHRINK).read_text()
 
 
