@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,7 @@ from autotune.kernel import Call, Config, Value
 from autotune.runtimes import KeyPath, Lookup, Runtime, Table, provenance
 from autotune.runtimes.files import locked, read_json, read_table, table_text, write_all
 from autotune.runtimes.provenance import Kind, Record
+from autotune.thinning import Grid, Timings, thin_table
 
 OnExist = Literal["merge", "overwrite", "new"]
 
@@ -33,6 +34,7 @@ class ExportItem:
         is_incumbent: Nothing beat the runtime's default: that is written, exactly as the runtime has it.
         gpu_name: As the driver spells it.
         provenance: Written to the side-car as it is: GPU, versions, times, date, backend.
+        timings: What the study timed, by the entries that its configs come to; None to keep its entry in any case.
     """
 
     study: str
@@ -41,6 +43,7 @@ class ExportItem:
     is_incumbent: bool
     gpu_name: str
     provenance: Mapping[str, Any]
+    timings: Timings | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class SkippedAlias:
 
 @dataclass(frozen=True)
 class Proof:
-    """What the server's lookup finds, after writing, for the shape of one written entry."""
+    """What the server's lookup finds, after writing, for the shape of one entry, written or dropped."""
 
     record: Record
     lookup: Lookup
@@ -70,7 +73,8 @@ class ExportReport:
         records: Every entry written: results, aliases and fills.
         skipped_aliases: Aliases not written.
         warnings: What a user should know before serving with the folder; one line each.
-        proofs: One for each entry written.
+        proofs: One for each entry written, and for each that was dropped.
+        grids: By file, what became of the token counts; of files alone where some might have been dropped.
     """
 
     files: tuple[Path, ...]
@@ -78,6 +82,7 @@ class ExportReport:
     skipped_aliases: tuple[SkippedAlias, ...]
     warnings: tuple[str, ...]
     proofs: tuple[Proof, ...]
+    grids: Mapping[str, Sequence[Grid]] = field(default_factory=dict)
 
     def of_kind(self, kind: Kind) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.kind == kind)
@@ -97,6 +102,9 @@ class _Plan:
     table: Table = field(default_factory=dict)
     origins: dict[KeyPath, Record] = field(default_factory=dict)
     written: dict[KeyPath, Record] = field(default_factory=dict)
+    timings: dict[KeyPath, Timings] = field(default_factory=dict)
+    dropped: dict[KeyPath, Record] = field(default_factory=dict)
+    grids: list[Grid] = field(default_factory=list)
     skipped: list[SkippedAlias] = field(default_factory=list)
 
     def call_at(self, key: KeyPath) -> Call:
@@ -109,6 +117,23 @@ class _Plan:
         before = self.table.get(key)
         self.written[key] = Record(self.file, key, kind, study, config, None if before == config else before, about)
         self.table[key] = config
+        if item and item.timings:
+            self.timings[key] = item.timings
+
+    def drop(self, key: KeyPath, taken: KeyPath, loss: float, largest_loss: float) -> None:
+        """Do without an entry of ours, since the server takes another of the same shape."""
+        record = self.written.pop(key, None) or self.origins[key]
+        self.origins.pop(key, None)
+        costs = {"loss": round(loss, 4), "largest_loss": round(largest_loss, 4)}
+        why = {"kind": record.kind, "taken": list(taken), "config": self.table[taken], **costs}
+        about = {**record.provenance, "dropped": why}
+        self.dropped[key] = replace(record, kind="dropped", config=self.table.pop(key), provenance=about)
+
+    def put_back(self, record: Record) -> None:
+        """Write an entry that an earlier export did without."""
+        del self.dropped[record.key]
+        self.written[record.key] = replace(record.undropped(), replaced=None)
+        self.table[record.key] = record.config
 
 
 def export(
@@ -122,7 +147,10 @@ def export(
         on_exist: ``merge`` keeps the other entries of an existing file, ``overwrite`` drops them, ``new`` leaves the
             file alone and writes ``<name>_tuned_<n>.json``, which no server reads.
         required: Lookups of the same servers that are to be answered, too: by the runtime's default, where there is
-            nothing better.
+            nothing better. They are taken for all that these servers look up.
+
+    Where items bring timings, token counts that need no entry are dropped (`autotune.thinning`): each shape at them is
+    known to lose less than 2% with what the server takes instead, and nothing to the default.
 
     Raises:
         InputError: If there is nothing to export, two results claim one key, or the folder or a file in it cannot be
@@ -145,6 +173,8 @@ def export(
                 _put_results(plan)
                 _put_aliases(plan)
             _put_fills(family)
+            for plan in family:
+                _thin(plan)
         texts = {directory / plan.file: table_text(plan.table) for plan in plans}
         for plan in plans:
             _prove(plan, _resolver(plan, json.loads(texts[directory / plan.file])))
@@ -157,6 +187,7 @@ def export(
         skipped_aliases=tuple(skip for plan in plans for skip in plan.skipped),
         warnings=tuple(_warnings(plans, directory)),
         proofs=tuple(proofs),
+        grids={plan.file: plan.grids for plan in plans if plan.grids},
     )
 
 
@@ -254,7 +285,10 @@ def _open(plan: _Plan, directory: Path, on_exist: OnExist, records: list[Record]
     path = directory / plan.file
     if path.exists() and on_exist == "merge":
         plan.table = read_table(path, plan.runtime.levels(plan.call))
-    plan.origins = {record.key: record for record in records if record.file == plan.file and record.matches(plan.table)}
+    ours = [record for record in records if record.file == plan.file]
+    plan.origins = {record.key: record.undropped() for record in ours if record.matches(plan.table)}
+    if on_exist == "merge":
+        plan.dropped = {r.key: r for r in ours if r.kind == "dropped" and r.key not in plan.table}
 
 
 def _put_results(plan: _Plan) -> None:
@@ -290,8 +324,47 @@ def _put_fills(family: list[_Plan]) -> None:
             for key, config in fills[plan.call.op].items():
                 plan.put(key, "default-fill", config)
     for plan in family:
-        for key in sorted(plan.runtime.needed_paths({*plan.table, *plan.required}) - set(plan.table)):
+        _fill(plan)
+        while _put_back(plan):
+            _fill(plan)
+
+
+def _fill(plan: _Plan) -> None:
+    for key in sorted(plan.runtime.needed_paths({*plan.table, *plan.required}) - set(plan.table)):
+        if key in plan.dropped:
+            plan.put_back(plan.dropped[key])
+        else:
             plan.put(key, "default-fill", plan.runtime.default_config(plan.call_at(key)))
+
+
+def _put_back(plan: _Plan) -> bool:
+    """Write what an earlier export did without, if the server no longer finds what was to serve in its stead.
+
+    Where a new choice is to be made, all of it; returns whether there was any.
+    """
+    plan.dropped = {key: record for key, record in plan.dropped.items() if key not in plan.table}
+    missed = list(plan.dropped.values())
+    if missed and not plan.timings:
+        resolve = _resolver(plan, json.loads(table_text(plan.table)))
+        missed = [record for record in missed if resolve(plan.call_at(record.key)).config != record.found]
+    for record in missed:
+        plan.put_back(record)
+    return bool(missed)
+
+
+def _thin(plan: _Plan) -> None:
+    """Drop the token counts that need no entry; of other origin than this export none is dropped but our fills."""
+    level = plan.runtime.thinnable_level(plan.call)
+    if level is None or not plan.timings:
+        return
+    depth = plan.runtime.levels(plan.call).index(level)
+    fills = {key for key, record in plan.origins.items() if record.kind == "default-fill"}
+    plan.grids = thin_table(plan.table, depth, plan.timings, {*plan.written, *fills})
+    for grid in plan.grids:
+        for key, loss in grid.losses.items():
+            m = int(key[depth])
+            taken = (*key[:depth], str(grid.served_by[m]), *key[depth + 1 :])
+            plan.drop(key, taken, loss, grid.largest_loss(m))
 
 
 def _resolver(plan: _Plan, table: Any) -> Callable[[Call], Lookup]:
@@ -306,12 +379,14 @@ def _server(plan: _Plan, directory: Path) -> Callable[[Call], Lookup]:
 
 
 def _prove(plan: _Plan, lookup: Callable[[Call], Lookup]) -> list[Proof]:
-    proofs = [Proof(record, lookup(plan.call_at(record.key))) for record in plan.written.values()]
+    records = [*plan.written.values(), *plan.dropped.values()]
+    proofs = [Proof(record, lookup(plan.call_at(record.key))) for record in records]
     for proof in proofs:
-        if not proof.lookup.exact or proof.lookup.config != proof.record.config:
+        record, found = proof.record, proof.lookup
+        if found.config != record.found or not (found.exact or record.kind == "dropped"):
             raise AutotuneError(
-                f"{plan.file}: the server's lookup of {'/'.join(proof.record.key)} gives {proof.lookup.config} by way "
-                f"of {'/'.join(proof.lookup.key_path)}, not {proof.record.config}; do not serve with it, report this"
+                f"{plan.file}: the server's lookup of {'/'.join(record.key)} gives {found.config} by way of "
+                f"{'/'.join(found.key_path)}, not {record.found}; do not serve with it, report this"
             )
     return proofs
 
@@ -321,7 +396,7 @@ def _all_records(records: list[Record], plans: list[_Plan]) -> list[Record]:
     ours = {plan.file for plan in plans}
     kept = [record for record in records if record.file not in ours]
     for plan in plans:
-        kept += (plan.origins | plan.written).values()
+        kept += (plan.origins | plan.written | plan.dropped).values()
     return kept
 
 
@@ -333,5 +408,6 @@ def _warnings(plans: list[_Plan], directory: Path) -> list[str]:
     ]
     for runtime in {plan.runtime.name: plan.runtime for plan in plans}.values():
         tables = {plan.file: plan.table for plan in plans if plan.runtime.name == runtime.name}
-        warnings += runtime.warnings(directory, tables)
+        looked_up = {plan.file: plan.required for plan in plans}
+        warnings += runtime.warnings(directory, tables, looked_up)
     return warnings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+from optuna.trial import TrialState
 
 from autotune import __version__, runtimes
 from autotune.errors import InputError, one_of
@@ -14,16 +16,25 @@ from autotune.kernel import Call, Config
 from autotune.report.serving import serving_note, tuned_path
 from autotune.runtimes import vllm_moe
 from autotune.study import KernelStudy, StudySpec
+from autotune.thinning import Timings
 
 
-def export_items(finished: Sequence[KernelStudy]) -> list[ExportItem]:
+def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) -> list[ExportItem]:
     """One item for each entry that the studies decided.
+
+    Args:
+        with_timings: Tell what was timed, so that token counts which need no entry can be dropped: of vLLM's dense
+            ops. The four files of fused MoE LoRA need one set of m with one block_m each, and stay as they are.
 
     Raises:
         InputError: If a kernel has no runtime to export to, or a member of a group comes without the others.
     """
     _check_groups(finished)
-    return [item for study in finished for item in _items(study)]
+    items = [item for study in finished for item in _items(study)]
+    if not with_timings:
+        return items
+    by_name = {study.name: study for study in finished}
+    return [_timed(item, by_name[item.study]) for item in items]
 
 
 def calls(spec: StudySpec) -> list[Call]:
@@ -72,6 +83,26 @@ def _items(study: KernelStudy) -> list[ExportItem]:
         )
         for call in calls(study.spec)
     ]
+
+
+def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
+    """The item with what its study timed: side by side in the finalists' race, and before that one by one."""
+    runtime = runtimes.get(item.call.runtime)
+    if runtime.thinnable_level(item.call) is None:
+        return item
+    kernel, problem, gpu, result = study.kernel, study.problem, study.gpu, study.result or {}
+
+    def launch(entry: Config) -> Hashable:
+        return frozenset(kernel.canonical(problem, entry, gpu).items())
+
+    def key(config: Config) -> Hashable:
+        return launch(runtime.entry(config, item.call))
+
+    race = {key(finalist["config"]): finalist["median_us"] for finalist in result["finalists"]}
+    trials = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    alone = {key({**result["incumbent"], **trial.params}): trial.value for trial in trials if trial.value}
+    default = None if result["incumbent_us"] is None else runtime.default_config(item.call)
+    return replace(item, timings=Timings((race, alone), default, launch))
 
 
 def _config(spec: StudySpec, call: Call, config: Config) -> Config:

@@ -16,13 +16,24 @@ from autotune.study import KernelStudy
 
 _NEAREST = 3
 
+_TOKENS = "m"
+"""The size that batches choose: problems that differ in it alone are of one shape."""
+
 
 def finished_neighbours(storage: BaseStorage, study: KernelStudy) -> list[Neighbour]:
-    """The nearest finished studies of the same kernel, source and GPU, the nearest first."""
+    """The nearest finished studies of the same kernel, source and GPU, the nearest first.
+
+    The nearest of the same shape is always among them: whether its winner does here, too, decides which of the two an
+    export needs (`autotune.thinning`).
+    """
     others = (studies.load(storage, name) for name in studies.names(storage) if name != study.name)
     near = [other for other in others if other.result is not None and _comparable(other, study)]
     near.sort(key=lambda other: distance(_sizes(other.spec.problem), _sizes(study.spec.problem)))
-    return [_neighbour(other) for other in near[:_NEAREST]]
+    chosen = near[:_NEAREST]
+    same = next((other for other in near if _shape(other) == _shape(study)), None)
+    if same is not None and same not in chosen:
+        chosen[-1] = same
+    return [_neighbour(other, study) for other in chosen]
 
 
 def _comparable(other: KernelStudy, study: KernelStudy) -> bool:
@@ -30,9 +41,14 @@ def _comparable(other: KernelStudy, study: KernelStudy) -> bool:
     return all(getattr(other.spec, field) == getattr(study.spec, field) for field in fields)
 
 
-def _neighbour(study: KernelStudy) -> Neighbour:
-    """The configs it timed. Fixed parameters are those of its incumbent."""
-    fixed: Mapping[str, Any] = (study.result or {})["incumbent"]
+def _shape(study: KernelStudy) -> dict[str, Any]:
+    return {name: value for name, value in study.spec.problem.items() if name != _TOKENS}
+
+
+def _neighbour(study: KernelStudy, wanted: KernelStudy) -> Neighbour:
+    """The configs it timed. Fixed parameters are those of its incumbent; the winner is as `wanted` would launch it."""
+    result = study.result or {}
+    fixed: Mapping[str, Any] = result["incumbent"]
     timed: list[tuple[Config, float]] = [
         ({**fixed, **trial.params}, math.log(trial.value))
         for trial in study.study.get_trials(deepcopy=False)
@@ -40,7 +56,10 @@ def _neighbour(study: KernelStudy) -> Neighbour:
     ]
     configs, log_us = [config for config, _ in timed], [log_us for _, log_us in timed]
     expected = estimated(configs, study.kernel, study.problem, study.gpu)
-    return Neighbour(_sizes(study.spec.problem), configs, log_us, None if expected is None else expected.tolist())
+    log_estimate = None if expected is None else expected.tolist()
+    default = wanted.kernel.default_config(wanted.problem, wanted.gpu)
+    winner = wanted.kernel.canonical(wanted.problem, {**default, **result["config"]}, wanted.gpu)
+    return Neighbour(_sizes(study.spec.problem), configs, log_us, log_estimate, winner)
 
 
 def _sizes(problem: Mapping[str, Any]) -> dict[str, int]:

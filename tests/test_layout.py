@@ -35,6 +35,7 @@ LAYERS = (
         "groups",
         "group_choice",
         "workloads",
+        "thinning",
     },
     {"measure", "search", "study", "trials", "export"},
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,11 @@ from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
 from autotune.runtimes import provenance, sglang
 from autotune.study import KernelStudy, StudySpec
+from autotune.thinning import Grid
+
+all_m_option = click.option(
+    "--all-m", is_flag=True, help="Of a plan for vLLM: write every measured m, also those that the nearest serves."
+)
 
 
 def export_studies(
@@ -30,11 +35,13 @@ def export_studies(
     csv_file: Path | None,
     as_json: bool,
     required: Iterable[Call] = (),
+    thin: bool = False,
 ) -> None:
     """Export, then say which files were written, what was proven and what to mind.
 
     Args:
         required: Further lookups that the files must answer.
+        thin: Leave out the token counts that are known to do with the entries of the nearest one.
 
     Raises:
         InputError: If a study's kernel has no runtime to export to, or the folder cannot take the files.
@@ -42,16 +49,19 @@ def export_studies(
     check_folder([study.spec for study in finished], directory, on_exist)
     if csv_file is not None:
         check_csv(csv_file, "--csv")
-    report = export(export_items(finished), directory, cast(OnExist, on_exist), required)
+    report = export(export_items(finished, thin), directory, cast(OnExist, on_exist), required)
     if csv_file is not None:
         write_csv(finished, csv_file)
     if as_json:
         notes = [*report.warnings, *runtimes.advice(study.call for study in finished)]
-        click.echo(json.dumps({"files": [str(f) for f in report.files], "warnings": notes}, indent=2))
+        data = {"files": [str(f) for f in report.files], "warnings": notes}
+        click.echo(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
         return
     say_if_replayed(finished)
     for file in report.files:
         click.echo(file)
+    if report.grids:
+        click.echo(_grids_line(report.grids))
     click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
     if any(study.spec.call and study.spec.call["runtime"] == "vllm" for study in finished):
         click.echo(f"Serve with it: VLLM_TUNED_CONFIG_FOLDER={directory.resolve()} vllm serve ...")
@@ -63,6 +73,35 @@ def export_studies(
     for warning in [*serving_notes(finished), *report.warnings]:
         click.echo(f"Mind: {warning}", err=True)
     say_advice(finished)
+
+
+def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
+    """How many m were left, in all files: of each max_loras and num_slices as few as will do."""
+    grids = [grid for found in by_file.values() for grid in found]
+    measured = max(len(grid.kept) + len(grid.served_by) for grid in grids)
+    kept = sorted({len(grid.kept) for grid in grids})
+    if kept == [measured]:
+        return f"m: {measured} measured, all written"
+    written = f"{kept[0]} to {kept[-1]}" if len(kept) > 1 else kept[0]
+    loss = max(grid.largest_loss() for grid in grids)
+    return f"m: {measured} measured, {written} written (nearest of these costs at most {loss:.1%})"
+
+
+def _grids_json(by_file: Mapping[str, Sequence[Grid]]) -> list[dict[str, object]]:
+    return [
+        {
+            "file": file,
+            "max_loras": int(grid.path[0]),
+            "num_slices": int(grid.path[1]),
+            "written": list(grid.kept),
+            "dropped": {
+                str(m): {"nearest": taken, "largest_loss": round(grid.largest_loss(m), 4)}
+                for m, taken in grid.served_by.items()
+            },
+        }
+        for file, grids in by_file.items()
+        for grid in grids
+    ]
 
 
 def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> None:

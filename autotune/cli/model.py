@@ -67,7 +67,8 @@ def tune_model(model: str, options: dict[str, Any]) -> None:
     show_results(chosen)
     if directory is not None:
         answered = planned.required(chosen, plan_name)
-        export_studies(chosen, directory, on_exist, options["output_csv"], False, answered)
+        thin = not options["all_m"]
+        export_studies(chosen, directory, on_exist, options["output_csv"], False, answered, thin)
         return
     if options["output_csv"] is not None:
         write_csv(chosen, options["output_csv"])

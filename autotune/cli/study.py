@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from autotune import create as creation
 from autotune import runtimes
 from autotune import study as studies
-from autotune.cli.exporting import export_studies
+from autotune.cli.exporting import all_m_option, export_studies
 from autotune.cli.model import create_plan, plan_name_option, worth_in
 from autotune.cli.options import (
     ListingCommand,
@@ -196,6 +196,7 @@ def best(name: str, storage: str, as_json: bool) -> None:
 )
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every measured config to this file.")
 @click.option("--runtime", type=click.Choice(runtimes.names()), help="Only studies of this runtime's kernels.")
+@all_m_option
 @storage_option
 @json_option
 def export(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
@@ -203,7 +204,12 @@ def export(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
     SGLANG_LORA_CONFIG_DIR at the folder to use it.
+
+    Of a plan for vLLM, an m is left out if every shape at it is known to lose less than 2% with what the server takes
+    instead, the entries of the nearest m, and nothing to the default; MoE files keep all.
     """
+    if options["all_m"] and plan is None:
+        raise InputError("--all-m: is about a plan, and no --plan is given; leave it out: all are written")
     opened, runtime = open_storage(options["storage"]), options["runtime"]
     chosen = studies.whole_groups(opened, chosen_of(opened, patterns, plan))
     finished = [item for item in chosen if item.result is not None]
@@ -213,7 +219,10 @@ def export(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
         of = f" of {runtime}" if runtime else ""
         raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
     answered = required(chosen, plan) if plan is not None else ()
-    export_studies(finished, options["directory"], options["on_exist"], options["csv"], options["as_json"], answered)
+    thin = plan is not None and not options["all_m"]
+    export_studies(
+        finished, options["directory"], options["on_exist"], options["csv"], options["as_json"], answered, thin
+    )
 
 
 @study.command()

@@ -11,7 +11,7 @@ import click
 from autotune import create as creation
 from autotune import study as studies
 from autotune.checkpoint import infer_sizes
-from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
+from autotune.cli.exporting import all_m_option, check_csv, check_folder, export_studies, write_csv
 from autotune.cli.model import tune_model
 from autotune.cli.options import (
     ListingCommand,
@@ -60,6 +60,7 @@ script_options = flags(
 @problem_options
 @layer_options
 @script_options
+@all_m_option
 @creation_options
 @run_options
 @backend_option
@@ -95,6 +96,8 @@ def tune(**options: Any) -> None:
     if options["model"] is not None and options["runtime"] == "vllm":
         raise InputError("--max-loras: not given; tune --model needs the flags of plan")
     refuse_without("--model", options)
+    if options["all_m"]:
+        raise InputError("--all-m: is about a model's plan, and no --model is given; leave it out: all are written")
     if len(options["lora_path"]) > 1:
         raise InputError("--lora-path: got several adapters, allowed without --model: one")
     block = take_block(options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+
+from autotune.thinning import nearest
 
 MAX_CAPTURE = 512
 DEFAULT_MAX_NUM_SEQS = 256
@@ -36,11 +37,6 @@ def auto_m_values(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, 
     return tuple(sorted({*ladder, captured[-1], *prefill_sizes(captured[-1], max_num_batched_tokens)}))
 
 
-def nearest(keys: Iterable[int], m: int) -> int:
-    """The key a server takes for m in a file whose keys ascend: of two just as near, the lower."""
-    return min(sorted(keys), key=lambda key: abs(key - m))
-
-
 def padded(tokens: int, captured: Sequence[int]) -> int:
     """The rows a batch of so many tokens runs with: up to the largest captured size it is padded to the next."""
     return next((size for size in captured if size >= tokens), tokens)
@@ -58,52 +54,3 @@ def weigh(m_values: Sequence[int], traffic: Mapping[int, float], captured: Seque
         shares[nearest(keys, m)] += weight / total
     kept = {m: share for m, share in shares.items() if share >= _LEAST_SHARE}
     return kept or shares
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of one shape at several m.
-
-    Attributes:
-        winner: For each m, the config to be written, as a hashable key.
-        times_us: For each m, the configs timed there.
-    """
-
-    winner: Mapping[int, object]
-    times_us: Mapping[int, Mapping[object, float]]
-
-    def loss(self, m: int, key: int) -> float | None:
-        """How much slower the config of `key` is at m than m's own, as a fraction; None if it was not timed there."""
-        times = self.times_us[m]
-        if self.winner[key] == self.winner[m]:
-            return 0.0
-        if self.winner[key] not in times or self.winner[m] not in times:
-            return None
-        return times[self.winner[key]] / times[self.winner[m]] - 1
-
-
-def thin(shapes: Sequence[Measured], tolerance: float = 0.02) -> tuple[int, ...]:
-    """The m worth an entry: without any other, each shape loses less than `tolerance` there, as measured.
-
-    The shapes are those of one file and one number of slices, since each m there holds all of them. An m is kept if
-    the config of the key that the server would take in its stead was never timed at it.
-    """
-    values = sorted({m for shape in shapes for m in shape.winner})
-    if len(values) < 2:
-        return tuple(values)
-    kept = list(values)
-    for m in values:
-        rest = [other for other in kept if other != m]
-        if rest and all(_served_by(shape, rest, tolerance) for shape in shapes):
-            kept = rest
-    return tuple(kept)
-
-
-def _served_by(shape: Measured, kept: Sequence[int], tolerance: float) -> bool:
-    """Whether each m of a shape without an entry of its own is known to do with the one that it gets."""
-    for m in set(shape.winner) - set(kept):
-        key = nearest(kept, m)
-        loss = shape.loss(m, key) if key in shape.winner else None
-        if loss is None or loss >= tolerance:
-            return False
-    return True

@@ -57,8 +57,17 @@ class Runtime(Protocol):
     def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
         """The server's lookup with this config folder on a GPU of this name; needs no GPU."""
 
-    def warnings(self, directory: Path, tables: Mapping[str, Table]) -> list[str]:
-        """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
+    def thinnable_level(self, call: Call) -> str | None:
+        """The level of the call's file that need not hold every value measured: the server takes the nearest."""
+
+    def warnings(
+        self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
+    ) -> list[str]:
+        """What may go wrong on a server that reads these files (by name) in this folder; one line each.
+
+        Args:
+            looked_up: By file, all that the server looks up in it, where that is known.
+        """
 
     def advice(self, calls: Iterable[Call]) -> list[str]:
         """What to know before serving with results for these calls, whatever they are; one line each."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from autotune.runtimes.files import KeyPath, Table, read_json
 FILE_NAME = "autotune-provenance.json"
 SCHEMA_VERSION = 1
 
-Kind = Literal["own", "alias", "default-fill"]
+Kind = Literal["own", "alias", "default-fill", "dropped"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class Record:
         file: Its file, relative to the folder.
         key: Its place in the file, outermost key first.
         kind: ``own`` for a study's result under its own key, ``alias`` for the same result under a further key,
-            ``default-fill`` for the runtime's default, written so that no neighbour's config is taken.
+            ``default-fill`` for the runtime's default, written so that no neighbour's config is taken; ``dropped`` for
+            any of these that the file does without, since what the server takes instead serves as well.
         study: The study it is the result of; None for a fill.
-        config: The entry, as written.
+        config: The entry, as written, or as it would be.
         replaced: The entry that stood there before, if any.
-        provenance: What the export was told of the study: GPU, versions, times, date, backend.
+        provenance: What the export was told of the study: GPU, versions, times, date, backend. And of what was
+            dropped, under ``dropped``: the kind it was of, the key taken instead and what stands there, and how much
+            slower that is, for this shape and at most for any at this m.
     """
 
     file: str
@@ -43,6 +46,19 @@ class Record:
     config: dict[str, Any]
     replaced: dict[str, Any] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the server is to find at the key."""
+        found: dict[str, Any] = self.provenance["dropped"]["config"] if self.kind == "dropped" else self.config
+        return found
+
+    def undropped(self) -> Record:
+        """The record as it was, or would be, with the entry in the file."""
+        if self.kind != "dropped":
+            return self
+        about = {name: value for name, value in self.provenance.items() if name != "dropped"}
+        return replace(self, kind=self.provenance["dropped"]["kind"], provenance=about)
 
     def matches(self, table: Table) -> bool:
         """Whether the file still holds what we wrote; else somebody edited it, and it is no longer ours.

@@ -151,7 +151,12 @@ def cache_clear() -> None:
     _current_config.cache_clear()
 
 
-def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
+def thinnable_level(call: Call) -> str | None:
+    """None: the few chunk sizes that a server launches with are all there."""
+    return None
+
+
+def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]) -> list[str]:
     """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
     found = [
         f"{directory}: with {ENVIRONMENT} set to it, a server no longer sees the configs that SGLang brings (rank 64 "

@@ -27,6 +27,8 @@ name = "vllm"
 
 LEVELS = ("max_loras", "num_slices", "m", "k", "n")
 
+_USUAL_SLICES = frozenset({1, 2, 3})
+
 # What the ops read with `config[key]`, in this order: the first one absent is the server's KeyError.
 REQUIRED = {
     "shrink": ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_stages", "num_ctas"),
@@ -196,14 +198,24 @@ def cache_clear() -> None:
     _current_table.cache_clear()
 
 
-def warnings(directory: Path, tables: Mapping[str, Table]) -> list[str]:
-    """What may go wrong on a server that reads these files (by name) in this folder; one line each."""
+def thinnable_level(call: Call) -> str | None:
+    """The m of a dense op. Those of fused MoE LoRA stay: its four files need one set of m, with one block_m each."""
+    return None if call.op in moe.OPS else "m"
+
+
+def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]) -> list[str]:
+    """What may go wrong on a server that reads these files (by name) in this folder; one line each.
+
+    Args:
+        looked_up: By file, all that the server looks up in it, where that is known: else it is guessed.
+    """
     found = []
     for file, table in tables.items():
         if op := moe.op_of_file(file):
             found += moe.entry_warnings(file, table, op)
         else:
-            found += _slices_warnings(file, table) + _entry_warnings(file, table)
+            needed = {int(path[1]) for path in looked_up.get(file, ())} or _USUAL_SLICES
+            found += _slices_warnings(file, table, needed) + _entry_warnings(file, table)
     return found + _moe_warnings(directory, tables)
 
 
@@ -241,9 +253,9 @@ def _config_failure(node: Any, call: Call) -> Failure | None:
     return Failure("KeyError", "config", missing[0], message)
 
 
-def _slices_warnings(file: str, table: Table) -> list[str]:
+def _slices_warnings(file: str, table: Table, needed: Collection[int]) -> list[str]:
     have = {int(path[1]) for path in table}
-    if have >= {1, 2, 3}:
+    if have >= set(needed):
         return []
     return [
         f"{file}: holds num_slices {one_of(sorted(have))} only; a server whose model has layers of another "

@@ -20,12 +20,14 @@ class Neighbour:
         configs: What was timed, in any order.
         log_us: The log time of each.
         log_estimate: What the kernel had expected of each, if it expects anything.
+        winner: What its race decided for, perhaps not the first of `configs`; None if not known.
     """
 
     sizes: Mapping[str, int]
     configs: Sequence[Config]
     log_us: Sequence[float]
     log_estimate: Sequence[float] | None = None
+    winner: Config | None = None
 
 
 def distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:
@@ -35,17 +37,19 @@ def distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:
 
 
 def seeds(space: Space, neighbours: Sequence[Neighbour], count: int) -> list[int]:
-    """Positions in the space of the neighbours' fastest configs, taking turns, the first neighbour's best first."""
+    """Positions in the space of the neighbours' best configs, taking turns, the first neighbour's winner first."""
     ranked = [_best_first(space, neighbour) for neighbour in neighbours]
     turns = [queue[turn] for turn in range(count) for queue in ranked if turn < len(queue)]
     return list(dict.fromkeys(turns))[:count]
 
 
 def _best_first(space: Space, neighbour: Neighbour) -> list[int]:
+    winner = [] if neighbour.winner is None else [neighbour.winner]
+    fastest = [neighbour.configs[int(i)] for i in np.argsort(neighbour.log_us, kind="stable")]
     found = []
-    for i in np.argsort(neighbour.log_us, kind="stable"):
+    for config in [*winner, *fastest]:
         try:
-            found.append(space.index(neighbour.configs[int(i)]))
+            found.append(space.index(config))
         except KeyError:
             continue
-    return found
+    return list(dict.fromkeys(found))

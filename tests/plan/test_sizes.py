@@ -1,4 +1,4 @@
-"""Which token counts are tuned, how traffic weighs them, and which are worth an entry once they were measured."""
+"""Which token counts are tuned, and how traffic weighs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from autotune.errors import InputError
 from autotune.plan import model, traffic
 from autotune.plan.plan import Batches, Plan, make
 from autotune.plan.serving import Serving
-from autotune.plan.sizes import Measured, auto_m_values, capture_sizes, nearest, thin, weigh
+from autotune.plan.sizes import auto_m_values, capture_sizes, weigh
+from autotune.thinning import nearest
 
 
 def test_capture_sizes_are_the_servers() -> None:
@@ -137,44 +138,3 @@ def test_traffic_files_that_make_no_sense(text: str) -> None:
     Path("t.json").write_text(text)
     with pytest.raises(InputError, match=r"--traffic: .*t\.json"):
         traffic.read(Path("t.json"))
-
-
-def test_an_m_that_its_neighbours_config_serves_is_dropped() -> None:
-    winner = {1: "a", 4: "b", 16: "c", 64: "c"}
-    times = {1: {"a": 10.0, "b": 10.1}, 4: {"b": 10.0, "c": 11.0}, 16: {"c": 10.0}, 64: {"c": 20.0}}
-    shape = Measured(winner, times)
-    assert thin([shape]) == (4, 16)
-    assert thin([shape], tolerance=0.001) == (1, 4, 16)
-
-
-def test_nothing_is_dropped_without_a_measurement() -> None:
-    assert thin([Measured({1: "a", 4: "b"}, {1: {"a": 1.0}, 4: {"b": 1.0}})]) == (1, 4)
-
-
-def test_an_m_is_dropped_only_if_all_shapes_can_do_without() -> None:
-    easy = Measured({1: "a", 4: "a"}, {1: {"a": 1.0}, 4: {"a": 1.0}})
-    hard = Measured({1: "a", 4: "b"}, {1: {"a": 1.0, "b": 2.0}, 4: {"a": 2.0, "b": 1.0}})
-    assert thin([easy, hard]) == (1, 4)
-    assert thin([easy, easy]) == (4,)
-
-
-CONFIGS = ("a", "b", "c")
-TABLES = st.dictionaries(
-    st.sampled_from([1, 4, 16, 32, 64, 128]),
-    st.dictionaries(st.sampled_from(CONFIGS), st.floats(1, 1.1), min_size=1),
-    min_size=1,
-)
-
-
-@settings(deadline=None, database=None)
-@given(st.lists(TABLES, min_size=1, max_size=3))
-def test_thinning_keeps_what_it_promises(tables: list[dict[int, dict[str, float]]]) -> None:
-    shapes = [Measured({m: min(t, key=t.__getitem__) for m, t in table.items()}, table) for table in tables]
-    kept = thin(shapes)
-    assert kept
-    for shape in shapes:
-        for m in shape.winner:
-            if m not in kept:
-                loss = shape.loss(m, nearest(kept, m))
-                assert loss is not None
-                assert loss < 0.02

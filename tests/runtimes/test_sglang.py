@@ -198,7 +198,7 @@ def test_fallback_compares_names_as_text(tmp_path: Path) -> None:
     found = lookup(tmp_path)
     assert found.config == OTHER
     assert "take triton_3_9_0 before triton_3_10_0" in found.warnings[1]
-    [_, warning] = sglang.warnings(tmp_path, {sglang.file_name(GPU, call(triton="3.10.0")): {}})
+    [_, warning] = sglang.warnings(tmp_path, {sglang.file_name(GPU, call(triton="3.10.0")): {}}, {})
     assert "take triton_3_9_0 before triton_3_10_0" in warning
 
 

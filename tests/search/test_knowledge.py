@@ -99,6 +99,8 @@ def test_neighbours_take_turns_and_unknown_configs_are_left_out(toy: Recording) 
     first = Neighbour({}, [foreign, toy.configs[3], toy.configs[4]], [0.0, 1.0, 2.0])
     second = Neighbour({}, [toy.configs[9]], [5.0])
     assert seeds(toy.space, [first, second], 3) == [3, 9, 4]
+    assert seeds(toy.space, [replace(first, winner=toy.configs[4]), second], 3) == [4, 9, 3]
+    assert seeds(toy.space, [replace(first, winner=foreign), second], 3) == [3, 9, 4]
 
 
 def test_a_neighbour_of_the_same_shape_is_a_good_mean(toy: Recording) -> None:
