@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -64,8 +65,9 @@ def current_environment() -> dict[str, str]:
     }
 
 
+@functools.cache
 def driver_version() -> str | None:
-    """The NVIDIA driver's version, from nvidia-smi."""
+    """The NVIDIA driver's version, from nvidia-smi, which takes a while; no process outlives a change of driver."""
     if (command := shutil.which("nvidia-smi")) is None:
         return None
     query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]

@@ -12,7 +12,7 @@ from autotune import study as studies
 from autotune.kernel import Config
 from autotune.search.estimate import estimated
 from autotune.search.neighbour import Neighbour, distance
-from autotune.study import KernelStudy
+from autotune.study import KernelStudy, StudySpec
 
 _NEAREST = 3
 
@@ -26,23 +26,23 @@ def finished_neighbours(storage: BaseStorage, study: KernelStudy) -> list[Neighb
     The nearest of the same shape is always among them: whether its winner does here, too, decides which of the two an
     export needs (`autotune.thinning`).
     """
-    others = (studies.load(storage, name) for name in studies.names(storage) if name != study.name)
-    near = [other for other in others if other.result is not None and _comparable(other, study)]
-    near.sort(key=lambda other: distance(_sizes(other.spec.problem), _sizes(study.spec.problem)))
+    specs = studies.finished(storage)
+    near = [name for name, spec in specs.items() if name != study.name and _comparable(spec, study.spec)]
+    near.sort(key=lambda name: distance(_sizes(specs[name].problem), _sizes(study.spec.problem)))
     chosen = near[:_NEAREST]
-    same = next((other for other in near if _shape(other) == _shape(study)), None)
+    same = next((name for name in near if _shape(specs[name]) == _shape(study.spec)), None)
     if same is not None and same not in chosen:
         chosen[-1] = same
-    return [_neighbour(other, study) for other in chosen]
+    return [_neighbour(studies.load(storage, name), study) for name in chosen]
 
 
-def _comparable(other: KernelStudy, study: KernelStudy) -> bool:
+def _comparable(other: StudySpec, spec: StudySpec) -> bool:
     fields = ("kernel", "source", "backend", "gpu", "kernel_fingerprint")
-    return all(getattr(other.spec, field) == getattr(study.spec, field) for field in fields)
+    return all(getattr(other, field) == getattr(spec, field) for field in fields)
 
 
-def _shape(study: KernelStudy) -> dict[str, Any]:
-    return {name: value for name, value in study.spec.problem.items() if name != _TOKENS}
+def _shape(spec: StudySpec) -> dict[str, Any]:
+    return {name: value for name, value in spec.problem.items() if name != _TOKENS}
 
 
 def _neighbour(study: KernelStudy, wanted: KernelStudy) -> Neighbour:

@@ -75,7 +75,11 @@ class CudaBackend:
         self._queue.want(configs)
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return self._queue.wait(configs, _PATIENCE_S) if configs else []
+        if not configs:
+            return []
+        # Inputs are made while compilers work.
+        self._machine.worker.set_up(self._job)
+        return self._queue.wait(configs, _PATIENCE_S)
 
     def compile_failure(self, config: Config) -> Measurement | None:
         outcome = self._compiled(config)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from autotune import registry
 from autotune.errors import AutotuneError
@@ -41,24 +41,18 @@ class GpuWorker:
         self._cache_dir = cache_dir
         self._pool: ProcessPool | None = None
         self._job: BenchJob | None = None
+        self._setting_up: ProcessFuture | None = None
 
     def start(self) -> None:
         """Bring the process up, its CUDA context included, without waiting for it."""
         self._started().schedule(_wake)
 
     def set_up(self, job: BenchJob) -> None:
-        """Make the worker's workbench that of another problem.
-
-        Raises:
-            AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.
-        """
-        self._job = None
-        try:
-            self._run(_set_up, job, timeout_s=_SETUP_TIMEOUT_S)
-        except (ProcessExpired, TimeoutError, concurrent.futures.TimeoutError) as error:
-            self.restart()
-            raise AutotuneError(f"{job.kernel}: the GPU worker died while making inputs ({error!r})") from error
+        """Begin to make the worker's workbench that of a problem, if it is not; whoever measures next waits for it."""
+        if self._job == job:
+            return
         self._job = job
+        self._setting_up = self._started().schedule(_set_up, args=[job], timeout=_SETUP_TIMEOUT_S)
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
         answer: Measurement = self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
@@ -81,13 +75,18 @@ class GpuWorker:
             self._pool.join()
         self._pool = None
         self._job = None
+        self._setting_up = None
 
     close = restart
 
     def _guarded(self, job: BenchJob, function: Callable[[], Any], configs: int) -> Any:
-        """Run on the job's workbench; a lost worker is a failed measurement, and is replaced."""
-        if self._job != job:
-            self.set_up(job)
+        """Run on the job's workbench; a lost worker is a failed measurement, and is replaced.
+
+        Raises:
+            AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.
+        """
+        self.set_up(job)
+        self._wait_for_workbench()
         limit_s = job.settings.measure_timeout_s * configs
         try:
             result = self._run(function, timeout_s=limit_s)
@@ -100,6 +99,19 @@ class GpuWorker:
         if isinstance(result, Measurement) and result.status == "crashed":
             self.restart()
         return result
+
+    def _wait_for_workbench(self) -> None:
+        beginning, self._setting_up = self._setting_up, None
+        try:
+            if beginning is not None:
+                beginning.result()
+        except (ProcessExpired, TimeoutError, concurrent.futures.TimeoutError) as error:
+            kernel = self._job.kernel if self._job else "a kernel"
+            self.restart()
+            raise AutotuneError(f"{kernel}: the GPU worker died while making inputs ({error!r})") from error
+        except BaseException:
+            self._job = None
+            raise
 
     def _run(self, function: Callable[..., Result], *arguments: object, timeout_s: float) -> Result:
         result: Result = self._started().schedule(function, args=arguments, timeout=timeout_s).result()
