@@ -93,5 +93,5 @@ class Search:
     sampler: SpaceSampler
     pruner: Pruner
     stop: StopRule
-    compile_ahead: int = 32
+    compile_ahead: int = 16
     per_round: int = 4
