@@ -1,5 +1,5 @@
-"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh, docs/run_csgmv.sh and
-docs/run_moe.sh left in docs/data.
+"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh, docs/run_csgmv.sh,
+docs/run_moe.sh and docs/run_plan.sh left in docs/data.
 
 PYTHONPATH=. python docs/make_results.py
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import make_csgmv
 import make_moe
+import make_plan
 
 DOCS = Path(__file__).parent
 # Best of vLLM 0.33.0's own kernel on the same problem: studies/recorded, measured the same way on the same GPU model.
@@ -27,7 +28,7 @@ _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 def main() -> None:
     studies = json.loads((DOCS / "data" / "studies.json").read_text())
     sweeps = [json.loads(file.read_text()) for file in sorted((DOCS / "data").glob("sweep-*.json"))]
-    sections = [*csgmv_section(DOCS / "data"), *moe_section(DOCS / "data")]
+    sections = [*csgmv_section(DOCS / "data"), *moe_section(DOCS / "data"), *plan_section(DOCS / "data")]
     (DOCS / "results.md").write_text("\n".join([*page(studies, sweeps), *sections]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
@@ -96,6 +97,28 @@ def moe_section(data: Path) -> list[str]:
     members = json.loads((data / "moe.json").read_text())
     table = markdown(list(make_moe.COLUMNS), make_moe.rows(members))
     return ["", "## Fused MoE LoRA", "", f"{make_moe.NOTE} Machine: {machine_text(members[0])}.", "", *table]
+
+
+def plan_section(data: Path) -> list[str]:
+    """Whole models; nothing where none has been tuned."""
+    runs = [json.loads(file.read_text()) for file in sorted(data.glob("plan-*.json"), reverse=True)]
+    if not runs:
+        return []
+    model, serving = runs[0]["plan"]["model"]["name"], runs[0]["plan"]["serving"]
+    lines = [
+        "",
+        "## A whole model in one command",
+        "",
+        f"{model}, TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters, from nothing to "
+        f"checked files (`bash docs/run_plan.sh`). Machine: {machine_text(runs[0]['studies'][0])}.",
+        "",
+        *markdown(list(make_plan.SUMMARY_COLUMNS), [make_plan.summary(run) for run in runs]),
+    ]
+    for run in runs:
+        columns, rows = make_plan.before_after(run)
+        runtime = run["plan"]["serving"]["runtime"]
+        lines += ["", f"{runtime}, default → tuned, us a launch:", "", *markdown(list(columns), rows)]
+    return lines
 
 
 def tuned_table(studies: list[dict[str, Any]]) -> list[str]:

@@ -30,10 +30,11 @@ def create_plan(model: str, options: dict[str, Any]) -> list[str]:
     """
     plan = take_plan_of_studies("--plan", model, options)
     request = _request(options)
-    planned.describe(plan, request)
+    described = planned.describe(plan, request)
     storage = open_storage(options["storage"], create=True)
-    names = planned.create(storage, plan, request, options["skip_if_exists"])
-    click.echo(f"Run them with: study run --plan {planned.name_of(plan, request)}", err=True)
+    name = planned.name_of(plan, request)
+    names = planned.create(storage, plan, name, described, options["skip_if_exists"])
+    click.echo(f"Run them with: study run --plan {name}", err=True)
     return names
 
 
@@ -49,18 +50,18 @@ def tune_model(model: str, options: dict[str, Any]) -> None:
     request = _request(options)
     if options["arg_pool_size"] is not None:
         request = replace(request, settings=replace(MeasureSettings(), max_sets=options["arg_pool_size"]))
-    specs = planned.describe(plan, request)
+    described = planned.describe(plan, request)
     directory, on_exist = options["save_json_dir"], "merge" if options["json_overwrite"] else "new"
     if directory is not None:
-        check_folder(specs.values(), directory, on_exist)
+        check_folder([spec for specs in described for spec in specs.values()], directory, on_exist)
     if options["output_csv"] is not None:
         check_csv(options["output_csv"], "--output-csv")
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:
         run_flags = replace(run_flags, trials=options["max_configs"])
     storage = open_storage(options["storage"], create=True)
-    names = planned.create(storage, plan, request, skip_if_exists=True)
     plan_name = planned.name_of(plan, request)
+    names = planned.create(storage, plan, plan_name, described, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if unfinished := [item.name for item in chosen if item.result is None]:
         run_studies(storage, unfinished, run_flags, worth_in(plan_name, chosen))

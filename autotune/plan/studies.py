@@ -48,8 +48,8 @@ def name_of(plan: Plan, request: Request) -> str:
     return f"{plan.name}-{request.tag}" if request.tag else plan.name
 
 
-def describe(plan: Plan, request: Request) -> dict[str, StudySpec]:
-    """Names and specs of a plan's studies, in its order.
+def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
+    """Names and specs of the studies of each of a plan's entries, in its order.
 
     Args:
         request: As for any studies; its kernel is of no account.
@@ -58,28 +58,34 @@ def describe(plan: Plan, request: Request) -> dict[str, StudySpec]:
         InputError: If the plan comes to none, or one cannot be made here.
         AutotuneError: If a kernel would answer another lookup than the plan's.
     """
-    return {name: spec for found in _described(plan, request).values() for name, spec in found.items()}
+    if not plan.entries:
+        raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
+    return [_describe(plan, entry, request) for entry in plan.entries]
 
 
-def create(storage: BaseStorage, plan: Plan, request: Request, skip_if_exists: bool) -> list[str]:
+def create(
+    storage: BaseStorage, plan: Plan, name: str, described: list[dict[str, StudySpec]], skip_if_exists: bool
+) -> list[str]:
     """Create the studies of a plan, all or none, and mark them as its; returns the names of all, new or not.
 
+    Args:
+        name: The plan's in the storage (`name_of`).
+        described: What `describe` says of the plan.
+
     Raises:
-        InputError: As `describe`, or if one exists that may not be skipped.
+        InputError: If one exists that may not be skipped.
     """
-    described = _described(plan, request)
-    names = creation.create_all(
-        storage, {name: spec for found in described.values() for name, spec in found.items()}, skip_if_exists
-    )
+    specs = {study: spec for found in described for study, spec in found.items()}
+    names = creation.create_all(storage, specs, skip_if_exists)
     required: dict[int, list[Call]] = {}
     for call in plan.required:
         required.setdefault(_size(plan, call), []).append(call)
-    for position, entry in enumerate(plan.entries):
+    for position, (entry, found) in enumerate(zip(plan.entries, described, strict=True)):
         membership = Membership(position, entry.weight * entry.count, tuple(required.get(_size(plan, entry.call), ())))
-        for name in described[position]:
-            study = studies.load(storage, name).study
+        for each in found:
+            study = studies.load(storage, each).study
             plans = study.user_attrs.get(PLANS_ATTR, {})
-            study.set_user_attr(PLANS_ATTR, {**plans, name_of(plan, request): membership.to_json()})
+            study.set_user_attr(PLANS_ATTR, {**plans, name: membership.to_json()})
     return names
 
 
@@ -117,13 +123,6 @@ def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
                 versioned = replace(call, triton=study.spec.environment.get("triton"))
                 calls[str(versioned.to_json())] = versioned
     return list(calls.values())
-
-
-def _described(plan: Plan, request: Request) -> dict[int, dict[str, StudySpec]]:
-    entries = plan.entries
-    if not entries:
-        raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
-    return {position: _describe(plan, entry, request) for position, entry in enumerate(entries)}
 
 
 def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec]:

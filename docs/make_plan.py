@@ -1,0 +1,91 @@
+"""The section on whole models in docs/results.md: what one command made of everything a server looks up.
+
+`make_results.py` calls it with the data that docs/run_plan.sh left in docs/data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SUMMARY_COLUMNS = ("server", "studies", "configs measured", "wall min", "files, findings of config check")
+
+Table = tuple[Sequence[str], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One lookup of a shape, at one batch size."""
+
+    default_us: float | None
+    tuned_us: float
+
+
+def summary(run: Mapping[str, Any]) -> list[str]:
+    """A run's row under `SUMMARY_COLUMNS`."""
+    results = [study["result"] for study in run["studies"] if study["result"]]
+    measured = sum(sum(result["counts"].values()) for result in results)
+    return [
+        run["plan"]["serving"]["runtime"],
+        f"{len(results)} of {len(run['studies'])}",
+        str(measured),
+        f"{run['wall_s'] / 60:.1f}",
+        "none" if run["check"] == 0 else "some",
+    ]
+
+
+def before_after(run: Mapping[str, Any]) -> Table:
+    """A row a batch size, a column a shape; in the end what all layers of the model take together."""
+    plan = run["plan"]
+    shapes = [(shape, _times(shape, plan["size"], run["studies"])) for shape in plan["shapes"]]
+    sizes = sorted({size for _, times in shapes for size in times})
+    rows = []
+    for size in sizes:
+        here = [(shape, times.get(size)) for shape, times in shapes]
+        rows.append([str(size), *(_cell(timed) for _, timed in here), _total(here)])
+    names = [f"{shape['op']}: {', '.join(map(_layer, shape['layers']))}" for shape, _ in shapes]
+    return [plan["size"], *names, "all layers, us"], rows
+
+
+def _times(shape: Mapping[str, Any], size: str, studies: Iterable[Mapping[str, Any]]) -> dict[int, Timed]:
+    """The finished studies of a shape, by batch size."""
+    found = {}
+    for study in studies:
+        call, result = study["spec"]["call"], study["result"]
+        dims = call["dims"]
+        if result and call["op"] == shape["op"] and all(shape[name] == dims[name] for name in dims if name != size):
+            found[dims[size]] = Timed(result["incumbent_us"], result["tuned_us"])
+    return found
+
+
+def _cell(timed: Timed | None) -> str:
+    if timed is None:
+        return "-"
+    default = "fails" if timed.default_us is None else _us(timed.default_us)
+    return f"{default} → {_us(timed.tuned_us)}"
+
+
+def _total(here: Sequence[tuple[Mapping[str, Any], Timed | None]]) -> str:
+    """Of the layers that have been timed; nothing where a default does not run."""
+    timed = [(sum(map(_count, shape["layers"])), found) for shape, found in here if found]
+    if any(found.default_us is None for _, found in timed):
+        return "-"
+    default_us = sum(count * (found.default_us or 0.0) for count, found in timed)
+    tuned_us = sum(count * found.tuned_us for count, found in timed)
+    return f"{default_us:.0f} → {tuned_us:.0f} ({default_us / tuned_us:.2f}x)"
+
+
+def _count(layer: str) -> int:
+    """Of "qkv_proj x36" 36."""
+    found = re.search(r" x(\d+)$", layer)
+    return int(found.group(1)) if found else 1
+
+
+def _layer(layer: str) -> str:
+    return re.sub(r" x\d+$", "", layer)
+
+
+def _us(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
