@@ -97,16 +97,27 @@ class Runner:
         self.options = options
         self._machine: Machine | None = None
         self._bandwidth_bytes_per_s: float | None = None
+        self._prepared: Session | None = None
 
     def __enter__(self) -> Runner:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if self._prepared is not None:
+            self._prepared.backend.close()
         if self._machine is not None:
             self._machine.close()
 
-    def run(self, study: KernelStudy, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+    def run(
+        self,
+        study: KernelStudy,
+        on_progress: OnProgress = lambda progress: None,
+        following: KernelStudy | None = None,
+    ) -> dict[str, Any]:
         """Finish one study; returns its result. Safe to kill at any moment, and to call again.
+
+        Args:
+            following: Run next: its first configs are compiled while this study is decided.
 
         Raises:
             InputError: If the study cannot go on here, or another process is running it.
@@ -117,26 +128,50 @@ class Runner:
             if study.result is not None:
                 return study.result
             with self.session(study) as session:
-                return self._search_and_decide(session, on_progress)
+                return self._search_and_decide(session, on_progress, following)
 
     @contextmanager
     def session(self, study: KernelStudy) -> Iterator[Session]:
         """Open what measures a study that is `locked`."""
-        space = study.open_space(self.options.recorded_dir)
-        backend = self._backend(study)
+        session = self._take_prepared(study) or self._open(study)
         try:
-            yield Session(study, space, backend)
+            yield session
         finally:
-            backend.close()
+            session.backend.close()
+
+    def _open(self, study: KernelStudy) -> Session:
+        return Session(study, study.open_space(self.options.recorded_dir), self._backend(study))
+
+    def _take_prepared(self, study: KernelStudy) -> Session | None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared.study.name == study.name:
+            return prepared
+        prepared.backend.close()
+        return None
+
+    def _prepare(self, study: KernelStudy) -> None:
+        """Have a study's first configs compiled before its turn."""
+        if study.result is not None or study.spec.group is not None or study.spec.backend == "replay":
+            return
+        try:
+            session = self._open(study)
+        except AutotuneError:
+            # Its own turn will say so.
+            return
+        search = self._search_of(session)
+        live = trials.working_copy(study.study, search.sampler)
+        session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
+        self._prepared = session
 
     def search_whole(self, session: Session, on_progress: OnProgress, then: str = "finalists") -> Clock:
         """Search the study's whole space, within the run's budget; `then` is the phase shown afterwards."""
-        options = self.options
-        known = finished_neighbours(self.storage, session.study)
-        study, space = session.study, session.space
+        return self.search(session, self._search_of(session), self.options.budget, on_progress, then)
+
+    def _search_of(self, session: Session) -> Search:
+        study, space, options = session.study, session.space, self.options
+        known = finished_neighbours(self.storage, study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
-        search = make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
-        return self.search(session, search, options.budget, on_progress, then)
+        return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
 
     def search(
         self, session: Session, search: Search, budget: Budget, on_progress: OnProgress, then: str = "search"
@@ -148,9 +183,13 @@ class Runner:
         display.show(then)
         return clock
 
-    def _search_and_decide(self, session: Session, on_progress: OnProgress) -> dict[str, Any]:
+    def _search_and_decide(
+        self, session: Session, on_progress: OnProgress, following: KernelStudy | None
+    ) -> dict[str, Any]:
         study = session.study
         clock = self.search_whole(session, on_progress)
+        if following is not None:
+            self._prepare(following)
         race_start_s = time.monotonic()
         decision = decide(study.study, session.space, session.backend, session.settings.race_rounds)
         race_s = time.monotonic() - race_start_s

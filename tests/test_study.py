@@ -207,3 +207,47 @@ def test_kernels_of_one_folder_tree_have_their_own_fingerprints() -> None:
     prints = {name: kernel_fingerprint(registry.load(name)) for name in registry.installed().names()}
     folders = {type(registry.load(name)).__module__ for name in prints}
     assert len(set(prints.values())) == len(folders)
+
+
+def test_what_follows_is_compiled_while_a_study_is_decided(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    class Recorded(EverythingTakesOneMicrosecond):
+        def __init__(self, name: str) -> None:
+            self.study = name
+            happened.append(f"open {name}")
+
+        def compile_ahead(self, configs: Sequence[Config]) -> None:
+            assert configs
+            happened.append(f"compile {self.study}")
+
+        def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+            happened.append(f"race {self.study}")
+            return super().race(configs, rounds)
+
+        def close(self) -> None:
+            happened.append(f"close {self.study}")
+
+    monkeypatch.setattr(Runner, "_backend", lambda self, study: Recorded(study.name))
+    one, two, three = (study.create(storage, name, SPEC) for name in ("one", "two", "three"))
+    with runner(storage) as running:
+        running.run(one, following=two)
+        assert list(dict.fromkeys(happened)) == [
+            "open one", "compile one", "open two", "compile two", "race one", "close one"
+        ]  # fmt: skip
+        happened.clear()
+        running.run(two, following=three)
+        assert "open two" not in happened, "it was open already"
+        assert list(dict.fromkeys(happened))[-2:] == ["race two", "close two"]
+        happened.clear()
+    assert happened == ["close three"], "prepared and never run"
+
+
+def test_what_cannot_be_prepared_says_so_in_its_own_turn(storage: BaseStorage) -> None:
+    changed = study.create(storage, "changed", replace(SPEC, space_fingerprint="0123"))
+    with runner(storage) as running:
+        assert running.run(study.create(storage, "one", SPEC), following=changed)["counts"] == {"ok": 3}
+        with pytest.raises(InputError, match="its space 'wide' has changed"):
+            running.run(changed)

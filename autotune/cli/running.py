@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from autotune import runtimes, study
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
+from autotune.environment import cuda_available
 from autotune.errors import AutotuneError, InputError
 from autotune.report.groups import group_line
 from autotune.report.results import before_after, result_line
@@ -67,6 +68,14 @@ class RunFlags:
         )
 
 
+def load_ahead(backend: str) -> None:
+    """Begin to load what the processes that measure need, beside all that comes before the first study."""
+    if backend in ("auto", "cuda") and cuda_available():
+        from autotune.measure.processes import start_server  # needs torch, which replays do not
+
+        start_server()
+
+
 def run_studies(
     storage: BaseStorage, names: list[str], flags: RunFlags, worth: Mapping[str, float] | None = None
 ) -> None:
@@ -92,10 +101,11 @@ def run_studies(
     ):
         turns = _Turns(runner, display, check_ctrl_c)
         left = len(studies)
-        for together in study.by_group(studies):
+        order = study.by_group(studies)
+        for together, following in zip(order, [*order[1:], []], strict=True):
             time_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic()) * len(together) / left
             left -= len(together)
-            turns.take(together, time_s, len(together))
+            turns.take(together, time_s, len(together), following)
         while deadline_s is not None and (item := turns.most_to_gain(worth or {})) is not None:
             if (time_s := (deadline_s - time.monotonic()) / len(turns.short_of_time)) < _LEAST_TURN_S:
                 break
@@ -121,7 +131,9 @@ class _Turns:
         self._check_ctrl_c = check_ctrl_c
         self._gain_left: float | None = None
 
-    def take(self, together: list[KernelStudy], time_s: float | None, count: int) -> None:
+    def take(
+        self, together: list[KernelStudy], time_s: float | None, count: int, following: Sequence[KernelStudy] = ()
+    ) -> None:
         """Run a study, or the members of a group, for so long; `count` is how many that finishes."""
         options, item = self._runner.options, together[0]
         self._runner.options = replace(options, budget=replace(options.budget, timeout_s=time_s))
@@ -131,7 +143,7 @@ class _Turns:
         self.short_of_time.pop(item.name, None)
         try:
             self._check_ctrl_c()
-            self._display.finish_study(_run(self._runner, together, self._on_progress), count)
+            self._display.finish_study(_run(self._runner, together, self._on_progress, following), count)
         except InputError:
             raise
         except AutotuneError as error:
@@ -163,10 +175,10 @@ class _Turns:
         self._check_ctrl_c()
 
 
-def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress) -> str:
+def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress, following: Sequence[KernelStudy]) -> str:
     """Run a study, or the members of a group; returns the result in a line."""
     if together[0].spec.group is None:
-        return result_line(together[0].name, runner.run(together[0], on_progress))
+        return result_line(together[0].name, runner.run(together[0], on_progress, next(iter(following), None)))
     from autotune.group_run import GroupRunner  # loads scikit-learn, which takes a second
 
     return group_line(GroupRunner(runner).run(together, on_progress))

@@ -28,7 +28,7 @@ from autotune.cli.options import (
     storage_option,
 )
 from autotune.cli.plan_options import added, plan_options, refuse_without
-from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
+from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, show_results
 from autotune.errors import InputError, one_of
 from autotune.plan.studies import of_plan, required
 from autotune.report import results
@@ -102,6 +102,7 @@ def run(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
     """
     flags = RunFlags.take(options)
+    load_ahead(flags.backend)
     storage = open_storage(flags.storage)
     chosen = studies.whole_groups(storage, chosen_of(storage, patterns, plan))
     unfinished = [item.name for item in chosen if item.result is None]

@@ -26,7 +26,7 @@ from autotune.cli.options import (
     storage_option,
 )
 from autotune.cli.plan_options import added, plan_options, refuse_without
-from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
+from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, show_results
 from autotune.cli.sglang_layers import layer_options, take_block
 from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
@@ -90,6 +90,7 @@ def tune(**options: Any) -> None:
       python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
           --save-json-dir tuned
     """
+    load_ahead(options["backend"])
     if options["model"] is not None and options["max_loras"] is not None:
         tune_model(str(options.pop("model")), options)
         return

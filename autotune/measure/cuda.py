@@ -20,10 +20,6 @@ from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.worker import BenchJob, GpuWorker
 
-_PATIENCE_S = 0.3
-"""How long the search waits for the compiler of what it wants most, before it measures something else: about as long as
-most take, and as ten measurements. A few take a hundred times that."""
-
 
 class Machine:
     """The processes that measure; shared by the studies of one run.
@@ -79,7 +75,7 @@ class CudaBackend:
             return []
         # Inputs are made while compilers work.
         self._machine.worker.set_up(self._job)
-        return self._queue.wait(configs, _PATIENCE_S)
+        return self._queue.wait(configs)
 
     def compile_failure(self, config: Config) -> Measurement | None:
         outcome = self._compiled(config)

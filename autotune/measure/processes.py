@@ -23,12 +23,15 @@ _PR_SET_PDEATHSIG = 1
 def pool(workers: int, initializer: Callable[..., None], *arguments: object) -> ProcessPool:
     """A pool of processes that have torch and Triton loaded and no CUDA context."""
     return ProcessPool(
-        max_workers=workers, context=_forkserver(), initializer=_start, initargs=(initializer, arguments)
+        max_workers=workers, context=start_server(), initializer=_start, initargs=(initializer, arguments)
     )
 
 
-def _forkserver() -> ForkServerContext:
-    """Start the server that workers are forked from. Workers compile for real, whatever their parent interprets."""
+def start_server() -> ForkServerContext:
+    """Start the server that workers are forked from, if it does not run; it loads torch and Triton while others work.
+
+    Workers compile for real, whatever their parent interprets.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autotune.measure.preload"])
     interpret = os.environ.pop("TRITON_INTERPRET", None)

@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
         def __exit__(self, *exc_info: object) -> None: ...
 
-        def run(self, study: Any, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
+        def run(self, study: Any, on_progress: Callable[[Progress], None], following: Any) -> dict[str, Any]:
             assert study.result is None
             time_s = self.options.budget.timeout_s
             made.turns.append((study.name, round(time_s, 3)))
