@@ -20,7 +20,7 @@ from autotune.cli.progress import RunDisplay
 from autotune.environment import cuda_available
 from autotune.errors import AutotuneError, InputError
 from autotune.report.groups import group_line
-from autotune.report.results import before_after, result_line
+from autotune.report.results import before_after, result_line, time_line
 from autotune.report.serving import serving_notes
 from autotune.report.tables import show
 from autotune.run import OnProgress, Progress, Runner, RunOptions
@@ -92,7 +92,7 @@ def run_studies(
     """
     studies = study.whole_groups(storage, [study.load(storage, name) for name in names])
     say_if_replayed(studies)
-    options = flags.options
+    options, start_s = flags.options, time.monotonic()
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
     with (
         _ctrl_c() as check_ctrl_c,
@@ -111,6 +111,9 @@ def run_studies(
                 break
             item.reopen()
             turns.take([item], time_s, 0)
+    timed = [item for item in studies if item.result and item.spec.backend != "replay"]
+    if timed:
+        click.echo(time_line(timed, time.monotonic() - start_s), err=True)
     if turns.failed:
         raise AutotuneError("; ".join(turns.failed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +28,24 @@ def result_line(name: str, result: dict[str, Any]) -> str:
 def speedup(result: Mapping[str, Any]) -> float | None:
     """Incumbent's time over the winner's, from the race that decided."""
     return result["incumbent_us"] / result["tuned_us"] if result["incumbent_us"] else None
+
+
+_PARTS = {
+    "compile_wait": "waiting for compilers",
+    "measure": "measuring",
+    "search": "choosing",
+    "storage": "storing",
+    "finalists": "racing finalists",
+}
+
+
+def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
+    """Where the wall time of a run went that finished these studies; what is of no study is start-up for the most part."""
+    spent: Counter[str] = Counter()
+    for result in (item.result for item in studies if item.result):
+        spent.update({part: result["seconds"].get(part, 0.0) for part in _PARTS})
+    parts = [f"{seconds:.1f} {_PARTS[part]}" for part, seconds in spent.items()]
+    return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
 def before_after(studies: Sequence[KernelStudy]) -> Table:

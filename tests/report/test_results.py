@@ -20,7 +20,7 @@ from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.report.note import study_note
-from autotune.report.results import result_line
+from autotune.report.results import result_line, time_line
 from autotune.run import Runner, RunOptions
 from autotune.space import Space
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint, load
@@ -86,6 +86,16 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
     with Runner(storage, RunOptions("sqlite:///:memory:", Budget(8), sampler="random")) as runner:
         runner.run(load(storage, name))
     return load(storage, name)
+
+
+def test_a_run_tells_where_its_time_went(mixed: KernelStudy) -> None:
+    result: dict[str, Any] = mixed.result or {}
+    known = {"compile_wait": 1.0, "measure": 2.0, "search": 0.5, "storage": 0.25, "finalists": 0.25, "wall": 5.0}
+    mixed.finish({**result, "seconds": known})
+    assert time_line([mixed, mixed], 10.0) == (
+        "2 studies in 10.0 s: 2.0 waiting for compilers, 4.0 measuring, 1.0 choosing, 0.5 storing, "
+        "0.5 racing finalists, 2.0 all else"
+    )
 
 
 def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
