@@ -17,6 +17,7 @@ from autotune.entries import Assumptions
 from autotune.gpu import H200
 from autotune.kernel import Config
 from autotune.measure.result import Measurement
+from tests.stand_in import StandIn
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -58,23 +59,13 @@ def by_warps(config: Config) -> Measurement:
     return failures.get(warps) or timed(8 if warps == 8 else 10, seed=config.get("num_stages") or 0)
 
 
-class StandIn:
+class Scripted(StandIn):
     """A backend that times by script."""
-
-    name = "scripted"
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.races: list[list[dict[str, Any]]] = []
         self.closed = 0
-
-    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
-
-    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return list(configs)
-
-    def compile_failure(self, config: Config) -> Measurement | None:
-        return None
 
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
         return self.script(config)
@@ -99,8 +90,8 @@ def shrink(**by_m: object) -> dict[str, object]:
     return {"5": {"1": {m.removeprefix("m"): {"4096": {"16": config}} for m, config in by_m.items()}}}
 
 
-def measured(assumed: Mapping[str, Any] | None = None, script: Script = by_warps) -> tuple[list[Outcome], StandIn]:
-    backend = StandIn(script)
+def measured(assumed: Mapping[str, Any] | None = None, script: Script = by_warps) -> tuple[list[Outcome], Scripted]:
+    backend = Scripted(script)
     bench = Bench(H200, lambda subject: backend, ROUNDS)
     found = diffing.diff(ONE, OTHER)
     return list(diff_measure.measure(found, (ONE, OTHER), Assumptions(assumed or {}), bench)), backend
@@ -253,7 +244,7 @@ def test_two_files_by_the_name_of_either(tmp_path: Path) -> None:
     write(OTHER, "kept.json", shrink(m16={**CONFIG, "num_warps": 8}))
     sides = (ONE / SHRINK, OTHER / "kept.json")
     for a, b in (sides, sides[::-1]):
-        bench = Bench(H200, lambda subject: StandIn(by_warps), ROUNDS)
+        bench = Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
         (outcome,) = diff_measure.measure(diffing.diff(a, b), (a, b), Assumptions({}), bench)
         assert outcome.faster == ("b" if b.name == "kept.json" else "a")
 
@@ -263,7 +254,7 @@ class TestCommand:
     def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         @contextmanager
         def stand_in() -> Iterator[Bench]:
-            yield Bench(H200, lambda subject: StandIn(by_warps), ROUNDS)
+            yield Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
 
         monkeypatch.setattr(diff_measure, "this_machine", stand_in)
 

@@ -13,6 +13,7 @@ from autotune.finalists import FINALISTS, Decision, best_configs, compare, decid
 from autotune.kernel import Config
 from autotune.measure.result import Measurement
 from autotune.space import Space
+from tests.stand_in import StandIn
 
 ROUNDS = 40
 SPACE = Space([{"block": block, "warps": 4} for block in range(1, 17)], {"block": 1, "warps": 4})
@@ -22,10 +23,8 @@ Race = Callable[[int, int], Measurement]
 """What a block does in the first (0) or second (1) race."""
 
 
-class Racecourse:
+class Racecourse(StandIn):
     """A backend that only races, by script."""
-
-    name = "scripted"
 
     def __init__(self, script: Race) -> None:
         self.script = script
@@ -37,18 +36,8 @@ class Racecourse:
         self.races.append(blocks)
         return [self.script(block, len(self.races) - 1) for block in blocks]
 
-    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
-
-    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return list(configs)
-
-    def compile_failure(self, config: Config) -> Measurement | None:
-        return None
-
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
         raise AssertionError("the finalists are raced, not measured alone")
-
-    def close(self) -> None: ...
 
 
 def timed(time_us: float, noise: float = 0.0, seed: int = 0) -> Measurement:

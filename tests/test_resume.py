@@ -30,6 +30,7 @@ from autotune.space import Space
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
 from autotune.tune import Budget
 from tests.mortal import Killed, MortalStorage
+from tests.stand_in import StandIn
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -108,19 +109,13 @@ SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
 WANTED = 10
 
 
-class Scripted:
+class Scripted(StandIn):
     """Measures by the config alone, and remembers what it was asked for."""
 
-    name = "scripted"
     statuses: tuple[Status, ...] = ("ok", "wrong_result", "pruned", "crashed", "timeout", "ok", "ok", "ok", "ok")
 
     def __init__(self) -> None:
         self.measured: list[int] = []
-
-    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
-
-    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return list(configs)
 
     def compile_failure(self, config: Config) -> Measurement | None:
         refused = (config["fault"] or 0) >= len(self.statuses)
@@ -134,8 +129,6 @@ class Scripted:
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
         return [Measurement("ok", (float(1 + SPACE.index(config)),) * rounds) for config in configs]
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture

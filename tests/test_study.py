@@ -24,6 +24,7 @@ from autotune.space import Space
 from autotune.storage import identity, open_storage
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
 from autotune.tune import Budget
+from tests.stand_in import StandIn
 
 FILE = Path(__file__).with_name("faulty_kernel.py")
 REFERENCE = f"{FILE}:KERNEL"
@@ -45,26 +46,6 @@ SPEC = StudySpec(
 )
 
 
-class EverythingTakesOneMicrosecond:
-    name = "stub"
-
-    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
-
-    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return list(configs)
-
-    def compile_failure(self, config: Config) -> Measurement | None:
-        return None
-
-    def measure(self, config: Config, limit_us: float | None) -> Measurement:
-        return Measurement("ok", (1.0,) * 7)
-
-    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        return [Measurement("ok", (1.0,) * rounds) for _ in configs]
-
-    def close(self) -> None: ...
-
-
 @pytest.fixture
 def storage() -> BaseStorage:
     return InMemoryStorage()
@@ -73,7 +54,7 @@ def storage() -> BaseStorage:
 @pytest.fixture(autouse=True)
 def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(self: Runner, study: KernelStudy) -> Backend:
-        return EverythingTakesOneMicrosecond()
+        return StandIn()
 
     monkeypatch.setattr("autotune.run.current_environment", lambda: dict(HERE))
     monkeypatch.setattr(Runner, "_backend", backend)
@@ -214,7 +195,7 @@ def test_what_follows_is_compiled_while_a_study_is_decided(
 ) -> None:
     happened: list[str] = []
 
-    class Recorded(EverythingTakesOneMicrosecond):
+    class Recorded(StandIn):
         def __init__(self, name: str) -> None:
             self.study = name
             happened.append(f"open {name}")

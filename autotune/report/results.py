@@ -40,7 +40,7 @@ _PARTS = {
 
 
 def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
-    """Where the wall time of a run went that finished these studies; what is of no study is start-up for the most part."""
+    """Where the wall time of a run went that finished these studies; what is no study's is mostly start-up."""
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
         spent.update({part: result["seconds"].get(part, 0.0) for part in _PARTS})

@@ -25,6 +25,7 @@ from autotune.run import Runner, RunOptions
 from autotune.space import Space
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint, load
 from autotune.tune import Budget
+from tests.stand_in import StandIn
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies.json"
 KERNEL = registry.load("csgmv_shrink")
@@ -45,18 +46,8 @@ SPEC = StudySpec(
 )
 
 
-class FourWarpsAreFaster:
+class FourWarpsAreFaster(StandIn):
     """Decode gains nothing, prefill half of what the default takes."""
-
-    name = "stub"
-
-    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
-
-    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        return list(configs)
-
-    def compile_failure(self, config: Config) -> Measurement | None:
-        return None
 
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
         return self.race([config], 7)[0]
@@ -68,8 +59,6 @@ class FourWarpsAreFaster:
             samples = {"prefill": (prefill_us,) * rounds, "decode of 8": (decode_us,) * rounds}
             found.append(Measurement("ok", ((prefill_us * decode_us) ** 0.5,) * rounds, workloads_us=samples))
         return found
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""A backend without a GPU: everything compiles at once; how long it takes is for the test to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.kernel import Config
+from autotune.measure.result import Measurement
+
+
+class StandIn:
+    """Measures 1 us, seven times; a subclass says otherwise."""
+
+    name = "stand-in"
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None: ...
+
+    def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
+        return list(configs)
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        return None
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        return Measurement("ok", (1.0,) * 7)
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        return [Measurement("ok", (1.0,) * rounds) for _ in configs]
+
+    def close(self) -> None: ...
