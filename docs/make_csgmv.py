@@ -58,6 +58,17 @@ def tables(studies: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
     return ([*COLUMNS[:-1], *LISTED_COLUMNS, COLUMNS[-1]], rows), savings(results)
 
 
+def beside_plain(studies: Sequence[Mapping[str, Any]], plain: Mapping[str, Any]) -> Table:
+    """The tuned expands beside docs/run_prototype.py, a kernel that does nothing but the product."""
+    tuned = {(r.layer, r.chunk_size): r for r in layer_results(QWEN3_EMBEDDING_0_6B, studies) if r.op == "expand"}
+    rows = []
+    for row in plain["rows"]:
+        if found := tuned.get((row["layer"], row["chunk_size"])):
+            ratio = f"{found.tuned_us / row['us']:.2f}"
+            rows.append([row["layer"], str(row["chunk_size"]), us(row["us"]), us(found.tuned_us), ratio])
+    return ("layer", "chunk", "plain us", "ours, tuned us", "ratio"), rows
+
+
 def notes(studies: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> list[str]:
     """What the tables mean. `run` tells the wall seconds, of how many studies, and the bound on trials, if any."""
     seconds = [study["result"]["seconds"]["wall"] for study in studies]

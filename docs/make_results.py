@@ -87,7 +87,19 @@ def csgmv_section(data: Path) -> list[str]:
     lines = ["", "## SGLang's csgmv kernels", "", f"{meaning} Machine: {machine_text(studies[0])}.", "", *layers]
     # A sum over a part of the layers would say less than nothing.
     sums = [] if run["of"] > len(studies) else ["", *saved]
-    return [*lines, "", listed, *sums, "", took]
+    return [*lines, "", listed, *sums, "", took, *plain_lines(data, studies)]
+
+
+def plain_lines(data: Path, studies: list[dict[str, Any]]) -> list[str]:
+    """Expands beside a kernel without SGLang's semantics; nothing where that has not been measured."""
+    if not (data / "prototype.json").exists():
+        return []
+    columns, rows = make_csgmv.beside_plain(studies, json.loads((data / "prototype.json").read_text()))
+    note = (
+        "What the full semantics cost: a plain expand (`docs/run_prototype.py`: one adapter, full chunks, no "
+        "permutation, masks or scaling), at the best of its configs, timed the same way on the same GPU."
+    )
+    return ["", note, "", *markdown(list(columns), rows)]
 
 
 def moe_section(data: Path) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,13 +12,8 @@ BANDWIDTH = 4e12
 
 
 @pytest.fixture(scope="module")
-def made() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_csgmv", Path(__file__).parents[2] / "docs" / "make_csgmv.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_module("make_csgmv")
 
 
 def studies(made: ModuleType) -> list[dict[str, Any]]:
@@ -66,3 +60,9 @@ def test_the_notes_tell_wall_time_and_what_is_not_alike(made: ModuleType) -> Non
     assert "28 studies took 61 s" in text
     assert "(56 s in the studies)" in text
     assert "zeroing" in text
+
+
+def test_a_plain_expand_is_put_beside_the_tuned_one_of_its_layer(made: ModuleType) -> None:
+    plain = {"rows": [{"layer": "o", "chunk_size": 64, "us": 40.0}, {"layer": "o", "chunk_size": 512, "us": 1.0}]}
+    _, rows = made.beside_plain(studies(made), plain)
+    assert rows == [["o", "64", "40.00", "50.00", "1.25"]]

@@ -1,0 +1,49 @@
+"""The documents' tables of whole models: every study in its shape's column, every layer as often as there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SHRINK = {"op": "shrink", "max_loras": 5, "num_slices": 3, "k": 64, "n": 16, "layers": ["qkv_proj x2"]}
+EXPAND = {"op": "expand", "max_loras": 5, "num_slices": 1, "k": 16, "n": 64, "layers": ["o_proj x2", "embed_tokens"]}
+
+
+@pytest.fixture(scope="module")
+def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_module("make_plan")
+
+
+def study(shape: dict[str, Any], m: int, default_us: float | None, tuned_us: float) -> dict[str, Any]:
+    dims = {name: value for name, value in shape.items() if name not in ("op", "layers")}
+    result = {"incumbent_us": default_us, "tuned_us": tuned_us, "counts": {"ok": 3, "pruned": 4}}
+    return {"spec": {"call": {"runtime": "vllm", "op": shape["op"], "dims": {**dims, "m": m}}}, "result": result}
+
+
+def run(*studies: dict[str, Any]) -> dict[str, Any]:
+    plan = {"size": "m", "shapes": [SHRINK, EXPAND], "serving": {"runtime": "vllm"}}
+    return {"wall_s": 90.0, "check": 0, "plan": plan, "studies": list(studies)}
+
+
+def test_a_row_a_batch_size_and_a_column_a_shape(made: ModuleType) -> None:
+    found = run(study(EXPAND, 8, 200.0, 100.0), study(SHRINK, 8, 10.0, 5.0), study(SHRINK, 1, 10.0, 10.0))
+    columns, rows = made.before_after(found)
+    assert columns == ["m", "shrink: qkv_proj", "expand: o_proj, embed_tokens", "all layers, us"]
+    # Two layers shrink, three expand.
+    assert rows == [
+        ["1", "10.0 → 10.0", "-", "20 → 20 (1.00x)"],
+        ["8", "10.0 → 5.0", "200 → 100", "620 → 310 (2.00x)"],
+    ]
+
+
+def test_a_default_that_does_not_run_has_no_sum(made: ModuleType) -> None:
+    _, rows = made.before_after(run(study(SHRINK, 8, None, 5.0)))
+    assert rows == [["8", "fails → 5.0", "-", "-"]]
+
+
+def test_the_summary_counts_what_was_finished(made: ModuleType) -> None:
+    unfinished = {**study(SHRINK, 2, 1.0, 1.0), "result": None}
+    assert made.summary(run(study(SHRINK, 8, 10.0, 5.0), unfinished)) == ["vllm", "1 of 2", "7", "1.5", "none"]
