@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -36,9 +37,10 @@ class Budget:
 @dataclass
 class Clock:
     """Where the wall time of a search went, in seconds: proposing and stopping, waiting for compilers, measuring,
-    keeping results in the storage."""
+    keeping results in the storage; of the measuring, while how much the model learned."""
 
     think_s: float = 0.0
+    learn_s: float = 0.0
     compile_wait_s: float = 0.0
     measure_s: float = 0.0
     store_s: float = 0.0
@@ -74,23 +76,31 @@ class SearchLoop:
         self.search = search
         self.backend = backend
         self.clock = Clock()
+        self._beside = ThreadPoolExecutor(max_workers=1)
         found = trials.measured(self.study.get_trials(deepcopy=False), space)
         self.measured_count = sum(m.status not in COMPILE_FAILURES for m in found)
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
-        """Search until done; killing it loses nothing but the trial in flight, and the last one if it just ended."""
-        compiled: list[Config] = []
-        with self.keeper:
-            while not self._finished(budget):
-                fresh = self._compile_ahead(compiled)
-                if not (batch := compiled or fresh):
-                    break
-                for _ in range(min(self.search.per_round, len(batch))):
-                    if self._finished(budget):
-                        break
-                    self._measure_one(batch, on_trial)
-                compiled = batch if batch is fresh else batch + fresh
+        """Search until done, once; killing it loses nothing but the trial in flight and the one before it."""
+        try:
+            with self.keeper:
+                self._run(budget, on_trial)
+        finally:
+            # Interrupted, it may still be waiting for the GPU: not our concern any more.
+            self._beside.shutdown(wait=False)
         return self.clock
+
+    def _run(self, budget: Budget, on_trial: OnTrial) -> None:
+        compiled: list[Config] = []
+        while not self._finished(budget):
+            fresh = self._compile_ahead(compiled)
+            if not (batch := compiled or fresh):
+                break
+            for _ in range(min(self.search.per_round, len(batch))):
+                if self._finished(budget):
+                    break
+                self._measure_one(batch, on_trial)
+            compiled = batch if batch is fresh else batch + fresh
 
     def _compile_ahead(self, compiled: list[Config]) -> list[Config]:
         """Start compiling the newest ideas; returns those that are new."""
@@ -121,11 +131,19 @@ class SearchLoop:
             trial = self.study.ask(self.space.distributions)
         config = self.space.config(trial.params)
         batch.remove(config)
+        measurement = self._measure(config)
+        self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
+
+    def _measure(self, config: Config) -> Measurement:
+        """Measure a config; meanwhile what was kept is stored and the model learns."""
         with self._timed("store_s"):
             self.keeper.store()
         with self._timed("measure_s"):
-            measurement = self.backend.measure(config, self.search.pruner.limit_us(self.study))
-        self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
+            limit_us = self.search.pruner.limit_us(self.study)
+            answer = self._beside.submit(self.backend.measure, config, limit_us)
+            with self._timed("learn_s"):
+                self.search.sampler.learn(self.study)
+            return answer.result()
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
         self.keeper.keep(trial)

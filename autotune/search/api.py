@@ -44,6 +44,10 @@ class SpaceSampler(BaseSampler):
         """These untried configs, the one that `propose` would choose among them first, where it can be told ahead."""
         return list(configs)
 
+    def learn(self, study: optuna.Study) -> None:
+        """Called while a config is being measured: time for what the next choice need not wait for."""
+        return
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self.space.distributions
 

@@ -73,7 +73,7 @@ class PoolSampler(RankingSampler):
         return len(history.timed) >= min(_START, len(self.space)) and not history.untried[self.known].any()
 
     def belief(self, history: History) -> Belief:
-        """The model after the newest measurement; fitted once however often it is asked for."""
+        """The model after the newest measurement; made once however often it is asked for."""
         if self._belief is None or self._belief[0] != len(history.timed):
             self._belief = len(history.timed), self.surrogate.believe(history.timed, history.log_us)
         belief = self._belief[1]
@@ -82,6 +82,11 @@ class PoolSampler(RankingSampler):
         if not history.in_flight:
             return belief
         return self.surrogate.expecting(belief, history.timed, history.in_flight)
+
+    def learn(self, study: optuna.Study) -> None:
+        history = self.observe(study)
+        if self.started(history):
+            self.surrogate.learn(history.timed, history.log_us)
 
     def gain(self, history: History) -> float | None:
         """Most that any untried config is expected to gain on the best, as a share; None before the model stands."""

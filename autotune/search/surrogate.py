@@ -53,7 +53,8 @@ class Belief:
 class Surrogate:
     """A Gaussian process with a Matern 5/2 kernel and one length scale a coordinate.
 
-    The hyper-parameters are fitted anew, starting from the last fit, each time the data have grown by a tenth.
+    The hyper-parameters are fitted by the first `believe`, and anew by `learn`, starting from the last fit, each time
+    the data have grown by a tenth.
 
     Args:
         points: One row a config.
@@ -70,21 +71,30 @@ class Surrogate:
         self._scale = 1.0
 
     def believe(self, timed: Indices, log_us: Floats) -> Belief:
-        """Fit to the timed configs (positions and log times), predict every config of the space."""
-        refit = len(timed) >= _GROWTH * self._fitted_to
+        """Predict every config of the space from the timed configs (positions and log times)."""
+        rest, trend, best = self._standing_out(timed, log_us)
+        center, scale = rest.mean(), max(float(rest.std()), 1e-6)
+        with _threads().limit(limits=1):
+            process = self._fit(timed, (rest - center) / scale, refit=self._theta is None)
+            mean, std = process.predict(self.points, return_std=True)
+        self._scale = scale
+        return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
+
+    def learn(self, timed: Indices, log_us: Floats) -> None:
+        """Fit the hyper-parameters anew if there is enough to learn from; most of what thinking costs."""
+        if self._theta is None or len(timed) < _GROWTH * self._fitted_to:
+            return
+        rest, _, _ = self._standing_out(timed, log_us)
+        with _threads().limit(limits=1):
+            self._fit(timed, (rest - rest.mean()) / max(float(rest.std()), 1e-6), refit=True)
+
+    def _standing_out(self, timed: Indices, log_us: Floats) -> tuple[Floats, Floats, float]:
+        """What the prior mean does not explain of the times, that mean for every config, and the best time."""
         best = float(log_us.min())
         heights = np.minimum(log_us, best + _CEILING)
         self.trust = _share_explained(self.prior_mean[timed], heights)
         trend = self.trust * self.prior_mean
-        rest = heights - trend[timed]
-        center, scale = rest.mean(), max(float(rest.std()), 1e-6)
-        with _threads().limit(limits=1):
-            process = self._fit(timed, (rest - center) / scale, refit)
-            mean, std = process.predict(self.points, return_std=True)
-        if refit:
-            self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
-        self._scale = scale
-        return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
+        return heights - trend[timed], trend, best
 
     def expecting(self, belief: Belief, timed: Indices, in_flight: Sequence[int]) -> Belief:
         """The belief once the configs in flight have come out as expected.
@@ -106,7 +116,10 @@ class Surrogate:
         with warnings.catch_warnings():
             # A hyper-parameter at its bound is an answer here, not a fault.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return process.fit(self.points[timed], targets)
+            process.fit(self.points[timed], targets)
+        if refit:
+            self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
+        return process
 
     def _kernel(self) -> Any:
         columns = self.points.shape[1]

@@ -1,0 +1,58 @@
+"""While a config is measured the model learns, and nothing is stored before there is time for it."""
+
+from __future__ import annotations
+
+import threading
+
+import optuna
+
+from autotune.kernel import Config
+from autotune.measure.recording import Recording
+from autotune.measure.replay import ReplayBackend
+from autotune.measure.result import Measurement
+from autotune.search import make_search
+from autotune.search.pool import PoolSampler
+from autotune.tune import Budget, SearchLoop
+
+TRIALS = 20
+
+
+class WaitsForTheModel(ReplayBackend):
+    """Gives no time before the model has had a chance to learn."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording)
+        self.learned = threading.Event()
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        assert self.learned.wait(timeout=60), "measuring and learning are one after the other"
+        self.learned.clear()
+        return super().measure(config, limit_us)
+
+
+def test_the_model_learns_during_every_measurement(toy: Recording) -> None:
+    search = make_search("gp", toy.space, 0, stop="none")
+    sampler, backend = search.sampler, WaitsForTheModel(toy)
+    assert isinstance(sampler, PoolSampler)
+    learn, fitted_to = sampler.learn, set()
+
+    def told(study: optuna.Study) -> None:
+        learn(study)
+        fitted_to.add(sampler.surrogate._fitted_to)
+        backend.learned.set()
+
+    sampler.learn = told  # type: ignore[method-assign]
+    study = optuna.create_study(sampler=sampler)
+    SearchLoop(study, toy.space, search, backend).run(Budget(TRIALS))
+    assert len(study.trials) >= TRIALS
+    assert len(fitted_to) > 3, "hyper-parameters follow the data"
+    assert max(fitted_to) < TRIALS, "what is in flight is not known yet"
+
+
+def test_trials_are_stored_in_order_and_all(toy: Recording) -> None:
+    search = make_search("random", toy.space, 0)
+    study = optuna.create_study()
+    asked: list[Config] = []
+    loop = SearchLoop(study, toy.space, search, ReplayBackend(toy))
+    loop.run(Budget(TRIALS), lambda config, measurement: asked.append(dict(config)))
+    assert [dict(toy.space.config(trial.params)) for trial in study.trials] == asked
