@@ -45,7 +45,7 @@ class GpuWorker:
 
     def start(self) -> None:
         """Bring the process up, its CUDA context included, without waiting for it."""
-        self._started().schedule(_wake)
+        self._started().schedule(_wake, timeout=_SETUP_TIMEOUT_S)
 
     def set_up(self, job: BenchJob) -> None:
         """Begin to make the worker's workbench that of a problem, if it is not; whoever measures next waits for it."""
