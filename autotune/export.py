@@ -309,12 +309,10 @@ def _stands(plan: _Plan, key: KeyPath) -> str | None:
     """Why an alias must not be written here, or None."""
     if key in plan.items:
         return f"study {plan.items[key].study!r} has the result of this very key"
-    if key not in plan.table:
-        return None
-    if key not in plan.origins:
-        return "the entry there is not from this tool, or was edited"
-    origin = plan.origins[key]
-    return f"study {origin.study!r} wrote the result of this very key" if origin.kind == "own" else None
+    origin = plan.origins.get(key) or plan.dropped.get(key)
+    if origin is None:
+        return "the entry there is not from this tool, or was edited" if key in plan.table else None
+    return f"study {origin.study!r} wrote the result of this very key" if origin.undropped().kind == "own" else None
 
 
 def _put_fills(family: list[_Plan]) -> None:

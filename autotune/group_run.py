@@ -235,7 +235,7 @@ class _Op:
         if len(history.timed) < ENOUGH:
             return Standing(best_us, self._floor_us, explored=False)
         belief = sampler.belief(history)
-        # As for a whole search (`GainStop`): the model is over-confident, so the best one's neighbours are looked at.
+        # The model is over-confident, and its data at one value are few: the best one's neighbours are all looked at.
         around = history.best is None or (variants(self.session.space, history.best) & hopeful).any()
         settled = here.sum() >= ENOUGH and not around and belief.expected_gain[hopeful].max() < SETTLED
         lower_us = math.exp(float((belief.mean - _DOUBT * belief.std)[hopeful].min()))

@@ -150,15 +150,15 @@ class Runner:
         return None
 
     def _prepare(self, study: KernelStudy) -> None:
-        """Have a study's first configs compiled before its turn."""
+        """Have a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
         if study.result is not None or study.spec.group is not None or study.spec.backend == "replay":
             return
         try:
+            self.check_identity(study)
             session = self._open(study)
+            search = self._search_of(session)
         except AutotuneError:
-            # Its own turn will say so.
             return
-        search = self._search_of(session)
         live = trials.working_copy(study.study, search.sampler)
         session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
         self._prepared = session

@@ -37,9 +37,9 @@ class Timings:
     key: Callable[[Any], Hashable] = _itself
 
     def loss(self, config: Any, own: Any) -> float | None:
-        """How much slower than this m's own a config is, as a share.
+        """How much slower than this m's own a config is, as a share; None if that is not known.
 
-        None if that is not known, nor that it is no slower than the default: nothing may get slower.
+        None, too, unless the config is known to be no slower than the default: nothing may get slower than that.
         """
         if self.default is not None:
             behind = self._slower(config, self.default)

@@ -7,7 +7,7 @@ out=$(cd "$1" && pwd)
 model=(--model Qwen3-8B --lora-rank 16 --max-loras 4)
 for runtime in ${RUNTIMES:-vllm sglang}; do
     export AUTOTUNE_STORAGE="sqlite:///$out/$runtime.db" AUTOTUNE_CACHE_DIR="$out/cache-$runtime"
-    rm -rf "$out/$runtime.db" "${out:?}/$runtime"
+    rm -rf "$out/$runtime.db" "${out:?}/$runtime" "$AUTOTUNE_CACHE_DIR"
     start=$(date +%s.%N)
     python3 -m autotune tune --runtime "$runtime" "${model[@]}" ${TIMEOUT:+--timeout "$TIMEOUT"} --save-json-dir "$out/$runtime"
     end=$(date +%s.%N)

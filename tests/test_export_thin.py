@@ -135,6 +135,21 @@ def test_what_is_left_out_comes_back_when_something_else_would_be_found(tmp_path
     assert m_keys(tmp_path) == {"1": [1, 4, 6, 16]}, "64 is served by 16 as before"
 
 
+def with_one_more_adapter(item: ExportItem) -> ExportItem:
+    """Its result is also written to the key of `shrink`: the one that the documentation names."""
+    dims = item.call.dims | {"max_loras": 6}
+    return replace(item, call=replace(item.call, dims=dims), study=f"{item.study}-6", timings=None)
+
+
+def test_what_is_left_out_is_not_taken_by_the_alias_of_another(tmp_path: Path) -> None:
+    export(items(ONE), tmp_path)
+    others: Grid = {m: {"c" if m < 16 else "a": 1.0, "default": 2.0} for m in ONE}
+    report = export([with_one_more_adapter(item) for item in items(others)], tmp_path)
+    assert {skipped.key[2] for skipped in report.skipped_aliases} == {"1", "4", "16", "64"}
+    for m, name in {1: "a", 4: "a", 16: "c", 64: "c"}.items():
+        assert vllm.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
+
+
 def test_entries_of_others_stay(tmp_path: Path) -> None:
     theirs = {("5", "1", "4", "8192", "16"): dict(vllm.default_config(shrink(4)))}
     (tmp_path / SHRINK).write_text(files.table_text(theirs))

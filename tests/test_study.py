@@ -20,6 +20,7 @@ from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.run import Runner, RunOptions
+from autotune.search import Neighbour
 from autotune.space import Space
 from autotune.storage import identity, open_storage
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
@@ -226,9 +227,33 @@ def test_what_follows_is_compiled_while_a_study_is_decided(
     assert happened == ["close three"], "prepared and never run"
 
 
-def test_what_cannot_be_prepared_says_so_in_its_own_turn(storage: BaseStorage) -> None:
-    changed = study.create(storage, "changed", replace(SPEC, space_fingerprint="0123"))
+UNPREPARED = [
+    pytest.param(replace(SPEC, space_fingerprint="0123"), "its space 'wide' has changed", id="its space"),
+    pytest.param(replace(SPEC, environment=HERE | {"gpu": "NVIDIA H100"}), "was created elsewhere", id="its machine"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), UNPREPARED)
+def test_what_cannot_be_prepared_says_so_in_its_own_turn(storage: BaseStorage, spec: StudySpec, message: str) -> None:
+    changed = study.create(storage, "changed", spec)
     with runner(storage) as running:
         assert running.run(study.create(storage, "one", SPEC), following=changed)["counts"] == {"ok": 3}
-        with pytest.raises(InputError, match="its space 'wide' has changed"):
+        assert running._prepared is None
+        with pytest.raises(InputError, match=message):
             running.run(changed)
+
+
+def test_a_study_is_decided_whatever_is_wrong_with_the_next_ones_neighbours(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def neighbours(storage: BaseStorage, wanted: KernelStudy) -> list[Neighbour]:
+        if wanted.name == "next":
+            raise InputError("kernel: its file is gone")
+        return []
+
+    monkeypatch.setattr("autotune.run.finished_neighbours", neighbours)
+    one, following = (study.create(storage, name, SPEC) for name in ("one", "next"))
+    with runner(storage) as running:
+        assert running.run(one, following=following)["counts"] == {"ok": 3}
+        with pytest.raises(InputError, match="is gone"):
+            running.run(following)

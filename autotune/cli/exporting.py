@@ -80,7 +80,7 @@ def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
     grids = [grid for found in by_file.values() for grid in found]
     measured = max(len(grid.kept) + len(grid.served_by) for grid in grids)
     kept = sorted({len(grid.kept) for grid in grids})
-    if kept == [measured]:
+    if not any(grid.served_by for grid in grids):
         return f"m: {measured} measured, all written"
     written = f"{kept[0]} to {kept[-1]}" if len(kept) > 1 else kept[0]
     loss = max(grid.largest_loss() for grid in grids)

@@ -72,7 +72,13 @@ class CompileQueue:
     def _feed(self) -> None:
         while self._waiting and self._running < self._slots:
             key = next(iter(self._waiting))
-            future = self._submitted[key] = self._submit(self._waiting.pop(key))
+            try:
+                future = self._submit(self._waiting.pop(key))
+            except Exception as error:
+                # Raised in a thread of the pool, nobody would hear of it, and who waits would wait for ever.
+                self._submitted[key] = _failed(error)
+                continue
+            self._submitted[key] = future
             self._running += 1
             future.add_done_callback(self._on_done)
 
@@ -81,6 +87,12 @@ class CompileQueue:
             self._running -= 1
             self._feed()
             self._changed.notify_all()
+
+
+def _failed(error: Exception) -> Future[Measurement]:
+    future: Future[Measurement] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _key(config: Config) -> _Key:

@@ -45,14 +45,15 @@ class GpuWorker:
 
     def start(self) -> None:
         """Bring the process up, its CUDA context included, without waiting for it."""
-        self._started().schedule(_wake)
+        self._started().schedule(_wake, timeout=_SETUP_TIMEOUT_S)
 
     def set_up(self, job: BenchJob) -> None:
         """Begin to make the worker's workbench that of a problem, if it is not; whoever measures next waits for it."""
+        pool = self._started()
         if self._job == job:
             return
         self._job = job
-        self._setting_up = self._started().schedule(_set_up, args=[job], timeout=_SETUP_TIMEOUT_S)
+        self._setting_up = pool.schedule(_set_up, args=[job], timeout=_SETUP_TIMEOUT_S)
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
         answer: Measurement = self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
@@ -118,6 +119,9 @@ class GpuWorker:
         return result
 
     def _started(self) -> ProcessPool:
+        # A worker that is killed while it has nothing to do, for its memory, takes its pool with it.
+        if self._pool is not None and not self._pool.active:
+            self.restart()
         if self._pool is None:
             self._pool = processes.pool(1, _start_worker, self._cache_dir)
         return self._pool

@@ -90,6 +90,21 @@ def test_a_failure_of_the_pool_is_raised(pool: Pool) -> None:
         queue.result(configs(1)[0])
 
 
+def test_a_pool_that_breaks_is_heard_of(pool: Pool) -> None:
+    queue = CompileQueue(pool.submit, slots=1)
+    queue.want(configs(1, 2))
+
+    def broken(config: Config) -> Future[Measurement]:
+        raise RuntimeError("Unexpected error within the Pool")
+
+    queue._submit = broken
+    threading.Timer(0.05, lambda: pool.futures[0].set_exception(RuntimeError("All workers expired"))).start()
+    assert queue.wait(configs(2)) == configs(2)
+    for config in configs(2, 3):
+        with pytest.raises(RuntimeError, match="within the Pool"):
+            queue.result(config)
+
+
 def test_closing_forgets_what_waits_and_lets_the_rest_end(pool: Pool) -> None:
     queue = CompileQueue(pool.submit, slots=1)
     queue.want(configs(1, 2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,8 @@ REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
 faulty = registry.load(REFERENCE)
 module = __import__("sys").modules[type(faulty).__module__]
 SETTINGS = MeasureSettings(measure_timeout_s=5.0)
+
+WaitUntil = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,15 @@ def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
     short = replace(SETTINGS, measure_timeout_s=1.0)
     backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, short, "cpu"))
     assert backend.measure(config(module.HANG), None).status == "timeout"
+    assert backend.measure(config(module.OK), None).status == "ok"
+
+
+def test_a_worker_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
+    backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
+    assert backend.measure(config(module.OK), None).status == "ok"
+    os.kill(machine.worker.call(os.getpid), signal.SIGKILL)
+    pool = machine.worker._pool
+    wait_until(lambda: pool is not None and not pool.active)
     assert backend.measure(config(module.OK), None).status == "ok"
 
 
