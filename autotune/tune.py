@@ -86,6 +86,7 @@ class SearchLoop:
             with self.keeper:
                 self._run(budget, on_trial)
         finally:
+            self.backend.compile_ahead([])
             # Interrupted, it may still be waiting for the GPU: not our concern any more.
             self._beside.shutdown(wait=False)
         return self.clock

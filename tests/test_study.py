@@ -202,8 +202,8 @@ def test_what_follows_is_compiled_while_a_study_is_decided(
             happened.append(f"open {name}")
 
         def compile_ahead(self, configs: Sequence[Config]) -> None:
-            assert configs
-            happened.append(f"compile {self.study}")
+            if configs:
+                happened.append(f"compile {self.study}")
 
         def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
             happened.append(f"race {self.study}")

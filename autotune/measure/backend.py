@@ -15,10 +15,13 @@ class Backend(Protocol):
     name: str
 
     def compile_ahead(self, configs: Sequence[Config]) -> None:
-        """Start compiling in the background and return at once; asking twice for a config is free."""
+        """Compile these in the background, the first of them first, instead of what still waits to be; returns at once.
+
+        Asking twice for a config is free.
+        """
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        """Those of the configs whose compiler has finished, well or not; at least one. Waits a while for the first."""
+        """Those of the configs whose compiler has finished, well or not; waits until there is one."""
         ...
 
     def compile_failure(self, config: Config) -> Measurement | None:

@@ -32,19 +32,21 @@ class CompileQueue:
         self._changed = threading.Condition()
 
     def want(self, configs: Sequence[Config]) -> None:
-        """Compile these before whatever else waits, the first of them first."""
+        """Compile these next, the first of them first, and nothing else that still waits.
+
+        What runs goes on: stopping it would cost the pool a process.
+        """
         with self._changed:
-            new = {_key(config): config for config in configs if _key(config) not in self._submitted}
-            self._waiting = new | {key: config for key, config in self._waiting.items() if key not in new}
-            self._feed()
+            self._waiting.clear()
+            self._want_first(configs)
 
     def wait(self, configs: Sequence[Config]) -> list[Config]:
         """Those that are compiled; waits only if there is none.
 
         A measurement is a tenth of a compilation: to time the best that is there teaches more than to wait for better.
         """
-        self.want(configs)
         with self._changed:
+            self._want_first(configs)
             self._changed.wait_for(lambda: any(map(self._done, configs)))
             return [config for config in configs if self._done(config)]
 
@@ -54,16 +56,16 @@ class CompileQueue:
         Raises:
             Exception: As the pool raises, for a compiler that died or ran out of time.
         """
-        self.want([config])
         with self._changed:
+            self._want_first([config])
             self._changed.wait_for(lambda: self._done(config))
             future = self._submitted[_key(config)]
         return future.result()
 
-    def close(self) -> None:
-        """Forget what waits. What runs goes on: stopping it would cost the pool a process."""
-        with self._changed:
-            self._waiting.clear()
+    def _want_first(self, configs: Sequence[Config]) -> None:
+        new = {_key(config): config for config in configs if _key(config) not in self._submitted}
+        self._waiting = new | {key: config for key, config in self._waiting.items() if key not in new}
+        self._feed()
 
     def _done(self, config: Config) -> bool:
         future = self._submitted.get(_key(config))

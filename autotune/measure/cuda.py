@@ -130,4 +130,4 @@ class CudaBackend:
         return future
 
     def close(self) -> None:
-        self._queue.close()
+        self._queue.want([])

@@ -87,7 +87,7 @@ class GpuWorker:
             AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.
         """
         self.set_up(job)
-        self._wait_for_workbench()
+        self._wait_for_workbench(job)
         limit_s = job.settings.measure_timeout_s * configs
         try:
             result = self._run(function, timeout_s=limit_s)
@@ -101,15 +101,17 @@ class GpuWorker:
             self.restart()
         return result
 
-    def _wait_for_workbench(self) -> None:
+    def _wait_for_workbench(self, job: BenchJob) -> None:
         beginning, self._setting_up = self._setting_up, None
         try:
             if beginning is not None:
                 beginning.result()
         except (ProcessExpired, TimeoutError, concurrent.futures.TimeoutError) as error:
-            kernel = self._job.kernel if self._job else "a kernel"
             self.restart()
-            raise AutotuneError(f"{kernel}: the GPU worker died while making inputs ({error!r})") from error
+            raise AutotuneError(f"{job.kernel}: the GPU worker died while making inputs ({error!r})") from error
+        except torch.OutOfMemoryError as error:
+            self._job = None
+            raise AutotuneError(f"{job.kernel} {job.problem}: does not fit into the GPU's free memory") from error
         except BaseException:
             self._job = None
             raise

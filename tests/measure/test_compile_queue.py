@@ -41,14 +41,23 @@ def configs(*blocks: int) -> list[Config]:
     return [{"block": block, "warps": 4} for block in blocks]
 
 
-def test_the_newest_wish_comes_first(pool: Pool) -> None:
+def test_the_newest_wish_is_all_that_waits(pool: Pool) -> None:
     queue = CompileQueue(pool.submit, slots=2)
     queue.want(configs(1, 2, 3, 4))
     assert pool.sizes == [1, 2]
     queue.want(configs(5, 4))
-    for index in range(5):
+    for index in range(4):
         pool.finish(index)
-    assert pool.sizes == [1, 2, 5, 4, 3]
+    assert pool.sizes == [1, 2, 5, 4]
+
+
+def test_what_is_waited_for_comes_before_what_is_wanted(pool: Pool) -> None:
+    queue = CompileQueue(pool.submit, slots=1)
+    queue.want(configs(1, 2, 3))
+    threading.Timer(0.05, pool.finish, [0]).start()
+    assert queue.wait(configs(3, 1)) == configs(1)
+    pool.finish(1)
+    assert pool.sizes == [1, 3, 2]
 
 
 def test_a_config_is_compiled_once(pool: Pool) -> None:
@@ -105,9 +114,9 @@ def test_a_pool_that_breaks_is_heard_of(pool: Pool) -> None:
             queue.result(config)
 
 
-def test_closing_forgets_what_waits_and_lets_the_rest_end(pool: Pool) -> None:
+def test_wanting_nothing_lets_what_runs_end(pool: Pool) -> None:
     queue = CompileQueue(pool.submit, slots=1)
     queue.want(configs(1, 2))
-    queue.close()
+    queue.want([])
     pool.finish(0)
     assert pool.sizes == [1] and not pool.futures[0].cancelled()
