@@ -20,6 +20,10 @@ KeyPath = tuple[str, ...]
 Table = dict[KeyPath, dict[str, Any]]
 """A config file, flat: every entry by its key path."""
 
+Shards = Mapping[tuple[str, KeyPath], int]
+"""By op and key, over how many GPUs a server splits what the entry is for; of those alone that are split, and whose
+server therefore looks up other sizes of the same thing in other files."""
+
 LOCK_NAME = ".autotune.lock"
 LOCK_TIMEOUT_S = 5.0
 
