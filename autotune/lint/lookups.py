@@ -81,8 +81,8 @@ def _experts_problem(directory: Path, plan: Plan, gpu: str, size: int) -> _Probl
     if len(set(blocks)) < 2 or one.path is None:
         return None
     message = (
-        f"{one_of(w13.layers)}: block_m is {blocks[0]}, but {blocks[1]} in {one_of(_key(w2))} of W2, which reuses W13's "
-        "blocks: wrong results without an error; use one"
+        f"{one_of(w13.layers)}: block_m is {blocks[0]}, but {blocks[1]} in {one_of(_key(w2))} of W2, which reuses "
+        "W13's blocks: wrong results without an error; use one"
     )
     return one.path.relative_to(directory).as_posix(), _key(w13), "block_m differs", "silent corruption", message
 

@@ -40,7 +40,9 @@ def check_entries(made: Walk, op: str) -> None:
             made.add(key, "bad entry", made.crash(key), failure.message)
         for warning in warnings:
             made.add(key, "missing key", "slower", warning)
-        for name, problem in unlaunchable(config):
+        # A rank of 8 has a default block_n of 8: small, but servers launch it.
+        default = moe.default_config(op, dict(zip(moe.LEVELS, map(int, key), strict=True)))
+        for name, problem in unlaunchable({name: v for name, v in config.items() if v != default.get(name)}):
             if not (op.endswith("_expand") and name.lower() == "split_k"):
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
         low = {name.lower(): value for name, value in config.items()}
