@@ -116,7 +116,9 @@ class _Plan:
 
     def put(self, key: KeyPath, kind: Kind, config: dict[str, Value], item: ExportItem | None = None) -> None:
         study, about = (item.study, dict(item.provenance)) if item else (None, {})
-        about |= {"shards": item.shards} if item and item.shards > 1 else {}
+        earlier = self.origins[key].shards if key in self.origins else ()
+        if item and (shards := sorted({*earlier, item.shards})) != [1]:
+            about["shards"] = shards
         before = self.table.get(key)
         self.written[key] = Record(self.file, key, kind, study, config, None if before == config else before, about)
         self.table[key] = config
@@ -210,7 +212,7 @@ def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path) -> Non
             plan = family[call.op] = _Plan(runtime, gpu_name, file, call, file=file)
             _open(plan, directory, "merge", records)
         family[call.op].table.pop(key, None)
-        family[call.op].origins[key] = Record(file, key, "own", None, {}, provenance={"shards": shards})
+        family[call.op].origins[key] = Record(file, key, "own", None, {}, provenance={"shards": [shards]})
     for (name, _, partners), family in families.items():
         if len(partners) > 1:
             tables = {op: family[op].table if op in family else {} for op in partners}
@@ -268,7 +270,7 @@ def _check_together(family: list[_Plan]) -> None:
         entries = {
             plan.call.op: {key: dict(_entry(runtime, item)) for key, item in plan.items.items()} for plan in family
         }
-        shards = {(p.call.op, key): item.shards for p in family for key, item in p.items.items() if item.shards > 1}
+        shards = {(plan.call.op, key): (item.shards,) for plan in family for key, item in plan.items.items()}
         runtime.check_together(entries, shards)
 
 
@@ -278,7 +280,7 @@ def _shards(family: Iterable[_Plan]) -> Shards:
         (plan.call.op, key): record.shards
         for plan in family
         for key, record in (plan.origins | plan.written).items()
-        if record.kind == "own" and record.shards > 1
+        if record.kind == "own" and max(record.shards) > 1
     }
 
 

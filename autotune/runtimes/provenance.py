@@ -54,9 +54,9 @@ class Record:
         return found
 
     @property
-    def shards(self) -> int:
-        """Over how many GPUs the server splits what the entry is for (`autotune.runtimes.Shards`)."""
-        return int(self.provenance.get("shards", 1))
+    def shards(self) -> tuple[int, ...]:
+        """Over how many GPUs servers, earlier ones included, split what it is for (`autotune.runtimes.Shards`)."""
+        return tuple(self.provenance.get("shards", (1,)))
 
     def undropped(self) -> Record:
         """The record as it was, or would be, with the entry in the file."""

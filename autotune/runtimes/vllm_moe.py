@@ -160,7 +160,10 @@ def check_results(results: Mapping[str, Table], shards: Shards) -> None:
             f"fused_moe_lora: got results of {there} but none of {one_of(missing)}; the four files are only correct "
             "together: make and run the group with --op-type fused_moe_lora, then export all of it"
         )
-    places = {op: {_of_server(op, key, shards) for key in table} for op, table in results.items()}
+    places = {
+        op: {_of_server(op, key, count) for key in table for count in shards.get((op, key), (1,))}
+        for op, table in results.items()
+    }
     everywhere = set[KeyPath]().union(*places.values())
     for op in OPS:
         if lacking := sorted(everywhere - places[op], key=_as_ints):
@@ -249,17 +252,17 @@ def _place(key: KeyPath, joined: Mapping[KeyPath, str]) -> KeyPath:
     return (loras, m, joined.get((loras, *shape), shape[0]), *shape[1:])
 
 
-def _of_server(op: str, key: KeyPath, shards: Shards) -> KeyPath:
+def _of_server(op: str, key: KeyPath, shards: int) -> KeyPath:
     """A key path without num_slices, and with the rank that the server was started with."""
     loras, _, m, k, *rest = key
-    return (loras, m, str(int(k) * (shards.get((op, key), 1) if "w13" in op else 1)), *rest)
+    return (loras, m, str(int(k) * shards) if "_w13_" in op else k, *rest)
 
 
 def _joined(shards: Shards) -> dict[KeyPath, str]:
     """For (max_loras, k, n, i) with a k that a server joins with another one: all that are joined to it, as text."""
     classes: list[set[KeyPath]] = []
-    for (op, key), count in shards.items():
-        (loras, _, k, *rest) = _of_server(op, key, shards)
+    for op, key, count in ((*place, count) for place, counts in shards.items() for count in counts if count > 1):
+        loras, _, k, *rest = _of_server(op, key, count)
         pair = {(loras, str(int(k) // count), *rest), (loras, k, *rest)}
         touched = [each for each in classes if each & pair]
         classes = [each for each in classes if each not in touched] + [pair.union(*touched)]

@@ -100,7 +100,7 @@ def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
     records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     own = [each for each in records if each["kind"] == "own"]
     assert len(own) == 8
-    assert all(each["provenance"]["shards"] == each["provenance"]["problem"]["tp"] == 2 for each in own)
+    assert all(each["provenance"]["shards"] == [each["provenance"]["problem"]["tp"]] == [2] for each in own)
     assert "0 findings" in cli.ok("config check tuned --runtime vllm")
     looked_up = cli.ok(
         "config lookup tuned --runtime vllm --op fused_moe_lora_w13_expand --max-loras 4 --num-slices 2 --m 64 --k 8",
