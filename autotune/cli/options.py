@@ -175,7 +175,11 @@ problem_options = flags(
     click.option("--top-k-num", type=Size(), help="Experts a token is routed to.  [default: 2]"),
     click.option("--moe-intermediate-size", type=Size(), help="Intermediate size of an expert, per TP shard."),
     click.option("--fully-sharded", is_flag=True, default=None, help="The server runs with --fully-sharded-loras."),
-    click.option("--tp", type=Size(), help="Its tensor-parallel size, for fully sharded MoE ops.  [default: 1]"),
+    click.option(
+        "--tp",
+        type=Size(),
+        help="The server's tensor-parallel size: of a plan, or fully sharded MoE ops.  [default: 1]",
+    ),
     click.option("--routing", type=click.Choice(["uniform", "zipf"]), help="Tokens to experts.  [default: uniform]"),
     click.option("--topk-ids", type=click.Path(path_type=Path), help="Recorded routing: expert ids, a row a token."),
     click.option("--path", type=click.Choice(PATHS), help="MoE kernels to tune for.  [default: auto, as the server]"),
