@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from autotune import runtimes
 from autotune.errors import AutotuneError, InputError, one_of
 from autotune.kernel import Call, Config, Value
-from autotune.runtimes import KeyPath, Lookup, Runtime, Table, provenance
+from autotune.runtimes import KeyPath, Lookup, Runtime, Shards, Table, provenance
 from autotune.runtimes.files import locked, read_json, read_table, table_text, write_all
 from autotune.runtimes.provenance import Kind, Record
 from autotune.thinning import Grid, Timings, thin_table
@@ -35,6 +35,7 @@ class ExportItem:
         gpu_name: As the driver spells it.
         provenance: Written to the side-car as it is: GPU, versions, times, date, backend.
         timings: What the study timed, by the entries that its configs come to; None to keep its entry in any case.
+        shards: Over how many GPUs the server splits the op, where its key has a shard (`autotune.runtimes.Shards`).
     """
 
     study: str
@@ -44,6 +45,7 @@ class ExportItem:
     gpu_name: str
     provenance: Mapping[str, Any]
     timings: Timings | None = None
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,9 @@ class _Plan:
 
     def put(self, key: KeyPath, kind: Kind, config: dict[str, Value], item: ExportItem | None = None) -> None:
         study, about = (item.study, dict(item.provenance)) if item else (None, {})
+        earlier = self.origins[key].shards if key in self.origins else ()
+        if item and (shards := sorted({*earlier, item.shards})) != [1]:
+            about["shards"] = shards
         before = self.table.get(key)
         self.written[key] = Record(self.file, key, kind, study, config, None if before == config else before, about)
         self.table[key] = config
@@ -191,23 +196,27 @@ def export(
     )
 
 
-def check_merge(wanted: Iterable[tuple[Call, str]], directory: Path) -> None:
-    """Find out ahead whether results of these calls, on GPUs of these names, can be merged into a folder.
+def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path) -> None:
+    """Find out ahead whether results of these calls, on GPUs of these names and of so many shards, can be merged.
 
     Raises:
         InputError: If a file is malformed, or files that are only correct together contradict each other elsewhere.
     """
-    families: dict[tuple[str, str, tuple[str, ...]], dict[str, Table]] = {}
-    for call, gpu_name in wanted:
+    records = provenance.read(directory)
+    families: dict[tuple[str, str, tuple[str, ...]], dict[str, _Plan]] = {}
+    for call, gpu_name, shards in wanted:
         runtime = runtimes.get(call.runtime)
-        path = directory / runtime.file_name(gpu_name, call)
-        tables = families.setdefault((runtime.name, gpu_name, runtime.partners(call.op)), {})
-        if call.op not in tables or len(runtime.partners(call.op)) == 1:
-            tables[call.op] = read_table(path, runtime.levels(call)) if path.exists() else {}
-        tables[call.op].pop(runtime.key_path(call), None)
-    for (name, _, partners), tables in families.items():
+        file, key = runtime.file_name(gpu_name, call), runtime.key_path(call)
+        family = families.setdefault((runtime.name, gpu_name, runtime.partners(call.op)), {})
+        if call.op not in family or len(runtime.partners(call.op)) == 1:
+            plan = family[call.op] = _Plan(runtime, gpu_name, file, call, file=file)
+            _open(plan, directory, "merge", records)
+        family[call.op].table.pop(key, None)
+        family[call.op].origins[key] = Record(file, key, "own", None, {}, provenance={"shards": [shards]})
+    for (name, _, partners), family in families.items():
         if len(partners) > 1:
-            runtimes.get(name).joint_fills({op: tables.get(op, {}) for op in partners})
+            tables = {op: family[op].table if op in family else {} for op in partners}
+            runtimes.get(name).joint_fills(tables, _shards(family.values()), _fills(family.values()))
 
 
 def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
@@ -261,7 +270,28 @@ def _check_together(family: list[_Plan]) -> None:
         entries = {
             plan.call.op: {key: dict(_entry(runtime, item)) for key, item in plan.items.items()} for plan in family
         }
-        runtime.check_together(entries)
+        shards = {(plan.call.op, key): (item.shards,) for plan in family for key, item in plan.items.items()}
+        runtime.check_together(entries, shards)
+
+
+def _shards(family: Iterable[_Plan]) -> Shards:
+    """Those of all results in the files, this export's and earlier ones'."""
+    return {
+        (plan.call.op, key): record.shards
+        for plan in family
+        for key, record in (plan.origins | plan.written).items()
+        if record.kind == "own" and max(record.shards) > 1
+    }
+
+
+def _fills(family: Iterable[_Plan]) -> set[tuple[str, KeyPath]]:
+    """What earlier exports filled in."""
+    return {
+        (plan.call.op, key)
+        for plan in family
+        for key, record in plan.origins.items()
+        if record.kind == "default-fill" and key not in plan.written
+    }
 
 
 def _name_files(family: list[_Plan], directory: Path, on_exist: OnExist) -> None:
@@ -317,7 +347,8 @@ def _stands(plan: _Plan, key: KeyPath) -> str | None:
 
 def _put_fills(family: list[_Plan]) -> None:
     if len(family) > 1:
-        fills = family[0].runtime.joint_fills({plan.call.op: plan.table for plan in family})
+        tables = {plan.call.op: plan.table for plan in family}
+        fills = family[0].runtime.joint_fills(tables, _shards(family), _fills(family))
         for plan in family:
             for key, config in fills[plan.call.op].items():
                 plan.put(key, "default-fill", config)

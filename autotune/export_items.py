@@ -55,6 +55,11 @@ def calls(spec: StudySpec) -> list[Call]:
     return [call]
 
 
+def shards(spec: StudySpec) -> int:
+    """Over how many GPUs the study's server splits the op (`autotune.runtimes.Shards`)."""
+    return int(spec.problem.get("tp", 1)) if tuned_path(spec) else 1
+
+
 def _check_groups(finished: Iterable[KernelStudy]) -> None:
     there: dict[str, set[str]] = {}
     for study in finished:
@@ -80,6 +85,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             is_incumbent=result["outcome"] == "default",
             gpu_name=study.spec.gpu["name"],
             provenance=_provenance(study, result),
+            shards=shards(study.spec),
         )
         for call in calls(study.spec)
     ]

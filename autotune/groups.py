@@ -64,6 +64,11 @@ def kind_of(kernel: str) -> tuple[GroupKind, str]:
     raise InputError(f"group: got kernel {kernel!r}, allowed: {allowed}")
 
 
+def concerns(kernel: str) -> bool:
+    """Whether a kernel is of a group, or names one."""
+    return any(kernel in (FUSED_MOE_LORA.name, *members) for members in FUSED_MOE_LORA.members.values())
+
+
 def path_for(wanted: str, values: Mapping[str, Any]) -> str:
     """The path to tune: the one asked for, or with ``auto`` the one that a server takes for these flag values."""
     if wanted != "auto":

@@ -41,12 +41,14 @@ class FakeProblem(Problem):
     num_slices: int
     max_loras: int
     fully_sharded: bool = False
+    tp: int = 1
     naive: bool = False
     expert_counts: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
         ids = "-ids" if self.expert_counts else ""
+        ids = (f"-fs{self.tp}" if self.tp > 1 else "") + ids
         return f"m{self.m}-h{self.hidden}-i{self.intermediate}-r{self.rank}-s{self.num_slices}-l{self.max_loras}{ids}"
 
 
@@ -70,12 +72,14 @@ class FakeKernel(Kernel[FakeProblem, None]):
             num_slices=2 if "gate_up" in self.name else 1,
             max_loras=flags["num_loras"],
             fully_sharded=bool(flags.get("fully_sharded")),
+            tp=flags.get("tp") or 1,
             expert_counts=flags.get("expert_counts") or (),
         )
 
     def call(self, problem: FakeProblem) -> Call:
         p = problem
-        dims = {"max_loras": p.max_loras, "num_slices": p.num_slices, "m": p.m, "k": p.rank, "n": p.hidden}
+        k = p.rank // p.tp if "gate_up" in self.name else p.rank
+        dims = {"max_loras": p.max_loras, "num_slices": p.num_slices, "m": p.m, "k": k, "n": p.hidden}
         return Call("vllm", self.op, {**dims, "i": p.intermediate})
 
     def parameters(self, problem: FakeProblem, space: str) -> tuple[Parameter, ...]:

@@ -42,7 +42,7 @@ def told_by_the_user(kernel: AnyKernel, problem: Problem) -> Assumptions:
     """What no key tells of a problem, as flags."""
     fields = problem.to_json()
     flags: dict[str, Any] = {"dtype": fields["dtype"], "fully_sharded": fields.get("fully_sharded")}
-    flags |= {"num_experts": fields.get("num_experts"), "top_k_num": fields.get("top_k")}
+    flags |= {"num_experts": fields.get("num_experts"), "top_k_num": fields.get("top_k"), "tp": fields.get("tp")}
     flags["slice_widths"] = tuple(fields["slice_widths"]) if "slice_widths" in fields else None
     paths = [path for path, names in groups.FUSED_MOE_LORA.members.items() if kernel.name in names]
     return Assumptions(flags, *paths)

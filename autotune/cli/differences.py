@@ -30,6 +30,7 @@ _SHARED = (
     "sort_by_lora_id",
     "expand_add_inputs",
     "fully_sharded",
+    "tp",
     "routing",
     "path",
     "total_tokens",

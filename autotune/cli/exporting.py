@@ -15,7 +15,7 @@ from autotune import runtimes
 from autotune.cli.running import say_advice, say_if_replayed
 from autotune.errors import InputError
 from autotune.export import OnExist, check_merge, export
-from autotune.export_items import calls, export_items
+from autotune.export_items import calls, export_items, shards
 from autotune.kernel import Call
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
@@ -114,7 +114,7 @@ def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
     provenance.read(directory)
-    wanted = [(call, spec.gpu["name"]) for spec in specs for call in calls(spec)]
+    wanted = [(call, spec.gpu["name"], shards(spec)) for spec in specs for call in calls(spec)]
     if on_exist == "merge":
         check_merge(wanted, directory)
 

@@ -175,6 +175,11 @@ problem_options = flags(
     click.option("--top-k-num", type=Size(), help="Experts a token is routed to.  [default: 2]"),
     click.option("--moe-intermediate-size", type=Size(), help="Intermediate size of an expert, per TP shard."),
     click.option("--fully-sharded", is_flag=True, default=None, help="The server runs with --fully-sharded-loras."),
+    click.option(
+        "--tp",
+        type=Size(),
+        help="The server's tensor-parallel size: of a plan, or fully sharded MoE ops.  [default: 1]",
+    ),
     click.option("--routing", type=click.Choice(["uniform", "zipf"]), help="Tokens to experts.  [default: uniform]"),
     click.option("--topk-ids", type=click.Path(path_type=Path), help="Recorded routing: expert ids, a row a token."),
     click.option("--path", type=click.Choice(PATHS), help="MoE kernels to tune for.  [default: auto, as the server]"),
@@ -234,7 +239,7 @@ class ProblemFlags:
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
             "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
             "decode_requests adapter_ranks adapter_shares num_experts top_k_num moe_intermediate_size fully_sharded "
-            "routing"
+            "tp routing"
         )
         op_type, runtime = options.pop("op_type"), options.pop("runtime")
         if op_type is None:
@@ -249,6 +254,11 @@ class ProblemFlags:
             values[name] = None if values[name] is None else int(values[name])
         m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
         kernel = op_type if groups.find(op_type) else registry.of_runtime(op_type, runtime)
+        if (values["tp"] or 1) > 1 and not groups.concerns(kernel):
+            raise InputError(
+                f"--tp: got {values['tp']} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "
+                "out, or have a model's sizes worked out (study create --plan, tune --model)"
+            )
         return cls(kernel, values, m_values, path, topk_ids)
 
     def with_sizes(self, inferred: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from autotune import groups
 from autotune.cli.options import json_option
 from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, take_plan
 from autotune.plan.plan import LARGE_STUDY_S, SMALL_STUDY_S, Plan
@@ -64,7 +65,9 @@ def _tables(made: Plan) -> Iterator[Table]:
         names = [name for name in shapes[0].dims if name not in ("add_inputs", "max_loras")]
         loras = shapes[0].dims.get("max_loras")
         title = f"{file}, max_loras key {loras}" if loras else file
-        rows = [(*(shape.dims[name] for name in names), ", ".join(shape.layers), _tuned(shape)) for shape in shapes]
+        rows = [
+            (*(shape.dims[name] for name in names), ", ".join(shape.layers), _tuned(shape, made)) for shape in shapes
+        ]
         yield table(title, (*names, "layers", "tuned as"), rows)
 
 
@@ -76,5 +79,9 @@ def _file(shape: Shape) -> str:
     return shape.op.upper()
 
 
-def _tuned(shape: Shape) -> str:
-    return ", ".join(shape.kernels) or "not tuned"
+def _tuned(shape: Shape, made: Plan) -> str:
+    if shape.kernels:
+        return ", ".join(shape.kernels)
+    group = groups.FUSED_MOE_LORA.name
+    together = shape.op.startswith(group) and any(group in other.kernels for other in made.shapes)
+    return f"with {group}" if together else "not tuned"

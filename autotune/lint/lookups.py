@@ -9,13 +9,17 @@ from pathlib import Path
 from autotune import runtimes
 from autotune.errors import one_of
 from autotune.kernel import Call
-from autotune.lint import sglang, vllm
+from autotune.lint import sglang, vllm, vllm_moe
 from autotune.lint.finding import Effect, Finding, crash
 from autotune.plan.plan import Plan
 from autotune.plan.shapes import Shape
 from autotune.runtimes import Lookup
 
 _WRONG_SHAPE = ("k", "n", "i")
+
+
+_Problem = tuple[str, tuple[str, ...], str, Effect, str]
+"""File, key, defect, effect, message."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class _Server:
 def check(directory: Path, plan: Plan) -> list[Finding]:
     """One finding for each shape and way in which it goes wrong, the sizes it goes wrong at together."""
     runtime = runtimes.get(plan.serving.runtime)
-    sizes: dict[tuple[str, tuple[str, ...], str, Effect, str], list[int]] = {}
+    sizes: dict[_Problem, list[int]] = {}
     for server in _servers(directory, plan.serving.runtime):
         for shape in plan.shapes:
             for size in plan.sizes:
@@ -40,6 +44,9 @@ def check(directory: Path, plan: Plan) -> list[Finding]:
                 file = found.path.relative_to(directory).as_posix() if found.path else ""
                 for defect, effect, message in _problems(shape, call, found, size):
                     sizes.setdefault((file, _key(shape), defect, effect, message), []).append(size)
+        for size in plan.sizes:
+            if problem := _experts_problem(directory, plan, server.gpu, size):
+                sizes.setdefault(problem, []).append(size)
     return [
         Finding(file, key, defect, effect, f"{message} ({plan.shapes[0].size} {one_of(sorted(set(at)))})")
         for (file, key, defect, effect, message), at in sizes.items()
@@ -61,6 +68,23 @@ def _servers(directory: Path, runtime: str) -> list[_Server]:
 
 def _key(shape: Shape) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in shape.dims.items() if name != "add_inputs")
+
+
+def _experts_problem(directory: Path, plan: Plan, gpu: str, size: int) -> _Problem | None:
+    """Another block_m in w2 than in w13, where they look up different sizes and only the plan knows which (A6, A7)."""
+    by_op = {shape.op: shape for shape in plan.shapes}
+    w13, w2 = by_op.get(vllm_moe.W13_SHRINK), by_op.get(vllm_moe.W2_SHRINK)
+    if w13 is None or w2 is None or not w13.occurs(size) or all(w13.dims[d] == w2.dims[d] for d in _WRONG_SHAPE):
+        return None
+    one, other = (runtimes.get("vllm").lookup(directory, gpu, shape.call(size)) for shape in (w13, w2))
+    blocks = [found.config["block_m"] for found in (one, other) if found.config]
+    if len(set(blocks)) < 2 or one.path is None:
+        return None
+    message = (
+        f"{one_of(w13.layers)}: block_m is {blocks[0]}, but {blocks[1]} in {one_of(_key(w2))} of W2, which reuses "
+        "W13's blocks: wrong results without an error; use one"
+    )
+    return one.path.relative_to(directory).as_posix(), _key(w13), "block_m differs", "silent corruption", message
 
 
 def _problems(shape: Shape, call: Call, found: Lookup, size: int) -> Iterator[tuple[str, Effect, str]]:

@@ -90,10 +90,10 @@ def _vllm(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes: S
             )
             if skipped := [m for m in sizes if m <= naive]:
                 yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
-        if not vllm.tunable_experts(experts, serving):
+        if experts.fused:
             yield (
-                "experts: here W13 and W2 look up different ranks or widths, for which no group of studies can be "
-                "made: they are not tuned, and with a config folder the server runs them with block_m 64"
+                "experts: here W13 and W2 look up different widths, for which no group of studies can be made: they "
+                "are not tuned, and with a config folder the server runs them with block_m 64"
             )
         yield "experts: the four FUSED_MOE_LORA files belong together: one without the others gives wrong results"
 

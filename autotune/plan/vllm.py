@@ -30,11 +30,6 @@ def one_shot(serving: Serving) -> bool:
     return serving.rank <= ONE_SHOT_RANK and not serving.fully_sharded
 
 
-def tunable_experts(experts: ExpertLayer, serving: Serving) -> bool:
-    """Whether w13 and w2 look up the same rank and width, as the group of their kernels must."""
-    return not experts.fused and not (serving.fully_sharded and serving.tp > 1)
-
-
 def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
     """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
     if serving.fully_sharded or serving.expert_parallel:
@@ -93,17 +88,16 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
 
 def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     """All four ops: k is the rank and n the hidden size for each of them, and max_loras is not raised by one (A1)."""
-    gate_up_rank = serving.rank // serving.tp if serving.fully_sharded else serving.rank
+    shards = serving.tp if serving.fully_sharded else 1
     slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
     found = []
     for weight, rank, parts, i in (
-        ("w13", gate_up_rank, slices, width),
+        ("w13", serving.rank // shards, slices, width),
         ("w2", serving.rank, 1, experts.intermediate),
     ):
         for op in ("shrink", "expand"):
-            # The group answers all four lookups, but it has one rank and one width.
-            first = (weight, op) == ("w13", "shrink")
-            group = first and tunable_experts(experts, serving)
+            # The group answers all four lookups, but it has one width.
+            group = (weight, op) == ("w13", "shrink") and not experts.fused
             found.append(
                 Shape(
                     runtime="vllm",
@@ -113,13 +107,14 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                     kernels=(FUSED_MOE_LORA.name,) if group else (),
                     flags={
                         "hidden_size": experts.hidden,
-                        "lora_rank": rank,
+                        "lora_rank": serving.rank,
                         "num_loras": serving.max_loras,
                         "num_experts": experts.experts,
                         "top_k_num": experts.top_k,
                         "moe_intermediate_size": i,
                         "num_slices": parts,
                         "fully_sharded": int(serving.fully_sharded),
+                        "tp": shards,
                         "expand_add_inputs": int(not serving.dual_stream),
                     },
                     layers=(experts.label,),

@@ -24,9 +24,10 @@ def serving_note(study: KernelStudy) -> str | None:
     tuned, call = tuned_path(study.spec), study.call
     if tuned is None or call is None:
         return None
-    rank, sharded = call.dims["k"], bool(study.spec.problem.get("fully_sharded"))
+    problem = study.spec.problem
+    rank, sharded, tp = problem.get("rank", call.dims["k"]), bool(problem.get("fully_sharded")), problem.get("tp", 1)
     served = vllm_moe.server_path(rank, sharded)
-    case = f"rank {rank}, {'fully sharded' if sharded else 'not fully sharded'}"
+    case = f"rank {rank}, {'fully sharded' if sharded else 'not fully sharded'}{f' over {tp} GPUs' if tp > 1 else ''}"
     reads = (
         "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
     )

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
 from autotune.runtimes import sglang, vllm
-from autotune.runtimes.files import KeyPath, Table
+from autotune.runtimes.files import KeyPath, Shards, Table
 from autotune.runtimes.lookup import Failure, Lookup, Step
 
-__all__ = ["Failure", "KeyPath", "Lookup", "Runtime", "Step", "Table", "advice", "get", "names"]
+__all__ = ["Failure", "KeyPath", "Lookup", "Runtime", "Shards", "Step", "Table", "advice", "get", "names"]
 
 
 class Runtime(Protocol):
@@ -45,11 +45,18 @@ class Runtime(Protocol):
     def partners(self, op: str) -> tuple[str, ...]:
         """The ops whose files are only correct together with this op's, itself included; for most, itself alone."""
 
-    def check_together(self, results: Mapping[str, Table]) -> None:
+    def check_together(self, results: Mapping[str, Table], shards: Shards) -> None:
         """Refuse results of partners, by op, that make no sense together (`InputError`)."""
 
-    def joint_fills(self, tables: Mapping[str, Table]) -> dict[str, Table]:
-        """What the files of partners, by op, lack to fit together; `InputError` where they contradict each other."""
+    def joint_fills(
+        self, tables: Mapping[str, Table], shards: Shards, fills: Collection[tuple[str, KeyPath]]
+    ) -> dict[str, Table]:
+        """What the files of partners, by op, lack to fit together; `InputError` where they contradict each other.
+
+        Args:
+            shards: Of the results among the entries.
+            fills: Entries that came from here before, and follow the others.
+        """
 
     def resolve(self, table: Any, call: Call) -> Lookup:
         """The server's lookup in a file's parsed content; its failures are part of the result."""

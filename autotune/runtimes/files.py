@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ KeyPath = tuple[str, ...]
 
 Table = dict[KeyPath, dict[str, Any]]
 """A config file, flat: every entry by its key path."""
+
+Shards = Mapping[tuple[str, KeyPath], Collection[int]]
+"""By op and key, over how many GPUs servers split what the entry is for, each with its own number. Only of entries that
+some server splits: it looks up other sizes of the same thing in other files."""
 
 LOCK_NAME = ".autotune.lock"
 LOCK_TIMEOUT_S = 5.0

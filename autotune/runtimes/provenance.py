@@ -53,6 +53,11 @@ class Record:
         found: dict[str, Any] = self.provenance["dropped"]["config"] if self.kind == "dropped" else self.config
         return found
 
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Over how many GPUs servers, earlier ones included, split what it is for (`autotune.runtimes.Shards`)."""
+        return tuple(self.provenance.get("shards", (1,)))
+
     def undropped(self) -> Record:
         """The record as it was, or would be, with the entry in the file."""
         if self.kind != "dropped":

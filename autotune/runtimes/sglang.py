@@ -21,7 +21,7 @@ from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
 from autotune.runtimes import chunks
 from autotune.runtimes.chunks import CHUNK_SIZES
-from autotune.runtimes.files import KeyPath, Table, read_json
+from autotune.runtimes.files import KeyPath, Shards, Table, read_json
 from autotune.runtimes.lookup import Failure, Lookup, Step
 
 name = "sglang"
@@ -88,11 +88,13 @@ def partners(op: str) -> tuple[str, ...]:
     return (op,)
 
 
-def check_together(results: Mapping[str, Table]) -> None:
+def check_together(results: Mapping[str, Table], shards: Shards) -> None:
     """Nothing to check: see `partners`."""
 
 
-def joint_fills(tables: Mapping[str, Table]) -> dict[str, Table]:
+def joint_fills(
+    tables: Mapping[str, Table], shards: Shards, fills: Collection[tuple[str, KeyPath]]
+) -> dict[str, Table]:
     """Nothing to fill: see `partners`."""
     return {}
 

@@ -19,7 +19,7 @@ from typing import Any
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call, Config, Value
 from autotune.runtimes import vllm_moe as moe
-from autotune.runtimes.files import KeyPath, Table, read_json
+from autotune.runtimes.files import KeyPath, Shards, Table, read_json
 from autotune.runtimes.lookup import Failure, Lookup
 from autotune.runtimes.nested import descend
 
@@ -126,22 +126,24 @@ def partners(op: str) -> tuple[str, ...]:
     return moe.OPS if op in moe.OPS else (op,)
 
 
-def check_together(results: Mapping[str, Table]) -> None:
+def check_together(results: Mapping[str, Table], shards: Shards) -> None:
     """Make sure that results of partners, by op, make sense together.
 
     Raises:
         InputError: Naming what is missing or differs.
     """
-    moe.check_results(results)
+    moe.check_results(results, shards)
 
 
-def joint_fills(tables: Mapping[str, Table]) -> dict[str, Table]:
+def joint_fills(
+    tables: Mapping[str, Table], shards: Shards, fills: Collection[tuple[str, KeyPath]]
+) -> dict[str, Table]:
     """Entries that the files of partners, by op, lack to fit together.
 
     Raises:
         InputError: If what they hold contradicts itself.
     """
-    return moe.joint_fills(tables)
+    return moe.joint_fills(tables, shards, fills)
 
 
 def resolve(table: Any, call: Call) -> Lookup:

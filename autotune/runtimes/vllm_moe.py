@@ -2,8 +2,9 @@
 
 Used by `autotune.runtimes.vllm`, which is the runtime. The dims of a call are ``max_loras`` (L itself, not L + 1 as for
 the dense ops), ``num_slices`` (w13: 2, or 1 for 3D-fused experts; w2: 1), ``m`` (tokens, not times top_k), ``k`` (the
-rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for shrink and expand. Source:
-runtime contracts A1 to A3, A6 and A8, that is vLLM 0.33.0.
+rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for shrink and expand. With fully
+sharded LoRA over t GPUs w13's k is the rank divided by t, and w2's the whole rank: which entries of w13 and w2 a server
+uses together is then not to be seen in the files. Source: runtime contracts A1 to A3, A6 to A8, that is vLLM 0.33.0.
 
 What no file can change: a server without ``VLLM_TUNED_CONFIG_FOLDER`` does not use the defaults below but the base
 model's MoE tiles; merely setting the variable, for dense files say, fixes block_m at 64.
@@ -12,12 +13,12 @@ model's MoE tiles; merely setting the variable, for dense files say, fixes block
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from autotune.errors import InputError, one_of
 from autotune.kernel import Config, Value
-from autotune.runtimes.files import KeyPath, Table
+from autotune.runtimes.files import KeyPath, Shards, Table
 from autotune.runtimes.lookup import Failure
 
 LEVELS = ("max_loras", "num_slices", "m", "k", "n", "i")
@@ -141,11 +142,14 @@ def level_failure(failure: Failure) -> Failure:
     return failure
 
 
-def check_results(results: Mapping[str, Table]) -> None:
+def check_results(results: Mapping[str, Table], shards: Shards) -> None:
     """Make sure that results are there for all four ops, for the same places, with one block_m at each.
 
     The alignment of tokens to blocks is computed once, with the block_m of w13 shrink, and reused by the others: a
     server does not notice another block_m in w2, it computes wrong results (contracts A6).
+
+    Args:
+        shards: For results of fully sharded LoRA over several GPUs, how many.
 
     Raises:
         InputError: Naming what is missing or differs.
@@ -156,7 +160,10 @@ def check_results(results: Mapping[str, Table]) -> None:
             f"fused_moe_lora: got results of {there} but none of {one_of(missing)}; the four files are only correct "
             "together: make and run the group with --op-type fused_moe_lora, then export all of it"
         )
-    places = {op: {_place(key) for key in table} for op, table in results.items()}
+    places = {
+        op: {_of_server(op, key, count) for key in table for count in shards.get((op, key), (1,))}
+        for op, table in results.items()
+    }
     everywhere = set[KeyPath]().union(*places.values())
     for op in OPS:
         if lacking := sorted(everywhere - places[op], key=_as_ints):
@@ -164,31 +171,45 @@ def check_results(results: Mapping[str, Table]) -> None:
                 f"fused_moe_lora: {op} has no result for {_text(lacking[0])}, which another of the four has; "
                 "the four need the same m: run and export the whole group"
             )
-    _block_m(results)
+    _block_m(results, _joined(shards))
 
 
-def joint_fills(tables: Mapping[str, Table]) -> dict[str, Table]:
+def joint_fills(
+    tables: Mapping[str, Table], shards: Shards, fills: Collection[tuple[str, KeyPath]]
+) -> dict[str, Table]:
     """Entries that the four files lack to be one: the same places in all, each with one block_m.
+
+    Ranks that fully sharded servers join, the one of w13 and the one of w2, have one block_m in all four files: so no
+    server, sharded or not, gets two.
 
     Args:
         tables: The content of each op's file, new results and what stood there.
+        shards: For results of fully sharded LoRA over several GPUs, how many.
+        fills: What came from here before, by op: entries that decide nothing and follow the others.
 
     Raises:
         InputError: If what stood there contradicts itself or the results.
     """
-    block_m = _block_m(tables)
+    joined = _joined(shards)
+    decided = {op: {key: each for key, each in table.items() if (op, key) not in fills} for op, table in tables.items()}
+    block_m = _block_m(decided, joined)
     loras = {key[0] for table in tables.values() for key in table}
     grid = set[KeyPath]()
     for lora in loras:
         here = [key for table in tables.values() for key in table if key[0] == lora]
-        shapes = {key[3:] for key in here}
+        shapes = {key[3:] for key in here} | {shape[1:] for shape in joined if shape[0] == lora}
         grid |= {(lora, m, *shape) for m, shape in itertools.product({key[2] for key in here}, shapes)}
-    fills: dict[str, Table] = {}
+    found: dict[str, Table] = {}
     for op, table in tables.items():
         slices = {key[1] for key in table}
-        wanted = {(place[0], s, *place[1:]): place for s, place in itertools.product(slices, grid)}
-        fills[op] = {key: _fill(op, key, block_m.get(place)) for key, place in wanted.items() if key not in table}
-    return fills
+        wanted = [(place[0], s, *place[1:]) for s, place in itertools.product(slices, grid)]
+        found[op] = {
+            key: config
+            for key in wanted
+            if (key not in table or (op, key) in fills)
+            and (config := _fill(op, key, block_m.get(_place(key, joined)))) != table.get(key)
+        }
+    return found
 
 
 def entry_warnings(file: str, table: Table, op: str) -> list[str]:
@@ -205,7 +226,7 @@ def _fill(op: str, key: KeyPath, block_m: Value) -> dict[str, Any]:
     return default_config(op, dims) | ({} if block_m is None else {"block_m": block_m})
 
 
-def _block_m(tables: Mapping[str, Table]) -> dict[KeyPath, Value]:
+def _block_m(tables: Mapping[str, Table], joined: Mapping[KeyPath, str]) -> dict[KeyPath, Value]:
     """The block_m of each place, over all files.
 
     Raises:
@@ -215,19 +236,37 @@ def _block_m(tables: Mapping[str, Table]) -> dict[KeyPath, Value]:
     for op in OPS:
         for key, config in tables[op].items():
             block_m = (launched(config, op)[0] or {}).get("block_m")
-            first, where = found.setdefault(_place(key), (block_m, op))
+            first, where = found.setdefault(place := _place(key, joined), (block_m, op))
             if first != block_m:
                 raise InputError(
-                    f"fused_moe_lora: at {_text(_place(key))}: block_m is {first} in {where} but {block_m} in {op}; a "
+                    f"fused_moe_lora: at {_text(place)}: block_m is {first} in {where} but {block_m} in {op}; a "
                     "server would compute wrong results: export the whole group, and drop entries that contradict it "
-                    "(--on-exist overwrite)"
+                    "(--on-exist overwrite), or take a folder of its own"
                 )
     return {place: block_m for place, (block_m, _) in found.items()}
 
 
-def _place(key: KeyPath) -> KeyPath:
-    """A key path without num_slices, in which w13 and w2 differ."""
-    return (key[0], *key[2:])
+def _place(key: KeyPath, joined: Mapping[KeyPath, str]) -> KeyPath:
+    """A key path without num_slices, in which w13 and w2 differ, and with all ranks that are joined to its own."""
+    loras, _, m, *shape = key
+    return (loras, m, joined.get((loras, *shape), shape[0]), *shape[1:])
+
+
+def _of_server(op: str, key: KeyPath, shards: int) -> KeyPath:
+    """A key path without num_slices, and with the rank that the server was started with."""
+    loras, _, m, k, *rest = key
+    return (loras, m, str(int(k) * shards) if "_w13_" in op else k, *rest)
+
+
+def _joined(shards: Shards) -> dict[KeyPath, str]:
+    """For (max_loras, k, n, i) with a k that a server joins with another one: all that are joined to it, as text."""
+    classes: list[set[KeyPath]] = []
+    for op, key, count in ((*place, count) for place, counts in shards.items() for count in counts if count > 1):
+        loras, _, k, *rest = _of_server(op, key, count)
+        pair = {(loras, str(int(k) // count), *rest), (loras, k, *rest)}
+        touched = [each for each in classes if each & pair]
+        classes = [each for each in classes if each not in touched] + [pair.union(*touched)]
+    return {shape: "+".join(sorted((s[1] for s in each), key=int)) for each in classes for shape in each}
 
 
 def _text(place: KeyPath) -> str:

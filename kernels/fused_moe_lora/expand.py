@@ -34,6 +34,7 @@ def moe_expand_kernel(  # type: ignore[no-untyped-def]
     K,
     b_stride_l,
     b_stride_e,
+    out_stride,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -66,7 +67,7 @@ def moe_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptrs = x_ptr + (slice_id.to(tl.int64) * pairs + row)[:, None] * K + offs_k[None, :]  # [BM, BK]
     b_ptr += slot * b_stride_l + expert * b_stride_e
     b_ptrs = b_ptr + b_row[None, :] * K + offs_k[:, None]  # [BK, BN]
-    out_ptrs = out_ptr + (row * NUM_SLICES + slice_id)[:, None] * N + offs_n[None, :]  # [BM, BN]
+    out_ptrs = out_ptr + (row * out_stride + slice_id * N)[:, None] + offs_n[None, :]  # [BM, BN]
     in_out = in_m[:, None] & (offs_n < N)[None, :]
     if ADD_INPUTS and PREFETCH:
         base = tl.load(out_ptrs, mask=in_out, other=0.0)
@@ -100,10 +101,11 @@ class ExpandArguments:
     Attributes:
         x: ``[S, M, T, R]`` fp16 or bf16, contiguous: a shrink's output.
         b: S weights ``[L, E, N, R]``, type of x, equal strides; E of stride 0 shares a matrix among experts.
-        out: ``[M, T, S * N]``, type of x, contiguous.
+        out: ``[M, T, W]``, type of x, contiguous; W is ``S * N``, or more where other GPUs have the other columns.
         batch: Which token uses which adapter and experts.
         add_inputs: Add to `out`, or overwrite it.
         routed: Multiply by the routing weights (down only).
+        offset: First of the ``S * N`` columns of `out` that are written.
         table: Addresses of `b` on the device, for more than one slice; uploaded here, ahead of graph captures.
     """
 
@@ -113,14 +115,22 @@ class ExpandArguments:
     batch: Batch
     add_inputs: bool = True
     routed: bool = False
+    offset: int = 0
     table: torch.Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         check_weights(self.b, self.x.dtype, "fused_moe_lora expand")
         if not (self.x.is_contiguous() and self.out.is_contiguous() and self.out.dtype == self.x.dtype):
             raise ValueError(f"fused_moe_lora expand: x and out must be contiguous and {self.x.dtype}")
+        if self.offset + len(self.b) * self.b[0].shape[2] > self.out.shape[2]:
+            raise ValueError(f"fused_moe_lora expand: out has no room for the columns from {self.offset} on")
         if len(self.b) > 1:
             object.__setattr__(self, "table", address_table(self.b))
+
+    @property
+    def written(self) -> torch.Tensor:
+        """The columns of `out` that are written: ``[M, T, S * N]``, in rows of W."""
+        return self.out[..., self.offset : self.offset + len(self.b) * self.b[0].shape[2]]
 
 
 def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
@@ -133,13 +143,14 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
     args = (
         inputs.x,
         b if inputs.table is None else inputs.table,
-        inputs.out,
+        inputs.written,
         inputs.batch.routing.topk_weights,
         *blocks.args,
         n,
         k,
         b.stride(0),
         b.stride(1),
+        inputs.out.shape[2],
     )
     options = {
         **blocks.options,

@@ -37,17 +37,18 @@ Written = TypeVar("Written", ExpandArguments, OneShotArguments)
 
 @dataclass(frozen=True)
 class WithStart(Generic[Written]):
-    """One argument set, and what `arguments.out` ``[M, T, S * N]`` holds before a run."""
+    """One argument set, and what `arguments.out` ``[M, T, W]`` holds before a run, of which `written` is to change."""
 
     arguments: Written
     start: torch.Tensor
+    written: torch.Tensor
 
     def restore(self) -> None:
         """Base tokens keep their values in both modes; the others are NaN before they are overwritten."""
         a, routing = self.arguments, self.arguments.batch.routing
         a.out.copy_(self.start)
         if not a.add_inputs:
-            a.out.flatten(0, 1)[routing.groups() < routing.max_loras * routing.num_experts] = torch.nan
+            self.written.flatten(0, 1)[routing.groups() < routing.max_loras * routing.num_experts] = torch.nan
 
 
 class Sizes:
@@ -56,18 +57,19 @@ class Sizes:
     def __init__(self, problem: MoeProblem, side: Side) -> None:
         self._problem = problem
         self.slices, self.depth, self.width = side.slices(problem), side.depth(problem), side.width(problem)
+        self.shrunk, self.row, self.offset = side.shrunk(problem), side.row(problem), side.offset(problem)
         tokens = problem.m - problem.base_tokens
         self.live_pairs = tokens * problem.top_k
         self.live_rows = tokens if side.row_per_token else self.live_pairs
         self.rows = problem.m if side.row_per_token else problem.pairs
 
-    def flops(self, columns: int) -> int:
-        """Of a product between the rank and so many columns."""
-        return 2 * self.live_pairs * self.slices * self._problem.rank * columns
+    def flops(self, rank: int, columns: int) -> int:
+        """Of a product between so much of the rank and so many columns."""
+        return 2 * self.live_pairs * self.slices * rank * columns
 
-    def weights(self, columns: int) -> int:
-        """Elements of A or B with so many columns, of the (adapter, expert) pairs that are hit."""
-        return groups_hit(self._problem) * self.slices * self._problem.rank * columns
+    def weights(self, rank: int, columns: int) -> int:
+        """Elements of A or B of this size, of the (adapter, expert) pairs that are hit."""
+        return groups_hit(self._problem) * self.slices * rank * columns
 
     @property
     def written(self) -> int:
@@ -106,9 +108,10 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         return problem_from_flags(flags, self.side)
 
     def call(self, problem: MoeProblem) -> Call:
-        p = problem
-        dims = {"max_loras": p.max_loras, "num_slices": self.side.slices(p), "m": p.m, "k": p.rank, "n": p.hidden}
-        return Call("vllm", f"fused_moe_lora_{self.side.weight}_{self.op}", {**dims, "i": p.intermediate})
+        """Of both ops, k is what the shrink leaves of the rank, and n the whole hidden size (runtime contracts A1)."""
+        p, side = problem, self.side
+        dims = {"max_loras": p.max_loras, "num_slices": side.slices(p), "m": p.m, "k": side.shrunk(p), "n": p.hidden}
+        return Call("vllm", f"fused_moe_lora_{side.weight}_{self.op}", {**dims, "i": p.intermediate})
 
     def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
         return self.canonical(problem, self._built_in(problem), gpu)
@@ -125,26 +128,27 @@ class _Shrink(_FusedMoeLora[ShrinkArguments]):
     op = "shrink"
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
-        return rules.shrink_parameters(problem, space)
+        return rules.shrink_parameters(problem, self.side, space)
 
     def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
-        return rules.shrink_canonical(problem, config)
+        return rules.shrink_canonical(problem, self.side, config)
 
     def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
         return rules.shrink_infeasible(problem, self.side, config, gpu)
 
     def floor(self, problem: MoeProblem) -> Floor:
         s = Sizes(problem, self.side)
-        out = problem.pairs * s.slices * problem.rank
-        return Floor(2 * (s.live_rows * s.depth + s.weights(s.depth) + out), s.flops(s.depth))
+        out = problem.pairs * s.slices * s.shrunk
+        weights = s.weights(s.shrunk, s.depth)
+        return Floor(2 * (s.live_rows * s.depth + weights + out), s.flops(s.shrunk, s.depth))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> ShrinkArguments:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
         return ShrinkArguments(
             x=random.normal(s.rows, s.depth),
-            a=random.weights(s.slices, p.rank, s.depth),
-            out=torch.zeros(s.slices, p.m, p.top_k, p.rank, dtype=p.torch_dtype, device=device),
+            a=random.weights(s.slices, s.shrunk, s.depth),
+            out=torch.zeros(s.slices, p.m, p.top_k, s.shrunk, dtype=p.torch_dtype, device=device),
             batch=random.batch,
         )
 
@@ -176,14 +180,14 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
         return rules.expand_infeasible(problem, self.side, config, gpu)
 
     def floor(self, problem: MoeProblem) -> Floor:
-        s = Sizes(problem, self.side)
-        x = s.live_pairs * s.slices * problem.rank
-        return Floor(2 * (x + s.weights(s.width) + s.written), s.flops(s.width))
+        s, rank = Sizes(problem, self.side), problem.rank
+        x = s.live_pairs * s.slices * rank
+        return Floor(2 * (x + s.weights(rank, s.width) + s.written), s.flops(rank, s.width))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[ExpandArguments]:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
-        start = random.normal(p.m, p.top_k, s.slices * s.width)
+        start = random.normal(p.m, p.top_k, s.row)
         arguments = ExpandArguments(
             x=random.normal(s.slices, p.m, p.top_k, p.rank),
             b=random.weights(s.slices, s.width, p.rank),
@@ -191,8 +195,9 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
             batch=random.batch,
             add_inputs=p.add_inputs,
             routed=self.side.routed,
+            offset=s.offset,
         )
-        return WithStart(arguments, start)
+        return WithStart(arguments, start, arguments.written)
 
     def launches(self, inputs: WithStart[ExpandArguments], config: Config) -> list[Launch]:
         return expand_launches(inputs.arguments, config)
@@ -245,13 +250,14 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
 
     def floor(self, problem: MoeProblem) -> Floor:
         s = Sizes(problem, self.side)
-        weights = s.weights(s.depth + s.width)
-        return Floor(2 * (s.live_rows * s.depth + weights + s.written), s.flops(s.depth + s.width))
+        rank, columns = problem.rank, s.depth + s.width
+        bytes_ = 2 * (s.live_rows * s.depth + s.weights(rank, columns) + s.written)
+        return Floor(bytes_, s.flops(rank, columns))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[OneShotArguments]:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
-        start = random.normal(p.m, p.top_k, s.slices * s.width)
+        start = random.normal(p.m, p.top_k, s.row)
         arguments = OneShotArguments(
             x=random.normal(s.rows, s.depth),
             a=random.weights(s.slices, p.rank, s.depth),
@@ -261,7 +267,7 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
             add_inputs=p.add_inputs,
             routed=self.side.routed,
         )
-        return WithStart(arguments, start)
+        return WithStart(arguments, start, arguments.out)
 
     def launches(self, inputs: WithStart[OneShotArguments], config: Config) -> list[Launch]:
         return one_shot_launches(inputs.arguments, config)

@@ -30,6 +30,7 @@ BLOCK_MS = (16, 32, 64, 128)
 ROUTINGS = ("uniform", "zipf")
 MAX_ONE_SHOT_RANK = 128
 
+_SIZES = ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras", "tp")
 _NAIVE_PAIRS = 8
 _MOST_SLICES = 2
 
@@ -42,7 +43,7 @@ class MoeProblem(Problem):
         dtype: Type of activations and adapter weights, a key of `DTYPES`.
         m: Tokens, base tokens included.
         hidden: Hidden size of the model.
-        rank: Rank of the adapters in this product; fully sharded LoRA divides it by the tensor-parallel size.
+        rank: The server's max_lora_rank, or with `tp` 1 a shard of it.
         intermediate: Intermediate size of one expert, per tensor-parallel shard.
         num_slices: Weights packed in gate_up: 2 for gate and up apart, 1 for one fused weight. Down has always 1.
         num_experts: Experts on this GPU.
@@ -50,6 +51,8 @@ class MoeProblem(Problem):
         max_loras: Adapters resident on the GPU; sizes the launch grid.
         active_loras: Adapters that the tokens really use; 0 stands for all of them.
         fully_sharded: Fully sharded LoRA: always sorted, always two kernels.
+        tp: Tensor-parallel size that fully sharded LoRA splits gate_up's shrink (by rank) and down's expand (by hidden
+            size) over; 1 unless `fully_sharded`.
         add_inputs: Expand adds to the output (the rule), or overwrites it.
         routing: Popularity of the experts: ``uniform``, or ``zipf`` (falls as 1/n).
         expert_counts: How often each expert was picked in a recording; overrides `routing`. Empty without one.
@@ -66,6 +69,7 @@ class MoeProblem(Problem):
     max_loras: int
     active_loras: int = 0
     fully_sharded: bool = False
+    tp: int = 1
     add_inputs: bool = True
     routing: str = "uniform"
     expert_counts: tuple[int, ...] = ()
@@ -74,7 +78,7 @@ class MoeProblem(Problem):
         if self.active_loras == 0:
             object.__setattr__(self, "active_loras", self.max_loras)
         check_dtype(self.dtype)
-        for name in ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras"):
+        for name in _SIZES:
             if (size := getattr(self, name)) < 1:
                 raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
         check_rank(self.rank)
@@ -87,7 +91,21 @@ class MoeProblem(Problem):
                 raise InputError(f"{name}: got {size}, allowed: 1 to {limit}; {_REMEDIES[name]}")
         if self.routing not in ROUTINGS:
             raise InputError(f"routing: got {self.routing!r}, allowed: {one_of(ROUTINGS)}; pass --routing uniform")
+        self._check_shards()
         self._check_counts()
+
+    def _check_shards(self) -> None:
+        if self.tp > 1 and not self.fully_sharded:
+            raise InputError(
+                f"tp: got {self.tp}, allowed: 1 unless fully sharded (--moe-intermediate-size is a shard's already); "
+                "add --fully-sharded, or leave --tp out"
+            )
+        for name, flag, size in (("rank", "--lora-rank", self.rank), ("hidden", "--hidden-size", self.hidden)):
+            if size % self.tp:
+                raise InputError(
+                    f"tp: got {self.tp}, allowed: divisors of the {name} {size}; pass the server's --tp, and a {flag} "
+                    "that it divides"
+                )
 
     def _check_counts(self) -> None:
         counts = self.expert_counts
@@ -111,7 +129,8 @@ class MoeProblem(Problem):
             f"-top{self.top_k}-l{self.max_loras}-{self.dtype}"
         )
         active = f"-a{self.active_loras}" if self.active_loras != self.max_loras else ""
-        options = ("-fs" if self.fully_sharded else "") + ("" if self.add_inputs else "-overwrite")
+        shards = str(self.tp) if self.tp > 1 else ""
+        options = (f"-fs{shards}" if self.fully_sharded else "") + ("" if self.add_inputs else "-overwrite")
         routing = "" if self.routing == "uniform" else f"-{self.routing}"
         if self.expert_counts:
             routing = "-ids" + hashlib.sha256(repr(self.expert_counts).encode()).hexdigest()[:8]
@@ -170,7 +189,10 @@ class Side:
         weight: vLLM's name of the base weight.
         slices: Weights packed in the product.
         depth: Columns of the shrink's x.
-        width: Columns of the expand's output, per slice.
+        shrunk: Rank of the shrink's output; the expand has the whole rank, gathered from all GPUs.
+        width: Columns that the expand writes, per slice.
+        row: Columns of a row of the expand's output.
+        offset: First of them that the expand writes: those of a GPU in the middle.
         row_per_token: The shrink's x has a row a token; else a row a (token, expert) pair.
         routed: The expand multiplies by the routing weights.
     """
@@ -179,7 +201,10 @@ class Side:
     weight: str
     slices: Callable[[MoeProblem], int]
     depth: Callable[[MoeProblem], int]
+    shrunk: Callable[[MoeProblem], int]
     width: Callable[[MoeProblem], int]
+    row: Callable[[MoeProblem], int]
+    offset: Callable[[MoeProblem], int]
     row_per_token: bool
     routed: bool
 
@@ -189,7 +214,10 @@ GATE_UP = Side(
     weight="w13",
     slices=lambda p: p.num_slices,
     depth=lambda p: p.hidden,
+    shrunk=lambda p: p.rank // p.tp,
     width=lambda p: p.intermediate,
+    row=lambda p: p.num_slices * p.intermediate,
+    offset=lambda p: 0,
     row_per_token=True,
     routed=False,
 )
@@ -198,7 +226,10 @@ DOWN = Side(
     weight="w2",
     slices=lambda p: 1,
     depth=lambda p: p.intermediate,
-    width=lambda p: p.hidden,
+    shrunk=lambda p: p.rank,
+    width=lambda p: p.hidden // p.tp,
+    row=lambda p: p.hidden,
+    offset=lambda p: p.tp // 2 * (p.hidden // p.tp),
     row_per_token=False,
     routed=True,
 )
@@ -225,6 +256,7 @@ def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
         num_experts=_integer(flags, "num_experts", 8),
         top_k=_integer(flags, "top_k_num", 2),
         fully_sharded=switch(flags, "fully_sharded", default=False),
+        tp=_integer(flags, "tp", 1),
         add_inputs=switch(flags, "expand_add_inputs", default=True),
         routing=str(flags.get("routing") or "uniform"),
         expert_counts=tuple(int(count) for count in flags.get("expert_counts") or ()),

@@ -45,7 +45,7 @@ def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype, splits: int = 
 
 def expand_reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``, from `start`."""
-    result = _Output(inputs, start, dtype)
+    result = _Output(inputs, start, dtype, inputs.offset)
     x_rows = inputs.x.flatten(1, 2)  # [S, M * T, R]
     for pairs, lora, expert in inputs.batch.routing.by_group():
         for s, weight in enumerate(inputs.b):
@@ -102,15 +102,19 @@ def align_reference(routing: Routing, block_m: int) -> Alignment:
 class _Output:
     """Rows of an output as they are written, with their bounds."""
 
-    def __init__(self, inputs: ExpandArguments | OneShotArguments, start: torch.Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, inputs: ExpandArguments | OneShotArguments, start: torch.Tensor, dtype: torch.dtype, offset: int = 0
+    ) -> None:
         self._inputs = inputs
-        self._value = start.to(dtype, copy=True).flatten(0, 1)  # [M * T, S * N]
+        self._offset = offset
+        self._value = start.to(dtype, copy=True).flatten(0, 1)  # [M * T, W]
         self._max_error = torch.zeros_like(self._value)
 
     def write(self, pairs: torch.Tensor, slice_id: int, product: torch.Tensor, error: torch.Tensor) -> None:
         """Weight, then add or overwrite ``[pairs, N]``; `error` has room for the weighting."""
         inputs, half = self._inputs, self._inputs.out.dtype
-        columns = slice(slice_id * product.shape[1], (slice_id + 1) * product.shape[1])
+        first = self._offset + slice_id * product.shape[1]
+        columns = slice(first, first + product.shape[1])
         if inputs.routed:
             weight = inputs.batch.routing.topk_weights.flatten()[pairs, None].to(product.dtype)
             product, error = product * weight, error * weight.abs()

@@ -19,9 +19,9 @@ _FULL_WAVES = 3
 _FEW_STEPS = 8
 
 
-def shrink_parameters(problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
+def shrink_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Parameter, ...]:
     """``vllm-grid``: the grid of vLLM's tuner, without the splits that sum too often in half precision."""
-    rank = next_pow2(problem.rank)
+    rank = next_pow2(side.shrunk(problem))
     if space == "vllm-grid":
         return _parameters(
             block_n=powers_of_two(min(32, max(16, rank)), 256),
@@ -47,11 +47,11 @@ def expand_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Para
     )
 
 
-def shrink_canonical(problem: MoeProblem, config: Config) -> Config:
+def shrink_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
     """Columns are clipped to the rank; the order of tiles may not matter."""
-    c = integers(config)
-    clipped = {**c, "block_n": min(max(16, c["block_n"]), max(16, next_pow2(problem.rank)))}
-    return {**clipped, "group_size_m": _group(problem, problem.rank, clipped)}
+    c, rank = integers(config), side.shrunk(problem)
+    clipped = {**c, "block_n": min(max(16, c["block_n"]), max(16, next_pow2(rank)))}
+    return {**clipped, "group_size_m": _group(problem, rank, clipped)}
 
 
 def expand_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
@@ -65,12 +65,12 @@ def expand_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
 
 def shrink_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu) -> str | None:
     """Why a config should not be tried, or None."""
-    c, depth = integers(config), side.depth(problem)
+    c, depth, rank = integers(config), side.depth(problem), side.shrunk(problem)
     tile, split_k = _tile(c), c["split_k"]
-    reason = tile.infeasible(BLOCK_MS[-1], problem.rank, depth, gpu, split_k) or _idle_warps(tile)
+    reason = tile.infeasible(BLOCK_MS[-1], rank, depth, gpu, split_k) or _idle_warps(tile)
     if reason := reason or rows_infeasible(problem, tile.m):
         return reason
-    band = NEUTRAL_GROUP * split_k * cdiv(problem.rank, tile.n)
+    band = NEUTRAL_GROUP * split_k * cdiv(rank, tile.n)
     if reason := _needless_order(problem, side, c, band <= gpu.sms * tile.blocks_per_sm(gpu), gpu):
         return reason
     # One split is the only deterministic choice, so it is always allowed.
@@ -139,7 +139,7 @@ def _useless_split(problem: MoeProblem, side: Side, tile: Tile, split_k: int, gp
     half, depth = split_k // 2, side.depth(problem)
     if tile.k * half >= depth:
         return f"split_k {split_k}: {half} splits already leave one K step to each block"
-    columns = cdiv(problem.rank, tile.n) * side.slices(problem)
+    columns = cdiv(side.shrunk(problem), tile.n) * side.slices(problem)
     full = columns * (problem.pairs if problem.naive else problem.pairs // tile.m)
     if full * half >= _FULL_WAVES * gpu.sms * tile.blocks_per_sm(gpu):
         return f"split_k {split_k}: {half} splits already fill {gpu.name} {_FULL_WAVES} times"

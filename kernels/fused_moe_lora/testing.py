@@ -21,6 +21,10 @@ _ANY_PATH = (
     MoeProblem("bfloat16", 8, 1024, 64, 768, 2, num_experts=128, top_k=8, max_loras=4),
 )
 _TWO_KERNELS = (
+    # Fully sharded over several GPUs: odd shards of the rank and of the hidden size.
+    MoeProblem("float16", 7, 68, 20, 23, 2, num_experts=3, top_k=2, max_loras=2, fully_sharded=True, tp=4),
+    MoeProblem("float16", 1, 48, 8, 17, 1, 4, top_k=3, max_loras=1, fully_sharded=True, tp=2, add_inputs=False),
+    MoeProblem("bfloat16", 64, 2048, 64, 384, 2, num_experts=128, top_k=8, max_loras=4, fully_sharded=True, tp=4),
     MoeProblem("bfloat16", 100, 2048, 320, 768, 1, num_experts=16, top_k=4, max_loras=2, fully_sharded=True),
     MoeProblem("bfloat16", 4, 1024, 256, 512, 2, num_experts=32, top_k=2, max_loras=4),
 )

@@ -83,6 +83,37 @@ def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
     assert {line.partition("-")[0] for line in sharded.split()} == set(TWO_KERNEL)
 
 
+def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
+    """Two kernels at any rank, w13 under a half of it and w2 under all of it, with one block_m."""
+    flags = "--lora-rank 16 --m-values 16,64 --fully-sharded --tp 2"
+    done = cli("tune", GROUP, flags, "--trials 14 --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("vLLM 0.33 serves rank 16, fully sharded over 2 GPUs, with two kernels") == 1
+    for op, name in zip(vllm_moe.OPS, TWO_KERNEL, strict=True):
+        table = files.read_table(Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op), vllm_moe.LEVELS)
+        mine, filled = ("8", "16") if "w13" in op else ("16", "8")
+        assert {(key[2], key[3]) for key in table} == {(m, k) for m in ("16", "64") for k in (mine, filled)}
+        assert {config["block_m"] for config in table.values()} == {32}
+        assert {config["num_warps"] for key, config in table.items() if key[3] == mine} == {8}
+        assert done.stdout.count(name) >= 2
+    assert all("-fs2-" in each["name"] for each in studies(cli))
+    records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
+    own = [each for each in records if each["kind"] == "own"]
+    assert len(own) == 8
+    assert all(each["provenance"]["shards"] == [each["provenance"]["problem"]["tp"]] == [2] for each in own)
+    assert "0 findings" in cli.ok("config check tuned --runtime vllm")
+    looked_up = cli.ok(
+        "config lookup tuned --runtime vllm --op fused_moe_lora_w13_expand --max-loras 4 --num-slices 2 --m 64 --k 8",
+        "--n 2048 --intermediate 768",
+    )
+    assert "k 8 -> 8 (exact)" in looked_up
+    again = cli("study export --dir tuned")
+    assert again.exit_code == 0, again.output
+    refused = cli("tune --op-type lora_shrink", cli.SHRINK.partition("lora_shrink")[2], "--tp 2 --fully-sharded")
+    assert refused.exit_code == 2
+    assert "--tp: got 2 for lora_shrink" in refused.stderr
+
+
 def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
     done = cli("tune", GROUP, "--lora-rank 16 --batch-size 64 --save-json-dir tuned")
     assert done.exit_code == 0, done.output

@@ -68,6 +68,17 @@ def test_a_plan_as_json(cli: Cli) -> None:
     assert data["advice"]
 
 
+def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
+    said = cli.ok("plan Qwen3-30B-A3B --tp 2 --fully-sharded --target-modules experts --m-values 16,64", SERVER)
+    rows = [line.split() for line in said.splitlines() if line.endswith("fused_moe_lora")]
+    assert [row[:4] for row in rows] == [
+        [s, k, "2048", "384"] for s, k in (("2", "8"), ("2", "8"), ("1", "16"), ("1", "16"))
+    ]
+    assert [row[6:-1] for row in rows] == [[], ["with"], ["with"], ["with"]]
+    assert "8 studies" in said
+    assert "not tuned" not in said
+
+
 def test_the_rank_comes_from_adapters(cli: Cli) -> None:
     paths = adapter("a", 12, "q_proj") + " " + adapter("b", 20, "model.layers.0.mlp.up_proj")
     flags = f"--max-loras 4 {paths} --json"

@@ -13,7 +13,15 @@ from autotune.gpu import Gpu
 from autotune.kernel import Expected
 from autotune.kernels.fused_moe_lora import moe_expand, moe_one_shot, moe_shrink
 from autotune.kernels.fused_moe_lora.blocks import Batch
-from autotune.kernels.fused_moe_lora.kernel import KERNELS, DownExpand, DownOneShot, DownShrink, GateUpShrink
+from autotune.kernels.fused_moe_lora.expand import ExpandArguments
+from autotune.kernels.fused_moe_lora.kernel import (
+    KERNELS,
+    DownExpand,
+    DownOneShot,
+    DownShrink,
+    GateUpExpand,
+    GateUpShrink,
+)
 from autotune.kernels.fused_moe_lora.problem import MoeProblem
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.space import Space
@@ -152,16 +160,17 @@ def test_one_set_of_flags_makes_all_problems() -> None:
 
 def test_every_flag_counts() -> None:
     flags = {"num_experts": 4, "top_k_num": 1, "num_slices": 1, "num_active_loras": 2, "fully_sharded": 1}
-    flags |= {"expand_add_inputs": 0, "routing": "zipf", "expert_counts": (3, 0, 1, 1), "seq_length": 2}
+    flags |= {"tp": 2, "expand_add_inputs": 0, "routing": "zipf", "expert_counts": (3, 0, 1, 1), "seq_length": 2}
     problem = GateUpShrink().problem_from_flags(FLAGS | flags)
     assert problem == MoeProblem(
         *("float16", 32, 2048, 16, 768, 1, 4, 1, 4, 2),
         fully_sharded=True,
+        tp=2,
         add_inputs=False,
         routing="zipf",
         expert_counts=(3, 0, 1, 1),
     )
-    assert problem.label.startswith("m32-h2048-i768-r16-s1-e4-top1-l4-float16-a2-fs-overwrite-ids")
+    assert problem.label.startswith("m32-h2048-i768-r16-s1-e4-top1-l4-float16-a2-fs2-overwrite-ids")
     assert replace(problem, expert_counts=(3, 1, 1, 1)).label != problem.label
     assert replace(problem, expert_counts=()).label.endswith("-zipf")
 
@@ -181,6 +190,10 @@ def test_every_flag_counts() -> None:
         ({"expert_counts": (-1, *[1] * 7)}, "the least -1"),
         ({"expert_counts": (9, *[0] * 7)}, "expert_counts: got 1 experts picked at all, allowed: top_k=2 or more"),
         ({"fully_sharded": 2}, "--fully-sharded: got 2, allowed: 0 or 1"),
+        ({"tp": 2}, "tp: got 2, allowed: 1 unless fully sharded .*; add --fully-sharded"),
+        ({"tp": 0, "fully_sharded": 1}, "tp: got 0, allowed: 1 or more"),
+        ({"tp": 32, "fully_sharded": 1}, "tp: got 32, allowed: divisors of the rank 16; .* --lora-rank"),
+        ({"tp": 16, "fully_sharded": 1, "hidden_size": 2056}, "allowed: divisors of the hidden 2056; .* --hidden-size"),
     ],
     ids=str,
 )
@@ -241,3 +254,81 @@ def test_floor_counts_the_experts_that_are_hit() -> None:
     assert kernel.floor(one).bytes == 2 * (2 * 768 + 2 * 64 * 768 + 2 * 64)
     assert kernel.floor(one).flops == 2 * 2 * 64 * 768
     assert DownExpand().floor(one).bytes == 2 * (2 * 64 + 2 * 64 * 2048 + 2 * 2 * 2048)
+
+
+class TestFullySharded:
+    """What t GPUs compute together is what one does alone: gathered or summed between shrink and expand (A6)."""
+
+    T = 4
+
+    def chunks(self, tensors: list[torch.Tensor], dim: int, gpu: int) -> list[torch.Tensor]:
+        return [tensor.chunk(self.T, dim)[gpu].contiguous() for tensor in tensors]
+
+    @pytest.fixture
+    def whole(self, device: str, row_per_token: bool) -> Layer:
+        routing = make_routing(CHOICES, MAPPING, ENABLED, 4, device)
+        return Layer.random(Batch(routing, False, block_ms=(16,)), 2 if row_per_token else 1, row_per_token)
+
+    @pytest.mark.parametrize("row_per_token", [True], ids=["gate_up"])
+    def test_gate_up_gathers_the_rank(self, whole: Layer) -> None:
+        gpus = range(self.T)
+        h = torch.cat([moe_shrink(replace(whole, a=self.chunks(whole.a, 2, g)).shrink(), SHRINK) for g in gpus], dim=3)
+        assert_within(h, whole.expected_shrink(), shrink_reference(whole.shrink(), torch.float64, splits=1))
+        want = whole.expected(h).unflatten(2, (2, self.T, -1))  # [M, T, S, t, N / t]
+        start = whole.start.unflatten(2, (2, self.T, -1))
+        for g in gpus:
+            shard = replace(whole, b=self.chunks(whole.b, 2, g), start=start[:, :, :, g].flatten(2))
+            arguments = shard.expand(h)
+            out = moe_expand(arguments, EXPAND)
+            assert_within(out, want[:, :, :, g].flatten(2), expand_reference(arguments, shard.start, torch.float64))
+
+    @pytest.mark.parametrize("row_per_token", [False], ids=["down"])
+    @pytest.mark.parametrize("add_inputs", [True, False], ids=["add", "overwrite"])
+    def test_down_sums_over_the_depth_and_writes_its_columns(self, whole: Layer, add_inputs: bool) -> None:
+        gpus = range(self.T)
+        shards = [replace(whole, x=self.chunks([whole.x], 1, g)[0], a=self.chunks(whole.a, 3, g)) for g in gpus]
+        partial = [shard.shrink() for shard in shards]
+        h = sum(moe_shrink(each, SHRINK).double() for each in partial)
+        bounds = [shrink_reference(each, torch.float64, splits=1) for each in partial]
+        assert bool(((h - whole.expected_shrink()).abs() <= sum(bound.max_error for bound in bounds)).all())
+
+        x, width = whole.expected_shrink().half(), whole.b[0].shape[2] // self.T
+        want = whole.expected(x, add_inputs, routed=True)
+        out = whole.start.clone()
+        for g in gpus:
+            before = out.clone()
+            b = self.chunks(whole.b, 2, g)
+            arguments = ExpandArguments(x, b, out, whole.batch, add_inputs, routed=True, offset=g * width)
+            bound = expand_reference(arguments, before, torch.float64)
+            assert moe_expand(arguments, EXPAND) is out
+            assert bool(((out.double() - bound.value).abs() <= bound.max_error).all())
+            mine = slice(g * width, (g + 1) * width)
+            assert_within(out[..., mine], want[..., mine], replace(bound, max_error=bound.max_error[..., mine]))
+            assert torch.equal(out[..., mine.stop :], whole.start[..., mine.stop :])
+        with pytest.raises(ValueError, match="no room for the columns from 40 on"):
+            replace(arguments, offset=out.shape[2])
+
+    def test_sizes_of_a_gpu(self, gpu: Gpu) -> None:
+        """Qwen3-30B-A3B on two GPUs, rank 64 (runtime contracts A7)."""
+        problem = replace(QWEN, intermediate=384, fully_sharded=True, tp=2)
+        calls = {kernel.name: kernel.call(problem).dims for kernel in KERNELS if "one_shot" not in kernel.name}
+        both = {"max_loras": 4, "m": 64, "n": 2048, "i": 384}
+        for op in ("shrink", "expand"):
+            assert calls[f"fused_moe_lora_gate_up_{op}"] == {**both, "num_slices": 2, "k": 32}
+            assert calls[f"fused_moe_lora_down_{op}"] == {**both, "num_slices": 1, "k": 64}
+        gate_up, down = GateUpShrink().make_inputs(problem, "meta", 0), DownShrink().make_inputs(problem, "meta", 0)
+        assert (gate_up.a[0].shape, gate_up.out.shape) == ((4, 128, 32, 2048), (2, 64, 8, 32))
+        assert (down.a[0].shape, down.out.shape) == ((4, 128, 64, 384), (1, 64, 8, 64))
+        up, back = (kernel.make_inputs(problem, "meta", 0).arguments for kernel in (GateUpExpand(), DownExpand()))
+        assert (up.x.shape, up.b[0].shape, up.out.shape) == ((2, 64, 8, 64), (4, 128, 384, 64), (64, 8, 768))
+        assert (back.x.shape, back.b[0].shape, back.out.shape) == ((1, 64, 8, 64), (4, 128, 1024, 64), (64, 8, 2048))
+        assert (up.offset, back.offset) == (0, 1024)
+        assert GateUpShrink().default_config(problem, gpu)["block_n"] == 32
+        alone = replace(problem, tp=1)
+        assert GateUpShrink().floor(problem).flops * 2 == GateUpShrink().floor(alone).flops
+        assert DownExpand().floor(problem).flops * 2 == DownExpand().floor(alone).flops
+        assert DownShrink().floor(problem) == DownShrink().floor(alone)
+        assert GateUpExpand().floor(problem) == GateUpExpand().floor(alone)
+        assert (problem.label, alone.label) == (f"{QWEN.label}-fs2".replace("i768", "i384"), problem.label[:-1])
+        old = {name: value for name, value in alone.to_json().items() if name != "tp"}
+        assert MoeProblem.from_json(old) == alone

@@ -239,6 +239,48 @@ def test_a_lone_w13_file_corrupts_w2_unless_it_has_the_default() -> None:
     assert {defect for _, _, defect, _ in found(files)} == {"incomplete set"}
 
 
+def experts(w13: dict[int, int], w2: dict[int, int]) -> Files:
+    """The four files with entries of these ranks, each with its block_m."""
+    files: Files = {}
+    for name in MOE:
+        ranks, slices = (w13, "2") if "W13" in name else (w2, "1")
+        entries = {str(k): {"2048": {"768": EXPERTS | {"block_m": b}}} for k, b in ranks.items()}
+        files[name] = {"4": {slices: dict.fromkeys(M_VALUES, entries)}}
+    return files
+
+
+@pytest.mark.parametrize(
+    ("w13", "w2", "sound"),
+    [
+        ({16: 32, 64: 128}, {16: 32, 64: 128}, True),
+        ({16: 32, 64: 128}, {16: 128, 64: 32}, False),
+        ({8: 32, 32: 128}, {16: 32, 64: 128}, True),
+        ({8: 32}, {16: 64}, False),
+        ({8: 32, 16: 64}, {16: 32}, False),
+        ({16: 32}, {24: 64}, False),
+        ({24: 32}, {16: 32}, True),
+    ],
+    ids=["ranks", "ranks swapped", "sharded", "sharded, differing", "sharded and not", "unrelated", "nearest"],
+)
+def test_block_m_is_compared_where_a_server_may_combine(w13: dict[int, int], w2: dict[int, int], sound: bool) -> None:
+    """Fully sharded servers look up a fraction of w2's rank in w13."""
+    expected = set() if sound else {(MOE[0], f"4/*/{m}", "block_m differs", "silent corruption") for m in M_VALUES}
+    assert set(found(experts(w13, w2))) == expected
+
+
+def test_a_plan_tells_which_ranks_go_together() -> None:
+    files = experts({8: 32, 16: 64}, {8: 32, 16: 64})
+    for name in MOE:
+        files[name] = json.loads(json.dumps(files[name]).replace('"768"', '"384"'))
+    assert found(files) == []
+    alone, sharded = (
+        plan("Qwen3-30B-A3B", tp=2, fully_sharded=fs, target_modules=("experts",)) for fs in (False, True)
+    )
+    assert found(files, alone) == []
+    at = "max_loras=4/num_slices=2/k=8/n=2048/i=384"
+    assert found(files, sharded) == [(MOE[0], at, "block_m differs", "silent corruption")]
+
+
 def test_experts_without_the_level_of_the_intermediate_size() -> None:
     files = sound(plan("Qwen3-30B-A3B"))
     for m in M_VALUES:

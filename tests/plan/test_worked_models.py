@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autotune import groups, registry
 from autotune.plan import model
 from autotune.plan.plan import Batches, make
 from autotune.plan.serving import Serving
@@ -137,6 +138,21 @@ def test_vllms_expert_lookups(how: dict[str, int], w13: tuple[int, ...], w2: tup
     }
     expected = {"w13": (LORAS, *w13), "w2": (LORAS, *w2)}
     assert found == {f"fused_moe_lora_{w}_{op}": expected[w] for w in expected for op in ("shrink", "expand")}
+
+
+@pytest.mark.parametrize("name", [M, "Mixtral-8x7B"])
+@pytest.mark.parametrize("how", [{"tp": 1}, {"tp": 2}, {"tp": 2, "fully_sharded": True}, {"tp": 4, "ep": True}])
+def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int]) -> None:
+    made = make(model.load(name), Serving("vllm", how["tp"], R, LORAS, "fully_sharded" in how, "ep" in how), Batches())
+    planned = {s.op: s.call(512) for s in made.shapes if s.op.startswith("fused_moe_lora")}
+    (entry,) = (e for e in made.entries if e.kernel == "fused_moe_lora" and e.flags["m"] == 512)
+    path = groups.path_for("auto", entry.flags)
+    assert path == ("two-kernel" if "fully_sharded" in how else "one-shot")
+    for kernel in map(registry.load, groups.FUSED_MOE_LORA.members["two-kernel"]):
+        call = kernel.call(kernel.problem_from_flags(entry.flags))
+        assert call is not None
+        assert planned[call.op] == call
+    assert not [line for line in made.warnings if "not tuned" in line]
 
 
 def test_dual_stream_moves_the_layers_but_not_gate_and_embeddings() -> None:

@@ -150,27 +150,27 @@ def results(**block_m: int) -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
 
 
 def test_four_results_with_one_block_m_fit_together() -> None:
-    vllm_moe.check_results(results())
+    vllm_moe.check_results(results(), {})
 
 
 @pytest.mark.parametrize("part", ["w13_shrink", "w13_expand", "w2_shrink", "w2_expand"])
 def test_another_block_m_in_any_of_the_four_is_refused(part: str) -> None:
     with pytest.raises(InputError, match=r"block_m is .* a server would compute wrong results"):
-        vllm_moe.check_results(results(**{part: 16}))
+        vllm_moe.check_results(results(**{part: 16}), {})
 
 
 @pytest.mark.parametrize("op", vllm_moe.OPS)
 def test_a_missing_op_and_a_missing_m_are_refused(op: str) -> None:
     without = {name: table for name, table in results().items() if name != op}
     with pytest.raises(InputError, match=f"none of {op}; .*--op-type fused_moe_lora"):
-        vllm_moe.check_results(without)
+        vllm_moe.check_results(without, {})
     more = results()
     for name in more:
         if name != op:
             (key,) = more[name]
             more[name][*key[:2], "16", *key[3:]] = entry(64)
     with pytest.raises(InputError, match=f"{op} has no result for max_loras 4, m 16"):
-        vllm_moe.check_results(more)
+        vllm_moe.check_results(more, {})
 
 
 BLOCKS = st.dictionaries(
@@ -190,10 +190,10 @@ def test_filled_files_agree_for_any_lookup(blocks: dict[tuple[str, ...], int], d
         # A result of this export stands in all four files.
         place, block_m = min(blocks.items())
         tables[op][place[0], "2" if "w13" in op else "1", *place[1:]] = entry(block_m)
-    filled = {op: tables[op] | fills for op, fills in vllm_moe.joint_fills(tables).items()}
+    filled = {op: tables[op] | fills for op, fills in vllm_moe.joint_fills(tables, {}, ()).items()}
     for op, table in filled.items():
         assert vllm.needed_paths(table) == set(table)
-        assert not set(vllm_moe.joint_fills(filled)[op])
+        assert not set(vllm_moe.joint_fills(filled, {}, ())[op])
     content = {op: nested_table(table) for op, table in filled.items()}
     for _ in range(5):
         dims = {level: data.draw(st.integers(1, 5)) for level in vllm_moe.LEVELS}
