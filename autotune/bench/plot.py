@@ -43,7 +43,7 @@ def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
         panel.title.set_fontsize(9)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
-    panels[0].legend(fontsize=6, ncols=2)
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, ncols=6, loc="outside lower center")
     seeds = max(len(score.outcomes) for score in scores)
     figure.suptitle(f"Median over {seeds} seeds; dotted: 95th percentile", fontsize=9)
     figure.savefig(path, dpi=110)
