@@ -206,8 +206,8 @@ def sweep_table(sweep: dict[str, Any]) -> list[str]:
         "",
         f"The search took {sweep['times_faster']:.1f} times less wall time than the sweep. "
         f"Its winner and the sweep's best eight were then raced, {race['rounds']} interleaved rounds: the winner takes "
-        f"{race['winner_us']:.2f} us, the fastest of the {len(race['entrants'])} {race['fastest_us']:.2f} us; paired ratio "
-        f"{race['winner_over_fastest']:.4f}.",
+        f"{race['winner_us']:.2f} us, the fastest of these {len(race['entrants'])} {race['fastest_us']:.2f} us; "
+        f"paired ratio {race['winner_over_fastest']:.4f}.",
     ]
 
 
