@@ -87,7 +87,7 @@ class Keeper:
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1)
         self._kept: list[FrozenTrial] = []
         self._last: Future[None] | None = None
 
@@ -97,8 +97,6 @@ class Keeper:
 
     def store(self) -> None:
         """Start storing what was kept; there is time now."""
-        if self._thread is None:
-            raise RuntimeError("the keeper has not been entered")
         self.wait()
         kept, self._kept = self._kept, []
         self._last = self._thread.submit(self._add, kept)
@@ -114,7 +112,6 @@ class Keeper:
             self._study.add_trial(finished)
 
     def __enter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(max_workers=1)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -122,9 +119,7 @@ class Keeper:
             self.store()
             self.wait()
         finally:
-            thread, self._thread = self._thread, None
-            if thread is not None:
-                thread.shutdown()
+            self._thread.shutdown()
 
 
 def status(trial: FrozenTrial) -> str | None:

@@ -37,7 +37,7 @@ class Budget:
 @dataclass
 class Clock:
     """Where the wall time of a search went, in seconds: proposing and stopping, waiting for compilers, measuring,
-    keeping results in the storage; of the measuring, while how much the model learned."""
+    keeping results in the storage; and for how long, beside the measuring, the model learned."""
 
     think_s: float = 0.0
     learn_s: float = 0.0

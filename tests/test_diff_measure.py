@@ -17,6 +17,7 @@ from autotune.entries import Assumptions
 from autotune.gpu import H200
 from autotune.kernel import Config
 from autotune.measure.result import Measurement
+from tests.samples import VLLM_ENTRY
 from tests.stand_in import StandIn
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ SHRINK = "NVIDIA_H200_SHRINK.json"
 EXPAND = "NVIDIA_H200_EXPAND_TRUE.json"
 CSGMV = "csgmv_configs/triton_3_6_0/lora_{},device=NVIDIA_H200.json"
 W13 = "NVIDIA_H200_FUSED_MOE_LORA_W13_SHRINK.json"
-CONFIG = {
-    "block_m": 16,
-    "block_n": 32,
-    "block_k": 64,
-    "split_k": 1,
-    "num_warps": 4,
-    "num_ctas": 1,
-    "num_stages": 2,
-    "max_nreg": None,
-    "group_size_m": 8,
-}
 ONE = Path("one")
 OTHER = Path("other")
 
@@ -105,8 +95,8 @@ def only(assumed: Mapping[str, Any] | None = None, script: Script = by_warps) ->
 
 @pytest.mark.parametrize(("a", "b", "faster"), [(4, 8, "b"), (8, 4, "a")])
 def test_the_faster_side(a: int, b: int, faster: str) -> None:
-    write(ONE, SHRINK, shrink(m16={**CONFIG, "num_warps": a}))
-    write(OTHER, SHRINK, shrink(m16={**CONFIG, "num_warps": b}))
+    write(ONE, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": a}))
+    write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": b}))
     (outcome,), backend = measured()
     assert outcome.faster == faster
     assert outcome.gain == pytest.approx(0.2, abs=0.02)
@@ -118,8 +108,8 @@ def test_the_faster_side(a: int, b: int, faster: str) -> None:
 
 
 def test_a_difference_inside_the_noise_is_none() -> None:
-    write(ONE, SHRINK, shrink(m16=CONFIG))
-    write(OTHER, SHRINK, shrink(m16={**CONFIG, "num_stages": 3}))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
+    write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, "num_stages": 3}))
     outcome = only()
     assert outcome.faster == "same"
     assert outcome.gain == 0
@@ -129,8 +119,8 @@ def test_a_difference_inside_the_noise_is_none() -> None:
 
 def test_configs_of_one_launch_are_not_raced() -> None:
     """vLLM passes max_nreg to no kernel, and num_stages is forced for an expand on Hopper."""
-    write(ONE, EXPAND, {"5": {"1": {"16": {"16": {"4096": CONFIG}}}}})
-    write(OTHER, EXPAND, {"5": {"1": {"16": {"16": {"4096": {**CONFIG, "max_nreg": 64, "num_stages": 4}}}}}})
+    write(ONE, EXPAND, {"5": {"1": {"16": {"16": {"4096": VLLM_ENTRY}}}}})
+    write(OTHER, EXPAND, {"5": {"1": {"16": {"16": {"4096": {**VLLM_ENTRY, "max_nreg": 64, "num_stages": 4}}}}}})
     (outcome,), backend = measured()
     assert outcome.faster == "same"
     assert not backend.races
@@ -139,14 +129,14 @@ def test_configs_of_one_launch_are_not_raced() -> None:
 @pytest.mark.parametrize(
     ("other", "origin", "key"),
     [
-        (shrink(m32={**CONFIG, "num_warps": 8}), "nearest", ("5", "1", "32", "4096", "16")),
+        (shrink(m32={**VLLM_ENTRY, "num_warps": 8}), "nearest", ("5", "1", "32", "4096", "16")),
         ({}, "default", ()),
         (None, "default", ()),
-        ({"5": {"3": {"16": {"4096": {"16": CONFIG}}}}}, "none", ("5",)),
+        ({"5": {"3": {"16": {"4096": {"16": VLLM_ENTRY}}}}}, "none", ("5",)),
     ],
 )
 def test_a_missing_side_is_what_the_server_takes_instead(other: object, origin: str, key: tuple[str, ...]) -> None:
-    write(ONE, SHRINK, shrink(m16=CONFIG))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
     OTHER.mkdir()
     if other is not None:
         write(OTHER, SHRINK, other)
@@ -176,8 +166,8 @@ def test_sglang_takes_another_tritons_file() -> None:
 
 @pytest.mark.parametrize(("warps", "status"), [(2, "out_of_resources"), (1, "wrong_result")])
 def test_a_failure_is_shown(warps: int, status: str) -> None:
-    write(ONE, SHRINK, shrink(m16=CONFIG))
-    write(OTHER, SHRINK, shrink(m16={**CONFIG, "num_warps": warps}))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
+    write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": warps}))
     outcome = only()
     assert outcome.faster is None
     assert outcome.b is not None
@@ -189,8 +179,8 @@ def test_a_failure_is_shown(warps: int, status: str) -> None:
 
 @pytest.mark.parametrize("bad", [{"block_m": 8}, {"block_m": None}, {"num_stages": "2"}])
 def test_a_config_that_no_kernel_takes(bad: dict[str, Any]) -> None:
-    write(ONE, SHRINK, shrink(m16=CONFIG))
-    write(OTHER, SHRINK, shrink(m16={**CONFIG, **bad}))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
+    write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, **bad}))
     (outcome,), backend = measured()
     assert outcome.b is not None
     assert outcome.b.status == "refused"
@@ -200,7 +190,7 @@ def test_a_config_that_no_kernel_takes(bad: dict[str, Any]) -> None:
 
 def test_an_entry_that_cannot_be_measured_stands_beside_those_that_can() -> None:
     for folder, warps in ((ONE, 4), (OTHER, 8)):
-        write(folder, SHRINK, shrink(m16={**CONFIG, "num_warps": warps}))
+        write(folder, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": warps}))
         entry = {"16": {"BLOCK_N": 64, "BLOCK_K": 16, "num_warps": warps}}
         write(folder, CSGMV.format("expand,K=6144,R=16,S=3"), entry)
         write(folder, W13, {"4": {"2": {"16": {"16": {"2048": {"768": {"block_m": 4 * warps}}}}}}})
@@ -234,14 +224,14 @@ def test_faster_in_the_mean_but_not_everywhere() -> None:
             "ok", quick.samples_us, workloads_us={"prefill": quick.samples_us, "decode": slow.samples_us}
         )
 
-    write(ONE, SHRINK, shrink(m16=CONFIG))
-    write(OTHER, SHRINK, shrink(m16={**CONFIG, "num_warps": 8}))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
+    write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": 8}))
     assert only(script=script).faster == "mixed"
 
 
 def test_two_files_by_the_name_of_either(tmp_path: Path) -> None:
-    write(ONE, SHRINK, shrink(m16=CONFIG))
-    write(OTHER, "kept.json", shrink(m16={**CONFIG, "num_warps": 8}))
+    write(ONE, SHRINK, shrink(m16=VLLM_ENTRY))
+    write(OTHER, "kept.json", shrink(m16={**VLLM_ENTRY, "num_warps": 8}))
     sides = (ONE / SHRINK, OTHER / "kept.json")
     for a, b in (sides, sides[::-1]):
         bench = Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
@@ -260,9 +250,9 @@ class TestCommand:
 
     @pytest.fixture
     def folders(self) -> None:
-        write(ONE, SHRINK, shrink(m16=CONFIG, m32=CONFIG))
-        write(OTHER, SHRINK, shrink(m16={**CONFIG, "num_warps": 8}))
-        write(OTHER, "NVIDIA_L40S_SHRINK.json", shrink(m16={**CONFIG, "num_warps": 2}))
+        write(ONE, SHRINK, shrink(m16=VLLM_ENTRY, m32=VLLM_ENTRY))
+        write(OTHER, SHRINK, shrink(m16={**VLLM_ENTRY, "num_warps": 8}))
+        write(OTHER, "NVIDIA_L40S_SHRINK.json", shrink(m16={**VLLM_ENTRY, "num_warps": 2}))
 
     @pytest.mark.usefixtures("machine", "folders")
     def test_as_a_table(self, cli: Cli) -> None:

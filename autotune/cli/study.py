@@ -102,13 +102,13 @@ def run(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
     """
     flags = RunFlags.take(options)
-    load_ahead(flags.backend)
     storage = open_storage(flags.storage)
     chosen = studies.whole_groups(storage, chosen_of(storage, patterns, plan))
     unfinished = [item.name for item in chosen if item.result is None]
     if not unfinished:
         click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
         return
+    load_ahead(flags.backend)
     try:
         run_studies(storage, unfinished, flags, worth_in(plan, chosen))
     finally:

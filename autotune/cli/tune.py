@@ -90,7 +90,6 @@ def tune(**options: Any) -> None:
       python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
           --save-json-dir tuned
     """
-    load_ahead(options["backend"])
     if options["model"] is not None and options["max_loras"] is not None:
         tune_model(str(options.pop("model")), options)
         return
@@ -114,6 +113,7 @@ def tune(**options: Any) -> None:
     request = Request(
         problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
     )
+    load_ahead(options["backend"])
     if block:
         specs = block.specs(request, values, problem.m_values)
     else:

@@ -52,10 +52,11 @@ class PoolSampler(RankingSampler):
         points = coordinates(space)
         self.surrogate = Surrogate(with_pairs(points), transferred(space, neighbours, log_estimate))
         self.known = list(dict.fromkeys([0, *seeds(space, neighbours, _SEEDS)]))
-        self.favourites = None if log_estimate is None else np.argsort(log_estimate, kind="stable")
+        self.favourites: Indices | None = None
         # Failures do not count as a start, so there is more of the spread than should be needed.
         start = spread(points, 4 * _START, seed)
-        if log_estimate is not None and self.favourites is not None:
+        if log_estimate is not None:
+            self.favourites = np.argsort(log_estimate, kind="stable")
             half = _START // 2
             favoured_first = itertools.chain(*zip(favoured(points, log_estimate, half, seed + 1), start, strict=False))
             # What is compiled ahead beside the start is the model's first choice: the best of the estimate.

@@ -73,9 +73,9 @@ class Surrogate:
     def believe(self, timed: Indices, log_us: Floats) -> Belief:
         """Predict every config of the space from the timed configs (positions and log times)."""
         rest, trend, best = self._standing_out(timed, log_us)
-        center, scale = rest.mean(), max(float(rest.std()), 1e-6)
+        targets, center, scale = _standardised(rest)
         with _threads().limit(limits=1):
-            process = self._fit(timed, (rest - center) / scale, refit=self._theta is None)
+            process = self._fit(timed, targets, refit=self._theta is None)
             mean, std = process.predict(self.points, return_std=True)
         self._scale = scale
         return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
@@ -85,8 +85,9 @@ class Surrogate:
         if self._theta is None or len(timed) < _GROWTH * self._fitted_to:
             return
         rest, _, _ = self._standing_out(timed, log_us)
+        targets, _, _ = _standardised(rest)
         with _threads().limit(limits=1):
-            self._fit(timed, (rest - rest.mean()) / max(float(rest.std()), 1e-6), refit=True)
+            self._fit(timed, targets, refit=True)
 
     def _standing_out(self, timed: Indices, log_us: Floats) -> tuple[Floats, Floats, float]:
         """What the prior mean does not explain of the times, that mean for every config, and the best time."""
@@ -139,6 +140,12 @@ def _without_noise(process: GaussianProcessRegressor, std: Floats) -> Floats:
     """The doubt about the true time: scikit-learn's includes what the next sample would add."""
     noise = float(np.exp(process.kernel_.theta[-1]))
     return np.sqrt(np.maximum(std**2 - noise, 1e-12))
+
+
+def _standardised(values: Floats) -> tuple[Floats, float, float]:
+    """The values with mean 0 and variance 1; the mean and the deviation taken off."""
+    center, scale = float(values.mean()), max(float(values.std()), 1e-6)
+    return (values - center) / scale, center, scale
 
 
 def _share_explained(expected: Floats, found: Floats) -> float:

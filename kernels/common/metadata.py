@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from autotune.kernels.common.problem import LoraProblem
+from autotune.kernels.common.zipf import zipf_split
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,3 @@ def random_mapping(m: int, base: int, adapters: int, max_loras: int, generator: 
     tokens = zipf_split(m - base, slots.numel())
     mapping = torch.cat([torch.full((base,), -1), slots.repeat_interleave(tokens)])
     return mapping[torch.randperm(m, generator=generator)]
-
-
-def zipf_split(total: int, parts: int) -> torch.Tensor:
-    """Split `total` into `parts` positive integers in proportion to 1, 1/2, 1/3, ..."""
-    edges = (1 / torch.arange(1, parts + 1, dtype=torch.float64)).cumsum(0)
-    ends = (edges / edges[-1] * (total - parts)).round().long()
-    return 1 + ends.diff(prepend=ends.new_zeros(1))

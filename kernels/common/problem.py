@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from autotune.errors import InputError, one_of
 from autotune.kernel import Problem
 from autotune.kernels.common.tiles import cdiv
+from autotune.kernels.common.zipf import zipf_split
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """Adapter weight types the runtimes serve; fp32 weights never reach these kernels."""
@@ -88,11 +88,8 @@ class LoraProblem(Problem):
 
     @cached_property
     def tokens_by_adapter(self) -> tuple[int, ...]:
-        """Tokens of each adapter in use, in proportion to 1, 1/2, 1/3, ... (Zipf), one at least."""
-        spare = self.m - self.base_tokens - self.adapters_read
-        shares = [0.0, *itertools.accumulate(1 / rank for rank in range(1, self.adapters_read + 1))]
-        ends = [round(share / shares[-1] * spare) for share in shares]
-        return tuple(1 + end - start for start, end in itertools.pairwise(ends))
+        """Tokens of each adapter in use, the most popular first; one at least."""
+        return tuple(zipf_split(self.m - self.base_tokens, self.adapters_read).tolist())
 
     def row_tiles(self, block_m: int) -> int:
         """Tiles of this many rows that have tokens."""

@@ -13,7 +13,6 @@ import torch
 
 from autotune.errors import InputError, one_of
 from autotune.kernel import Problem
-from autotune.kernels.common.metadata import zipf_split
 from autotune.kernels.common.problem import (
     DTYPES,
     batch_from_flags,
@@ -23,6 +22,7 @@ from autotune.kernels.common.problem import (
     switch,
     tokens_without_adapter,
 )
+from autotune.kernels.common.zipf import zipf_split
 
 BLOCK_MS = (16, 32, 64, 128)
 """Row blocks that the alignment can pad to; the four ops of a layer share one."""

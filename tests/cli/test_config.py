@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.samples import VLLM_ENTRY
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-CONFIG = {
-    "block_m": 16,
-    "block_n": 32,
-    "block_k": 64,
-    "split_k": 1,
-    "num_warps": 4,
-    "num_ctas": 1,
-    "num_stages": 2,
-    "max_nreg": None,
-    "group_size_m": 8,
-}
 SHRINK = "tuned/NVIDIA_H200_SHRINK.json"
 CALL = "config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-slices 3 --k 4096 --n 16"
 
@@ -34,7 +25,7 @@ def write(name: str, content: object) -> None:
 
 @pytest.fixture
 def folder() -> None:
-    by_m = {m: {"4096": {"16": CONFIG}} for m in ("16", "32")}
+    by_m = {m: {"4096": {"16": VLLM_ENTRY}} for m in ("16", "32")}
     write(SHRINK, {"5": dict.fromkeys(("1", "2", "3"), by_m)})
 
 
@@ -48,7 +39,7 @@ class TestLookup:
 
     def test_as_json(self, cli: Cli) -> None:
         data = json.loads(cli.ok(CALL, "--m 16 --json"))
-        assert data["config"] == CONFIG
+        assert data["config"] == VLLM_ENTRY
         assert [step["match"] for step in data["steps"]] == ["exact"] * 5
         assert data["failure"] is None
 
@@ -103,7 +94,7 @@ class TestCheck:
         assert "1 files, 0 findings." in cli.ok("config check tuned --runtime vllm")
 
     def test_findings_exit_with_1(self, cli: Cli) -> None:
-        write(SHRINK, {"5": {"1": {"16": {"4096": {"16": {**CONFIG, "block_m": 8}}}}}})
+        write(SHRINK, {"5": {"1": {"16": {"4096": {"16": {**VLLM_ENTRY, "block_m": 8}}}}}})
         done = cli("config check tuned --runtime vllm --json")
         assert done.exit_code == 1
         assert [(f["effect"], f["key"][-1:]) for f in json.loads(done.stdout)] == [
@@ -139,7 +130,7 @@ class TestCheck:
 @pytest.mark.usefixtures("folder")
 class TestDiff:
     def test_of_folders(self, cli: Cli) -> None:
-        write("other/NVIDIA_H200_SHRINK.json", {"5": {"1": {"16": {"4096": {"16": {**CONFIG, "num_warps": 8}}}}}})
+        write("other/NVIDIA_H200_SHRINK.json", {"5": {"1": {"16": {"4096": {"16": {**VLLM_ENTRY, "num_warps": 8}}}}}})
         write("other/autotune-provenance.json", {"x": {"y": 1}})
         data = json.loads(cli.ok("config diff tuned other --json"))
         assert len(data) == 6

@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune.runtimes import vllm
+from tests.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-# Its o_proj looks up just what was recorded.
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 5120,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 40,
-    "num_key_value_heads": 8,
-    "vocab_size": 32000,
-}
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4"
 TINY = f"{SERVER} --target-modules o_proj --m-values 16 --dtype float16"
 NAME = "small-vllm-tp1-r16-l4"
@@ -34,7 +25,7 @@ EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
 def small() -> Path:
     folder = Path("small")
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(RECORDED_MODEL))
     return folder
 
 

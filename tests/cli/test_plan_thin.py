@@ -13,19 +13,11 @@ from autotune.neighbours import finished_neighbours
 from autotune.runtimes import files, provenance, vllm
 from autotune.storage import open_storage
 from tests.recordings import write_machine, write_recording
+from tests.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 5120,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 40,
-    "num_key_value_heads": 8,
-    "vocab_size": 32000,
-}
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
 NAME = "small-vllm-tp1-r16-l4"
@@ -43,7 +35,7 @@ SHRINK_US = {
 def planned(cli: Cli) -> Cli:
     """The finished studies of a plan of one layer."""
     Path("small").mkdir()
-    Path("small/config.json").write_text(json.dumps(CONFIG))
+    Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
     folder = Path("recorded")
     write_machine(folder)
     for m in ALL:

@@ -16,18 +16,8 @@ from autotune.errors import InputError
 from autotune.plan import model
 from autotune.plan.plan import Batches, Plan, make
 from autotune.plan.serving import Serving
+from tests.samples import VLLM_ENTRY
 
-DENSE = {
-    "block_m": 16,
-    "block_n": 32,
-    "block_k": 64,
-    "split_k": 1,
-    "num_warps": 4,
-    "num_ctas": 1,
-    "num_stages": 2,
-    "max_nreg": None,
-    "group_size_m": 8,
-}
 EXPERTS = {"block_m": 32, "block_n": 32, "block_k": 64, "split_k": 1, "num_warps": 4, "num_stages": 2}
 EXPERTS |= {"group_size_m": 8}
 SHRINK, EXPAND = "NVIDIA_H200_SHRINK.json", "NVIDIA_H200_EXPAND_TRUE.json"
@@ -53,7 +43,7 @@ def sound(made: Plan) -> Files:
             node = files.setdefault(f"NVIDIA_H200_{op}.json", {})
             for key in [*levels, m, *tail[:-1]]:
                 node = node.setdefault(key, {})
-            node[tail[-1]] = dict(EXPERTS if "i" in d else DENSE)
+            node[tail[-1]] = dict(EXPERTS if "i" in d else VLLM_ENTRY)
     return {name: ascending(content) for name, content in files.items()}
 
 
@@ -141,7 +131,7 @@ def wrap(file: str, *keys: str) -> Callable[[Files], None]:
         (drop(SHRINK, *LATE, "num_ctas"), (SHRINK, "/".join(LATE), "missing key", "crash at request")),
         (wrap(SHRINK, *LEAF), (SHRINK, "/".join(LEAF), "too many levels", "crash at start")),
         (
-            change(SHRINK, ("5", "1", "16"), **{"4096": DENSE}),
+            change(SHRINK, ("5", "1", "16"), **{"4096": VLLM_ENTRY}),
             (SHRINK, "5/1/16/4096", "too few levels", "crash at start"),
         ),
         (change(SHRINK, ("5", "1", "16"), **{"4096": 7}), (SHRINK, "5/1/16/4096", "no object", "crash at start")),

@@ -1,0 +1,29 @@
+"""A config entry and a model that several tests start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+VLLM_ENTRY: dict[str, Any] = {
+    "block_m": 16,
+    "block_n": 32,
+    "block_k": 64,
+    "split_k": 1,
+    "num_warps": 4,
+    "num_ctas": 1,
+    "num_stages": 2,
+    "max_nreg": None,
+    "group_size_m": 8,
+}
+"""Complete, as vLLM's dense ops read it."""
+
+RECORDED_MODEL: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 5120,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+}
+"""A model whose o_proj looks up just what was recorded."""
