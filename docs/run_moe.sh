@@ -13,18 +13,4 @@ done
 # What the server runs at this rank is the one-shot path: the two-kernel one is tuned for the figures only.
 python3 -m autotune tune --op-type fused_moe_lora --path two-kernel --hidden-size 8192 --num-experts 8 --top-k-num 2 \
     --moe-intermediate-size 14336 --lora-rank 64 --num-loras 8 --m-values 64
-python3 - "$out/moe.json" <<'PYTHON'
-import json, os, sys
-
-from autotune import study
-from autotune.report.results import study_json
-from autotune.storage import open_storage
-
-storage = open_storage(os.environ["AUTOTUNE_STORAGE"])
-one_a_group = {}
-for item in (study.load(storage, name) for name in study.names(storage)):
-    if item.group_result:
-        one_a_group[item.group_result["group"]] = study_json(item) | {"trials": [], "group_result": item.group_result}
-with open(sys.argv[1], "w") as file:
-    json.dump(list(one_a_group.values()), file)
-PYTHON
+PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --one-a-group >"$out/moe.json"

@@ -15,23 +15,13 @@ for runtime in ${RUNTIMES:-vllm sglang}; do
     python3 -m autotune config check "$out/$runtime" --runtime "$runtime" "${model[@]}" >"$out/check-$runtime.txt" || checked=$?
     cat "$out/check-$runtime.txt"
     python3 -m autotune plan Qwen3-8B --runtime "$runtime" "${model[@]:2}" --json >"$out/$runtime-plan.json"
+    PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/$runtime-studies.json"
     python3 - "$out" "$runtime" "$start" "$end" "$checked" <<'PYTHON'
-import json, os, sys
+import json, sys
 from pathlib import Path
 
-from autotune import study
-from autotune.report.results import study_json
-from autotune.storage import open_storage
-
 out, runtime, start_s, end_s, check = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-storage = open_storage(os.environ["AUTOTUNE_STORAGE"])
-studies = [study_json(study.load(storage, name)) for name in study.names(storage)]
-plan = json.loads((out / f"{runtime}-plan.json").read_text())
-# The tables need neither the trials nor how the race of the finalists went, and there are many studies.
-for item in studies:
-    item["trials"] = []
-    if item["result"]:
-        item["result"]["finalists"] = []
+plan, studies = (json.loads((out / f"{runtime}-{part}.json").read_text()) for part in ("plan", "studies"))
 found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": plan, "studies": studies}
 (out / f"plan-{runtime}.json").write_text(json.dumps(found))
 PYTHON

@@ -10,17 +10,7 @@ tune 4 lora_expand --batch-size 16 --hidden-size 5120 --lora-rank 16 --expand-ad
 tune 8 lora_shrink --m-values 1024,8192 --hidden-size 8192 --lora-rank 64 --num-slices 2
 python3 -m autotune study run
 python3 -m autotune study export --dir "$out/tuned"
-python3 - "$out/studies.json" <<'PYTHON'
-import json, os, sys
-
-from autotune import study
-from autotune.report.results import study_json
-from autotune.storage import open_storage
-
-storage = open_storage(os.environ["AUTOTUNE_STORAGE"])
-with open(sys.argv[1], "w") as file:
-    json.dump([study_json(study.load(storage, name)) for name in study.names(storage)], file)
-PYTHON
+PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --trials >"$out/studies.json"
 
 sweep() { python3 -m autotune bench sweep --op-type lora_shrink --dtype float16 --num-loras 8 --json "$@"; }
 sweep --batch-size 8192 --hidden-size 8192 --lora-rank 64 --num-slices 2 >"$out/sweep-m8192.json"
