@@ -46,6 +46,12 @@ def sums_us(table: Table) -> dict[int, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+def best_us(table: Table, op: str) -> dict[str, float]:
+    """An op's fastest measured time at each value, as results keep it: it shows where the ops disagree."""
+    found = {str(value): ops[op].best_us for value, ops in table.items()}
+    return {value: round(time_us, 3) for value, time_us in found.items() if time_us is not None}
+
+
 def in_the_running(table: Table) -> list[int]:
     """The value with the least measured sum, and all that may still beat it; the most promising first."""
     measured_us = sums_us(table)

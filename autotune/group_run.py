@@ -19,7 +19,7 @@ import numpy as np
 
 from autotune import groups, trials
 from autotune.errors import AutotuneError, InputError, one_of
-from autotune.group_choice import Standing, Table, next_search, sums_us
+from autotune.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.group_race import VALUES, GroupDecision, decide_group
 from autotune.kernel import Config
 from autotune.measure.result import COMPILE_FAILURES, Measurement
@@ -158,10 +158,12 @@ class _Group:
 
     def _result(self, decision: GroupDecision, wall_s: float) -> dict[str, Any]:
         data = {key: value for key, value in asdict(decision).items() if key not in ("ops", "value")}
+        table = self._table()
         return data | {
             "group": self.ops[0].session.study.spec.group,
             "shared": {self.shared: decision.value},
-            "sums_us": {str(value): round(sum_us, 3) for value, sum_us in sums_us(self._table()).items()},
+            "sums_us": {str(value): round(sum_us, 3) for value, sum_us in sums_us(table).items()},
+            "best_us": {op.name: best_us(table, op.name) for op in self.ops},
             "seconds": {"wall": round(wall_s, 3)},
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "members": {op.name: self.runner.result(op.session, decision.ops[op.name], op.seconds) for op in self.ops},

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.group_choice import Standing, Table, in_the_running, next_search, sums_us
+from autotune.group_choice import Standing, Table, best_us, in_the_running, next_search, sums_us
 
 
 def known(best_us: float) -> Standing:
@@ -30,6 +30,11 @@ def test_the_least_sum_wins_though_no_op_is_fastest_there() -> None:
     assert sums_us(DISAGREE)[32] == 54
     assert in_the_running(DISAGREE) == [32]
     assert next_search(DISAGREE) is None
+
+
+def test_an_ops_best_at_each_value_it_was_measured_at() -> None:
+    table = {16: {"a": guess(10.0, 1.0)}, 32: {"a": guess(None, 1.0)}, 64: {"a": known(9.00049)}}
+    assert best_us(table, "a") == {"16": 10.0, "64": 9.0}
 
 
 def test_a_value_that_cannot_win_any_more_gets_no_measurements() -> None:

@@ -101,7 +101,8 @@ def test_a_compiler_that_hangs_ends_at_its_time_limit(
     assert failure is not None
     assert (failure.status, failure.message) == ("timeout", "compiling took longer than 3 s")
     assert backend.measure(hangs, None).status == "timeout"
-    assert backend.measure(sound, None).status == "ok"
+    # The compiler that took its place works; how long it takes on a busy machine is not the question.
+    assert backend_on(machine, size=65).measure(sound, None).status == "ok"
     wait_gone(started)
 
 
