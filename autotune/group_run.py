@@ -40,6 +40,9 @@ MOST = 24
 """Configs of an op tried at a value after which it counts as explored whatever the model says; at the value with the
 least sum, which is what will be exported, twice as many."""
 
+OWN_SHARE = 0.75
+"""Of an op's budget of measured configs, the most that its own search takes, which knows nothing of the group."""
+
 SEARCHED_ATTR = "own search done"
 _ROUND = 4
 _DOUBT = 1.0
@@ -52,8 +55,16 @@ class GroupRunner:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
 
-    def run(self, members: Sequence[KernelStudy], on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+    def run(
+        self,
+        members: Sequence[KernelStudy],
+        on_progress: OnProgress = lambda progress: None,
+        following: KernelStudy | None = None,
+    ) -> dict[str, Any]:
         """Finish a group; returns its result. Safe to kill at any moment, and to call again.
+
+        Args:
+            following: Run next: its first configs are compiled while this group is decided.
 
         Raises:
             InputError: If a member is missing or cannot go on here, or another process is running one.
@@ -72,7 +83,7 @@ class GroupRunner:
                     _Op(runner, stack.enter_context(runner.session(study)), kind.shared, on_progress)
                     for study in members
                 ]
-                result = _Group(runner, ops, kind.shared).decide() | {"path": path}
+                result = _Group(runner, ops, kind.shared).decide(following) | {"path": path}
                 members[0].finish_group(result)
             self._hand_out(members, result)
         return result
@@ -110,10 +121,14 @@ class _Group:
     ops: Sequence[_Op]
     shared: str
 
-    def decide(self) -> dict[str, Any]:
+    def decide(self, following: KernelStudy | None) -> dict[str, Any]:
         start_s = time.monotonic()
+        for op in self.ops:
+            op.compile_first()
         self._search_each(start_s)
         self._explore(start_s)
+        if following is not None:
+            self.runner.prepare(following)
         decision = decide_group(self.ops, self.shared, self._values_to_race(), self.ops[0].session.settings.race_rounds)
         if decision is None:
             raise AutotuneError(
@@ -194,30 +209,44 @@ class _Op:
     def _sampler(self) -> PoolSampler:
         return PoolSampler(self.session.space, self.runner.options.seed)
 
+    @property
+    def _searched(self) -> bool:
+        return bool(self.session.study.study.user_attrs.get(SEARCHED_ATTR))
+
+    def compile_first(self) -> None:
+        """Begin to compile what the op's own search will measure first."""
+        if not self._searched:
+            self.runner.compile_first(self.session)
+
     def search_whole(self, timeout_s: float | None) -> None:
         """The op's own search over its whole space, once in the study's life."""
-        optuna_study = self.session.study.study
-        if optuna_study.user_attrs.get(SEARCHED_ATTR):
+        if self._searched:
             return
         runner, options = self.runner, self.runner.options
-        runner.options = replace(options, budget=replace(options.budget, timeout_s=timeout_s))
+        # The rest is for what can change the choice of the common value.
+        own_trials = max(1, math.ceil(OWN_SHARE * options.budget.trials))
+        runner.options = replace(options, budget=Budget(own_trials, timeout_s))
         try:
             clock = runner.search_whole(self.session, self.on_progress, then="search")
         finally:
             runner.options = options
         self.seconds = clock.seconds | {"wall": clock.wall_s}
-        optuna_study.set_user_attr(SEARCHED_ATTR, True)
+        self.session.study.study.set_user_attr(SEARCHED_ATTR, True)
 
     def search_at(self, value: int, timeout_s: float | None) -> None:
         """Measure a few more configs at a value, the most promising first; the trials are the study's like any."""
-        study, sampler = self.session.study.study, self._sampler
+        sampler = self._sampler
         sampler.within = self.masks[value]
         pruner = GapPruner(within={self.shared: value} if len(self.masks) > 1 else None)
         search = Search(sampler, pruner, NeverStop(), compile_ahead=2 * _ROUND, per_round=_ROUND)
-        done = trials.measured(study.get_trials(deepcopy=False), self.session.space)
-        launched = sum(m.status not in COMPILE_FAILURES for m in done)
-        budget = Budget(launched + 2 * _ROUND, timeout_s)
+        budget = Budget(min(self._launched + 2 * _ROUND, self.runner.options.budget.trials), timeout_s)
         self.runner.search(self.session, search, budget, self.on_progress)
+
+    @property
+    def _launched(self) -> int:
+        """Configs that count against the budget."""
+        found = trials.measured(self.session.study.study.get_trials(deepcopy=False), self.session.space)
+        return sum(m.status not in COMPILE_FAILURES for m in found)
 
     def standing(self, value: int, most: int) -> Standing:
         """What the trials and the model say of the op at a value; the same for the same trials.
@@ -232,7 +261,7 @@ class _Op:
         best_us = float(np.exp(history.log_us[here].min())) if here.any() else None
         hopeful = history.untried & ~history.hopeless
         tried = int(inside.sum() - history.untried.sum())
-        if not hopeful.any() or tried >= most:
+        if not hopeful.any() or tried >= most or self._launched >= self.runner.options.budget.trials:
             return Standing(best_us, 0.0, explored=True)
         if len(history.timed) < ENOUGH:
             return Standing(best_us, self._floor_us, explored=False)

@@ -149,19 +149,23 @@ class Runner:
         prepared.backend.close()
         return None
 
-    def _prepare(self, study: KernelStudy) -> None:
+    def prepare(self, study: KernelStudy) -> None:
         """Have a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
-        if study.result is not None or study.spec.group is not None or study.spec.backend == "replay":
+        if study.result is not None or study.spec.backend == "replay":
             return
         try:
             self.check_identity(study)
             session = self._open(study)
-            search = self._search_of(session)
+            self.compile_first(session)
         except AutotuneError:
             return
-        live = trials.working_copy(study.study, search.sampler)
-        session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
         self._prepared = session
+
+    def compile_first(self, session: Session) -> None:
+        """Begin to compile what the study's search will measure first."""
+        search = self._search_of(session)
+        live = trials.working_copy(session.study.study, search.sampler)
+        session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
 
     def search_whole(self, session: Session, on_progress: OnProgress, then: str = "finalists") -> Clock:
         """Search the study's whole space, within the run's budget; `then` is the phase shown afterwards."""
@@ -189,7 +193,7 @@ class Runner:
         study = session.study
         clock = self.search_whole(session, on_progress)
         if following is not None:
-            self._prepare(following)
+            self.prepare(following)
         race_start_s = time.monotonic()
         decision = decide(study.study, session.space, session.backend, session.settings.race_rounds)
         race_s = time.monotonic() - race_start_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from autotune import create, registry, study
 from autotune.gpu import H200
 from autotune.group_run import GroupRunner
+from autotune.kernel import Config
+from autotune.measure.replay import ReplayBackend
+from autotune.measure.result import Measurement
 from autotune.run import Runner, RunOptions
 from autotune.specs import Request
 from autotune.study import KernelStudy
@@ -113,6 +117,27 @@ def test_a_decided_group_is_not_run_again(recorded: Path) -> None:
     first = run(storage, recorded)
     assert run(storage, recorded) == first
     assert storage.writes == 0
+
+
+def test_all_ops_begin_to_compile_before_the_first_is_searched(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    compile_ahead, measure = ReplayBackend.compile_ahead, ReplayBackend.measure
+
+    def compiled(self: ReplayBackend, configs: Sequence[Config]) -> None:
+        if configs:
+            happened.append("compile")
+        compile_ahead(self, configs)
+
+    def measured(self: ReplayBackend, config: Config, limit_us: float | None) -> Measurement:
+        happened.append("measure")
+        return measure(self, config, limit_us)
+
+    monkeypatch.setattr(ReplayBackend, "compile_ahead", compiled)
+    monkeypatch.setattr(ReplayBackend, "measure", measured)
+    storage = new_group(recorded)
+    assert run(storage, recorded) is not None
+    ops = len(members(storage))
+    assert happened[:ops] == ["compile"] * ops
 
 
 def test_a_timeout_leaves_a_result(recorded: Path) -> None:

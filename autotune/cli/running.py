@@ -180,11 +180,12 @@ class _Turns:
 
 def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress, following: Sequence[KernelStudy]) -> str:
     """Run a study, or the members of a group; returns the result in a line."""
+    first_following = next(iter(following), None)
     if together[0].spec.group is None:
-        return result_line(together[0].name, runner.run(together[0], on_progress, next(iter(following), None)))
+        return result_line(together[0].name, runner.run(together[0], on_progress, first_following))
     from autotune.group_run import GroupRunner  # loads scikit-learn, which takes a second
 
-    return group_line(GroupRunner(runner).run(together, on_progress))
+    return group_line(GroupRunner(runner).run(together, on_progress, first_following))
 
 
 def show_results(finished: list[KernelStudy]) -> None:

@@ -152,9 +152,18 @@ def test_running_one_member_runs_its_group(cli: Cli) -> None:
     assert "served: vLLM 0.33 serves rank 256" in note
 
 
+@pytest.mark.parametrize("trials", [1, 4, 14])
+def test_a_budget_holds_for_every_op_and_leaves_some_for_the_choice(cli: Cli, trials: int) -> None:
+    cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16")
+    cli.ok("study run --recorded recorded --trials", str(trials))
+    for each in studies(cli):
+        found = json.loads(cli.ok("study show --json", each["name"]))["trials"]
+        assert 1 <= len(found) <= trials
+
+
 def test_a_group_is_run_once(cli: Cli) -> None:
     cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16")
-    cli.ok("study run", RUN)
+    cli.ok("study run --recorded recorded")
     before = studies(cli)
     assert "Nothing to run" in cli("study run", RUN).stderr
     assert studies(cli) == before
