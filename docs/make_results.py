@@ -77,24 +77,29 @@ def page(studies: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[st
 
 
 def csgmv_section(data: Path) -> list[str]:
-    """SGLang's kernels; nothing where they have not been measured."""
-    if not (data / "csgmv.json").exists():
+    """SGLang's kernels, on every GPU where they have been measured."""
+    files = sorted(data.glob("csgmv-*.json"), reverse=True)
+    if not files:
         return []
-    studies = json.loads((data / "csgmv.json").read_text())
-    run = json.loads((data / "csgmv-wall.json").read_text())
+    runs = [(file.stem.removeprefix("csgmv-"), json.loads(file.read_text())) for file in files]
+    return ["", "## SGLang's csgmv kernels", "", make_csgmv.MEANING, *(x for r in runs for x in csgmv_lines(data, *r))]
+
+
+def csgmv_lines(data: Path, gpu: str, run: dict[str, Any]) -> list[str]:
+    """One GPU's tables; `gpu` is its name in the names of files."""
+    studies = run["studies"]
     layers, saved = (markdown(list(columns), rows) for columns, rows in make_csgmv.tables(studies))
-    meaning, took, listed = make_csgmv.notes(studies, run)
-    lines = ["", "## SGLang's csgmv kernels", "", f"{meaning} Machine: {machine_text(studies[0])}.", "", *layers]
-    # A sum over a part of the layers would say less than nothing.
-    sums = [] if run["of"] > len(studies) else ["", *saved]
-    return [*lines, "", listed, *sums, "", took, *plain_lines(data, studies)]
+    listed = ["", make_csgmv.LISTED] if make_csgmv.listed(studies) else []
+    lines = ["", f"### {studies[0]['spec']['environment']['gpu']}", "", f"Machine: {machine_text(studies[0])}."]
+    lines += ["", *layers, *listed, "", *saved, "", make_csgmv.took(run)]
+    return [*lines, *plain_lines(data / f"prototype-{gpu}.json", studies)]
 
 
-def plain_lines(data: Path, studies: list[dict[str, Any]]) -> list[str]:
+def plain_lines(file: Path, studies: list[dict[str, Any]]) -> list[str]:
     """Expands beside a kernel without SGLang's semantics; nothing where that has not been measured."""
-    if not (data / "prototype.json").exists():
+    if not file.exists():
         return []
-    columns, rows = make_csgmv.beside_plain(studies, json.loads((data / "prototype.json").read_text()))
+    columns, rows = make_csgmv.beside_plain(studies, json.loads(file.read_text()))
     note = (
         "What the full semantics cost: a plain expand (`docs/run_prototype.py`: one adapter, full chunks, no "
         "permutation, masks or scaling), at the best of its configs, timed the same way on the same GPU."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tunes SGLang's kernels for Qwen3-Embedding-0.6B, the shapes of its PR 20391, on this machine's GPU, and times the
-# whole: bash docs/run_csgmv.sh OUT_DIR. Copy OUT_DIR/csgmv*.json into docs/data for make_results.py.
+# whole: bash docs/run_csgmv.sh OUT_DIR. Copy OUT_DIR/csgmv.json to docs/data/csgmv-GPU.json for make_results.py.
 set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -12,13 +12,13 @@ start=$(date +%s.%N)
 python3 -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 --intermediate-size 3072 \
     --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 --save-json-dir "$out/tuned" --json-overwrite
 end=$(date +%s.%N)
-PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/csgmv.json"
+PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/studies.json"
 python3 - "$out" "$start" "$end" <<'PYTHON'
 import json, sys
 from pathlib import Path
 
 out, start_s, end_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-count = len(json.loads((out / "csgmv.json").read_text()))
-(out / "csgmv-wall.json").write_text(json.dumps({"wall_s": round(end_s - start_s, 1), "of": count}))
+found = {"wall_s": round(end_s - start_s, 1), "studies": json.loads((out / "studies.json").read_text())}
+(out / "csgmv.json").write_text(json.dumps(found))
 PYTHON
-rm -r "$out/cache"
+rm -r "$out/cache" "$out/studies.json"
