@@ -23,6 +23,12 @@ from autotune.space import Space
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _STATE = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+_STATUS: dict[TrialState, Status] = {
+    TrialState.COMPLETE: "ok",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "crashed",
+}
+"""Of a trial that was told in Optuna's own way, not by the tuning loop."""
 
 
 @dataclass(frozen=True)
@@ -130,25 +136,31 @@ def status(trial: FrozenTrial) -> str | None:
 
 def measured(trials: Iterable[FrozenTrial], space: Space) -> list[Measured]:
     """The finished trials of a study."""
-    found = []
-    for trial in trials:
-        kind = status(trial)
-        if kind is None:
-            continue
-        index = space.index(space.config(trial.params))
-        samples = trial.intermediate_values.values()
-        time_us = None if kind in FAILURES or not samples else statistics.median(samples)
-        found.append(Measured(index, kind, time_us))  # type: ignore[arg-type]
-    return found
+    return [found for trial in trials if (found := as_measured(trial, space)) is not None]
 
 
-def in_flight(trials: Iterable[FrozenTrial], space: Space) -> list[int]:
-    """Positions of the configs being measured now."""
-    return [
-        space.index(space.config(t.params))
-        for t in trials
-        if t.state == TrialState.RUNNING and len(t.params) == len(space.tunable)
-    ]
+def as_measured(trial: FrozenTrial, space: Space) -> Measured | None:
+    """A trial as the search sees it; None if it is not finished, or of no config of the space.
+
+    One without a status counts by its state, and by its value if it reported no samples: studies may be run by Optuna's
+    own means (`Study.optimize`, `Study.tell`).
+    """
+    if trial.state not in _STATUS or (index := position(trial, space)) is None:
+        return None
+    kind = status(trial) or _STATUS[trial.state]
+    times = list(trial.intermediate_values.values()) or ([] if trial.value is None else [trial.value])
+    time_us = None if kind in FAILURES or not times else statistics.median(times)
+    return Measured(index, kind, time_us)  # type: ignore[arg-type]
+
+
+def position(trial: FrozenTrial, space: Space) -> int | None:
+    """Where the space has a trial's config; None if its parameters are not all there yet, or not of the space."""
+    if not all(parameter.name in trial.params for parameter in space.tunable):
+        return None
+    try:
+        return space.index(space.config(trial.params))
+    except KeyError:
+        return None
 
 
 def _attributes(measurement: Measurement) -> dict[str, object]:

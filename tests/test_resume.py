@@ -26,6 +26,7 @@ from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement, Status
 from autotune.measure.settings import MeasureSettings
 from autotune.run import Runner, RunOptions
+from autotune.search.history import observe
 from autotune.space import Space
 from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
 from autotune.tune import Budget
@@ -230,11 +231,11 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     live = trials.working_copy(tried, RandomSampler())
     asked = live.ask(SPACE.distributions)
     index = SPACE.index(SPACE.config(asked.params))
-    assert trials.in_flight(live.trials, SPACE) == [index]
+    assert observe(live, SPACE).in_flight == (index,)
     measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
     with trials.Keeper(tried) as keeper:
         keeper.keep(trials.tell(live, asked, measurement))
-    assert trials.in_flight(live.trials, SPACE) == []
+    assert observe(live, SPACE).in_flight == ()
     (stored,) = tried.trials
     assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
     assert stored.state == state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from autotune.kernel import Config
+from autotune.search.history import Observer
 from autotune.space import Space
 
 
@@ -25,8 +27,10 @@ class SpaceSampler(BaseSampler):
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self.observer = Observer(space)
         self.among: Sequence[Config] | None = None
         """What may be proposed; None for every config not yet tried."""
+        self._choosing = threading.Lock()
 
     @abstractmethod
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
@@ -54,7 +58,19 @@ class SpaceSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self.space.params(self.propose(study))
+        # Threads may ask at the same time (`Study.optimize` with n_jobs): what one is given is in flight for the next.
+        with self._choosing:
+            config = self.propose(study)
+            self.observer.propose(trial, self.space.index(config))
+        return self.space.params(config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Samplers are pickled to go on elsewhere; a lock cannot be."""
+        return {name: value for name, value in vars(self).items() if name != "_choosing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._choosing = threading.Lock()
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

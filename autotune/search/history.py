@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from autotune import trials
 from autotune.measure.result import FAILURES
 from autotune.search.resources import dominated
 from autotune.space import Space
+from autotune.trials import Measured
 
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -46,30 +49,81 @@ class History:
         hopeful = np.flatnonzero(self.untried & ~self.hopeless)
         return np.concatenate([hopeful, np.flatnonzero(self.untried & self.hopeless)])
 
+    def after(self, count: int) -> History:
+        """The moment when `count` configs had been timed, as far as it is still to be seen."""
+        untried = self.untried.copy()
+        untried[self.timed[count:]] = True
+        best = int(self.timed[self.log_us[:count].argmin()]) if count else None
+        return replace(
+            self, timed=self.timed[:count], log_us=self.log_us[:count], best=best, untried=untried, in_flight=()
+        )
 
-def observe(study: optuna.Study, space: Space, within: Mask | None = None) -> History:
-    """Read a study's trials; the study must belong to this space.
 
-    Args:
-        within: The configs that may be tried and be the best; all have been learned from.
+class Observer:
+    """Reads what a study knows, each finished trial once however long the study is.
+
+    Safe where threads ask for trials at the same time: a trial is in flight from its proposal on, before Optuna has
+    stored its parameters.
     """
-    inside = np.ones(len(space), dtype=bool) if within is None else within
-    stored = study.get_trials(deepcopy=False)
-    done = trials.measured(stored, space)
-    flying = tuple(trials.in_flight(stored, space))
-    untried = inside.copy()
-    untried[[m.index for m in done]] = False
-    untried[list(flying)] = False
-    timed = [m for m in done if m.status not in FAILURES and m.time_us is not None]
-    finished = [m for m in timed if m.status == "ok" and inside[m.index]]
-    best = min(finished, key=lambda m: m.time_us or np.inf).index if finished else None
-    out_of_resources = [m.index for m in done if m.status == "out_of_resources"]
-    return History(
-        timed=np.array([m.index for m in timed], dtype=np.intp),
-        log_us=np.log(np.array([m.time_us for m in timed], dtype=np.float64)),
-        best=best,
-        untried=untried,
-        hopeless=untried & dominated(space, out_of_resources),
-        trials=len(stored),
-        in_flight=flying,
-    )
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._read: dict[int, tuple[FrozenTrial, Measured | None]] = {}
+        self._dominated = np.zeros(len(space), dtype=bool)
+        self._out_of_resources: set[int] = set()
+        self._proposed: dict[int, int] = {}
+
+    def propose(self, trial: FrozenTrial, index: int) -> None:
+        """Note which config a trial is going to be."""
+        self._proposed[trial.number] = index
+
+    def observe(self, study: optuna.Study, within: Mask | None = None) -> History:
+        """Read a study's trials; the study must belong to the space.
+
+        Args:
+            within: The configs that may be tried and be the best; all have been learned from.
+        """
+        inside = np.ones(len(self._space), dtype=bool) if within is None else within
+        stored = study.get_trials(deepcopy=False)
+        done = [found for trial in stored if (found := self._measured(trial)) is not None]
+        flying = tuple(i for trial in stored if (i := self._in_flight(trial)) is not None)
+        untried = inside.copy()
+        untried[[m.index for m in done]] = False
+        untried[list(flying)] = False
+        timed = [m for m in done if m.status not in FAILURES and m.time_us is not None]
+        finished = [m for m in timed if m.status == "ok" and inside[m.index]]
+        best = min(finished, key=lambda m: m.time_us or np.inf).index if finished else None
+        return History(
+            timed=np.array([m.index for m in timed], dtype=np.intp),
+            log_us=np.log(np.array([m.time_us for m in timed], dtype=np.float64)),
+            best=best,
+            untried=untried,
+            hopeless=untried & self._dominated_by(m.index for m in done if m.status == "out_of_resources"),
+            trials=len(stored),
+            in_flight=flying,
+        )
+
+    def _measured(self, trial: FrozenTrial) -> Measured | None:
+        if not trial.state.is_finished():
+            return None
+        # By identity: a storage gives out the same object for a finished trial, and copies count trials anew.
+        if (known := self._read.get(id(trial))) is None or known[0] is not trial:
+            known = self._read[id(trial)] = trial, trials.as_measured(trial, self._space)
+        return known[1]
+
+    def _in_flight(self, trial: FrozenTrial) -> int | None:
+        if trial.state != TrialState.RUNNING:
+            return None
+        found = trials.position(trial, self._space)
+        return self._proposed.get(trial.number) if found is None else found
+
+    def _dominated_by(self, out_of_resources: Iterable[int]) -> Mask:
+        if new := set(out_of_resources) - self._out_of_resources:
+            self._dominated |= dominated(self._space, sorted(new))
+            self._out_of_resources |= new
+        return self._dominated
+
+
+def observe(study: optuna.Study, space: Space) -> History:
+    """One look at a study's trials."""
+    return Observer(space).observe(study)

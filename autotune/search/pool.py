@@ -11,7 +11,7 @@ import optuna
 
 from autotune.kernel import Config
 from autotune.search.coordinates import Floats, coordinates, variants, with_pairs
-from autotune.search.history import History, Indices, Mask, observe
+from autotune.search.history import History, Indices, Mask
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
 from autotune.search.start import favoured, spread
@@ -67,7 +67,7 @@ class PoolSampler(RankingSampler):
         self._belief: tuple[int, Belief] | None = None
 
     def observe(self, study: optuna.Study) -> History:
-        return observe(study, self.space, self.within)
+        return self.observer.observe(study, self.within)
 
     def started(self, history: History) -> bool:
         """Whether the incumbent, the seeds and enough of the spread have been measured."""

@@ -10,7 +10,7 @@ import optuna
 
 from autotune.kernel import Config
 from autotune.search.api import SpaceExhausted, SpaceSampler
-from autotune.search.history import History, Indices, observe
+from autotune.search.history import History, Indices
 from autotune.space import Space
 
 
@@ -23,7 +23,7 @@ class RankingSampler(SpaceSampler):
 
     def observe(self, study: optuna.Study) -> History:
         """What the study knows."""
-        return observe(study, self.space)
+        return self.observer.observe(study)
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
         return [self.space.configs[int(i)] for i in self.rank(study, self.observe(study))[:count]]

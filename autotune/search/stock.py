@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 
 from autotune.kernel import Config
 from autotune.search.api import SpaceExhausted, SpaceSampler
-from autotune.search.history import Mask, observe
+from autotune.search.history import Mask
 from autotune.space import Space
 
 
@@ -42,7 +42,7 @@ class SnapSampler(SpaceSampler):
         return chosen[0]
 
     def _nearest(self, study: optuna.Study, allowed: Mask, count: int) -> list[Config]:
-        history = observe(study, self.space)
+        history = self.observer.observe(study)
         left = history.untried & allowed
         rng = np.random.default_rng([self.seed, history.trials])
         scratch = optuna.create_study(sampler=self.make_base(int(rng.integers(2**31))))

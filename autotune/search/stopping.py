@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from autotune.search.history import History
 from autotune.search.pool import PoolSampler
 
 
@@ -47,5 +48,15 @@ class GainStop:
             return False
         measured = len(history.timed)
         self._gains[measured] = gain
-        recent = [self._gains.get(measured - back, 1.0) for back in range(self.patience)]
-        return max(recent) < self.gain and self.sampler.gain_near(history) < self.gain_near
+        if gain >= self.gain or self.sampler.gain_near(history) >= self.gain_near:
+            return False
+        return all(
+            self._gain_after(count, history) < self.gain for count in range(measured - 1, measured - self.patience, -1)
+        )
+
+    def _gain_after(self, count: int, history: History) -> float:
+        """What was expected when so many had been timed; worked out if nobody asked then, as in a resumed study."""
+        if count not in self._gains:
+            gain = self.sampler.gain(history.after(count)) if count > 0 else None
+            self._gains[count] = 1.0 if gain is None else gain
+        return self._gains[count]

@@ -89,6 +89,21 @@ def test_stops_on_the_best_with_nothing_expected_around_it(toy: Recording, repla
         assert gain_left is not None and 0 <= gain_left < 0.01
 
 
+def test_a_study_resumed_again_and_again_stops_where_it_would_have(toy: Recording, replay: Replay) -> None:
+    """What the rule waited for before a restart still counts."""
+    whole = len(replay(toy, make_search("gp", toy.space, 0), len(toy.space)))
+    assert whole > 30
+    study, told = optuna.create_study(), 0
+    for _ in range(40):
+        search = make_search("gp", toy.space, 0)
+        if search.stop.done(study):
+            break
+        told += len(replay(toy, search, told + 5, study))
+    assert search.stop.done(study)
+    # A resumed search fits its model anew: it may go another way, but not on for ever.
+    assert told <= whole + 15
+
+
 def test_stop_none_goes_on(small: Recording, replay: Replay) -> None:
     search = make_search("gp", small.space, 0, stop="none")
     assert len(replay(small, search, 100)) == len(small.space)
