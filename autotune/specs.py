@@ -101,7 +101,7 @@ def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Pa
     if request.backend == "auto":
         why, way_out = "no CUDA GPU here, and ", "tune on a machine with a GPU, or replay a recorded problem"
     names = (path.name.removesuffix(recording.SUFFIX) for path in available)
-    recorded = one_of(each for each in names if kernel.problem_of_recording(each) is not None)
+    recorded = one_of(each for each in names if recording.named_problem(kernel, each) is not None)
     raise InputError(
         f"--backend {request.backend}: {why}{kernel.name} {problem.label} has no recording in "
         f"{request.recorded_dir.name}/; {way_out} of the kernel: {recorded or 'there is none'}"

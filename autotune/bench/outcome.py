@@ -93,6 +93,13 @@ class Spread:
         first = int(np.searchsorted(reached, share - 1e-9))
         return float(self.regrets[order][min(first, len(order) - 1)])
 
+    @property
+    def median(self) -> float:
+        """The ordinary one: halfway between the two in the middle, where there are two."""
+        order = np.argsort(self.regrets, kind="stable")
+        above = int(np.searchsorted(np.cumsum(self.shares[order]), 0.5 + 1e-9))
+        return (self.quantile(0.5) + float(self.regrets[order][min(above, len(order) - 1)])) / 2
+
     @classmethod
     def even(cls, regrets: Sequence[float]) -> Spread:
         """One regret a run, all as likely."""

@@ -6,23 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.bench.search import Score
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 
 _FLOOR_PERCENT = 0.05
 """What "none" is drawn as: the axis is logarithmic."""
 
 
-def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
-    """Write the picture; its format follows the file's ending.
+def check(path: Path) -> None:
+    """Refuse a picture that could not be written, before hours of replays rather than after.
 
     Raises:
-        InputError: If matplotlib is not installed.
+        InputError: If matplotlib is not installed, the folder is not there, or the ending names no format.
     """
     try:
-        from matplotlib import colormaps
-        from matplotlib.figure import Figure
+        from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise InputError("--plot: needs matplotlib; install the extra 'plot'") from error
+    if not path.parent.is_dir():
+        raise InputError(f"--plot: got {path}, and there is no folder {path.parent}; make it first")
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in formats:
+        raise InputError(f"--plot: got {path.name}, allowed endings: {one_of(sorted(formats))}")
+
+
+def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
+    """Write the picture, which has passed its `check`; its format follows the file's ending."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys(score.recording.name for score in scores))
     figure = Figure(figsize=(6 * min(len(names), 2), 3.6 * ((len(names) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(names) + 1) // 2, min(len(names), 2), squeeze=False).ravel()
@@ -33,7 +44,7 @@ def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
     for panel, name in zip(panels, names, strict=False):
         for score in (s for s in scores if s.recording.name == name):
             spreads = [score.spread(step) for step in steps]
-            middle = [max(100 * spread.quantile(0.5), _FLOOR_PERCENT) for spread in spreads]
+            middle = [max(100 * spread.median, _FLOOR_PERCENT) for spread in spreads]
             high = [max(100 * spread.quantile(0.95), _FLOOR_PERCENT) for spread in spreads]
             ours = score.sampler == "auto"
             style = {"color": colours[score.sampler], "zorder": 3 if ours else 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -87,17 +88,25 @@ class Score:
         middle = median(o.evaluations_to(regret) for o in self.outcomes)
         return middle if math.isfinite(middle) else None
 
+    @property
+    def _stops(self) -> list[tuple[int, float]]:
+        """Where the stop rule, or else the budget, ends each search, and what is left there; none without a rule."""
+        if all(o.stopped_after is None for o in self.outcomes):
+            return []
+        ends = [(o.stopped_after or len(o.regrets), o) for o in self.outcomes]
+        return [(end, o.regret(end)) for end, o in ends]
+
     def row(self, budget: int) -> dict[str, Any]:
         """One line of the report; the regret where the stop rule ends the search is a 95th percentile, too."""
         asks = sum(o.asks for o in self.outcomes)
-        stops = [(o.stopped_after, o.regret(o.stopped_after)) for o in self.outcomes if o.stopped_after is not None]
+        stops = self._stops
         return {
             "space": self.recording.name,
             "configs": len(self.recording.configs),
             "sampler": self.sampler,
             "budget": budget,
             "seeds": len(self.outcomes),
-            "median_regret": self.spread(budget).quantile(0.5),
+            "median_regret": self.spread(budget).median,
             "p95_regret": self.spread(budget).quantile(0.95),
             "worst_regret": self.worst(budget),
             "evals_to_5pct": self.evaluations_to(0.05),
@@ -145,7 +154,9 @@ def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
 def ours(recording: Recording, name: str, budget: int, seed: int, neighbours: Sequence[Neighbour] = ()) -> Outcome:
     """Our search, in the loop that runs it on a GPU; noted where its stop rule would end it, and carried on."""
     outcome = Outcome(recording)
+    start_s = time.monotonic()
     search = make_search(name, recording.space, seed, neighbours, _estimated(recording))
+    set_up_s = time.monotonic() - start_s
     watched = _Watched(search.stop, outcome)
     study = optuna.create_study(sampler=search.sampler)
     search = replace(search, stop=watched)
@@ -154,7 +165,7 @@ def ours(recording: Recording, name: str, budget: int, seed: int, neighbours: Se
         outcome.ask(config)
 
     clock = SearchLoop(study, recording.space, search, ReplayBackend(recording)).run(Budget(budget), note)
-    outcome.think_s = clock.think_s + clock.learn_s
+    outcome.think_s = set_up_s + clock.think_s + clock.learn_s
     return outcome
 
 
@@ -200,7 +211,7 @@ def _neighbours(plan: Plan, path: Path, recording: Recording, seed: int) -> list
 def _estimated(recording: Recording) -> Floats | None:
     """What the kernel whose problem a recording is named after expects of it; None if the name says nothing."""
     for kernel in map(registry.load, registry.installed().names()):
-        if (problem := kernel.problem_of_recording(recording.name)) is not None:
+        if (problem := recordings.named_problem(kernel, recording.name)) is not None:
             return estimated(recording.configs, kernel, problem, H200)
     return None
 

@@ -34,7 +34,7 @@ def _after(budgets: Sequence[int]) -> list[str]:
 
 
 def _percent(spread: Spread) -> str:
-    return f"{100 * spread.quantile(0.5):.2f} / {100 * spread.quantile(0.95):.2f}"
+    return f"{100 * spread.median:.2f} / {100 * spread.quantile(0.95):.2f}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -66,33 +66,48 @@ def search(
     An evaluation is a distinct config that is measured; compile failures are free to every search. Regret is how much
     slower the best found is than the best of all.
     """
+    from autotune.bench import plot as picture
     from autotune.bench import search as benchmark
     from autotune.bench import table
-    from autotune.bench.plot import draw
 
+    if plot is not None:
+        picture.check(plot)
     named = click.get_current_context().get_parameter_source("samplers") is not ParameterSource.DEFAULT
-    wanted = samplers or benchmark.DEFAULT
+    wanted = tuple(dict.fromkeys(samplers or benchmark.DEFAULT))
     runnable = tuple(benchmark.available(wanted))
     if len(runnable) < len(wanted):
         click.echo("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
     if named and not runnable:
         raise InputError("--samplers: none of them can run here")
-    paths = tuple(p for p in recording.find(recorded, spaces) if len(recording.load(p).configs) >= min_configs)
-    if not paths:
-        raise InputError(f"--spaces: got {spaces!r}, which matches nothing in {recorded}")
+    paths = _spaces(recorded, spaces, min_configs)
     plan = benchmark.Plan(paths, runnable, seeds, _numbers(budgets), neighbour)
     scores = benchmark.run(plan)
-    if plot is not None:
-        draw(scores, max(plan.budgets), plot)
     if as_json:
         click.echo(json.dumps([score.row(budget) for score in scores for budget in plan.budgets], indent=1))
     else:
         click.echo(table.markdown(scores, plan.budgets))
         if len(paths) > 1:
             click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, plan.budgets)}")
+    if plot is not None:
+        picture.draw(scores, max(plan.budgets), plot)
+
+
+def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
+    """The recordings to replay; one of which nothing runs has no best to be compared with."""
+    found = recording.find(recorded, pattern)
+    if not found:
+        there = "which matches nothing" if recording.find(recorded) else f"and there is no *{recording.SUFFIX}"
+        raise InputError(f"--spaces: got {pattern!r}, {there} in {recorded}")
+    loaded = [each for each in map(recording.load, found) if len(each.configs) >= min_configs]
+    for each in loaded:
+        if not each.runs:
+            click.echo(f"{each.path}: left out, none of its configs has the status ok", err=True)
+    if not (paths := tuple(each.path for each in loaded if each.runs)):
+        raise InputError(f"--spaces: got {pattern!r}, of which none in {recorded} can be replayed; see --min-configs")
+    return paths
 
 
 def _numbers(budgets: tuple[str, ...]) -> tuple[int, ...]:
     if not budgets or not all(b.isdecimal() and int(b) for b in budgets):
         raise InputError(f"--budgets: got {','.join(budgets)!r}, allowed: positive integers with commas between")
-    return tuple(sorted(int(b) for b in budgets))
+    return tuple(sorted({int(b) for b in budgets}))

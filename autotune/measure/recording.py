@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import gzip
+import itertools
 import math
 import re
 import tomllib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from autotune.errors import InputError
-from autotune.kernel import Config, Value
+from autotune.kernel import AnyKernel, Config, Problem, Value
 from autotune.measure.result import Measurement, Status
 from autotune.space import Space
 
@@ -62,6 +65,11 @@ class Recording:
         return Space(self.configs, self.configs[0])
 
     @cached_property
+    def runs(self) -> bool:
+        """Whether any of its configs does."""
+        return any(m.status == "ok" for m in self.measurements)
+
+    @cached_property
     def best_us(self) -> float:
         return min(m.median_us for m in self.measurements if m.status == "ok")
 
@@ -76,19 +84,22 @@ def load(path: Path) -> Recording:
         InputError: If the file is not in the recorded format; names the file and the line.
     """
     try:
-        with gzip.open(path, "rt", newline="") as lines:
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: not a readable .csv.gz file ({error})") from error
     if not rows or not set(_RESULT_COLUMNS) <= set(rows[0]):
         raise InputError(f"{path}: needs at least one row and the columns {', '.join(_RESULT_COLUMNS)}")
-    names = [name for name in rows[0] if name not in _RESULT_COLUMNS]
+    # What a folder's owner notes behind the status is no parameter.
+    names = list(itertools.takewhile(lambda name: name != "status", rows[0]))
     found: dict[tuple[Value, ...], Measurement] = {}
     for line, row in enumerate(rows, start=2):
         try:
+            if len(row) > len(rows[0]) or None in row.values():
+                raise ValueError(f"a column too {'many' if len(row) > len(rows[0]) else 'few'}")
             key = tuple(_value(row[name]) for name in names)
-            if len(row) > len(rows[0]) or key in found:
-                raise ValueError("a column too many" if len(row) > len(rows[0]) else "this config was there before")
+            if key in found:
+                raise ValueError("this config was there before")
             found[key] = _measurement(row)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path}:{line}: not a recorded measurement ({error})") from error
@@ -104,7 +115,16 @@ def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
     """
     if not directory.is_dir():
         raise InputError(f"--recorded: got {directory}, no such folder; give a folder of *{SUFFIX} files")
-    return sorted(directory.glob(pattern + SUFFIX))
+    there = [path for path in directory.iterdir() if path.name.endswith(SUFFIX)]
+    return sorted(path for path in there if fnmatch.fnmatchcase(path.name.removesuffix(SUFFIX), pattern))
+
+
+def named_problem(kernel: AnyKernel, name: str) -> Problem | None:
+    """The problem that a recording's name tells; None if it tells none, or one that the kernel does not know."""
+    try:
+        return kernel.problem_of_recording(name)
+    except (InputError, ArithmeticError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune import registry
 from autotune.errors import InputError
 from autotune.measure import recording
 from autotune.measure.recording import Recording
@@ -118,6 +119,7 @@ def test_shipped_recordings_name_their_machine() -> None:
         pytest.param("16,,ok,soon,0.1,0.1,0.1", id="seconds are no number"),
         pytest.param("16,,ok,0.5,,,", id="no time"),
         pytest.param("16,,ok", id="too short"),
+        pytest.param("16,,OutOfResources", id="a failure cut short"),
         pytest.param("16,,ok,0.5,0.1,0.1,0.1,0.1", id="too long"),
         pytest.param("16,,ok,0.5,nan,nan,nan", id="not a time"),
         pytest.param("16,,ok,0.5,-1,-1,-1", id="negative time"),
@@ -131,6 +133,26 @@ def test_a_malformed_row_is_named_with_file_and_line(write: Write, row: str) -> 
     assert str(error.value).startswith(f"{path}:3: ")
 
 
+def test_only_what_stands_before_the_status_is_a_parameter(write: Write) -> None:
+    path = write(*(row + ",7" for row in ROWS), header=HEADER + ",run")
+    path.write_bytes(gzip.compress("\ufeff".encode() + gzip.decompress(path.read_bytes())))
+    assert recording.load(path).configs == recording.load(write(*ROWS)).configs
+
+
+def test_a_name_that_the_kernel_does_not_allow_tells_no_problem() -> None:
+    shrink = registry.load("lora_shrink")
+    assert recording.named_problem(shrink, "vllm_shrink_M16_K5120_N16_L4_S1") is not None
+    for name in ("vllm_shrink_M16_K5120_N24_L4_S1", "vllm_shrink_M0_K5120_N16_L4_S1", "vllm_expand_M1", "x"):
+        assert recording.named_problem(shrink, name) is None
+
+
+def test_a_glob_looks_no_further_than_the_folder(write: Write) -> None:
+    folder = write(*ROWS).parent
+    assert len(recording.find(folder)) == 1
+    for pattern in ("/tmp/*", "../*", "**/x", "**"):
+        assert len(recording.find(folder, pattern)) == (pattern == "**")
+
+
 def test_a_file_without_rows_or_columns_is_refused(write: Write) -> None:
     with pytest.raises(InputError, match="at least one row"):
         recording.load(write())
@@ -140,8 +162,13 @@ def test_a_file_without_rows_or_columns_is_refused(write: Write) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"no gzip", gzip.compress(b"a,b\n" * 1000)[:-20], gzip.compress(b"\xff\xfe,\n")],
-    ids=["text", "cut", "binary"],
+    [
+        b"no gzip",
+        gzip.compress(b"a,b\n" * 1000)[:-20],
+        gzip.compress(b"\xff\xfe,\n"),
+        gzip.compress(b"a,b\n" * 1000, mtime=0)[:10] + b"\xff" * 40,
+    ],
+    ids=["text", "cut", "binary", "damaged"],
 )
 def test_a_file_that_is_no_gzipped_csv_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.csv.gz"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from pathlib import Path
@@ -115,11 +116,55 @@ def test_prints_a_table_and_draws_a_plot(recorded_dir: Path, tmp_path: Path) -> 
         (("--samplers", "luck"), "--samplers: got luck; allowed: auto"),
         (("--budgets", "0"), "--budgets: got '0'"),
         (("--spaces", "nothing*"), "--spaces: got 'nothing*'"),
+        (("--spaces", "/tmp/*"), "--spaces: got '/tmp/*', which matches nothing"),
         (("--recorded", "/nowhere"), "--recorded: got /nowhere"),
+        (("--plot", "/nowhere/x.png"), "--plot: got /nowhere/x.png, and there is no folder /nowhere"),
+        (("--plot", "x.foo"), "--plot: got x.foo, allowed endings: "),
     ],
 )
 def test_bad_flags_are_named(words: tuple[str, ...], complaint: str) -> None:
     assert complaint in str(_search(*words, "--seeds", "1").exception)
+
+
+def test_a_space_of_which_nothing_runs_is_left_out(recorded_dir: Path, tmp_path: Path) -> None:
+    good = "toy_op_M32_K64.csv.gz"
+    text = gzip.decompress((recorded_dir / good).read_bytes()).decode()
+    (tmp_path / "broken_op_M1.csv.gz").write_bytes(gzip.compress(text.replace(",ok,", ",PTXASError,").encode()))
+    words = (
+        "--recorded",
+        str(tmp_path),
+        "--samplers",
+        "auto,auto,random",
+        "--seeds",
+        "1",
+        "--budgets",
+        "4,4",
+        "--json",
+    )
+    assert "none in" in str(_search(*words).exception)
+    (tmp_path / good).write_bytes((recorded_dir / good).read_bytes())
+    result = _search(*words)
+    assert result.exit_code == 0, result.output
+    assert [row["space"] for row in json.loads(result.stdout)] == ["toy_op_M32_K64"] * 2
+    assert "broken_op_M1.csv.gz: left out, none of its configs has the status ok" in result.stderr
+
+
+def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+    assert "there is no *.csv.gz in" in str(_search("--recorded", str(tmp_path)).exception)
+
+
+def test_the_median_of_two_is_halfway() -> None:
+    assert Spread.even([0.0, 0.02]).median == pytest.approx(0.01)
+    assert Spread.even([0.0, 0.02, 0.5]).median == pytest.approx(0.02)
+    assert Spread.pooled([Spread.even([0.0, 0.1]), Spread.even([0.2, 0.3])]).median == pytest.approx(0.15)
+    assert Spread.even([0.3]).median == pytest.approx(0.3)
+
+
+def test_a_search_that_does_not_stop_ends_with_its_budget(toy: Recording) -> None:
+    stopped, other = Outcome(toy, regrets=[0.3, 0.2, 0.1], stopped_after=2), Outcome(toy, regrets=[0.4, 0.4, 0.4])
+    row = benchmark.Score(toy, "gp", (stopped, other)).row(3)
+    assert (row["evals_at_stop"], row["regret_at_stop"]) == (2.5, 0.4)
+    assert benchmark.Score(toy, "gp", (other, other)).row(3)["evals_at_stop"] is None
 
 
 def test_says_what_is_left_out_without_kernel_tuner(recorded_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
