@@ -25,21 +25,23 @@ def main(seeds: int, samplers: tuple[str, ...] = DEFAULT) -> None:
     alone = run(Plan(paths, samplers, seeds, BUDGETS))
     paired = tuple(p for p in paths if sum(_kernel(p) == _kernel(other) for other in recording.find()) > 1)
     helped = run(Plan(paired, ("auto",), seeds, AFTER_NEIGHBOUR, neighbour=True))
+    bare = run(Plan(paths, ("auto",), seeds, BUDGETS, estimate=False))
     if samplers == DEFAULT:
         draw(alone, max(BUDGETS), DOCS / "search.png")
     page = DOCS / "search.md"
-    page.write_text(_filled(page.read_text(), _tables(alone, helped, seeds)))
+    page.write_text(_filled(page.read_text(), _tables(alone, helped, bare, seeds)))
 
 
 def _kernel(path: Path) -> str:
     return recording.load(path).kernel
 
 
-def _tables(alone: list[Score], helped: list[Score], seeds: int) -> dict[str, str]:
+def _tables(alone: list[Score], helped: list[Score], bare: list[Score], seeds: int) -> dict[str, str]:
     return {
         "summary": f"{seeds} seeds.\n\n{table.summary(alone, BUDGETS)}",
         "spaces": table.markdown(alone, BUDGETS),
         "neighbour": table.markdown(helped, AFTER_NEIGHBOUR),
+        "bare": table.markdown(bare, BUDGETS),
     }
 
 

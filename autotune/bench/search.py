@@ -27,7 +27,7 @@ from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS, Neighbour, make_search
-from autotune.search.api import StopRule
+from autotune.search.api import Search, StopRule
 from autotune.search.estimate import Floats, estimated
 from autotune.search.neighbour import distance
 from autotune.tune import Budget, SearchLoop
@@ -49,6 +49,7 @@ class Plan:
         paths: The recorded spaces.
         samplers: Names out of `CHOICES`.
         neighbour: Give our searches one finished neighbour: the nearest other recording of the same kernel.
+        estimate: Give our searches what the kernel expects of its configs, where it expects anything.
     """
 
     paths: tuple[Path, ...]
@@ -56,6 +57,7 @@ class Plan:
     seeds: int
     budgets: tuple[int, ...]
     neighbour: bool = False
+    estimate: bool = True
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.samplers if name not in CHOICES]:
@@ -148,15 +150,19 @@ def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
     budget = max(plan.budgets)
     if name in RIVALS:
         return RIVALS[name](recording, budget, seed)
-    return ours(recording, name, budget, seed, _neighbours(plan, path, recording, seed))
+    neighbours = _neighbours(plan, path, recording, seed)
+    start_s = time.monotonic()
+    log_estimate = _estimated(recording) if plan.estimate else None
+    search = make_search(name, recording.space, seed, neighbours, log_estimate)
+    set_up_s = time.monotonic() - start_s
+    outcome = ours(recording, search, budget)
+    outcome.think_s += set_up_s
+    return outcome
 
 
-def ours(recording: Recording, name: str, budget: int, seed: int, neighbours: Sequence[Neighbour] = ()) -> Outcome:
+def ours(recording: Recording, search: Search, budget: int) -> Outcome:
     """Our search, in the loop that runs it on a GPU; noted where its stop rule would end it, and carried on."""
     outcome = Outcome(recording)
-    start_s = time.monotonic()
-    search = make_search(name, recording.space, seed, neighbours, _estimated(recording))
-    set_up_s = time.monotonic() - start_s
     watched = _Watched(search.stop, outcome)
     study = optuna.create_study(sampler=search.sampler)
     search = replace(search, stop=watched)
@@ -165,7 +171,7 @@ def ours(recording: Recording, name: str, budget: int, seed: int, neighbours: Se
         outcome.ask(config)
 
     clock = SearchLoop(study, recording.space, search, ReplayBackend(recording)).run(Budget(budget), note)
-    outcome.think_s = set_up_s + clock.think_s + clock.learn_s
+    outcome.think_s = clock.think_s + clock.learn_s
     return outcome
 
 
@@ -199,7 +205,7 @@ def _neighbours(plan: Plan, path: Path, recording: Recording, seed: int) -> list
         if measurement.status == "ok":
             timed.append((config, math.log(measurement.median_us)))
 
-    log_estimate = _estimated(nearest)
+    log_estimate = _estimated(nearest) if plan.estimate else None
     search = make_search("auto", nearest.space, seed, log_estimate=log_estimate)
     study = optuna.create_study(sampler=search.sampler)
     SearchLoop(study, nearest.space, search, ReplayBackend(nearest)).run(Budget(_NEIGHBOUR_TRIALS), note)

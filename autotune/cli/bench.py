@@ -41,6 +41,7 @@ _FLAGS = flags(
     click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True),
     click.option("--budgets", type=_List(), default="25,50,100", show_default=True, help="Evaluations."),
     click.option("--neighbour", is_flag=True, help="Give ours one finished neighbour: leave-one-out within a kernel."),
+    click.option("--no-estimate", is_flag=True, help="Give ours nothing of what kernels expect of their configs."),
     click.option("--min-configs", type=click.IntRange(min=1), default=1, show_default=True, help="Leave out smaller."),
     click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the curves."),
     click.option("--json", "as_json", is_flag=True, help="Print a list of objects."),
@@ -56,6 +57,7 @@ def search(
     seeds: int,
     budgets: tuple[str, ...],
     neighbour: bool,
+    no_estimate: bool,
     min_configs: int,
     plot: Path | None,
     as_json: bool,
@@ -80,7 +82,7 @@ def search(
     if named and not runnable:
         raise InputError("--samplers: none of them can run here")
     paths = _spaces(recorded, spaces, min_configs)
-    plan = benchmark.Plan(paths, runnable, seeds, _numbers(budgets), neighbour)
+    plan = benchmark.Plan(paths, runnable, seeds, _numbers(budgets), neighbour, not no_estimate)
     scores = benchmark.run(plan)
     if as_json:
         click.echo(json.dumps([score.row(budget) for score in scores for budget in plan.budgets], indent=1))

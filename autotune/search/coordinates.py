@@ -49,6 +49,11 @@ def variants(space: Space, index: int) -> npt.NDArray[np.bool_]:
     return np.asarray((space.ordinals != space.ordinals[index]).sum(axis=1) == 1)
 
 
+def steps(space: Space, index: int) -> npt.NDArray[np.bool_]:
+    """The configs one step away from one: a single parameter differs, by the next smaller or larger of its values."""
+    return np.asarray(np.abs(space.ordinals - space.ordinals[index]).sum(axis=1) == 1)
+
+
 def _columns(parameter: Parameter, values: Sequence[Value]) -> list[Floats]:
     known = [float(v) for v in parameter.values if v is not None]
     # A switch (0 or 1) and anything else that is not a positive size has an order but no ratio.

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from autotune.kernel import Config
-from autotune.search.coordinates import Floats, coordinates, variants, with_pairs
+from autotune.search.coordinates import Floats, coordinates, steps, variants, with_pairs
 from autotune.search.history import History, Indices, Mask
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
@@ -102,6 +102,16 @@ class PoolSampler(RankingSampler):
             return 0.0
         around = variants(self.space, history.best) & history.untried & ~history.hopeless
         return float(self.belief(history).expected_gain[around].max(initial=0.0))
+
+    def descended(self, history: History) -> bool:
+        """Whether the best has been compared with all that is a step away from it.
+
+        With an estimate that holds, the model knows what they take. On its own it has passed over one that was 1.6%
+        faster.
+        """
+        if history.best is None or self.surrogate.trust > 0:
+            return True
+        return not (steps(self.space, history.best) & history.untried & ~history.hopeless).any()
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
         """Both kinds of ideas, in the shares in which they are measured."""

@@ -50,6 +50,8 @@ class GainStop:
         self._gains[measured] = gain
         if gain >= self.gain or self.sampler.gain_near(history) >= self.gain_near:
             return False
+        if not self.sampler.descended(history):
+            return False
         return all(
             self._gain_after(count, history) < self.gain for count in range(measured - 1, measured - self.patience, -1)
         )

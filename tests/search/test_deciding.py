@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import Neighbour, make_search
+from autotune.search.coordinates import steps
 from autotune.search.history import observe
 from autotune.search.pool import PoolSampler
 from autotune.search.pruning import GapPruner
@@ -87,6 +88,9 @@ def test_stops_on_the_best_with_nothing_expected_around_it(toy: Recording, repla
         assert np.exp(history.log_us.min()) <= 1.02 * toy.best_us
         gain_left = search.stop.gain_left(study)
         assert gain_left is not None and 0 <= gain_left < 0.01
+        assert history.best is not None
+        around = steps(toy.space, history.best)
+        assert around.any() and not (around & history.untried & ~history.hopeless).any(), "the descent is complete"
 
 
 def test_a_study_resumed_again_and_again_stops_where_it_would_have(toy: Recording, replay: Replay) -> None:
