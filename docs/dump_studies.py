@@ -32,7 +32,7 @@ def main() -> None:
             found[item.name] = data
         elif item.group_result:
             found[item.group_result["group"]] = data
-    print(json.dumps(list(found.values())))
+    print(json.dumps({"studies": list(found.values())}))
 
 
 if __name__ == "__main__":

@@ -26,14 +26,15 @@ _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 
 
 def main() -> None:
-    studies = json.loads((DOCS / "data" / "studies.json").read_text())
-    sweeps = [json.loads(file.read_text()) for file in sorted((DOCS / "data").glob("sweep-*.json"))]
-    sections = [*csgmv_section(DOCS / "data"), *moe_section(DOCS / "data"), *plan_section(DOCS / "data")]
-    (DOCS / "results.md").write_text("\n".join([*page(studies, sweeps), *sections]) + "\n")
+    data = DOCS / "data"
+    runs = [json.loads(file.read_text()) for file in sorted(data.glob("studies-*.json"))]
+    sweeps = [json.loads(file.read_text()) for file in sorted(data.glob("sweep-*.json"))]
+    sections = [*csgmv_section(data), *moe_section(data), *plan_section(data)]
+    (DOCS / "results.md").write_text("\n".join([*page(runs, sweeps), *sections]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
     before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
-    readme.write_text("\n".join([before + begin, *readme_table(studies), end + after]))
+    readme.write_text("\n".join([before + begin, *readme_table(runs[0]["studies"]), end + after]))
 
 
 def readme_table(studies: list[dict[str, Any]]) -> list[str]:
@@ -53,27 +54,30 @@ def readme_table(studies: list[dict[str, Any]]) -> list[str]:
     return [*markdown(["shape", "default", "tuned", "speed-up", "tuning took"], rows), "", f"Measured on one {machine}"]
 
 
-def page(studies: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[str]:
-    """The page's lines."""
-    bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"] / 1e12
-    lines = [
+def page(runs: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[str]:
+    """The lines of vLLM's dense kernels, GPU by GPU."""
+    return [
         "# Results on a GPU",
         "",
-        "Made by `python docs/make_results.py` from `docs/data/`, which `bash docs/run_results.sh` measured.",
+        "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured. Kernels: the built-in ones.",
+        "Times are medians of an interleaved race of CUDA-graph replays, a shrink's zeroing of its output included.",
         "",
-        f"Machine: {machine_text(studies[0])}, device-to-device copy {bandwidth:.2f} TB/s.",
-        "Kernels: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, zeroing included.",
-        "",
-        *tuned_table(studies),
-        "",
-        *wall_table(studies),
-        "",
-        *recorded_table(studies),
+        "## vLLM's dense kernels",
+        *(line for run in runs for line in dense_lines(run)),
         "",
         "## The search beside an exhaustive sweep",
         *(line for sweep in sweeps for line in ["", *sweep_table(sweep)]),
     ]
-    return lines
+
+
+def dense_lines(run: dict[str, Any]) -> list[str]:
+    """One GPU's tables."""
+    studies = run["studies"]
+    bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"] / 1e12
+    note = f" {run['note']}" if "note" in run else ""
+    lines = ["", f"### {studies[0]['spec']['environment']['gpu']}", ""]
+    lines += [f"Machine: {machine_text(studies[0])}, device-to-device copy {bandwidth:.2f} TB/s.{note}"]
+    return [*lines, "", *tuned_table(studies), "", *wall_table(studies), *recorded_table(studies)]
 
 
 def csgmv_section(data: Path) -> list[str]:
@@ -111,7 +115,7 @@ def moe_section(data: Path) -> list[str]:
     """Groups of MoE ops; nothing where none has been measured."""
     if not (data / "moe.json").exists():
         return []
-    members = json.loads((data / "moe.json").read_text())
+    members = json.loads((data / "moe.json").read_text())["studies"]
     table = markdown(list(make_moe.COLUMNS), make_moe.rows(members))
     return ["", "## Fused MoE LoRA", "", f"{make_moe.NOTE} Machine: {machine_text(members[0])}.", "", *table]
 
@@ -155,7 +159,7 @@ def tuned_table(studies: list[dict[str, Any]]) -> list[str]:
             ]
         )
     columns = ["problem", "default us", "tuned us", "speed-up", "floor us", "of floor", "config"]
-    return ["## Default and tuned", "", *markdown(columns, rows)]
+    return markdown(columns, rows)
 
 
 def wall_table(studies: list[dict[str, Any]]) -> list[str]:
@@ -179,17 +183,20 @@ def wall_table(studies: list[dict[str, Any]]) -> list[str]:
         "`compile_wait` is the time nothing could be measured for want of compiled configs; the rest of compiling runs "
         "beside measuring. `measure` includes making the inputs."
     )
-    return ["## Where the time went", "", *markdown(columns, rows), "", note]
+    return ["Where the time went:", "", *markdown(columns, rows), "", note]
 
 
 def recorded_table(studies: list[dict[str, Any]]) -> list[str]:
+    """Beside vLLM's kernel, on the GPU where that was recorded."""
+    if studies[0]["spec"]["environment"]["gpu"] != "NVIDIA H200":
+        return []
     rows = []
     for study in studies:
         if (best_us := RECORDED_BEST_US.get(label(study))) is not None:
             tuned_us = study["result"]["tuned_us"]
             rows.append([label(study), f"{best_us:.2f}", f"{tuned_us:.2f}", f"{tuned_us / best_us:.2f}"])
     columns = ["problem", "vLLM's kernel, best recorded us", "built-in, tuned us", "ratio"]
-    return ["## Beside vLLM's own kernel", "", *markdown(columns, rows)]
+    return ["", "Beside vLLM's own kernel:", "", *markdown(columns, rows)]
 
 
 def sweep_table(sweep: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ import json, sys
 from pathlib import Path
 
 out, start_s, end_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-found = {"wall_s": round(end_s - start_s, 1), "studies": json.loads((out / "studies.json").read_text())}
+found = {"wall_s": round(end_s - start_s, 1), **json.loads((out / "studies.json").read_text())}
 (out / "csgmv.json").write_text(json.dumps(found))
 PYTHON
 rm -r "$out/cache" "$out/studies.json"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 out, runtime, start_s, end_s, check = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
 plan, studies = (json.loads((out / f"{runtime}-{part}.json").read_text()) for part in ("plan", "studies"))
-found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": plan, "studies": studies}
+found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": plan, **studies}
 (out / f"plan-{runtime}.json").write_text(json.dumps(found))
 PYTHON
     rm -r "$AUTOTUNE_CACHE_DIR"

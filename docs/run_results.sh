@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures what docs/results.md shows, on this machine's GPU: bash docs/run_results.sh OUT_DIR
+# Tunes vLLM's dense kernels and sweeps whole spaces on this machine's GPU: bash docs/run_results.sh OUT_DIR. Copy
+# OUT_DIR/sweep-*.json to docs/data, OUT_DIR/studies.json to docs/data/studies-GPU.json for make_results.py.
 set -euo pipefail
 out=$1
 export AUTOTUNE_STORAGE="sqlite:///$out/results.db"
