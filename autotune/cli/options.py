@@ -176,9 +176,15 @@ problem_options = flags(
     click.option("--moe-intermediate-size", type=Size(), help="Intermediate size of an expert, per TP shard."),
     click.option("--fully-sharded", is_flag=True, default=None, help="The server runs with --fully-sharded-loras."),
     click.option(
+        "--ep",
+        is_flag=True,
+        default=None,
+        help="The server runs with --enable-expert-parallel: --num-experts is one GPU's.",
+    ),
+    click.option(
         "--tp",
         type=Size(),
-        help="The server's tensor-parallel size: of a plan, or fully sharded MoE ops.  [default: 1]",
+        help="The server's tensor-parallel size: of a plan, or of MoE ops, fully sharded or --ep.  [default: 1]",
     ),
     click.option("--routing", type=click.Choice(["uniform", "zipf"]), help="Tokens to experts.  [default: uniform]"),
     click.option("--topk-ids", type=click.Path(path_type=Path), help="Recorded routing: expert ids, a row a token."),
@@ -239,7 +245,7 @@ class ProblemFlags:
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
             "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
             "decode_requests adapter_ranks adapter_shares num_experts top_k_num moe_intermediate_size fully_sharded "
-            "tp routing"
+            "tp ep routing"
         )
         op_type, runtime = options.pop("op_type"), options.pop("runtime")
         if op_type is None:
@@ -250,7 +256,7 @@ class ProblemFlags:
             if not (name and equals):
                 raise InputError(f"--dim: got {item!r}, allowed: NAME=VALUE, e.g. --dim rows=4096")
             values[name] = int(value) if value.lstrip("-").isdigit() else value
-        for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded"):
+        for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded", "ep"):
             values[name] = None if values[name] is None else int(values[name])
         m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
         kernel = op_type if groups.find(op_type) else registry.of_runtime(op_type, runtime)
@@ -259,6 +265,8 @@ class ProblemFlags:
                 f"--tp: got {values['tp']} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "
                 "out, or have a model's sizes worked out (study create --plan, tune --model)"
             )
+        if values["ep"] and not groups.concerns(kernel):
+            raise InputError(f"--ep: got it for {kernel}, which has no experts; leave it out")
         return cls(kernel, values, m_values, path, topk_ids)
 
     def with_sizes(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,5 +278,6 @@ class ProblemFlags:
         values = {**inferred, **{name: value for name, value in self.values.items() if value is not None}}
         if self.topk_ids is not None:
             experts, top_k = int(values.get("num_experts", NUM_EXPERTS)), int(values.get("top_k_num", TOP_K))
-            values["expert_counts"] = count_experts(self.topk_ids, experts, top_k)
+            gpus = int(values.get("tp", 1)) if values.get("ep") else 1
+            values["expert_counts"] = count_experts(self.topk_ids, experts * gpus, top_k)
         return values

@@ -212,7 +212,10 @@ def test_every_flag_counts() -> None:
         ({"expert_counts": (-1, *[1] * 7)}, "the least -1"),
         ({"expert_counts": (9, *[0] * 7)}, "expert_counts: got 1 experts picked at all, allowed: top_k=2 or more"),
         ({"fully_sharded": 2}, "--fully-sharded: got 2, allowed: 0 or 1"),
-        ({"tp": 2}, "tp: got 2, allowed: 1 unless fully sharded .*; add --fully-sharded"),
+        ({"tp": 2}, "tp: got 2, allowed: 1 unless fully sharded .*; add --fully-sharded or --ep"),
+        ({"ep": 1}, "--ep: got no --tp of 2 or more"),
+        ({"ep": 1, "tp": 2, "top_k_num": 17}, "top_k: got 17, allowed: 1 to 16; raise --num-experts"),
+        ({"ep": 1, "tp": 2, "expert_counts": (1,) * 8}, "expert_counts: got 8 counts, .*num_experts=16"),
         ({"tp": 0, "fully_sharded": 1}, "tp: got 0, allowed: 1 or more"),
         ({"tp": 32, "fully_sharded": 1}, "tp: got 32, allowed: divisors of the rank 16; .* --lora-rank"),
         ({"tp": 16, "fully_sharded": 1, "hidden_size": 2056}, "allowed: divisors of the hidden 2056; .* --hidden-size"),
@@ -239,6 +242,24 @@ def test_naive_up_to_vllms_limit() -> None:
     assert replace(QWEN, m=8).naive
     assert not replace(QWEN, m=9).naive
     assert not replace(QWEN, m=8, fully_sharded=True).naive
+    assert not replace(QWEN, m=1, num_experts=64, ep=2).naive
+
+
+def test_problems_from_before_expert_parallelism_are_the_same(gpu: Gpu) -> None:
+    assert "ep" not in QWEN.to_json() and "-ep" not in QWEN.label
+    assert MoeProblem.from_json(QWEN.to_json()) == QWEN
+    spread = replace(QWEN, num_experts=64, ep=2)
+    assert spread.label.endswith("-ep2") and MoeProblem.from_json(spread.to_json()) == spread
+    assert DownShrink().floor(spread).flops < 0.6 * DownShrink().floor(QWEN).flops
+    assert DownShrink().floor(spread).bytes < 0.6 * DownShrink().floor(QWEN).bytes
+
+
+def test_expert_parallel_flags() -> None:
+    """As the plan's --ep: whole experts on each of --tp GPUs, sizes of one GPU."""
+    problem = DownOneShot().problem_from_flags(FLAGS | {"tp": 2, "ep": 1, "num_experts": 64, "top_k_num": 8})
+    assert (problem.ep, problem.tp, problem.num_experts, problem.all_experts) == (2, 1, 64, 128)
+    both = DownShrink().problem_from_flags(FLAGS | {"tp": 2, "ep": 1, "fully_sharded": 1})
+    assert (both.ep, both.tp, both.label[-8:]) == (2, 2, "-fs2-ep2")
 
 
 def test_defaults_are_vllms(gpu: Gpu) -> None:
