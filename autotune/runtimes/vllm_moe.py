@@ -46,6 +46,9 @@ KEYS = (
 )
 """What an entry of any of vLLM's LoRA files has, in this order; the dense ops require most of them."""
 
+_SMALL_BATCH_RANKS = 64
+_SMALL_BATCH_SIZE = 1024
+
 _READ_AS = {
     "block_m": "BLOCK_SIZE_M",
     "block_n": "BLOCK_SIZE_N",
@@ -67,8 +70,18 @@ _FALLBACK: Mapping[str, Value] = {
 
 
 def server_path(rank: int, fully_sharded: bool) -> ServerPath:
-    """Which kernels vLLM 0.33 runs (contracts A6). Tiny batches run a third one, which reads no config at all."""
+    """Which kernels vLLM 0.33 runs (contracts A6), but for small batches."""
     return "one-shot" if rank <= ONE_SHOT_RANKS and not fully_sharded else "two-kernel"
+
+
+def small_batch(rank: int, pairs: int, naive: bool) -> bool:
+    """Whether it runs its small-batch kernel, which reads no config at all (contracts A6).
+
+    Args:
+        pairs: Tokens times top_k.
+        naive: The pairs are so few that they are not sorted; never if fully sharded.
+    """
+    return naive and rank <= _SMALL_BATCH_RANKS and pairs * rank <= _SMALL_BATCH_SIZE
 
 
 def default_config(op: str, dims: Mapping[str, int]) -> dict[str, Value]:

@@ -35,8 +35,8 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in TIMES_US:
         kernel = made.get(name)
         assert isinstance(kernel, FakeKernel)
-        for m in (16, 64):
-            for rank in (16, 256):
+        for m in (1, 16, 64):
+            for rank in (16, 128, 256):
                 flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
                 record(folder, kernel, kernel.problem_from_flags(flags), H200)
 
@@ -128,6 +128,31 @@ def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
         about = each["provenance"]
         assert (about["group"]["path"], about["group"]["shared"]) == ("one-shot", {"block_m": 32})
         assert "one-shot kernels, which read block_m alone" in about["serving"]
+
+
+@pytest.mark.parametrize(
+    ("m_values", "block_m", "of"),
+    [("1,16,64", {"1": 32, "16": 32, "64": 32}, 16), ("1,64", {"1": 32, "64": 32}, 64), ("1", {"1": 64}, None)],
+)
+def test_an_m_that_reads_no_block_m_has_the_next_ones(
+    cli: Cli, m_values: str, block_m: dict[str, int], of: int | None
+) -> None:
+    """Sorted batches between the two read the entry, too."""
+    done = cli("tune", GROUP, f"--lora-rank 128 --m-values {m_values} --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    assert "so few tokens are not sorted, and then not even block_m is read" in done.output
+    for op in vllm_moe.OPS:
+        assert {m: each["block_m"] for m, each in entries(op).items()} == block_m
+    records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
+    about = [each["provenance"].get("block_m_of", {}).get("m") for each in records if each["key"][2] == "1"]
+    assert about == [of] * 4
+    assert "0 findings" in cli.ok("config check tuned --runtime vllm")
+
+
+def test_batches_too_small_for_any_key_are_said_to_be(cli: Cli) -> None:
+    said = cli("study create", GROUP, "--lora-rank 16 --m-values 1").stderr
+    assert "with its small-batch kernel for so few tokens, which reads no key at all" in said
+    assert "one-shot kernels" in cli("study create", GROUP, "--lora-rank 16 --m-values 16").stderr
 
 
 def vllm_call(op: str, dims: dict[str, int]) -> Any:
