@@ -268,7 +268,8 @@ def test_recorded_expert_ids_become_counts(cli: Cli) -> None:
     cli.ok("study create", GROUP, flags)
     shown = json.loads(cli.ok("study show --json", studies(cli)[0]["name"]))
     assert shown["spec"]["problem"]["expert_counts"] == [3, 2, 0, 1]
-    Path("ids.json").write_text("[[0, 1], [0, 3], [1, 0]]")
+    # With the mark that some editors begin UTF-8 with.
+    Path("ids.json").write_text("[[0, 1], [0, 3], [1, 0]]", encoding="utf-8-sig")
     cli.ok("study create --skip-if-exists", GROUP, flags.replace("csv", "json"))
     assert len(studies(cli)) == 2
 
@@ -281,6 +282,11 @@ def test_recorded_expert_ids_become_counts(cli: Cli) -> None:
         ("ids.txt", "0 1\n\n2\n", r"ids.txt line 3: got 1 ids, allowed: 2 (--top-k-num)"),
         ("ids.csv", "0,1\n1,x\n", r"ids.csv line 2: got 'x', allowed: integers"),
         ("ids.csv", "0,1.5\n", r"ids.csv line 1: got '1.5', allowed: integers"),
+        ("ids.txt", "0 1\n0 --3\n", r"ids.txt line 2: got '--3', allowed: integers"),
+        ("ids.txt", "0 " + "1" * 5000, r"ids.txt line 1: got '1111111111111111111111111111111111111111', allowed"),
+        ("ids.txt", "0 1\n3 3\n", r"ids.txt line 2: got expert 3 twice, allowed: 2 different ones"),
+        ("ids.json", "[[0, 1], [1, 1]]", r"ids.json row 2: got expert 1 twice, allowed: 2 different ones"),
+        ("ids.json", f"[[0, {'1' * 5000}]]", r"ids.json: no valid JSON"),
         ("ids.txt", "# nothing\n", r"ids.txt holds no rows"),
         ("ids.txt", None, r"cannot read ids.txt (No such file or directory)"),
         ("ids.txt", b"\xff\xfe\x00", r"ids.txt is no text"),
