@@ -273,11 +273,27 @@ class ProblemFlags:
         """The flag values over those inferred from checkpoints, with the expert ids counted.
 
         Raises:
-            InputError: If the file of expert ids is malformed.
+            InputError: If the file of expert ids is malformed, or --tp does not divide what was inferred.
         """
-        values = {**inferred, **{name: value for name, value in self.values.items() if value is not None}}
+        given = {name: value for name, value in self.values.items() if value is not None}
+        values = {**inferred, **given, **self._share(inferred, given)}
         if self.topk_ids is not None:
             experts, top_k = int(values.get("num_experts", NUM_EXPERTS)), int(values.get("top_k_num", TOP_K))
             gpus = int(values.get("tp", 1)) if values.get("ep") else 1
             values["expert_counts"] = count_experts(self.topk_ids, experts * gpus, top_k)
         return values
+
+    def _share(self, inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, int]:
+        """What of an inferred MoE layer one GPU has: of the experts with --ep, else of each; flags tell a GPU's own."""
+        tp, spread = int(given.get("tp", 1)), bool(given.get("ep"))
+        name = "num_experts" if spread else "moe_intermediate_size"
+        if tp == 1 or name in given or name not in inferred:
+            return {}
+        if inferred[name] % tp:
+            raise InputError(
+                f"--tp: got {tp}, which does not divide the model's {name} {inferred[name]}; pass the server's, or one "
+                f"GPU's --{name.replace('_', '-')}"
+            )
+        # Unsharded ops have no further use for it.
+        used = {} if spread or given.get("fully_sharded") else {"tp": 1}
+        return {name: inferred[name] // tp, **used}
