@@ -10,6 +10,12 @@ from autotune.groups import ONE_SHOT
 from autotune.runtimes import vllm_moe
 from autotune.study import KernelStudy, StudySpec
 
+_DEFAULT = (
+    "the default compared with, block_m 64, is that of a server with a config folder: without one it takes the base "
+    "model's MoE tiles"
+)
+"""What no file can change (contracts A2)."""
+
 
 def tuned_path(spec: StudySpec) -> str | None:
     """The path that a study of fused MoE LoRA is about; None for any other study."""
@@ -34,7 +40,7 @@ def serving_note(study: KernelStudy) -> str | None:
     reads = (
         "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
     )
-    return f"vLLM 0.33 serves {case}, with {reads}; {_about(tuned, served, naive)}"
+    return f"vLLM 0.33 serves {case}, with {reads}; {_about(tuned, served, naive)}; {_DEFAULT}"
 
 
 def _about(tuned: str, served: str, naive: bool) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FLAGS = "--hidden-size 2048 --num-loras 4 --moe-intermediate-size 768 --backend replay --recorded recorded"
 GROUP = f"--op-type fused_moe_lora {FLAGS}"
+DEFAULT = "that of a server with a config folder: without one it takes the base model's MoE tiles"
 RUN = "--recorded recorded --trials 14"
 TWO_KERNEL = [name for name in TIMES_US if not name.endswith("one_shot")]
 
@@ -65,6 +66,7 @@ def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> N
     assert "sum of the 4 above, block_m 32 in all" in done.stdout
     assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stdout
     assert "slower alone" not in done.stderr
+    assert DEFAULT in done.stdout
 
 
 def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
@@ -128,6 +130,7 @@ def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
         about = each["provenance"]
         assert (about["group"]["path"], about["group"]["shared"]) == ("one-shot", {"block_m": 32})
         assert "one-shot kernels, which read block_m alone" in about["serving"]
+        assert DEFAULT in about["serving"]
 
 
 @pytest.mark.parametrize(
