@@ -167,7 +167,7 @@ problem_options = flags(
     click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),
     click.option("--num-active-loras", type=Size(), help="Adapters that tokens use.  [default: --num-loras]"),
-    click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
+    click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1; MoE 2]"),
     click.option("--slice-widths", type=Integers(), help="Widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),

@@ -40,13 +40,16 @@ def serving_note(study: KernelStudy) -> str | None:
     reads = (
         "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
     )
-    return f"vLLM 0.33 serves {case}, with {reads}; {_about(tuned, served, naive)}; {_DEFAULT}"
+    return f"vLLM 0.33 serves {case}, with {reads}; {_about(study.spec, served, naive)}; {_DEFAULT}"
 
 
-def _about(tuned: str, served: str, naive: bool) -> str:
+def _about(spec: StudySpec, served: str, naive: bool) -> str:
     """What the study has to do with what the server runs."""
+    tuned = tuned_path(spec)
     if tuned != served:
-        return f"this was tuned for the {tuned} path: for what the server runs tune with --path {served}"
+        # --path is of groups only, whose members find the server's by themselves.
+        other = f"--path {served}" if spec.group else f"--op-type {groups.FUSED_MOE_LORA.name}"
+        return f"this was tuned for the {tuned} path: for what the server runs tune with {other}"
     if tuned != ONE_SHOT:
         return "this was tuned for them"
     unread = "; so few tokens are not sorted, and then not even block_m is read" if naive else ""

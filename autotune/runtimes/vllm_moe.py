@@ -1,10 +1,11 @@
 """vLLM's four fused MoE LoRA ops: their files, defaults and entries, and what keeps the four files from contradicting.
 
 Used by `autotune.runtimes.vllm`, which is the runtime. The dims of a call are ``max_loras`` (L itself, not L + 1 as for
-the dense ops), ``num_slices`` (w13: 2, or 1 for 3D-fused experts; w2: 1), ``m`` (tokens, not times top_k), ``k`` (the
-rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for shrink and expand. With fully
-sharded LoRA over t GPUs w13's k is the rank divided by t, and w2's the whole rank: which entries of w13 and w2 a server
-uses together is then not to be seen in the files. Source: runtime contracts A1 to A3, A6 to A8, that is vLLM 0.33.0.
+the dense ops), ``num_slices`` (w13: 2, or 1 for 3D-fused experts and those without a gate; w2: 1), ``m`` (tokens, not
+times top_k), ``k`` (the rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for
+shrink and expand. With fully sharded LoRA over t GPUs w13's k is the rank divided by t, and w2's the whole rank: which
+entries of w13 and w2 a server uses together is then not to be seen in the files. Source: runtime contracts A1 to A3, A6
+to A8, that is vLLM 0.33.0.
 
 What no file can change: a server without ``VLLM_TUNED_CONFIG_FOLDER`` does not use the defaults below but the base
 model's MoE tiles; merely setting the variable, for dense files say, fixes block_m at 64.

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,7 +45,8 @@ class MoeProblem(Problem):
         hidden: Hidden size of the model.
         rank: The server's max_lora_rank, or with `tp` 1 a shard of it.
         intermediate: Intermediate size of one expert, per tensor-parallel shard.
-        num_slices: Weights packed in gate_up: 2 for gate and up apart, 1 for one fused weight. Down has always 1.
+        num_slices: Weights packed in gate_up: 2 for gate and up, 1 for experts without a gate. Down has always 1.
+            There are no problems yet for gate and up fused into one weight of twice the width.
         num_experts: Experts on this GPU.
         top_k: Distinct experts of a token.
         max_loras: Adapters resident on the GPU; sizes the launch grid.
@@ -264,7 +265,10 @@ DOWN = Side(
 )
 
 _REMEDIES = {
-    "num_slices": "pass --num-slices 2 for gate and up apart, 1 for one fused weight",
+    "num_slices": (
+        "pass --num-slices 2 for gate and up, 1 for experts without a gate; gate and up fused into one weight (3D "
+        "experts) are not tuned yet"
+    ),
     "active_loras": "raise --num-loras or lower --num-active-loras",
     "top_k": "raise --num-experts (one GPU's, with --ep), or lower --top-k-num",
 }
@@ -276,16 +280,15 @@ def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
     """
-    slices = 1 if side is DOWN else _integer(flags, "num_slices", 2)
     tp, spread = _integer(flags, "tp", 1), switch(flags, "ep", default=False)
     if spread and tp == 1:
         raise InputError("--ep: got no --tp of 2 or more, over which experts are spread; add it, or leave --ep out")
     sharded = switch(flags, "fully_sharded", default=False)
-    return MoeProblem(
+    problem = MoeProblem(
         hidden=required(flags, "hidden_size"),
         rank=required(flags, "lora_rank"),
         intermediate=required(flags, "moe_intermediate_size"),
-        num_slices=slices,
+        num_slices=_integer(flags, "num_slices", 2),
         num_experts=_integer(flags, "num_experts", 8),
         top_k=_integer(flags, "top_k_num", 2),
         fully_sharded=sharded,
@@ -296,6 +299,7 @@ def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
         expert_counts=tuple(int(count) for count in flags.get("expert_counts") or ()),
         **batch_from_flags(flags),
     )
+    return replace(problem, num_slices=1) if side is DOWN else problem
 
 
 def _integer(flags: Mapping[str, Any], name: str, default: int) -> int:

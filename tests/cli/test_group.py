@@ -198,7 +198,8 @@ def test_a_group_is_run_once(cli: Cli) -> None:
 
 
 def test_one_op_alone_is_tuned_but_not_exported(cli: Cli) -> None:
-    cli.ok("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    made = cli("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    assert "for what the server runs tune with --op-type fused_moe_lora;" in made.stderr, "it takes no --path"
     cli.ok("study run", RUN)
     refused = cli("study export --dir tuned")
     assert refused.exit_code == 2

@@ -203,7 +203,7 @@ def test_every_flag_counts() -> None:
         ({"moe_intermediate_size": None}, "--moe-intermediate-size: not given"),
         ({"dtype": "float32"}, "dtype: got 'float32'"),
         ({"lora_rank": 24}, "lora rank: got 24, allowed: 1, 8, 16"),
-        ({"num_slices": 3}, "num_slices: got 3, allowed: 1 to 2"),
+        ({"num_slices": 3}, "num_slices: got 3, allowed: 1 to 2; .* 1 for experts without a gate; .* not tuned yet"),
         ({"top_k_num": 9}, "top_k: got 9, allowed: 1 to 8; raise --num-experts"),
         ({"num_active_loras": 5}, "active_loras: got 5, allowed: 1 to 4"),
         ({"num_experts": 0}, "num_experts: got 0, allowed: 1 or more"),
@@ -223,9 +223,10 @@ def test_every_flag_counts() -> None:
     ids=str,
 )
 def test_bad_flags(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        GateUpShrink().problem_from_flags(FLAGS | change)
-    assert "\n" not in str(error.value)
+    for kernel in (GateUpShrink(), DownExpand()):
+        with pytest.raises(InputError, match=message) as error:
+            kernel.problem_from_flags(FLAGS | change)
+        assert "\n" not in str(error.value)
 
 
 def test_one_shot_is_refused_where_a_server_runs_two_kernels() -> None:
