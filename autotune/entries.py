@@ -39,6 +39,7 @@ _OPEN = (
     "top_k",
     "fully_sharded",
     "tp",
+    "ep",
     "routing",
 )
 _MANY = 4
@@ -113,7 +114,8 @@ def subject_of(call: Call, assumptions: Assumptions) -> Subject:
         InputError: If the problem cannot be known, or no kernel makes the call.
     """
     given = {"dtype": DEFAULT_DTYPE} | {name: v for name, v in assumptions.flags.items() if v is not None}
-    flags = {**given, **_told(call, int(given.get("tp", 1))), "slice_widths": _widths(call, given.get("slice_widths"))}
+    shards = int(given.get("tp", 1)) if int(given.get("fully_sharded", 0)) else 1
+    flags = {**given, **_told(call, shards), "slice_widths": _widths(call, given.get("slice_widths"))}
     for name, kernel in _kernels(call, flags, assumptions.path):
         problem = kernel.problem_from_flags(flags)
         found = kernel.call(problem)
@@ -149,7 +151,7 @@ def _numbers(levels: tuple[str, ...], key: KeyPath) -> dict[str, int]:
     return {level: int(part) for level, part in zip(levels, key, strict=True)}
 
 
-def _told(call: Call, tp: int) -> dict[str, Any]:
+def _told(call: Call, shards: int) -> dict[str, Any]:
     """The flags that the call's sizes stand for."""
     d = call.dims
     if call.runtime == "sglang":
@@ -158,7 +160,7 @@ def _told(call: Call, tp: int) -> dict[str, Any]:
     told = {"m": d["m"], "num_slices": d["num_slices"]}
     if call.op in MOE_OPS:
         # Fully sharded servers look up a shard of the rank for w13 (contracts A7).
-        rank = d["k"] * tp if "_w13_" in call.op else d["k"]
+        rank = d["k"] * shards if "_w13_" in call.op else d["k"]
         sizes = {"lora_rank": rank, "hidden_size": d["n"], "moe_intermediate_size": d["i"]}
         return {**told, **sizes, "num_loras": d["max_loras"]}
     told["num_loras"] = d["max_loras"] - 1

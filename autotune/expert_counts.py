@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 from autotune.errors import InputError
 
 _FLAG = "--topk-ids"
+_ID = re.compile(r"-?[0-9]{1,9}")
 
 
 def count_experts(file: Path, num_experts: int, top_k: int) -> tuple[int, ...]:
     """How often each expert is picked in a recording.
 
     Args:
-        file: One row a token, each of `top_k` expert ids: a JSON list of lists (``.json``), or else text with
+        file: One row a token, each of `top_k` different expert ids: a JSON list of lists (``.json``), or else text with
             a row a line, ids separated by commas or blanks, empty lines and lines that begin with # left out.
         num_experts: Ids are 0 to num_experts - 1.
 
@@ -31,6 +33,10 @@ def count_experts(file: Path, num_experts: int, top_k: int) -> tuple[int, ...]:
             if not 0 <= expert < num_experts:
                 raise InputError(f"{_FLAG}: {place}: got expert {expert}, allowed: 0 to {num_experts - 1}")
             counts[expert] += 1
+        if twice := [expert for expert in row if row.count(expert) > 1]:
+            raise InputError(
+                f"{_FLAG}: {place}: got expert {twice[0]} twice, allowed: {top_k} different ones of a token"
+            )
     if not any(counts):
         raise InputError(f"{_FLAG}: {file} holds no rows; give the expert ids of at least one token")
     return tuple(counts)
@@ -38,7 +44,7 @@ def count_experts(file: Path, num_experts: int, top_k: int) -> tuple[int, ...]:
 
 def _rows(file: Path) -> Iterator[tuple[str, list[int]]]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{_FLAG}: cannot read {file} ({error.strerror}); give a file of expert ids") from error
     except UnicodeDecodeError as error:
@@ -67,7 +73,7 @@ def _text_rows(file: Path, text: str) -> Iterator[tuple[str, list[int]]]:
         if not words or words[0].startswith("#"):
             continue
         place = f"{file} line {number}"
-        if bad := [word for word in words if not word.lstrip("-").isdecimal()]:
+        if bad := [word for word in words if not _ID.fullmatch(word)]:
             raise InputError(f"{_FLAG}: {place}: got {bad[0][:40]!r}, allowed: integers separated by commas or blanks")
         yield place, [int(word) for word in words]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,10 +30,11 @@ def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) ->
         InputError: If a kernel has no runtime to export to, or a member of a group comes without the others.
     """
     _check_groups(finished)
+    by_name = {study.name: study for study in finished}
     items = [item for study in finished for item in _items(study)]
+    items = [_of_larger_m(item, items, by_name) for item in items]
     if not with_timings:
         return items
-    by_name = {study.name: study for study in finished}
     return [_timed(item, by_name[item.study]) for item in items]
 
 
@@ -89,6 +90,41 @@ def _items(study: KernelStudy) -> list[ExportItem]:
         )
         for call in calls(study.spec)
     ]
+
+
+def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
+    """For an m at which servers read no block_m, the one of the nearest larger m at which they do.
+
+    What is written for an m that nothing reads is read all the same: by batches nearer to it than to the next m, which
+    are sorted. Theirs is the choice of the larger m, not the default.
+    """
+    if not _unread(by_name[item.study]):
+        return item
+    dims = item.call.dims
+    larger = [
+        other
+        for other in items
+        if replace(other.call, dims={**other.call.dims, "m": dims["m"]}) == item.call
+        and other.call.dims["m"] > dims["m"]
+        and (other.gpu_name, other.shards) == (item.gpu_name, item.shards)
+        and not _unread(by_name[other.study])
+    ]
+    if not larger:
+        return item
+    nearest = min(larger, key=lambda other: other.call.dims["m"])
+    config = vllm_moe.default_config(item.call.op, dims) if nearest.is_incumbent else nearest.config
+    about = {"m": nearest.call.dims["m"], "study": nearest.study, "why": "read by batches between the two m only"}
+    return replace(
+        item,
+        config={**item.config, "block_m": config["block_m"]},
+        is_incumbent=False,
+        provenance={**item.provenance, "block_m_of": about},
+    )
+
+
+def _unread(study: KernelStudy) -> bool:
+    """Whether servers read nothing of the result at the study's own m: so few pairs are not sorted (contracts A6)."""
+    return tuned_path(study.spec) == ONE_SHOT and bool(getattr(study.problem, "naive", False))
 
 
 def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:

@@ -7,7 +7,7 @@ A kernel lives in a folder of its own (`kernels/<name>/kernel.py`), or anywhere 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -130,10 +130,17 @@ class Expected:
         value: The result, in fp32 or wider, shaped as the kernel's output.
         max_error: Largest difference that rounding explains, the reference's own included; same shape; derived, never
             tuned (each kernel's README says how).
+        further_error: What a config adds to it by roundings of its own, as splits that round their parts; None if
+            all configs round alike. So one reference serves all configs.
     """
 
     value: torch.Tensor
     max_error: torch.Tensor
+    further_error: Callable[[Config], torch.Tensor] | None = None
+
+    def bound(self, config: Config) -> torch.Tensor:
+        """Largest difference of a correct kernel with this config."""
+        return self.max_error if self.further_error is None else self.max_error + self.further_error(config)
 
 
 P = TypeVar("P", bound=Problem)

@@ -20,6 +20,7 @@ from autotune.registry import Registry
 from autotune.runtimes import vllm
 
 BLOCK_MS = (16, 32, 64, 128)
+NAIVE_TOKENS = 4
 
 # Microseconds of the best config at each block_m.
 TIMES_US = {
@@ -42,8 +43,12 @@ class FakeProblem(Problem):
     max_loras: int
     fully_sharded: bool = False
     tp: int = 1
-    naive: bool = False
     expert_counts: tuple[int, ...] = ()
+
+    @property
+    def naive(self) -> bool:
+        """Few tokens are not sorted, as by the real kernels."""
+        return self.m <= NAIVE_TOKENS and not self.fully_sharded
 
     @property
     def label(self) -> str:
@@ -84,7 +89,7 @@ class FakeKernel(Kernel[FakeProblem, None]):
 
     def parameters(self, problem: FakeProblem, space: str) -> tuple[Parameter, ...]:
         if self.name.endswith("one_shot"):
-            return (Parameter("block_m", BLOCK_MS),)
+            return (Parameter("block_m", (64,) if problem.naive else BLOCK_MS),)
         values = {"block_n": (32, 64), "block_k": (32, 64), "num_warps": (4, 8)}
         fixed = {"split_k": (1,)} if self.name.endswith("shrink") else {}
         fixed |= {"num_stages": (3,), "group_size_m": (8,)}

@@ -43,6 +43,8 @@ def told_by_the_user(kernel: AnyKernel, problem: Problem) -> Assumptions:
     fields = problem.to_json()
     flags: dict[str, Any] = {"dtype": fields["dtype"], "fully_sharded": fields.get("fully_sharded")}
     flags |= {"num_experts": fields.get("num_experts"), "top_k_num": fields.get("top_k"), "tp": fields.get("tp")}
+    if gpus := fields.get("ep"):
+        flags |= {"ep": 1, "tp": gpus}
     flags["slice_widths"] = tuple(fields["slice_widths"]) if "slice_widths" in fields else None
     paths = [path for path, names in groups.FUSED_MOE_LORA.members.items() if kernel.name in names]
     return Assumptions(flags, *paths)
@@ -63,7 +65,9 @@ def test_a_key_leads_back_to_a_problem_that_launches_by_it(kernel: AnyKernel, pr
     assert kernel.call(subject.problem) == call
     for name, value in told_by_the_user(kernel, problem).flags.items():
         field = {"top_k_num": "top_k"}.get(name, name)
-        assert value is None or getattr(subject.problem, field) == value
+        if name not in ("tp", "ep"):
+            assert value is None or getattr(subject.problem, field) == value
+    assert [subject.problem.to_json().get(n) for n in ("tp", "ep")] == [problem.to_json().get(n) for n in ("tp", "ep")]
 
 
 SIZES = st.integers(1, 10_000)

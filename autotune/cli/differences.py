@@ -31,6 +31,7 @@ _SHARED = (
     "expand_add_inputs",
     "fully_sharded",
     "tp",
+    "ep",
     "routing",
     "path",
     "total_tokens",
@@ -70,7 +71,8 @@ def take_assumptions(options: dict[str, Any], measure: bool) -> Assumptions:
                 raise InputError(f"--{name.replace('_', '-')}: is about measuring; add --measure, or leave it out")
     values = dict(options)
     path = values.pop("path") or "auto"
-    values["fully_sharded"] = int(bool(values["fully_sharded"]))
+    for name in ("fully_sharded", "ep"):
+        values[name] = int(bool(values[name]))
     return Assumptions(values, path)
 
 

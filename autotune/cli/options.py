@@ -167,7 +167,7 @@ problem_options = flags(
     click.option("--lora-rank", "--rank", type=Size(), help="Server's max_lora_rank: n of a shrink, k of an expand."),
     click.option("--num-loras", type=Size(), help="max_loras of the server."),
     click.option("--num-active-loras", type=Size(), help="Adapters that tokens use.  [default: --num-loras]"),
-    click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1]"),
+    click.option("--num-slices", type=Size(), help="3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1; MoE 2]"),
     click.option("--slice-widths", type=Integers(), help="Widths of an expand's slices: 4096,1024,1024."),
     click.option("--sort-by-lora-id", type=click.Choice(["0", "1"]), help="Tokens grouped by adapter.  [default: 1]"),
     click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="Expand adds to its output.  [default: 1]"),
@@ -176,9 +176,15 @@ problem_options = flags(
     click.option("--moe-intermediate-size", type=Size(), help="Intermediate size of an expert, per TP shard."),
     click.option("--fully-sharded", is_flag=True, default=None, help="The server runs with --fully-sharded-loras."),
     click.option(
+        "--ep",
+        is_flag=True,
+        default=None,
+        help="The server runs with --enable-expert-parallel: --num-experts is one GPU's.",
+    ),
+    click.option(
         "--tp",
         type=Size(),
-        help="The server's tensor-parallel size: of a plan, or fully sharded MoE ops.  [default: 1]",
+        help="The server's tensor-parallel size: of a plan, or of MoE ops, fully sharded or --ep.  [default: 1]",
     ),
     click.option("--routing", type=click.Choice(["uniform", "zipf"]), help="Tokens to experts.  [default: uniform]"),
     click.option("--topk-ids", type=click.Path(path_type=Path), help="Recorded routing: expert ids, a row a token."),
@@ -239,7 +245,7 @@ class ProblemFlags:
             "dtype batch_size seq_length hidden_size lora_rank num_loras num_active_loras num_slices slice_widths "
             "sort_by_lora_id expand_add_inputs output_dim chunk_sizes max_lora_chunk_size total_tokens workload "
             "decode_requests adapter_ranks adapter_shares num_experts top_k_num moe_intermediate_size fully_sharded "
-            "tp routing"
+            "tp ep routing"
         )
         op_type, runtime = options.pop("op_type"), options.pop("runtime")
         if op_type is None:
@@ -250,7 +256,7 @@ class ProblemFlags:
             if not (name and equals):
                 raise InputError(f"--dim: got {item!r}, allowed: NAME=VALUE, e.g. --dim rows=4096")
             values[name] = int(value) if value.lstrip("-").isdigit() else value
-        for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded"):
+        for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded", "ep"):
             values[name] = None if values[name] is None else int(values[name])
         m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
         kernel = op_type if groups.find(op_type) else registry.of_runtime(op_type, runtime)
@@ -259,16 +265,35 @@ class ProblemFlags:
                 f"--tp: got {values['tp']} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "
                 "out, or have a model's sizes worked out (study create --plan, tune --model)"
             )
+        if values["ep"] and not groups.concerns(kernel):
+            raise InputError(f"--ep: got it for {kernel}, which has no experts; leave it out")
         return cls(kernel, values, m_values, path, topk_ids)
 
     def with_sizes(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
         """The flag values over those inferred from checkpoints, with the expert ids counted.
 
         Raises:
-            InputError: If the file of expert ids is malformed.
+            InputError: If the file of expert ids is malformed, or --tp does not divide what was inferred.
         """
-        values = {**inferred, **{name: value for name, value in self.values.items() if value is not None}}
+        given = {name: value for name, value in self.values.items() if value is not None}
+        values = {**inferred, **given, **self._share(inferred, given)}
         if self.topk_ids is not None:
             experts, top_k = int(values.get("num_experts", NUM_EXPERTS)), int(values.get("top_k_num", TOP_K))
-            values["expert_counts"] = count_experts(self.topk_ids, experts, top_k)
+            gpus = int(values.get("tp", 1)) if values.get("ep") else 1
+            values["expert_counts"] = count_experts(self.topk_ids, experts * gpus, top_k)
         return values
+
+    def _share(self, inferred: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, int]:
+        """What of an inferred MoE layer one GPU has: of the experts with --ep, else of each; flags tell a GPU's own."""
+        tp, spread = int(given.get("tp", 1)), bool(given.get("ep"))
+        name = "num_experts" if spread else "moe_intermediate_size"
+        if tp == 1 or name in given or name not in inferred:
+            return {}
+        if inferred[name] % tp:
+            raise InputError(
+                f"--tp: got {tp}, which does not divide the model's {name} {inferred[name]}; pass the server's, or one "
+                f"GPU's --{name.replace('_', '-')}"
+            )
+        # Unsharded ops have no further use for it.
+        used = {} if spread or given.get("fully_sharded") else {"tp": 1}
+        return {name: inferred[name] // tp, **used}

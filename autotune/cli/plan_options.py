@@ -120,7 +120,7 @@ def take_plan(model_name: str, options: dict[str, Any], dtype: str = DEFAULT_DTY
         rank=_rank(given),
         max_loras=given["max_loras"],
         fully_sharded=bool(given["fully_sharded"]),
-        expert_parallel=given["ep"],
+        expert_parallel=bool(given["ep"]),
         dual_stream=given["dual_stream"],
         target_modules=_modules(given),
     )

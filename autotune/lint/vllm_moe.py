@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from autotune.errors import one_of
+from autotune.lint import block_m
 from autotune.lint.finding import Effect
 from autotune.lint.nested import Walk
 from autotune.lint.values import unlaunchable
 from autotune.runtimes import vllm_moe as moe
-
-_DEFAULT_BLOCK_M = 64
-"""Of an op that has no file or whose entry lacks it (contracts A2, A3)."""
-
-Shape = tuple[int, int, int]
-"""The k, n and i of a key."""
-
-Blocks = dict[Shape, int]
-"""The block_m of each shape."""
 
 W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND = moe.OPS
 _PAIRS: tuple[tuple[str, str, Effect, str], ...] = (
@@ -62,7 +52,7 @@ def check_together(family: dict[str, Walk]) -> None:
             (),
             "incomplete set",
             "slower",
-            f"stands without {one_of(missing)}, for which the server takes its defaults (block_m {_DEFAULT_BLOCK_M}); "
+            f"stands without {one_of(missing)}, for which the server takes its defaults (block_m {block_m.DEFAULT}); "
             "write all four together",
         )
     for first, second, effect, why in _PAIRS:
@@ -75,65 +65,8 @@ def _compare(one: Walk | None, other: Walk | None, effect: Effect, why: str, sha
     if made is None:
         return
     names = [walk.file if walk else "the default" for walk in (one, other)]
-    for loras in _numbers(one, other, 0):
-        for m in _numbers(one, other, 2):
-            blocks = _differing(_blocks(one, loras, m), _blocks(other, loras, m), sharded)
-            if blocks[0]:
-                said = " and ".join(f"{one_of(sorted(b))} in {n}" for b, n in zip(blocks, names, strict=True))
-                made.add((str(loras), "*", str(m)), "block_m differs", effect, f"block_m is {said}: {why}; use one")
-
-
-def _differing(one: Blocks, other: Blocks, sharded: bool) -> tuple[set[int], set[int]]:
-    """The block_m, in each file, of what no server could look up in both and get the same."""
-    found: tuple[set[int], set[int]] = set(), set()
-    for shape in one | other:
-        of_one = _answers(one, shape, lambda k, there: sharded and there > 0 and k % there == 0)
-        of_other = _answers(other, shape, lambda k, there: sharded and k > 0 and there % k == 0)
-        if of_one.isdisjoint(of_other):
-            found[0].update(of_one)
-            found[1].update(of_other)
-    return found
-
-
-def _answers(blocks: Blocks, shape: Shape, partners: Callable[[int, int], bool]) -> set[int]:
-    """The block_m for one entry of the other file: of the same shape, or of what may be the same to a sharded server.
-
-    Args:
-        partners: Whether fully sharded servers may look up this other k together with the shape's: in w13 they look up
-            a fraction of w2's (contracts A7). Which fraction no file tells.
-    """
-    if not blocks:
-        return {_DEFAULT_BLOCK_M}
-    if shape in blocks:
-        return {blocks[shape]}
-    if found := {b for (k, n, i), b in blocks.items() if (n, i) == shape[1:] and partners(shape[0], k)}:
-        return found
-    near = list(blocks)
-    for level, wanted in enumerate(shape):
-        taken = _nearest((there[level] for there in near), wanted)
-        near = [there for there in near if there[level] == taken]
-    return {blocks[near[0]]}
-
-
-def _numbers(one: Walk | None, other: Walk | None, level: int) -> list[int]:
-    return sorted({int(key[level]) for walk in (one, other) if walk for key in walk.leaves})
-
-
-def _blocks(walk: Walk | None, loras: int, m: int) -> Blocks:
-    """What is in the file for a batch of m: keys are taken by least distance, the first of a tie."""
-    if walk is None or not walk.leaves:
-        return {}
-    near = _nearest((int(key[0]) for key in walk.leaves), loras)
-    keys = [key for key in walk.leaves if int(key[0]) == near]
-    near_m = _nearest((int(key[2]) for key in keys), m)
-    found = {}
-    for key in keys:
-        if int(key[2]) == near_m:
-            config, _, _ = moe.launched(walk.leaves[key], W13_SHRINK)
-            k, n, i = map(int, key[3:])
-            found[k, n, i] = int((config or {}).get("block_m") or _DEFAULT_BLOCK_M)
-    return found
-
-
-def _nearest(numbers: Iterable[int], wanted: int) -> int:
-    return min(numbers, key=lambda number: abs(number - wanted))
+    for each in block_m.differences(one, other, sharded):
+        said = " and ".join(f"{one_of(sorted(b))} in {n}" for b, n in zip((each.one, each.other), names, strict=True))
+        ms = f"{each.first_m} on" if each.last_m is None else f"{each.first_m} to {each.last_m}"
+        key = (str(each.max_loras), "*", str(each.m))
+        made.add(key, "block_m differs", effect, f"block_m is {said}, for m from {ms}: {why}; use one")

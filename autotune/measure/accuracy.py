@@ -18,7 +18,7 @@ def error_ratio(kernel: AnyKernel, inputs: Any, config: Config, expected: Expect
     error = (out.to(expected.value.dtype) - expected.value).abs()
     if error.numel() == 0:
         return 0.0
-    worst = float((error / expected.max_error.clamp_min(_TINY)).nan_to_num(nan=torch.inf).max())
+    worst = float((error / expected.bound(config).clamp_min(_TINY)).nan_to_num(nan=torch.inf).max())
     return worst
 
 

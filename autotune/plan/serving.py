@@ -58,6 +58,11 @@ class Serving:
         else:
             self._check_sglang()
 
+    @property
+    def experts_spread(self) -> bool:
+        """Whole experts are on different GPUs, and every GPU leaves the tokens of the others' alone."""
+        return self.expert_parallel and self.tp > 1
+
     def _check_vllm(self) -> None:
         if self.rank not in VLLM_RANKS:
             raise InputError(

@@ -32,7 +32,7 @@ def one_shot(serving: Serving) -> bool:
 
 def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
     """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
-    if serving.fully_sharded or serving.expert_parallel:
+    if serving.fully_sharded or serving.experts_spread:
         return 0
     return experts.experts * serving.max_loras // (8 * experts.top_k)
 
@@ -88,7 +88,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
 
 def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     """All four ops: k is the rank and n the hidden size for each of them, and max_loras is not raised by one (A1)."""
-    shards = serving.tp if serving.fully_sharded else 1
+    shards, spread = serving.tp if serving.fully_sharded else 1, serving.experts_spread
     slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
     found = []
     for weight, rank, parts, i in (
@@ -114,7 +114,8 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                         "moe_intermediate_size": i,
                         "num_slices": parts,
                         "fully_sharded": int(serving.fully_sharded),
-                        "tp": shards,
+                        "tp": serving.tp if spread else shards,
+                        "ep": int(spread),
                         "expand_add_inputs": int(not serving.dual_stream),
                     },
                     layers=(experts.label,),

@@ -10,6 +10,12 @@ from autotune.groups import ONE_SHOT
 from autotune.runtimes import vllm_moe
 from autotune.study import KernelStudy, StudySpec
 
+_DEFAULT = (
+    "the default compared with, block_m 64, is that of a server with a config folder: without one it takes the base "
+    "model's MoE tiles"
+)
+"""What no file can change (contracts A2)."""
+
 
 def tuned_path(spec: StudySpec) -> str | None:
     """The path that a study of fused MoE LoRA is about; None for any other study."""
@@ -26,21 +32,28 @@ def serving_note(study: KernelStudy) -> str | None:
         return None
     problem = study.spec.problem
     rank, sharded, tp = problem.get("rank", call.dims["k"]), bool(problem.get("fully_sharded")), problem.get("tp", 1)
-    served = vllm_moe.server_path(rank, sharded)
+    naive = bool(getattr(study.problem, "naive", False))
     case = f"rank {rank}, {'fully sharded' if sharded else 'not fully sharded'}{f' over {tp} GPUs' if tp > 1 else ''}"
+    if vllm_moe.small_batch(rank, call.dims["m"] * problem.get("top_k", 1), naive):
+        return f"vLLM 0.33 serves {case}, with its small-batch kernel for so few tokens, which reads no key at all"
+    served = vllm_moe.server_path(rank, sharded)
     reads = (
         "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
     )
-    note = f"vLLM 0.33 serves {case}, with {reads}; "
+    return f"vLLM 0.33 serves {case}, with {reads}; {_about(study.spec, served, naive)}; {_DEFAULT}"
+
+
+def _about(spec: StudySpec, served: str, naive: bool) -> str:
+    """What the study has to do with what the server runs."""
+    tuned = tuned_path(spec)
     if tuned != served:
-        note += f"this was tuned for the {tuned} path: for what the server runs tune with --path {served}"
-    elif tuned == ONE_SHOT:
-        note += "this was tuned for them, the other keys are the defaults"
-        if getattr(study.problem, "naive", False):
-            note += "; so few tokens are not sorted, and then not even block_m is read"
-    else:
-        note += "this was tuned for them"
-    return note
+        # --path is of groups only, whose members find the server's by themselves.
+        other = f"--path {served}" if spec.group else f"--op-type {groups.FUSED_MOE_LORA.name}"
+        return f"this was tuned for the {tuned} path: for what the server runs tune with {other}"
+    if tuned != ONE_SHOT:
+        return "this was tuned for them"
+    unread = "; so few tokens are not sorted, and then not even block_m is read" if naive else ""
+    return f"this was tuned for them, the other keys are the defaults{unread}"
 
 
 def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:

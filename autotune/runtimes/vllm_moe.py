@@ -1,10 +1,11 @@
 """vLLM's four fused MoE LoRA ops: their files, defaults and entries, and what keeps the four files from contradicting.
 
 Used by `autotune.runtimes.vllm`, which is the runtime. The dims of a call are ``max_loras`` (L itself, not L + 1 as for
-the dense ops), ``num_slices`` (w13: 2, or 1 for 3D-fused experts; w2: 1), ``m`` (tokens, not times top_k), ``k`` (the
-rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for shrink and expand. With fully
-sharded LoRA over t GPUs w13's k is the rank divided by t, and w2's the whole rank: which entries of w13 and w2 a server
-uses together is then not to be seen in the files. Source: runtime contracts A1 to A3, A6 to A8, that is vLLM 0.33.0.
+the dense ops), ``num_slices`` (w13: 2, or 1 for 3D-fused experts and those without a gate; w2: 1), ``m`` (tokens, not
+times top_k), ``k`` (the rank), ``n`` (the hidden size) and ``i`` (the intermediate size of a TP shard), alike for
+shrink and expand. With fully sharded LoRA over t GPUs w13's k is the rank divided by t, and w2's the whole rank: which
+entries of w13 and w2 a server uses together is then not to be seen in the files. Source: runtime contracts A1 to A3, A6
+to A8, that is vLLM 0.33.0.
 
 What no file can change: a server without ``VLLM_TUNED_CONFIG_FOLDER`` does not use the defaults below but the base
 model's MoE tiles; merely setting the variable, for dense files say, fixes block_m at 64.
@@ -46,6 +47,9 @@ KEYS = (
 )
 """What an entry of any of vLLM's LoRA files has, in this order; the dense ops require most of them."""
 
+_SMALL_BATCH_RANKS = 64
+_SMALL_BATCH_SIZE = 1024
+
 _READ_AS = {
     "block_m": "BLOCK_SIZE_M",
     "block_n": "BLOCK_SIZE_N",
@@ -67,8 +71,18 @@ _FALLBACK: Mapping[str, Value] = {
 
 
 def server_path(rank: int, fully_sharded: bool) -> ServerPath:
-    """Which kernels vLLM 0.33 runs (contracts A6). Tiny batches run a third one, which reads no config at all."""
+    """Which kernels vLLM 0.33 runs (contracts A6), but for small batches."""
     return "one-shot" if rank <= ONE_SHOT_RANKS and not fully_sharded else "two-kernel"
+
+
+def small_batch(rank: int, pairs: int, naive: bool) -> bool:
+    """Whether it runs its small-batch kernel, which reads no config at all (contracts A6).
+
+    Args:
+        pairs: Tokens times top_k.
+        naive: The pairs are so few that they are not sorted; never if fully sharded.
+    """
+    return naive and rank <= _SMALL_BATCH_RANKS and pairs * rank <= _SMALL_BATCH_SIZE
 
 
 def default_config(op: str, dims: Mapping[str, int]) -> dict[str, Value]:

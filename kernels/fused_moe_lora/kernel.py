@@ -27,7 +27,7 @@ from autotune.kernels.fused_moe_lora.problem import (
     problem_from_flags,
 )
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
-from autotune.kernels.fused_moe_lora.routing import groups_hit, random_routing
+from autotune.kernels.fused_moe_lora.routing import random_routing, work
 from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments, moe_shrink, shrink_launches
 from autotune.runtimes import vllm
 
@@ -55,13 +55,19 @@ class Sizes:
     """Random tensors and byte counts of one side of a problem."""
 
     def __init__(self, problem: MoeProblem, side: Side) -> None:
-        self._problem = problem
+        self._problem, self._side = problem, side
         self.slices, self.depth, self.width = side.slices(problem), side.depth(problem), side.width(problem)
         self.shrunk, self.row, self.offset = side.shrunk(problem), side.row(problem), side.offset(problem)
-        tokens = problem.m - problem.base_tokens
-        self.live_pairs = tokens * problem.top_k
-        self.live_rows = tokens if side.row_per_token else self.live_pairs
         self.rows = problem.m if side.row_per_token else problem.pairs
+
+    @property
+    def live_pairs(self) -> int:
+        return work(self._problem).pairs
+
+    @property
+    def live_rows(self) -> int:
+        """Rows of x that are read."""
+        return work(self._problem).tokens if self._side.row_per_token else self.live_pairs
 
     def flops(self, rank: int, columns: int) -> int:
         """Of a product between so much of the rank and so many columns."""
@@ -69,7 +75,7 @@ class Sizes:
 
     def weights(self, rank: int, columns: int) -> int:
         """Elements of A or B of this size, of the (adapter, expert) pairs that are hit."""
-        return groups_hit(self._problem) * self.slices * rank * columns
+        return work(self._problem).groups * self.slices * rank * columns
 
     @property
     def written(self) -> int:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ BLOCK_MS = (16, 32, 64, 128)
 ROUTINGS = ("uniform", "zipf")
 MAX_ONE_SHOT_RANK = 128
 
-_SIZES = ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras", "tp")
+_SIZES = ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras", "tp", "ep")
 _NAIVE_PAIRS = 8
 _MOST_SLICES = 2
 
@@ -45,7 +45,8 @@ class MoeProblem(Problem):
         hidden: Hidden size of the model.
         rank: The server's max_lora_rank, or with `tp` 1 a shard of it.
         intermediate: Intermediate size of one expert, per tensor-parallel shard.
-        num_slices: Weights packed in gate_up: 2 for gate and up apart, 1 for one fused weight. Down has always 1.
+        num_slices: Weights packed in gate_up: 2 for gate and up, 1 for experts without a gate. Down has always 1.
+            There are no problems yet for gate and up fused into one weight of twice the width.
         num_experts: Experts on this GPU.
         top_k: Distinct experts of a token.
         max_loras: Adapters resident on the GPU; sizes the launch grid.
@@ -55,7 +56,10 @@ class MoeProblem(Problem):
             size) over; 1 unless `fully_sharded`.
         add_inputs: Expand adds to the output (the rule), or overwrites it.
         routing: Popularity of the experts: ``uniform``, or ``zipf`` (falls as 1/n).
-        expert_counts: How often each expert was picked in a recording; overrides `routing`. Empty without one.
+        expert_counts: How often each expert, of all GPUs, was picked in a recording; overrides `routing`. Empty
+            without one.
+        ep: GPUs that the experts are spread over by expert parallelism: each has `num_experts` whole ones, and leaves
+            the pairs of the others' alone. Always sorted if more than 1.
     """
 
     dtype: str
@@ -73,6 +77,7 @@ class MoeProblem(Problem):
     add_inputs: bool = True
     routing: str = "uniform"
     expert_counts: tuple[int, ...] = ()
+    ep: int = 1
 
     def __post_init__(self) -> None:
         if self.active_loras == 0:
@@ -85,7 +90,7 @@ class MoeProblem(Problem):
         for name, size, limit in (
             ("num_slices", self.num_slices, _MOST_SLICES),
             ("active_loras", self.active_loras, self.max_loras),
-            ("top_k", self.top_k, self.num_experts),
+            ("top_k", self.top_k, self.all_experts),
         ):
             if size > limit:
                 raise InputError(f"{name}: got {size}, allowed: 1 to {limit}; {_REMEDIES[name]}")
@@ -98,7 +103,7 @@ class MoeProblem(Problem):
         if self.tp > 1 and not self.fully_sharded:
             raise InputError(
                 f"tp: got {self.tp}, allowed: 1 unless fully sharded (--moe-intermediate-size is a shard's already); "
-                "add --fully-sharded, or leave --tp out"
+                "add --fully-sharded or --ep, or leave --tp out"
             )
         for name, flag, size in (("rank", "--lora-rank", self.rank), ("hidden", "--hidden-size", self.hidden)):
             if size % self.tp:
@@ -111,10 +116,10 @@ class MoeProblem(Problem):
         counts = self.expert_counts
         if not counts:
             return
-        if len(counts) != self.num_experts or min(counts) < 0:
+        if len(counts) != self.all_experts or min(counts) < 0:
             raise InputError(
                 f"expert_counts: got {len(counts)} counts, the least {min(counts)}, allowed: num_experts="
-                f"{self.num_experts} counts of 0 or more; pass the --num-experts of the recording"
+                f"{self.all_experts} counts of 0 or more; pass the --num-experts of the recording"
             )
         if (picked := sum(count > 0 for count in counts)) < self.top_k:
             raise InputError(
@@ -130,11 +135,17 @@ class MoeProblem(Problem):
         )
         active = f"-a{self.active_loras}" if self.active_loras != self.max_loras else ""
         shards = str(self.tp) if self.tp > 1 else ""
-        options = (f"-fs{shards}" if self.fully_sharded else "") + ("" if self.add_inputs else "-overwrite")
+        options = (f"-fs{shards}" if self.fully_sharded else "") + (f"-ep{self.ep}" if self.ep > 1 else "")
+        options += "" if self.add_inputs else "-overwrite"
         routing = "" if self.routing == "uniform" else f"-{self.routing}"
         if self.expert_counts:
             routing = "-ids" + hashlib.sha256(repr(self.expert_counts).encode()).hexdigest()[:8]
         return base + active + options + routing
+
+    def to_json(self) -> dict[str, Any]:
+        """Without an `ep` of 1, so that studies from before there was one are the same."""
+        data = super().to_json()
+        return data if self.ep > 1 else {name: value for name, value in data.items() if name != "ep"}
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -142,13 +153,32 @@ class MoeProblem(Problem):
 
     @property
     def pairs(self) -> int:
-        """Pairs of a token and one of its experts: the rows of the products."""
+        """Pairs of a token and one of its experts: the rows of the products, on all GPUs together."""
         return self.m * self.top_k
 
     @property
     def naive(self) -> bool:
         """Too few rows to be worth sorting: one block a row (runtime contracts A6)."""
-        return not self.fully_sharded and self.pairs * _NAIVE_PAIRS <= self.num_experts * self.max_loras
+        few = self.pairs * _NAIVE_PAIRS <= self.num_experts * self.max_loras
+        return few and not self.fully_sharded and self.ep == 1
+
+    @property
+    def all_experts(self) -> int:
+        """Experts of all GPUs."""
+        return self.num_experts * self.ep
+
+    @property
+    def local_pairs(self) -> int:
+        """Pairs that fall to a GPU's experts, on the average."""
+        return -(-self.pairs // self.ep)
+
+    @property
+    def first_expert(self) -> int:
+        """The first of this GPU's experts: of a recording the GPU with most to do, for which the others wait."""
+        counts, here = self.expert_counts, self.num_experts
+        if not counts:
+            return 0
+        return max(range(0, self.all_experts, here), key=lambda first: sum(counts[first : first + here]))
 
     @property
     def base_tokens(self) -> int:
@@ -161,11 +191,11 @@ class MoeProblem(Problem):
 
     @property
     def popularity(self) -> tuple[float, ...]:
-        """Shares of the experts, the most popular first unless they were recorded."""
+        """Shares of all GPUs' experts, the most popular first unless they were recorded."""
         if self.expert_counts:
             shares = [float(count) for count in self.expert_counts]
         else:
-            shares = [1 / n if self.routing == "zipf" else 1.0 for n in range(1, self.num_experts + 1)]
+            shares = [1 / n if self.routing == "zipf" else 1.0 for n in range(1, self.all_experts + 1)]
         return tuple(share / math.fsum(shares) for share in shares)
 
     @functools.cached_property
@@ -235,9 +265,12 @@ DOWN = Side(
 )
 
 _REMEDIES = {
-    "num_slices": "pass --num-slices 2 for gate and up apart, 1 for one fused weight",
+    "num_slices": (
+        "pass --num-slices 2 for gate and up, 1 for experts without a gate; gate and up fused into one weight (3D "
+        "experts) are not tuned yet"
+    ),
     "active_loras": "raise --num-loras or lower --num-active-loras",
-    "top_k": "raise --num-experts or lower --top-k-num",
+    "top_k": "raise --num-experts (one GPU's, with --ep), or lower --top-k-num",
 }
 
 
@@ -247,21 +280,26 @@ def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
     """
-    slices = 1 if side is DOWN else _integer(flags, "num_slices", 2)
-    return MoeProblem(
+    tp, spread = _integer(flags, "tp", 1), switch(flags, "ep", default=False)
+    if spread and tp == 1:
+        raise InputError("--ep: got no --tp of 2 or more, over which experts are spread; add it, or leave --ep out")
+    sharded = switch(flags, "fully_sharded", default=False)
+    problem = MoeProblem(
         hidden=required(flags, "hidden_size"),
         rank=required(flags, "lora_rank"),
         intermediate=required(flags, "moe_intermediate_size"),
-        num_slices=slices,
+        num_slices=_integer(flags, "num_slices", 2),
         num_experts=_integer(flags, "num_experts", 8),
         top_k=_integer(flags, "top_k_num", 2),
-        fully_sharded=switch(flags, "fully_sharded", default=False),
-        tp=_integer(flags, "tp", 1),
+        fully_sharded=sharded,
+        tp=tp if sharded or not spread else 1,
+        ep=tp if spread else 1,
         add_inputs=switch(flags, "expand_add_inputs", default=True),
         routing=str(flags.get("routing") or "uniform"),
         expert_counts=tuple(int(count) for count in flags.get("expert_counts") or ()),
         **batch_from_flags(flags),
     )
+    return replace(problem, num_slices=1) if side is DOWN else problem
 
 
 def _integer(flags: Mapping[str, Any], name: str, default: int) -> int:

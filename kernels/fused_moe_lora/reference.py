@@ -7,8 +7,9 @@ import math
 
 import torch
 
-from autotune.kernel import Expected
+from autotune.kernel import Config, Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
+from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora.alignment import Alignment, padded_width
 from autotune.kernels.fused_moe_lora.expand import ExpandArguments
 from autotune.kernels.fused_moe_lora.one_shot import OneShotArguments
@@ -21,14 +22,10 @@ MOST_SPLITS = 16
 _DEVIATIONS = 8
 
 
-def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype, splits: int = MOST_SPLITS) -> Expected:
-    """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T`` in `dtype`; zero without an adapter.
-
-    Args:
-        splits: Largest split_k that the bound has to cover.
-    """
+def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+    """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T`` in `dtype`; zero without an adapter."""
     value = torch.zeros_like(inputs.out, dtype=dtype).flatten(1, 2)  # [S, M * T, R]
-    max_error = torch.zeros_like(value)
+    max_error, norm = torch.zeros_like(value), torch.zeros_like(value)
     depth = inputs.x.shape[1]
     for pairs, lora, expert in inputs.batch.routing.by_group():
         x = inputs.x[pairs // inputs.pairs_per_row].to(dtype)
@@ -36,11 +33,12 @@ def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype, splits: int = 
             a = weight[lora, expert].to(dtype)
             product = x @ a.T
             error = dot_product_error(depth, x.abs() @ a.abs().T, dtype)
-            if splits > 1:
-                error += _splitting_error(x, a, splits, inputs.out.dtype)
             value[s, pairs] = product
             max_error[s, pairs] = error + storing_error(product.abs() + error, inputs.out.dtype)
-    return Expected(value.view_as(inputs.out), max_error.view_as(inputs.out))
+            norm[s, pairs] = (x.square() @ a.square().T).sqrt()
+    shape = inputs.out.shape
+    splitting_error = functools.partial(_splitting_error, norm.view(shape), inputs.out.dtype)
+    return Expected(value.view(shape), max_error.view(shape), splitting_error)
 
 
 def expand_reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
@@ -131,11 +129,17 @@ class _Output:
         return Expected(self._value.view(shape), self._max_error.view(shape))
 
 
-def _splitting_error(x: torch.Tensor, a: torch.Tensor, splits: int, half: torch.dtype) -> torch.Tensor:
-    """Rounding of the splits' sums to the output type, and of their additions, for random signs (README.md)."""
+def _splitting_error(norm: torch.Tensor, half: torch.dtype, config: Config) -> torch.Tensor:
+    """Rounding of the splits' sums to the output type, and of their additions, for random signs (README.md).
+
+    Args:
+        norm: Roots of the sums of the squares of the terms; 0 where nothing is added.
+    """
+    splits = integers(config)["split_k"]
+    if splits == 1:
+        return torch.zeros_like(norm)
     info = torch.finfo(half)
-    norm = (x.square() @ a.square().T).sqrt()
     roundings = math.sqrt(splits) + splits - 1
-    underflow = splits * info.smallest_normal * info.eps / 2
-    # A few percent cover what roundings add to the sums they round: (1 + 2 ** -8) ** 16 < 1.07.
+    underflow = splits * info.smallest_normal * info.eps / 2 * (norm > 0)
+    # A few percent cover what roundings add to the sums they round: (1 + 2 ** -8) ** 17 < 1.07.
     return 1.07 * _DEVIATIONS * roundings * info.eps / 2 * norm + underflow

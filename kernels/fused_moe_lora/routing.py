@@ -17,12 +17,12 @@ class Routing:
     """The choices of M tokens. A pair is a token and one of its T experts; pair ``t * T + j`` is token t's j-th.
 
     Attributes:
-        topk_ids: ``[M, T]`` int32, distinct in each row.
+        topk_ids: ``[M, T]`` int32, distinct in each row; from E on those of other GPUs.
         topk_weights: ``[M, T]`` fp32, the routing weights.
         token_lora_mapping: ``[M]`` int32, each token's adapter slot, -1 for none.
         lora_ids: ``[L + 1]`` int32, the slots in use, ascending, -1 first if there are base tokens, the tail -1.
         enabled: ``[L]`` int32, 0 for a slot whose adapter must contribute nothing.
-        num_experts: E.
+        num_experts: E, of this GPU.
     """
 
     topk_ids: torch.Tensor
@@ -47,7 +47,7 @@ class Routing:
     def groups(self) -> torch.Tensor:
         """``adapter * E + expert`` of every pair, ``L * E`` where nothing is to be done: ``[M * T]`` int64."""
         lora = self.token_lora_mapping.long()[:, None].expand_as(self.topk_ids)
-        live = (lora >= 0) & (self.enabled[lora.clamp(min=0)] != 0)
+        live = (lora >= 0) & (self.enabled[lora.clamp(min=0)] != 0) & (self.topk_ids < self.num_experts)
         group = lora * self.num_experts + self.topk_ids
         return torch.where(live, group, self.max_loras * self.num_experts).reshape(-1)
 
@@ -90,11 +90,13 @@ def random_routing(problem: MoeProblem, seed: int) -> Routing:
     mapping = random_mapping(p.m, p.base_tokens, p.active_loras, p.max_loras, generator)
     popularity = torch.tensor(p.popularity)
     if not p.expert_counts:
-        popularity = popularity[torch.randperm(p.num_experts, generator=generator)]
+        popularity = popularity[torch.randperm(p.all_experts, generator=generator)]
     # The smallest of exponential variables of these rates: a draw of top_k experts one by one, without replacement.
-    arrival = torch.empty(p.m, p.num_experts).exponential_(generator=generator) / popularity
+    arrival = torch.empty(p.m, p.all_experts).exponential_(generator=generator) / popularity
+    chosen = arrival.topk(p.top_k, largest=False).indices
     return Routing.build(
-        topk_ids=arrival.topk(p.top_k, largest=False).indices,
+        # This GPU's experts are numbered from 0, the others' after them.
+        topk_ids=(chosen - p.first_expert) % p.all_experts,
         topk_weights=torch.randn(p.m, p.top_k, generator=generator).softmax(dim=1),
         mapping=mapping,
         enabled=torch.ones(p.max_loras),
@@ -102,8 +104,24 @@ def random_routing(problem: MoeProblem, seed: int) -> Routing:
     )
 
 
+@dataclass(frozen=True)
+class Work:
+    """What there is to do for this GPU in the batch of seed 0.
+
+    Attributes:
+        groups: Distinct (adapter, expert) pairs with rows.
+        pairs: Pairs of a token with an adapter and one of this GPU's experts.
+        tokens: Tokens of these pairs.
+    """
+
+    groups: int
+    pairs: int
+    tokens: int
+
+
 @functools.lru_cache(maxsize=64)
-def groups_hit(problem: MoeProblem) -> int:
-    """Distinct (adapter, expert) pairs with rows, in the batch of seed 0."""
-    group = torch.unique(random_routing(problem, 0).groups())
-    return int((group < problem.max_loras * problem.num_experts).sum())
+def work(problem: MoeProblem) -> Work:
+    """Counted, since a floor must not be above what a batch takes."""
+    group = random_routing(problem, 0).groups().view(problem.m, problem.top_k)
+    live = group < problem.max_loras * problem.num_experts
+    return Work(torch.unique(group[live]).numel(), int(live.sum()), int(live.any(dim=1).sum()))

@@ -127,7 +127,9 @@ def _needless_order(problem: MoeProblem, side: Side, c: Mapping[str, int], band_
     if c["group_size_m"] == NEUTRAL_GROUP:
         return None
     p = problem
-    read = 2 * p.pairs * side.depth(p) + 2 * p.most_groups * side.slices(p) * p.rank * max(p.hidden, p.intermediate)
+    read = 2 * p.local_pairs * side.depth(p) + 2 * p.most_groups * side.slices(p) * p.rank * max(
+        p.hidden, p.intermediate
+    )
     if band_at_once or read <= gpu.l2_bytes:
         why = f"{gpu.name} runs a band of {NEUTRAL_GROUP} at once" if band_at_once else "rows and weights fit in L2"
         return f"group_size_m {c['group_size_m']}: {why}, the order of tiles cannot matter"
@@ -140,11 +142,12 @@ def _useless_split(problem: MoeProblem, side: Side, tile: Tile, split_k: int, gp
     if tile.k * half >= depth:
         return f"split_k {split_k}: {half} splits already leave one K step to each block"
     columns = cdiv(side.shrunk(problem), tile.n) * side.slices(problem)
-    full = columns * (problem.pairs if problem.naive else problem.pairs // tile.m)
+    rows = problem.local_pairs
+    full = columns * (rows if problem.naive else rows // tile.m)
     if full * half >= _FULL_WAVES * gpu.sms * tile.blocks_per_sm(gpu):
         return f"split_k {split_k}: {half} splits already fill {gpu.name} {_FULL_WAVES} times"
     steps = cdiv(depth, tile.k * split_k)
-    busy = columns * split_k * min(problem.pairs, problem.most_groups + problem.pairs // tile.m)
+    busy = columns * split_k * min(rows, problem.most_groups + rows // tile.m)
     if steps >= _FEW_STEPS and busy <= gpu.sms // 8:
         return f"split_k {split_k}: {busy} blocks of {steps} K steps leave most of {gpu.sms} SMs idle"
     return None

@@ -16,6 +16,9 @@ _ANY_PATH = (
     MoeProblem(
         "bfloat16", m=17, hidden=161, rank=20, intermediate=96, num_slices=2, num_experts=5, top_k=2, max_loras=3
     ),
+    # Experts of three GPUs, of which this one has two; and more of a token than it has.
+    MoeProblem("float16", 9, 40, 16, 24, 2, num_experts=2, top_k=2, max_loras=2, ep=3),
+    MoeProblem("float16", 6, 33, 8, 18, 1, num_experts=1, top_k=3, max_loras=2, add_inputs=False, ep=4),
     MoeProblem("bfloat16", 512, 1024, 64, 768, 2, num_experts=128, top_k=8, max_loras=2, routing="zipf"),
     MoeProblem("bfloat16", 64, 4096, 64, 7168, 2, num_experts=8, top_k=2, max_loras=4),
     MoeProblem("bfloat16", 8, 1024, 64, 768, 2, num_experts=128, top_k=8, max_loras=4),
@@ -24,6 +27,7 @@ _TWO_KERNELS = (
     # Fully sharded over several GPUs: odd shards of the rank and of the hidden size.
     MoeProblem("float16", 7, 68, 20, 23, 2, num_experts=3, top_k=2, max_loras=2, fully_sharded=True, tp=4),
     MoeProblem("float16", 1, 48, 8, 17, 1, 4, top_k=3, max_loras=1, fully_sharded=True, tp=2, add_inputs=False),
+    MoeProblem("float16", 9, 40, 8, 24, 2, 2, top_k=2, max_loras=2, fully_sharded=True, tp=2, ep=2),
     MoeProblem("bfloat16", 64, 2048, 64, 384, 2, num_experts=128, top_k=8, max_loras=4, fully_sharded=True, tp=4),
     MoeProblem("bfloat16", 100, 2048, 320, 768, 1, num_experts=16, top_k=4, max_loras=2, fully_sharded=True),
     MoeProblem("bfloat16", 4, 1024, 256, 512, 2, num_experts=32, top_k=2, max_loras=4),

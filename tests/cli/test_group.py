@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FLAGS = "--hidden-size 2048 --num-loras 4 --moe-intermediate-size 768 --backend replay --recorded recorded"
 GROUP = f"--op-type fused_moe_lora {FLAGS}"
+DEFAULT = "that of a server with a config folder: without one it takes the base model's MoE tiles"
 RUN = "--recorded recorded --trials 14"
 TWO_KERNEL = [name for name in TIMES_US if not name.endswith("one_shot")]
 
@@ -35,8 +36,8 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in TIMES_US:
         kernel = made.get(name)
         assert isinstance(kernel, FakeKernel)
-        for m in (16, 64):
-            for rank in (16, 256):
+        for m in (1, 16, 64):
+            for rank in (16, 128, 256):
                 flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
                 record(folder, kernel, kernel.problem_from_flags(flags), H200)
 
@@ -65,6 +66,7 @@ def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> N
     assert "sum of the 4 above, block_m 32 in all" in done.stdout
     assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stdout
     assert "slower alone" not in done.stderr
+    assert DEFAULT in done.stdout
 
 
 def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
@@ -128,6 +130,32 @@ def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
         about = each["provenance"]
         assert (about["group"]["path"], about["group"]["shared"]) == ("one-shot", {"block_m": 32})
         assert "one-shot kernels, which read block_m alone" in about["serving"]
+        assert DEFAULT in about["serving"]
+
+
+@pytest.mark.parametrize(
+    ("m_values", "block_m", "of"),
+    [("1,16,64", {"1": 32, "16": 32, "64": 32}, 16), ("1,64", {"1": 32, "64": 32}, 64), ("1", {"1": 64}, None)],
+)
+def test_an_m_that_reads_no_block_m_has_the_next_ones(
+    cli: Cli, m_values: str, block_m: dict[str, int], of: int | None
+) -> None:
+    """Sorted batches between the two read the entry, too."""
+    done = cli("tune", GROUP, f"--lora-rank 128 --m-values {m_values} --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    assert "so few tokens are not sorted, and then not even block_m is read" in done.output
+    for op in vllm_moe.OPS:
+        assert {m: each["block_m"] for m, each in entries(op).items()} == block_m
+    records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
+    about = [each["provenance"].get("block_m_of", {}).get("m") for each in records if each["key"][2] == "1"]
+    assert about == [of] * 4
+    assert "0 findings" in cli.ok("config check tuned --runtime vllm")
+
+
+def test_batches_too_small_for_any_key_are_said_to_be(cli: Cli) -> None:
+    said = cli("study create", GROUP, "--lora-rank 16 --m-values 1").stderr
+    assert "with its small-batch kernel for so few tokens, which reads no key at all" in said
+    assert "one-shot kernels" in cli("study create", GROUP, "--lora-rank 16 --m-values 16").stderr
 
 
 def vllm_call(op: str, dims: dict[str, int]) -> Any:
@@ -179,7 +207,8 @@ def test_a_group_is_run_once(cli: Cli) -> None:
 
 
 def test_one_op_alone_is_tuned_but_not_exported(cli: Cli) -> None:
-    cli.ok("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    made = cli("study create --op-type fused_moe_lora_gate_up_shrink", FLAGS, "--lora-rank 16 --batch-size 16")
+    assert "for what the server runs tune with --op-type fused_moe_lora;" in made.stderr, "it takes no --path"
     cli.ok("study run", RUN)
     refused = cli("study export --dir tuned")
     assert refused.exit_code == 2
@@ -252,7 +281,8 @@ def test_recorded_expert_ids_become_counts(cli: Cli) -> None:
     cli.ok("study create", GROUP, flags)
     shown = json.loads(cli.ok("study show --json", studies(cli)[0]["name"]))
     assert shown["spec"]["problem"]["expert_counts"] == [3, 2, 0, 1]
-    Path("ids.json").write_text("[[0, 1], [0, 3], [1, 0]]")
+    # With the mark that some editors begin UTF-8 with.
+    Path("ids.json").write_text("[[0, 1], [0, 3], [1, 0]]", encoding="utf-8-sig")
     cli.ok("study create --skip-if-exists", GROUP, flags.replace("csv", "json"))
     assert len(studies(cli)) == 2
 
@@ -265,6 +295,11 @@ def test_recorded_expert_ids_become_counts(cli: Cli) -> None:
         ("ids.txt", "0 1\n\n2\n", r"ids.txt line 3: got 1 ids, allowed: 2 (--top-k-num)"),
         ("ids.csv", "0,1\n1,x\n", r"ids.csv line 2: got 'x', allowed: integers"),
         ("ids.csv", "0,1.5\n", r"ids.csv line 1: got '1.5', allowed: integers"),
+        ("ids.txt", "0 1\n0 --3\n", r"ids.txt line 2: got '--3', allowed: integers"),
+        ("ids.txt", "0 " + "1" * 5000, r"ids.txt line 1: got '1111111111111111111111111111111111111111', allowed"),
+        ("ids.txt", "0 1\n3 3\n", r"ids.txt line 2: got expert 3 twice, allowed: 2 different ones"),
+        ("ids.json", "[[0, 1], [1, 1]]", r"ids.json row 2: got expert 1 twice, allowed: 2 different ones"),
+        ("ids.json", f"[[0, {'1' * 5000}]]", r"ids.json: no valid JSON"),
         ("ids.txt", "# nothing\n", r"ids.txt holds no rows"),
         ("ids.txt", None, r"cannot read ids.txt (No such file or directory)"),
         ("ids.txt", b"\xff\xfe\x00", r"ids.txt is no text"),

@@ -70,6 +70,20 @@ def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
     assert "not tuned" not in said
 
 
+def test_expert_parallel_problems_are_the_plans(cli: Cli) -> None:
+    data = json.loads(cli.ok("plan Mixtral-8x7B --json --tp 8 --ep --m-values 1 --target-modules experts", SERVER))
+    (flags,) = (study["flags"] for study in data["studies"])
+    sizes = "--m-values 1 --hidden-size 4096 --lora-rank 16 --num-loras 4 --moe-intermediate-size 14336"
+    command = f"study create --backend replay --op-type fused_moe_lora {sizes} --num-experts 1 --ep --tp 8"
+    assert (flags["num_experts"], flags["ep"], flags["tp"]) == (1, 1, 8)
+    assert "-e1-top2-l4-float16-ep8 has no recording" in cli(command).stderr
+    Path("ids.txt").write_text("7 0\n")
+    assert "-ep8-ids" in cli(command, "--topk-ids ids.txt").stderr
+    refused = cli("study create --op-type lora_shrink", cli.SHRINK.partition("lora_shrink")[2], "--ep")
+    assert refused.exit_code == 2
+    assert "--ep: got it for lora_shrink" in refused.stderr
+
+
 def test_the_rank_comes_from_adapters(cli: Cli) -> None:
     paths = adapter("a", 12, "q_proj") + " " + adapter("b", 20, "model.layers.0.mlp.up_proj")
     flags = f"--max-loras 4 {paths} --json"

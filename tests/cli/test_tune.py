@@ -95,3 +95,32 @@ def test_the_flags_of_run_are_taken_too(cli: Cli) -> None:
 @pytest.mark.parametrize("dtype", ["torch.float16", "float16", "fp16", "half"])
 def test_every_spelling_of_a_dtype_names_the_same_study(finished: Cli, dtype: str) -> None:
     assert SHRINK in finished.ok("tune", finished.SHRINK, "--dtype", dtype)
+
+
+QWEN = {"hidden_size": 2048, "num_experts": 128, "moe_intermediate_size": 768, "num_experts_per_tok": 8}
+EXPERTS = "tune --op-type fused_moe_lora --backend replay --m-values 64 --lora-rank 16 --num-loras 4 --model-path ."
+
+
+@pytest.mark.parametrize(
+    ("flags", "label"),
+    [
+        ("", "i768-r16-s2-e128-top8-l4-float16"),
+        ("--tp 2", "i384-r16-s2-e128-top8-l4-float16"),
+        ("--tp 2 --fully-sharded", "i384-r16-s2-e128-top8-l4-float16-fs2"),
+        ("--tp 2 --ep", "i768-r16-s2-e64-top8-l4-float16-ep2"),
+        ("--tp 2 --fully-sharded --moe-intermediate-size 512", "i512-r16-s2-e128-top8-l4-float16-fs2"),
+        ("--tp 5 --ep --num-experts 32", "i768-r16-s2-e32-top8-l4-float16-ep5"),
+    ],
+)
+def test_of_a_models_experts_a_gpu_has_its_share(cli: Cli, flags: str, label: str) -> None:
+    """What the server looks up (runtime contracts A7); what a flag says is one GPU's already."""
+    Path("config.json").write_text(json.dumps(QWEN))
+    assert f" m64-h2048-{label} has no recording" in cli(EXPERTS, flags).stderr
+
+
+@pytest.mark.parametrize(("flags", "size"), [("", "moe_intermediate_size 768"), ("--ep", "num_experts 128")])
+def test_experts_that_cannot_be_shared_out(cli: Cli, flags: str, size: str) -> None:
+    Path("config.json").write_text(json.dumps(QWEN))
+    refused = cli(EXPERTS, flags, "--tp 5")
+    assert refused.exit_code == 2
+    assert f"--tp: got 5, which does not divide the model's {size}" in refused.stderr

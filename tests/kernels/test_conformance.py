@@ -55,7 +55,7 @@ def assert_correct(kernel: AnyKernel, inputs: Any, config: Config) -> None:
     kernel.poison(inputs)
     expected = kernel.reference(inputs, torch.float64)
     error = (kernel.run(inputs, config).double() - expected.value).abs()
-    wrong = (~(error <= expected.max_error)).sum().item()
+    wrong = (~(error <= expected.bound(config))).sum().item()
     assert wrong == 0, f"{wrong} of {error.numel()} elements beyond the bound with {dict(config)}"
 
 
@@ -91,10 +91,11 @@ def test_random_configs_are_correct(kernel: AnyKernel, problem: Problem, device:
 @pytest.mark.usefixtures("runnable")
 def test_poisoned_output_is_wrong(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
     inputs = kernel.make_inputs(problem, device, 0)
-    output = kernel.run(inputs, kernel.default_config(problem, gpu))
+    config = kernel.default_config(problem, gpu)
+    output = kernel.run(inputs, config)
     kernel.poison(inputs)
     expected = kernel.reference(inputs, torch.float64)
-    assert not bool(((output.double() - expected.value).abs() <= expected.max_error).all())
+    assert not bool(((output.double() - expected.value).abs() <= expected.bound(config)).all())
 
 
 @each_case

@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 from autotune.kernels.fused_moe_lora.alignment import Alignment, align, padded_width
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem
 from autotune.kernels.fused_moe_lora.reference import align_reference
-from autotune.kernels.fused_moe_lora.routing import Routing, groups_hit, random_routing
+from autotune.kernels.fused_moe_lora.routing import Routing, Work, random_routing, work
 from tests.kernels.moe import make_routing
 
 
 @st.composite
 def routings(draw: st.DrawFn) -> Routing:
-    """Any mix of adapters (none, disabled, unused) and experts, few enough that some are empty and some are full."""
+    """Any mix of adapters (none, disabled, unused) and experts, few enough that some are empty and some are full.
+
+    Some experts may be on other GPUs.
+    """
     experts, loras, m = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(1, 40))
-    top_k = draw(st.integers(1, experts))
-    popular = draw(st.lists(st.integers(0, experts - 1), min_size=top_k, max_size=experts, unique=True))
+    everywhere = experts + draw(st.integers(0, 6))
+    top_k = draw(st.integers(1, everywhere))
+    popular = draw(st.lists(st.integers(0, everywhere - 1), min_size=top_k, max_size=everywhere, unique=True))
     chosen = [draw(st.permutations(popular))[:top_k] for _ in range(m)]
     mapping = draw(st.lists(st.integers(-1, loras - 1), min_size=m, max_size=m))
     enabled = draw(st.lists(st.integers(0, 1), min_size=loras, max_size=loras))
@@ -108,6 +112,38 @@ def test_popular_experts_are_picked_more() -> None:
 
 
 def test_only_groups_with_rows_are_hit() -> None:
-    assert groups_hit(MoeProblem("float16", 1, 64, 16, 32, 2, num_experts=8, top_k=3, max_loras=4)) == 3
+    assert work(MoeProblem("float16", 1, 64, 16, 32, 2, num_experts=8, top_k=3, max_loras=4)) == Work(3, 3, 1)
     two = replace(PROBLEM, top_k=1, expert_counts=(5, 5, *[0] * 14))
-    assert groups_hit(two) == 2 * 3
+    tokens = PROBLEM.m - PROBLEM.base_tokens
+    assert work(two) == Work(2 * 3, tokens, tokens)
+
+
+class TestExpertParallel:
+    """Four GPUs of 4 experts each, instead of one of 16."""
+
+    SPREAD = replace(PROBLEM, num_experts=4, ep=4)
+
+    def test_a_gpu_has_its_share_of_the_pairs(self) -> None:
+        alone, here = work(PROBLEM), work(self.SPREAD)
+        assert random_routing(self.SPREAD, 0).pairs == PROBLEM.pairs
+        assert 0.8 * alone.pairs / 4 < here.pairs < 1.2 * alone.pairs / 4
+        assert here.groups == alone.groups // 4
+        assert here.pairs / 3 < here.tokens < here.pairs
+        assert self.SPREAD.local_pairs == PROBLEM.pairs // 4
+
+    def test_pairs_of_other_gpus_are_left_out_of_the_alignment(self) -> None:
+        routing = random_routing(self.SPREAD, 0)
+        aligned = align(routing, 16)
+        pairs = aligned.sorted_ids[aligned.sorted_ids < routing.pairs].tolist()
+        local = [pair for pair, expert in enumerate(routing.topk_ids.flatten().tolist()) if expert < 4]
+        adapters = routing.token_lora_mapping.tolist()
+        assert sorted(pairs) == [pair for pair in local if adapters[pair // 3] >= 0]
+        assert int(aligned.expert_ids.max()) == 3
+
+    def test_of_a_recording_the_gpu_with_most_to_do(self) -> None:
+        counts = (1, 1, 1, 1, *[1] * 4, 9, 0, 0, 9, *[1] * 4)
+        problem = replace(self.SPREAD, expert_counts=counts)
+        assert problem.first_expert == 8
+        picks = torch.bincount(random_routing(problem, 0).topk_ids.flatten(), minlength=16).tolist()
+        assert picks[1] == picks[2] == 0
+        assert min(picks[0], picks[3]) > 2 * max(picks[4:])

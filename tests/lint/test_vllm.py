@@ -214,7 +214,10 @@ def test_block_m_is_compared_as_the_server_finds_it() -> None:
     assert found(files) == []
     blocks(16)(files[MOE[0]]["4"]["2"]["64"])
     blocks(16)(files[MOE[1]]["4"]["2"]["64"])
-    assert found(files) == [(MOE[0], "4/*/64", "block_m differs", "silent corruption")]
+    assert found(files) == [
+        (MOE[0], "4/*/64", "block_m differs", "silent corruption"),
+        (MOE[0], "4/*/521", "block_m differs", "silent corruption"),
+    ]
 
 
 def test_a_lone_w13_file_corrupts_w2_unless_it_has_the_default() -> None:

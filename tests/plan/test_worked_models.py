@@ -155,6 +155,29 @@ def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int])
     assert not [line for line in made.warnings if "not tuned" in line]
 
 
+@pytest.mark.parametrize("name", [M, "Mixtral-8x7B"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Serving("vllm", 1, R, LORAS),
+        Serving("vllm", 1, R, LORAS, expert_parallel=True),
+        Serving("vllm", 8, R, LORAS, expert_parallel=True),
+    ],
+    ids=["TP1", "TP1 EP", "TP8 EP"],
+)
+def test_only_batches_that_are_sorted_are_planned(name: str, how: Serving) -> None:
+    """Naive ones read no block_m, and with experts on other GPUs there are none (contracts A6)."""
+    made = make(model.load(name), how, Batches())
+    problems = [
+        registry.load("fused_moe_lora_gate_up_one_shot").problem_from_flags(entry.flags)
+        for entry in made.entries
+        if entry.kernel == "fused_moe_lora"
+    ]
+    assert not any(problem.naive for problem in problems)
+    assert (min(problem.m for problem in problems) == 1) == (how.tp > 1)
+    assert {problem.all_experts for problem in problems} == {made.model.experts.count}
+
+
 def test_dual_stream_moves_the_layers_but_not_gate_and_embeddings() -> None:
     found = vllm(M, 1, dual=True)
     assert dense(found, "expand", add_inputs=0) == {3: {(R, 4096)}, 1: {(R, 2048)}}

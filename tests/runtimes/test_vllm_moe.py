@@ -139,6 +139,14 @@ def test_which_kernels_a_server_runs() -> None:
     assert vllm_moe.server_path(16, fully_sharded=True) == "two-kernel"
 
 
+@pytest.mark.parametrize(
+    ("rank", "pairs", "naive", "small"),
+    [(64, 16, True, True), (64, 17, True, False), (128, 1, True, False), (16, 64, True, True), (16, 8, False, False)],
+)
+def test_when_a_server_runs_its_small_batch_kernel(rank: int, pairs: int, naive: bool, small: bool) -> None:
+    assert vllm_moe.small_batch(rank, pairs, naive) is small
+
+
 def results(**block_m: int) -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
     """One result for each of the four ops, with these block_m (64 for the others)."""
     tables: dict[str, dict[tuple[str, ...], dict[str, Any]]] = {}
