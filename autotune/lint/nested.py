@@ -18,11 +18,13 @@ class Walk:
     Attributes:
         levels: Names of its levels.
         leaves: The entries that a lookup can reach, by key.
+        slices: The num_slices under each max_loras, whatever is in them.
     """
 
     file: str
     levels: tuple[str, ...]
     leaves: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    slices: dict[str, set[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def down(self, node: Any, key: Key = ()) -> None:
@@ -56,6 +58,8 @@ class Walk:
         for name in set(node) - set(numbers):
             self._bad_key((*key, name), level)
         self._order(key, level, [int(name) for name in numbers])
+        if level == "num_slices":
+            self.slices[key[0]] = set(numbers)
         for name in numbers:
             self.down(node[name], (*key, name))
 

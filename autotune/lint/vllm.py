@@ -27,7 +27,7 @@ def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], in
     """The defects of all files, and how many files a server reads.
 
     Args:
-        guess_slices: Whether to miss the num_slices that nearly every model looks up; not if the model is known.
+        guess_slices: Whether to miss the num_slices that (nearly) every model looks up; not if the model is known.
     """
     findings: list[Finding] = []
     dense: list[Walk] = []
@@ -58,6 +58,8 @@ def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], in
         if guess_slices and not (dual_stream and "EXPAND_TRUE" in made.file):
             _check_slices(made, bool(experts))
     for family in experts.values():
+        if guess_slices:
+            vllm_moe.check_slices(family)
         vllm_moe.check_together(family)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
     findings += [finding for made in walks for finding in made.findings]

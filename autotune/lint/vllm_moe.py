@@ -53,6 +53,27 @@ def check_entries(made: Walk, op: str) -> None:
                 made.add((*key, name), "dead key", "ignored", f"got {low[name]}, but it is never passed to a kernel")
 
 
+def check_slices(family: dict[str, Walk]) -> None:
+    """Note num_slices that every server with experts looks up (contracts A1): 1 for w2, and for w13 either 1 or 2."""
+    for op, made in family.items():
+        allowed = ("1",) if op in (W2_SHRINK, W2_EXPAND) else ("1", "2")
+        for loras, have in made.slices.items():
+            if have.isdisjoint(allowed):
+                _lacks_slices(
+                    made, (loras,), " or ".join(allowed), f"has num_slices {one_of(sorted(have)) or 'none'} only"
+                )
+    for op, partner in ((W13_SHRINK, W13_EXPAND), (W13_EXPAND, W13_SHRINK)):
+        if op in family and partner in family:
+            have, wanted = (set[str]().union(*family[each].slices.values()) for each in (op, partner))
+            if have & {"1", "2"} and (lacking := wanted & {"1", "2"} - have):
+                _lacks_slices(family[op], (), one_of(sorted(lacking)), f"lacks what {family[partner].file} has")
+
+
+def _lacks_slices(made: Walk, key: tuple[str, ...], number: str, what: str) -> None:
+    message = f"{what}, and a server looks up {number}: KeyError; add it"
+    made.add(key, "num_slices missing", "crash at start", message)
+
+
 def check_together(family: dict[str, Walk]) -> None:
     """Note what the files of one GPU contradict each other in."""
     there = next(iter(family.values()))

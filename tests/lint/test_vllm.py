@@ -229,6 +229,44 @@ def test_a_lone_w13_file_corrupts_w2_unless_it_has_the_default() -> None:
     assert {defect for _, _, defect, _ in found(files)} == {"incomplete set"}
 
 
+def under(slices: str, file: str) -> Callable[[Files], None]:
+    """All entries of a file under another num_slices."""
+
+    def do(files: Files) -> None:
+        files[file] = {loras: {slices: entries} for loras, by in files[file].items() for entries in by.values()}
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("slices", "changed", "expected"),
+    [
+        ("2", MOE[2:], [(MOE[2], "4"), (MOE[3], "4")]),
+        ("3", MOE[:2], [(MOE[0], "4"), (MOE[1], "4")]),
+        ("1", MOE[1:2], [(MOE[0], ""), (MOE[1], "")]),
+        ("1", MOE[:2], []),
+    ],
+    ids=["w2 like w13", "of no w13", "shrink and expand differ", "not gated"],
+)
+def test_num_slices_that_no_server_of_experts_finds(
+    slices: str, changed: list[str], expected: list[tuple[str, str]]
+) -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    for file in changed:
+        under(slices, file)(files)
+    assert [each for each in found(files) if each[2] == "num_slices missing"] == [
+        (file, key, "num_slices missing", "crash at start") for file, key in sorted(expected)
+    ]
+
+
+def test_with_a_plan_the_lookup_tells_of_num_slices() -> None:
+    made = plan("Qwen3-30B-A3B")
+    files = sound(made)
+    under("2", MOE[2])(files)
+    told = {(file, defect, effect) for file, _, defect, effect in found(files, made)}
+    assert told == {(MOE[2], "lookup fails", "crash at start")}
+
+
 def experts(w13: dict[int, int], w2: dict[int, int]) -> Files:
     """The four files with entries of these ranks, each with its block_m."""
     files: Files = {}
