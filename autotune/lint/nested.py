@@ -7,6 +7,7 @@ from typing import Any
 
 from autotune.errors import one_of
 from autotune.lint.finding import Effect, Finding, crash
+from autotune.runtimes.nested import descend
 
 Key = tuple[str, ...]
 
@@ -17,12 +18,15 @@ class Walk:
 
     Attributes:
         levels: Names of its levels.
+        max_loras: What the server compares with the outermost keys: it only ever reads below the one it takes. None
+            where that is not known, and all may be read.
         leaves: The entries that a lookup can reach, by key.
         slices: The num_slices under each max_loras, whatever is in them.
     """
 
     file: str
     levels: tuple[str, ...]
+    max_loras: int | None = None
     leaves: dict[Key, dict[str, Any]] = field(default_factory=dict)
     slices: dict[str, set[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -60,7 +64,7 @@ class Walk:
         self._order(key, level, [int(name) for name in numbers])
         if level == "num_slices":
             self.slices[key[0]] = set(numbers)
-        for name in numbers:
+        for name in numbers if key else self._read(node, numbers):
             self.down(node[name], (*key, name))
 
     def add(self, key: Key, defect: str, effect: Effect, message: str) -> None:
@@ -105,6 +109,13 @@ class Walk:
                     f"lacks num_slices {one_of(lacking_slices)}, which another max_loras has: KeyError; add it",
                 )
 
+    def _read(self, table: dict[str, Any], numbers: list[str]) -> list[str]:
+        """The max_loras that the server reads."""
+        if self.max_loras is None:
+            return numbers
+        _, steps, _ = descend(table, self.levels[:1], {self.levels[0]: self.max_loras})
+        return [step.taken for step in steps] or numbers
+
     def _leaf(self, node: Any, key: Key) -> None:
         if not isinstance(node, dict):
             self.add(key, "no object", self.crash(key), f"got {type(node).__name__}, allowed: an object of parameters")
@@ -146,9 +157,9 @@ class Walk:
         return crash(self.m(key))
 
 
-def walk(file: str, data: Any, levels: tuple[str, ...]) -> Walk:
-    """Walk a file, gaps included."""
-    made = Walk(file, levels)
+def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = None) -> Walk:
+    """Walk a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
+    made = Walk(file, levels, max_loras)
     if data == {}:
         made.add((), "empty file", "ignored", "holds nothing: the server takes its defaults")
         return made

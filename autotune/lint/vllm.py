@@ -11,6 +11,7 @@ from autotune.lint import content, vllm_moe
 from autotune.lint.finding import Finding
 from autotune.lint.nested import Walk, walk
 from autotune.lint.values import unlaunchable
+from autotune.plan.plan import Plan
 from autotune.runtimes import provenance
 from autotune.runtimes import vllm_moe as moe
 from autotune.runtimes.vllm import LEVELS, REQUIRED
@@ -23,12 +24,14 @@ _BASE_MOE = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
 _KNOWN = ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_ctas", "num_stages", "max_nreg", "group_size_m")
 
 
-def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], int]:
+def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
     """The defects of all files, and how many files a server reads.
 
     Args:
-        guess_slices: Whether to miss the num_slices that (nearly) every model looks up; not if the model is known.
+        plan: Of the model to be served: then only what its server reads can be a defect, and its lookups tell of the
+            num_slices that else (nearly) every model is taken to have.
     """
+    looked_up = {shape.op: shape.dims["max_loras"] for shape in plan.shapes} if plan else {}
     findings: list[Finding] = []
     dense: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
@@ -40,27 +43,30 @@ def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], in
             findings.append(Finding(path.name, (), "file name", "ignored", problem))
             continue
         assert match is not None
+        op = match["op"].lower()
+        kind = op if op in moe.OPS else op.partition("_")[0]
+        if plan and kind not in looked_up:
+            continue
         read = content.read(path, directory)
         findings += read.findings
         if read.data is None:
             continue
-        op = match["op"].lower()
-        if op.startswith("fused"):
-            made = experts.setdefault(match["gpu"], {})[op] = walk(path.name, read.data, moe.LEVELS)
+        made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
+        if op in moe.OPS:
+            experts.setdefault(match["gpu"], {})[op] = made
             vllm_moe.check_entries(made, op)
         else:
-            made = walk(path.name, read.data, LEVELS)
-            _check_entries(made, op.partition("_")[0])
             dense.append(made)
+            _check_entries(made, kind)
     dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
     for made in dense:
         # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
-        if guess_slices and not (dual_stream and "EXPAND_TRUE" in made.file):
+        if plan is None and not (dual_stream and "EXPAND_TRUE" in made.file):
             _check_slices(made, bool(experts))
     for family in experts.values():
-        if guess_slices:
+        if plan is None:
             vllm_moe.check_slices(family)
-        vllm_moe.check_together(family)
+        vllm_moe.check_together(family, plan.serving if plan else None)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
     findings += [finding for made in walks for finding in made.findings]
     return findings, len(walks)

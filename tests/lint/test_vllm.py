@@ -267,6 +267,63 @@ def test_with_a_plan_the_lookup_tells_of_num_slices() -> None:
     assert told == {(MOE[2], "lookup fails", "crash at start")}
 
 
+def merged(one: Any, other: Any) -> Any:
+    """Two folders, or what stands in them, as one."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one
+    return {key: merged(one.get(key, other.get(key)), other.get(key, one.get(key))) for key in one | other}
+
+
+def test_a_folder_for_two_models_is_clean_for_each() -> None:
+    """The one looks up max_loras 5, the other 9, which has no num_slices 2; and only the other reads experts' files."""
+    dense, experts = plan(), plan("Qwen3-30B-A3B", max_loras=8)
+    files = merged(sound(dense), sound(experts))
+    assert (SHRINK, "9", "num_slices missing", "crash at start") in found(files)
+    assert found(files, dense) == []
+    assert found(files, experts) == []
+
+
+@pytest.mark.parametrize("served", [4, 3])
+def test_what_a_planned_server_never_reads_is_no_defect(served: int) -> None:
+    """A key beside, as for the documented max_loras, with slices, shapes and parameters missing."""
+    made = plan(max_loras=served)
+    files = sound(made)
+    beside = "4" if served == 4 else "5"
+    files[SHRINK] |= {beside: {"1": {"16": {"4096": {"16": {"block_m": 16}}, "64": {}}}}}
+    files[SHRINK] = ascending(files[SHRINK])
+    assert {defect for _, _, defect, _ in found(files)} >= {"num_slices missing", "missing key", "empty object"}
+    assert found(files, made) == []
+
+
+def test_a_planned_server_reads_the_nearest_max_loras() -> None:
+    made = plan()
+    files = sound(made)
+    files[SHRINK] = {"4": files[SHRINK].pop("5"), "9": {}}
+    del at(files, SHRINK, "4", *LEAF[1:])["num_warps"]
+    told = {(key, defect) for file, key, defect, _ in found(files, made) if file == SHRINK}
+    assert ("4/1/16/4096/16", "missing key") in told
+    assert not {key for key, _ in told if key.startswith("9")}
+
+
+@pytest.mark.parametrize(
+    ("how", "m", "effect"),
+    [
+        ({}, "64", None),
+        ({"rank": 256}, "64", "crash at start"),
+        ({"rank": 256}, "1024", "crash at request"),
+        ({"tp": 2, "fully_sharded": True}, "64", "crash at start"),
+    ],
+    ids=["one kernel", "captured", "prefill", "fully sharded"],
+)
+def test_what_the_plans_server_does_of_another_block_m_in_expand(
+    how: dict[str, Any], m: str, effect: str | None
+) -> None:
+    made = plan("Qwen3-30B-A3B", **how)
+    files = sound(made)
+    blocks(64)(files[MOE[1]]["4"]["2"][m])
+    assert found(files, made) == ([(MOE[0], f"4/*/{m}", "block_m differs", effect)] if effect else [])
+
+
 def experts(w13: dict[int, int], w2: dict[int, int]) -> Files:
     """The four files with entries of these ranks, each with its block_m."""
     files: Files = {}
