@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.errors import one_of
+from autotune.kernel import Call
 from autotune.lint import content, vllm_moe
 from autotune.lint.finding import Finding
 from autotune.lint.nested import Walk, walk
+from autotune.lint.resources import too_large
 from autotune.lint.values import unlaunchable
 from autotune.plan.plan import Plan
 from autotune.runtimes import provenance
@@ -54,10 +56,10 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
         made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
         if op in moe.OPS:
             experts.setdefault(match["gpu"], {})[op] = made
-            vllm_moe.check_entries(made, op)
+            vllm_moe.check_entries(made, op, match["gpu"], plan.serving if plan else None)
         else:
             dense.append(made)
-            _check_entries(made, kind)
+            _check_entries(made, op, match["gpu"])
     dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
     for made in dense:
         # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
@@ -83,7 +85,8 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
     return None
 
 
-def _check_entries(made: Walk, op: str) -> None:
+def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
+    op, _, adds = file_op.partition("_")
     for key, config in made.leaves.items():
         if missing := [name for name in REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]
@@ -91,8 +94,12 @@ def _check_entries(made: Walk, op: str) -> None:
             made.add(
                 key, "missing key", made.crash(key), f"lacks {one_of(missing)}: KeyError {missing[0]!r}{hint}; add it"
             )
-        for name, problem in unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}):
+        bad = list(unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}))
+        for name, problem in bad:
             made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
+        dims = {**dict(zip(LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
+        if not missing and not bad and (reason := too_large(Call("vllm", op, dims), config, gpu)):
+            made.add(key, "too large", made.crash(key), reason)
         for name, why in _dead(config, op):
             made.add((*key, name), "dead key", "ignored", why)
 

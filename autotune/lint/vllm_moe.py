@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from autotune.errors import one_of
+from autotune.kernel import Call
 from autotune.lint.finding import Effect, Finding, crash
 from autotune.lint.nested import Walk
+from autotune.lint.resources import too_large
 from autotune.lint.values import unlaunchable
 from autotune.plan.serving import Serving
 from autotune.plan.vllm import one_shot
@@ -35,25 +37,39 @@ _PAIRS: tuple[tuple[str, str, Effect, str], ...] = (
 )
 
 
-def check_entries(made: Walk, op: str) -> None:
-    """Note defects of single entries."""
+def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None) -> None:
+    """Note defects of single entries of the file for a GPU.
+
+    Args:
+        serving: The server's flags, if known.
+    """
     for key, config in made.leaves.items():
-        _, failure, warnings = moe.launched(config, op)
+        launched, failure, warnings = moe.launched(config, op)
         if failure:
             made.add(key, "bad entry", made.crash(key), failure.message)
         for warning in warnings:
             made.add(key, "missing key", "slower", warning)
         # A rank of 8 has a default block_n of 8: small, but servers launch it.
-        default = moe.default_config(op, dict(zip(moe.LEVELS, map(int, key), strict=True)))
-        for name, problem in unlaunchable({name: v for name, v in config.items() if v != default.get(name)}):
+        dims = dict(zip(moe.LEVELS, map(int, key), strict=True))
+        default = moe.default_config(op, dims)
+        bad = list(unlaunchable({name: v for name, v in config.items() if v != default.get(name)}))
+        for name, problem in bad:
             if not (op.endswith("_expand") and name.lower() == "split_k"):
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
+        live = launched and not bad and _two_kernels(dims["k"], serving)
+        if launched and live and (why := too_large(Call("vllm", op, dims), launched, gpu)):
+            made.add(key, "too large", made.crash(key), why)
         low = {name.lower(): value for name, value in config.items()}
         if op.endswith("_expand") and low.get("split_k") not in (None, 1):
             made.add((*key, "split_k"), "dead key", "ignored", f"got {low['split_k']}, but expand never splits")
         for name in ("max_nreg", "num_ctas"):
             if low.get(name) not in (None, 1):
                 made.add((*key, name), "dead key", "ignored", f"got {low[name]}, but it is never passed to a kernel")
+
+
+def _two_kernels(k: int, serving: Serving | None) -> bool:
+    """Whether a server surely reads more than block_m; without its flags, that depends on the k it looks up alone."""
+    return k > moe.ONE_SHOT_RANKS if serving is None else not one_shot(serving)
 
 
 def check_slices(family: dict[str, Walk]) -> None:
