@@ -27,6 +27,9 @@ def check(
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
     found, files = sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory, plan)
+    if not files and not found:
+        message = f"holds no LoRA file that a {runtime} server reads: it takes its defaults; give its config folder"
+        found.append(Finding(".", (), "no files", "slower", message))
     if plan is not None:
         found += lookups.check(directory, plan)
     return sorted(set(found), key=lambda finding: finding.order), files

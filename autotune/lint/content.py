@@ -15,13 +15,17 @@ class Content:
     """What a file holds, or why it cannot be read.
 
     Attributes:
-        data: The parsed content; None if there is no telling.
+        data: The parsed content; None for ``null``, and if there is no telling.
         findings: Of the reading itself.
     """
 
     file: str
     data: Any
     findings: tuple[Finding, ...]
+
+    @property
+    def readable(self) -> bool:
+        return self.data is not None or not self.findings
 
 
 def read(path: Path, directory: Path) -> Content:

@@ -160,7 +160,7 @@ class Walk:
 def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = None) -> Walk:
     """Walk a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
     made = Walk(file, levels, max_loras)
-    if data == {}:
+    if data is None or data == {}:
         made.add((), "empty file", "ignored", "holds nothing: the server takes its defaults")
         return made
     made.down(data)

@@ -86,7 +86,7 @@ def _versions(directory: Path) -> list[Finding]:
 def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
     read = content.read(path, directory)
     findings = list(read.findings)
-    if not read.findings or read.data is not None:
+    if read.readable:
         findings += _check_chunks(read.file, read.data, match, max_chunk)
     return findings
 

@@ -51,7 +51,7 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
             continue
         read = content.read(path, directory)
         findings += read.findings
-        if read.data is None:
+        if not read.readable:
             continue
         made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
         if op in moe.OPS:

@@ -105,6 +105,15 @@ class TestCheck:
         assert "5/1/16/4096/16/block_m" in said
         assert "powers of two from 16" in said
 
+    @pytest.mark.parametrize("runtime", ["vllm", "sglang"])
+    def test_an_empty_folder(self, cli: Cli, runtime: str) -> None:
+        Path("empty/csgmv_configs").mkdir(parents=True)
+        done = cli("config check empty --json --runtime", runtime)
+        assert done.exit_code == 1
+        assert [f["defect"] for f in json.loads(done.stdout)] == ["no files"]
+        said = cli("config check empty --runtime", runtime).stdout
+        assert "0 files, 1 findings." in said
+
     def test_with_a_model(self, cli: Cli) -> None:
         flags = "--model Qwen3-8B --lora-rank 16 --max-loras 4 --target-modules o_proj,down_proj --m-values 16"
         done = cli("config check tuned --runtime vllm --json", flags)

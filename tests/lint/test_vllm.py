@@ -124,6 +124,7 @@ def wrap(file: str, *keys: str) -> Callable[[Files], None]:
         (put(SHRINK, "{"), (SHRINK, "", "no JSON", "crash at start")),
         (put(SHRINK, "[]"), (SHRINK, "", "no object", "crash at start")),
         (put(SHRINK, "{}"), (SHRINK, "", "empty file", "ignored")),
+        (put(SHRINK, "null"), (SHRINK, "", "empty file", "ignored")),
         (drop(SHRINK, "5", "3"), (SHRINK, "", "num_slices missing", "crash at start")),
         (drop(SHRINK, "5", "1", "16", "12288"), (SHRINK, "5/1/16", "incomplete m", "silent wrong shape")),
         (drop(EXPAND, "5", "1", "64", "16", "4096"), (EXPAND, "5/1/64", "incomplete m", "silent wrong shape")),
@@ -407,6 +408,11 @@ def test_what_a_models_lookups_come_to(defect: Callable[[Files], None], expected
     before = {(file, key, name) for file, key, name, _ in found(files)}
     new = {(name, effect) for file, key, name, effect in found(files, made) if (file, key, name) not in before}
     assert new == expected
+
+
+@pytest.mark.parametrize("others", [{}, {"notes.txt": "x", "autotune-provenance.json": {}}])
+def test_a_folder_without_files_for_the_server(others: Files) -> None:
+    assert found(others) == [(".", "", "no files", "slower")]
 
 
 def test_no_folder() -> None:
