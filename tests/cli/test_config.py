@@ -70,6 +70,11 @@ class TestLookup:
             ("config lookup . --runtime vllm --op shrink --max-loras 4 --num-slices 3 --k 8 --n 8 --m 1", ["--gpu"]),
             ("config lookup tuned --runtime sglang --op fused_moe_lora_w2_shrink", ["--op", "no file"]),
             ("config lookup tuned --runtime sglang --op shrink --k 8", ["--lora-rank: not given", "--chunk-size"]),
+            ("config lookup tuned --runtime sglang --op shrink --k 8 --m 16", ["--m", "--runtime sglang"]),
+            ("config lookup tuned --runtime sglang --op shrink --expand-add-inputs 1", ["--expand-add-inputs"]),
+            (CALL + " --m 16 --lora-rank 16", ["--lora-rank", "--runtime vllm"]),
+            (CALL + " --m 16 --chunk-size 16", ["--chunk-size", "--runtime vllm"]),
+            (CALL + " --m 16 --triton 3.6.0", ["--triton", "--runtime vllm"]),
         ],
     )
     def test_a_call_that_cannot_be_looked_up(self, cli: Cli, flags: str, parts: list[str]) -> None:
