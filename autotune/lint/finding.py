@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         file: Relative to the folder.
-        key: Where in the file, outermost key first.
+        key: Where in the file, outermost key first; ``*`` for any, or for those that the message lists.
         defect: Its name, for machines; the same for the same kind of defect.
         effect: What the server does.
         message: What is there, and what to do.

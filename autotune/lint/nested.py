@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.errors import one_of
@@ -73,6 +73,22 @@ class Walk:
     def m(self, key: Key) -> int | None:
         place = self.levels.index("m")
         return int(key[place]) if len(key) > place and _is_int(key[place]) else None
+
+    def grouped(self) -> list[Finding]:
+        """The findings, those that are alike but for their m as one that lists the m."""
+        place = self.levels.index("m")
+        alike: dict[Finding, list[Finding]] = {}
+        for finding in self.findings:
+            key = finding.key
+            if self.m(key) is not None and "*" not in key:
+                key = (*key[:place], "*", *key[place + 1 :])
+            alike.setdefault(replace(finding, key=key), []).append(finding)
+        return [
+            same[0]
+            if len(same) == 1
+            else replace(one, message=f"{one.message} (m {one_of(self.m(finding.key) for finding in same)})")
+            for one, same in alike.items()
+        ]
 
     def groups(self) -> dict[Key, dict[str, set[Key]]]:
         """For each (max_loras, num_slices) the shapes under each m."""

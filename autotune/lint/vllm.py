@@ -70,7 +70,7 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
             vllm_moe.check_slices(family)
         vllm_moe.check_together(family, plan.serving if plan else None)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
-    findings += [finding for made in walks for finding in made.findings]
+    findings += [finding for made in walks for finding in made.grouped()]
     return findings, len(walks)
 
 

@@ -183,7 +183,21 @@ def test_a_key_that_stands_twice() -> None:
     files = sound(plan())
     text = json.dumps(files[SHRINK]).replace('"num_warps": 4', '"num_warps": 8, "num_warps": 4', 1)
     files[SHRINK] = text
-    assert found(files) == [(SHRINK, "num_warps", "key twice", "ignored")]
+    assert found(files) == [(SHRINK, "5/1/16/4096/16/num_warps", "key twice", "ignored")]
+
+
+def test_what_is_alike_but_for_m_is_told_once() -> None:
+    files = sound(plan())
+    for m in M_VALUES:
+        at(files, SHRINK, "5", "1", m, "4096", "16").pop("num_ctas")
+    at(files, SHRINK, "5", "1", "64", "12288", "16")["max_nreg"] = 96
+    findings, _ = lint.check(write(files), "vllm")
+    assert [("/".join(f.key), f.effect) for f in findings] == [
+        ("5/1/*/4096/16", "crash at start"),
+        ("5/1/1024/4096/16", "crash at request"),
+        ("5/1/64/12288/16/max_nreg", "ignored"),
+    ]
+    assert [f.message.endswith("(m 16, 64)") for f in findings] == [True, False, False]
 
 
 def blocks(value: int) -> Callable[[Any], None]:
