@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune.errors import one_of
 from autotune.kernel import Call
-from autotune.lint import content, vllm_moe
+from autotune.lint import content, variety, vllm_moe
 from autotune.lint.finding import Finding
 from autotune.lint.nested import Walk, walk
 from autotune.lint.resources import too_large
@@ -87,6 +87,8 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
 
 def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
     op, _, adds = file_op.partition("_")
+    live = (*REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
+    variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
     for key, config in made.leaves.items():
         if missing := [name for name in REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]

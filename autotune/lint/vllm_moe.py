@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from autotune.errors import one_of
 from autotune.kernel import Call
+from autotune.lint import variety
 from autotune.lint.finding import Effect, Finding, crash
 from autotune.lint.nested import Walk
 from autotune.lint.resources import too_large
@@ -43,6 +44,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
     Args:
         serving: The server's flags, if known.
     """
+    compiled = {}
     for key, config in made.leaves.items():
         launched, failure, warnings = moe.launched(config, op)
         if failure:
@@ -56,8 +58,9 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
         for name, problem in bad:
             if not (op.endswith("_expand") and name.lower() == "split_k"):
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
-        live = launched and not bad and _two_kernels(dims["k"], serving)
-        if launched and live and (why := too_large(Call("vllm", op, dims), launched, gpu)):
+        if launched and _two_kernels(dims["k"], serving):
+            compiled[key] = launched
+        if not bad and key in compiled and (why := too_large(Call("vllm", op, dims), compiled[key], gpu)):
             made.add(key, "too large", made.crash(key), why)
         low = {name.lower(): value for name, value in config.items()}
         if op.endswith("_expand") and low.get("split_k") not in (None, 1):
@@ -65,6 +68,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
         for name in ("max_nreg", "num_ctas"):
             if low.get(name) not in (None, 1):
                 made.add((*key, name), "dead key", "ignored", f"got {low[name]}, but it is never passed to a kernel")
+    variety.check(made, compiled)
 
 
 def _two_kernels(k: int, serving: Serving | None) -> bool:

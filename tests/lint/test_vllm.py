@@ -200,6 +200,27 @@ def test_what_is_alike_but_for_m_is_told_once() -> None:
     assert [f.message.endswith("(m 16, 64)") for f in findings] == [True, False, False]
 
 
+ALL_M = make(model.load("Qwen3-32B"), Serving("vllm", 1, 16, 4), Batches(max_num_batched_tokens=131_072)).sizes
+
+
+def each_with_its_own(count: int, dead: bool = False) -> Files:
+    """A shrink file of one shape for the m of the largest plan and more: so many distinct configs, or so it seems."""
+    name = "max_nreg" if dead else "group_size_m"
+    ms = sorted([*ALL_M, *range(10_000, 10_032)])
+    entries = {str(m): {"4096": {"16": VLLM_ENTRY | {name: min(n, count - 1) + 1}}} for n, m in enumerate(ms)}
+    return {SHRINK: {"5": dict.fromkeys(("1", "2", "3"), entries)}}
+
+
+@pytest.mark.parametrize(("count", "reported"), [(len(ALL_M), False), (len(ALL_M) + 1, True)])
+def test_more_configs_than_any_plan_has_m(count: int, reported: bool) -> None:
+    expected = [(SHRINK, "", "many configs", "latency while serving")] if reported else []
+    assert found(each_with_its_own(count)) == expected
+
+
+def test_configs_that_differ_in_what_is_ignored_are_one() -> None:
+    assert {defect for _, _, defect, _ in found(each_with_its_own(40, dead=True))} == {"dead key"}
+
+
 def blocks(value: int) -> Callable[[Any], None]:
     def do(node: Any) -> None:
         for name, child in node.items():
