@@ -202,6 +202,17 @@ class Kernel(ABC, Generic[P, Inputs]):
         """Why this config cannot run or cannot win on this GPU, or None. Never true of the incumbent's space."""
         return None
 
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """Why the runtime surely cannot launch a call with this config, or None.
+
+        `infeasible` also says what is not worth a trial. This is said of anybody's files and of the runtime's own
+        kernel: a lower bound, never a guess.
+
+        Args:
+            shared_bytes: Largest shared memory one block may ask for.
+        """
+        return None
+
     @abstractmethod
     def floor(self, problem: P) -> Floor:
         """Bytes and flops the problem cannot do without."""

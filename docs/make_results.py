@@ -59,8 +59,8 @@ def page(runs: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[str]:
     return [
         "# Results on a GPU",
         "",
-        "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured. Kernels: the built-in ones.",
-        "Times are medians of an interleaved race of CUDA-graph replays, a shrink's zeroing of its output included.",
+        "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured.",
+        "Kernels: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, zeroing included.",
         "",
         "## vLLM's dense kernels",
         *(line for run in runs for line in dense_lines(run)),

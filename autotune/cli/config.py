@@ -56,8 +56,6 @@ def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> 
     elif findings:
         rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
         show(table("", ("the server", "file", "at", "what"), rows))
-    if not files and not as_json:
-        click.echo(f"{directory} holds no file that a {runtime} server reads.", err=True)
     if not as_json:
         click.echo(f"{files} files, {len(findings)} findings.")
     click.get_current_context().exit(1 if findings else 0)

@@ -25,7 +25,7 @@ call_options = flags(
     click.option("--k", type=Size(), help="k of the lookup (SGLang: K)."),
     click.option("--n", type=Size(), help="vLLM: n of the lookup."),
     click.option("--intermediate", type=Size(), help="vLLM's fused MoE ops: i of the lookup."),
-    click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), default="1", help="vLLM: 0 for EXPAND_FALSE."),
+    click.option("--expand-add-inputs", type=click.Choice(["0", "1"]), help="vLLM: 0 for EXPAND_FALSE.  [default: 1]"),
     click.option("--lora-rank", type=Size(), help="SGLang: R, the pool's rank."),
     click.option("--chunk-size", type=Size(), help="SGLang: chunk size of the batch."),
     click.option("--triton", metavar="VERSION", help="SGLang: the server's Triton.  [default: the installed one]"),
@@ -46,13 +46,23 @@ _FLAGS = {
 }
 
 
+# Flags that only the other server's lookups have.
+_NOT_OF = {
+    "vllm": ("lora_rank", "chunk_size", "triton"),
+    "sglang": ("max_loras", "m", "n", "intermediate", "expand_add_inputs"),
+}
+
+
 def take_call(options: dict[str, Any]) -> Call:
     """The call that the flags describe.
 
     Raises:
-        InputError: If a flag is missing.
+        InputError: If a flag is missing, or is not this server's.
     """
     op, runtime = options["op"], options["runtime"]
+    if other := [name for name in _NOT_OF[runtime] if options[name] is not None]:
+        flag = f"--{other[0].replace('_', '-')}"
+        raise InputError(f"{flag}: no lookup of --runtime {runtime} has it; leave one of the two out")
     if runtime == "sglang":
         if op in _EXPERTS:
             raise InputError(f"--op: got {op}, which SGLang reads no file for; allowed: {one_of(_DENSE)}")
@@ -70,7 +80,7 @@ def take_call(options: dict[str, Any]) -> Call:
     complete = _complete(dims)
     complete["max_loras"] += 1
     if op == "expand":
-        complete["add_inputs"] = int(options["expand_add_inputs"])
+        complete["add_inputs"] = int(options["expand_add_inputs"] or 1)
     return Call(runtime, op, complete)
 
 

@@ -18,7 +18,7 @@ def check(
     """What is wrong with the files in a server's config folder, by file and place, and how many files there are.
 
     Args:
-        plan: Of the model to be served: adds what its lookups come to.
+        plan: Of the model to be served: adds what its lookups come to, and leaves out what its server never reads.
         max_chunk: The SGLang server's ``--max-lora-chunk-size``, if known.
 
     Raises:
@@ -26,9 +26,10 @@ def check(
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
-    found, files = (
-        sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory, guess_slices=plan is None)
-    )
+    found, files = sglang.check(directory, max_chunk) if runtime == "sglang" else vllm.check(directory, plan)
+    if not files and not found:
+        message = f"holds no LoRA file that a {runtime} server reads: it takes its defaults; give its config folder"
+        found.append(Finding(".", (), "no files", "slower", message))
     if plan is not None:
         found += lookups.check(directory, plan)
     return sorted(set(found), key=lambda finding: finding.order), files

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Effect = Literal["crash at start", "crash at request", "silent corruption", "silent wrong shape", "slower", "ignored"]
-"""What a server does of it, the worst first."""
-
-_EFFECTS: tuple[Effect, ...] = (
+Effect = Literal[
     "crash at start",
     "crash at request",
     "silent corruption",
     "silent wrong shape",
+    "latency while serving",
     "slower",
     "ignored",
-)
+]
+"""What a server does of it, the worst first."""
+
+_EFFECTS: tuple[Effect, ...] = get_args(Effect)
 _LARGEST_CAPTURE = 512
 
 
@@ -25,7 +26,7 @@ class Finding:
 
     Attributes:
         file: Relative to the folder.
-        key: Where in the file, outermost key first.
+        key: Where in the file, outermost key first; ``*`` for any, or for those that the message lists.
         defect: Its name, for machines; the same for the same kind of defect.
         effect: What the server does.
         message: What is there, and what to do.

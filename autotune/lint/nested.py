@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.errors import one_of
 from autotune.lint.finding import Effect, Finding, crash
+from autotune.runtimes.nested import descend
 
 Key = tuple[str, ...]
 
@@ -17,12 +18,17 @@ class Walk:
 
     Attributes:
         levels: Names of its levels.
+        max_loras: What the server compares with the outermost keys: it only ever reads below the one it takes. None
+            where that is not known, and all may be read.
         leaves: The entries that a lookup can reach, by key.
+        slices: The num_slices under each max_loras, whatever is in them.
     """
 
     file: str
     levels: tuple[str, ...]
+    max_loras: int | None = None
     leaves: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    slices: dict[str, set[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def down(self, node: Any, key: Key = ()) -> None:
@@ -56,7 +62,9 @@ class Walk:
         for name in set(node) - set(numbers):
             self._bad_key((*key, name), level)
         self._order(key, level, [int(name) for name in numbers])
-        for name in numbers:
+        if level == "num_slices":
+            self.slices[key[0]] = set(numbers)
+        for name in numbers if key else self._read(node, numbers):
             self.down(node[name], (*key, name))
 
     def add(self, key: Key, defect: str, effect: Effect, message: str) -> None:
@@ -65,6 +73,22 @@ class Walk:
     def m(self, key: Key) -> int | None:
         place = self.levels.index("m")
         return int(key[place]) if len(key) > place and _is_int(key[place]) else None
+
+    def grouped(self) -> list[Finding]:
+        """The findings, those that are alike but for their m as one that lists the m."""
+        place = self.levels.index("m")
+        alike: dict[Finding, list[Finding]] = {}
+        for finding in self.findings:
+            key = finding.key
+            if self.m(key) is not None and "*" not in key:
+                key = (*key[:place], "*", *key[place + 1 :])
+            alike.setdefault(replace(finding, key=key), []).append(finding)
+        return [
+            same[0]
+            if len(same) == 1
+            else replace(one, message=f"{one.message} (m {one_of(self.m(finding.key) for finding in same)})")
+            for one, same in alike.items()
+        ]
 
     def groups(self) -> dict[Key, dict[str, set[Key]]]:
         """For each (max_loras, num_slices) the shapes under each m."""
@@ -100,6 +124,13 @@ class Walk:
                     "crash at start",
                     f"lacks num_slices {one_of(lacking_slices)}, which another max_loras has: KeyError; add it",
                 )
+
+    def _read(self, table: dict[str, Any], numbers: list[str]) -> list[str]:
+        """The max_loras that the server reads."""
+        if self.max_loras is None:
+            return numbers
+        _, steps, _ = descend(table, self.levels[:1], {self.levels[0]: self.max_loras})
+        return [step.taken for step in steps] or numbers
 
     def _leaf(self, node: Any, key: Key) -> None:
         if not isinstance(node, dict):
@@ -142,10 +173,10 @@ class Walk:
         return crash(self.m(key))
 
 
-def walk(file: str, data: Any, levels: tuple[str, ...]) -> Walk:
-    """Walk a file, gaps included."""
-    made = Walk(file, levels)
-    if data == {}:
+def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = None) -> Walk:
+    """Walk a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
+    made = Walk(file, levels, max_loras)
+    if data is None or data == {}:
         made.add((), "empty file", "ignored", "holds nothing: the server takes its defaults")
         return made
     made.down(data)

@@ -10,6 +10,7 @@ from autotune.errors import one_of
 from autotune.kernel import Call
 from autotune.lint import content
 from autotune.lint.finding import Effect, Finding
+from autotune.lint.resources import too_large
 from autotune.lint.values import unlaunchable
 from autotune.runtimes import sglang
 from autotune.runtimes.chunks import CHUNK_SIZES, reachable
@@ -34,7 +35,7 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
             continue
         files += 1
-        findings += _check_file(path, directory, match["op"], max_chunk)
+        findings += _check_file(path, directory, match, max_chunk)
     return findings + _versions(directory), files
 
 
@@ -82,15 +83,15 @@ def _versions(directory: Path) -> list[Finding]:
     return findings
 
 
-def _check_file(path: Path, directory: Path, op: str, max_chunk: int | None) -> list[Finding]:
+def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
     read = content.read(path, directory)
     findings = list(read.findings)
-    if not read.findings or read.data is not None:
-        findings += _check_chunks(read.file, read.data, op, max_chunk)
+    if read.readable:
+        findings += _check_chunks(read.file, read.data, match, max_chunk)
     return findings
 
 
-def _check_chunks(file: str, data: Any, op: str, max_chunk: int | None) -> list[Finding]:
+def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
     if not isinstance(data, dict) or not data:
         what = "an empty object" if data == {} else type(data).__name__
         message = f"got {what}, allowed: an object of chunk sizes; the lookup fails in it; remove the file"
@@ -106,8 +107,18 @@ def _check_chunks(file: str, data: Any, op: str, max_chunk: int | None) -> list[
         findings.append(Finding(file, (), "unordered keys", "slower", message))
     for key, config in data.items():
         if _is_int(key):
-            findings += _check_reach(file, key, config, op, max_chunk) + _check_config(file, key, config, op)
+            unreachable = _check_reach(file, key, config, match["op"], max_chunk)
+            wrong = _check_config(file, key, config, match["op"])
+            findings += unreachable + wrong
+            if not unreachable and not any(finding.effect != "ignored" for finding in wrong):
+                findings += _check_size(file, key, config, match)
     return findings
+
+
+def _check_size(file: str, key: str, config: dict[str, Any], match: re.Match[str]) -> list[Finding]:
+    call = Call("sglang", match["op"], {**{name: int(match[name]) for name in ("K", "R", "S")}, "chunk_size": int(key)})
+    problem = too_large(call, config, match["device"])
+    return [Finding(file, (key,), "too large", _crash(key), problem)] if problem else []
 
 
 def _check_reach(file: str, key: str, config: Any, op: str, max_chunk: int | None) -> list[Finding]:
@@ -124,7 +135,7 @@ def _check_reach(file: str, key: str, config: Any, op: str, max_chunk: int | Non
 
 
 def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
-    effect: Effect = "crash at start" if int(key) == CHUNK_SIZES[0] else "crash at request"
+    effect = _crash(key)
     if not isinstance(config, dict):
         message = f"got {type(config).__name__}, allowed: an object of parameters"
         return [Finding(file, (key,), "no object", effect, message)]
@@ -143,6 +154,11 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
             why = "shrink does not read it" if name == "maxnreg" else f"{op} has no such parameter"
             findings.append(Finding(file, (key, name), "dead key", "ignored", f"{why}; remove it"))
     return findings
+
+
+def _crash(key: str) -> Effect:
+    """When: only the smallest chunk size, that of decode batches, runs before the first request."""
+    return "crash at start" if int(key) == CHUNK_SIZES[0] else "crash at request"
 
 
 def _is_int(key: str) -> bool:

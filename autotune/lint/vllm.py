@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.errors import one_of
-from autotune.lint import content, vllm_moe
+from autotune.kernel import Call
+from autotune.lint import content, variety, vllm_moe
 from autotune.lint.finding import Finding
 from autotune.lint.nested import Walk, walk
+from autotune.lint.resources import too_large
 from autotune.lint.values import unlaunchable
+from autotune.plan.plan import Plan
 from autotune.runtimes import provenance
 from autotune.runtimes import vllm_moe as moe
 from autotune.runtimes.vllm import LEVELS, REQUIRED
@@ -23,12 +26,14 @@ _BASE_MOE = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
 _KNOWN = ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_ctas", "num_stages", "max_nreg", "group_size_m")
 
 
-def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], int]:
+def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
     """The defects of all files, and how many files a server reads.
 
     Args:
-        guess_slices: Whether to miss the num_slices that nearly every model looks up; not if the model is known.
+        plan: Of the model to be served: then only what its server reads can be a defect, and its lookups tell of the
+            num_slices that else (nearly) every model is taken to have.
     """
+    looked_up = {shape.op: shape.dims["max_loras"] for shape in plan.shapes} if plan else {}
     findings: list[Finding] = []
     dense: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
@@ -40,27 +45,32 @@ def check(directory: Path, guess_slices: bool = True) -> tuple[list[Finding], in
             findings.append(Finding(path.name, (), "file name", "ignored", problem))
             continue
         assert match is not None
+        op = match["op"].lower()
+        kind = op if op in moe.OPS else op.partition("_")[0]
+        if plan and kind not in looked_up:
+            continue
         read = content.read(path, directory)
         findings += read.findings
-        if read.data is None:
+        if not read.readable:
             continue
-        op = match["op"].lower()
-        if op.startswith("fused"):
-            made = experts.setdefault(match["gpu"], {})[op] = walk(path.name, read.data, moe.LEVELS)
-            vllm_moe.check_entries(made, op)
+        made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
+        if op in moe.OPS:
+            experts.setdefault(match["gpu"], {})[op] = made
+            vllm_moe.check_entries(made, op, match["gpu"], plan.serving if plan else None)
         else:
-            made = walk(path.name, read.data, LEVELS)
-            _check_entries(made, op.partition("_")[0])
             dense.append(made)
+            _check_entries(made, op, match["gpu"])
     dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
     for made in dense:
         # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
-        if guess_slices and not (dual_stream and "EXPAND_TRUE" in made.file):
+        if plan is None and not (dual_stream and "EXPAND_TRUE" in made.file):
             _check_slices(made, bool(experts))
     for family in experts.values():
-        vllm_moe.check_together(family)
+        if plan is None:
+            vllm_moe.check_slices(family)
+        vllm_moe.check_together(family, plan.serving if plan else None)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
-    findings += [finding for made in walks for finding in made.findings]
+    findings += [finding for made in walks for finding in made.grouped()]
     return findings, len(walks)
 
 
@@ -75,7 +85,10 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
     return None
 
 
-def _check_entries(made: Walk, op: str) -> None:
+def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
+    op, _, adds = file_op.partition("_")
+    live = (*REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
+    variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
     for key, config in made.leaves.items():
         if missing := [name for name in REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]
@@ -83,8 +96,12 @@ def _check_entries(made: Walk, op: str) -> None:
             made.add(
                 key, "missing key", made.crash(key), f"lacks {one_of(missing)}: KeyError {missing[0]!r}{hint}; add it"
             )
-        for name, problem in unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}):
+        bad = list(unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}))
+        for name, problem in bad:
             made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
+        dims = {**dict(zip(LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
+        if not missing and not bad and (reason := too_large(Call("vllm", op, dims), config, gpu)):
+            made.add(key, "too large", made.crash(key), reason)
         for name, why in _dead(config, op):
             made.add((*key, name), "dead key", "ignored", why)
 

@@ -253,13 +253,17 @@ def with_triton_defaults(config: Config) -> dict[str, int]:
 
 def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gpu) -> str | None:
     """Why a config should not be tried on chunks ``[rows, depth] @ [depth, columns]``, or None."""
-    c = {**TRITON_DEFAULTS, **integers(config)}
-    n, warps = c["BLOCK_N"], c["num_warps"]
+    tile = csgmv_tile(rows, config)
     # One instruction of one warp makes 16 x 8 results. Warps beyond that repeat products, but still help to load.
-    if warps > 2 * (rows // 16) * (n // 8):
-        return f"num_warps {warps}: a {rows} x {n} tile has work for half of them at most"
-    tile = Tile(rows, n, c["BLOCK_K"], warps, c["num_stages"], 2, 2)
+    if tile.warps > 2 * (rows // 16) * (tile.n // 8):
+        return f"num_warps {tile.warps}: a {rows} x {tile.n} tile has work for half of them at most"
     return tile.infeasible(rows, columns, depth, gpu)
+
+
+def csgmv_tile(rows: int, config: Config) -> Tile:
+    """One block's work on a chunk of so many rows."""
+    c = with_triton_defaults(config)
+    return Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
 
 
 def split(total: int, weights: Sequence[float]) -> tuple[int, ...]:

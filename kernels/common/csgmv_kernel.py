@@ -10,7 +10,7 @@ import torch
 
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Kernel, Workload
-from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes
+from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
 from autotune.runtimes import sglang
 
 
@@ -61,6 +61,10 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
     def call(self, problem: P) -> Call:
         p = problem
         return Call("sglang", self.op, {"K": p.lookup_k, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
+
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """Expand loads nothing ahead for sure: an adapter's rank, which it masks by, is not known to be even."""
+        return csgmv_tile(call.dims["chunk_size"], config).cannot_run(shared_bytes)
 
     def recording(self, problem: P) -> str | None:
         p = problem

@@ -8,6 +8,8 @@ from autotune.gpu import Gpu
 from autotune.kernel import Config
 
 MAX_REGISTERS = 255
+MAX_ELEMENTS = 1 << 20
+"""Of one tensor inside a Triton kernel."""
 REGISTERS_PER_SM = 65536
 MAX_WARPS_PER_SM = 64
 MAX_BLOCKS_PER_SM = 32
@@ -45,10 +47,17 @@ class Tile:
     weight_bytes: int
 
     @property
+    def x_tile_bytes(self) -> int:
+        return self.m * self.k * self.x_bytes
+
+    @property
+    def weight_tile_bytes(self) -> int:
+        return self.k * self.n * self.weight_bytes
+
+    @property
     def shared_bytes(self) -> int:
         """Least shared memory: `stages` - 1 buffers of both operands in flight, or one operand at a time."""
-        x, weight = self.m * self.k * self.x_bytes, self.k * self.n * self.weight_bytes
-        return (x + weight) * (self.stages - 1) if self.stages > 1 else 0
+        return (self.x_tile_bytes + self.weight_tile_bytes) * (self.stages - 1) if self.stages > 1 else 0
 
     @property
     def accumulators(self) -> int:
@@ -65,6 +74,22 @@ class Tile:
         by_registers = REGISTERS_PER_SM // (self.m * self.n)
         by_shared = gpu.shared_bytes // max(1, self.shared_bytes)
         return max(1, min(MAX_BLOCKS_PER_SM, MAX_WARPS_PER_SM // self.warps, by_registers, by_shared))
+
+    def cannot_run(self, shared_bytes: int, in_flight_bytes: int = 0) -> str | None:
+        """Why no kernel runs this tile with so much shared memory a block, or None.
+
+        Tensor cores take the weights from there: a tile of them is in it, whether anything is loaded ahead or not.
+
+        Args:
+            in_flight_bytes: What is surely loaded ahead for each of the `stages` - 1 steps in flight.
+        """
+        largest = max(self.m * self.k, self.k * self.n, self.m * self.n)
+        if largest > MAX_ELEMENTS:
+            return f"has a tile of {largest} elements, Triton allows {MAX_ELEMENTS}"
+        needed = max(self.weight_tile_bytes, in_flight_bytes * (self.stages - 1))
+        if needed > shared_bytes:
+            return f"needs {needed} bytes of shared memory or more, a block gets {shared_bytes}"
+        return None
 
     def infeasible(self, m: int, n: int, k: int, gpu: Gpu, split_k: int = 1) -> str | None:
         """Why this tile should not be tried on a problem ``[m, k] @ [k, n]``, or None."""

@@ -10,10 +10,11 @@ import torch
 
 from autotune.errors import InputError
 from autotune.gpu import Gpu
-from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
+from autotune.kernel import Call, Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
     TRITON_DEFAULTS,
     CsgmvProblem,
+    csgmv_tile,
     fields_from_flags,
     fields_from_recording,
     infeasible_tile,
@@ -92,6 +93,12 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
         if config == self.default_config(problem, gpu):
             return None
         return infeasible_tile(problem.chunk_size, problem.columns, problem.k, config, gpu)
+
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """K is a constant: of a single step no loop is left, and whole steps are not masked."""
+        depth, tile = call.dims["K"], csgmv_tile(call.dims["chunk_size"], config)
+        loop = depth % tile.k == 0 and depth > tile.k
+        return tile.cannot_run(shared_bytes, tile.x_tile_bytes + tile.weight_tile_bytes if loop else 0)
 
     def floor(self, problem: ShrinkProblem) -> Floor:
         p = problem

@@ -142,6 +142,9 @@ class _Shrink(_FusedMoeLora[ShrinkArguments]):
     def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
         return rules.shrink_infeasible(problem, self.side, config, gpu)
 
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        return rules.shrink_cannot_run(call.dims["k"], config, shared_bytes)
+
     def floor(self, problem: MoeProblem) -> Floor:
         s = Sizes(problem, self.side)
         out = problem.pairs * s.slices * s.shrunk
@@ -184,6 +187,9 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
 
     def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:
         return rules.expand_infeasible(problem, self.side, config, gpu)
+
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        return rules.expand_cannot_run(call.dims["k"], config, shared_bytes)
 
     def floor(self, problem: MoeProblem) -> Floor:
         s, rank = Sizes(problem, self.side), problem.rank
@@ -290,11 +296,13 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
 
 class GateUpShrink(_Shrink):
     name = "fused_moe_lora_gate_up_shrink"
+    aliases = ("fused_moe_lora_w13_shrink",)
     side = GATE_UP
 
 
 class GateUpExpand(_Expand):
     name = "fused_moe_lora_gate_up_expand"
+    aliases = ("fused_moe_lora_w13_expand",)
     side = GATE_UP
 
 
@@ -305,11 +313,13 @@ class GateUpOneShot(_OneShot):
 
 class DownShrink(_Shrink):
     name = "fused_moe_lora_down_shrink"
+    aliases = ("fused_moe_lora_w2_shrink",)
     side = DOWN
 
 
 class DownExpand(_Expand):
     name = "fused_moe_lora_down_expand"
+    aliases = ("fused_moe_lora_w2_expand",)
     side = DOWN
 
 

@@ -87,6 +87,22 @@ def expand_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu)
     return reason or rows_infeasible(problem, tile.m) or _needless_order(problem, side, c, at_once, gpu)
 
 
+def shrink_cannot_run(k: int, config: Config, shared_bytes: int) -> str | None:
+    """Why a server surely cannot launch a config, or None: how the operands get to it is not known, so weights alone.
+
+    Args:
+        k: Of the lookup: the rank, or its shard, to which columns are clipped.
+    """
+    c = integers(config)
+    return _tile({**c, "block_n": min(c["block_n"], max(16, next_pow2(k)))}).cannot_run(shared_bytes)
+
+
+def expand_cannot_run(k: int, config: Config, shared_bytes: int) -> str | None:
+    """As `shrink_cannot_run`; here the depth is clipped."""
+    c = integers(config)
+    return _tile({**c, "block_k": min(c["block_k"], max(16, next_pow2(k)))}).cannot_run(shared_bytes)
+
+
 def rows_infeasible(problem: MoeProblem, block_m: int) -> str | None:
     """Why blocks of so many rows cannot win, or None.
 

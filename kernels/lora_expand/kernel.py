@@ -122,9 +122,11 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
         return {**config, "num_stages": config["num_stages"] if stages is None else stages}
 
     def infeasible(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> str | None:
-        c = integers(config)
-        tile = Tile(c["block_m"], c["block_n"], c["block_k"], c["num_warps"], c["num_stages"], 4, 2)
-        return tile.infeasible(problem.m, problem.n, problem.k, gpu)
+        return _tile(config).infeasible(problem.m, problem.n, problem.k, gpu)
+
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """The weights alone count: an embedding's x is smaller, and on some GPUs nothing is loaded ahead."""
+        return _tile(config).cannot_run(shared_bytes)
 
     def floor(self, problem: ExpandProblem) -> Floor:
         p = problem
@@ -177,6 +179,11 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
     def problem_of_recording(self, name: str) -> ExpandProblem | None:
         fields = fields_from_recording(name, "expand")
         return ExpandProblem(**fields) if fields else None
+
+
+def _tile(config: Config) -> Tile:
+    c = integers(config)
+    return Tile(c["block_m"], c["block_n"], c["block_k"], c["num_warps"], c["num_stages"], 4, 2)
 
 
 KERNELS = [LoraExpand()]

@@ -93,6 +93,16 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
         # One split is the only deterministic choice, so it is always allowed.
         return None if split_k == 1 else _useless_split(problem, tile, split_k, gpu)
 
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """vLLM's kernel loads nothing ahead that it masks along K, and of several slices, whose weights' addresses it
+        reads from a table, x alone: as recorded."""
+        c, d = integers(config), call.dims
+        tile = _tile(c)
+        if d["k"] % (c["block_k"] * c["split_k"]):
+            return tile.cannot_run(shared_bytes)
+        ahead = tile.x_tile_bytes + (tile.weight_tile_bytes if d["num_slices"] == 1 else 0)
+        return tile.cannot_run(shared_bytes, ahead)
+
     def floor(self, problem: ShrinkProblem) -> Floor:
         p = problem
         half_precision = (p.m - p.base_tokens) * p.k + p.adapters_read * p.num_slices * p.n * p.k

@@ -70,6 +70,11 @@ class TestLookup:
             ("config lookup . --runtime vllm --op shrink --max-loras 4 --num-slices 3 --k 8 --n 8 --m 1", ["--gpu"]),
             ("config lookup tuned --runtime sglang --op fused_moe_lora_w2_shrink", ["--op", "no file"]),
             ("config lookup tuned --runtime sglang --op shrink --k 8", ["--lora-rank: not given", "--chunk-size"]),
+            ("config lookup tuned --runtime sglang --op shrink --k 8 --m 16", ["--m", "--runtime sglang"]),
+            ("config lookup tuned --runtime sglang --op shrink --expand-add-inputs 1", ["--expand-add-inputs"]),
+            (CALL + " --m 16 --lora-rank 16", ["--lora-rank", "--runtime vllm"]),
+            (CALL + " --m 16 --chunk-size 16", ["--chunk-size", "--runtime vllm"]),
+            (CALL + " --m 16 --triton 3.6.0", ["--triton", "--runtime vllm"]),
         ],
     )
     def test_a_call_that_cannot_be_looked_up(self, cli: Cli, flags: str, parts: list[str]) -> None:
@@ -104,6 +109,15 @@ class TestCheck:
         said = cli("config check tuned --runtime vllm").stdout
         assert "5/1/16/4096/16/block_m" in said
         assert "powers of two from 16" in said
+
+    @pytest.mark.parametrize("runtime", ["vllm", "sglang"])
+    def test_an_empty_folder(self, cli: Cli, runtime: str) -> None:
+        Path("empty/csgmv_configs").mkdir(parents=True)
+        done = cli("config check empty --json --runtime", runtime)
+        assert done.exit_code == 1
+        assert [f["defect"] for f in json.loads(done.stdout)] == ["no files"]
+        said = cli("config check empty --runtime", runtime).stdout
+        assert "0 files, 1 findings." in said
 
     def test_with_a_model(self, cli: Cli) -> None:
         flags = "--model Qwen3-8B --lora-rank 16 --max-loras 4 --target-modules o_proj,down_proj --m-values 16"

@@ -124,6 +124,7 @@ def wrap(file: str, *keys: str) -> Callable[[Files], None]:
         (put(SHRINK, "{"), (SHRINK, "", "no JSON", "crash at start")),
         (put(SHRINK, "[]"), (SHRINK, "", "no object", "crash at start")),
         (put(SHRINK, "{}"), (SHRINK, "", "empty file", "ignored")),
+        (put(SHRINK, "null"), (SHRINK, "", "empty file", "ignored")),
         (drop(SHRINK, "5", "3"), (SHRINK, "", "num_slices missing", "crash at start")),
         (drop(SHRINK, "5", "1", "16", "12288"), (SHRINK, "5/1/16", "incomplete m", "silent wrong shape")),
         (drop(EXPAND, "5", "1", "64", "16", "4096"), (EXPAND, "5/1/64", "incomplete m", "silent wrong shape")),
@@ -182,7 +183,42 @@ def test_a_key_that_stands_twice() -> None:
     files = sound(plan())
     text = json.dumps(files[SHRINK]).replace('"num_warps": 4', '"num_warps": 8, "num_warps": 4', 1)
     files[SHRINK] = text
-    assert found(files) == [(SHRINK, "num_warps", "key twice", "ignored")]
+    assert found(files) == [(SHRINK, "5/1/16/4096/16/num_warps", "key twice", "ignored")]
+
+
+def test_what_is_alike_but_for_m_is_told_once() -> None:
+    files = sound(plan())
+    for m in M_VALUES:
+        at(files, SHRINK, "5", "1", m, "4096", "16").pop("num_ctas")
+    at(files, SHRINK, "5", "1", "64", "12288", "16")["max_nreg"] = 96
+    findings, _ = lint.check(write(files), "vllm")
+    assert [("/".join(f.key), f.effect) for f in findings] == [
+        ("5/1/*/4096/16", "crash at start"),
+        ("5/1/1024/4096/16", "crash at request"),
+        ("5/1/64/12288/16/max_nreg", "ignored"),
+    ]
+    assert [f.message.endswith("(m 16, 64)") for f in findings] == [True, False, False]
+
+
+ALL_M = make(model.load("Qwen3-32B"), Serving("vllm", 1, 16, 4), Batches(max_num_batched_tokens=131_072)).sizes
+
+
+def each_with_its_own(count: int, dead: bool = False) -> Files:
+    """A shrink file of one shape for the m of the largest plan and more: so many distinct configs, or so it seems."""
+    name = "max_nreg" if dead else "group_size_m"
+    ms = sorted([*ALL_M, *range(10_000, 10_032)])
+    entries = {str(m): {"4096": {"16": VLLM_ENTRY | {name: min(n, count - 1) + 1}}} for n, m in enumerate(ms)}
+    return {SHRINK: {"5": dict.fromkeys(("1", "2", "3"), entries)}}
+
+
+@pytest.mark.parametrize(("count", "reported"), [(len(ALL_M), False), (len(ALL_M) + 1, True)])
+def test_more_configs_than_any_plan_has_m(count: int, reported: bool) -> None:
+    expected = [(SHRINK, "", "many configs", "latency while serving")] if reported else []
+    assert found(each_with_its_own(count)) == expected
+
+
+def test_configs_that_differ_in_what_is_ignored_are_one() -> None:
+    assert {defect for _, _, defect, _ in found(each_with_its_own(40, dead=True))} == {"dead key"}
 
 
 def blocks(value: int) -> Callable[[Any], None]:
@@ -230,6 +266,101 @@ def test_a_lone_w13_file_corrupts_w2_unless_it_has_the_default() -> None:
     }
     blocks(64)(files[MOE[0]])
     assert {defect for _, _, defect, _ in found(files)} == {"incomplete set"}
+
+
+def under(slices: str, file: str) -> Callable[[Files], None]:
+    """All entries of a file under another num_slices."""
+
+    def do(files: Files) -> None:
+        files[file] = {loras: {slices: entries} for loras, by in files[file].items() for entries in by.values()}
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("slices", "changed", "expected"),
+    [
+        ("2", MOE[2:], [(MOE[2], "4"), (MOE[3], "4")]),
+        ("3", MOE[:2], [(MOE[0], "4"), (MOE[1], "4")]),
+        ("1", MOE[1:2], [(MOE[0], ""), (MOE[1], "")]),
+        ("1", MOE[:2], []),
+    ],
+    ids=["w2 like w13", "of no w13", "shrink and expand differ", "not gated"],
+)
+def test_num_slices_that_no_server_of_experts_finds(
+    slices: str, changed: list[str], expected: list[tuple[str, str]]
+) -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    for file in changed:
+        under(slices, file)(files)
+    assert [each for each in found(files) if each[2] == "num_slices missing"] == [
+        (file, key, "num_slices missing", "crash at start") for file, key in sorted(expected)
+    ]
+
+
+def test_with_a_plan_the_lookup_tells_of_num_slices() -> None:
+    made = plan("Qwen3-30B-A3B")
+    files = sound(made)
+    under("2", MOE[2])(files)
+    told = {(file, defect, effect) for file, _, defect, effect in found(files, made)}
+    assert told == {(MOE[2], "lookup fails", "crash at start")}
+
+
+def merged(one: Any, other: Any) -> Any:
+    """Two folders, or what stands in them, as one."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one
+    return {key: merged(one.get(key, other.get(key)), other.get(key, one.get(key))) for key in one | other}
+
+
+def test_a_folder_for_two_models_is_clean_for_each() -> None:
+    """The one looks up max_loras 5, the other 9, which has no num_slices 2; and only the other reads experts' files."""
+    dense, experts = plan(), plan("Qwen3-30B-A3B", max_loras=8)
+    files = merged(sound(dense), sound(experts))
+    assert (SHRINK, "9", "num_slices missing", "crash at start") in found(files)
+    assert found(files, dense) == []
+    assert found(files, experts) == []
+
+
+@pytest.mark.parametrize("served", [4, 3])
+def test_what_a_planned_server_never_reads_is_no_defect(served: int) -> None:
+    """A key beside, as for the documented max_loras, with slices, shapes and parameters missing."""
+    made = plan(max_loras=served)
+    files = sound(made)
+    beside = "4" if served == 4 else "5"
+    files[SHRINK] |= {beside: {"1": {"16": {"4096": {"16": {"block_m": 16}}, "64": {}}}}}
+    files[SHRINK] = ascending(files[SHRINK])
+    assert {defect for _, _, defect, _ in found(files)} >= {"num_slices missing", "missing key", "empty object"}
+    assert found(files, made) == []
+
+
+def test_a_planned_server_reads_the_nearest_max_loras() -> None:
+    made = plan()
+    files = sound(made)
+    files[SHRINK] = {"4": files[SHRINK].pop("5"), "9": {}}
+    del at(files, SHRINK, "4", *LEAF[1:])["num_warps"]
+    told = {(key, defect) for file, key, defect, _ in found(files, made) if file == SHRINK}
+    assert ("4/1/16/4096/16", "missing key") in told
+    assert not {key for key, _ in told if key.startswith("9")}
+
+
+@pytest.mark.parametrize(
+    ("how", "m", "effect"),
+    [
+        ({}, "64", None),
+        ({"rank": 256}, "64", "crash at start"),
+        ({"rank": 256}, "1024", "crash at request"),
+        ({"tp": 2, "fully_sharded": True}, "64", "crash at start"),
+    ],
+    ids=["one kernel", "captured", "prefill", "fully sharded"],
+)
+def test_what_the_plans_server_does_of_another_block_m_in_expand(
+    how: dict[str, Any], m: str, effect: str | None
+) -> None:
+    made = plan("Qwen3-30B-A3B", **how)
+    files = sound(made)
+    blocks(64)(files[MOE[1]]["4"]["2"][m])
+    assert found(files, made) == ([(MOE[0], f"4/*/{m}", "block_m differs", effect)] if effect else [])
 
 
 def experts(w13: dict[int, int], w2: dict[int, int]) -> Files:
@@ -315,6 +446,11 @@ def test_what_a_models_lookups_come_to(defect: Callable[[Files], None], expected
     before = {(file, key, name) for file, key, name, _ in found(files)}
     new = {(name, effect) for file, key, name, effect in found(files, made) if (file, key, name) not in before}
     assert new == expected
+
+
+@pytest.mark.parametrize("others", [{}, {"notes.txt": "x", "autotune-provenance.json": {}}])
+def test_a_folder_without_files_for_the_server(others: Files) -> None:
+    assert found(others) == [(".", "", "no files", "slower")]
 
 
 def test_no_folder() -> None:
