@@ -14,7 +14,7 @@ from autotune.lint.values import unlaunchable
 from autotune.runtimes import sglang
 from autotune.runtimes.chunks import CHUNK_SIZES, reachable
 
-FILE = re.compile(r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),device=(?P<device>.+)\.json")
+FILE = sglang.FILE
 _VERSION = re.compile(r"triton_\d+(_[\w+]+)*")
 _REQUIRED = ("BLOCK_N", "BLOCK_K")
 _OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
@@ -87,6 +87,8 @@ def _check_file(path: Path, directory: Path, op: str, max_chunk: int | None) -> 
     findings = list(read.findings)
     if not read.findings or read.data is not None:
         findings += _check_chunks(read.file, read.data, op, max_chunk)
+    if (key := sglang.split_k_entry(read.data, read.file)) is not None:
+        findings.append(Finding(read.file, (key,), "no split-K", "slower", sglang.LOSES_SPLIT_K))
     return findings
 
 

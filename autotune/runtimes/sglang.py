@@ -29,11 +29,20 @@ name = "sglang"
 ENVIRONMENT = "SGLANG_LORA_CONFIG_DIR"
 ROOT = "csgmv_configs"
 LEVELS = ("chunk_size",)
+FILE = re.compile(r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),device=(?P<device>.+)\.json")
 
+SPLIT_K_CHUNK = 16
+"""A server that is told to may split K in some shrinks at this chunk size, with the default blocks (contracts B3)."""
+
+LOSES_SPLIT_K = (
+    "a bf16 server with SGLANG_ENABLE_LORA_CSGMV_SPLIT_K=1 loses its split-K path here: "
+    "keep BLOCK_N 16 and BLOCK_K 256, or leave that flag off"
+)
 _DEFAULTS = {"shrink": {"BLOCK_N": 16, "BLOCK_K": 256}, "expand": {"BLOCK_N": 64, "BLOCK_K": 16}}
 _REQUIRED = ("BLOCK_N", "BLOCK_K")
 _OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
 _DIMS = ("K", "R", "S", "chunk_size")
+_SPLIT_K_RANK, _SPLIT_K_COLUMNS = 32, (4096, 12288)
 
 
 def levels(call: Call) -> tuple[str, ...]:
@@ -153,6 +162,26 @@ def cache_clear() -> None:
     _current_config.cache_clear()
 
 
+def may_split_k(call: Call) -> bool:
+    """Whether a bf16 server splits K here, if it is told to and no config changes the blocks."""
+    dims = (call.dims["R"], call.dims["chunk_size"])
+    return call.op == "shrink" and dims == (_SPLIT_K_RANK, SPLIT_K_CHUNK) and call.dims["K"] in _SPLIT_K_COLUMNS
+
+
+def loses_split_k(call: Call, config: Config) -> bool:
+    """Whether a config that is launched for the call keeps a server from splitting K, see `may_split_k`."""
+    return may_split_k(call) and any(config.get(name) != size for name, size in _DEFAULTS["shrink"].items())
+
+
+def split_k_entry(table: Any, file: str) -> str | None:
+    """The chunk size of the entry for which a server of this file, by name, loses its split-K path; None without."""
+    if (match := FILE.fullmatch(Path(file).name)) is None:
+        return None
+    call = Call(name, match["op"], {**{dim: int(match[dim]) for dim in ("K", "R", "S")}, "chunk_size": SPLIT_K_CHUNK})
+    found = resolve(table, call)
+    return found.key_path[0] if found.config is not None and loses_split_k(call, found.config) else None
+
+
 def thinnable_level(call: Call) -> str | None:
     """None: the few chunk sizes that a server launches with are all there."""
     return None
@@ -166,6 +195,9 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
     ]
     for base_name in sorted({Path(file).name for file in tables}):
         found += _order_warning(_versions(directory, base_name))
+    for file, table in tables.items():
+        if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
+            found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
     return found
 
 

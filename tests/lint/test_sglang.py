@@ -100,3 +100,13 @@ def test_what_a_models_lookups_come_to() -> None:
     files = found({shrink: {"16": CONFIG}, f"{NEW}/{EXPAND}": {"16": {"BLOCK_N": 16}}}, plan)
     assert (shrink, "K=2048/R=64/S=1", "another chunk size", "slower") in files
     assert (f"{NEW}/{EXPAND}", "K=1024/R=64/S=1", "lookup fails", "crash at start") in files
+
+
+@pytest.mark.parametrize(
+    ("chunks", "key"),
+    [({"16": CONFIG}, "16"), ({"32": CONFIG}, "32"), ({"16": DEFAULT, "32": CONFIG}, None), ({"16": {}}, None)],
+)
+def test_blocks_that_cost_the_split_k_path(chunks: dict[str, Any], key: str | None) -> None:
+    name = f"{NEW}/lora_shrink,K=4096,R=32,S=1,device=NVIDIA_H200.json"
+    lost = [finding for finding in found({name: chunks}) if finding[2] == "no split-K"]
+    assert lost == ([(name, key, "no split-K", "slower")] if key else [])

@@ -334,3 +334,31 @@ def test_no_chunk_resolves_to_what_was_slower_than_its_default(
         if chunk in measured:
             tuned_us, default_us = measured[chunk]
             assert (config != default) == (tuned_us < default_us)
+
+
+@pytest.mark.parametrize(
+    ("op", "K", "R", "chunk_size", "config", "loses"),
+    [
+        ("shrink", 4096, 32, 16, OTHER, True),
+        ("shrink", 12288, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 128}, True),
+        ("shrink", 4096, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 8}, False),
+        ("shrink", 4096, 32, 32, OTHER, False),
+        ("shrink", 4096, 64, 16, OTHER, False),
+        ("shrink", 2048, 32, 16, OTHER, False),
+        ("expand", 4096, 32, 16, OTHER, False),
+    ],
+)
+def test_other_blocks_cost_the_split_k_path(
+    op: str, K: int, R: int, chunk_size: int, config: dict[str, int], loses: bool
+) -> None:
+    """Contracts B3: rank 32, K 4096 or 12288, tiles of 16 x 16 x 256."""
+    wanted = Call("sglang", op, {"K": K, "R": R, "S": 1, "chunk_size": chunk_size})
+    assert sglang.loses_split_k(wanted, config) == loses
+
+
+@pytest.mark.parametrize(("tuned", "warned"), [(16, True), (128, False)])
+def test_an_export_says_where_split_k_is_lost(tmp_path: Path, tuned: int, warned: bool) -> None:
+    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": tuned}, "3.6.0")
+    report = export([ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})], tmp_path)
+    lines = [line for line in report.warnings if "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K" in line]
+    assert lines == ([f"{sglang.file_name(GPU, wanted)}: at 16: {sglang.LOSES_SPLIT_K}"] if warned else [])
