@@ -33,6 +33,9 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
         if match is None or " " in match["device"] or not path.parent.name.startswith("triton_"):
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
             continue
+        if not path.exists():
+            findings.append(_ignored(path, directory, "a link to nothing: the server finds no file there; remove it"))
+            continue
         files += 1
         findings += _check_file(path, directory, match["op"], max_chunk)
     return findings + _versions(directory), files
@@ -69,11 +72,10 @@ def _ignored(path: Path, directory: Path, message: str) -> Finding:
 def _versions(directory: Path) -> list[Finding]:
     """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
     findings = []
-    for name in sorted({path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}):
-        files = list(directory.glob(f"{sglang.ROOT}/triton_*/{name}"))
-        first = max(files, key=lambda path: path.parent.name)
-        newest = max(files, key=lambda path: [int(number) for number in re.findall(r"\d+", path.parent.name)])
-        if newest != first:
+    there = {path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}
+    for name in sorted(name for name in there if FILE.fullmatch(name)):
+        files = sglang.versions(directory, name)
+        if files and (newest := sglang.newest(files)) != (first := files[0]):
             message = (
                 f"a server with a Triton that has no folder here takes {first.parent.name} before "
                 f"{newest.parent.name}: names are compared as text; remove the older folder"

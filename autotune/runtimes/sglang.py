@@ -131,7 +131,7 @@ def lookup(folder: Path, gpu_name: str, call: Call) -> Lookup:
     path = folder / file_name(gpu_name, call)
     notes: tuple[str, ...] = ()
     if not path.exists():
-        others = _versions(folder, path.name)
+        others = versions(folder, path.name)
         if not others:
             return Lookup("default", default_config(call), path=path)
         path = others[0]
@@ -160,6 +160,17 @@ def lora_config(op: str, *, K: int, R: int, S: int, chunk_size: int) -> dict[str
 def cache_clear() -> None:
     """Forget files and results, as a new server process would."""
     _current_config.cache_clear()
+
+
+def versions(folder: Path, base_name: str) -> list[Path]:
+    """The files of this name, whatever their Triton version, in the server's order: names descending as text."""
+    files = (version / base_name for version in folder.glob(f"{ROOT}/triton_*"))
+    return sorted((file for file in files if file.exists()), key=lambda file: file.parent.name, reverse=True)
+
+
+def newest(files: Iterable[Path]) -> Path:
+    """The one of the newest Triton, by its folder."""
+    return max(files, key=lambda file: [int(number) for number in re.findall(r"\d+", file.parent.name)])
 
 
 def may_split_k(call: Call) -> bool:
@@ -194,7 +205,7 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
         "on an H200): tune every shape it serves"
     ]
     for base_name in sorted({Path(file).name for file in tables}):
-        found += _order_warning(_versions(directory, base_name))
+        found += _order_warning(versions(directory, base_name))
     for file, table in tables.items():
         if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
             found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
@@ -230,20 +241,12 @@ def _version_folder(call: Call) -> str:
     return f"triton_{version.replace('.', '_')}"
 
 
-def _versions(folder: Path, base_name: str) -> list[Path]:
-    """The files of this name, whatever their Triton version, in the server's order: names descending as text."""
-    return sorted(folder.glob(f"{ROOT}/triton_*/{base_name}"), key=lambda path: path.parent.name, reverse=True)
-
-
 def _order_warning(files: list[Path]) -> list[str]:
-    if not files:
-        return []
-    newest = max(files, key=lambda path: [int(number) for number in re.findall(r"\d+", path.parent.name)])
-    if newest == files[0]:
+    if not files or (last := newest(files)) == files[0]:
         return []
     return [
-        f"{newest.name}: servers with a Triton that has no folder here take {files[0].parent.name} before "
-        f"{newest.parent.name}, for SGLang compares the names as text; remove the older folder"
+        f"{last.name}: servers with a Triton that has no folder here take {files[0].parent.name} before "
+        f"{last.parent.name}, for SGLang compares the names as text; remove the older folder"
     ]
 
 

@@ -110,3 +110,17 @@ def test_blocks_that_cost_the_split_k_path(chunks: dict[str, Any], key: str | No
     name = f"{NEW}/lora_shrink,K=4096,R=32,S=1,device=NVIDIA_H200.json"
     lost = [finding for finding in found({name: chunks}) if finding[2] == "no split-K"]
     assert lost == ([(name, key, "no split-K", "slower")] if key else [])
+
+
+@pytest.mark.parametrize("name", ["copy [1].json", "[!a].json", "**.json"])
+def test_a_name_that_would_be_a_pattern_is_a_name(name: str) -> None:
+    assert found({f"{NEW}/{name}": {"16": CONFIG}}) == [(f"{NEW}/{name}", "", "file name", "ignored")]
+    files = found({f"{NEW}/lora_shrink,K=1,R=1,S=1,device=GPU_[1].json": {"16": CONFIG}})
+    assert [file for file, _, _, _ in files] == [f"{NEW}/{name}"]
+
+
+def test_a_link_to_nothing_is_no_file() -> None:
+    folder = Path("tuned") / NEW
+    folder.mkdir(parents=True)
+    (folder / SHRINK).symlink_to("nowhere")
+    assert found({}) == [(f"{NEW}/{SHRINK}", "", "file name", "ignored")]

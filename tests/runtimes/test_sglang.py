@@ -362,3 +362,15 @@ def test_an_export_says_where_split_k_is_lost(tmp_path: Path, tuned: int, warned
     report = export([ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})], tmp_path)
     lines = [line for line in report.warnings if "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K" in line]
     assert lines == ([f"{sglang.file_name(GPU, wanted)}: at 16: {sglang.LOSES_SPLIT_K}"] if warned else [])
+
+
+def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_path: Path) -> None:
+    gpu = "GPU [1]"
+    for version in ("3.5.1", "3.9.0"):
+        path = tmp_path / sglang.file_name(gpu, call(triton=version))
+        path.parent.mkdir(parents=True)
+    path.symlink_to("nowhere")
+    old = tmp_path / sglang.file_name(gpu, call(triton="3.5.1"))
+    old.write_text(json.dumps({"16": TUNED}))
+    found = sglang.lookup(tmp_path, gpu, call())
+    assert (found.config, found.path) == (TUNED, old)
