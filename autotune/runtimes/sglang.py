@@ -29,7 +29,9 @@ name = "sglang"
 ENVIRONMENT = "SGLANG_LORA_CONFIG_DIR"
 ROOT = "csgmv_configs"
 LEVELS = ("chunk_size",)
-FILE = re.compile(r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),device=(?P<device>.+)\.json")
+_SIZES = r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),"
+FILE = re.compile(_SIZES + r"device=(?P<device>(?!\S*_tuned_\d+\.json)\S+)\.json")
+"""Names that a server reads; not those of files that an export writes beside one (``..._tuned_1.json``)."""
 
 SPLIT_K_CHUNK = 16
 """A server that is told to may split K in some shrinks at this chunk size, with the default blocks (contracts B3)."""
@@ -186,7 +188,7 @@ def loses_split_k(call: Call, config: Config) -> bool:
 
 def split_k_entry(table: Any, file: str) -> str | None:
     """The chunk size of the entry for which a server of this file, by name, loses its split-K path; None without."""
-    if (match := FILE.fullmatch(Path(file).name)) is None:
+    if (match := re.match(_SIZES, Path(file).name)) is None:
         return None
     call = Call(name, match["op"], {**{dim: int(match[dim]) for dim in ("K", "R", "S")}, "chunk_size": SPLIT_K_CHUNK})
     found = resolve(table, call)

@@ -54,6 +54,7 @@ def test_a_sound_folder_is_clean() -> None:
         (EXPAND, {"16": CONFIG, "48": CONFIG}, "48", "unreachable chunk size", "ignored"),
         ("lora_shrink,K=1,R=64,device=NVIDIA_H200.json", {}, "", "file name", "ignored"),
         ("lora_shrink,K=1,R=64,S=1,device=NVIDIA H200.json", {}, "", "file name", "ignored"),
+        (SHRINK.replace(".json", "_tuned_1.json"), {"16": CONFIG}, "", "file name", "ignored"),
     ],
 )
 def test_a_defect_of_a_file(name: str, content: Any, key: str, defect: str, effect: str) -> None:
@@ -100,6 +101,8 @@ def test_what_a_models_lookups_come_to() -> None:
     files = found({shrink: {"16": CONFIG}, f"{NEW}/{EXPAND}": {"16": {"BLOCK_N": 16}}}, plan)
     assert (shrink, "K=2048/R=64/S=1", "another chunk size", "slower") in files
     assert (f"{NEW}/{EXPAND}", "K=1024/R=64/S=1", "lookup fails", "crash at start") in files
+    again = found({shrink.replace(".json", "_tuned_1.json"): {}}, plan)
+    assert len(again) == len(files) + 1, "a file that no server reads is no other server's"
 
 
 @pytest.mark.parametrize(

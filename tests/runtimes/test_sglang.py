@@ -374,3 +374,11 @@ def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_
     old.write_text(json.dumps({"16": TUNED}))
     found = sglang.lookup(tmp_path, gpu, call())
     assert (found.config, found.path) == (TUNED, old)
+
+
+def test_a_file_written_beside_another_is_not_the_servers_but_is_warned_of(tmp_path: Path) -> None:
+    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": 16}, "3.6.0")
+    items = [ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})]
+    files = [export(items, tmp_path, "new").files[0].name for _ in range(2)]
+    assert [bool(sglang.FILE.fullmatch(file)) for file in files] == [True, False]
+    assert sglang.split_k_entry({"16": TUNED}, files[1]) == "16"
