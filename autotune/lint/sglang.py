@@ -134,9 +134,10 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
         return [Finding(file, (key,), "no object", effect, message)]
     findings = []
     if missing := [name for name in _REQUIRED if config.get(name) is None]:
-        other = [name for name in config if name.upper() in missing]
+        other = [name for name in config if name.upper() in missing and name not in missing]
         hint = f"; {one_of(other)} is not read" if other else ""
-        message = f"lacks {one_of(missing)}: KeyError{hint}; add it"
+        error = "null is no size" if missing[0] in config else "KeyError"
+        message = f"lacks {one_of(missing)}: {error}{hint}; add it"
         findings.append(Finding(file, (key,), "missing key", effect, message))
     for name, problem in unlaunchable({name: value for name, value in config.items() if value is not None}):
         if name in (*_REQUIRED, *_OPTIONAL[op]):

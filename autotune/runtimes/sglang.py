@@ -164,6 +164,17 @@ def cache_clear() -> None:
     _current_config.cache_clear()
 
 
+def _config_failure(config: Any) -> Failure | None:
+    """How the server fails with an entry like this, if it does; null is no size either."""
+    if not isinstance(config, dict):
+        return Failure("TypeError", "config", None, f"got {type(config).__name__}, allowed: an object of parameters")
+    missing = [key for key in _REQUIRED if config.get(key) is None]
+    if not missing:
+        return None
+    error = "TypeError" if missing[0] in config else "KeyError"
+    return Failure(error, "config", missing[0], f"the config lacks {one_of(missing)}; tune the shape")
+
+
 def versions(folder: Path, base_name: str) -> list[Path]:
     """The files of this name, whatever their Triton version, in the server's order: names descending as text."""
     files = (version / base_name for version in folder.glob(f"{ROOT}/triton_*"))
@@ -268,15 +279,6 @@ def _file_failure(table: Any, error: str) -> Failure:
         return Failure(error, "chunk_size", None, "got an empty object; remove the file or tune the shape")
     bad = next(key for key in table if not _is_int(key))
     return Failure(error, "chunk_size", bad, f"got key {bad!r}, allowed: chunk sizes as integers; remove it")
-
-
-def _config_failure(config: Any) -> Failure | None:
-    if not isinstance(config, dict):
-        return Failure("TypeError", "config", None, f"got {type(config).__name__}, allowed: an object of parameters")
-    missing = [key for key in _REQUIRED if key not in config]
-    if not missing:
-        return None
-    return Failure("KeyError", "config", missing[0], f"the config lacks {one_of(missing)}; tune the shape")
 
 
 def _is_int(key: str) -> bool:

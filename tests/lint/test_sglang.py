@@ -19,15 +19,19 @@ CONFIG = {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2}
 DEFAULT = {"BLOCK_N": 16, "BLOCK_K": 256}
 
 
-def found(
-    files: dict[str, Any], plan: Plan | None = None, max_chunk: int | None = None
-) -> list[tuple[str, str, str, str]]:
+def written(files: dict[str, Any]) -> Path:
     folder = Path("tuned")
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    findings, _ = lint.check(folder, "sglang", plan, max_chunk)
+    return folder
+
+
+def found(
+    files: dict[str, Any], plan: Plan | None = None, max_chunk: int | None = None
+) -> list[tuple[str, str, str, str]]:
+    findings, _ = lint.check(written(files), "sglang", plan, max_chunk)
     return [(f.file, "/".join(f.key), f.defect, f.effect) for f in findings]
 
 
@@ -64,6 +68,11 @@ def test_a_defect_of_a_file(name: str, content: Any, key: str, defect: str, effe
 def test_lower_case_blocks_are_not_read() -> None:
     defects = {defect for _, _, defect, _ in found({f"{NEW}/{SHRINK}": {"16": {"block_n": 16, "block_k": 32}}})}
     assert defects == {"missing key", "dead key"}
+
+
+def test_null_for_a_block_is_called_null() -> None:
+    [finding], _ = lint.check(written({f"{NEW}/{SHRINK}": {"16": {"BLOCK_N": None, "BLOCK_K": 64}}}), "sglang")
+    assert (finding.defect, finding.message) == ("missing key", "lacks BLOCK_N: null is no size; add it")
 
 
 @pytest.mark.parametrize(("max_chunk", "unreachable"), [(None, []), (16, ["32", "64"]), (64, []), (128, ["64"])])

@@ -165,6 +165,11 @@ def test_missing_block_is_a_key_error(key: str) -> None:
     assert failure(sglang.resolve({"16": incomplete}, call())) == ("KeyError", "config", key)
 
 
+@pytest.mark.parametrize("key", ["BLOCK_N", "BLOCK_K"])
+def test_null_for_a_block_is_no_config(key: str) -> None:
+    assert failure(sglang.resolve({"16": {**TUNED, key: None}}, call())) == ("TypeError", "config", key)
+
+
 def test_config_of_another_kind() -> None:
     assert failure(sglang.resolve({"16": [1, 2]}, call())) == ("TypeError", "config", None)
     # The server takes null for a miss, then arrives at it again as the nearest.
