@@ -130,38 +130,44 @@ def lookup(folder: Path, gpu_name: str, call: Call) -> Lookup:
 
     Without a file for its own Triton version the server takes that of another, the last one by name.
     """
-    path = folder / file_name(gpu_name, call)
-    notes: tuple[str, ...] = ()
-    if not path.exists():
-        others = versions(folder, path.name)
-        if not others:
-            return Lookup("default", default_config(call), path=path)
-        path = others[0]
-        notes = (f"{path.name}: none for {_version_folder(call)}, the server takes that of {path.parent.name}",)
-        notes += tuple(_order_warning(others))
+    path, others = _file_of(folder, gpu_name, call)
+    if path is None:
+        return Lookup("default", default_config(call), path=folder / file_name(gpu_name, call))
+    notes = _order_warning(others)
+    if others:
+        version = path.parent.name
+        notes = [f"{path.name}: none for {_version_folder(call)}, the server takes that of {version}", *notes]
     try:
         found = resolve(read_json(path), call)
     except InputError as error:
         cause = type(error.__cause__).__name__
         found = Lookup("file", None, (), Failure(cause, "file", None, str(error)))
-    return replace(found, path=path, warnings=notes)
+    return replace(found, path=path, warnings=tuple(notes))
 
 
 def lora_config(op: str, *, K: int, R: int, S: int, chunk_size: int) -> dict[str, Value]:
     """What a server in this process's environment launches a csgmv op with, right now, on this GPU.
 
-    As in the server, results are cached, also that there is no file: after a change call `cache_clear`. The configs
-    that SGLang's own package brings are not looked at: they were measured on its kernels.
+    As in the server, what a file holds is cached, also that there is none: after a change call `cache_clear`. The
+    configs that SGLang's own package brings are not looked at: they were measured on its kernels.
 
     Raises:
         InputError: Where the server would fail on the file; names the file and what is wrong.
     """
-    return dict(_current_config(op, (("K", K), ("R", R), ("S", S), ("chunk_size", chunk_size))))
+    call = Call(name, op, {"K": K, "R": R, "S": S, "chunk_size": chunk_size})
+    if (current := _current_table(op, K, R, S)) is None:
+        return default_config(call)
+    path, table = current
+    found = resolve(table, call)
+    if found.config is None:
+        problem = found.failure.message if found.failure else ""
+        raise InputError(f"{path}: {problem}; or unset {ENVIRONMENT}")
+    return found.config
 
 
 def cache_clear() -> None:
-    """Forget files and results, as a new server process would."""
-    _current_config.cache_clear()
+    """Forget the files, as a new server process would."""
+    _current_table.cache_clear()
 
 
 def _config_failure(config: Any) -> Failure | None:
@@ -290,16 +296,23 @@ def _is_int(key: str) -> bool:
 
 
 @functools.lru_cache(maxsize=128)
-def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Value]:
-    call = Call(name, op, dict(dims))
+def _current_table(op: str, K: int, R: int, S: int) -> tuple[Path, Any] | None:
+    """The file that the server reads and what it holds, for all chunk sizes; failures are not kept, nor are its own."""
     folder = os.environ.get(ENVIRONMENT)
     if folder is None:
-        return default_config(call)
-    found = lookup(Path(folder), _device_name(), call)
-    if found.config is None:
-        problem = found.failure.message if found.failure else ""
-        raise InputError(f"{found.path}: {problem}; or unset {ENVIRONMENT}")
-    return found.config
+        return None
+    call = Call(name, op, {"K": K, "R": R, "S": S, "chunk_size": CHUNK_SIZES[0]})
+    path, _ = _file_of(Path(folder), _device_name(), call)
+    return None if path is None else (path, read_json(path))
+
+
+def _file_of(folder: Path, gpu_name: str, call: Call) -> tuple[Path | None, list[Path]]:
+    """The file that the server reads, if any, and where it is another Triton's all that it chose among."""
+    path = folder / file_name(gpu_name, call)
+    if path.exists():
+        return path, []
+    others = versions(folder, path.name)
+    return (others[0] if others else None), others
 
 
 def _device_name() -> str:

@@ -261,6 +261,27 @@ def test_that_there_is_no_file_is_remembered_too(server: Path) -> None:
     assert current() == TUNED
 
 
+def test_a_file_is_read_once_for_all_chunk_sizes(server: Path) -> None:
+    """Contracts B1: the server caches by kernel, K, R and S, so a process never mixes two versions of a file."""
+    path = write(server, {"16": TUNED, "32": OTHER})
+    assert current(16) == TUNED
+    path.unlink()
+    assert current(32) == OTHER
+
+
+def test_that_there_is_no_file_is_remembered_for_all_chunk_sizes(server: Path) -> None:
+    assert current(16) == sglang.default_config(call())
+    write(server, {"16": TUNED, "32": TUNED})
+    assert current(32) == sglang.default_config(call())
+
+
+def test_a_malformed_file_is_named_once(server: Path) -> None:
+    path = write(server, "{")
+    with pytest.raises(InputError) as error:
+        current()
+    assert str(error.value).count(path.name) == 1
+
+
 def test_without_the_folder_it_is_the_default(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(server, {"16": TUNED})
     monkeypatch.delenv("SGLANG_LORA_CONFIG_DIR")
