@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from autotune.cli.sglang_layers import Block
     from tests.conftest import Cli
 
 SHRINK = "--hidden-size 1024 --lora-rank 64 --num-slices 3"
@@ -169,11 +170,24 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 
 
+def block_of(**flags: Any) -> Block:
+    """The layers that flags of ``tune --runtime sglang`` describe."""
+    from autotune.cli.sglang_layers import take_block
+
+    none = dict.fromkeys(("model", "qkv_output_dim", "intermediate_size", "op_type"))
+    block = take_block({**none, "runtime": "sglang", **flags})
+    assert block is not None
+    return block
+
+
 def reference_files() -> list[Path]:
     return list((Path(__file__).parents[1] / "data" / "sglang_csgmv_h200_triton_3_5_1").iterdir())
 
 
 CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "num_hidden_layers": 28,
+    "vocab_size": 151669,
     "hidden_size": 1024,
     "num_attention_heads": 16,
     "num_key_value_heads": 8,
@@ -191,6 +205,51 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     assert "Qwen3-Embedding-0.6B is no local checkpoint: all sizes are those of the flags" in named.stderr
     assert names(cli) == from_model
     assert len(from_model) == 7
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding-0.6b"])
+def test_a_preset_gives_the_layers_by_name_and_by_id(name: str) -> None:
+    block = block_of(model=Path(name), hidden_size=None)
+    assert [(layer.name, layer.columns, layer.widths) for layer in block.layers] == [
+        ("qkv", 1024, (2048, 1024, 1024)),
+        ("o", 2048, (1024,)),
+        ("gate_up", 1024, (3072, 3072)),
+        ("down", 3072, (1024,)),
+    ]
+
+
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
+
+
+@pytest.mark.parametrize("name", ["num_experts", "num_local_experts", "n_routed_experts"])
+def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
+    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | {name: 8}))
+    command = ("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
+    done = cli(*command)
+    assert "experts: SGLang reads no file for their LoRA kernels" in done.stderr
+    assert "gate_up" not in done.stdout
+    assert [made.split("-r64")[0] for made in names(cli)] == [
+        "csgmv_shrink-t30720-k1024",
+        "csgmv_shrink-t30720-k2048",
+        "csgmv_expand-t30720-n2048x1024x1024",
+        "csgmv_expand-t30720-n1024",
+    ]
+    assert "gate_up" in cli.ok(*command, "--intermediate-size 3072")
+
+
+@pytest.mark.parametrize(
+    ("experts", "mlps"),
+    [
+        ({"num_experts": 8, "first_k_dense_replace": 1}, {"gate_up": 3072, "down": 1024}),
+        ({"num_experts": 8, "n_shared_experts": 2}, {"shared_gate_up": 1536, "shared_down": 1024}),
+        ({"num_experts": 1}, {"gate_up": 3072, "down": 1024}),
+    ],
+    ids=str,
+)
+def test_mlps_beside_the_experts(experts: dict[str, int], mlps: dict[str, int]) -> None:
+    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | experts))
+    block = block_of(model=Path("config.json"), hidden_size=None)
+    assert {layer.name: layer.widths[0] for layer in block.layers[2:]} == mlps
 
 
 def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
@@ -220,7 +279,10 @@ def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
         ("tune --runtime sglang --rank 64 --hidden-size 1024 --qkv-output-dim 4097", ["4097", "2048,1024"]),
         ("tune --runtime sglang --rank 64 --hidden-size 8 --qkv-output-dim 8,4,4,4", ["8,4,4,4", "2048,1024"]),
         ("study create --op-type shrink --chunk-sizes", ["--chunk-sizes"]),
-        ("tune --runtime sglang --rank 64 --model Qwen/Qwen3-8B", ["--model", "Qwen/Qwen3-8B", "local checkpoint"]),
+        (
+            "tune --runtime sglang --rank 64 --model nowhere/config.json",
+            ["nowhere/config.json", "a preset", "Qwen3-8B"],
+        ),
         (f"tune {BLOCK} --m-values 16", ["--m-values", "--total-tokens"]),
         ("tune --op-type lora_shrink --qkv-output-dim 2048,1024", ["--qkv-output-dim", "--runtime sglang"]),
     ],
@@ -242,10 +304,6 @@ def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, p
     ],
 )
 def test_a_sum_of_widths(hidden: int, total: int, widths: tuple[int, ...]) -> None:
-    from autotune.cli.sglang_layers import take_block
-
-    options: dict[str, Any] = {"model": None, "qkv_output_dim": (total,), "intermediate_size": 64}
-    block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": hidden})
-    assert block is not None
+    block = block_of(qkv_output_dim=(total,), intermediate_size=64, hidden_size=hidden)
     assert block.layers[0].widths == widths
     assert f"taken to be {widths[0]} for q" in block.notes[0]
