@@ -124,6 +124,7 @@ def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
     assert table["16"] == {name: value for name, value in best.items() if value is not None}
 
 
+BEST_JSON = "study best --json"
 ADVICE = "Mind: --max-lora-chunk-size 16 (its default): of these entries the server reads 16."
 
 
@@ -135,6 +136,8 @@ def test_advice_comes_with_every_result(cli: Cli) -> None:
         assert "+21%" in done.stderr
         assert ADVICE not in done.stdout
     assert "the server reads 128." in cli.ok("study show", NAME.format(128))
+    assert "the server reads 128." in cli("study best", NAME.format(128)).stderr
+    assert any("the server reads 128." in line for line in json.loads(cli.ok(BEST_JSON, NAME.format(128)))["advice"])
     entries = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     own = {entry["key"][0]: entry["provenance"]["advice"] for entry in entries if entry["kind"] == "own"}
     assert own.keys() == {"16", "128"}
@@ -147,6 +150,13 @@ def test_advice_comes_with_every_result(cli: Cli) -> None:
 def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
     done = finished("study export --dir tuned")
     assert "chunk" not in done.stderr
+    assert "advice" not in json.loads(finished.ok(BEST_JSON, "lora_shrink-*"))
+
+
+def test_advice_comes_with_a_models_plan_also_without_files(cli: Cli) -> None:
+    flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16"
+    done = cli("tune", flags, QUICK)
+    assert (done.exit_code, ADVICE in done.stderr) == (0, True), done.output
 
 
 def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
