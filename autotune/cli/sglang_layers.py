@@ -32,6 +32,8 @@ layer_options = flags(
 )
 
 
+_OF_ONE_LAYER = ("num_slices", "slice_widths", "output_dim")
+
 # Of the hidden size: what the script assumes of all q, k and v together, and of the MLP.
 _SCRIPTS_QKV = 4
 _SCRIPTS_INNER = 3
@@ -90,6 +92,8 @@ def take_block(options: dict[str, Any]) -> Block | None:
         if misplaced := [name.replace("_", "-") for name, value in given.items() if value is not None]:
             raise InputError(f"--{misplaced[0]}: is about all layers; pass --runtime sglang, and no --op-type")
         return None
+    if single := [name.replace("_", "-") for name in _OF_ONE_LAYER if options.get(name) is not None]:
+        raise InputError(f"--{single[0]}: describes a single layer, and without --op-type all are tuned; leave it out")
     # The other flags are read as those of one of its kernels.
     options["op_type"] = report.OPS[0]
     model, notes = _model(given["model"], needed=options["hidden_size"] is None)

@@ -156,6 +156,8 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
     """The slices' widths, given as such or as their sum, if they are equal."""
     if widths := integers_flag(flags, "slice_widths"):
+        if (total := flags.get("output_dim")) not in (None, sum(widths)):
+            raise InputError(f"--output-dim: got {total}, but --slice-widths add up to {sum(widths)}; leave one out")
         return widths
     width, rest = divmod(required(flags, "output_dim", "or --slice-widths"), slices)
     if rest:
