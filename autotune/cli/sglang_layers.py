@@ -17,6 +17,7 @@ from autotune.plan.model import ModelShape
 from autotune.report import layers as report
 from autotune.report.layers import Layer
 from autotune.report.results import machines, study_json
+from autotune.report.serving import serving_notes
 from autotune.report.tables import show, table
 from autotune.specs import Request
 from autotune.study import KernelStudy, StudySpec
@@ -74,11 +75,13 @@ class Block:
         return found
 
     def show(self, finished: list[KernelStudy]) -> None:
-        """Print a row a layer, kernel and chunk size, and what is saved."""
+        """Print a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
         results = report.layer_results(self.layers, map(study_json, finished))
         show(table(machines(finished), report.COLUMNS, map(report.cells, results)))
         click.echo()
         show(table("", *report.savings(results)))
+        for note in serving_notes(finished):
+            click.echo(note)
 
 
 def take_block(options: dict[str, Any]) -> Block | None:

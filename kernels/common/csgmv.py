@@ -95,8 +95,13 @@ class CsgmvProblem(Problem):
                 f"decode_requests: got {list(self.decode_requests)} for workload {self.workload!r}, allowed: none; "
                 "pass --workload mixed, or the requests of a single decode batch as --total-tokens"
             )
-        used = (n for n in self.decode_requests if chunks.chunk_size(n, self.chunk_size) == self.chunk_size)
+        used = (n for n in self.decode_requests if self.chunk_size in chunks.sizes_of(n))
         object.__setattr__(self, "decode_requests", tuple(used))
+
+    @property
+    def launched(self) -> bool:
+        """Whether any server launches so many tokens with this chunk size."""
+        return self.chunk_size in chunks.sizes_of(self.tokens)
 
     @property
     def lookup_k(self) -> int:

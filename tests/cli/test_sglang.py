@@ -190,6 +190,7 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     ]
     assert ["saved", "a", "layer,", "us", "chunk", "16", "chunk", "128"] in lines
     assert ADVICE in done.stderr
+    assert "Mind: measured on prefill only; SGLang uses these entries for decode, too" in done.stderr
     before, _, _ = done.stdout.partition("tuned/")
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 
@@ -284,6 +285,7 @@ def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     assert len(assumed) == 14
     assert "--qkv-output-dim 4096 is taken to be 2048 for q, 1024 for k and v each" in done.stderr
     assert "--intermediate-size is taken to be 3072" in done.stderr
+    assert done.stdout.count("measured on prefill only") == 1
     assert ADVICE in done.stderr
     assert "--save-json-dir" in done.stderr
     cli.ok("tune", BLOCK, "--chunk-sizes 16,128", QUICK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,17 @@ def test_export_round_trip(tmp_path: Path) -> None:
     assert text["16"] == {"BLOCK_N": 64, "BLOCK_K": 64, "num_stages": 2}
     assert text["32"] == text["64"] == {"BLOCK_N": 16, "BLOCK_K": 256}
     assert any("no longer sees the configs that SGLang brings" in warning for warning in report.warnings)
+
+
+def test_results_of_two_workloads_cannot_both_be_written(tmp_path: Path) -> None:
+    prefill, decode = (
+        replace(item(config, 16), provenance={"problem": {"workload": workload}})
+        for config, workload in ((TUNED, "prefill"), (OTHER, "decode"))
+    )
+    with pytest.raises(InputError, match=r"cannot tell apart; export one of them, or .*: --workload mixed"):
+        export([prefill, decode], tmp_path)
+    with pytest.raises(InputError, match=r"cannot tell apart; export one of them$"):
+        export([prefill, replace(decode, provenance=prefill.provenance)], tmp_path)
 
 
 def test_export_keeps_triton_versions_apart_and_merges_into_its_own(tmp_path: Path) -> None:
