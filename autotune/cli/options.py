@@ -43,11 +43,12 @@ class ListingCommand(click.Command):
         listing = False
         for before, word in zip(["", *args], args, strict=False):
             first = before == "--chunk-sizes"
-            listing = first or (listing and word.isdecimal())
-            if listing and not first:
+            listed = listing and not first and word.isdecimal()
+            if listed:
                 joined[-1] += f",{word}"
             else:
                 joined.append(word)
+            listing = first or listed or word.startswith("--chunk-sizes=")
         return super().parse_args(ctx, joined)
 
 

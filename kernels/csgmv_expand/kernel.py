@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
@@ -44,8 +44,8 @@ class ExpandProblem(CsgmvProblem):
         super().__post_init__()
         if len(self.slice_widths) != self.num_slices or min(self.slice_widths) < 1:
             raise InputError(
-                f"slice_widths: got {list(self.slice_widths)}, allowed: num_slices={self.num_slices} positive widths; "
-                "pass --slice-widths with the q,k,v (or gate,up) widths, or --output-dim with the sum of equal ones"
+                f"--slice-widths: got {one_of(self.slice_widths)}, allowed: --num-slices {self.num_slices} positive "
+                "widths; pass the widths of q,k,v (or gate,up), or --output-dim with the sum of equal ones"
             )
 
     @property

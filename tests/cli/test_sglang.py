@@ -292,9 +292,9 @@ def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     assert names(cli) == assumed
 
 
-@pytest.mark.parametrize("words", ["16,128", "16 128", "128 16"])
+@pytest.mark.parametrize("words", [" 16,128", " 16 128", " 128 16", "=16 128", "=16,128"])
 def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
-    flags = f"study create --chunk-sizes {words} --op-type csgmv_shrink"
+    flags = f"study create --chunk-sizes{words} --op-type csgmv_shrink"
     assert set(cli.ok(flags, SHRINK).split()) == {NAME.format(16), NAME.format(128)}
 
 
