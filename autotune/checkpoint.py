@@ -18,14 +18,6 @@ _MODEL_FIELDS: Mapping[str, tuple[str, ...]] = {
     "moe_intermediate_size": ("moe_intermediate_size", "ffn_hidden_size", "intermediate_size"),
     "top_k_num": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k"),
 }
-# The same for the linear layers of one decoder block.
-_BLOCK_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "hidden_size": _MODEL_FIELDS["hidden_size"],
-    "heads": ("num_attention_heads", "n_head"),
-    "kv_heads": ("num_key_value_heads", "num_attention_heads", "n_head"),
-    "head_dim": ("head_dim",),
-    "intermediate_size": ("intermediate_size",),
-}
 _RANK_FIELDS = ("r", "lora_r", "lora_rank")
 _ADAPTER_CONFIGS = ("adapter_config.json", "config.json")
 
@@ -42,23 +34,6 @@ def infer_sizes(model_path: Path | None, lora_path: Path | None) -> dict[str, in
     if lora_path is not None:
         sizes["lora_rank"] = _rank(lora_path)
     return sizes
-
-
-def block_sizes(model_path: Path) -> dict[str, int]:
-    """Sizes of a decoder block's dense linear layers: hidden_size, q_width, kv_width (k or v), intermediate_size.
-
-    Raises:
-        InputError: If the folder holds no config, or the config lacks one of them.
-    """
-    file, config = _model_config(model_path, "--model")
-    found = {name: _first(config, names) for name, names in _BLOCK_FIELDS.items()}
-    hidden, heads, kv_heads = found["hidden_size"], found["heads"], found["kv_heads"]
-    if not (hidden and heads and kv_heads):
-        names = one_of(name for key in ("hidden_size", "heads") for name in _BLOCK_FIELDS[key])
-        raise InputError(f"--model: {file} lacks sizes of its attention ({names}); give --hidden-size and the widths")
-    head_dim = found["head_dim"] or hidden // heads
-    sizes = {"hidden_size": hidden, "q_width": heads * head_dim, "kv_width": kv_heads * head_dim}
-    return sizes | ({"intermediate_size": size} if (size := found["intermediate_size"]) else {})
 
 
 def _model_config(path: Path, flag: str) -> tuple[Path, dict[str, Any]]:

@@ -229,11 +229,17 @@ def _plans(items: Iterable[ExportItem]) -> list[_Plan]:
         if _entry(runtime, first) != _entry(runtime, item):
             raise InputError(
                 f"{file}: at {'/'.join(key)}: got different configs from studies {first.study!r} and {item.study!r}, "
-                "which the server cannot tell apart; export one of them"
+                f"which the server cannot tell apart; export one of them{_tuned_together(first, item)}"
             )
     if not plans:
         raise InputError("export: got no finished study, needs at least one; run the studies first")
     return list(plans.values())
+
+
+def _tuned_together(*items: ExportItem) -> str:
+    """A way out where kinds of batches are all that tells results apart."""
+    workloads = {item.provenance.get("problem", {}).get("workload") for item in items}
+    return ", or tune one study for both: --workload mixed" if len(workloads) > 1 else ""
 
 
 def _require(plans: list[_Plan], required: Iterable[Call]) -> None:

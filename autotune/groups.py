@@ -19,17 +19,20 @@ class GroupKind:
 
     Attributes:
         name: What ``--op-type`` takes for the whole group.
+        runtime: Whose kernels they are.
         shared: The parameter that must be equal in all members.
         members: The kernels, by the path on which a server runs them.
     """
 
     name: str
+    runtime: str
     shared: str
     members: Mapping[str, tuple[str, ...]]
 
 
 FUSED_MOE_LORA = GroupKind(
     "fused_moe_lora",
+    "vllm",
     "block_m",
     {
         TWO_KERNEL: (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from autotune.checkpoint import block_sizes, infer_sizes
+from autotune.checkpoint import infer_sizes
 from autotune.errors import InputError
 
 MOE = {"hidden_size": 4096, "num_experts": 64, "moe_intermediate_size": 1408, "num_experts_per_tok": 6}
@@ -146,16 +146,3 @@ def test_weights_without_lora_tell_no_rank(adapter: Path) -> None:
     save_file({"embed.weight": np.zeros((4, 4), np.float16)}, adapter / "model.safetensors")
     with pytest.raises(InputError, match="has no rank"):
         infer_sizes(None, adapter)
-
-
-def test_sizes_of_a_decoder_block(model: Path) -> None:
-    config = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
-    write(model, "config.json", config | {"head_dim": 32})
-    assert block_sizes(model) == {"hidden_size": 64, "q_width": 128, "kv_width": 64, "intermediate_size": 96}
-    write(model, "config.json", {"text_config": config})
-    assert block_sizes(model)["q_width"] == 64, "heads share the hidden size if nothing else is said"
-    write(model, "config.json", {"n_embd": 64, "n_head": 4})
-    assert block_sizes(model) == {"hidden_size": 64, "q_width": 64, "kv_width": 64}
-    write(model, "config.json", {"hidden_size": 64})
-    with pytest.raises(InputError, match=r"--model: .* lacks sizes of its attention"):
-        block_sizes(model)

@@ -89,6 +89,7 @@ def test_any_key_of_vllms_dense_ops(op: str, loras: int, m: int, slices: int, wi
     ("file", "key", "part"),
     [
         (PurePath("E=8,N=64,device_name=NVIDIA_H200.json"), ("16",), "has this name"),
+        (PurePath("triton_3_6_0/lora_shrink,K=8,R=8,S=1,device=GPU_tuned_1.json"), ("16",), "has this name"),
         (SHRINK, ("5", "1", "16"), "levels: max_loras"),
         (SHRINK, ("5", "1", "x", "8", "8"), "levels"),
         (SHRINK, ("5", "1", "016", "64", "8"), "spelled so"),

@@ -72,7 +72,9 @@ def take_call(options: dict[str, Any]) -> Call:
             "S": options["num_slices"],
             "chunk_size": options["chunk_size"],
         }
-        return Call(runtime, op, _complete(dims), options["triton"] or installed_version("triton"))
+        # The name of a version's folder will do.
+        triton = (options["triton"] or "").removeprefix("triton_").replace("_", ".")
+        return Call(runtime, op, _complete(dims), triton or installed_version("triton"))
     dims = {name: options[name] for name in ("max_loras", "num_slices", "m", "k", "n")}
     if op in _EXPERTS:
         dims["i"] = options["intermediate"]

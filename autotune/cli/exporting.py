@@ -17,6 +17,7 @@ from autotune.errors import InputError
 from autotune.export import OnExist, check_merge, export
 from autotune.export_items import calls, export_items, shards
 from autotune.kernel import Call
+from autotune.lint import vllm as vllm_files
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
 from autotune.runtimes import provenance, sglang
@@ -63,9 +64,9 @@ def export_studies(
     if report.grids:
         click.echo(_grids_line(report.grids))
     click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
-    if any(study.spec.call and study.spec.call["runtime"] == "vllm" for study in finished):
+    if any(vllm_files.FILE.fullmatch(file.name) for file in report.files):
         click.echo(f"Serve with it: VLLM_TUNED_CONFIG_FOLDER={directory.resolve()} vllm serve ...")
-    if any(study.spec.call and study.spec.call["runtime"] == "sglang" for study in finished):
+    if any(sglang.FILE.fullmatch(file.name) for file in report.files):
         click.echo(
             f"Serve with it: {sglang.ENVIRONMENT}={directory.resolve()} python -m sglang.launch_server "
             "--enable-lora ..."

@@ -12,7 +12,7 @@ from autotune import study as studies
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
 from autotune.cli.plan import show_plan
 from autotune.cli.plan_options import take_plan_of_studies
-from autotune.cli.running import RunFlags, load_ahead, run_studies, show_results
+from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, show_results
 from autotune.measure.settings import MeasureSettings
 from autotune.plan import studies as planned
 from autotune.specs import Request
@@ -72,6 +72,7 @@ def tune_model(model: str, options: dict[str, Any]) -> None:
         thin = not options["all_m"]
         export_studies(chosen, directory, on_exist, options["output_csv"], False, answered, thin)
         return
+    say_advice(chosen)
     if options["output_csv"] is not None:
         write_csv(chosen, options["output_csv"])
     click.echo("No file was written; name a folder with --save-json-dir, or use study export --plan.", err=True)

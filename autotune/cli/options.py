@@ -43,11 +43,12 @@ class ListingCommand(click.Command):
         listing = False
         for before, word in zip(["", *args], args, strict=False):
             first = before == "--chunk-sizes"
-            listing = first or (listing and word.isdecimal())
-            if listing and not first:
+            listed = listing and not first and word.isdecimal()
+            if listed:
                 joined[-1] += f",{word}"
             else:
                 joined.append(word)
+            listing = first or listed or word.startswith("--chunk-sizes=")
         return super().parse_args(ctx, joined)
 
 
@@ -219,6 +220,18 @@ DEFAULT_TRIALS = 100
 NUM_EXPERTS = 8
 TOP_K = 2
 
+_ONLY_VLLM = (
+    "sort_by_lora_id",
+    "expand_add_inputs",
+    "num_experts",
+    "top_k_num",
+    "moe_intermediate_size",
+    "fully_sharded",
+    "routing",
+    "topk_ids",
+    "path",
+)
+
 
 @dataclass(frozen=True)
 class ProblemFlags:
@@ -237,6 +250,13 @@ class ProblemFlags:
     m_values: tuple[int, ...]
     path: str | None
     topk_ids: Path | None
+
+    def __post_init__(self) -> None:
+        values = {**self.values, "path": self.path, "topk_ids": self.topk_ids}
+        given = [name for name in _ONLY_VLLM if values.get(name) is not None]
+        if given and not groups.find(self.kernel) and registry.load(self.kernel).runtime == "sglang":
+            flag = given[0].replace("_", "-")
+            raise InputError(f"--{flag}: not a flag of SGLang's kernels, got {self.kernel}; leave it out")
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> ProblemFlags:
@@ -259,7 +279,8 @@ class ProblemFlags:
         for name in ("sort_by_lora_id", "expand_add_inputs", "fully_sharded", "ep"):
             values[name] = None if values[name] is None else int(values[name])
         m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
-        kernel = op_type if groups.find(op_type) else registry.of_runtime(op_type, runtime)
+        kind = groups.find(op_type)
+        kernel = op_type if kind and runtime in (None, kind.runtime) else registry.of_runtime(op_type, runtime)
         if (values["tp"] or 1) > 1 and not groups.concerns(kernel):
             raise InputError(
                 f"--tp: got {values['tp']} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "

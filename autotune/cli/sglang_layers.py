@@ -10,12 +10,14 @@ import click
 
 from autotune import create as creation
 from autotune import registry
-from autotune.checkpoint import block_sizes
 from autotune.cli.options import Integers, Size, flags
 from autotune.errors import InputError
+from autotune.plan import model as models
+from autotune.plan.model import ModelShape
 from autotune.report import layers as report
 from autotune.report.layers import Layer
 from autotune.report.results import machines, study_json
+from autotune.report.serving import serving_notes
 from autotune.report.tables import show, table
 from autotune.specs import Request
 from autotune.study import KernelStudy, StudySpec
@@ -24,12 +26,14 @@ layer_options = flags(
     click.option(
         "--model",
         type=click.Path(path_type=Path),
-        help="--runtime sglang: local config.json with the layers' sizes.",
+        help="--runtime sglang: gives the layers' sizes; a folder, preset or Hugging Face id, as for plan.",
     ),
     click.option("--qkv-output-dim", type=Integers(), help="--runtime sglang: widths of q and k; or all summed."),
     click.option("--intermediate-size", type=Size(), help="--runtime sglang: width of the MLP.  [default: 3 x hidden]"),
 )
 
+
+_OF_ONE_LAYER = ("num_slices", "slice_widths", "output_dim")
 
 # Of the hidden size: what the script assumes of all q, k and v together, and of the MLP.
 _SCRIPTS_QKV = 4
@@ -71,11 +75,13 @@ class Block:
         return found
 
     def show(self, finished: list[KernelStudy]) -> None:
-        """Print a row a layer, kernel and chunk size, and what is saved."""
+        """Print a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
         results = report.layer_results(self.layers, map(study_json, finished))
         show(table(machines(finished), report.COLUMNS, map(report.cells, results)))
         click.echo()
         show(table("", *report.savings(results)))
+        for note in serving_notes(finished):
+            click.echo(note)
 
 
 def take_block(options: dict[str, Any]) -> Block | None:
@@ -89,47 +95,65 @@ def take_block(options: dict[str, Any]) -> Block | None:
         if misplaced := [name.replace("_", "-") for name, value in given.items() if value is not None]:
             raise InputError(f"--{misplaced[0]}: is about all layers; pass --runtime sglang, and no --op-type")
         return None
+    if single := [name.replace("_", "-") for name in _OF_ONE_LAYER if options.get(name) is not None]:
+        raise InputError(f"--{single[0]}: describes a single layer, and without --op-type all are tuned; leave it out")
     # The other flags are read as those of one of its kernels.
     options["op_type"] = report.OPS[0]
-    sizes, notes = _checkpoint(given["model"], needed=options["hidden_size"] is None)
-    hidden = options["hidden_size"] or sizes.get("hidden_size")
+    model, notes = _model(given["model"], needed=options["hidden_size"] is None)
+    hidden: int | None = options["hidden_size"] or (model.hidden if model else None)
     if hidden is None:
-        raise InputError("--hidden-size: not given; pass it and --qkv-output-dim, or --model with a local config.json")
-    widths = _qkv(given["qkv_output_dim"], hidden, sizes, notes)
-    inner = given["intermediate_size"] or sizes.get("intermediate_size")
-    if inner is None:
+        raise InputError("--hidden-size: not given; pass it and --qkv-output-dim, or --model")
+    widths = _qkv(given["qkv_output_dim"], hidden, model, notes)
+    layers = [Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,))]
+    for prefix, inner in _mlps(given["intermediate_size"], hidden, model, notes).items():
+        layers += [Layer(f"{prefix}gate_up", hidden, (inner, inner)), Layer(f"{prefix}down", inner, (hidden,))]
+    return Block(tuple(layers), tuple(notes))
+
+
+def _model(named: Path | None, needed: bool) -> tuple[ModelShape | None, list[str]]:
+    """A model's sizes, and notes. Where flags give the sizes a mere name will do, as in the script."""
+    if named is None:
+        return None, []
+    if named.exists() or needed:
+        model = models.load(str(named))
+        return model, list(model.assumptions)
+    return None, [f"--model {named} is no local checkpoint: all sizes are those of the flags."]
+
+
+def _mlps(given: int | None, hidden: int, model: ModelShape | None, notes: list[str]) -> dict[str, int]:
+    """Widths of the dense MLPs, by what their layers' names begin with. Of experts only the shared ones are dense."""
+    if given is not None:
+        return {"": given}
+    if model is None:
         inner = _SCRIPTS_INNER * hidden
         notes.append(f"--intermediate-size is taken to be {inner}, {_SCRIPTS_INNER} times the hidden size.")
-    attention = (Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,)))
-    mlp = (Layer("gate_up", hidden, (inner, inner)), Layer("down", inner, (hidden,)))
-    return Block(attention + mlp, tuple(notes))
+        return {"": inner}
+    if model.experts is not None:
+        notes.append(
+            "experts: SGLang reads no file for their LoRA kernels, so they are not tuned; --intermediate-size adds a "
+            "dense MLP."
+        )
+    shared = model.experts.shared if model.experts else 0
+    return {prefix: inner for prefix, inner in (("", model.intermediate), ("shared_", shared)) if inner}
 
 
-def _checkpoint(model: Path | None, needed: bool) -> tuple[dict[str, int], list[str]]:
-    """Sizes off a model's config, and notes. Where flags give the sizes a mere name will do, as in the script."""
-    if model is None:
-        return {}, []
-    if model.exists() or needed:
-        return block_sizes(model), []
-    return {}, [f"--model {model} is no local checkpoint: all sizes are those of the flags."]
-
-
-def _qkv(given: tuple[int, ...] | None, hidden: int, sizes: dict[str, int], notes: list[str]) -> tuple[int, ...]:
+def _qkv(given: tuple[int, ...] | None, hidden: int, model: ModelShape | None, notes: list[str]) -> tuple[int, ...]:
     """Widths of q, k and v, given as such, or as their sum alone, as SGLang's script has it.
 
     Of a sum, q is what the model says, else as wide as the hidden size if that can be (k is never wider than q), else
     half of it, as in that script; the latter two are noted.
     """
-    if given is None and "q_width" in sizes:
-        return sizes["q_width"], sizes["kv_width"], sizes["kv_width"]
+    if given is None and model is not None:
+        kv = model.kv_heads * model.head_dim
+        return model.heads * model.head_dim, kv, kv
     if given is not None and len(given) in (2, 3):
         return given[0], given[1], given[-1]
     given = given or (_SCRIPTS_QKV * hidden,)
     total = given[0]
-    for q in (sizes.get("q_width", hidden), total // 2):
+    for q in (model.heads * model.head_dim if model else hidden, total // 2):
         kv, odd = divmod(total - q, 2)
         if len(given) == 1 and not odd and 0 < kv <= q:
-            if "q_width" not in sizes:
+            if model is None:
                 notes.append(f"--qkv-output-dim {total} is taken to be {q} for q, {kv} for k and v each.")
             return q, kv, kv
     raise InputError(

@@ -178,10 +178,13 @@ def best(name: str, storage: str, as_json: bool) -> None:
         raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:
         keys = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
-        click.echo(json.dumps({key: item.result[key] for key in keys}, indent=2))
+        advice = runtimes.advice([item.call])
+        data = {key: item.result[key] for key in keys} | ({"advice": advice} if advice else {})
+        click.echo(json.dumps(data, indent=2))
     else:
         click.echo(results.result_line(item.name, item.result))
         click.echo(config_text(item.result["config"]))
+        say_advice([item])
 
 
 @study.command()

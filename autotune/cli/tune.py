@@ -93,8 +93,8 @@ def tune(**options: Any) -> None:
     if options["model"] is not None and options["max_loras"] is not None:
         tune_model(str(options.pop("model")), options)
         return
-    if options["model"] is not None and options["runtime"] == "vllm":
-        raise InputError("--max-loras: not given; tune --model needs the flags of plan")
+    if options["model"] is not None and options["op_type"] is None:
+        _check_layers_of_model(options["runtime"], options["tp"] or 1)
     refuse_without("--model", options)
     if options["all_m"]:
         raise InputError("--all-m: is about a model's plan, and no --model is given; leave it out: all are written")
@@ -140,3 +140,16 @@ def tune(**options: Any) -> None:
         click.echo("No file was written; name a folder with --save-json-dir, or use study export.", err=True)
         if options["output_csv"] is not None:
             write_csv(finished, options["output_csv"])
+
+
+def _check_layers_of_model(runtime: str | None, tp: int) -> None:
+    """Refuse ``--model`` without ``--max-loras`` where that does not mean the layers of one block for SGLang."""
+    if runtime is None:
+        raise InputError(
+            "--runtime: not given; --model goes with --runtime and --max-loras, as plan takes them, or for the layers "
+            "of one block with --runtime sglang"
+        )
+    if runtime != "sglang":
+        raise InputError("--max-loras: not given; tune --model needs the flags of plan")
+    if tp > 1:
+        raise InputError(f"--max-loras: not given; --model with --tp {tp} is planned, and needs the flags of plan")

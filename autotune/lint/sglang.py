@@ -15,7 +15,7 @@ from autotune.lint.values import unlaunchable
 from autotune.runtimes import sglang
 from autotune.runtimes.chunks import CHUNK_SIZES, reachable
 
-FILE = re.compile(r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),device=(?P<device>.+)\.json")
+FILE = sglang.FILE
 _VERSION = re.compile(r"triton_\d+(_[\w+]+)*")
 _REQUIRED = ("BLOCK_N", "BLOCK_K")
 _OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
@@ -31,8 +31,11 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
     files = 0
     for path in sorted(directory.glob(f"{sglang.ROOT}/*/*.json")):
         match = FILE.fullmatch(path.name)
-        if match is None or " " in match["device"] or not path.parent.name.startswith("triton_"):
+        if match is None or not path.parent.name.startswith("triton_"):
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
+            continue
+        if not path.exists():
+            findings.append(_ignored(path, directory, "a link to nothing: the server finds no file there; remove it"))
             continue
         files += 1
         findings += _check_file(path, directory, match, max_chunk)
@@ -70,11 +73,10 @@ def _ignored(path: Path, directory: Path, message: str) -> Finding:
 def _versions(directory: Path) -> list[Finding]:
     """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
     findings = []
-    for name in sorted({path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}):
-        files = list(directory.glob(f"{sglang.ROOT}/triton_*/{name}"))
-        first = max(files, key=lambda path: path.parent.name)
-        newest = max(files, key=lambda path: [int(number) for number in re.findall(r"\d+", path.parent.name)])
-        if newest != first:
+    there = {path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}
+    for name in sorted(name for name in there if FILE.fullmatch(name)):
+        files = sglang.versions(directory, name)
+        if files and (newest := sglang.newest(files)) != (first := files[0]):
             message = (
                 f"a server with a Triton that has no folder here takes {first.parent.name} before "
                 f"{newest.parent.name}: names are compared as text; remove the older folder"
@@ -88,6 +90,8 @@ def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: in
     findings = list(read.findings)
     if read.readable:
         findings += _check_chunks(read.file, read.data, match, max_chunk)
+    if (key := sglang.split_k_entry(read.data, read.file)) is not None:
+        findings.append(Finding(read.file, (key,), "no split-K", "slower", sglang.LOSES_SPLIT_K))
     return findings
 
 
@@ -141,9 +145,10 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
         return [Finding(file, (key,), "no object", effect, message)]
     findings = []
     if missing := [name for name in _REQUIRED if config.get(name) is None]:
-        other = [name for name in config if name.upper() in missing]
+        other = [name for name in config if name.upper() in missing and name not in missing]
         hint = f"; {one_of(other)} is not read" if other else ""
-        message = f"lacks {one_of(missing)}: KeyError{hint}; add it"
+        error = "null is no size" if missing[0] in config else "KeyError"
+        message = f"lacks {one_of(missing)}: {error}{hint}; add it"
         findings.append(Finding(file, (key,), "missing key", effect, message))
     for name, problem in unlaunchable({name: value for name, value in config.items() if value is not None}):
         if name in (*_REQUIRED, *_OPTIONAL[op]):

@@ -11,6 +11,7 @@ from autotune.plan.model import ModelShape
 from autotune.plan.serving import Serving
 from autotune.plan.shapes import Shape
 from autotune.runtimes.chunks import reachable
+from autotune.runtimes.sglang import LOSES_SPLIT_K, SPLIT_K_CHUNK, may_split_k
 
 _HIGH_RANK = 64
 _MANY_LORAS = 8
@@ -113,7 +114,15 @@ def _sglang(
         yield "the files' keys hold the sum of the slices, not their widths: another split of the same sum shares them"
     if any("lm_head" in shape.layers for shape in shapes):
         yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
+    yield from _split_k(shapes, sizes)
     if not any("workload" in shape.flags for shape in shapes):
         yield "the kernels are timed on prefill batches; with --workload mixed, decode batches count as much"
     if serving.target_modules is None:
         yield "planned for adapters on the projections of attention and MLP; name others with --target-modules"
+
+
+def _split_k(shapes: Sequence[Shape], sizes: Sequence[int]) -> Iterator[str]:
+    """Where any tuned blocks cost a server the path that it may have been told to take (contracts B3)."""
+    calls = [(shape, shape.call(size)) for shape in shapes for size in sizes]
+    if layers := list(dict.fromkeys(name for shape, call in calls if may_split_k(call) for name in shape.layers)):
+        yield f"{one_of(layers)}: at chunk size {SPLIT_K_CHUNK}, with other blocks, {LOSES_SPLIT_K}"

@@ -1,4 +1,7 @@
-"""What a server really runs with a result, where that is not obvious: fused MoE LoRA has two paths (contracts A6)."""
+"""What a server really runs with a result, where that is not obvious.
+
+vLLM has two paths for fused MoE LoRA (contracts A6); SGLang looks prefill and decode up by one key (B1).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable
 from autotune import groups
 from autotune.errors import InputError
 from autotune.groups import ONE_SHOT
+from autotune.kernel import Call
 from autotune.runtimes import vllm_moe
 from autotune.study import KernelStudy, StudySpec
 
@@ -26,10 +30,22 @@ def tuned_path(spec: StudySpec) -> str | None:
 
 
 def serving_note(study: KernelStudy) -> str | None:
-    """Which kernels vLLM runs for the study's problem, what they read, and whether the study is about them."""
+    """What to know of the study's result in service; None where there is nothing to say."""
     tuned, call = tuned_path(study.spec), study.call
+    if call is not None and call.runtime == "sglang":
+        return _workload_note(study.spec)
     if tuned is None or call is None:
         return None
+    return _path_note(study, tuned, call)
+
+
+def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:
+    """The notes of several studies, each once."""
+    return list(dict.fromkeys(note for study in studies if (note := serving_note(study))))
+
+
+def _path_note(study: KernelStudy, tuned: str, call: Call) -> str:
+    """Which kernels vLLM runs for the study's problem, what they read, and whether the study is about them."""
     problem = study.spec.problem
     rank, sharded, tp = problem.get("rank", call.dims["k"]), bool(problem.get("fully_sharded")), problem.get("tp", 1)
     naive = bool(getattr(study.problem, "naive", False))
@@ -56,6 +72,14 @@ def _about(spec: StudySpec, served: str, naive: bool) -> str:
     return f"this was tuned for them, the other keys are the defaults{unread}"
 
 
-def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:
-    """The notes of several studies, each once."""
-    return list(dict.fromkeys(note for study in studies if (note := serving_note(study))))
+def _workload_note(spec: StudySpec) -> str | None:
+    """Which batches of SGLang's were not measured though they are looked up by the same key."""
+    workload = spec.problem.get("workload")
+    if other := {"prefill": "decode", "decode": "prefill"}.get(str(workload)):
+        return (
+            f"measured on {workload} only; SGLang uses these entries for {other}, too: --workload mixed tunes for both"
+        )
+    if workload == "mixed" and not spec.problem.get("decode_requests"):
+        chunk = spec.problem["chunk_size"]
+        return f"chunk size {chunk}: measured on prefill only; none of --decode-requests is a batch that gets it"
+    return None

@@ -28,6 +28,11 @@ def reachable(max_chunk: int = DEFAULT_MAX_CHUNK) -> tuple[int, ...]:
     return tuple(sorted({chunk_size(tokens, max_chunk) for tokens in (1, 64, 256)}))
 
 
+def sizes_of(tokens: int) -> tuple[int, ...]:
+    """The chunk sizes that some server launches a batch of so many tokens with, ascending."""
+    return tuple(sorted({chunk_size(tokens, max_chunk) for max_chunk in CHUNK_SIZES}))
+
+
 def advice(tuned: Iterable[int]) -> list[str]:
     """What to know before serving with files that have entries for these chunk sizes; one line each."""
     entries = sorted(set(tuned))

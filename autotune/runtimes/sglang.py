@@ -29,11 +29,22 @@ name = "sglang"
 ENVIRONMENT = "SGLANG_LORA_CONFIG_DIR"
 ROOT = "csgmv_configs"
 LEVELS = ("chunk_size",)
+_SIZES = r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),"
+FILE = re.compile(_SIZES + r"device=(?P<device>(?!\S*_tuned_\d+\.json)\S+)\.json")
+"""Names that a server reads; not those of files that an export writes beside one (``..._tuned_1.json``)."""
 
+SPLIT_K_CHUNK = 16
+"""A server that is told to may split K in some shrinks at this chunk size, with the default blocks (contracts B3)."""
+
+LOSES_SPLIT_K = (
+    "a bf16 server with SGLANG_ENABLE_LORA_CSGMV_SPLIT_K=1 loses its split-K path here: "
+    "keep BLOCK_N 16 and BLOCK_K 256, or leave that flag off"
+)
 _DEFAULTS = {"shrink": {"BLOCK_N": 16, "BLOCK_K": 256}, "expand": {"BLOCK_N": 64, "BLOCK_K": 16}}
 _REQUIRED = ("BLOCK_N", "BLOCK_K")
 _OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
 _DIMS = ("K", "R", "S", "chunk_size")
+_SPLIT_K_RANK, _SPLIT_K_COLUMNS = 32, (4096, 12288)
 
 
 def levels(call: Call) -> tuple[str, ...]:
@@ -119,38 +130,86 @@ def lookup(folder: Path, gpu_name: str, call: Call) -> Lookup:
 
     Without a file for its own Triton version the server takes that of another, the last one by name.
     """
-    path = folder / file_name(gpu_name, call)
-    notes: tuple[str, ...] = ()
-    if not path.exists():
-        others = _versions(folder, path.name)
-        if not others:
-            return Lookup("default", default_config(call), path=path)
-        path = others[0]
-        notes = (f"{path.name}: none for {_version_folder(call)}, the server takes that of {path.parent.name}",)
-        notes += tuple(_order_warning(others))
+    path, others = _file_of(folder, gpu_name, call)
+    if path is None:
+        return Lookup("default", default_config(call), path=folder / file_name(gpu_name, call))
+    notes = _order_warning(others)
+    if others:
+        version = path.parent.name
+        notes = [f"{path.name}: none for {_version_folder(call)}, the server takes that of {version}", *notes]
     try:
         found = resolve(read_json(path), call)
     except InputError as error:
         cause = type(error.__cause__).__name__
         found = Lookup("file", None, (), Failure(cause, "file", None, str(error)))
-    return replace(found, path=path, warnings=notes)
+    return replace(found, path=path, warnings=tuple(notes))
 
 
 def lora_config(op: str, *, K: int, R: int, S: int, chunk_size: int) -> dict[str, Value]:
     """What a server in this process's environment launches a csgmv op with, right now, on this GPU.
 
-    As in the server, results are cached, also that there is no file: after a change call `cache_clear`. The configs
-    that SGLang's own package brings are not looked at: they were measured on its kernels.
+    As in the server, what a file holds is cached, also that there is none: after a change call `cache_clear`. The
+    configs that SGLang's own package brings are not looked at: they were measured on its kernels.
 
     Raises:
         InputError: Where the server would fail on the file; names the file and what is wrong.
     """
-    return dict(_current_config(op, (("K", K), ("R", R), ("S", S), ("chunk_size", chunk_size))))
+    call = Call(name, op, {"K": K, "R": R, "S": S, "chunk_size": chunk_size})
+    if (current := _current_table(op, K, R, S)) is None:
+        return default_config(call)
+    path, table = current
+    found = resolve(table, call)
+    if found.config is None:
+        problem = found.failure.message if found.failure else ""
+        raise InputError(f"{path}: {problem}; or unset {ENVIRONMENT}")
+    return found.config
 
 
 def cache_clear() -> None:
-    """Forget files and results, as a new server process would."""
-    _current_config.cache_clear()
+    """Forget the files, as a new server process would."""
+    _current_table.cache_clear()
+
+
+def _config_failure(config: Any) -> Failure | None:
+    """How the server fails with an entry like this, if it does; null is no size either."""
+    if not isinstance(config, dict):
+        return Failure("TypeError", "config", None, f"got {type(config).__name__}, allowed: an object of parameters")
+    missing = [key for key in _REQUIRED if config.get(key) is None]
+    if not missing:
+        return None
+    error = "TypeError" if missing[0] in config else "KeyError"
+    return Failure(error, "config", missing[0], f"the config lacks {one_of(missing)}; tune the shape")
+
+
+def versions(folder: Path, base_name: str) -> list[Path]:
+    """The files of this name, whatever their Triton version, in the server's order: names descending as text."""
+    files = (version / base_name for version in folder.glob(f"{ROOT}/triton_*"))
+    return sorted((file for file in files if file.exists()), key=lambda file: file.parent.name, reverse=True)
+
+
+def newest(files: Iterable[Path]) -> Path:
+    """The one of the newest Triton, by its folder."""
+    return max(files, key=lambda file: [int(number) for number in re.findall(r"\d+", file.parent.name)])
+
+
+def may_split_k(call: Call) -> bool:
+    """Whether a bf16 server splits K here, if it is told to and no config changes the blocks."""
+    dims = (call.dims["R"], call.dims["chunk_size"])
+    return call.op == "shrink" and dims == (_SPLIT_K_RANK, SPLIT_K_CHUNK) and call.dims["K"] in _SPLIT_K_COLUMNS
+
+
+def loses_split_k(call: Call, config: Config) -> bool:
+    """Whether a config that is launched for the call keeps a server from splitting K, see `may_split_k`."""
+    return may_split_k(call) and any(config.get(name) != size for name, size in _DEFAULTS["shrink"].items())
+
+
+def split_k_entry(table: Any, file: str) -> str | None:
+    """The chunk size of the entry for which a server of this file, by name, loses its split-K path; None without."""
+    if (match := re.match(_SIZES, Path(file).name)) is None:
+        return None
+    call = Call(name, match["op"], {**{dim: int(match[dim]) for dim in ("K", "R", "S")}, "chunk_size": SPLIT_K_CHUNK})
+    found = resolve(table, call)
+    return found.key_path[0] if found.config is not None and loses_split_k(call, found.config) else None
 
 
 def thinnable_level(call: Call) -> str | None:
@@ -165,7 +224,10 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
         "on an H200): tune every shape it serves"
     ]
     for base_name in sorted({Path(file).name for file in tables}):
-        found += _order_warning(_versions(directory, base_name))
+        found += _order_warning(versions(directory, base_name))
+    for file, table in tables.items():
+        if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
+            found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
     return found
 
 
@@ -198,20 +260,12 @@ def _version_folder(call: Call) -> str:
     return f"triton_{version.replace('.', '_')}"
 
 
-def _versions(folder: Path, base_name: str) -> list[Path]:
-    """The files of this name, whatever their Triton version, in the server's order: names descending as text."""
-    return sorted(folder.glob(f"{ROOT}/triton_*/{base_name}"), key=lambda path: path.parent.name, reverse=True)
-
-
 def _order_warning(files: list[Path]) -> list[str]:
-    if not files:
-        return []
-    newest = max(files, key=lambda path: [int(number) for number in re.findall(r"\d+", path.parent.name)])
-    if newest == files[0]:
+    if not files or (last := newest(files)) == files[0]:
         return []
     return [
-        f"{newest.name}: servers with a Triton that has no folder here take {files[0].parent.name} before "
-        f"{newest.parent.name}, for SGLang compares the names as text; remove the older folder"
+        f"{last.name}: servers with a Triton that has no folder here take {files[0].parent.name} before "
+        f"{last.parent.name}, for SGLang compares the names as text; remove the older folder"
     ]
 
 
@@ -233,15 +287,6 @@ def _file_failure(table: Any, error: str) -> Failure:
     return Failure(error, "chunk_size", bad, f"got key {bad!r}, allowed: chunk sizes as integers; remove it")
 
 
-def _config_failure(config: Any) -> Failure | None:
-    if not isinstance(config, dict):
-        return Failure("TypeError", "config", None, f"got {type(config).__name__}, allowed: an object of parameters")
-    missing = [key for key in _REQUIRED if key not in config]
-    if not missing:
-        return None
-    return Failure("KeyError", "config", missing[0], f"the config lacks {one_of(missing)}; tune the shape")
-
-
 def _is_int(key: str) -> bool:
     try:
         int(key)
@@ -251,16 +296,23 @@ def _is_int(key: str) -> bool:
 
 
 @functools.lru_cache(maxsize=128)
-def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Value]:
-    call = Call(name, op, dict(dims))
+def _current_table(op: str, K: int, R: int, S: int) -> tuple[Path, Any] | None:
+    """The file that the server reads and what it holds, for all chunk sizes; failures are not kept, nor are its own."""
     folder = os.environ.get(ENVIRONMENT)
     if folder is None:
-        return default_config(call)
-    found = lookup(Path(folder), _device_name(), call)
-    if found.config is None:
-        problem = found.failure.message if found.failure else ""
-        raise InputError(f"{found.path}: {problem}; or unset {ENVIRONMENT}")
-    return found.config
+        return None
+    call = Call(name, op, {"K": K, "R": R, "S": S, "chunk_size": CHUNK_SIZES[0]})
+    path, _ = _file_of(Path(folder), _device_name(), call)
+    return None if path is None else (path, read_json(path))
+
+
+def _file_of(folder: Path, gpu_name: str, call: Call) -> tuple[Path | None, list[Path]]:
+    """The file that the server reads, if any, and where it is another Triton's all that it chose among."""
+    path = folder / file_name(gpu_name, call)
+    if path.exists():
+        return path, []
+    others = versions(folder, path.name)
+    return (others[0] if others else None), others
 
 
 def _device_name() -> str:

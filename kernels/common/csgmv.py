@@ -34,6 +34,18 @@ TRITON_DEFAULTS: Mapping[str, int] = {"num_warps": 4, "num_stages": 3}
 
 _PROMPT_TOKENS = 192
 _OTHERS = {"m": "m-values", "batch_size": "batch-size", "seq_length": "seq-length"}
+# The flag that sets a field.
+_FLAGS = {
+    "dtype": "--dtype",
+    "chunk_size": "--chunk-sizes",
+    "workload": "--workload",
+    "shares": "--adapter-shares",
+    "tokens": "--total-tokens",
+    "rank": "--lora-rank",
+    "num_slices": "--num-slices",
+    "num_loras": "--num-loras",
+    "active_loras": "--num-active-loras",
+}
 _DTYPE_NAMES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 
 
@@ -79,24 +91,32 @@ class CsgmvProblem(Problem):
         choices = {"dtype": DTYPES, "chunk_size": CHUNK_SIZES, "workload": WORKLOADS, "shares": SHARES}
         for name, allowed in choices.items():
             if (value := getattr(self, name)) not in allowed:
-                raise InputError(f"{name}: got {value!r}, allowed: {one_of(allowed)}")
+                raise InputError(f"{_FLAGS[name]}: got {value!r}, allowed: {one_of(allowed)}; pass one of these")
         for name in ("tokens", "rank", "num_slices", "num_loras", "active_loras"):
             if (size := getattr(self, name)) < 1:
-                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+                raise InputError(f"{_FLAGS[name]}: got {size}, allowed: 1 or more; pass a positive size")
         if self.active_loras > self.num_loras:
-            raise InputError(f"active_loras: got {self.active_loras}, allowed: 1 to num_loras={self.num_loras}")
+            raise InputError(
+                f"--num-active-loras: got {self.active_loras}, allowed: 1 to the {self.num_loras} of --num-loras; "
+                "raise that, or lower this"
+            )
         if len(self.adapter_ranks) != self.num_loras or not all(0 < r <= self.rank for r in self.adapter_ranks):
             raise InputError(
-                f"adapter_ranks: got {list(self.adapter_ranks)}, allowed: num_loras={self.num_loras} ranks, each 1 to "
-                f"the pool's {self.rank}"
+                f"--adapter-ranks: got {one_of(self.adapter_ranks)}, allowed: one for each of --num-loras "
+                f"{self.num_loras}, from 1 to --lora-rank {self.rank}; leave it out if all have that rank"
             )
         if self.decode_requests and self.workload != "mixed":
             raise InputError(
-                f"decode_requests: got {list(self.decode_requests)} for workload {self.workload!r}, allowed: none; "
+                f"--decode-requests: got {one_of(self.decode_requests)} for --workload {self.workload}, allowed: none; "
                 "pass --workload mixed, or the requests of a single decode batch as --total-tokens"
             )
-        used = (n for n in self.decode_requests if chunks.chunk_size(n, self.chunk_size) == self.chunk_size)
+        used = (n for n in self.decode_requests if self.chunk_size in chunks.sizes_of(n))
         object.__setattr__(self, "decode_requests", tuple(used))
+
+    @property
+    def launched(self) -> bool:
+        """Whether any server launches so many tokens with this chunk size."""
+        return self.chunk_size in chunks.sizes_of(self.tokens)
 
     @property
     def lookup_k(self) -> int:
@@ -208,7 +228,7 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": _DTYPE_NAMES.get(dtype, dtype),
         "chunk_size": required(flags, "chunk_size", "one of " + one_of(CHUNK_SIZES)),
         "tokens": _integer(flags, "total_tokens", DECODE_REQUESTS if workload == "decode" else PREFILL_TOKENS),
-        "rank": required(flags, "lora_rank"),
+        "rank": required(flags, "lora_rank", "(--rank is the same)"),
         "num_slices": _integer(flags, "num_slices", 1),
         "num_loras": _integer(flags, "num_loras", MIXED_LORAS if mixed else 1),
         "active_loras": _integer(flags, "num_active_loras", 0),

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
+from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Call, Config, Kernel, Workload
 from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
-from autotune.runtimes import sglang
+from autotune.runtimes import chunks, sglang
 
 
 class _Arguments(Protocol):
@@ -44,10 +45,21 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
     """Parameters that the default config leaves to Triton."""
 
     def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
-        """One problem a chunk size."""
+        """One problem a chunk size; of decode only for those that a server launches so many requests with.
+
+        Raises:
+            InputError: Naming the flag that is missing or cannot be read, or if there is none.
+        """
         if flags.get("chunk_size") is not None:
             return [self.problem_from_flags(flags)]
-        return [self.problem_from_flags({**flags, "chunk_size": chunk}) for chunk in chunk_sizes(flags)]
+        found = [self.problem_from_flags({**flags, "chunk_size": chunk}) for chunk in chunk_sizes(flags)]
+        if not (launched := [problem for problem in found if problem.workload != "decode" or problem.launched]):
+            sizes, requests = one_of(problem.chunk_size for problem in found), found[0].tokens
+            raise InputError(
+                f"--chunk-sizes: got {sizes}, but no server launches a decode batch of {requests} requests with it; "
+                f"allowed: {one_of(chunks.sizes_of(requests))}; or change --total-tokens"
+            )
+        return launched
 
     def workloads(self, problem: P) -> tuple[Workload, ...]:
         return problem.workloads()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
 from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
@@ -44,8 +44,8 @@ class ExpandProblem(CsgmvProblem):
         super().__post_init__()
         if len(self.slice_widths) != self.num_slices or min(self.slice_widths) < 1:
             raise InputError(
-                f"slice_widths: got {list(self.slice_widths)}, allowed: num_slices={self.num_slices} positive widths; "
-                "pass --slice-widths with the q,k,v (or gate,up) widths, or --output-dim with the sum of equal ones"
+                f"--slice-widths: got {one_of(self.slice_widths)}, allowed: --num-slices {self.num_slices} positive "
+                "widths; pass the widths of q,k,v (or gate,up), or --output-dim with the sum of equal ones"
             )
 
     @property
@@ -156,6 +156,8 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
     """The slices' widths, given as such or as their sum, if they are equal."""
     if widths := integers_flag(flags, "slice_widths"):
+        if (total := flags.get("output_dim")) not in (None, sum(widths)):
+            raise InputError(f"--output-dim: got {total}, but --slice-widths add up to {sum(widths)}; leave one out")
         return widths
     width, rest = divmod(required(flags, "output_dim", "or --slice-widths"), slices)
     if rest:

@@ -84,13 +84,15 @@ class TestLookup:
         assert not [part for part in parts if part not in done.stderr], done.stderr
 
 
-def test_sglangs_lookup_by_its_own_names(cli: Cli) -> None:
+@pytest.mark.parametrize("version", ["3.6.0", "triton_3_6_0", "3_6_0"])
+def test_sglangs_lookup_by_its_own_names(cli: Cli, version: str) -> None:
     name = "tuned/csgmv_configs/triton_3_6_0/lora_expand,K=6144,R=64,S=3,device=NVIDIA_H200.json"
     write(name, {"16": {"BLOCK_N": 64, "BLOCK_K": 32}})
     call = "config lookup tuned --runtime sglang --op expand --k 6144 --lora-rank 64 --num-slices 3"
-    said = cli.ok(call, "--chunk-size 16 --triton 3.6.0")
-    assert "chunk_size 16 -> 16 (exact)" in said
-    assert "BLOCK_N 64, BLOCK_K 32" in said
+    done = cli(call, f"--chunk-size 16 --triton {version}")
+    assert "chunk_size 16 -> 16 (exact)" in done.stdout
+    assert "BLOCK_N 64, BLOCK_K 32" in done.stdout
+    assert not done.stderr, "the very version's, no fallback"
 
 
 @pytest.mark.usefixtures("folder")

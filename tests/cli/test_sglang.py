@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from autotune.cli.sglang_layers import Block
     from tests.conftest import Cli
 
 SHRINK = "--hidden-size 1024 --lora-rank 64 --num-slices 3"
@@ -46,6 +47,20 @@ def test_without_a_runtime_names_mean_what_they_did(cli: Cli) -> None:
         ("--runtime tgi --op-type shrink", ["--runtime", "'tgi'", "sglang"]),
         ("--runtime sglang", ["--op-type", "not given"]),
         ("--op-type csgmv_shrink --m-values 16", ["--m-values", "--total-tokens"]),
+        ("--runtime sglang --op-type fused_moe_lora", ["'fused_moe_lora'", "--runtime sglang", "csgmv_shrink"]),
+        ("--op-type csgmv_shrink --fully-sharded", ["--fully-sharded", "not a flag of SGLang's", "leave it out"]),
+        ("--op-type csgmv_shrink --expand-add-inputs 0", ["--expand-add-inputs"]),
+        ("--op-type csgmv_shrink --sort-by-lora-id 1", ["--sort-by-lora-id"]),
+        ("--op-type csgmv_shrink --num-experts 8", ["--num-experts"]),
+        ("--op-type csgmv_shrink --top-k-num 2", ["--top-k-num"]),
+        ("--op-type csgmv_shrink --moe-intermediate-size 64", ["--moe-intermediate-size"]),
+        ("--op-type csgmv_shrink --routing zipf", ["--routing"]),
+        ("--op-type csgmv_shrink --topk-ids ids.txt", ["--topk-ids"]),
+        ("--op-type csgmv_shrink --path one-shot", ["--path"]),
+        (
+            "--op-type csgmv_expand --slice-widths 64,64,64 --output-dim 128",
+            ["--output-dim", "128", "192", "leave one"],
+        ),
         ("--op-type csgmv_shrink --workload chat", ["workload", "'chat'", "prefill, decode, mixed"]),
         ("--op-type csgmv_shrink --max-lora-chunk-size 48", ["--max-lora-chunk-size", "48", "16, 32, 64, 128"]),
     ],
@@ -102,6 +117,18 @@ def test_export_of_one_runtime(tuned: Cli) -> None:
     assert (refused.exit_code, "of sglang is finished" in refused.stderr) == (2, True)
 
 
+def test_files_written_beside_are_no_other_gpus(tuned: Cli) -> None:
+    tuned.ok("study export --runtime sglang --dir tuned")
+    beside = tuned.ok("study export --runtime sglang --dir tuned --on-exist new")
+    assert "_tuned_1.json" in beside
+    assert "Serve with it" not in beside, "nothing of it is read"
+    checked = tuned("config check tuned --runtime sglang")
+    assert "1 files, 1 findings." in checked.stdout
+    assert "no server reads a file of this name" in checked.stdout
+    call = "config lookup tuned --runtime sglang --op shrink --k 1024 --lora-rank 64 --num-slices 3 --chunk-size 16"
+    assert "chunk_size 16 -> 16 (exact)" in tuned.ok(call, "--triton 3.6.0")
+
+
 def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
     tuned.ok("study export --runtime sglang --dir tuned")
     table = json.loads(QKV.read_text())
@@ -111,6 +138,7 @@ def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
     assert table["16"] == {name: value for name, value in best.items() if value is not None}
 
 
+BEST_JSON = "study best --json"
 ADVICE = "Mind: --max-lora-chunk-size 16 (its default): of these entries the server reads 16."
 
 
@@ -122,6 +150,8 @@ def test_advice_comes_with_every_result(cli: Cli) -> None:
         assert "+21%" in done.stderr
         assert ADVICE not in done.stdout
     assert "the server reads 128." in cli.ok("study show", NAME.format(128))
+    assert "the server reads 128." in cli("study best", NAME.format(128)).stderr
+    assert any("the server reads 128." in line for line in json.loads(cli.ok(BEST_JSON, NAME.format(128)))["advice"])
     entries = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     own = {entry["key"][0]: entry["provenance"]["advice"] for entry in entries if entry["kind"] == "own"}
     assert own.keys() == {"16", "128"}
@@ -134,6 +164,13 @@ def test_advice_comes_with_every_result(cli: Cli) -> None:
 def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
     done = finished("study export --dir tuned")
     assert "chunk" not in done.stderr
+    assert "advice" not in json.loads(finished.ok(BEST_JSON, "lora_shrink-*"))
+
+
+def test_advice_comes_with_a_models_plan_also_without_files(cli: Cli) -> None:
+    flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16"
+    done = cli("tune", flags, QUICK)
+    assert (done.exit_code, ADVICE in done.stderr) == (0, True), done.output
 
 
 def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
@@ -153,8 +190,19 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     ]
     assert ["saved", "a", "layer,", "us", "chunk", "16", "chunk", "128"] in lines
     assert ADVICE in done.stderr
+    assert "Mind: measured on prefill only; SGLang uses these entries for decode, too" in done.stderr
     before, _, _ = done.stdout.partition("tuned/")
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
+
+
+def block_of(**flags: Any) -> Block:
+    """The layers that flags of ``tune --runtime sglang`` describe."""
+    from autotune.cli.sglang_layers import take_block
+
+    none = dict.fromkeys(("model", "qkv_output_dim", "intermediate_size", "op_type"))
+    block = take_block({**none, "runtime": "sglang", **flags})
+    assert block is not None
+    return block
 
 
 def reference_files() -> list[Path]:
@@ -162,6 +210,9 @@ def reference_files() -> list[Path]:
 
 
 CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "num_hidden_layers": 28,
+    "vocab_size": 151669,
     "hidden_size": 1024,
     "num_attention_heads": 16,
     "num_key_value_heads": 8,
@@ -181,6 +232,51 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     assert len(from_model) == 7
 
 
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding-0.6b"])
+def test_a_preset_gives_the_layers_by_name_and_by_id(name: str) -> None:
+    block = block_of(model=Path(name), hidden_size=None)
+    assert [(layer.name, layer.columns, layer.widths) for layer in block.layers] == [
+        ("qkv", 1024, (2048, 1024, 1024)),
+        ("o", 2048, (1024,)),
+        ("gate_up", 1024, (3072, 3072)),
+        ("down", 3072, (1024,)),
+    ]
+
+
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
+
+
+@pytest.mark.parametrize("name", ["num_experts", "num_local_experts", "n_routed_experts"])
+def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
+    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | {name: 8}))
+    command = ("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
+    done = cli(*command)
+    assert "experts: SGLang reads no file for their LoRA kernels" in done.stderr
+    assert "gate_up" not in done.stdout
+    assert [made.split("-r64")[0] for made in names(cli)] == [
+        "csgmv_shrink-t30720-k1024",
+        "csgmv_shrink-t30720-k2048",
+        "csgmv_expand-t30720-n2048x1024x1024",
+        "csgmv_expand-t30720-n1024",
+    ]
+    assert "gate_up" in cli.ok(*command, "--intermediate-size 3072")
+
+
+@pytest.mark.parametrize(
+    ("experts", "mlps"),
+    [
+        ({"num_experts": 8, "first_k_dense_replace": 1}, {"gate_up": 3072, "down": 1024}),
+        ({"num_experts": 8, "n_shared_experts": 2}, {"shared_gate_up": 1536, "shared_down": 1024}),
+        ({"num_experts": 1}, {"gate_up": 3072, "down": 1024}),
+    ],
+    ids=str,
+)
+def test_mlps_beside_the_experts(experts: dict[str, int], mlps: dict[str, int]) -> None:
+    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | experts))
+    block = block_of(model=Path("config.json"), hidden_size=None)
+    assert {layer.name: layer.widths[0] for layer in block.layers[2:]} == mlps
+
+
 def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     """A hidden size alone: the layers of Qwen3-Embedding-0.6B."""
     done = cli("tune --runtime sglang --hidden-size 1024 --rank 64 --chunk-sizes 16 128 --total-tokens 30720", QUICK)
@@ -189,15 +285,16 @@ def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     assert len(assumed) == 14
     assert "--qkv-output-dim 4096 is taken to be 2048 for q, 1024 for k and v each" in done.stderr
     assert "--intermediate-size is taken to be 3072" in done.stderr
+    assert done.stdout.count("measured on prefill only") == 1
     assert ADVICE in done.stderr
     assert "--save-json-dir" in done.stderr
     cli.ok("tune", BLOCK, "--chunk-sizes 16,128", QUICK)
     assert names(cli) == assumed
 
 
-@pytest.mark.parametrize("words", ["16,128", "16 128", "128 16"])
+@pytest.mark.parametrize("words", [" 16,128", " 16 128", " 128 16", "=16 128", "=16,128"])
 def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
-    flags = f"study create --chunk-sizes {words} --op-type csgmv_shrink"
+    flags = f"study create --chunk-sizes{words} --op-type csgmv_shrink"
     assert set(cli.ok(flags, SHRINK).split()) == {NAME.format(16), NAME.format(128)}
 
 
@@ -208,7 +305,17 @@ def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
         ("tune --runtime sglang --rank 64 --hidden-size 1024 --qkv-output-dim 4097", ["4097", "2048,1024"]),
         ("tune --runtime sglang --rank 64 --hidden-size 8 --qkv-output-dim 8,4,4,4", ["8,4,4,4", "2048,1024"]),
         ("study create --op-type shrink --chunk-sizes", ["--chunk-sizes"]),
-        ("tune --runtime sglang --rank 64 --model Qwen/Qwen3-8B", ["--model", "Qwen/Qwen3-8B", "local checkpoint"]),
+        (
+            "tune --runtime sglang --rank 64 --model nowhere/config.json",
+            ["nowhere/config.json", "a preset", "Qwen3-8B"],
+        ),
+        ("tune --runtime sglang --rank 64 --model Qwen3-8B --tp 2", ["--max-loras: not given", "--tp 2"]),
+        ("tune --runtime vllm --rank 64 --model Qwen3-8B", ["--max-loras: not given"]),
+        ("tune --rank 64 --model Qwen3-8B", ["--runtime: not given", "--max-loras", "--runtime sglang"]),
+        (f"tune {BLOCK} --num-slices 3", ["--num-slices", "single layer"]),
+        (f"tune {BLOCK} --slice-widths 64,64", ["--slice-widths", "single layer"]),
+        (f"tune {BLOCK} --output-dim 64", ["--output-dim", "single layer"]),
+        (f"tune {BLOCK} --routing zipf", ["--routing", "not a flag of SGLang's"]),
         (f"tune {BLOCK} --m-values 16", ["--m-values", "--total-tokens"]),
         ("tune --op-type lora_shrink --qkv-output-dim 2048,1024", ["--qkv-output-dim", "--runtime sglang"]),
     ],
@@ -230,10 +337,6 @@ def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, p
     ],
 )
 def test_a_sum_of_widths(hidden: int, total: int, widths: tuple[int, ...]) -> None:
-    from autotune.cli.sglang_layers import take_block
-
-    options: dict[str, Any] = {"model": None, "qkv_output_dim": (total,), "intermediate_size": 64}
-    block = take_block(options | {"runtime": "sglang", "op_type": None, "hidden_size": hidden})
-    assert block is not None
+    block = block_of(qkv_output_dim=(total,), intermediate_size=64, hidden_size=hidden)
     assert block.layers[0].widths == widths
     assert f"taken to be {widths[0]} for q" in block.notes[0]

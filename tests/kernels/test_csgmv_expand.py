@@ -211,9 +211,9 @@ def test_flags() -> None:
     assert problem == ExpandProblem("float16", 16, 30720, 64, 2, slice_widths=(3072, 3072))
     assert problem.label == "t30720-n3072x3072-r64-s2-chunk16-prefill-float16"
     assert kernel.call(problem).dims == {"K": 6144, "R": 64, "S": 2, "chunk_size": 16}
-    unequal = kernel.problem_from_flags(FLAGS | {"num_slices": 3, "slice_widths": "2048,1024,1024"})
+    unequal = kernel.problem_from_flags(FLAGS | {"output_dim": 4096, "num_slices": 3, "slice_widths": "2048,1024,1024"})
     assert unequal == replace(problem, num_slices=3, slice_widths=QKV)
-    assert kernel.problem_from_flags(FLAGS | {"num_slices": 3, "slice_widths": QKV}) == unequal
+    assert kernel.problem_from_flags(FLAGS | {"output_dim": None, "num_slices": 3, "slice_widths": QKV}) == unequal
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,9 @@ def test_flags() -> None:
         ({"output_dim": None}, "--output-dim: not given"),
         ({"output_dim": 6145}, "--output-dim: got 6145, allowed: a multiple of --num-slices 2"),
         ({"slice_widths": "3072,a"}, "--slice-widths: got '3072,a', allowed: integers"),
-        ({"slice_widths": (3072,)}, r"slice_widths: got \[3072\], allowed: num_slices=2"),
-        ({"slice_widths": (3072, 0)}, "2 positive widths"),
+        ({"slice_widths": (3072, 1024)}, "--output-dim: got 6144, but --slice-widths add up to 4096"),
+        ({"output_dim": None, "slice_widths": (3072,)}, "--slice-widths: got 3072, allowed: --num-slices 2 positive"),
+        ({"output_dim": None, "slice_widths": (3072, 0)}, "2 positive widths"),
     ],
     ids=str,
 )

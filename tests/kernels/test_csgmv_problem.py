@@ -126,15 +126,42 @@ def test_a_problem_for_each_chunk_size(flags: dict[str, Any], chunks: list[int])
 
 
 @pytest.mark.parametrize(
+    ("flags", "chunks"),
+    [
+        ({}, [16, 32]),
+        ({"total_tokens": 1}, [16]),
+        ({"total_tokens": 256}, [16, 32, 64, 128]),
+        ({"chunk_sizes": (32, 128)}, [32]),
+        ({"chunk_sizes": (128,), "total_tokens": 300}, [128]),
+    ],
+    ids=str,
+)
+def test_decode_is_tuned_at_chunk_sizes_that_so_many_requests_get(flags: dict[str, Any], chunks: list[int]) -> None:
+    """Contracts B2: up to 32 from 64 tokens on, more than that from 256 on; 64 requests unless told."""
+    found = SHRINK.problems_from_flags(FLAGS | {"workload": "decode"} | flags)
+    assert [each.chunk_size for each in found] == chunks
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"chunk_sizes": (48,)}, "chunk_size: got 48, allowed: 16, 32, 64, 128"),
+        ({"chunk_sizes": (48,)}, "--chunk-sizes: got 48, allowed: 16, 32, 64, 128; pass one of these"),
+        (
+            {"chunk_sizes": (64, 128), "workload": "decode"},
+            "--chunk-sizes: got 64, 128, but no server launches a decode batch of 64 requests with it; allowed: 16, 32",
+        ),
         ({"max_lora_chunk_size": 48}, "--max-lora-chunk-size: got 48"),
         ({"max_lora_chunk_size": 16, "chunk_sizes": (16,)}, "give either it or --chunk-sizes"),
         ({"m": 16}, "--m-values: not a flag of SGLang's kernels; pass --total-tokens"),
         ({"batch_size": 16}, "--batch-size: not a flag"),
-        ({"decode_requests": (8,)}, r"decode_requests: got \[8\] for workload 'prefill', allowed: none"),
-        ({"adapter_shares": "zipf"}, "shares: got 'zipf', allowed: skewed, equal"),
+        ({"decode_requests": (8,)}, "--decode-requests: got 8 for --workload prefill, allowed: none"),
+        ({"adapter_shares": "zipf"}, "--adapter-shares: got 'zipf', allowed: skewed, equal; pass one of these"),
+        ({"workload": "chat"}, "--workload: got 'chat'"),
+        ({"dtype": "float32"}, "--dtype: got 'float32'"),
+        ({"total_tokens": 0}, "--total-tokens: got 0"),
+        ({"num_active_loras": 2}, "--num-active-loras: got 2, allowed: 1 to the 1 of --num-loras; raise"),
+        ({"adapter_ranks": (8, 8)}, "--adapter-ranks: got 8, 8, allowed: one for each of --num-loras 1"),
+        ({"lora_rank": None}, r"--lora-rank: not given; pass .* \(--rank is the same\)"),
     ],
     ids=str,
 )

@@ -19,15 +19,19 @@ CONFIG = {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2}
 DEFAULT = {"BLOCK_N": 16, "BLOCK_K": 256}
 
 
-def found(
-    files: dict[str, Any], plan: Plan | None = None, max_chunk: int | None = None
-) -> list[tuple[str, str, str, str]]:
+def written(files: dict[str, Any]) -> Path:
     folder = Path("tuned")
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    findings, _ = lint.check(folder, "sglang", plan, max_chunk)
+    return folder
+
+
+def found(
+    files: dict[str, Any], plan: Plan | None = None, max_chunk: int | None = None
+) -> list[tuple[str, str, str, str]]:
+    findings, _ = lint.check(written(files), "sglang", plan, max_chunk)
     return [(f.file, "/".join(f.key), f.defect, f.effect) for f in findings]
 
 
@@ -54,6 +58,7 @@ def test_a_sound_folder_is_clean() -> None:
         (EXPAND, {"16": CONFIG, "48": CONFIG}, "48", "unreachable chunk size", "ignored"),
         ("lora_shrink,K=1,R=64,device=NVIDIA_H200.json", {}, "", "file name", "ignored"),
         ("lora_shrink,K=1,R=64,S=1,device=NVIDIA H200.json", {}, "", "file name", "ignored"),
+        (SHRINK.replace(".json", "_tuned_1.json"), {"16": CONFIG}, "", "file name", "ignored"),
     ],
 )
 def test_a_defect_of_a_file(name: str, content: Any, key: str, defect: str, effect: str) -> None:
@@ -63,6 +68,11 @@ def test_a_defect_of_a_file(name: str, content: Any, key: str, defect: str, effe
 def test_lower_case_blocks_are_not_read() -> None:
     defects = {defect for _, _, defect, _ in found({f"{NEW}/{SHRINK}": {"16": {"block_n": 16, "block_k": 32}}})}
     assert defects == {"missing key", "dead key"}
+
+
+def test_null_for_a_block_is_called_null() -> None:
+    [finding], _ = lint.check(written({f"{NEW}/{SHRINK}": {"16": {"BLOCK_N": None, "BLOCK_K": 64}}}), "sglang")
+    assert (finding.defect, finding.message) == ("missing key", "lacks BLOCK_N: null is no size; add it")
 
 
 @pytest.mark.parametrize(("max_chunk", "unreachable"), [(None, []), (16, ["32", "64"]), (64, []), (128, ["64"])])
@@ -100,3 +110,29 @@ def test_what_a_models_lookups_come_to() -> None:
     files = found({shrink: {"16": CONFIG}, f"{NEW}/{EXPAND}": {"16": {"BLOCK_N": 16}}}, plan)
     assert (shrink, "K=2048/R=64/S=1", "another chunk size", "slower") in files
     assert (f"{NEW}/{EXPAND}", "K=1024/R=64/S=1", "lookup fails", "crash at start") in files
+    again = found({shrink.replace(".json", "_tuned_1.json"): {}}, plan)
+    assert len(again) == len(files) + 1, "a file that no server reads is no other server's"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "key"),
+    [({"16": CONFIG}, "16"), ({"32": CONFIG}, "32"), ({"16": DEFAULT, "32": CONFIG}, None), ({"16": {}}, None)],
+)
+def test_blocks_that_cost_the_split_k_path(chunks: dict[str, Any], key: str | None) -> None:
+    name = f"{NEW}/lora_shrink,K=4096,R=32,S=1,device=NVIDIA_H200.json"
+    lost = [finding for finding in found({name: chunks}) if finding[2] == "no split-K"]
+    assert lost == ([(name, key, "no split-K", "slower")] if key else [])
+
+
+@pytest.mark.parametrize("name", ["copy [1].json", "[!a].json", "**.json"])
+def test_a_name_that_would_be_a_pattern_is_a_name(name: str) -> None:
+    assert found({f"{NEW}/{name}": {"16": CONFIG}}) == [(f"{NEW}/{name}", "", "file name", "ignored")]
+    files = found({f"{NEW}/lora_shrink,K=1,R=1,S=1,device=GPU_[1].json": {"16": CONFIG}})
+    assert [file for file, _, _, _ in files] == [f"{NEW}/{name}"]
+
+
+def test_a_link_to_nothing_is_no_file() -> None:
+    folder = Path("tuned") / NEW
+    folder.mkdir(parents=True)
+    (folder / SHRINK).symlink_to("nowhere")
+    assert found({}) == [(f"{NEW}/{SHRINK}", "", "file name", "ignored")]

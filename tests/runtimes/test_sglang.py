@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,11 @@ def test_missing_block_is_a_key_error(key: str) -> None:
     assert failure(sglang.resolve({"16": incomplete}, call())) == ("KeyError", "config", key)
 
 
+@pytest.mark.parametrize("key", ["BLOCK_N", "BLOCK_K"])
+def test_null_for_a_block_is_no_config(key: str) -> None:
+    assert failure(sglang.resolve({"16": {**TUNED, key: None}}, call())) == ("TypeError", "config", key)
+
+
 def test_config_of_another_kind() -> None:
     assert failure(sglang.resolve({"16": [1, 2]}, call())) == ("TypeError", "config", None)
     # The server takes null for a miss, then arrives at it again as the nearest.
@@ -256,6 +262,27 @@ def test_that_there_is_no_file_is_remembered_too(server: Path) -> None:
     assert current() == TUNED
 
 
+def test_a_file_is_read_once_for_all_chunk_sizes(server: Path) -> None:
+    """Contracts B1: the server caches by kernel, K, R and S, so a process never mixes two versions of a file."""
+    path = write(server, {"16": TUNED, "32": OTHER})
+    assert current(16) == TUNED
+    path.unlink()
+    assert current(32) == OTHER
+
+
+def test_that_there_is_no_file_is_remembered_for_all_chunk_sizes(server: Path) -> None:
+    assert current(16) == sglang.default_config(call())
+    write(server, {"16": TUNED, "32": TUNED})
+    assert current(32) == sglang.default_config(call())
+
+
+def test_a_malformed_file_is_named_once(server: Path) -> None:
+    path = write(server, "{")
+    with pytest.raises(InputError) as error:
+        current()
+    assert str(error.value).count(path.name) == 1
+
+
 def test_without_the_folder_it_is_the_default(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(server, {"16": TUNED})
     monkeypatch.delenv("SGLANG_LORA_CONFIG_DIR")
@@ -286,6 +313,17 @@ def test_export_round_trip(tmp_path: Path) -> None:
     assert text["16"] == {"BLOCK_N": 64, "BLOCK_K": 64, "num_stages": 2}
     assert text["32"] == text["64"] == {"BLOCK_N": 16, "BLOCK_K": 256}
     assert any("no longer sees the configs that SGLang brings" in warning for warning in report.warnings)
+
+
+def test_results_of_two_workloads_cannot_both_be_written(tmp_path: Path) -> None:
+    prefill, decode = (
+        replace(item(config, 16), provenance={"problem": {"workload": workload}})
+        for config, workload in ((TUNED, "prefill"), (OTHER, "decode"))
+    )
+    with pytest.raises(InputError, match=r"cannot tell apart; export one of them, or .*: --workload mixed"):
+        export([prefill, decode], tmp_path)
+    with pytest.raises(InputError, match=r"cannot tell apart; export one of them$"):
+        export([prefill, replace(decode, provenance=prefill.provenance)], tmp_path)
 
 
 def test_export_keeps_triton_versions_apart_and_merges_into_its_own(tmp_path: Path) -> None:
@@ -334,3 +372,51 @@ def test_no_chunk_resolves_to_what_was_slower_than_its_default(
         if chunk in measured:
             tuned_us, default_us = measured[chunk]
             assert (config != default) == (tuned_us < default_us)
+
+
+@pytest.mark.parametrize(
+    ("op", "K", "R", "chunk_size", "config", "loses"),
+    [
+        ("shrink", 4096, 32, 16, OTHER, True),
+        ("shrink", 12288, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 128}, True),
+        ("shrink", 4096, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 8}, False),
+        ("shrink", 4096, 32, 32, OTHER, False),
+        ("shrink", 4096, 64, 16, OTHER, False),
+        ("shrink", 2048, 32, 16, OTHER, False),
+        ("expand", 4096, 32, 16, OTHER, False),
+    ],
+)
+def test_other_blocks_cost_the_split_k_path(
+    op: str, K: int, R: int, chunk_size: int, config: dict[str, int], loses: bool
+) -> None:
+    """Contracts B3: rank 32, K 4096 or 12288, tiles of 16 x 16 x 256."""
+    wanted = Call("sglang", op, {"K": K, "R": R, "S": 1, "chunk_size": chunk_size})
+    assert sglang.loses_split_k(wanted, config) == loses
+
+
+@pytest.mark.parametrize(("tuned", "warned"), [(16, True), (128, False)])
+def test_an_export_says_where_split_k_is_lost(tmp_path: Path, tuned: int, warned: bool) -> None:
+    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": tuned}, "3.6.0")
+    report = export([ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})], tmp_path)
+    lines = [line for line in report.warnings if "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K" in line]
+    assert lines == ([f"{sglang.file_name(GPU, wanted)}: at 16: {sglang.LOSES_SPLIT_K}"] if warned else [])
+
+
+def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_path: Path) -> None:
+    gpu = "GPU [1]"
+    for version in ("3.5.1", "3.9.0"):
+        path = tmp_path / sglang.file_name(gpu, call(triton=version))
+        path.parent.mkdir(parents=True)
+    path.symlink_to("nowhere")
+    old = tmp_path / sglang.file_name(gpu, call(triton="3.5.1"))
+    old.write_text(json.dumps({"16": TUNED}))
+    found = sglang.lookup(tmp_path, gpu, call())
+    assert (found.config, found.path) == (TUNED, old)
+
+
+def test_a_file_written_beside_another_is_not_the_servers_but_is_warned_of(tmp_path: Path) -> None:
+    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": 16}, "3.6.0")
+    items = [ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})]
+    files = [export(items, tmp_path, "new").files[0].name for _ in range(2)]
+    assert [bool(sglang.FILE.fullmatch(file)) for file in files] == [True, False]
+    assert sglang.split_k_entry({"16": TUNED}, files[1]) == "16"
