@@ -252,6 +252,13 @@ def test_files_that_hold_no_config() -> None:
         model.load("nothing-of-this-name")
 
 
+@pytest.mark.parametrize("modules", ["3", '"lm_head"', '["foo"]', "[3]", "[[]]"])
+def test_a_preset_with_embedding_modules_that_are_none(modules: str) -> None:
+    Path("own.toml").write_text(f"embedding_modules = {modules}\n[config]\n")
+    with pytest.raises(InputError, match=r"own\.toml: embedding_modules: got .* embed_tokens, lm_head"):
+        model.load("own.toml")
+
+
 def test_the_hub_is_optional_and_its_failures_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"extra 'hub'.*pass the file's path"):
