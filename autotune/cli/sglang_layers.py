@@ -109,8 +109,13 @@ def _checkpoint(model: Path | None, needed: bool) -> tuple[dict[str, int], list[
     """Sizes off a model's config, and notes. Where flags give the sizes a mere name will do, as in the script."""
     if model is None:
         return {}, []
-    if model.exists() or needed:
+    if model.exists():
         return block_sizes(model), []
+    if needed:
+        raise InputError(
+            f"--max-loras: not given, without which tune --model {model} cannot plan a preset or a Hugging Face id; "
+            "pass it, or the folder of a local checkpoint"
+        )
     return {}, [f"--model {model} is no local checkpoint: all sizes are those of the flags."]
 
 

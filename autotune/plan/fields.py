@@ -48,7 +48,9 @@ class Fields:
             if value is None or isinstance(value, bool):
                 continue
             if not isinstance(value, int) or value < 0:
-                raise InputError(f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers")
+                raise InputError(
+                    f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers; give --set {name}=N"
+                )
             return value
         return None
 

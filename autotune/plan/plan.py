@@ -25,6 +25,10 @@ from autotune.plan.sizes import (
 )
 from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
 
+DTYPES = ("float16", "bfloat16")
+WORKLOADS = ("prefill", "decode", "mixed")
+"""What the kernels take."""
+
 SMALL_STUDY_S = 7.0
 LARGE_STUDY_S = 30.0
 """What a study took on an H200 (docs/results.md): from a few tokens up, and for the largest batches."""
@@ -190,6 +194,10 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
         InputError: If it cannot be served so, or flags contradict each other.
     """
     check(model, serving)
+    dtype = dtype.removeprefix("torch.")
+    for flag, value, allowed in (("--dtype", dtype, DTYPES), ("--workload", batches.workload, (None, *WORKLOADS))):
+        if value not in allowed:
+            raise InputError(f"{flag}: got {value!r}, allowed: {one_of(filter(None, allowed))}; give one of them")
     if serving.runtime == "vllm":
         shapes = vllm.shapes(model, serving, batches.max_num_seqs)
         automatic, sizes = _m_values(batches)
@@ -208,7 +216,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
         shapes=tuple(shapes),
         sizes=sizes,
         answered=tuple(sorted({*automatic, *sizes})),
-        dtype=dtype.removeprefix("torch."),
+        dtype=dtype,
         warnings=(*model.assumptions, *lines),
         advice=tuple(advice(model, serving, batches.max_lora_chunk_size)),
     )
@@ -216,6 +224,11 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
 
 def _m_values(batches: Batches) -> tuple[tuple[int, ...], dict[int, float]]:
     """The automatic m, and those to tune with their weights. What is asked for is tuned, whoever looks it up."""
+    if batches.max_num_seqs > batches.max_num_batched_tokens:
+        raise InputError(
+            f"--max-num-seqs: got {batches.max_num_seqs}, more than --max-num-batched-tokens "
+            f"{batches.max_num_batched_tokens}, with which vLLM does not start; lower it"
+        )
     _within_a_batch("--m-values", batches.m_values, batches)
     _within_a_batch("--traffic", batches.traffic, batches)
     limits = (batches.max_num_seqs, batches.max_num_batched_tokens)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.kernels.common import csgmv, problem
+from autotune.plan import plan
 from autotune.runtimes import vllm
 from tests.samples import RECORDED_MODEL
 
@@ -94,6 +96,17 @@ def test_the_rank_comes_from_adapters(cli: Cli) -> None:
         ("Qwen3-8B --runtime sglang --lora-rank 16 --max-loras 4 --m-values 16", ["--m-values", "vllm"]),
         (f"Qwen3-8B {SERVER} --m-values some", ["--m-values", "'some'"]),
         (f"Qwen3-8B {SERVER} --set hidden_size", ["--set", "'hidden_size'", "FIELD=N"]),
+        (f"Qwen3-8B {SERVER} --set num_atention_heads=16", ["--set", "'num_atention_heads'", "num_attention_heads"]),
+        (f"Qwen3-8B {SERVER} --dtype int8", ["--dtype: got 'int8'", "float16, bfloat16"]),
+        (
+            "Qwen3-8B --runtime sglang --lora-rank 16 --max-loras 4 --workload foo",
+            ["--workload: got 'foo'", "allowed: prefill, decode, mixed"],
+        ),
+        (
+            f"Qwen3-8B {SERVER} --max-num-seqs 512 --max-num-batched-tokens 64",
+            ["--max-num-seqs: got 512", "--max-num-batched-tokens 64"],
+        ),
+        (f"Qwen3-8B {SERVER} --target-modules ,", ["--target-modules: got ','", "q_proj"]),
         (f"Qwen3-8B {SERVER} --traffic none.json", ["--traffic", "none.json"]),
         (f"Qwen3-8B {SERVER} --lora-path nowhere", ["--lora-path", "nowhere"]),
     ],
@@ -103,6 +116,22 @@ def test_a_plan_that_cannot_be(cli: Cli, flags: str, parts: list[str]) -> None:
     assert done.exit_code == 2, done.output
     assert done.stderr.count("\n") == 1
     assert not [part for part in parts if part not in done.stderr], done.stderr
+
+
+def test_fewer_tokens_than_the_usual_sequences(cli: Cli) -> None:
+    assert json.loads(cli.ok("plan Qwen3-8B --max-num-batched-tokens 64 --json", SERVER))["answered"][-1] == 64
+
+
+def test_the_kernels_take_what_a_plan_does() -> None:
+    assert plan.WORKLOADS == csgmv.WORKLOADS
+    assert set(plan.DTYPES) == set(problem.DTYPES)
+
+
+def test_tune_of_a_preset_says_that_max_loras_is_missing(cli: Cli) -> None:
+    for runtime in ("vllm", "sglang"):
+        done = cli("tune --model Qwen3-8B --lora-rank 16 --runtime", runtime)
+        assert done.exit_code == 2
+        assert "--max-loras: not given" in done.stderr
 
 
 def test_adapters_that_cannot_be(cli: Cli) -> None:

@@ -199,7 +199,7 @@ def test_a_field_can_be_set() -> None:
         ({"num_experts": 8}, ["lacks num_experts_per_tok", "--set"]),
         ({"num_attention_heads": 15}, ["no multiple of num_attention_heads 15", "--set head_dim=N"]),
         ({"hidden_size": "wide"}, ["hidden_size", "'wide'", "integer"]),
-        ({"num_attention_heads": [16, 8]}, ["num_attention_heads", "[16, 8]"]),
+        ({"num_attention_heads": [16, 8]}, ["num_attention_heads", "[16, 8]", "--set num_attention_heads=N"]),
         ({"kv_lora_rank": 512}, ["LlamaForCausalLM", "latent attention", "study create"]),
         ({"linear_num_key_heads": 16}, ["linear attention"]),
         ({"is_encoder_decoder": True}, ["encoder"]),
