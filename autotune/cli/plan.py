@@ -11,9 +11,9 @@ from rich.table import Table
 
 from autotune import groups
 from autotune.cli.options import json_option
-from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, take_plan
+from autotune.cli.plan_options import plan_options, take_plan
 from autotune.errors import one_of
-from autotune.plan.plan import LARGE_STUDY_S, SMALL_STUDY_S, Plan
+from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.plan.shapes import Shape
 from autotune.report.tables import show, table
 

@@ -13,12 +13,10 @@ from autotune.cli.options import AutoIntegers, Command, Size, flags, problem_opt
 from autotune.errors import InputError, one_of
 from autotune.plan import fields, model, traffic
 from autotune.plan.adapters import pool_rank, target_modules
-from autotune.plan.plan import Batches, Plan, make
+from autotune.plan.plan import DEFAULT_DTYPE, Batches, Plan, make
 from autotune.plan.serving import MODULE_NAMES, Serving
 from autotune.plan.sizes import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
 from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK
-
-DEFAULT_DTYPE = "bfloat16"
 
 server_options = flags(
     click.option("--runtime", type=click.Choice(["vllm", "sglang"]), help="The server of a plan."),

@@ -49,6 +49,7 @@ class ModelShape:
         packed: An adapter has one matrix for all of qkv, and one for gate and up, not one for each part.
         tied: lm_head shares the weights of embed_tokens.
         embedding_modules: What vLLM wraps beside the layers.
+        overrides: Fields that were given in the stead of the config's.
         assumptions: What was taken for granted; one line each.
     """
 
@@ -67,6 +68,7 @@ class ModelShape:
     tied: bool
     experts: Experts | None
     embedding_modules: tuple[str, ...]
+    overrides: Mapping[str, int]
     assumptions: tuple[str, ...]
 
 
@@ -122,6 +124,7 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
         tied=bool(source.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))),
         experts=experts,
         embedding_modules=modules,
+        overrides=dict(overrides),
         assumptions=tuple(_assumptions(source, architecture, family, experts, dense_layers)),
     )
 

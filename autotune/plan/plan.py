@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,6 +28,7 @@ from autotune.plan.sizes import (
 from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
 
 DTYPES = ("float16", "bfloat16")
+DEFAULT_DTYPE = "bfloat16"
 WORKLOADS = ("prefill", "decode", "mixed")
 """What the kernels take."""
 
@@ -98,6 +101,7 @@ class Plan:
         answered: Sizes that the files hold: besides those to tune the automatic ones, so that no batch of another kind
             runs a config that was only timed far from it.
         dtype: Of the adapters' weights.
+        variant: A few characters that stand for all that is not as by default; empty where nothing is.
         warnings: What follows from the runtime's rules; one line each.
         advice: What helps more than tuning; one line each.
     """
@@ -108,17 +112,19 @@ class Plan:
     sizes: Mapping[int, float]
     answered: tuple[int, ...]
     dtype: str
+    variant: str
     warnings: tuple[str, ...]
     advice: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """Short, and different for servers that look up different things."""
+        """Short, and different for plans that come to different studies."""
         s = self.serving
         parts = [self.model.name, s.runtime, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
         parts += [
             word for word, on in (("fs", s.fully_sharded), ("ep", s.expert_parallel), ("dual", s.dual_stream)) if on
         ]
+        parts += [word for word in (self.dtype, self.variant) if word not in (DEFAULT_DTYPE, "")]
         return "-".join(parts)
 
     @property
@@ -187,7 +193,7 @@ class Plan:
                         yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
 
 
-def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bfloat16") -> Plan:
+def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEFAULT_DTYPE) -> Plan:
     """The plan of a model that is served so.
 
     Raises:
@@ -217,9 +223,23 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
         sizes=sizes,
         answered=tuple(sorted({*automatic, *sizes})),
         dtype=dtype,
+        variant=_variant(model, serving, batches),
         warnings=(*model.assumptions, *lines),
         advice=tuple(advice(model, serving, batches.max_lora_chunk_size)),
     )
+
+
+def _variant(model: ModelShape, serving: Serving, batches: Batches) -> str:
+    """See `Plan`; what the plan's name spells out anyhow is left out."""
+    usual = asdict(Batches())
+    unusual: dict[str, Any] = {name: value for name, value in asdict(batches).items() if value != usual[name]}
+    for name in {"m_values", "chunk_sizes"} & set(unusual):
+        unusual[name] = sorted(set(unusual[name]))
+    if serving.target_modules is not None:
+        unusual["target_modules"] = sorted(set(serving.target_modules))
+    if model.overrides:
+        unusual["overrides"] = dict(model.overrides)
+    return hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:6] if unusual else ""
 
 
 def _m_values(batches: Batches) -> tuple[tuple[int, ...], dict[int, float]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4"
 TINY = f"{SERVER} --target-modules o_proj --m-values 16 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4"
+NAME = "small-vllm-tp1-r16-l4-float16-4befdb"
 SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
 EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
 
@@ -157,6 +157,27 @@ def test_studies_of_a_plan_are_created_run_and_exported_by_its_name(cli: Cli, sm
     cli.ok("study export --dir tuned --plan", NAME)
     flags = f"--model {small} {SERVER} --target-modules o_proj --m-values 16"
     assert "0 findings" in cli.ok("config check tuned --runtime vllm", flags.replace("--runtime vllm", ""))
+
+
+def test_plans_of_other_flags_have_other_names(cli: Cli, small: Path) -> None:
+    plain = f"{small} {SERVER}"
+    names = {
+        json.loads(cli.ok("plan --json", plain, flags))["name"]
+        for flags in (
+            "",
+            "--dtype float16",
+            "--target-modules o_proj",
+            "--m-values 16",
+            "--max-num-seqs 64",
+            "--set vocab_size=64000",
+            "--target-modules o_proj --m-values 16",
+        )
+    }
+    assert len(names) == 7
+    assert {"small-vllm-tp1-r16-l4", "small-vllm-tp1-r16-l4-float16"} <= names
+    for same in ("--max-num-seqs 256 --dtype bfloat16 --m-values auto", "--m-values 16,1", "--m-values 1,16,16"):
+        names.add(json.loads(cli.ok("plan --json", plain, same))["name"])
+    assert len(names) == 8
 
 
 def test_creating_a_plan_again_needs_skip_if_exists(cli: Cli, small: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4"
+NAME = "small-vllm-tp1-r16-l4-float16-a137e6"
 ALL = [16, 32, 64, 128]
 LADDER = list(auto_m_values(256, 8192))
 SHRINK_US = {
