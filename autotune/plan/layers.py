@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune.plan.model import ModelShape
@@ -23,6 +23,7 @@ class Layer:
         inputs: Columns of a worker's A; 0 for an embedding, whose A is a lookup.
         widths: Output columns of each merged part of a worker's B.
         count: How many the model has.
+        part_of: What tells it from another layer of the name; empty for the usual one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Layer:
     inputs: int
     widths: tuple[int, ...]
     count: int
+    part_of: str = ""
 
     @property
     def slices(self) -> int:
@@ -37,7 +39,8 @@ class Layer:
 
     @property
     def label(self) -> str:
-        return self.name if self.count == 1 else f"{self.name} x{self.count}"
+        name = f"{self.part_of}.{self.name}" if self.part_of else self.name
+        return name if self.count == 1 else f"{name} x{self.count}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def dense_layers(model: ModelShape, serving: Serving) -> list[Layer]:
         if model.experts.gate and serving.runtime == "vllm":
             layers.append(Layer("gate", "replicated", h, (model.experts.count,), model.experts.layers))
         if model.experts.shared:
-            layers += _mlp(h, model.experts.shared // tp, model.experts.layers, packed)
+            shared = _mlp(h, model.experts.shared // tp, model.experts.layers, packed)
+            layers += [replace(layer, part_of="shared_experts") for layer in shared]
     embedding = {
         "embed_tokens": Layer("embed_tokens", "embed", 0, (h,), 1),
         "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, serving),), 1),

@@ -139,9 +139,16 @@ SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 @pytest.mark.parametrize("shared", [{"shared_expert_intermediate_size": 1024}, *({name: 2} for name in SHARED)])
 def test_shared_experts_are_dense_layers(shared: dict[str, int]) -> None:
     found = shape(architectures=["Qwen2MoeForCausalLM"], **EXPERTS, **shared)
-    assert layers(found, 2)["gate_up_proj x4"] == (1024, 512, 512)
-    assert layers(found, 2)["down_proj x4"] == (512, 1024)
+    assert layers(found, 2)["shared_experts.gate_up_proj x4"] == (1024, 512, 512)
+    assert layers(found, 2)["shared_experts.down_proj x4"] == (512, 1024)
     assert any("shared experts" in line for line in found.assumptions)
+
+
+def test_shared_experts_are_told_from_the_dense_layers() -> None:
+    found = shape(architectures=["Glm4MoeForCausalLM"], **EXPERTS, n_shared_experts=2, first_k_dense_replace=1)
+    labels = [label for label in layers(found) if "gate_up" in label]
+    assert labels == ["gate_up_proj", "shared_experts.gate_up_proj x3"]
+    assert "shared_experts.gate_up_proj x3" in layers(found, target_modules=("gate_up_proj",))
 
 
 def test_fused_experts_have_one_slice_of_twice_the_width() -> None:
