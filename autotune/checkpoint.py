@@ -59,7 +59,7 @@ def _rank(path: Path) -> int:
     if not path.exists():
         raise InputError(f"--lora-path: got {path}, no such folder; give the folder of a local adapter")
     for name in _ADAPTER_CONFIGS:
-        if (path / name).is_file() and (rank := _first(_read(path / name, "--lora-path"), _RANK_FIELDS)):
+        if (path / name).is_file() and (rank := _rank_of_config(path / name)):
             return rank
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
         if rank := _rank_of_weights(file):
@@ -68,6 +68,24 @@ def _rank(path: Path) -> int:
         f"--lora-path: {path} has no rank, neither in {one_of(_ADAPTER_CONFIGS)} ({one_of(_RANK_FIELDS)}) nor in "
         "lora_ weights of a .safetensors file; give --lora-rank"
     )
+
+
+def _rank_of_config(file: Path) -> int | None:
+    """The largest of an adapter's ranks: modules may have one of their own."""
+    config = _read(file, "--lora-path")
+    stated = next(({name: config[name]} for name in _RANK_FIELDS if config.get(name) is not None), None)
+    if stated is None:
+        return None
+    pattern = config.get("rank_pattern") or {}
+    if not isinstance(pattern, dict):
+        raise InputError(
+            f"--lora-path: {file}: rank_pattern: got {pattern!r}, allowed: an object of modules and ranks; mend it"
+        )
+    ranks: dict[str, Any] = stated | {f"rank_pattern {module}": rank for module, rank in pattern.items()}
+    for key, rank in ranks.items():
+        if type(rank) is not int or rank < 1:
+            raise InputError(f"--lora-path: {file}: {key}: got {rank!r}, allowed: a positive integer; mend it")
+    return int(max(ranks.values()))
 
 
 def _rank_of_weights(file: Path) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from autotune import runtimes
+from autotune.boundaries import Pin, pins
 from autotune.errors import AutotuneError, InputError, one_of
 from autotune.kernel import Call, Config, Value
 from autotune.runtimes import KeyPath, Lookup, Runtime, Shards, Table, provenance
@@ -92,7 +93,11 @@ class ExportReport:
 
 @dataclass
 class _Plan:
-    """One file to be: the results that go into it, then the whole table."""
+    """One file to be: the results that go into it, then the whole table.
+
+    Attributes:
+        unpinned: The pins of earlier exports that stand in the file: what they hold is chosen anew.
+    """
 
     runtime: Runtime
     gpu_name: str
@@ -103,6 +108,7 @@ class _Plan:
     file: str = ""
     table: Table = field(default_factory=dict)
     origins: dict[KeyPath, Record] = field(default_factory=dict)
+    unpinned: Table = field(default_factory=dict)
     written: dict[KeyPath, Record] = field(default_factory=dict)
     timings: dict[KeyPath, Timings] = field(default_factory=dict)
     dropped: dict[KeyPath, Record] = field(default_factory=dict)
@@ -119,11 +125,22 @@ class _Plan:
         earlier = self.origins[key].shards if key in self.origins else ()
         if item and (shards := sorted({*earlier, item.shards})) != [1]:
             about["shards"] = shards
-        before = self.table.get(key)
+        before = self.table.get(key, self.unpinned.get(key))
         self.written[key] = Record(self.file, key, kind, study, config, None if before == config else before, about)
         self.table[key] = config
         if item and item.timings:
             self.timings[key] = item.timings
+
+    def pin(self, key: KeyPath, pin: Pin) -> None:
+        """Write an entry beside a change of the default; a result that an earlier export did without is better."""
+        if key in self.dropped:
+            self.put_back(self.dropped[key])
+            return
+        self.put(key, "pin", dict(pin.config))
+        if pin.taken is not None:
+            like = self.written.get(pin.taken) or self.origins.get(pin.taken)
+            study, about = like.study if like else None, {"taken": list(pin.taken)}
+            self.written[key] = replace(self.written[key], study=study, provenance=about)
 
     def drop(self, key: KeyPath, taken: KeyPath, loss: float, largest_loss: float) -> None:
         """Do without an entry of ours, since the server takes another of the same shape."""
@@ -155,7 +172,8 @@ def export(
             nothing better. They are taken for all that these servers look up.
 
     Where items bring timings, token counts that need no entry are dropped (`autotune.thinning`): each shape at them is
-    known to lose less than 2% with what the server takes instead, and nothing to the default.
+    known to lose less than 2% with what the server takes instead, and nothing to the default. Where the default changes
+    with the token count, entries at both sides keep it to its side (`autotune.boundaries`).
 
     Raises:
         InputError: If there is nothing to export, two results claim one key, or the folder or a file in it cannot be
@@ -323,6 +341,8 @@ def _open(plan: _Plan, directory: Path, on_exist: OnExist, records: list[Record]
         plan.table = read_table(path, plan.runtime.levels(plan.call))
     ours = [record for record in records if record.file == plan.file]
     plan.origins = {record.key: record.undropped() for record in ours if record.matches(plan.table)}
+    earlier = [key for key, record in plan.origins.items() if record.kind == "pin"]
+    plan.unpinned = {key: plan.table.pop(key) for key in earlier if plan.origins.pop(key)}
     if on_exist == "merge":
         plan.dropped = {r.key: r for r in ours if r.kind == "dropped" and r.key not in plan.table}
 
@@ -359,9 +379,15 @@ def _put_fills(family: list[_Plan]) -> None:
             for key, config in fills[plan.call.op].items():
                 plan.put(key, "default-fill", config)
     for plan in family:
+        _complete(plan)
+        _pin(plan)
+        _complete(plan)
+
+
+def _complete(plan: _Plan) -> None:
+    _fill(plan)
+    while _put_back(plan):
         _fill(plan)
-        while _put_back(plan):
-            _fill(plan)
 
 
 def _fill(plan: _Plan) -> None:
@@ -387,14 +413,29 @@ def _put_back(plan: _Plan) -> bool:
     return bool(missed)
 
 
+def _pin(plan: _Plan) -> None:
+    """Keep each default of a file to the token counts that it is the default of."""
+    if (depth := _depth_of_m(plan)) is not None:
+        found = pins(
+            plan.table, depth, lambda key: plan.runtime.default_config(plan.call_at(key)), earlier=plan.unpinned
+        )
+        for key, pin in found.items():
+            plan.pin(key, pin)
+
+
+def _depth_of_m(plan: _Plan) -> int | None:
+    """How many keys stand above the token counts, if a server takes the nearest of them."""
+    level = plan.runtime.thinnable_level(plan.call)
+    return None if level is None else plan.runtime.levels(plan.call).index(level)
+
+
 def _thin(plan: _Plan) -> None:
     """Drop the token counts that need no entry; of other origin than this export none is dropped but our fills."""
-    level = plan.runtime.thinnable_level(plan.call)
-    if level is None or not plan.timings:
+    if (depth := _depth_of_m(plan)) is None or not plan.timings:
         return
-    depth = plan.runtime.levels(plan.call).index(level)
     fills = {key for key, record in plan.origins.items() if record.kind == "default-fill"}
-    plan.grids = thin_table(plan.table, depth, plan.timings, {*plan.written, *fills})
+    ours = {key for key, record in plan.written.items() if record.kind != "pin"}
+    plan.grids = thin_table(plan.table, depth, plan.timings, ours | fills)
     for grid in plan.grids:
         for key, loss in grid.losses.items():
             m = int(key[depth])

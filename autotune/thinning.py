@@ -137,10 +137,16 @@ def thin_table(
         timings: What was timed, by the entry that it led to.
         removable: The entries that may go; an m goes with all its entries or stays.
     """
-    places: dict[KeyPath, dict[KeyPath, dict[int, KeyPath]]] = {}
-    for key in table:
-        places.setdefault(key[:depth], {}).setdefault(key[depth + 1 :], {})[int(key[depth])] = key
+    places = by_place(table, depth)
     return [_thinned(path, list(shapes.values()), table, timings, removable) for path, shapes in places.items()]
+
+
+def by_place(entries: Iterable[KeyPath], depth: int) -> dict[KeyPath, dict[KeyPath, dict[int, KeyPath]]]:
+    """The entries of a file, by the keys above the m, by those below it, and by m."""
+    places: dict[KeyPath, dict[KeyPath, dict[int, KeyPath]]] = {}
+    for key in entries:
+        places.setdefault(key[:depth], {}).setdefault(key[depth + 1 :], {})[int(key[depth])] = key
+    return places
 
 
 def _thinned(

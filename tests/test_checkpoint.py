@@ -130,7 +130,18 @@ def test_a_model_that_tells_no_size_is_refused(model: Path, content: Any, messag
         pytest.param(None, None, "--lora-path: got .*, no such folder", id="missing"),
         pytest.param("notes.txt", "", "has no rank, neither in adapter_config.json, config.json", id="empty"),
         pytest.param("adapter_config.json", "{", "--lora-path: cannot read", id="malformed"),
-        pytest.param("adapter_config.json", {"r": "16"}, "has no rank.*give --lora-rank", id="not a number"),
+        pytest.param("adapter_config.json", {"r": None}, "has no rank.*give --lora-rank", id="null"),
+        pytest.param("adapter_config.json", {"r": "16"}, r"adapter_config\.json: r: got '16'", id="not a number"),
+        pytest.param("adapter_config.json", {"r": -8}, r"adapter_config\.json: r: got -8, allowed", id="negative"),
+        pytest.param("adapter_config.json", {"r": True}, r"adapter_config\.json: r: got True", id="a boolean"),
+        pytest.param("config.json", {"lora_r": 0}, r"config\.json: lora_r: got 0", id="none at all"),
+        pytest.param("adapter_config.json", {"r": 8, "rank_pattern": 3}, "rank_pattern: got 3", id="no pattern"),
+        pytest.param(
+            "adapter_config.json",
+            {"r": 8, "rank_pattern": {"q_proj": "x"}},
+            "rank_pattern q_proj: got 'x'",
+            id="pattern",
+        ),
         pytest.param("a.safetensors", "no weights", "is not a readable safetensors file", id="not safetensors"),
     ],
 )
@@ -139,6 +150,11 @@ def test_an_adapter_that_tells_no_rank_is_refused(adapter: Path, file: str | Non
         write(adapter, file, content)
     with pytest.raises(InputError, match=message):
         infer_sizes(None, adapter)
+
+
+def test_a_module_may_have_a_larger_rank_of_its_own(adapter: Path) -> None:
+    write(adapter, "adapter_config.json", {"r": 8, "rank_pattern": {"q_proj": 32, "layers.0.up_proj": 4}})
+    assert infer_sizes(None, adapter) == {"lora_rank": 32}
 
 
 def test_weights_without_lora_tell_no_rank(adapter: Path) -> None:

@@ -208,6 +208,7 @@ def test_alias_that_was_edited_by_hand_is_of_unknown_origin(tmp_path: Path) -> N
 def test_every_m_gets_every_shape(tmp_path: Path) -> None:
     small, large = shrink("5", "1", "64", "4096", "16"), shrink("5", "1", "1024", "12288", "16")
     report = export([item(small, 16), item(large, 32, "t")], tmp_path)
+    assert {record.key[2] for record in report.of_kind("pin")} == {"127", "128"}
     fills = {record.key: record.config for record in report.of_kind("default-fill")}
     expected = {
         (loras, "1", *rest): vllm.default_config(shrink(loras, "1", *rest))
@@ -217,7 +218,7 @@ def test_every_m_gets_every_shape(tmp_path: Path) -> None:
     assert fills == expected
     assert {key: table(tmp_path)[key] for key in fills} == expected
     assert {records(tmp_path)[key].kind for key in fills} == {"default-fill"}
-    assert len(report.proofs) == len(table(tmp_path)) == 8
+    assert len(report.proofs) == len(table(tmp_path)) == 16
 
 
 def test_a_result_replaces_a_fill_but_a_fill_replaces_nothing(tmp_path: Path) -> None:

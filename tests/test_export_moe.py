@@ -96,6 +96,22 @@ def test_merging_keeps_one_grid_and_one_block_m(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_server_also_looks_up_is_the_default_in_all_four(tmp_path: Path, there: bool) -> None:
+    other = (4, 512, 64, 4096, 1536)
+    if there:
+        export(four(other, 128), tmp_path)
+    required = [item(op, (4, m, *PLACE[2:])).call for op in vllm_moe.OPS for m in (1, 64, 8192)]
+    export(four(), tmp_path, required=required)
+    found = all_blocks(tmp_path)
+    assert {place: block_m for place, block_m in found.items() if place.endswith("/768")} == {
+        "4/1/16/2048/768": 64,
+        "4/64/16/2048/768": 32,
+        "4/8192/16/2048/768": 64,
+    } | ({"4/512/16/2048/768": 64} if there else {})
+    assert ("4/8192/64/4096/1536" in found) == there
+
+
 def test_a_lone_file_that_was_there_gets_its_partners(tmp_path: Path) -> None:
     key = ("4", "2", "8", "16", "2048", "768")
     path(tmp_path, vllm_moe.OPS[0]).write_text(files.table_text({key: {"BLOCK_SIZE_M": 16}}))

@@ -93,10 +93,10 @@ def test_the_default_that_was_kept_is_not_given_up_for_something_slower(tmp_path
 
 
 def test_a_shape_that_was_never_timed_keeps_its_default(tmp_path: Path) -> None:
-    """m 64 and 128 have different defaults."""
+    """The default changes at m 128."""
     grid: Grid = {m: {"a": 1.0, "default": 2.0} for m in (16, 64, 128, 256)}
     export(items(grid), tmp_path, required=[shrink(m, k=8192) for m in grid])
-    assert m_keys(tmp_path) == {"1": [64, 128]}
+    assert m_keys(tmp_path) == {"1": [127, 128]}
     for m in grid:
         call = shrink(m, k=8192)
         assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call)
@@ -132,7 +132,7 @@ def test_what_is_left_out_comes_back_when_something_else_would_be_found(tmp_path
     export([replace(item, timings=None) for item in items({6: ONE[1]}, k=8192)], tmp_path)
     for m, name in {1: "a", 4: "b", 16: "c", 64: "c"}.items():
         assert vllm.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
-    assert m_keys(tmp_path) == {"1": [1, 4, 6, 16]}, "64 is served by 16 as before"
+    assert m_keys(tmp_path) == {"1": [1, 4, 6, 16, 127, 128]}, "64 is served by 16 as before"
 
 
 def with_one_more_adapter(item: ExportItem) -> ExportItem:
@@ -170,7 +170,7 @@ def test_killed_between_files_and_run_again(tmp_path: Path, monkeypatch: pytest.
     for folder in (through, killed):
         export([replace(item, timings=None) for item in items(ONE)], folder, required=required)
     export(items(ONE), through, required=required)
-    assert m_keys(through) == {"1": [1, 16]}
+    assert m_keys(through) == {"1": [1, 16, 127, 128]}
     left: Iterator[int] = iter(range(allowed))
     real = Path.replace
 
@@ -182,7 +182,7 @@ def test_killed_between_files_and_run_again(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", mortal)
         export(items(ONE), killed, required=required)
-    assert m_keys(killed) == {"1": list(ONE)}
+    assert m_keys(killed) == {"1": [*ONE, 127, 128]}
     export(items(ONE), killed, required=required)
     assert (killed / SHRINK).read_text() == (through / SHRINK).read_text()
 

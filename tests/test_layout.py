@@ -36,6 +36,7 @@ LAYERS = (
         "group_choice",
         "workloads",
         "thinning",
+        "boundaries",
     },
     {"measure", "search", "study", "trials", "export"},
     {

@@ -18,7 +18,7 @@ from autotune.cli.differences import (
     take_assumptions,
 )
 from autotune.cli.options import json_option
-from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, refuse_without, take_plan
+from autotune.cli.plan_options import plan_options, refuse_without, take_plan
 from autotune.errors import InputError
 from autotune.report.tables import config_text, show, table
 from autotune.runtimes import Lookup
@@ -49,7 +49,7 @@ def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> 
         raise InputError("--runtime: not given; allowed: vllm, sglang")
     if model is None:
         refuse_without("--model", options, but=("runtime", "max_lora_chunk_size"))
-    plan = take_plan(model, options, DEFAULT_DTYPE) if model is not None else None
+    plan = take_plan(model, options) if model is not None else None
     findings, files = lint.check(directory, runtime, plan, int(max_chunk) if max_chunk else None)
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))

@@ -79,13 +79,13 @@ def export_studies(
 def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
     """How many m were left, in all files: of each max_loras and num_slices as few as will do."""
     grids = [grid for found in by_file.values() for grid in found]
-    measured = max(len(grid.kept) + len(grid.served_by) for grid in grids)
+    answered = max(len(grid.kept) + len(grid.served_by) for grid in grids)
     kept = sorted({len(grid.kept) for grid in grids})
     if not any(grid.served_by for grid in grids):
-        return f"m: {measured} measured, all written"
+        return f"m: {answered} looked up, all written"
     written = f"{kept[0]} to {kept[-1]}" if len(kept) > 1 else kept[0]
     loss = max(grid.largest_loss() for grid in grids)
-    return f"m: {measured} measured, {written} written (nearest of these costs at most {loss:.1%})"
+    return f"m: {answered} looked up, {written} written (nearest of these costs at most {loss:.1%})"
 
 
 def _grids_json(by_file: Mapping[str, Sequence[Grid]]) -> list[dict[str, object]]:

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from autotune import groups
 from autotune.cli.options import json_option
-from autotune.cli.plan_options import DEFAULT_DTYPE, plan_options, take_plan
-from autotune.plan.plan import LARGE_STUDY_S, SMALL_STUDY_S, Plan
+from autotune.cli.plan_options import plan_options, take_plan
+from autotune.errors import one_of
+from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.plan.shapes import Shape
 from autotune.report.tables import show, table
 
@@ -46,7 +47,10 @@ def show_plan(made: Plan) -> None:
     click.echo(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
-    click.echo(f"\n{'m' if made.serving.runtime == 'vllm' else 'chunk sizes'}: {sizes}")
+    level = "m" if made.serving.runtime == "vllm" else "chunk sizes"
+    click.echo(f"\n{level}: {sizes}")
+    if others := [size for size in made.answered if size not in made.sizes]:
+        click.echo(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
     click.echo(
         f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H200 "
         f"({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"

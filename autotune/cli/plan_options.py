@@ -10,15 +10,13 @@ import click
 from click.core import ParameterSource
 
 from autotune.cli.options import AutoIntegers, Command, Size, flags, problem_options
-from autotune.errors import InputError
-from autotune.plan import model, traffic
+from autotune.errors import InputError, one_of
+from autotune.plan import fields, model, traffic
 from autotune.plan.adapters import pool_rank, target_modules
-from autotune.plan.plan import Batches, Plan, make
-from autotune.plan.serving import Serving
+from autotune.plan.plan import DEFAULT_DTYPE, Batches, Plan, make
+from autotune.plan.serving import MODULE_NAMES, Serving
 from autotune.plan.sizes import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
 from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK
-
-DEFAULT_DTYPE = "bfloat16"
 
 server_options = flags(
     click.option("--runtime", type=click.Choice(["vllm", "sglang"]), help="The server of a plan."),
@@ -124,9 +122,10 @@ def take_plan(model_name: str, options: dict[str, Any], dtype: str = DEFAULT_DTY
         dual_stream=given["dual_stream"],
         target_modules=_modules(given),
     )
+    most_tokens = given["max_num_batched_tokens"] or DEFAULT_MAX_NUM_BATCHED_TOKENS
     batches = Batches(
-        max_num_seqs=given["max_num_seqs"] or DEFAULT_MAX_NUM_SEQS,
-        max_num_batched_tokens=given["max_num_batched_tokens"] or DEFAULT_MAX_NUM_BATCHED_TOKENS,
+        max_num_seqs=given["max_num_seqs"] or min(DEFAULT_MAX_NUM_SEQS, most_tokens),
+        max_num_batched_tokens=most_tokens,
         workload=given["workload"],
         max_lora_chunk_size=int(given["max_lora_chunk_size"] or DEFAULT_MAX_CHUNK),
         m_values=given["m_values"] or (),
@@ -187,7 +186,12 @@ def _rank(given: dict[str, Any]) -> int:
 
 def _modules(given: dict[str, Any]) -> tuple[str, ...] | None:
     if given["target_modules"]:
-        return tuple(given["target_modules"].replace(",", " ").split())
+        if not (names := tuple(given["target_modules"].replace(",", " ").split())):
+            raise InputError(
+                f"--target-modules: got {given['target_modules']!r}, allowed: names with commas between, of "
+                f"{one_of(MODULE_NAMES)}; leave it out for all modules"
+            )
+        return names
     return target_modules(given["lora_paths"]) if given["lora_paths"] and given["runtime"] == "sglang" else None
 
 
@@ -197,5 +201,7 @@ def _overrides(items: tuple[str, ...]) -> dict[str, int]:
         name, _, value = item.partition("=")
         if not name or not value.isdecimal():
             raise InputError(f"--set: got {item!r}, allowed: FIELD=N, e.g. --set num_attention_heads=32")
+        if name not in fields.NAMES:
+            raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")
         found[name] = int(value)
     return found

@@ -17,6 +17,7 @@ class Family:
         embedding_modules: Modules beside the layers that vLLM wraps for LoRA (contracts A5).
         gate: The router of its experts is a linear layer that takes LoRA too.
         fused_experts: Gate and up weights of an expert are one matrix (``3D`` experts; contracts A1).
+        packed: Its qkv and its gate_up take one LoRA each, not one for each part (contracts A5).
         padded_experts: The server may round the experts' sizes up, so their keys are to be checked.
         defaults: Values of fields that its configs leave out, since its configuration class has them.
         checked: Its lookups were compared with a server's (contracts A7).
@@ -25,11 +26,13 @@ class Family:
     embedding_modules: tuple[str, ...] = EMBEDDINGS
     gate: bool = True
     fused_experts: bool = False
+    packed: bool = False
     padded_experts: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
     checked: bool = False
 
 
+_LLAMA4 = {"n_shared_experts": 1}
 # Gemma 3's smaller models state none of these.
 _GEMMA3 = {"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
 
@@ -40,9 +43,13 @@ FAMILIES: Mapping[str, Family] = {
     # vLLM's model class says that it takes no LoRA on embeddings.
     "MistralForCausalLM": Family(embedding_modules=()),
     "MixtralForCausalLM": Family(),
+    "Phi3ForCausalLM": Family(packed=True),
     "Qwen2ForCausalLM": Family(),
     "Qwen2MoeForCausalLM": Family(),
     "Glm4MoeForCausalLM": Family(gate=False),
+    # Each of its MoE layers has a shared expert as wide as the others, which its configs do not mention.
+    "Llama4ForCausalLM": Family(defaults=_LLAMA4),
+    "Llama4ForConditionalGeneration": Family(defaults=_LLAMA4),
     "Gemma3ForCausalLM": Family(embedding_modules=(), defaults=_GEMMA3),
     "Gemma3ForConditionalGeneration": Family(embedding_modules=(), defaults=_GEMMA3),
     "GptOssForCausalLM": Family(embedding_modules=(), fused_experts=True, padded_experts=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune.plan.model import ModelShape
@@ -23,6 +23,7 @@ class Layer:
         inputs: Columns of a worker's A; 0 for an embedding, whose A is a lookup.
         widths: Output columns of each merged part of a worker's B.
         count: How many the model has.
+        part_of: What tells it from another layer of the name; empty for the usual one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Layer:
     inputs: int
     widths: tuple[int, ...]
     count: int
+    part_of: str = ""
 
     @property
     def slices(self) -> int:
@@ -37,7 +39,8 @@ class Layer:
 
     @property
     def label(self) -> str:
-        return self.name if self.count == 1 else f"{self.name} x{self.count}"
+        name = f"{self.part_of}.{self.name}" if self.part_of else self.name
+        return name if self.count == 1 else f"{name} x{self.count}"
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,26 @@ class ExpertLayer:
 def dense_layers(model: ModelShape, serving: Serving) -> list[Layer]:
     """The layers but for routed experts.
 
-    vLLM wraps embed_tokens and lm_head where its class of the model says so (contracts A5), and MoE routers; SGLang
-    wraps embeddings only where they are named, and no routers (B4).
+    A packed qkv or gate_up is one slice to vLLM; SGLang stacks it as any other (contracts A5, B4). vLLM wraps
+    embed_tokens and lm_head where its class of the model says so (A5), and MoE routers; SGLang wraps embeddings only
+    where they are named, and no routers (B4).
     """
     h, tp = model.hidden, serving.tp
     q = model.heads * model.head_dim // tp
     kv = model.head_dim * max(1, model.kv_heads // tp)
+    packed = model.packed and serving.runtime == "vllm"
     layers = [
-        Layer("qkv_proj", "column", h, (q, kv, kv), model.layers),
+        Layer("qkv_proj", "column", h, (q + 2 * kv,) if packed else (q, kv, kv), model.layers),
         Layer("o_proj", "row", q, (h,), model.layers),
     ]
     if model.dense_layers:
-        layers += _mlp(h, model.intermediate // tp, model.dense_layers)
+        layers += _mlp(h, model.intermediate // tp, model.dense_layers, packed)
     if model.experts:
         if model.experts.gate and serving.runtime == "vllm":
             layers.append(Layer("gate", "replicated", h, (model.experts.count,), model.experts.layers))
         if model.experts.shared:
-            layers += _mlp(h, model.experts.shared // tp, model.experts.layers)
+            shared = _mlp(h, model.experts.shared // tp, model.experts.layers, packed)
+            layers += [replace(layer, part_of="shared_experts") for layer in shared]
     embedding = {
         "embed_tokens": Layer("embed_tokens", "embed", 0, (h,), 1),
         "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, serving),), 1),
@@ -114,8 +120,9 @@ def _head_columns(model: ModelShape, serving: Serving) -> int:
     return padded // serving.tp
 
 
-def _mlp(hidden: int, intermediate: int, count: int) -> list[Layer]:
+def _mlp(hidden: int, intermediate: int, count: int, packed: bool) -> list[Layer]:
+    widths = (2 * intermediate,) if packed else (intermediate, intermediate)
     return [
-        Layer("gate_up_proj", "column", hidden, (intermediate, intermediate), count),
+        Layer("gate_up_proj", "column", hidden, widths, count),
         Layer("down_proj", "row", intermediate, (hidden,), count),
     ]

@@ -6,27 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError
 from autotune.plan.families import FAMILIES, Family, underivable
+from autotune.plan.fields import Fields
+from autotune.plan.placement import expert_layers
 from autotune.plan.sources import Source, find
 
-# For each size, the names under which configs of different model families keep it.
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "hidden_size": ("hidden_size", "n_embd", "d_model"),
-    "num_hidden_layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "num_attention_heads": ("num_attention_heads", "n_head"),
-    "num_key_value_heads": ("num_key_value_heads",),
-    "head_dim": ("head_dim",),
-    "intermediate_size": ("intermediate_size", "ffn_hidden_size"),
-    "vocab_size": ("vocab_size",),
-    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
-    "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts"),
-    "moe_intermediate_size": ("moe_intermediate_size", "intermediate_size"),
-    "shared_expert_intermediate_size": ("shared_expert_intermediate_size",),
-    "n_shared_experts": ("n_shared_experts",),
-    "first_k_dense_replace": ("first_k_dense_replace",),
-    "decoder_sparse_step": ("decoder_sparse_step",),
-}
 _ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -61,8 +46,10 @@ class ModelShape:
         name: What to call it.
         origin: Where the sizes are from.
         dense_layers: Layers with a dense MLP of width `intermediate`.
+        packed: An adapter has one matrix for all of qkv, and one for gate and up, not one for each part.
         tied: lm_head shares the weights of embed_tokens.
         embedding_modules: What vLLM wraps beside the layers.
+        overrides: Fields that were given in the stead of the config's.
         assumptions: What was taken for granted; one line each.
     """
 
@@ -77,9 +64,11 @@ class ModelShape:
     vocab: int
     layers: int
     dense_layers: int
+    packed: bool
     tied: bool
     experts: Experts | None
     embedding_modules: tuple[str, ...]
+    overrides: Mapping[str, int]
     assumptions: tuple[str, ...]
 
 
@@ -111,7 +100,7 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
             "create studies of single shapes (study create --op-type ...) from what the server logs"
         )
     family = FAMILIES.get(architecture, Family())
-    sizes = _Sizes(source.origin, {**family.defaults, **config, **overrides})
+    sizes = Fields(source.origin, {**family.defaults, **config, **overrides})
     sizes.require(*_ALWAYS)
     experts = _experts(sizes, family)
     dense_layers = sizes["num_hidden_layers"] - (experts.layers if experts else 0)
@@ -131,40 +120,13 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
         vocab=sizes["vocab_size"],
         layers=sizes["num_hidden_layers"],
         dense_layers=dense_layers,
+        packed=family.packed,
         tied=bool(source.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))),
         experts=experts,
         embedding_modules=modules,
-        assumptions=tuple(_assumptions(source, architecture, family, experts)),
+        overrides=dict(overrides),
+        assumptions=tuple(_assumptions(source, architecture, family, experts, dense_layers)),
     )
-
-
-class _Sizes:
-    """Integer fields of a config, by our names for them."""
-
-    def __init__(self, origin: str, config: Mapping[str, Any]) -> None:
-        self.origin = origin
-        self.config = config
-
-    def get(self, name: str) -> int | None:
-        for field in _NAMES[name]:
-            value = self.config.get(field)
-            if value is None or isinstance(value, bool):
-                continue
-            if not isinstance(value, int) or value < 0:
-                raise InputError(f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers")
-            return value
-        return None
-
-    def __getitem__(self, name: str) -> int:
-        if (value := self.get(name)) is None:
-            raise KeyError(name)
-        return value
-
-    def require(self, *names: str) -> None:
-        if missing := [name for name in names if not self.get(name)]:
-            raise InputError(
-                f"{self.origin}: lacks {one_of(missing)}; give " + " ".join(f"--set {name}=N" for name in missing)
-            )
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
@@ -172,7 +134,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
     return str(names[0]) if isinstance(names, list) and names else "an unnamed architecture"
 
 
-def _head_dim(sizes: _Sizes) -> int:
+def _head_dim(sizes: Fields) -> int:
     width, rest = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
     if rest:
         raise InputError(
@@ -182,30 +144,29 @@ def _head_dim(sizes: _Sizes) -> int:
     return width
 
 
-def _experts(sizes: _Sizes, family: Family) -> Experts | None:
+def _experts(sizes: Fields, family: Family) -> Experts | None:
     count = sizes.get("num_experts")
     if not count or count == 1:
         return None
     sizes.require("num_experts_per_tok", "moe_intermediate_size")
-    layers, intermediate = sizes["num_hidden_layers"], sizes["moe_intermediate_size"]
-    first, step = sizes.get("first_k_dense_replace") or 0, sizes.get("decoder_sparse_step") or 1
-    dense = sizes.config.get("mlp_only_layers") or ()
-    sparse = [i for i in range(layers) if i >= first and i not in dense and (i + 1) % step == 0]
+    intermediate = sizes["moe_intermediate_size"]
     shared = sizes.get("shared_expert_intermediate_size") or (sizes.get("n_shared_experts") or 0) * intermediate
-    if not sparse:
+    if not (layers := len(expert_layers(sizes))):
         return None
     return Experts(
         count=count,
         top_k=sizes["num_experts_per_tok"],
         intermediate=intermediate,
         shared=shared,
-        layers=len(sparse),
+        layers=layers,
         fused=family.fused_experts,
         gate=family.gate,
     )
 
 
-def _assumptions(source: Source, architecture: str, family: Family, experts: Experts | None) -> list[str]:
+def _assumptions(
+    source: Source, architecture: str, family: Family, experts: Experts | None, dense_layers: int
+) -> list[str]:
     lines = []
     if architecture not in FAMILIES:
         lines.append(
@@ -218,8 +179,10 @@ def _assumptions(source: Source, architecture: str, family: Family, experts: Exp
         )
     if "vision_config" in source.config or "audio_config" in source.config:
         lines.append("the language model alone is planned, not its towers and connectors")
-    if experts and experts.shared:
-        lines.append("shared experts are taken for a merged gate_up and a down projection in every MoE layer")
+    if experts:
+        shared = "shared experts, taken for a merged gate_up and a down projection in each MoE layer"
+        has_shared = shared if experts.shared else "no shared experts"
+        lines.append(f"{experts.layers} MoE layers, {dense_layers} dense, {has_shared}")
     if experts and family.padded_experts:
         lines.append(
             f"{architecture}: a server may pad the experts' sizes for its base kernels; then i (and hidden) of the MoE "

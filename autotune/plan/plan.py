@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,11 +19,18 @@ from autotune.plan.shapes import Shape
 from autotune.plan.sizes import (
     DEFAULT_MAX_NUM_BATCHED_TOKENS,
     DEFAULT_MAX_NUM_SEQS,
+    LEAST_SHARE,
     auto_m_values,
     capture_sizes,
+    own_keys,
     weigh,
 )
 from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
+
+DTYPES = ("float16", "bfloat16")
+DEFAULT_DTYPE = "bfloat16"
+WORKLOADS = ("prefill", "decode", "mixed")
+"""What the kernels take."""
 
 SMALL_STUDY_S = 7.0
 LARGE_STUDY_S = 30.0
@@ -89,7 +98,10 @@ class Plan:
     Attributes:
         shapes: The distinct lookups but for the batch's size.
         sizes: Sizes to tune, and the share of the traffic that looks each up; m for vLLM, chunk sizes for SGLang.
+        answered: Sizes that the files hold: besides those to tune the automatic ones, so that no batch of another kind
+            runs a config that was only timed far from it.
         dtype: Of the adapters' weights.
+        variant: A few characters that stand for all that is not as by default; empty where nothing is.
         warnings: What follows from the runtime's rules; one line each.
         advice: What helps more than tuning; one line each.
     """
@@ -98,18 +110,21 @@ class Plan:
     serving: Serving
     shapes: tuple[Shape, ...]
     sizes: Mapping[int, float]
+    answered: tuple[int, ...]
     dtype: str
+    variant: str
     warnings: tuple[str, ...]
     advice: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """Short, and different for servers that look up different things."""
+        """Short, and different for plans that come to different studies."""
         s = self.serving
         parts = [self.model.name, s.runtime, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
         parts += [
             word for word, on in (("fs", s.fully_sharded), ("ep", s.expert_parallel), ("dual", s.dual_stream)) if on
         ]
+        parts += [word for word in (self.dtype, self.variant) if word not in (DEFAULT_DTYPE, "")]
         return "-".join(parts)
 
     @property
@@ -119,16 +134,17 @@ class Plan:
 
     @property
     def required(self) -> list[Call]:
-        """Every dense lookup the files must answer, measured or not; the experts' files are written by their own rule.
+        """Every lookup the files must answer, measured or not; the experts' only if these are tuned.
 
         A server with dual stream has both expand files: without the flag, or for a layer that runs alone, it reads
         the one of added inputs.
         """
         calls = []
+        experts = any(groups.FUSED_MOE_LORA.name in shape.kernels for shape in self.shapes)
         for shape in self.shapes:
-            if shape.op.startswith("fused_moe"):
+            if shape.op.startswith(groups.FUSED_MOE_LORA.name) and not experts:
                 continue
-            for size in self.sizes:
+            for size in self.answered:
                 call = shape.call(size)
                 calls.append(call)
                 if call.dims.get("add_inputs") == 0:
@@ -152,6 +168,7 @@ class Plan:
             ],
             "size": self.shapes[0].size,
             "sizes": {str(size): weight for size, weight in self.sizes.items()},
+            "answered": list(self.answered),
             "studies": [
                 {
                     "kernel": entry.kernel,
@@ -176,19 +193,23 @@ class Plan:
                         yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
 
 
-def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bfloat16") -> Plan:
+def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEFAULT_DTYPE) -> Plan:
     """The plan of a model that is served so.
 
     Raises:
         InputError: If it cannot be served so, or flags contradict each other.
     """
     check(model, serving)
+    dtype = dtype.removeprefix("torch.")
+    for flag, value, allowed in (("--dtype", dtype, DTYPES), ("--workload", batches.workload, (None, *WORKLOADS))):
+        if value not in allowed:
+            raise InputError(f"{flag}: got {value!r}, allowed: {one_of(filter(None, allowed))}; give one of them")
     if serving.runtime == "vllm":
         shapes = vllm.shapes(model, serving, batches.max_num_seqs)
-        sizes = _m_values(batches)
+        automatic, sizes = _m_values(batches)
     else:
         shapes = sglang.shapes(model, serving, batches.workload)
-        sizes = _chunk_sizes(batches)
+        automatic, sizes = _chunk_sizes(batches)
     if not shapes:
         raise InputError(
             f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this "
@@ -200,35 +221,63 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = "bf
         serving=serving,
         shapes=tuple(shapes),
         sizes=sizes,
-        dtype=dtype.removeprefix("torch."),
+        answered=tuple(sorted({*automatic, *sizes})),
+        dtype=dtype,
+        variant=_variant(model, serving, batches),
         warnings=(*model.assumptions, *lines),
         advice=tuple(advice(model, serving, batches.max_lora_chunk_size)),
     )
 
 
-def _m_values(batches: Batches) -> dict[int, float]:
-    if beyond := [m for m in batches.m_values if m > batches.max_num_batched_tokens]:
+def _variant(model: ModelShape, serving: Serving, batches: Batches) -> str:
+    """See `Plan`; what the plan's name spells out anyhow is left out."""
+    usual = asdict(Batches())
+    unusual: dict[str, Any] = {name: value for name, value in asdict(batches).items() if value != usual[name]}
+    for name in {"m_values", "chunk_sizes"} & set(unusual):
+        unusual[name] = sorted(set(unusual[name]))
+    if serving.target_modules is not None:
+        unusual["target_modules"] = sorted(set(serving.target_modules))
+    if model.overrides:
+        unusual["overrides"] = dict(model.overrides)
+    return hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:6] if unusual else ""
+
+
+def _m_values(batches: Batches) -> tuple[tuple[int, ...], dict[int, float]]:
+    """The automatic m, and those to tune with their weights. What is asked for is tuned, whoever looks it up."""
+    if batches.max_num_seqs > batches.max_num_batched_tokens:
         raise InputError(
-            f"--m-values: got {one_of(beyond)}, more than --max-num-batched-tokens {batches.max_num_batched_tokens}; "
-            "no batch is that large"
+            f"--max-num-seqs: got {batches.max_num_seqs}, more than --max-num-batched-tokens "
+            f"{batches.max_num_batched_tokens}, with which vLLM does not start; lower it"
         )
-    values = batches.m_values or auto_m_values(batches.max_num_seqs, batches.max_num_batched_tokens)
+    _within_a_batch("--m-values", batches.m_values, batches)
+    _within_a_batch("--traffic", batches.traffic, batches)
+    limits = (batches.max_num_seqs, batches.max_num_batched_tokens)
+    automatic, wanted = auto_m_values(*limits), batches.m_values
     if not batches.traffic:
-        return dict.fromkeys(sorted(values), 1.0)
-    captured = capture_sizes(batches.max_num_seqs, batches.max_num_batched_tokens)
-    return weigh(values, batches.traffic, captured)
+        return automatic, dict.fromkeys(sorted(wanted or automatic), 1.0)
+    captured = capture_sizes(*limits)
+    shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, captured))}, batches.traffic, captured)
+    return automatic, {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
 
 
-def _chunk_sizes(batches: Batches) -> dict[int, float]:
-    largest = batches.max_lora_chunk_size
+def _within_a_batch(flag: str, tokens: Iterable[int], batches: Batches) -> None:
+    if beyond := [each for each in tokens if each > batches.max_num_batched_tokens]:
+        raise InputError(
+            f"{flag}: got {one_of(beyond)}, more than --max-num-batched-tokens {batches.max_num_batched_tokens}; no "
+            "batch is that large"
+        )
+
+
+def _chunk_sizes(batches: Batches) -> tuple[tuple[int, ...], dict[int, float]]:
+    """The chunk sizes that occur, and those to tune with their weights."""
+    largest, wanted = batches.max_lora_chunk_size, batches.chunk_sizes
     occurring = reachable(largest)
-    if bad := [size for size in batches.chunk_sizes if size not in CHUNK_SIZES]:
+    if bad := [size for size in wanted if size not in CHUNK_SIZES]:
         raise InputError(f"--chunk-sizes: got {one_of(bad)}, allowed: {one_of(CHUNK_SIZES)}")
     if not batches.traffic:
-        return dict.fromkeys(sorted(batches.chunk_sizes or occurring), 1.0)
-    shares: dict[int, float] = dict.fromkeys(sorted(batches.chunk_sizes or occurring), 0.0)
+        return occurring, dict.fromkeys(sorted(wanted or occurring), 1.0)
+    shares = dict.fromkeys(sorted({*occurring, *wanted}), 0.0)
     total = sum(batches.traffic.values())
     for tokens, weight in batches.traffic.items():
-        size = chunk_size(tokens, largest)
-        shares[size] = shares.get(size, 0.0) + weight / total
-    return shares
+        shares[chunk_size(tokens, largest)] += weight / total
+    return occurring, {size: share for size, share in shares.items() if size in (wanted or occurring)}

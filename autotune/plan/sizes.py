@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from autotune.thinning import nearest
 
@@ -13,7 +13,9 @@ _LADDER = (1, 4, 16, 32, 64, 128, 256, 512)
 """Between two of these the nearest one is at most half as large again; an m right between goes to the lower, which
 stands first in the file. Below 16 tokens every block has 16 rows, so a coarser step will do."""
 
-_LEAST_SHARE = 0.005
+LEAST_SHARE = 0.005
+"""Of the traffic: what looks less up keeps the default, unless it is asked for."""
+
 _OWN_KEY_SHARE = 0.1
 
 
@@ -42,15 +44,23 @@ def padded(tokens: int, captured: Sequence[int]) -> int:
     return next((size for size in captured if size >= tokens), tokens)
 
 
-def weigh(m_values: Sequence[int], traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
-    """What share of the traffic looks each m up: only the m that matter, and those with much traffic of their own."""
+def own_keys(traffic: Mapping[int, float], captured: Sequence[int]) -> set[int]:
+    """The m with so much of the traffic that no other's config should serve them."""
+    rows = _rows(traffic, captured)
+    return {m for m, weight in rows.items() if weight >= _OWN_KEY_SHARE * sum(rows.values())}
+
+
+def weigh(m_values: Iterable[int], traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
+    """What share of the traffic looks each m up, in files that hold these."""
+    rows = _rows(traffic, captured)
+    shares = dict.fromkeys(sorted(m_values), 0.0)
+    for m, weight in rows.items():
+        shares[nearest(shares, m)] += weight / sum(rows.values())
+    return shares
+
+
+def _rows(traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
     rows: dict[int, float] = {}
     for tokens, weight in traffic.items():
         rows[padded(tokens, captured)] = rows.get(padded(tokens, captured), 0.0) + weight
-    total = sum(rows.values())
-    keys = {*m_values, *(m for m, weight in rows.items() if weight >= _OWN_KEY_SHARE * total)}
-    shares = dict.fromkeys(sorted(keys), 0.0)
-    for m, weight in rows.items():
-        shares[nearest(keys, m)] += weight / total
-    kept = {m: share for m, share in shares.items() if share >= _LEAST_SHARE}
-    return kept or shares
+    return rows

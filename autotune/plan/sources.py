@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import InputError, one_of
+from autotune.plan.families import EMBEDDINGS
 
 PRESETS_DIR = Path(__file__).parents[1] / "studies" / "presets"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -81,12 +82,22 @@ def _from_toml(file: Path) -> Source:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"MODEL: cannot read {file} ({error}); see the shipped presets for the format") from error
-    config, modules = data.get("config"), data.get("embedding_modules")
+    config = data.get("config")
     if not isinstance(config, dict):
         raise InputError(f"MODEL: {file} has no table [config]; see the shipped presets for the format")
-    return Source(
-        file.stem, f"preset {file.stem}: {data.get('source')}", config, None if modules is None else tuple(modules)
-    )
+    return Source(file.stem, f"preset {file.stem}: {data.get('source')}", config, _embedding_modules(file, data))
+
+
+def _embedding_modules(file: Path, data: Mapping[str, Any]) -> tuple[str, ...] | None:
+    modules = data.get("embedding_modules")
+    if modules is None:
+        return None
+    if not isinstance(modules, list) or not all(module in EMBEDDINGS for module in modules):
+        raise InputError(
+            f"MODEL: {file}: embedding_modules: got {modules!r}, allowed: a list of {one_of(EMBEDDINGS)}, or none of "
+            "them ([]); mend it, or leave it out for the architecture's own"
+        )
+    return tuple(modules)
 
 
 def _from_hub(model: str) -> Source:

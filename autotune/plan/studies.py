@@ -15,6 +15,7 @@ from autotune.kernel import Call
 from autotune.plan.plan import Entry, Plan
 from autotune.specs import Request
 from autotune.study import KernelStudy, StudySpec
+from autotune.thinning import nearest
 
 PLANS_ATTR = "plans"
 """User attribute of a study: for each plan it belongs to, by name, its `Membership` as JSON."""
@@ -27,7 +28,8 @@ class Membership:
     Attributes:
         position: Its place in the plan's order.
         weight: What a microsecond less is worth: share of the traffic times layers.
-        required: Every lookup of the plan at the study's batch size: an export answers all of them.
+        required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
+            to: an export answers all of them.
     """
 
     position: int
@@ -77,9 +79,10 @@ def create(
     """
     specs = {study: spec for found in described for study, spec in found.items()}
     names = creation.create_all(storage, specs, skip_if_exists)
+    tuned = {_size(plan, entry.call) for entry in plan.entries}
     required: dict[int, list[Call]] = {}
     for call in plan.required:
-        required.setdefault(_size(plan, call), []).append(call)
+        required.setdefault(nearest(tuned, _size(plan, call)), []).append(call)
     for position, (entry, found) in enumerate(zip(plan.entries, described, strict=True)):
         membership = Membership(position, entry.weight * entry.count, tuple(required.get(_size(plan, entry.call), ())))
         for each in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,23 +22,33 @@ def read(path: Path) -> dict[int, float]:
         pairs = _json(text) if path.suffix == ".json" else _csv(text)
         found: dict[int, float] = {}
         for tokens, weight in pairs:
-            found[int(tokens)] = found.get(int(tokens), 0.0) + float(weight)
+            found[_whole(tokens)] = found.get(_whole(tokens), 0.0) + float(weight)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f'--traffic: cannot read {path} ({error}); give JSON like {{"16": 0.7, "512": 0.3}} or a CSV of '
             "token count and weight"
         ) from error
-    if not found or min(found) < 1 or min(found.values()) < 0 or not sum(found.values()) > 0:
-        raise InputError(f"--traffic: {path} needs token counts of 1 or more with weights that are not all zero")
+    allowed = "allowed: token counts of 1 or more with finite weights that are not all zero; mend the file"
+    for size, share in found.items():
+        if size < 1 or not 0 <= share < math.inf:
+            raise InputError(f"--traffic: {path}: got weight {share:g} for {size} tokens, {allowed}")
+    if not any(found.values()):
+        raise InputError(f"--traffic: {path}: got no weight above 0, {allowed}")
     return found
 
 
-def _json(text: str) -> Iterable[tuple[str, str]]:
+def _whole(tokens: str | float) -> int:
+    if isinstance(tokens, bool) or (isinstance(tokens, float) and not tokens.is_integer()):
+        raise ValueError(f"{tokens!r} is no whole number of tokens")
+    return int(tokens)
+
+
+def _json(text: str) -> Iterable[tuple[str | float, str]]:
     data = json.loads(text)
     return data if isinstance(data, list) else list(data.items())
 
 
-def _csv(text: str) -> Iterable[tuple[str, str]]:
+def _csv(text: str) -> Iterable[tuple[str | float, str]]:
     rows = [row for row in csv.reader(text.splitlines()) if row]
     if rows and not rows[0][0].strip().isdecimal():
         rows = rows[1:]

@@ -18,7 +18,7 @@ from autotune.runtimes.files import KeyPath, Table, read_json
 FILE_NAME = "autotune-provenance.json"
 SCHEMA_VERSION = 1
 
-Kind = Literal["own", "alias", "default-fill", "dropped"]
+Kind = Literal["own", "alias", "default-fill", "pin", "dropped"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ class Record:
         file: Its file, relative to the folder.
         key: Its place in the file, outermost key first.
         kind: ``own`` for a study's result under its own key, ``alias`` for the same result under a further key,
-            ``default-fill`` for the runtime's default, written so that no neighbour's config is taken; ``dropped`` for
-            any of these that the file does without, since what the server takes instead serves as well.
-        study: The study it is the result of; None for a fill.
+            ``default-fill`` for the runtime's default, written so that no neighbour's config is taken; ``pin`` for an
+            entry beside a change of the default, so that none of the other side's is taken (`autotune.boundaries`);
+            ``dropped`` for any of these that the file does without, since what the server takes instead serves as well.
+        study: The study it is the result of; None for a default without one.
         config: The entry, as written, or as it would be.
         replaced: The entry that stood there before, if any.
-        provenance: What the export was told of the study: GPU, versions, times, date, backend. And of what was
-            dropped, under ``dropped``: the kind it was of, the key taken instead and what stands there, and how much
-            slower that is, for this shape and at most for any at this m.
+        provenance: What the export was told of the study: GPU, versions, times, date, backend. Of a pin, under
+            ``taken``, the key whose config it repeats. And of what was dropped, under ``dropped``: the kind it was of,
+            the key taken instead and what stands there, and how much slower that is, for this shape and at most for
+            any at this m.
     """
 
     file: str

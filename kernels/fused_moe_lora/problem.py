@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from autotune.errors import InputError, one_of
@@ -33,6 +34,7 @@ MAX_ONE_SHOT_RANK = 128
 _SIZES = ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras", "tp", "ep")
 _NAIVE_PAIRS = 8
 _MOST_SLICES = 2
+_MOST_GPUS = 1024
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class MoeProblem(Problem):
         for name, size, limit in (
             ("num_slices", self.num_slices, _MOST_SLICES),
             ("active_loras", self.active_loras, self.max_loras),
+            ("ep", self.ep, _MOST_GPUS),
             ("top_k", self.top_k, self.all_experts),
         ):
             if size > limit:
@@ -196,13 +199,23 @@ class MoeProblem(Problem):
             shares = [float(count) for count in self.expert_counts]
         else:
             shares = [1 / n if self.routing == "zipf" else 1.0 for n in range(1, self.all_experts + 1)]
-        return tuple(share / math.fsum(shares) for share in shares)
+        total = math.fsum(shares)
+        return tuple(share / total for share in shares)
+
+    @property
+    def most_popular(self) -> float:
+        """The share of the most popular expert, without the others'."""
+        if self.expert_counts:
+            return max(self.expert_counts) / sum(self.expert_counts)
+        if self.routing == "uniform":
+            return 1 / self.all_experts
+        return 1 / float(np.sum(1 / np.arange(1, self.all_experts + 1)))
 
     @functools.cached_property
     def most_rows(self) -> int:
         """Rows that one expert of one adapter may get: mean and three deviations for the most popular of both."""
         tokens = int(zipf_split(self.m - self.base_tokens, self.adapters_read)[0])
-        mean = tokens * min(1.0, self.top_k * max(self.popularity))
+        mean = tokens * min(1.0, self.top_k * self.most_popular)
         return min(tokens, math.ceil(mean + 3 * math.sqrt(mean)))
 
     @property
@@ -270,6 +283,7 @@ _REMEDIES = {
         "experts) are not tuned yet"
     ),
     "active_loras": "raise --num-loras or lower --num-active-loras",
+    "ep": "pass the --tp over which the server spreads its experts",
     "top_k": "raise --num-experts (one GPU's, with --ep), or lower --top-k-num",
 }
 

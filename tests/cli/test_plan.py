@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.kernels.common import csgmv, problem
+from autotune.plan import plan
 from autotune.runtimes import vllm
 from tests.samples import RECORDED_MODEL
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4"
 TINY = f"{SERVER} --target-modules o_proj --m-values 16 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4"
+NAME = "small-vllm-tp1-r16-l4-float16-4befdb"
 SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
 EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
 
@@ -108,6 +110,17 @@ def test_the_rank_comes_from_adapters(cli: Cli) -> None:
         ("Qwen3-8B --runtime sglang --lora-rank 16 --max-loras 4 --m-values 16", ["--m-values", "vllm"]),
         (f"Qwen3-8B {SERVER} --m-values some", ["--m-values", "'some'"]),
         (f"Qwen3-8B {SERVER} --set hidden_size", ["--set", "'hidden_size'", "FIELD=N"]),
+        (f"Qwen3-8B {SERVER} --set num_atention_heads=16", ["--set", "'num_atention_heads'", "num_attention_heads"]),
+        (f"Qwen3-8B {SERVER} --dtype int8", ["--dtype: got 'int8'", "float16, bfloat16"]),
+        (
+            "Qwen3-8B --runtime sglang --lora-rank 16 --max-loras 4 --workload foo",
+            ["--workload: got 'foo'", "allowed: prefill, decode, mixed"],
+        ),
+        (
+            f"Qwen3-8B {SERVER} --max-num-seqs 512 --max-num-batched-tokens 64",
+            ["--max-num-seqs: got 512", "--max-num-batched-tokens 64"],
+        ),
+        (f"Qwen3-8B {SERVER} --target-modules ,", ["--target-modules: got ','", "q_proj"]),
         (f"Qwen3-8B {SERVER} --traffic none.json", ["--traffic", "none.json"]),
         (f"Qwen3-8B {SERVER} --lora-path nowhere", ["--lora-path", "nowhere"]),
     ],
@@ -117,6 +130,21 @@ def test_a_plan_that_cannot_be(cli: Cli, flags: str, parts: list[str]) -> None:
     assert done.exit_code == 2, done.output
     assert done.stderr.count("\n") == 1
     assert not [part for part in parts if part not in done.stderr], done.stderr
+
+
+def test_fewer_tokens_than_the_usual_sequences(cli: Cli) -> None:
+    assert json.loads(cli.ok("plan Qwen3-8B --max-num-batched-tokens 64 --json", SERVER))["answered"][-1] == 64
+
+
+def test_the_kernels_take_what_a_plan_does() -> None:
+    assert plan.WORKLOADS == csgmv.WORKLOADS
+    assert set(plan.DTYPES) == set(problem.DTYPES)
+
+
+def test_tune_of_a_preset_says_that_max_loras_is_missing(cli: Cli) -> None:
+    done = cli("tune --model Qwen3-8B --lora-rank 16 --runtime vllm")
+    assert done.exit_code == 2
+    assert "--max-loras: not given" in done.stderr
 
 
 def test_adapters_that_cannot_be(cli: Cli) -> None:
@@ -142,6 +170,27 @@ def test_studies_of_a_plan_are_created_run_and_exported_by_its_name(cli: Cli, sm
     cli.ok("study export --dir tuned --plan", NAME)
     flags = f"--model {small} {SERVER} --target-modules o_proj --m-values 16"
     assert "0 findings" in cli.ok("config check tuned --runtime vllm", flags.replace("--runtime vllm", ""))
+
+
+def test_plans_of_other_flags_have_other_names(cli: Cli, small: Path) -> None:
+    plain = f"{small} {SERVER}"
+    names = {
+        json.loads(cli.ok("plan --json", plain, flags))["name"]
+        for flags in (
+            "",
+            "--dtype float16",
+            "--target-modules o_proj",
+            "--m-values 16",
+            "--max-num-seqs 64",
+            "--set vocab_size=64000",
+            "--target-modules o_proj --m-values 16",
+        )
+    }
+    assert len(names) == 7
+    assert {"small-vllm-tp1-r16-l4", "small-vllm-tp1-r16-l4-float16"} <= names
+    for same in ("--max-num-seqs 256 --dtype bfloat16 --m-values auto", "--m-values 16,1", "--m-values 1,16,16"):
+        names.add(json.loads(cli.ok("plan --json", plain, same))["name"])
+    assert len(names) == 8
 
 
 def test_creating_a_plan_again_needs_skip_if_exists(cli: Cli, small: Path) -> None:

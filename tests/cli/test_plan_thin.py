@@ -10,6 +10,7 @@ import pytest
 
 from autotune import study as studies
 from autotune.neighbours import finished_neighbours
+from autotune.plan.sizes import auto_m_values
 from autotune.runtimes import files, provenance, vllm
 from autotune.storage import open_storage
 from tests.recordings import write_machine, write_recording
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4"
+NAME = "small-vllm-tp1-r16-l4-float16-a137e6"
 ALL = [16, 32, 64, 128]
+LADDER = list(auto_m_values(256, 8192))
 SHRINK_US = {
     16: {16: 10.0, 32: 10.2},
     32: {16: 10.15, 32: 10.0},
@@ -29,6 +31,9 @@ SHRINK_US = {
     128: {16: 13.0, 32: 10.0},
 }
 """Times by block_n. At 32 the winner of 16 is 1.5% slower than its own; 128 is served by 64."""
+
+KEPT = [4, 16, 64, 256]
+"""Of the shrinks: 4 and 256 hold the defaults of what the plan does not tune."""
 
 
 @pytest.fixture
@@ -63,10 +68,10 @@ def m_keys(folder: str, op: str) -> list[int]:
 def test_the_export_of_a_plan_leaves_out_the_m_that_the_nearest_serves(planned: Cli) -> None:
     done = planned("study export --dir tuned --plan", NAME)
     assert done.exit_code == 0
-    assert "m: 4 measured, 1 to 2 written (nearest of these costs at most 1.5%)" in done.stdout
+    assert "m: 12 looked up, 1 to 4 written (nearest of these costs at most 1.5%)" in done.stdout
     assert "num_slices" not in done.stderr
-    assert (m_keys("tuned", "SHRINK"), m_keys("tuned", "EXPAND_TRUE")) == ([16, 64], [128])
-    dropped = [r for r in provenance.read(Path("tuned")) if r.kind == "dropped" and "SHRINK" in r.file]
+    assert (m_keys("tuned", "SHRINK"), m_keys("tuned", "EXPAND_TRUE")) == (KEPT, [8192])
+    dropped = [r for r in provenance.read(Path("tuned")) if r.kind == "dropped" and "SHRINK" in r.file and r.study]
     assert {r.key[2]: r.provenance["dropped"]["largest_loss"] for r in dropped} == {"32": 0.015, "128": 0.0}
     assert "0 findings" in planned.ok("config check tuned --model small --m-values 16,32,64,128", SERVER)
     assert '"block_n": 16' in planned.ok(
@@ -77,27 +82,30 @@ def test_the_export_of_a_plan_leaves_out_the_m_that_the_nearest_serves(planned: 
 def test_all_m_keeps_them_and_brings_them_back(planned: Cli) -> None:
     planned.ok("study export --dir tuned --plan", NAME)
     assert "measured" not in planned.ok("study export --all-m --dir tuned --plan", NAME)
-    assert m_keys("tuned", "SHRINK") == m_keys("tuned", "EXPAND_TRUE") == ALL
+    assert m_keys("tuned", "SHRINK") == m_keys("tuned", "EXPAND_TRUE") == LADDER
     data = json.loads(planned.ok("study export --json --dir tuned --plan", NAME))
-    assert data["m"][0] == {
-        "file": "NVIDIA_H200_SHRINK.json",
-        "max_loras": 4,
-        "num_slices": 1,
-        "written": [16, 64],
-        "dropped": {
-            "32": {"nearest": 16, "largest_loss": 0.015},
-            "128": {"nearest": 64, "largest_loss": 0.0},
-        },
-    }
+    found = data["m"][0]
+    assert (found["file"], found["max_loras"], found["num_slices"]) == ("NVIDIA_H200_SHRINK.json", 4, 1)
+    assert found["written"] == KEPT
+    assert found["dropped"]["32"] == {"nearest": 16, "largest_loss": 0.015}
+    assert found["dropped"]["128"] == {"nearest": 64, "largest_loss": 0.0}
     assert not data["warnings"]
 
 
 def test_tune_of_a_model_leaves_them_out_too(planned: Cli) -> None:
     command = ("tune --backend replay --recorded recorded --save-json-dir", Path("tuned"), f"--model small {PLAN}")
     planned.ok(*command)
-    assert m_keys("tuned", "SHRINK") == [16, 64]
+    assert m_keys("tuned", "SHRINK") == KEPT
     planned.ok(*command, "--all-m --json-overwrite")
-    assert m_keys("tuned", "SHRINK") == ALL
+    assert m_keys("tuned", "SHRINK") == LADDER
+
+
+def test_an_m_that_was_not_planned_is_served_by_the_default(planned: Cli) -> None:
+    planned.ok("study export --dir tuned --plan", NAME)
+    for m in (1, 4, 512, 3000, 8192):
+        dims = {"max_loras": 5, "num_slices": 1, "m": m, "k": 5120, "n": 16}
+        call = vllm.Call("vllm", "shrink", dims)
+        assert vllm.lookup(Path("tuned"), "NVIDIA H200", call).config == vllm.default_config(call)
 
 
 @pytest.mark.usefixtures("planned")

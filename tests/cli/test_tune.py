@@ -53,7 +53,7 @@ def test_an_explicit_flag_goes_over_the_checkpoint(cli: Cli) -> None:
 def test_token_counts_go_into_one_file(cli: Cli) -> None:
     flags = cli.SHRINK.replace("--batch-size 16", "--m-values 16")
     cli.ok("tune", flags, "--max-configs 5 --save-json-dir tuned")
-    assert list(json.loads(Path("tuned/NVIDIA_H200_SHRINK.json").read_text())["5"]["1"]) == ["16"]
+    assert list(json.loads(Path("tuned/NVIDIA_H200_SHRINK.json").read_text())["5"]["1"]) == ["16", "127", "128"]
 
 
 def test_tuning_again_goes_on_and_measures_nothing_twice(cli: Cli) -> None:

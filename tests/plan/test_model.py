@@ -74,6 +74,12 @@ def test_a_config_without_kv_heads_or_head_dim() -> None:
         ({"first_k_dense_replace": 1}, 1, 3),
         ({"mlp_only_layers": [0, 3]}, 2, 2),
         ({"decoder_sparse_step": 2}, 2, 2),
+        ({"moe_layer_freq": 1, "moe_layer_start_index": 0, "moe_layer_interval": 1}, 0, 4),
+        ({"moe_layer_freq": 2}, 2, 2),
+        ({"moe_layer_freq": 2, "first_k_dense_replace": 1}, 3, 1),
+        ({"moe_layer_freq": [0, 1, 1, 1]}, 1, 3),
+        ({"interleave_moe_layer_step": 2}, 2, 2),
+        ({"moe_layers": [1, 2, 3], "interleave_moe_layer_step": 1}, 1, 3),
     ],
 )
 def test_dense_layers_among_the_experts(changes: dict[str, Any], dense: int, sparse: int) -> None:
@@ -81,18 +87,68 @@ def test_dense_layers_among_the_experts(changes: dict[str, Any], dense: int, spa
     labels = layers(found)
     assert (f"gate_up_proj x{dense}" if dense > 1 else "gate_up_proj") in labels or not dense
     assert ("gate_up_proj" in str(labels)) == bool(dense)
-    assert labels[f"gate x{sparse}"] == (1024, 8)
+    assert labels["gate" if sparse == 1 else f"gate x{sparse}"] == (1024, 8)
     experts = expert_layer(found, Serving("vllm", 2, 16, 4))
     assert experts is not None
     assert (experts.count, experts.intermediate, experts.experts) == (sparse, 256, 8)
+    assert f"{sparse} MoE layers, {dense} dense, no shared experts" in found.assumptions
 
 
-@pytest.mark.parametrize("shared", [{"shared_expert_intermediate_size": 1024}, {"n_shared_experts": 2}])
+def test_without_any_layer_of_experts_all_are_dense() -> None:
+    assert shape(**EXPERTS, interleave_moe_layer_step=0).experts is None
+
+
+def test_llama_4_has_dense_layers_of_their_own_width_and_a_shared_expert() -> None:
+    sizes = {"intermediate_size": 512, "intermediate_size_mlp": 2048, "num_local_experts": 8, "num_experts_per_tok": 1}
+    text = {name: value for name, value in (PLAIN | sizes).items() if name != "architectures"}
+    config = {
+        "architectures": ["Llama4ForConditionalGeneration"],
+        "text_config": text | {"interleave_moe_layer_step": 2},
+    }
+    Path("config.json").write_text(json.dumps(config))
+    found = model.load("config.json")
+    assert (found.intermediate, found.dense_layers) == (2048, 2)
+    assert found.experts is not None
+    assert (found.experts.intermediate, found.experts.shared, found.experts.layers) == (512, 512, 2)
+    assert any(line.startswith("2 MoE layers, 2 dense, shared experts") for line in found.assumptions)
+    slices = {
+        s.dims["num_slices"] for s in make(found, Serving("vllm", 1, 16, 4), Batches()).shapes if s.op == "shrink"
+    }
+    assert slices == {1, 2, 3}
+
+
+def test_a_packed_qkv_or_gate_up_is_one_slice_to_vllm() -> None:
+    found = shape(architectures=["Phi3ForCausalLM"])
+    assert layers(found, 2)["qkv_proj x4"] == (1024, 512 + 2 * 128)
+    assert layers(found, 2)["gate_up_proj x4"] == (1024, 4096)
+    assert layers(found, 2, "sglang")["qkv_proj x4"] == (1024, 512, 128, 128)
+    dims = {(s.op, s.dims["num_slices"]) for s in make(found, Serving("vllm", 2, 16, 4), Batches()).shapes}
+    assert dims == {("shrink", 1), ("expand", 1)}
+
+
+@pytest.mark.parametrize("name", ["moe_top_k", "moe_k", "top_k"])
+def test_names_of_the_experts_a_token_is_sent_to(name: str) -> None:
+    found = shape(**{**EXPERTS, "num_experts_per_tok": None, name: 3})
+    assert found.experts is not None
+    assert found.experts.top_k == 3
+
+
+SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+
+
+@pytest.mark.parametrize("shared", [{"shared_expert_intermediate_size": 1024}, *({name: 2} for name in SHARED)])
 def test_shared_experts_are_dense_layers(shared: dict[str, int]) -> None:
     found = shape(architectures=["Qwen2MoeForCausalLM"], **EXPERTS, **shared)
-    assert layers(found, 2)["gate_up_proj x4"] == (1024, 512, 512)
-    assert layers(found, 2)["down_proj x4"] == (512, 1024)
+    assert layers(found, 2)["shared_experts.gate_up_proj x4"] == (1024, 512, 512)
+    assert layers(found, 2)["shared_experts.down_proj x4"] == (512, 1024)
     assert any("shared experts" in line for line in found.assumptions)
+
+
+def test_shared_experts_are_told_from_the_dense_layers() -> None:
+    found = shape(architectures=["Glm4MoeForCausalLM"], **EXPERTS, n_shared_experts=2, first_k_dense_replace=1)
+    labels = [label for label in layers(found) if "gate_up" in label]
+    assert labels == ["gate_up_proj", "shared_experts.gate_up_proj x3"]
+    assert "shared_experts.gate_up_proj x3" in layers(found, target_modules=("gate_up_proj",))
 
 
 def test_fused_experts_have_one_slice_of_twice_the_width() -> None:
@@ -150,10 +206,16 @@ def test_a_field_can_be_set() -> None:
         ({"num_experts": 8}, ["lacks num_experts_per_tok", "--set"]),
         ({"num_attention_heads": 15}, ["no multiple of num_attention_heads 15", "--set head_dim=N"]),
         ({"hidden_size": "wide"}, ["hidden_size", "'wide'", "integer"]),
-        ({"num_attention_heads": [16, 8]}, ["num_attention_heads", "[16, 8]"]),
+        ({"num_attention_heads": [16, 8]}, ["num_attention_heads", "[16, 8]", "--set num_attention_heads=N"]),
         ({"kv_lora_rank": 512}, ["LlamaForCausalLM", "latent attention", "study create"]),
         ({"linear_num_key_heads": 16}, ["linear attention"]),
         ({"is_encoder_decoder": True}, ["encoder"]),
+        (EXPERTS | {"moe_layer_start_index": 1}, ["config.json: moe_layer_start_index: got 1", "study create"]),
+        (EXPERTS | {"moe_layer_interval": 2}, ["moe_layer_interval: got 2"]),
+        (EXPERTS | {"moe_layer_freq": 0}, ["config.json: moe_layer_freq: got 0", "1 or more"]),
+        (EXPERTS | {"moe_layer_freq": [1, 0]}, ["moe_layer_freq: got [1, 0]", "each of the 4 layers"]),
+        (EXPERTS | {"mlp_only_layers": 3}, ["config.json: mlp_only_layers: got 3", "a list of integers"]),
+        (EXPERTS | {"mlp_only_layers": "0,1"}, ["config.json: mlp_only_layers: got '0,1'", "a list of integers"]),
     ],
 )
 def test_a_config_that_gives_no_shapes_is_refused(changes: dict[str, Any], parts: list[str]) -> None:
@@ -195,6 +257,13 @@ def test_files_that_hold_no_config() -> None:
             model.load(name)
     with pytest.raises(InputError, match="Qwen3-8B"):
         model.load("nothing-of-this-name")
+
+
+@pytest.mark.parametrize("modules", ["3", '"lm_head"', '["foo"]', "[3]", "[[]]"])
+def test_a_preset_with_embedding_modules_that_are_none(modules: str) -> None:
+    Path("own.toml").write_text(f"embedding_modules = {modules}\n[config]\n")
+    with pytest.raises(InputError, match=r"own\.toml: embedding_modules: got .* embed_tokens, lm_head"):
+        model.load("own.toml")
 
 
 def test_the_hub_is_optional_and_its_failures_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from autotune.errors import InputError
 from autotune.plan import model, traffic
 from autotune.plan.plan import Batches, Plan, make
 from autotune.plan.serving import Serving
-from autotune.plan.sizes import auto_m_values, capture_sizes, weigh
+from autotune.plan.sizes import auto_m_values, capture_sizes, own_keys, weigh
 from autotune.thinning import nearest
 
 
@@ -45,9 +45,11 @@ def test_nearest_is_the_lower_of_two() -> None:
 
 def test_traffic_picks_and_weighs() -> None:
     captured = capture_sizes(256, 8192)
-    weights = weigh((1, 16, 64, 512, 4096), {15: 70, 40: 20, 3000: 10}, captured)
-    assert weights == pytest.approx({16: 0.7, 40: 0.2, 3000: 0.1})
-    assert list(weights) == [16, 40, 3000]
+    histogram = {15: 70.0, 40: 20.0, 3000: 9.0, 5000: 1.0}
+    assert own_keys(histogram, captured) == {16, 40}
+    weights = weigh((4096, 1, 16, 40, 64), histogram, captured)
+    assert list(weights) == [1, 16, 40, 64, 4096]
+    assert weights == pytest.approx({1: 0, 16: 0.7, 40: 0.2, 64: 0, 4096: 0.1})
 
 
 def plan(runtime: str = "vllm", **batches: object) -> Plan:
@@ -58,6 +60,32 @@ def plan(runtime: str = "vllm", **batches: object) -> Plan:
 def test_traffic_orders_the_studies() -> None:
     entries = plan(traffic={64: 1.0, 1: 2.0, 4096: 1.5}).entries
     assert list(dict.fromkeys(entry.call.dims["m"] for entry in entries)) == [1, 4096, 64]
+
+
+LADDER = auto_m_values(256, 8192)
+
+
+def test_the_files_also_hold_the_m_that_traffic_leaves_untuned() -> None:
+    for made in (plan(traffic={16: 1.0}), plan(m_values=(16,))):
+        assert dict(made.sizes) == {16: 1.0}
+        assert made.answered == LADDER
+        assert {call.dims["m"] for call in made.required} == set(LADDER)
+    assert plan(m_values=(100,)).answered == tuple(sorted({*LADDER, 100}))
+    assert plan("sglang", max_lora_chunk_size=128, chunk_sizes=(16,)).answered == (16, 32, 128)
+
+
+def test_the_experts_files_hold_them_too_where_they_are_tuned() -> None:
+    for name, found in (("Qwen3-30B-A3B", set(LADDER)), ("GPT-OSS-20B", set())):
+        made = make(model.load(name), Serving("vllm", 1, 16, 8), Batches(m_values=(64,)))
+        assert {call.dims["m"] for call in made.required if "fused_moe" in call.op} == found
+
+
+def test_traffic_only_weighs_what_was_asked_for() -> None:
+    made = plan(m_values=(1, 16, 8192), traffic={16: 0.7, 512: 0.3})
+    assert made.sizes == pytest.approx({1: 0.0, 16: 0.7, 8192: 0.0}), "m 512 has an entry of its own, a default"
+    made = plan("sglang", max_lora_chunk_size=128, chunk_sizes=(16,), traffic={16: 1.0, 512: 3.0})
+    assert made.sizes == {16: 0.25}
+    assert plan("sglang", chunk_sizes=(64,), traffic={512: 3.0}).sizes == {64: 0.0}
 
 
 def test_neighbours_follow_each_other_without_traffic() -> None:
@@ -110,6 +138,7 @@ def test_advice_follows_from_the_flags() -> None:
     ("batches", "parts"),
     [
         ({"m_values": (16, 9000)}, ["--m-values", "9000", "--max-num-batched-tokens 8192"]),
+        ({"traffic": {16: 1.0, 9000: 1.0}}, ["--traffic", "9000", "--max-num-batched-tokens 8192"]),
         ({"chunk_sizes": (48,), "runtime": "sglang"}, ["--chunk-sizes", "48", "16, 32"]),
     ],
 )
@@ -133,7 +162,14 @@ def test_traffic_files(name: str, text: str) -> None:
     assert traffic.read(Path(name)) == {16: 0.5, 512: 2.0}
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"16": "x"}', '{"0": 1}', '{"16": 0}', '{"16": -1, "8": 2}', "3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "{}", "3"),
+        *('{"16": "x"}', '{"0": 1}', '{"16": 0}', '{"16": -1, "8": 2}', '{"16": Infinity}', '{"16": NaN, "8": 1}'),
+        *('{"16.7": 1}', "[[16.7, 1]]", "[[true, 1]]"),
+    ],
+)
 def test_traffic_files_that_make_no_sense(text: str) -> None:
     Path("t.json").write_text(text)
     with pytest.raises(InputError, match=r"--traffic: .*t\.json"):
