@@ -32,9 +32,9 @@ DEFAULT_DTYPE = "bfloat16"
 WORKLOADS = ("prefill", "decode", "mixed")
 """What the kernels take."""
 
-SMALL_STUDY_S = 7.0
-LARGE_STUDY_S = 30.0
-"""What a study took on an H200 (docs/results.md): from a few tokens up, and for the largest batches."""
+SMALL_STUDY_S = 2.0
+LARGE_STUDY_S = 3.0
+"""What a study took on an H100 with 16 cores (docs/results.md): from a few tokens up, and for the largest batches."""
 
 _LARGE_TOKENS = 4096
 

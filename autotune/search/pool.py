@@ -106,10 +106,10 @@ class PoolSampler(RankingSampler):
     def descended(self, history: History) -> bool:
         """Whether the best has been compared with all that is a step away from it.
 
-        With an estimate that holds, the model knows what they take. On its own it has passed over one that was 1.6%
-        faster.
+        With an estimate, this takes a quarter more measurements and gains nothing. Without one the model has passed over
+        a config that was 1.6% faster.
         """
-        if history.best is None or self.surrogate.trust > 0:
+        if history.best is None or self.favourites is not None:
             return True
         return not (steps(self.space, history.best) & history.untried & ~history.hopeless).any()
 
