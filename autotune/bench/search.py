@@ -21,7 +21,7 @@ from autotune.bench.outcome import Outcome, Spread
 from autotune.bench.rivals import RIVALS
 from autotune.errors import InputError, one_of
 from autotune.gpu import H200
-from autotune.kernel import Config
+from autotune.kernel import AnyKernel, Config, Problem
 from autotune.measure import recording as recordings
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
@@ -151,6 +151,7 @@ def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
     if name in RIVALS:
         return RIVALS[name](recording, budget, seed)
     neighbours = _neighbours(plan, path, recording, seed)
+    _subject(recording)  # loads kernels, which is not thinking
     start_s = time.monotonic()
     log_estimate = _estimated(recording) if plan.estimate else None
     search = make_search(name, recording.space, seed, neighbours, log_estimate)
@@ -216,9 +217,16 @@ def _neighbours(plan: Plan, path: Path, recording: Recording, seed: int) -> list
 
 def _estimated(recording: Recording) -> Floats | None:
     """What the kernel whose problem a recording is named after expects of it; None if the name says nothing."""
+    if (subject := _subject(recording)) is None:
+        return None
+    return estimated(recording.configs, *subject, H200)
+
+
+def _subject(recording: Recording) -> tuple[AnyKernel, Problem] | None:
+    """The kernel and problem that a recording is named after."""
     for kernel in map(registry.load, registry.installed().names()):
         if (problem := recordings.named_problem(kernel, recording.name)) is not None:
-            return estimated(recording.configs, kernel, problem, H200)
+            return kernel, problem
     return None
 
 

@@ -52,8 +52,8 @@ def show_plan(made: Plan) -> None:
     if others := [size for size in made.answered if size not in made.sizes]:
         click.echo(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
     click.echo(
-        f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H100 with 16 cores "
-        f"({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
+        f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H100 "
+        f"with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
     for line in made.warnings:
         click.echo(f"Mind: {line}.")

@@ -106,8 +106,8 @@ class PoolSampler(RankingSampler):
     def descended(self, history: History) -> bool:
         """Whether the best has been compared with all that is a step away from it.
 
-        With an estimate, this takes a quarter more measurements and gains nothing. Without one the model has passed over
-        a config that was 1.6% faster.
+        With an estimate, this takes a quarter more measurements and gains nothing. Without one the model has passed
+        over a config that was 1.6% faster.
         """
         if history.best is None or self.favourites is not None:
             return True
