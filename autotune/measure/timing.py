@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -50,17 +49,10 @@ class CudaGraphTimer:
 
     @staticmethod
     def _capture(operations: Sequence[Operation]) -> torch.cuda.CUDAGraph:
-        # Not by torch.cuda.graph, which first gives all cached memory back to the driver: the next config's check would
-        # have to ask for it again.
         graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        with torch.cuda.stream(_capture_stream()):
-            graph.capture_begin()
-            try:
-                for operation in operations:
-                    operation()
-            finally:
-                graph.capture_end()
+        with torch.cuda.graph(graph):
+            for operation in operations:
+                operation()
         return graph
 
 
@@ -75,13 +67,6 @@ class WallTimer:
         for operation in self._operations:
             operation()
         return (time.perf_counter() - start_s) / len(self._operations) * 1e6
-
-
-@functools.cache
-def _capture_stream() -> Any:
-    """The default stream cannot be captured."""
-    stream: Any = torch.cuda.Stream
-    return stream()
 
 
 def _elapsed_us(work: Operation) -> float:
