@@ -9,8 +9,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from autotune import __version__, runtimes
+from autotune.draft import ExportItem
 from autotune.errors import InputError, one_of
-from autotune.export import ExportItem
 from autotune.groups import ONE_SHOT
 from autotune.kernel import Call, Config
 from autotune.report.serving import serving_note, tuned_path

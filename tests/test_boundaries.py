@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from autotune.boundaries import Pin, pins
-from autotune.export import ExportItem, export
+from autotune.draft import ExportItem
+from autotune.export import export
 from autotune.kernel import Call
 from autotune.plan import model
 from autotune.plan.plan import Batches, make

@@ -10,8 +10,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from autotune.draft import ExportItem
 from autotune.errors import AutotuneError, InputError
-from autotune.export import ExportItem, ExportReport, export
+from autotune.export import ExportReport, export
 from autotune.kernel import Call
 from autotune.runtimes import Lookup, files, provenance, vllm
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 from autotune import lint
+from autotune.draft import ExportItem
 from autotune.errors import InputError
-from autotune.export import ExportItem, check_merge, export
+from autotune.export import check_merge, export
 from autotune.kernel import Call
 from autotune.runtimes import files, vllm, vllm_moe
 

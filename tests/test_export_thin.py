@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.export import ExportItem, export
+from autotune.draft import ExportItem
+from autotune.export import export
 from autotune.kernel import Call, Config
 from autotune.runtimes import files, provenance, vllm
 from autotune.thinning import Timings

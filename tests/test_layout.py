@@ -38,7 +38,7 @@ LAYERS = (
         "thinning",
         "boundaries",
     },
-    {"measure", "search", "study", "trials", "export"},
+    {"measure", "search", "study", "trials", "draft", "export"},
     {
         "specs",
         "create",

@@ -13,8 +13,9 @@ import click
 
 from autotune import runtimes
 from autotune.cli.running import say_advice, say_if_replayed
+from autotune.draft import OnExist
 from autotune.errors import InputError
-from autotune.export import OnExist, check_merge, export
+from autotune.export import check_merge, export
 from autotune.export_items import calls, export_items, shards
 from autotune.kernel import Call
 from autotune.lint import vllm as vllm_files

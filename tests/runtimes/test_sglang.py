@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 
 from autotune import runtimes
+from autotune.draft import ExportItem
 from autotune.errors import InputError
-from autotune.export import ExportItem, export
+from autotune.export import export
 from autotune.kernel import Call
 from autotune.runtimes import Lookup, sglang
 from autotune.runtimes.chunks import CHUNK_SIZES
