@@ -13,7 +13,7 @@ from autotune.kernel import Call, Config, Value
 from autotune.runtimes import KeyPath, Lookup, Runtime, Shards, Table
 from autotune.runtimes.files import read_table, table_text
 from autotune.runtimes.provenance import Kind, Record
-from autotune.thinning import Grid, Timings, thin_table
+from autotune.thinning import Grid, Timings, by_place, nearest, thin_table
 
 OnExist = Literal["merge", "overwrite", "new"]
 
@@ -81,6 +81,10 @@ class Draft:
         """The lookup that an entry of this file answers."""
         levels = self.runtime.levels(self.call)
         return replace(self.call, dims={**self.call.dims, **dict(zip(levels, map(int, key), strict=True))})
+
+    def default_at(self, key: KeyPath) -> dict[str, Value]:
+        """What the server launches there without a file."""
+        return self.runtime.default_config(self.call_at(key))
 
     def put(self, key: KeyPath, kind: Kind, config: dict[str, Value], item: ExportItem | None = None) -> None:
         study, about = (item.study, dict(item.provenance)) if item else (None, {})
@@ -189,7 +193,7 @@ def _fill(draft: Draft) -> None:
         if key in draft.dropped:
             draft.put_back(draft.dropped[key])
         else:
-            draft.put(key, "default-fill", draft.runtime.default_config(draft.call_at(key)))
+            draft.put(key, "default-fill", draft.default_at(key))
 
 
 def _put_back(draft: Draft) -> bool:
@@ -210,10 +214,7 @@ def _put_back(draft: Draft) -> bool:
 def _pin(draft: Draft) -> None:
     """Keep each default of a file to the token counts that it is the default of."""
     if (depth := _depth_of_m(draft)) is not None:
-        found = pins(
-            draft.table, depth, lambda key: draft.runtime.default_config(draft.call_at(key)), earlier=draft.unpinned
-        )
-        for key, pin in found.items():
+        for key, pin in pins(draft.table, depth, draft.default_at, earlier=draft.unpinned).items():
             draft.pin(key, pin)
 
 
@@ -228,13 +229,27 @@ def thin(draft: Draft) -> None:
     if (depth := _depth_of_m(draft)) is None or not draft.timings:
         return
     fills = {key for key, record in draft.origins.items() if record.kind == "default-fill"}
-    ours = {key for key, record in draft.written.items() if record.kind != "pin"}
-    draft.grids = thin_table(draft.table, depth, draft.timings, ours | fills)
+    removable = {key for key, record in draft.written.items() if record.kind != "pin"} | fills
+    draft.grids = thin_table(draft.table, depth, draft.timings, removable)
+    while needed := _between_defaults(draft, depth):
+        removable -= needed
+        draft.grids = thin_table(draft.table, depth, draft.timings, removable)
     for grid in draft.grids:
         for key, loss in grid.losses.items():
             m = int(key[depth])
             taken = (*key[:depth], str(grid.served_by[m]), *key[depth + 1 :])
             draft.drop(key, taken, loss, grid.largest_loss(m))
+
+
+def _between_defaults(draft: Draft, depth: int) -> set[KeyPath]:
+    """Entries about to go without which a lookup would find the default of other token counts."""
+    gone = {key for grid in draft.grids for key in grid.losses}
+    left = {key: config for key, config in draft.table.items() if key not in gone}
+    places, found = by_place(draft.table, depth), set()
+    for key in pins(left, depth, draft.default_at):
+        keys = places[key[:depth]][key[depth + 1 :]]
+        found.add(keys[nearest(keys, int(key[depth]))])
+    return found & gone
 
 
 def shards_of(family: Iterable[Draft]) -> Shards:

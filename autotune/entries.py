@@ -15,9 +15,9 @@ from typing import Any
 from autotune import groups, registry, runtimes
 from autotune.errors import InputError, one_of
 from autotune.kernel import AnyKernel, Call, Problem
-from autotune.lint import sglang as sglang_files
-from autotune.lint import vllm as vllm_files
 from autotune.runtimes import KeyPath
+from autotune.runtimes.sglang import FILE as SGLANG_FILE
+from autotune.runtimes.vllm import FILE as VLLM_FILE
 from autotune.runtimes.vllm import LEVELS
 from autotune.runtimes.vllm_moe import LEVELS as MOE_LEVELS
 from autotune.runtimes.vllm_moe import OPS as MOE_OPS
@@ -92,9 +92,9 @@ def place_of(path: PurePath, key: KeyPath) -> Place:
     Raises:
         InputError: If no server looks there.
     """
-    if match := vllm_files.FILE.fullmatch(path.name):
+    if match := VLLM_FILE.fullmatch(path.name):
         place = Place(match["gpu"], _vllm_call(match["op"].lower(), key))
-    elif match := sglang_files.FILE.fullmatch(path.name):
+    elif match := SGLANG_FILE.fullmatch(path.name):
         dims = {name: int(match[name]) for name in ("K", "R", "S")}
         folder = path.parent.name
         triton = folder.removeprefix("triton_").replace("_", ".") if folder.startswith("triton_") else None

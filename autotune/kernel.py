@@ -24,6 +24,15 @@ Config = Mapping[str, Value]
 """One assignment of the tuning parameters, spelled as the runtime spells them, e.g. ``{"block_m": 16, ...}``."""
 
 
+_DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+
+
+def dtype_name(text: str) -> str:
+    """A dtype as problems spell it, of all that vLLM's script takes: ``torch.float16``, ``half``, ``bf16``, ..."""
+    name = text.removeprefix("torch.")
+    return _DTYPE_ALIASES.get(name, name)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A tuning parameter and the values it may take, in ascending order (None first)."""

@@ -72,11 +72,15 @@ def load(reference: str) -> AnyKernel:
 def of_runtime(reference: str, runtime: str | None) -> str:
     """The reference that a kernel has for a runtime, which may be given by an alias that is only clear within it.
 
+    Without a runtime an alias will do that a single kernel has.
+
     Raises:
         InputError: If there is no such kernel, or it is another runtime's.
     """
     if runtime is None:
-        return reference
+        kernels = [installed().get(name) for name in installed().names()]
+        found = [kernel.name for kernel in kernels if reference in kernel.aliases]
+        return found[0] if len(found) == 1 and reference not in installed().names() else reference
     if ":" in reference and load(reference).runtime in (runtime, None):
         return reference
     kernels = [installed().get(name) for name in installed().names()]

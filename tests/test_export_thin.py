@@ -70,6 +70,22 @@ ONE: Grid = {
 """Thinned to 1, which serves 4, and 16, which serves 64."""
 
 
+def test_no_m_goes_that_keeps_a_default_to_its_side(tmp_path: Path) -> None:
+    """128 does as well with the default that 192 has, but without 128 that would serve 113 to 127, too."""
+    grid = {
+        32: {"a": 10.0, "default": 20.0},
+        64: {"b": 10.0, "a": 10.1, "default": 20.0},
+        128: {"c": 10.0, "a": 11.0, "default": 10.1},
+        192: {"default": 10.0, "c": 11.0, "a": 11.0},
+    }
+    export(items(grid), tmp_path)
+    assert vllm.default_config(shrink(127)) != vllm.default_config(shrink(128))
+    for m in range(1, 300):
+        found = vllm.lookup(tmp_path, GPU, shrink(m))
+        theirs = found.config == vllm.default_config(shrink(int(found.key_path[2])))
+        assert not theirs or found.config == vllm.default_config(shrink(m)), m
+
+
 def test_the_server_finds_a_config_as_good_at_an_m_that_is_left_out(tmp_path: Path) -> None:
     report = export(items(ONE), tmp_path)
     assert m_keys(tmp_path) == {"1": [1, 16]}

@@ -48,6 +48,12 @@ def canonical_key(kernel: AnyKernel, problem: Problem, config: Config) -> tuple[
     return tuple(sorted(kernel.canonical(problem, config, H200).items()))
 
 
+def test_an_alias_will_do_where_it_is_clear() -> None:
+    assert registry.of_runtime("fused_moe_lora_w13_shrink", None) == "fused_moe_lora_gate_up_shrink"
+    assert registry.of_runtime("lora_shrink", None) == "lora_shrink", "a name comes first"
+    assert registry.of_runtime("shrink", None) == "shrink", "two kernels' alias is nobody's"
+
+
 @each_kernel
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())

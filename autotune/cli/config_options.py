@@ -11,7 +11,7 @@ from autotune.cli.options import Size, flags
 from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
 from autotune.kernel import Call
-from autotune.lint import sglang, vllm
+from autotune.runtimes import sglang, vllm
 
 _DENSE = ("shrink", "expand")
 _EXPERTS = tuple(f"fused_moe_lora_{weight}_{op}" for weight in ("w13", "w2") for op in _DENSE)

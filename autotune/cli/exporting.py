@@ -18,10 +18,9 @@ from autotune.errors import InputError
 from autotune.export import check_merge, export
 from autotune.export_items import calls, export_items, shards
 from autotune.kernel import Call
-from autotune.lint import vllm as vllm_files
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
-from autotune.runtimes import provenance, sglang
+from autotune.runtimes import provenance, sglang, vllm
 from autotune.study import KernelStudy, StudySpec
 from autotune.thinning import Grid
 
@@ -65,7 +64,7 @@ def export_studies(
     if report.grids:
         click.echo(_grids_line(report.grids))
     click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
-    if any(vllm_files.FILE.fullmatch(file.name) for file in report.files):
+    if any(vllm.FILE.fullmatch(file.name) for file in report.files):
         click.echo(f"Serve with it: VLLM_TUNED_CONFIG_FOLDER={directory.resolve()} vllm serve ...")
     if any(sglang.FILE.fullmatch(file.name) for file in report.files):
         click.echo(

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from autotune import groups
-from autotune.cli.options import json_option
+from autotune.cli.options import ListingCommand, json_option
 from autotune.cli.plan_options import plan_options, take_plan
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
@@ -18,7 +18,7 @@ from autotune.plan.shapes import Shape
 from autotune.report.tables import show, table
 
 
-@click.command(short_help="List a model's lookups and what tuning them takes.")
+@click.command(cls=ListingCommand, short_help="List a model's lookups and what tuning them takes.")
 @click.argument("model")
 @plan_options
 @click.option("--dtype", default=DEFAULT_DTYPE, show_default=True, help="float16 or bfloat16.")

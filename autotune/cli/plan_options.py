@@ -47,7 +47,7 @@ server_options = flags(
         "--set", "overrides", multiple=True, metavar="FIELD=N", help="A field of the model's config; repeatable."
     ),
 )
-rank_option = click.option("--lora-rank", type=Size(), help="The server's max_lora_rank.")
+rank_option = click.option("--lora-rank", "--rank", type=Size(), help="The server's max_lora_rank.")
 adapters_option = click.option(
     "--lora-path",
     "lora_paths",

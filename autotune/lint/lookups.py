@@ -9,11 +9,11 @@ from pathlib import Path
 from autotune import runtimes
 from autotune.errors import one_of
 from autotune.kernel import Call
-from autotune.lint import sglang, vllm, vllm_moe
+from autotune.lint import vllm_moe
 from autotune.lint.finding import Effect, Finding, crash
 from autotune.plan.plan import Plan
 from autotune.plan.shapes import Shape
-from autotune.runtimes import Lookup
+from autotune.runtimes import Lookup, sglang, vllm
 
 _WRONG_SHAPE = ("k", "n", "i")
 

@@ -15,7 +15,6 @@ from autotune.lint.values import unlaunchable
 from autotune.runtimes import sglang
 from autotune.runtimes.chunks import CHUNK_SIZES, reachable
 
-FILE = sglang.FILE
 _VERSION = re.compile(r"triton_\d+(_[\w+]+)*")
 _REQUIRED = ("BLOCK_N", "BLOCK_K")
 _OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
@@ -30,7 +29,7 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
     findings = _misplaced(directory)
     files = 0
     for path in sorted(directory.glob(f"{sglang.ROOT}/*/*.json")):
-        match = FILE.fullmatch(path.name)
+        match = sglang.FILE.fullmatch(path.name)
         if match is None or not path.parent.name.startswith("triton_"):
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
             continue
@@ -61,7 +60,7 @@ def _misplaced(directory: Path) -> list[Finding]:
                 file = folder.relative_to(directory).as_posix()
                 findings.append(Finding(file, (), "folder name", "slower" if fallback else "ignored", message))
     for path in sorted([*directory.glob("*.json"), *root.glob("*.json")]):
-        if FILE.fullmatch(path.name):
+        if sglang.FILE.fullmatch(path.name):
             findings.append(_ignored(path, directory, f"it belongs into {sglang.ROOT}/triton_<version>/"))
     return findings
 
@@ -74,7 +73,7 @@ def _versions(directory: Path) -> list[Finding]:
     """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
     findings = []
     there = {path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}
-    for name in sorted(name for name in there if FILE.fullmatch(name)):
+    for name in sorted(name for name in there if sglang.FILE.fullmatch(name)):
         files = sglang.versions(directory, name)
         if files and (newest := sglang.newest(files)) != (first := files[0]):
             message = (

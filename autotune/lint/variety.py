@@ -7,9 +7,9 @@ from typing import Any
 
 from autotune.lint.nested import Key, Walk
 
-MOST_CONFIGS = 16
-"""Of one shape: as many as a plan has m that chooses them for the largest batches, 131,072 tokens, about one for each
-doubling. A file that changes its config more often follows the noise between neighbours."""
+MOST_CONFIGS = 32
+"""Of one shape: twice as many as a plan has m for the largest batches, 131,072 tokens, one for about each doubling. It
+may add some where a default changes or traffic peaks; a file with more follows the noise between neighbours."""
 
 
 def check(made: Walk, launched: Mapping[Key, Mapping[str, Any]]) -> None:

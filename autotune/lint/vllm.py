@@ -16,11 +16,8 @@ from autotune.lint.values import unlaunchable
 from autotune.plan.plan import Plan
 from autotune.runtimes import provenance
 from autotune.runtimes import vllm_moe as moe
-from autotune.runtimes.vllm import LEVELS, REQUIRED
+from autotune.runtimes.vllm import FILE, LEVELS, REQUIRED
 
-FILE = re.compile(
-    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
-)
 # The base model's expert tiles, which a server reads from the same folder.
 _BASE_MOE = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
 _KNOWN = ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_ctas", "num_stages", "max_nreg", "group_size_m")

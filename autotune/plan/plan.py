@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune import groups
 from autotune.errors import InputError, one_of
-from autotune.kernel import Call
+from autotune.kernel import Call, dtype_name
 from autotune.plan import sglang, vllm
 from autotune.plan.model import ModelShape
 from autotune.plan.notes import advice, warnings
@@ -134,7 +134,8 @@ class Plan:
 
     @property
     def required(self) -> list[Call]:
-        """Every lookup the files must answer, measured or not; the experts' only if these are tuned.
+        """Every lookup the files must answer, measured or not; the experts' only if these are tuned, and only where
+        servers read them: sorted batches take the nearest entry, and that must not be one of batches that are not.
 
         A server with dual stream has both expand files: without the flag, or for a layer that runs alone, it reads
         the one of added inputs.
@@ -145,6 +146,8 @@ class Plan:
             if shape.op.startswith(groups.FUSED_MOE_LORA.name) and not experts:
                 continue
             for size in self.answered:
+                if shape.op.startswith(groups.FUSED_MOE_LORA.name) and not shape.occurs(size):
+                    continue
                 call = shape.call(size)
                 calls.append(call)
                 if call.dims.get("add_inputs") == 0:
@@ -200,7 +203,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEF
         InputError: If it cannot be served so, or flags contradict each other.
     """
     check(model, serving)
-    dtype = dtype.removeprefix("torch.")
+    dtype = dtype_name(dtype)
     for flag, value, allowed in (("--dtype", dtype, DTYPES), ("--workload", batches.workload, (None, *WORKLOADS))):
         if value not in allowed:
             raise InputError(f"{flag}: got {value!r}, allowed: {one_of(filter(None, allowed))}; give one of them")

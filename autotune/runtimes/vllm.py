@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,11 @@ from autotune.runtimes.lookup import Failure, Lookup
 from autotune.runtimes.nested import descend
 
 name = "vllm"
+
+FILE = re.compile(
+    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
+)
+"""Names of the files that servers read, fused MoE LoRA's too."""
 
 LEVELS = ("max_loras", "num_slices", "m", "k", "n")
 

@@ -60,6 +60,7 @@ class SpaceSampler(BaseSampler):
     ) -> dict[str, Any]:
         # Threads may ask at the same time (`Study.optimize` with n_jobs): what one is given is in flight for the next.
         with self._choosing:
+            self.observer.forget(trial)
             config = self.propose(study)
             self.observer.propose(trial, self.space.index(config))
         return self.space.params(config)

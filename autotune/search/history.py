@@ -77,6 +77,10 @@ class Observer:
         """Note which config a trial is going to be."""
         self._proposed[trial.number] = index
 
+    def forget(self, trial: FrozenTrial) -> None:
+        """A trial is about to be chosen: what one of its number was, in another study, is of no account."""
+        self._proposed.pop(trial.number, None)
+
     def observe(self, study: optuna.Study, within: Mask | None = None) -> History:
         """Read a study's trials; the study must belong to the space.
 

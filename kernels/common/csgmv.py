@@ -11,7 +11,7 @@ import torch
 
 from autotune.errors import InputError, one_of
 from autotune.gpu import Gpu
-from autotune.kernel import Config, Problem, Workload
+from autotune.kernel import Config, Problem, Workload, dtype_name
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
 from autotune.kernels.common.tiles import Tile, cdiv, integers
@@ -46,7 +46,6 @@ _FLAGS = {
     "num_loras": "--num-loras",
     "active_loras": "--num-active-loras",
 }
-_DTYPE_NAMES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,6 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
     """
-    dtype = str(flags.get("dtype") or "float16").removeprefix("torch.")
     workload = str(flags.get("workload") or "prefill")
     mixed = workload == "mixed"
     if given := [name for name in _OTHERS if flags.get(name) is not None]:
@@ -225,7 +223,7 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
             "pass --total-tokens (and --workload decode for requests of one token)"
         )
     return {
-        "dtype": _DTYPE_NAMES.get(dtype, dtype),
+        "dtype": dtype_name(str(flags.get("dtype") or "float16")),
         "chunk_size": required(flags, "chunk_size", "one of " + one_of(CHUNK_SIZES)),
         "tokens": _integer(flags, "total_tokens", DECODE_REQUESTS if workload == "decode" else PREFILL_TOKENS),
         "rank": required(flags, "lora_rank", "(--rank is the same)"),

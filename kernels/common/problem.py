@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from autotune.errors import InputError, one_of
-from autotune.kernel import Problem
+from autotune.kernel import Problem, dtype_name
 from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.common.zipf import zipf_split
 
@@ -21,7 +21,6 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's allowed ``max_lora_rank``. Fully sharded layers divide it by the tensor-parallel size."""
 
-_DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
 _RANKS = frozenset(r >> s for r in MAX_LORA_RANKS for s in range(10) if (r >> s) << s == r and r >> s)
 
 
@@ -148,7 +147,7 @@ def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
     """
-    dtype = str(flags.get("dtype") or "").removeprefix("torch.")
+    dtype = dtype_name(str(flags.get("dtype") or ""))
     if not dtype:
         raise InputError(f"--dtype: not given; allowed: {one_of(DTYPES)}")
     m = flags.get("m")
@@ -159,7 +158,7 @@ def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     if active is not None and int(active) < 1:
         raise InputError(f"--num-active-loras: got {active}, allowed: 1 to --num-loras")
     return {
-        "dtype": _DTYPE_ALIASES.get(dtype, dtype),
+        "dtype": dtype,
         "m": int(m),
         "max_loras": required(flags, "num_loras"),
         "active_loras": 0 if active is None else int(active),

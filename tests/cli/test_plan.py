@@ -141,6 +141,14 @@ def test_the_kernels_take_what_a_plan_does() -> None:
     assert set(plan.DTYPES) == set(problem.DTYPES)
 
 
+def test_a_plan_takes_the_spellings_that_tune_takes(cli: Cli) -> None:
+    long = cli.ok("plan Qwen3-8B --runtime sglang --max-loras 4 --lora-rank 16 --chunk-sizes 16,32 --dtype float16")
+    for dtype in ("half", "fp16", "torch.float16"):
+        assert (
+            cli.ok("plan Qwen3-8B --runtime sglang --max-loras 4 --rank 16 --chunk-sizes 16 32 --dtype", dtype) == long
+        )
+
+
 def test_tune_of_a_preset_says_that_max_loras_is_missing(cli: Cli) -> None:
     done = cli("tune --model Qwen3-8B --lora-rank 16 --runtime vllm")
     assert done.exit_code == 2

@@ -211,8 +211,8 @@ def each_with_its_own(count: int, dead: bool = False) -> Files:
     return {SHRINK: {"5": dict.fromkeys(("1", "2", "3"), entries)}}
 
 
-@pytest.mark.parametrize(("count", "reported"), [(len(ALL_M), False), (len(ALL_M) + 1, True)])
-def test_more_configs_than_any_plan_has_m(count: int, reported: bool) -> None:
+@pytest.mark.parametrize(("count", "reported"), [(2 * len(ALL_M), False), (2 * len(ALL_M) + 1, True)])
+def test_many_more_configs_than_any_plan_has_m(count: int, reported: bool) -> None:
     expected = [(SHRINK, "", "many configs", "latency while serving")] if reported else []
     assert found(each_with_its_own(count)) == expected
 

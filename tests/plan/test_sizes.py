@@ -75,7 +75,9 @@ def test_the_files_also_hold_the_m_that_traffic_leaves_untuned() -> None:
 
 
 def test_the_experts_files_hold_them_too_where_they_are_tuned() -> None:
-    for name, found in (("Qwen3-30B-A3B", set(LADDER)), ("GPT-OSS-20B", set())):
+    # Eight experts each of up to 16 tokens are too few pairs to be sorted: nobody reads an entry there, but the
+    # sorted batches near it would.
+    for name, found in (("Qwen3-30B-A3B", {m for m in LADDER if m > 16}), ("GPT-OSS-20B", set())):
         made = make(model.load(name), Serving("vllm", 1, 16, 8), Batches(m_values=(64,)))
         assert {call.dims["m"] for call in made.required if "fused_moe" in call.op} == found
 

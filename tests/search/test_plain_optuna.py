@@ -104,6 +104,17 @@ def test_what_one_thread_was_given_is_in_flight_for_the_next(toy: Recording) -> 
     assert set(sampler.observer.observe(study).in_flight) == {toy.space.index(toy.space.config(g)) for g in given}
 
 
+def test_a_sampler_may_go_on_in_another_study(toy: Recording) -> None:
+    sampler = PoolSampler(toy.space, 0)
+    first, second = (optuna.create_study(sampler=sampler) for _ in range(2))
+    begun = []
+    for study in (first, second):
+        study.optimize(lambda trial: time_us(toy, trial), n_trials=4, catch=RuntimeError)
+        begun.append(positions(study, toy))
+    assert begun[0] == begun[1]
+    assert begun[0][0] == 0, "the incumbent first"
+
+
 def test_a_long_study_is_read_once(toy: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study(sampler=OrderSampler(toy.space, 0))
     read: list[int] = []
