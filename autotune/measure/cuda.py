@@ -32,16 +32,30 @@ class Machine:
     def __init__(self, cache_dir: Path, compilers: int | None = None) -> None:
         self.cache_dir = str(cache_dir)
         self.compilers_count = compilers or max(1, (os.cpu_count() or 2) - 1)
-        self.compilers: ProcessPool = processes.pool(self.compilers_count, start_worker, self.cache_dir)
+        self._compilers = self._start_compilers()
+        self._closed = False
         self.worker = GpuWorker(self.cache_dir)
         # Takes seconds, which the first compilers take, too.
         self.worker.start()
 
+    @property
+    def compilers(self) -> ProcessPool:
+        """The compile processes; new ones after one was killed with nothing to do, which takes its pool with it."""
+        if not (self._closed or self._compilers.active):
+            # Not joined: whoever asks may be a thread of that pool.
+            self._compilers.stop()
+            self._compilers = self._start_compilers()
+        return self._compilers
+
     def close(self) -> None:
         """Stop every process."""
-        self.compilers.stop()
-        self.compilers.join()
+        self._closed = True
+        self._compilers.stop()
+        self._compilers.join()
         self.worker.close()
+
+    def _start_compilers(self) -> ProcessPool:
+        return processes.pool(self.compilers_count, start_worker, self.cache_dir)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,22 @@ def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
     assert backend.measure(config(module.OK), None).status == "ok"
 
 
+def test_a_compiler_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
+    before = machine.compilers
+    os.kill(before.schedule(os.getpid).result(), signal.SIGKILL)
+    wait_until(lambda: not before.active)
+    assert machine.compilers is not before
+    assert machine.compilers.schedule(os.getpid).result() > 0
+
+
+def test_a_closed_machine_starts_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, compilers=1)
+    machine.close()
+    assert machine.compilers is machine.compilers
+    with pytest.raises(RuntimeError):
+        machine.compilers.schedule(os.getpid)
+
+
 def test_a_worker_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
     backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
     assert backend.measure(config(module.OK), None).status == "ok"
