@@ -22,7 +22,7 @@ from autotune.errors import AutotuneError, InputError, one_of
 from autotune.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.group_race import VALUES, GroupDecision, decide_group
 from autotune.kernel import Config
-from autotune.measure.result import COMPILE_FAILURES, Measurement
+from autotune.measure.result import Measurement
 from autotune.run import OnProgress, Runner, Session
 from autotune.search.api import Search
 from autotune.search.coordinates import variants
@@ -244,9 +244,7 @@ class _Op:
 
     @property
     def _launched(self) -> int:
-        """Configs that count against the budget."""
-        found = trials.measured(self.session.study.study.get_trials(deepcopy=False), self.session.space)
-        return sum(m.status not in COMPILE_FAILURES for m in found)
+        return trials.launched(self.session.study.study.get_trials(deepcopy=False), self.session.space)
 
     def standing(self, value: int, most: int) -> Standing:
         """What the trials and the model say of the op at a value; the same for the same trials.

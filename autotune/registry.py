@@ -77,13 +77,12 @@ def of_runtime(reference: str, runtime: str | None) -> str:
     Raises:
         InputError: If there is no such kernel, or it is another runtime's.
     """
-    if runtime is None:
-        kernels = [installed().get(name) for name in installed().names()]
-        found = [kernel.name for kernel in kernels if reference in kernel.aliases]
-        return found[0] if len(found) == 1 and reference not in installed().names() else reference
-    if ":" in reference and load(reference).runtime in (runtime, None):
+    if ":" in reference and (runtime is None or load(reference).runtime in (runtime, None)):
         return reference
     kernels = [installed().get(name) for name in installed().names()]
+    if runtime is None:
+        found = [kernel.name for kernel in kernels if reference in kernel.aliases]
+        return found[0] if len(found) == 1 and reference not in installed().names() else reference
     ours = [kernel for kernel in kernels if kernel.runtime in (runtime, None)]
     for kernel in sorted(ours, key=lambda kernel: kernel.name != reference):
         if reference in (kernel.name, *kernel.aliases):

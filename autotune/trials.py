@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.kernel import Config
-from autotune.measure.result import FAILURES, Measurement, Status
+from autotune.measure.result import COMPILE_FAILURES, FAILURES, Measurement, Status
 from autotune.space import Space
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -137,6 +137,11 @@ def status(trial: FrozenTrial) -> str | None:
 def measured(trials: Iterable[FrozenTrial], space: Space) -> list[Measured]:
     """The finished trials of a study."""
     return [found for trial in trials if (found := as_measured(trial, space)) is not None]
+
+
+def launched(trials: Iterable[FrozenTrial], space: Space) -> int:
+    """How many configs count against a budget: what does not compile never reaches the GPU."""
+    return sum(found.status not in COMPILE_FAILURES for found in measured(trials, space))
 
 
 def as_measured(trial: FrozenTrial, space: Space) -> Measured | None:

@@ -77,8 +77,7 @@ class SearchLoop:
         self.backend = backend
         self.clock = Clock()
         self._beside = ThreadPoolExecutor(max_workers=1)
-        found = trials.measured(self.study.get_trials(deepcopy=False), space)
-        self.measured_count = sum(m.status not in COMPILE_FAILURES for m in found)
+        self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
 
     def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
         """Search until done, once; killing it loses nothing but the trial in flight and the one before it."""
