@@ -143,7 +143,7 @@ def test_an_infinite_ratio_stands_for_nan(case: Case) -> None:
 
 
 class Exact:
-    """Promises no rounding at all."""
+    """Promises ones, and no rounding at all."""
 
     def __init__(self, out: torch.Tensor) -> None:
         self.out = out
@@ -153,14 +153,17 @@ class Exact:
     def run(self, inputs: Any, config: Config) -> torch.Tensor:
         return self.out
 
+    def reference(self, inputs: Any, dtype: torch.dtype) -> Expected:
+        return Expected(torch.ones(self.out.shape), torch.zeros(self.out.shape))
 
-@pytest.mark.parametrize(("value", "passes"), [(1.0, True), (1.0 + 2**-23, False)])
+
+@pytest.mark.parametrize(("value", "passes"), [(1.0, True), (1.0 + 2**-23, False), (torch.nan, False)])
 def test_a_bound_of_zero_asks_for_the_very_value(value: float, passes: bool) -> None:
-    want = Expected(torch.ones(3), torch.zeros(3))
-    ratio = error_ratio(Exact(torch.tensor([1.0, value, 1.0])), None, {}, want)  # type: ignore[arg-type]
+    kernel: Any = Exact(torch.tensor([1.0, value, 1.0]))
+    ratio = error_ratio(kernel, None, {}, expected(kernel, None))
     assert (ratio <= 1) is passes
 
 
 def test_an_empty_result_is_correct() -> None:
-    nothing = torch.empty(0, 4)
-    assert error_ratio(Exact(nothing), None, {}, Expected(nothing, nothing)) == 0  # type: ignore[arg-type]
+    kernel: Any = Exact(torch.empty(0, 4))
+    assert error_ratio(kernel, None, {}, expected(kernel, None)) == 0
