@@ -65,7 +65,7 @@ class FaultyKernel(Kernel[DoubleProblem, DoubleInputs]):
     def make_inputs(self, problem: DoubleProblem, device: str, seed: int) -> DoubleInputs:
         generator = None if device == "meta" else torch.Generator(device).manual_seed(seed)
         x = torch.randn(problem.size, generator=generator, device=device)
-        return DoubleInputs(x, torch.empty_like(x))
+        return DoubleInputs(x, torch.empty(problem.size, device=device))
 
     def launches(self, inputs: DoubleInputs, config: Config) -> list[Launch]:
         fault = config["fault"] or 0

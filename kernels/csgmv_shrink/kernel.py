@@ -122,7 +122,7 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
         return ShrinkInputs(arguments, start=self._start(arguments))
 
     def _start(self, arguments: ShrinkArguments) -> torch.Tensor:
-        start = torch.zeros_like(arguments.out)
+        start = arguments.out.clone()
         if start.device.type == "meta":
             return start
         for tokens, _, rank in arguments.batch.by_adapter():

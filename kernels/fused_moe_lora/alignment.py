@@ -46,6 +46,9 @@ def align(routing: Routing, block_m: int) -> Alignment:
     nowhere = loras * experts
     width = padded_width(pairs, experts, block_m)
     device = routing.topk_ids.device
+    if device.type == "meta":
+        # Worked out there, it would load torch's own compiler: seconds, in every compile process.
+        return _shaped(loras, width, block_m)
 
     group, pair = routing.groups().sort(stable=True)
     rows = torch.zeros(nowhere + 1, dtype=torch.int64, device=device).scatter_add_(0, group, torch.ones_like(group))
@@ -67,3 +70,12 @@ def align(routing: Routing, block_m: int) -> Alignment:
     owner = torch.searchsorted(ends, block_starts, right=True)
     expert_ids = torch.where(owner < experts, owner, -1).int()
     return Alignment(sorted_ids[:-1].view(loras, width), expert_ids, ends[:, -1].int(), block_m)
+
+
+def _shaped(loras: int, width: int, block_m: int) -> Alignment:
+    """Shapes without contents."""
+    sorted_ids, expert_ids, ends = (
+        torch.empty(shape, dtype=torch.int32, device="meta")
+        for shape in ((loras, width), (loras, width // block_m), (loras,))
+    )
+    return Alignment(sorted_ids, expert_ids, ends, block_m)
