@@ -19,19 +19,20 @@ from autotune import paths, trials, workloads
 from autotune.environment import current_environment
 from autotune.errors import AutotuneError, InputError
 from autotune.finalists import Decision, decide
+from autotune.keeper import StoringProcess
 from autotune.kernel import Config
 from autotune.measure import recording
 from autotune.measure.backend import Backend
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
-from autotune.neighbours import finished_neighbours
+from autotune.neighbours import Neighbourhood
 from autotune.report.note import study_note
 from autotune.search import make_search
 from autotune.search.api import Search
 from autotune.search.estimate import estimated
 from autotune.space import Space
-from autotune.storage import identity
+from autotune.storage import identity, shared
 from autotune.study import KernelStudy, kernel_fingerprint
 from autotune.tune import Budget, Clock, SearchLoop
 
@@ -95,7 +96,9 @@ class Runner:
     def __init__(self, storage: BaseStorage, options: RunOptions) -> None:
         self.storage = storage
         self.options = options
+        self._neighbourhood = Neighbourhood(storage)
         self._machine: Machine | None = None
+        self._storing: StoringProcess | None = None
         self._bandwidth_bytes_per_s: float | None = None
         self._prepared: Session | None = None
 
@@ -105,6 +108,8 @@ class Runner:
     def __exit__(self, *exc_info: object) -> None:
         if self._prepared is not None:
             self._prepared.backend.close()
+        if self._storing is not None:
+            self._storing.close()
         if self._machine is not None:
             self._machine.close()
 
@@ -173,7 +178,7 @@ class Runner:
 
     def _search_of(self, session: Session) -> Search:
         study, space, options = session.study, session.space, self.options
-        known = finished_neighbours(self.storage, study)
+        known = self._neighbourhood.of(study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
         return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
 
@@ -181,7 +186,9 @@ class Runner:
         self, session: Session, search: Search, budget: Budget, on_progress: OnProgress, then: str = "search"
     ) -> Clock:
         """Search as told."""
-        loop = SearchLoop(session.study.study, session.space, search, session.backend)
+        study = session.study.study
+        writer = None if self._storing is None else self._storing.writer(study)
+        loop = SearchLoop(study, session.space, search, session.backend, writer)
         display = _Display(session.study.name, loop, on_progress)
         clock = loop.run(budget, display.on_trial)
         display.show(then)
@@ -262,6 +269,8 @@ class Runner:
 
         if self._machine is None:
             self._machine = Machine(paths.triton_cache_dir())
+            if shared(self.options.storage_url):
+                self._storing = StoringProcess(self.options.storage_url)
         settings = MeasureSettings(**study.spec.settings)
         return CudaBackend(self._machine, Task(study.spec.kernel, study.problem, study.gpu, settings))
 

@@ -36,6 +36,12 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_URL}") from error
 
 
+def shared(url: str) -> bool:
+    """Whether another process that opens the URL finds the same studies."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() != "sqlite" or parsed.database not in (None, "", ":memory:")
+
+
 def identity(url: str) -> str:
     """The same for every spelling of a SQLite file's place, and from every folder."""
     parsed = make_url(url)

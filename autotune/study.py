@@ -180,11 +180,19 @@ def names(storage: BaseStorage) -> list[str]:
     return [s.study_name for s in summaries if SPEC_ATTR in s.user_attrs]
 
 
-def finished(storage: BaseStorage) -> dict[str, StudySpec]:
-    """The specs of the studies that have a result, by name; to open each would take a hundred times as long."""
+@dataclass(frozen=True)
+class Finished:
+    """What a study that has a result says of itself."""
+
+    spec: StudySpec
+    result: dict[str, Any]
+
+
+def finished(storage: BaseStorage) -> dict[str, Finished]:
+    """The studies that have a result, by name; to open each would take a hundred times as long."""
     found = {s.study_name: s.user_attrs for s in storage.get_all_studies()}
     return {
-        name: StudySpec(**attrs[SPEC_ATTR])
+        name: Finished(StudySpec(**attrs[SPEC_ATTR]), attrs[RESULT_ATTR])
         for name, attrs in found.items()
         if SPEC_ATTR in attrs and isinstance(attrs.get(RESULT_ATTR), dict)
     }

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
 
 import optuna
 from optuna.pruners import NopPruner
@@ -49,8 +47,8 @@ class Measured:
 def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
     """A twin in memory to ask, report to and read from: with a database each of these would be a transaction.
 
-    What is finished goes to the storage through a `Keeper`. A trial in flight is not there: a kill leaves nothing
-    behind.
+    What is finished goes to the storage through a `Keeper` (`autotune.keeper`). A trial in flight is not there: a kill
+    leaves nothing behind.
     """
     live = optuna.create_study(direction=study.direction, sampler=sampler, pruner=NopPruner())
     live.add_trials(study.get_trials(deepcopy=False, states=_FINISHED))
@@ -78,54 +76,6 @@ def add_failure(live: optuna.Study, space: Space, config: Config, measurement: M
     )
     live.add_trial(failed)
     return failed
-
-
-class Keeper:
-    """Stores finished trials behind the search's back, in order, each in one transaction.
-
-    That takes about as long as a measurement, during which the search has nothing to do; while it chooses, storing
-    would only slow it down. A kill loses the trials of the last measurement and of the one in flight. Leaving the
-    keeper (``with``) stores the last.
-
-    Raises:
-        Exception: What storing raised, at the next measurement or at the end.
-    """
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._kept: list[FrozenTrial] = []
-        self._last: Future[None] | None = None
-
-    def keep(self, finished: FrozenTrial) -> None:
-        """Take a trial, to be stored when there is time."""
-        self._kept.append(finished)
-
-    def store(self) -> None:
-        """Start storing what was kept; there is time now."""
-        self.wait()
-        kept, self._kept = self._kept, []
-        self._last = self._thread.submit(self._add, kept)
-
-    def wait(self) -> None:
-        """Wait until all that was to be stored is."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
-
-    def _add(self, kept: list[FrozenTrial]) -> None:
-        for finished in kept:
-            self._study.add_trial(finished)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        try:
-            self.store()
-            self.wait()
-        finally:
-            self._thread.shutdown()
 
 
 def status(trial: FrozenTrial) -> str | None:

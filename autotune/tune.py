@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from autotune import trials
+from autotune.keeper import Keeper, ThreadWriter, Writer
 from autotune.kernel import Config
 from autotune.measure.backend import Backend
 from autotune.measure.result import COMPILE_FAILURES, Measurement
@@ -67,10 +68,15 @@ class SearchLoop:
     Compiling runs one round behind proposing: each round the newest model names what it would like compiled for the
     next, and measures a few of all that was compiled before, choosing anew after every time it learns. In a replay the
     order depends on no wall time.
+
+    Args:
+        writer: Stores finished trials; by default in a thread.
     """
 
-    def __init__(self, study: optuna.Study, space: Space, search: Search, backend: Backend) -> None:
-        self.keeper = trials.Keeper(study)
+    def __init__(
+        self, study: optuna.Study, space: Space, search: Search, backend: Backend, writer: Writer | None = None
+    ) -> None:
+        self.keeper = Keeper(writer or ThreadWriter(study))
         self.study = trials.working_copy(study, search.sampler)
         self.space = space
         self.search = search

@@ -38,7 +38,7 @@ LAYERS = (
         "thinning",
         "boundaries",
     },
-    {"measure", "search", "study", "trials", "draft", "export"},
+    {"measure", "search", "study", "trials", "keeper", "draft", "export"},
     {
         "specs",
         "create",

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from autotune import registry, study, trials
 from autotune.gpu import INTERPRETER
+from autotune.keeper import Keeper, ThreadWriter
 from autotune.kernel import Config
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement, Status
@@ -233,7 +234,7 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     index = SPACE.index(SPACE.config(asked.params))
     assert observe(live, SPACE).in_flight == (index,)
     measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
-    with trials.Keeper(tried) as keeper:
+    with Keeper(ThreadWriter(tried)) as keeper:
         keeper.keep(trials.tell(live, asked, measurement))
     assert observe(live, SPACE).in_flight == ()
     (stored,) = tried.trials

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from autotune.kernel import Config
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
+from autotune.neighbours import Neighbourhood
 from autotune.run import Runner, RunOptions
 from autotune.search import Neighbour
 from autotune.space import Space
 from autotune.storage import identity, open_storage
-from autotune.study import KernelStudy, StudySpec, kernel_fingerprint
+from autotune.study import Finished, KernelStudy, StudySpec, kernel_fingerprint
 from autotune.tune import Budget
 from tests.stand_in import StandIn
 
@@ -246,14 +247,55 @@ def test_what_cannot_be_prepared_says_so_in_its_own_turn(storage: BaseStorage, s
 def test_a_study_is_decided_whatever_is_wrong_with_the_next_ones_neighbours(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def neighbours(storage: BaseStorage, wanted: KernelStudy) -> list[Neighbour]:
+    def neighbours(self: Neighbourhood, wanted: KernelStudy) -> list[Neighbour]:
         if wanted.name == "next":
             raise InputError("kernel: its file is gone")
         return []
 
-    monkeypatch.setattr("autotune.run.finished_neighbours", neighbours)
+    monkeypatch.setattr(Neighbourhood, "of", neighbours)
     one, following = (study.create(storage, name, SPEC) for name in ("one", "next"))
     with runner(storage) as running:
         assert running.run(one, following=following)["counts"] == {"ok": 3}
         with pytest.raises(InputError, match="is gone"):
             running.run(following)
+
+
+def test_what_a_neighbour_timed_is_read_once_for_each_result(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def load(storage: BaseStorage, name: str) -> KernelStudy:
+        read.append(name)
+        return loaded(storage, name)
+
+    loaded = study.load
+    monkeypatch.setattr(study, "load", load)
+    one, wanted = (study.create(storage, name, SPEC) for name in ("one", "wanted"))
+    hood = Neighbourhood(storage)
+    assert hood.of(wanted) == []
+    with runner(storage) as running:
+        running.run(one)
+        (first,) = hood.of(wanted)
+        assert hood.of(wanted) == [first]
+        assert read == ["one"]
+        one.reopen()
+        assert hood.of(wanted) == []
+        running.options = replace(running.options, budget=Budget(5))
+        running.run(one)
+    monkeypatch.setattr(study, "finished", later(study.finished))
+    (again,) = hood.of(wanted)
+    assert len(again.configs) > len(first.configs)
+    assert read == ["one", "one"]
+
+
+def later(finished: Callable[[BaseStorage], dict[str, Finished]]) -> Callable[[BaseStorage], dict[str, Finished]]:
+    """As if the results were of another second."""
+
+    def found(storage: BaseStorage) -> dict[str, Finished]:
+        return {
+            name: replace(other, result=other.result | {"finished": "later"})
+            for name, other in finished(storage).items()
+        }
+
+    return found

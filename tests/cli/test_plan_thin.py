@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune import study as studies
-from autotune.neighbours import finished_neighbours
+from autotune.neighbours import Neighbourhood
 from autotune.plan.sizes import auto_m_values
 from autotune.runtimes import files, provenance, vllm
 from autotune.storage import open_storage
@@ -132,7 +132,7 @@ def test_the_winner_of_the_nearest_m_is_known_to_the_search(planned: Cli) -> Non
     storage = open_storage(planned.url)
     names = studies.names(storage)
     study = studies.load(storage, next(name for name in names if name.startswith("lora_shrink-m32-k5120")))
-    near = finished_neighbours(storage, study)
+    near = Neighbourhood(storage).of(study)
     assert [neighbour.sizes["k"] for neighbour in near] == [5080, 5040, 5120]
     assert near[-1].sizes["m"] in (16, 64)
     same = studies.load(storage, next(n for n in names if f"lora_shrink-m{near[-1].sizes['m']}-k5120" in n))
