@@ -11,6 +11,8 @@ from typing import Any
 from autotune.errors import InputError
 from autotune.gpu import Gpu
 
+_SMI = "nvidia-smi"
+
 
 def installed_version(package: str) -> str | None:
     """Version of an installed package, without importing it."""
@@ -27,6 +29,11 @@ def cuda_available() -> bool:
     except ImportError:
         return False
     return bool(torch.cuda.is_available())
+
+
+def driver_installed() -> bool:
+    """Whether there may well be a GPU, told without loading torch, which takes seconds."""
+    return shutil.which(_SMI) is not None
 
 
 def current_gpu() -> Gpu:
@@ -68,7 +75,7 @@ def current_environment() -> dict[str, str]:
 @functools.cache
 def driver_version() -> str | None:
     """The NVIDIA driver's version, from nvidia-smi, which takes a while; no process outlives a change of driver."""
-    if (command := shutil.which("nvidia-smi")) is None:
+    if (command := shutil.which(_SMI)) is None:
         return None
     query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)

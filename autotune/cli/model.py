@@ -12,7 +12,7 @@ from autotune import study as studies
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
 from autotune.cli.plan import show_plan
 from autotune.cli.plan_options import take_plan_of_studies
-from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, show_results
+from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.measure.settings import MeasureSettings
 from autotune.plan import studies as planned
 from autotune.specs import Request
@@ -47,7 +47,6 @@ def tune_model(model: str, options: dict[str, Any]) -> None:
     options["lora_paths"] = options["lora_path"]
     plan = take_plan_of_studies("--model", model, options)
     show_plan(plan)
-    load_ahead(options["backend"])
     request = _request(options)
     if options["arg_pool_size"] is not None:
         request = replace(request, settings=replace(MeasureSettings(), max_sets=options["arg_pool_size"]))

@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from autotune import runtimes, study
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
-from autotune.environment import cuda_available
+from autotune.environment import driver_installed
 from autotune.errors import AutotuneError, InputError
 from autotune.report.groups import group_line
 from autotune.report.results import before_after, result_line, time_line
@@ -70,7 +70,7 @@ class RunFlags:
 
 def load_ahead(backend: str) -> None:
     """Begin to load what the processes that measure need, beside all that comes before the first study."""
-    if backend in ("auto", "cuda") and cuda_available():
+    if backend in ("auto", "cuda") and driver_installed():
         from autotune.measure.processes import start_server  # needs torch, which replays do not
 
         start_server()

@@ -90,6 +90,8 @@ def tune(**options: Any) -> None:
       python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
           --save-json-dir tuned
     """
+    # Before the kernels are looked up, which loads torch here, too.
+    load_ahead(options["backend"])
     if options["model"] is not None and options["max_loras"] is not None:
         tune_model(str(options.pop("model")), options)
         return
@@ -113,7 +115,6 @@ def tune(**options: Any) -> None:
     request = Request(
         problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
     )
-    load_ahead(options["backend"])
     if block:
         specs = block.specs(request, values, problem.m_values)
     else:
