@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import optuna
 
 from autotune.search.history import History
-from autotune.search.pool import PoolSampler
+
+if TYPE_CHECKING:
+    # Loads scikit-learn, which a sweep does without.
+    from autotune.search.pool import PoolSampler
 
 
 class NeverStop:
@@ -31,7 +36,9 @@ class GainStop:
         patience: Measurements on end that this must hold for.
     """
 
-    def __init__(self, sampler: PoolSampler, gain: float = 0.01, gain_near: float = 0.0005, patience: int = 15) -> None:
+    def __init__(
+        self, sampler: PoolSampler, gain: float = 0.015, gain_near: float = 0.0005, patience: int = 15
+    ) -> None:
         self.sampler = sampler
         self.gain = gain
         self.gain_near = gain_near

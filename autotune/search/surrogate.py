@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-_GROWTH = 1.1
+_GROWTH = 1.2
 
 _CEILING = 1.5
 """Log times are cut this far above the best (4.5x): how slow a hopeless config is must not bend the model elsewhere."""
@@ -54,7 +54,7 @@ class Surrogate:
     """A Gaussian process with a Matern 5/2 kernel and one length scale a coordinate.
 
     The hyper-parameters are fitted by the first `believe`, and anew by `learn`, starting from the last fit, each time
-    the data have grown by a tenth.
+    the data have grown by a fifth.
 
     Args:
         points: One row a config.
@@ -173,5 +173,5 @@ class _PriorGaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
 
 def _maximise(objective: Callable[..., Any], start: Floats, bounds: Floats) -> tuple[Floats, float]:
     """scikit-learn's optimizer hook: a few steps from a warm start are enough."""
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15})
     return found.x, float(found.fun)
