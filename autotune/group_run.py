@@ -127,8 +127,7 @@ class _Group:
             op.compile_first()
         self._search_each(start_s)
         self._explore(start_s)
-        if following is not None:
-            self.runner.prepare(following)
+        self.runner.prepare(following)
         decision = decide_group(self.ops, self.shared, self._values_to_race(), self.ops[0].session.settings.race_rounds)
         if decision is None:
             raise AutotuneError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import time
 from collections import Counter
@@ -34,7 +35,7 @@ from autotune.search.estimate import estimated
 from autotune.space import Space
 from autotune.storage import identity, shared
 from autotune.study import KernelStudy, kernel_fingerprint
-from autotune.tune import Budget, Clock, SearchLoop
+from autotune.tune import Budget, Clock, OnEnding, SearchLoop
 
 if TYPE_CHECKING:
     from autotune.measure.cuda import Machine
@@ -154,9 +155,11 @@ class Runner:
         prepared.backend.close()
         return None
 
-    def prepare(self, study: KernelStudy) -> None:
+    def prepare(self, study: KernelStudy | None) -> None:
         """Have a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
-        if study.result is not None or study.spec.backend == "replay":
+        if study is None or study.result is not None or study.spec.backend == "replay":
+            return
+        if self._prepared is not None and self._prepared.study.name == study.name:
             return
         try:
             self.check_identity(study)
@@ -172,9 +175,21 @@ class Runner:
         live = trials.working_copy(session.study.study, search.sampler)
         session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
 
-    def search_whole(self, session: Session, on_progress: OnProgress, then: str = "finalists") -> Clock:
-        """Search the study's whole space, within the run's budget; `then` is the phase shown afterwards."""
-        return self.search(session, self._search_of(session), self.options.budget, on_progress, then)
+    def search_whole(
+        self,
+        session: Session,
+        on_progress: OnProgress,
+        then: str = "finalists",
+        following: KernelStudy | None = None,
+    ) -> Clock:
+        """Search the study's whole space, within the run's budget.
+
+        Args:
+            then: The phase shown afterwards.
+            following: Its first configs are compiled beside the last of this study.
+        """
+        on_ending = functools.partial(self.prepare, following)
+        return self.search(session, self._search_of(session), self.options.budget, on_progress, then, on_ending)
 
     def _search_of(self, session: Session) -> Search:
         study, space, options = session.study, session.space, self.options
@@ -183,14 +198,20 @@ class Runner:
         return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
 
     def search(
-        self, session: Session, search: Search, budget: Budget, on_progress: OnProgress, then: str = "search"
+        self,
+        session: Session,
+        search: Search,
+        budget: Budget,
+        on_progress: OnProgress,
+        then: str = "search",
+        on_ending: OnEnding = lambda: None,
     ) -> Clock:
         """Search as told."""
         study = session.study.study
         writer = None if self._storing is None else self._storing.writer(study)
         loop = SearchLoop(study, session.space, search, session.backend, writer)
         display = _Display(session.study.name, loop, on_progress)
-        clock = loop.run(budget, display.on_trial)
+        clock = loop.run(budget, display.on_trial, on_ending)
         display.show(then)
         return clock
 
@@ -198,9 +219,8 @@ class Runner:
         self, session: Session, on_progress: OnProgress, following: KernelStudy | None
     ) -> dict[str, Any]:
         study = session.study
-        clock = self.search_whole(session, on_progress)
-        if following is not None:
-            self.prepare(following)
+        clock = self.search_whole(session, on_progress, following=following)
+        self.prepare(following)
         race_start_s = time.monotonic()
         decision = decide(study.study, session.space, session.backend, session.settings.race_rounds)
         race_s = time.monotonic() - race_start_s

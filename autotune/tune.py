@@ -20,6 +20,10 @@ from autotune.search.api import Search
 from autotune.space import Space
 
 OnTrial = Callable[[Config, Measurement], None]
+OnEnding = Callable[[], None]
+
+_ENDING_ROUNDS = 2
+"""A search that will have ended after so many rounds needs compilers no more than others do."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,34 @@ class SearchLoop:
         self._beside = ThreadPoolExecutor(max_workers=1)
         self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
 
-    def run(self, budget: Budget, on_trial: OnTrial = lambda config, measurement: None) -> Clock:
-        """Search until done, once; killing it loses nothing but the trial in flight and the one before it."""
+    def run(
+        self,
+        budget: Budget,
+        on_trial: OnTrial = lambda config, measurement: None,
+        on_ending: OnEnding = lambda: None,
+    ) -> Clock:
+        """Search until done, once; killing it loses nothing but the trial in flight and the few before it.
+
+        Args:
+            on_ending: Called while the last few configs are measured: compilers have time for something else. Perhaps
+                more than once, since a measurement may change that, and not if the search ends all of a sudden.
+        """
         try:
             with self.keeper:
-                self._run(budget, on_trial)
+                self._run(budget, on_trial, on_ending)
         finally:
             self.backend.compile_ahead([])
             # Interrupted, it may still be waiting for the GPU: not our concern any more.
             self._beside.shutdown(wait=False)
         return self.clock
 
-    def _run(self, budget: Budget, on_trial: OnTrial) -> None:
+    def _run(self, budget: Budget, on_trial: OnTrial, on_ending: OnEnding) -> None:
         compiled: list[Config] = []
         while not self._finished(budget):
-            fresh = self._compile_ahead(compiled)
+            left = self._left(budget)
+            fresh = self._compile_ahead(compiled, left)
+            if left <= _ENDING_ROUNDS * self.search.per_round:
+                on_ending()
             if not (batch := compiled or fresh):
                 break
             for _ in range(min(self.search.per_round, len(batch))):
@@ -108,10 +125,17 @@ class SearchLoop:
                 self._measure_one(batch, on_trial)
             compiled = batch if batch is fresh else batch + fresh
 
-    def _compile_ahead(self, compiled: list[Config]) -> list[Config]:
-        """Start compiling the newest ideas; returns those that are new."""
+    def _left(self, budget: Budget) -> int:
+        """Most measurements that are still to come, as far as can be told."""
+        of_budget = budget.trials - self.measured_count
         with self._timed("think_s"):
-            wanted = self.search.sampler.shortlist(self.study, self.search.compile_ahead)
+            of_stop = self.search.stop.measurements_left(self.study)
+        return of_budget if of_stop is None else min(of_budget, of_stop)
+
+    def _compile_ahead(self, compiled: list[Config], left: int) -> list[Config]:
+        """Start compiling the newest ideas, no more than will be measured; returns those that are new."""
+        with self._timed("think_s"):
+            wanted = self.search.sampler.shortlist(self.study, min(self.search.compile_ahead, left))
         fresh = [config for config in wanted if config not in compiled]
         self.backend.compile_ahead(fresh)
         return fresh

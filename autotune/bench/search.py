@@ -186,6 +186,9 @@ class _Watched:
     def gain_left(self, study: optuna.Study) -> float | None:
         return self.rule.gain_left(study)
 
+    def measurements_left(self, study: optuna.Study) -> int | None:
+        return None
+
     def done(self, study: optuna.Study) -> bool:
         if self.outcome.stopped_after is None and self.rule.done(study):
             self.outcome.stopped_after = len(self.outcome.regrets)

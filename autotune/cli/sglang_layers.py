@@ -16,7 +16,7 @@ from autotune.plan import model as models
 from autotune.plan.model import ModelShape
 from autotune.report import layers as report
 from autotune.report.layers import Layer
-from autotune.report.results import machines, study_json
+from autotune.report.results import machines, summary_json
 from autotune.report.serving import serving_notes
 from autotune.report.tables import show, table
 from autotune.specs import Request
@@ -76,7 +76,7 @@ class Block:
 
     def show(self, finished: list[KernelStudy]) -> None:
         """Print a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
-        results = report.layer_results(self.layers, map(study_json, finished))
+        results = report.layer_results(self.layers, map(summary_json, finished))
         show(table(machines(finished), report.COLUMNS, map(report.cells, results)))
         click.echo()
         show(table("", *report.savings(results)))

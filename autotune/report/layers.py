@@ -67,7 +67,7 @@ def layer_results(layers: Iterable[Layer], studies: Iterable[Mapping[str, Any]])
     """Every layer's results, kernel by kernel, chunk sizes ascending.
 
     Args:
-        studies: As `report.results.study_json` has them; those without a result, or of no layer, are left out.
+        studies: As `report.results.summary_json` has them; those without a result, or of no layer, are left out.
     """
     by_key: dict[tuple[str, int, int], list[LayerResult]] = {}
     for study in studies:

@@ -116,15 +116,19 @@ def summarise(item: KernelStudy) -> dict[str, Any]:
     }
 
 
-def study_json(item: KernelStudy) -> dict[str, Any]:
-    """Everything the storage knows of a study; `docs/results.md` is made of this."""
+def summary_json(item: KernelStudy) -> dict[str, Any]:
+    """What a study is about and what came of it; its trials, which take a while to read, are left out."""
     return {
         "name": item.name,
         "spec": asdict(item.spec),
         "result": item.result,
         **({"group_result": item.group_result} if item.spec.group else {}),
-        "trials": [_trial_json(t) for t in item.study.get_trials(deepcopy=False)],
     }
+
+
+def study_json(item: KernelStudy) -> dict[str, Any]:
+    """Everything the storage knows of a study; `docs/results.md` is made of this."""
+    return summary_json(item) | {"trials": [_trial_json(t) for t in item.study.get_trials(deepcopy=False)]}
 
 
 def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:

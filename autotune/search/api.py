@@ -90,6 +90,10 @@ class StopRule(Protocol):
         """Estimated share of the best time that going on would still save (0.01 = 1%); None before it can tell."""
         ...
 
+    def measurements_left(self, study: optuna.Study) -> int | None:
+        """Measurements after which it will be done, unless one changes its mind; None while that cannot be told."""
+        ...
+
     def done(self, study: optuna.Study) -> bool: ...
 
 

@@ -119,8 +119,8 @@ class PoolSampler(RankingSampler):
         if not self.started(history):
             return super().shortlist(study, count)
         anywhere, near = self._anywhere(history), self._near(history)
-        favourites = self._favourites(history)[:_FAVOURITES]
-        share = count * _NEAR_OF_THREE // 3 - len(favourites)
+        favourites = self._favourites(history)[: min(_FAVOURITES, -(-count // 3))]
+        share = max(0, count * _NEAR_OF_THREE // 3 - len(favourites))
         mixed = dict.fromkeys([*favourites.tolist(), *near[:share].tolist(), *anywhere.tolist()])
         return [self.space.configs[i] for i in itertools.islice(mixed, count)]
 

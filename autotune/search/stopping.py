@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import optuna
@@ -17,6 +18,9 @@ class NeverStop:
     """Leaves stopping to the budget and to the space's end."""
 
     def gain_left(self, study: optuna.Study) -> float | None:
+        return None
+
+    def measurements_left(self, study: optuna.Study) -> int | None:
         return None
 
     def done(self, study: optuna.Study) -> bool:
@@ -48,20 +52,23 @@ class GainStop:
     def gain_left(self, study: optuna.Study) -> float | None:
         return self.sampler.gain(self.sampler.observe(study))
 
-    def done(self, study: optuna.Study) -> bool:
+    def measurements_left(self, study: optuna.Study) -> int | None:
         history = self.sampler.observe(study)
         gain = self.sampler.gain(history)
         if gain is None:
-            return False
+            return None
         measured = len(history.timed)
         self._gains[measured] = gain
         if gain >= self.gain or self.sampler.gain_near(history) >= self.gain_near:
-            return False
+            return None
         if not self.sampler.descended(history):
-            return False
-        return all(
-            self._gain_after(count, history) < self.gain for count in range(measured - 1, measured - self.patience, -1)
-        )
+            return None
+        before = (self._gain_after(measured - back, history) for back in range(1, self.patience))
+        calm = 1 + sum(1 for _ in itertools.takewhile(lambda gain: gain < self.gain, before))
+        return self.patience - calm
+
+    def done(self, study: optuna.Study) -> bool:
+        return self.measurements_left(study) == 0
 
     def _gain_after(self, count: int, history: History) -> float:
         """What was expected when so many had been timed; worked out if nobody asked then, as in a resumed study."""

@@ -12,7 +12,7 @@ BLOCK = (Layer("qkv", 64, (64, 32, 32)), Layer("o", 64, (64,)), Layer("down", 96
 
 
 def study(op: str, k: int, s: int, chunk: int, before_us: float | None, after_us: float, **result: Any) -> Any:
-    """As `study_json` has it."""
+    """As `summary_json` has it."""
     call = {"runtime": "sglang", "op": op, "dims": {"K": k, "R": 16, "S": s, "chunk_size": chunk}}
     found = {"outcome": "tuned", "config": {"BLOCK_N": 32, "num_warps": None}, "floor_us": 5.0}
     times = {"incumbent_us": before_us, "tuned_us": after_us}

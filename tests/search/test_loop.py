@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 import optuna
+import pytest
 
 from autotune.kernel import Config
 from autotune.measure.recording import Recording
@@ -12,6 +15,7 @@ from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.search import make_search
 from autotune.search.pool import PoolSampler
+from autotune.search.stopping import NeverStop
 from autotune.tune import Budget, SearchLoop
 
 TRIALS = 20
@@ -56,3 +60,39 @@ def test_trials_are_stored_in_order_and_all(toy: Recording) -> None:
     loop = SearchLoop(study, toy.space, search, ReplayBackend(toy))
     loop.run(Budget(TRIALS), lambda config, measurement: asked.append(dict(config)))
     assert [dict(toy.space.config(trial.params)) for trial in study.trials] == asked
+
+
+class CountsWants(ReplayBackend):
+    """Remembers how many configs were to be compiled, each time."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording)
+        self.wants: list[int] = []
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None:
+        self.wants.append(len(configs))
+
+
+class Countdown(NeverStop):
+    """Ends a search after so many trials, and knows it when half of them are done."""
+
+    def measurements_left(self, study: optuna.Study) -> int | None:
+        done = len(study.trials)
+        return TRIALS - done if done >= TRIALS // 2 else None
+
+    def done(self, study: optuna.Study) -> bool:
+        return len(study.trials) >= TRIALS
+
+
+@pytest.mark.parametrize("rule", [NeverStop(), Countdown()], ids=["the budget", "the stop rule"])
+def test_the_end_is_told_beforehand_and_no_more_compiled_than_is_left(toy: Recording, rule: NeverStop) -> None:
+    search, backend = replace(make_search("gp", toy.space, 0), stop=rule), CountsWants(toy)
+    budget = Budget(TRIALS if type(rule) is NeverStop else 10 * TRIALS)
+    endings: list[int] = []
+    loop = SearchLoop(optuna.create_study(), toy.space, search, backend)
+    loop.run(budget, on_ending=lambda: endings.append(loop._left(budget)))
+    assert 0 < endings[0] <= 2 * search.per_round
+    assert endings == sorted(endings, reverse=True)
+    *_, last, closed = backend.wants
+    assert closed == 0
+    assert last <= search.per_round < search.compile_ahead == backend.wants[0]
