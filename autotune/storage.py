@@ -39,7 +39,7 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
 def shared(url: str) -> bool:
     """Whether another process that opens the URL finds the same studies."""
     parsed = make_url(url)
-    return parsed.get_backend_name() != "sqlite" or parsed.database not in (None, "", ":memory:")
+    return parsed.get_backend_name() != "sqlite" or not _in_memory(parsed.database)
 
 
 def identity(url: str) -> str:
@@ -50,8 +50,13 @@ def identity(url: str) -> str:
     return url
 
 
+def _in_memory(database: str | None) -> bool:
+    """Whether a SQLite URL's database is in no file."""
+    return database in (None, "", ":memory:")
+
+
 def _check_sqlite(url: str, database: str | None, create: bool) -> None:
-    if not database or database == ":memory:":
+    if database is None or _in_memory(database):
         return
     path = Path(database)
     if not path.exists():

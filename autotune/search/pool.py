@@ -25,7 +25,8 @@ _NEAR_OF_THREE = 2
 """Of every three measurements this many stay next to the best, where the model is most often right."""
 
 _FAVOURITES = 6
-"""Of the configs compiled ahead, this many are the estimate's favourites: more than are measured in a round."""
+"""Of the configs compiled ahead, at most this many, and a third, are the estimate's favourites; in most rounds that is
+more than are measured."""
 
 _WORTH = 0.1
 """A config next to the best is preferred only if it promises this share of what the most promising one does."""

@@ -41,6 +41,7 @@ SHAPES = """
     from autotune.gpu import H200
     from tests.kernels.test_conformance import CASES
 
+    assert len({case.values[0].name for case in CASES}) > 9
     for kernel, problem in (case.values for case in CASES):
         for workload in kernel.workloads(problem):
             inputs = kernel.make_inputs(workload.problem, "meta", 0)
