@@ -8,8 +8,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from autotune.contract import Gpu
 from autotune.errors import InputError
-from autotune.gpu import Gpu
 
 _SMI = "nvidia-smi"
 

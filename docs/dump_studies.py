@@ -9,9 +9,9 @@ import argparse
 import json
 from typing import Any
 
-from autotune import study
 from autotune.report.results import study_json
-from autotune.storage import open_storage
+from autotune.study import studies
+from autotune.study.storage import open_storage
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     storage = open_storage(arguments.url)
     found: dict[str, dict[str, Any]] = {}
-    for item in (study.load(storage, name) for name in study.names(storage)):
+    for item in (studies.load(storage, name) for name in studies.names(storage)):
         data = study_json(item)
         if not arguments.trials:
             data["trials"] = []

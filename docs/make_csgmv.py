@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune.report.layers import COLUMNS, Layer, LayerResult, cells, layer_results, savings
+from autotune.report.layers import COLUMNS, BlockLayer, LayerResult, cells, layer_results, savings
 from autotune.report.tables import us
 
 QWEN3_EMBEDDING_0_6B = (
-    Layer("qkv", 1024, (2048, 1024, 1024)),
-    Layer("o", 2048, (1024,)),
-    Layer("gate_up", 1024, (3072, 3072)),
-    Layer("down", 3072, (1024,)),
+    BlockLayer("qkv", 1024, (2048, 1024, 1024)),
+    BlockLayer("o", 2048, (1024,)),
+    BlockLayer("gate_up", 1024, (3072, 3072)),
+    BlockLayer("down", 3072, (1024,)),
 )
 TOKENS = 30_720
 _CHUNK_SIZES = (16, 32, 64, 128)

@@ -137,8 +137,8 @@ def plan_section(data: Path) -> list[str]:
     ]
     for run in runs:
         columns, rows = make_plan.before_after(run)
-        runtime = run["plan"]["serving"]["runtime"]
-        lines += ["", f"{runtime}, default → tuned, us a launch:", "", *markdown(list(columns), rows)]
+        server = run["plan"]["serving"]["runtime"]
+        lines += ["", f"{server}, default → tuned, us a launch:", "", *markdown(list(columns), rows)]
     return lines
 
 

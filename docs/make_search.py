@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autotune.bench import table
 from autotune.bench.plot import draw
-from autotune.bench.search import DEFAULT, Plan, Score, run
+from autotune.bench.search import DEFAULT, Comparison, Score, run
 from autotune.measure import recording
 
 DOCS = Path(__file__).parent
@@ -22,10 +22,10 @@ SMALLEST = 300
 
 def main(seeds: int, samplers: tuple[str, ...] = DEFAULT) -> None:
     paths = tuple(p for p in recording.find() if len(recording.load(p).configs) >= SMALLEST)
-    alone = run(Plan(paths, samplers, seeds, BUDGETS))
+    alone = run(Comparison(paths, samplers, seeds, BUDGETS))
     paired = tuple(p for p in paths if sum(_kernel(p) == _kernel(other) for other in recording.find()) > 1)
-    helped = run(Plan(paired, ("auto",), seeds, AFTER_NEIGHBOUR, neighbour=True))
-    bare = run(Plan(paths, ("auto",), seeds, BUDGETS, estimate=False))
+    helped = run(Comparison(paired, ("auto",), seeds, AFTER_NEIGHBOUR, neighbour=True))
+    bare = run(Comparison(paths, ("auto",), seeds, BUDGETS, estimate=False))
     if samplers == DEFAULT:
         draw(alone, max(BUDGETS), DOCS / "search.png")
     page = DOCS / "search.md"

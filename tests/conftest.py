@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from autotune.gpu import Gpu
+    from autotune.contract import Gpu
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +41,7 @@ def gpu(device: str) -> Gpu:
     """The GPU whose spaces are tested: the one at hand, or an H200."""
     import torch
 
-    from autotune.gpu import H200, Gpu
+    from autotune.contract.gpu import H200, Gpu
 
     if device == "cpu":
         return H200

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Expected, Floor, Kernel, Launch, Parameter, Problem
 
 OK, WRONG, NAN, CRASH, HANG, ILLEGAL_ACCESS, OUT_OF_RESOURCES, UNPREDICTED, UNWRITTEN = range(9)
 # These fail when they are compiled.

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter, Problem
-from autotune.registry import Registry
-from autotune.runtimes import vllm
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
+from autotune.contract.registry import Registry
+from autotune.servers.vllm import dense as vllm
 
 BLOCK_MS = (16, 32, 64, 128)
 NAIVE_TOKENS = 4

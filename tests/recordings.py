@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autotune.kernel import Config
+from autotune.contract import Config
 
 
 def write_machine(folder: Path) -> None:

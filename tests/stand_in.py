@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.result import Measurement
 
 

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES
 

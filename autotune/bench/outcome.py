@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES, Measurement
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass
-class Outcome:
+class SearchOutcome:
     """One search on one space, told about every config it asked for.
 
     An evaluation is a distinct config that is measured. What fails to compile never reaches the GPU: it costs no

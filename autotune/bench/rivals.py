@@ -12,21 +12,21 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState
 
 from autotune.bench import kernel_tuner
-from autotune.bench.outcome import Outcome
+from autotune.bench.outcome import SearchOutcome
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES
 
-Rival = Callable[[Recording, int, int], Outcome]
+Rival = Callable[[Recording, int, int], SearchOutcome]
 
 _ASKS_PER_EVALUATION = 2
 """A sampler that repeats itself is cut off after this many asks for every evaluation it was given."""
 
 
-def coordinate_descent(recording: Recording, budget: int, seed: int) -> Outcome:
+def coordinate_descent(recording: Recording, budget: int, seed: int) -> SearchOutcome:
     """One parameter at a time, in random order: try all its values, keep the best; from a random config when stuck."""
     space = recording.space
     rng = np.random.default_rng(seed)
-    outcome = Outcome(recording)
+    outcome = SearchOutcome(recording)
     start = 0
     compiled = [m for m in recording.measurements if m.status not in COMPILE_FAILURES]
     while len(outcome.regrets) < min(budget, len(compiled)):
@@ -47,7 +47,7 @@ def coordinate_descent(recording: Recording, budget: int, seed: int) -> Outcome:
     return outcome
 
 
-def _time_us(outcome: Outcome, recording: Recording, index: int) -> float:
+def _time_us(outcome: SearchOutcome, recording: Recording, index: int) -> float:
     found = outcome.ask(recording.space.configs[index])
     return found.median_us if found is not None and not found.failed else np.inf
 
@@ -55,9 +55,9 @@ def _time_us(outcome: Outcome, recording: Recording, index: int) -> float:
 def stock(make: Callable[[int], BaseSampler]) -> Rival:
     """An Optuna sampler over one categorical choice a parameter; infeasible and failed configs are failed trials."""
 
-    def run(recording: Recording, budget: int, seed: int) -> Outcome:
+    def run(recording: Recording, budget: int, seed: int) -> SearchOutcome:
         space = recording.space
-        outcome = Outcome(recording)
+        outcome = SearchOutcome(recording)
         study = optuna.create_study(sampler=make(seed))
         study.enqueue_trial(space.params(space.incumbent))
         while len(outcome.regrets) < budget and outcome.asks < _ASKS_PER_EVALUATION * budget:
@@ -75,10 +75,10 @@ def stock(make: Callable[[int], BaseSampler]) -> Rival:
 
 
 def kernel_tuner_strategy(name: str) -> Rival:
-    def run(recording: Recording, budget: int, seed: int) -> Outcome:
+    def run(recording: Recording, budget: int, seed: int) -> SearchOutcome:
         start_s = time.perf_counter()
         configs = kernel_tuner.run(name, recording, budget, seed)
-        outcome = Outcome(recording, think_s=time.perf_counter() - start_s)
+        outcome = SearchOutcome(recording, think_s=time.perf_counter() - start_s)
         # Of a strategy that cannot be told where to begin: the incumbent is measured first all the same.
         for config in configs if configs[0] == recording.space.incumbent else [recording.space.incumbent, *configs]:
             outcome.ask(config)

@@ -15,22 +15,21 @@ from typing import Any
 
 import optuna
 
-from autotune import registry
 from autotune.bench import chance, kernel_tuner
-from autotune.bench.outcome import Outcome, Spread
+from autotune.bench.outcome import SearchOutcome, Spread
 from autotune.bench.rivals import RIVALS
+from autotune.contract import AnyKernel, Config, Problem, registry
+from autotune.contract.gpu import H200
 from autotune.errors import InputError, one_of
-from autotune.gpu import H200
-from autotune.kernel import AnyKernel, Config, Problem
 from autotune.measure import recording as recordings
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
+from autotune.run.loop import Budget, SearchLoop
 from autotune.search import SAMPLERS, Neighbour, make_search
 from autotune.search.api import Search, StopRule
 from autotune.search.estimate import Floats, estimated
 from autotune.search.neighbour import distance
-from autotune.tune import Budget, SearchLoop
 
 EXACT = "random"
 """Computed, not run (`autotune.bench.chance`)."""
@@ -42,7 +41,7 @@ _NEIGHBOUR_TRIALS = 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class Comparison:
     """What to replay.
 
     Attributes:
@@ -70,7 +69,7 @@ class Score:
 
     recording: Recording
     sampler: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SearchOutcome, ...]
 
     def spread(self, budget: int) -> Spread:
         """The regrets after `budget` evaluations."""
@@ -121,7 +120,7 @@ class Score:
         }
 
 
-def run(plan: Plan, on_score: Callable[[Score], None] = lambda score: None) -> list[Score]:
+def run(plan: Comparison, on_score: Callable[[Score], None] = lambda score: None) -> list[Score]:
     """Replay everything, spread over the cores.
 
     Raises:
@@ -143,7 +142,7 @@ def run(plan: Plan, on_score: Callable[[Score], None] = lambda score: None) -> l
     return scores
 
 
-def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
+def replay(plan: Comparison, path: Path, name: str, seed: int) -> SearchOutcome:
     """One search on one space with one seed."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recording = recordings.load(path)
@@ -161,9 +160,9 @@ def replay(plan: Plan, path: Path, name: str, seed: int) -> Outcome:
     return outcome
 
 
-def ours(recording: Recording, search: Search, budget: int) -> Outcome:
+def ours(recording: Recording, search: Search, budget: int) -> SearchOutcome:
     """Our search, in the loop that runs it on a GPU; noted where its stop rule would end it, and carried on."""
-    outcome = Outcome(recording)
+    outcome = SearchOutcome(recording)
     watched = _Watched(search.stop, outcome)
     study = optuna.create_study(sampler=search.sampler)
     search = replace(search, stop=watched)
@@ -179,7 +178,7 @@ def ours(recording: Recording, search: Search, budget: int) -> Outcome:
 class _Watched:
     """A stop rule that is asked but not obeyed."""
 
-    def __init__(self, rule: StopRule, outcome: Outcome) -> None:
+    def __init__(self, rule: StopRule, outcome: SearchOutcome) -> None:
         self.rule = rule
         self.outcome = outcome
 
@@ -195,7 +194,7 @@ class _Watched:
         return False
 
 
-def _neighbours(plan: Plan, path: Path, recording: Recording, seed: int) -> list[Neighbour]:
+def _neighbours(plan: Comparison, path: Path, recording: Recording, seed: int) -> list[Neighbour]:
     """The nearest other recording of the kernel, as far as a search of its own would have measured it."""
     if not plan.neighbour:
         return []

@@ -16,17 +16,16 @@ from typing import Any
 
 import optuna
 
-from autotune import registry
+from autotune.contract import Config, registry
+from autotune.contract.space import Space
 from autotune.environment import current_environment
-from autotune.finalists import FINALISTS, decide
-from autotune.kernel import Config
 from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.result import Measurement
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.run.finalists import FINALISTS, decide
+from autotune.run.loop import Budget, SearchLoop
 from autotune.search import make_search
 from autotune.search.estimate import estimated
-from autotune.space import Space
-from autotune.tune import Budget, SearchLoop
 
 _RACE_ROUNDS = 200
 # Enough to keep every compile process busy while the GPU measures.

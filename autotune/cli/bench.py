@@ -82,7 +82,7 @@ def search(
     if named and not runnable:
         raise InputError("--samplers: none of them can run here")
     paths = _spaces(recorded, spaces, min_configs)
-    plan = benchmark.Plan(paths, runnable, seeds, _numbers(budgets), neighbour, not no_estimate)
+    plan = benchmark.Comparison(paths, runnable, seeds, _numbers(budgets), neighbour, not no_estimate)
     scores = benchmark.run(plan)
     if as_json:
         click.echo(json.dumps([score.row(budget) for score in scores for budget in plan.budgets], indent=1))

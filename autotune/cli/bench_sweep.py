@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from autotune import create as creation
 from autotune.cli.options import DEFAULT_TRIALS, ProblemFlags, json_option, problem_options
+from autotune.contract.registry import absolute, load
+from autotune.contract.space import Space
 from autotune.environment import current_gpu
 from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
-from autotune.registry import absolute, load
 from autotune.report.tables import show, table
-from autotune.space import Space
+from autotune.study import creation
 
 
 @click.command("sweep", short_help="Search and sweep a space on this GPU: time saved, regret.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from autotune import diffing, lint, runtimes
+from autotune import servers
 from autotune.cli.config_options import call_options, gpu_in, take_call
 from autotune.cli.differences import (
     measure_options,
@@ -19,9 +19,11 @@ from autotune.cli.differences import (
 )
 from autotune.cli.options import json_option
 from autotune.cli.plan_options import plan_options, refuse_without, take_plan
+from autotune.config import check as lint
+from autotune.config import diff as diffing
 from autotune.errors import InputError
 from autotune.report.tables import config_text, show, table
-from autotune.runtimes import Lookup
+from autotune.servers import Lookup
 
 
 @click.group()
@@ -44,13 +46,13 @@ def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> 
       python -m autotune config check tuned --runtime vllm
       python -m autotune config check tuned --runtime vllm --model Qwen3-8B --lora-rank 16 --max-loras 4
     """
-    runtime, max_chunk = options["runtime"], options["max_lora_chunk_size"]
-    if runtime is None:
+    server, max_chunk = options["runtime"], options["max_lora_chunk_size"]
+    if server is None:
         raise InputError("--runtime: not given; allowed: vllm, sglang")
     if model is None:
         refuse_without("--model", options, but=("runtime", "max_lora_chunk_size"))
     plan = take_plan(model, options) if model is not None else None
-    findings, files = lint.check(directory, runtime, plan, int(max_chunk) if max_chunk else None)
+    findings, files = lint.check(directory, server, plan, int(max_chunk) if max_chunk else None)
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
     elif findings:
@@ -76,8 +78,8 @@ def lookup(directory: Path, as_json: bool, **options: Any) -> None:
           --m 24 --k 4096 --n 16
     """
     call = take_call(options)
-    gpu = options["gpu"] or gpu_in(directory, call.runtime)
-    found = runtimes.get(call.runtime).lookup(directory, gpu, call)
+    gpu = options["gpu"] or gpu_in(directory, call.server)
+    found = servers.get(call.server).lookup(directory, gpu, call)
     if as_json:
         click.echo(json.dumps(_lookup_json(found), indent=2))
     else:

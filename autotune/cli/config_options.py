@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from autotune.cli.options import Size, flags
+from autotune.contract import Call
 from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
-from autotune.kernel import Call
-from autotune.runtimes import sglang, vllm
+from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.vllm import dense as vllm
 
 _DENSE = ("shrink", "expand")
 _EXPERTS = tuple(f"fused_moe_lora_{weight}_{op}" for weight in ("w13", "w2") for op in _DENSE)
@@ -59,11 +60,11 @@ def take_call(options: dict[str, Any]) -> Call:
     Raises:
         InputError: If a flag is missing, or is not this server's.
     """
-    op, runtime = options["op"], options["runtime"]
-    if other := [name for name in _NOT_OF[runtime] if options[name] is not None]:
+    op, server = options["op"], options["runtime"]
+    if other := [name for name in _NOT_OF[server] if options[name] is not None]:
         flag = f"--{other[0].replace('_', '-')}"
-        raise InputError(f"{flag}: no lookup of --runtime {runtime} has it; leave one of the two out")
-    if runtime == "sglang":
+        raise InputError(f"{flag}: no lookup of --runtime {server} has it; leave one of the two out")
+    if server == "sglang":
         if op in _EXPERTS:
             raise InputError(f"--op: got {op}, which SGLang reads no file for; allowed: {one_of(_DENSE)}")
         dims = {
@@ -74,19 +75,19 @@ def take_call(options: dict[str, Any]) -> Call:
         }
         # The name of a version's folder will do.
         triton = (options["triton"] or "").removeprefix("triton_").replace("_", ".")
-        return Call(runtime, op, _complete(dims), triton or installed_version("triton"))
+        return Call(server, op, _complete(dims), triton or installed_version("triton"))
     dims = {name: options[name] for name in ("max_loras", "num_slices", "m", "k", "n")}
     if op in _EXPERTS:
         dims["i"] = options["intermediate"]
-        return Call(runtime, op, _complete(dims))
+        return Call(server, op, _complete(dims))
     complete = _complete(dims)
     complete["max_loras"] += 1
     if op == "expand":
         complete["add_inputs"] = int(options["expand_add_inputs"] or 1)
-    return Call(runtime, op, complete)
+    return Call(server, op, complete)
 
 
-def gpu_in(directory: Path, runtime: str) -> str:
+def gpu_in(directory: Path, server: str) -> str:
     """The GPU whose files a folder holds, as their names spell it.
 
     Raises:
@@ -94,7 +95,7 @@ def gpu_in(directory: Path, runtime: str) -> str:
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
-    if runtime == "vllm":
+    if server == "vllm":
         matches = [vllm.FILE.fullmatch(path.name) for path in sorted(directory.glob("*.json"))]
         names = {match["gpu"] for match in matches if match}
     else:

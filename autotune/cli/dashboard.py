@@ -6,7 +6,7 @@ import click
 
 from autotune.cli.options import storage_option
 from autotune.errors import InputError
-from autotune.storage import open_storage
+from autotune.study.storage import open_storage
 
 # The dashboard has no login and lets anybody who can connect delete studies: this machine only.
 HOST = "127.0.0.1"

@@ -11,12 +11,12 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import track
 
-from autotune import diff_measure
 from autotune.cli.options import Command, Integers, Size, flags, problem_options
 from autotune.cli.plan_options import parameters_of
-from autotune.diff_measure import Outcome, Side
-from autotune.diffing import Difference
-from autotune.entries import Assumptions, assumed
+from autotune.config import race as diff_measure
+from autotune.config.diff import Difference
+from autotune.config.race import RacedDifference, RacedSide
+from autotune.config.subject import Assumptions, assumed
 from autotune.errors import InputError
 from autotune.report.tables import percent, show, table, us
 
@@ -76,7 +76,7 @@ def take_assumptions(options: dict[str, Any], measure: bool) -> Assumptions:
     return Assumptions(values, path)
 
 
-def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[Outcome]:
+def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[RacedDifference]:
     """Measure all differences on this machine, with a bar on stderr where that is a terminal.
 
     Raises:
@@ -94,7 +94,7 @@ def show_differences(found: Sequence[Difference], sides: Sides) -> None:
         show(table("", ("file", "at", *map(str, sides)), [_place_cells(difference) for difference in found]))
 
 
-def show_outcomes(outcomes: Sequence[Outcome], sides: Sides) -> None:
+def show_outcomes(outcomes: Sequence[RacedDifference], sides: Sides) -> None:
     """A line an entry with both times, and a line that says what was assumed."""
     if not outcomes:
         return
@@ -121,14 +121,14 @@ def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], si
     return ", ".join(f"{name} {values[side]}" for name, values in changed.items())
 
 
-def _time(side: Side | None) -> str:
+def _time(side: RacedSide | None) -> str:
     """Of one side, or why there is none."""
     if side is None:
         return "-"
     return us(side.time_us) if side.time_us is not None or side.status == "not measured" else side.status
 
 
-def _note(outcome: Outcome) -> str:
+def _note(outcome: RacedDifference) -> str:
     notes = [outcome.note] if outcome.note else []
     for name, side in (("a", outcome.a), ("b", outcome.b)):
         if side is None:

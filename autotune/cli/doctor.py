@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
-from autotune import paths, registry, study
+from autotune import paths
 from autotune.cli.options import json_option, storage_option
+from autotune.contract import registry
 from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.report.tables import show, table
-from autotune.storage import open_storage
+from autotune.study import studies
+from autotune.study.storage import open_storage
 
 _NEEDED = {
     "torch": "pip install torch==2.13.0",
@@ -29,7 +31,7 @@ _ENGINES = ("vllm", "sglang")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Observation:
     """One thing looked at.
 
     Attributes:
@@ -56,51 +58,53 @@ def doctor(storage: str, as_json: bool) -> None:
         show(table("", ("what", "found", "to mend it"), [(f.what, f.found, f.mend) for f in findings]))
 
 
-def _findings(storage: str) -> Iterator[Finding]:
+def _findings(storage: str) -> Iterator[Observation]:
     yield from _gpu()
     for package, line in _NEEDED.items():
         version = installed_version(package)
-        yield Finding(package, version or "not installed", "" if version else line)
+        yield Observation(package, version or "not installed", "" if version else line)
     yield _storage(storage)
     yield _cache()
     yield from _kernels()
     for engine in _ENGINES:
-        yield Finding(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
+        yield Observation(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
     yield from _recorded_spaces()
 
 
-def _recorded_spaces() -> Iterator[Finding]:
+def _recorded_spaces() -> Iterator[Observation]:
     names = [path.name.removesuffix(recording.SUFFIX) for path in recording.find()]
     for kernel, group in itertools.groupby(names, key=lambda name: "_".join(name.split("_")[:2])):
-        yield Finding(f"recorded {kernel}", one_of(name.removeprefix(f"{kernel}_") for name in group))
+        yield Observation(f"recorded {kernel}", one_of(name.removeprefix(f"{kernel}_") for name in group))
 
 
-def _gpu() -> Iterator[Finding]:
-    yield Finding("NVIDIA driver", driver_version() or "not found (nvidia-smi)")
+def _gpu() -> Iterator[Observation]:
+    yield Observation("NVIDIA driver", driver_version() or "not found (nvidia-smi)")
     if not cuda_available():
-        yield Finding("GPU", "none that torch can use", "tune on a machine with a CUDA GPU, or try --backend replay")
+        yield Observation(
+            "GPU", "none that torch can use", "tune on a machine with a CUDA GPU, or try --backend replay"
+        )
         return
     gpu = current_gpu()
     capability = ".".join(map(str, gpu.capability))
-    yield Finding("GPU", f"{gpu.name}, compute capability {capability}, {gpu.sms} SMs, L2 {gpu.l2_bytes >> 20} MiB")
+    yield Observation("GPU", f"{gpu.name}, compute capability {capability}, {gpu.sms} SMs, L2 {gpu.l2_bytes >> 20} MiB")
 
 
-def _storage(url: str) -> Finding:
+def _storage(url: str) -> Observation:
     try:
-        count = len(study.names(open_storage(url)))
+        count = len(studies.names(open_storage(url)))
     except InputError as error:
-        return Finding("storage", str(error), "study create makes one")
-    return Finding("storage", f"{url}, {count} studies")
+        return Observation("storage", str(error), "study create makes one")
+    return Observation("storage", f"{url}, {count} studies")
 
 
-def _cache() -> Finding:
+def _cache() -> Observation:
     folder = paths.cache_dir()
     size_bytes = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    return Finding("cache", f"{folder}, {size_bytes / 1e6:.0f} MB")
+    return Observation("cache", f"{folder}, {size_bytes / 1e6:.0f} MB")
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels() -> Iterator[Observation]:
     try:
-        yield Finding("kernels (builtin)", one_of(registry.installed().names()))
+        yield Observation("kernels (builtin)", one_of(registry.installed().names()))
     except InputError as error:
-        yield Finding("kernels (builtin)", str(error), "see the line of torch or triton above")
+        yield Observation("kernels (builtin)", str(error), "see the line of torch or triton above")

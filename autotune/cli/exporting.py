@@ -11,18 +11,20 @@ from typing import cast
 
 import click
 
-from autotune import runtimes
+from autotune import servers
 from autotune.cli.running import say_advice, say_if_replayed
-from autotune.draft import OnExist
+from autotune.contract import Call
 from autotune.errors import InputError
-from autotune.export import check_merge, export
-from autotune.export_items import calls, export_items, shards
-from autotune.kernel import Call
+from autotune.export.export import check_merge, export
+from autotune.export.file import OnExist
+from autotune.export.items import calls, export_items, shards
+from autotune.export.thinning import Grid
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
-from autotune.runtimes import provenance, sglang, vllm
-from autotune.study import KernelStudy, StudySpec
-from autotune.thinning import Grid
+from autotune.servers import provenance
+from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.vllm import dense as vllm
+from autotune.study.studies import KernelStudy, StudySpec
 
 all_m_option = click.option(
     "--all-m", is_flag=True, help="Of a plan for vLLM: write every measured m, also those that the nearest serves."
@@ -45,7 +47,7 @@ def export_studies(
         thin: Leave out the token counts that are known to do with the entries of the nearest one.
 
     Raises:
-        InputError: If a study's kernel has no runtime to export to, or the folder cannot take the files.
+        InputError: If a study's kernel has no server to export to, or the folder cannot take the files.
     """
     check_folder([study.spec for study in finished], directory, on_exist)
     if csv_file is not None:
@@ -54,7 +56,7 @@ def export_studies(
     if csv_file is not None:
         write_csv(finished, csv_file)
     if as_json:
-        notes = [*report.warnings, *runtimes.advice(study.call for study in finished)]
+        notes = [*report.warnings, *servers.advice(study.call for study in finished)]
         data = {"files": [str(f) for f in report.files], "warnings": notes}
         click.echo(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
         return
@@ -109,7 +111,7 @@ def check_folder(specs: Iterable[StudySpec], directory: Path, on_exist: str) -> 
     """Find out, before anything is written or tuned, what an export of these studies would be refused for.
 
     Raises:
-        InputError: If a study's kernel has no runtime to export to, or the folder cannot take the files.
+        InputError: If a study's kernel has no server to export to, or the folder cannot take the files.
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from autotune import study as studies
 from autotune.cli.exporting import check_csv, check_folder, export_studies, write_csv
 from autotune.cli.plan import show_plan
 from autotune.cli.plan_options import take_plan_of_studies
 from autotune.cli.running import RunFlags, run_studies, say_advice, show_results
 from autotune.measure.settings import MeasureSettings
 from autotune.plan import studies as planned
-from autotune.specs import Request
-from autotune.storage import open_storage
-from autotune.study import KernelStudy
+from autotune.study import studies
+from autotune.study.describe import Request
+from autotune.study.storage import open_storage
+from autotune.study.studies import KernelStudy
 
 plan_name_option = click.option("--plan", metavar="NAME", help="The studies of a plan, by the name that plan prints.")
 

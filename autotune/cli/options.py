@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 
 import click
 
-from autotune import groups, registry, runtimes
+from autotune import servers
+from autotune.contract import groups, registry
+from autotune.contract.groups import PATHS
 from autotune.errors import InputError, one_of
-from autotune.expert_counts import count_experts
-from autotune.groups import PATHS
 from autotune.measure.recording import RECORDED_DIR
+from autotune.plan.expert_counts import count_experts
 from autotune.search import SAMPLERS
-from autotune.specs import BACKENDS
-from autotune.storage import DEFAULT_URL
+from autotune.study.describe import BACKENDS
+from autotune.study.storage import DEFAULT_URL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -130,8 +131,8 @@ backend_option = click.option(
     help="Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",
 )
 
-runtime_option = click.option(
-    "--runtime", type=click.Choice(runtimes.names()), help="Whose kernels and files.  [default: the kernel's]"
+server_option = click.option(
+    "--runtime", type=click.Choice(servers.names()), help="Whose kernels and files.  [default: the kernel's]"
 )
 sglang_options = flags(
     click.option("--output-dim", type=Size(), help="Output width of all slices of an expand, if they are equal."),
@@ -150,7 +151,7 @@ sglang_options = flags(
 """What describes problems of SGLang's kernels beside the sizes that all kernels have."""
 
 problem_options = flags(
-    runtime_option,
+    server_option,
     click.option(
         "--op-type",
         "--kernel",
@@ -241,7 +242,7 @@ class ProblemFlags:
         kernel: Registry reference of the kernel.
         values: Flag values by name, as `Kernel.problem_from_flags` takes them; absent where not given.
         m_values: Token counts, one problem each; empty to take m from batch size and sequence length.
-        path: Which kernels of a group to tune, one of `autotune.groups.PATHS`; None where not given.
+        path: Which kernels of a group to tune, one of `autotune.contract.groups.PATHS`; None where not given.
         topk_ids: File of recorded expert ids; None where not given.
     """
 
@@ -254,7 +255,7 @@ class ProblemFlags:
     def __post_init__(self) -> None:
         values = {**self.values, "path": self.path, "topk_ids": self.topk_ids}
         given = [name for name in _ONLY_VLLM if values.get(name) is not None]
-        if given and not groups.find(self.kernel) and registry.load(self.kernel).runtime == "sglang":
+        if given and not groups.find(self.kernel) and registry.load(self.kernel).server == "sglang":
             flag = given[0].replace("_", "-")
             raise InputError(f"--{flag}: not a flag of SGLang's kernels, got {self.kernel}; leave it out")
 
@@ -267,7 +268,7 @@ class ProblemFlags:
             "decode_requests adapter_ranks adapter_shares num_experts top_k_num moe_intermediate_size fully_sharded "
             "tp ep routing"
         )
-        op_type, runtime = options.pop("op_type"), options.pop("runtime")
+        op_type, server = options.pop("op_type"), options.pop("runtime")
         if op_type is None:
             raise InputError(f"--op-type: not given; allowed: {one_of(registry.installed().names())}")
         values = {name: options.pop(name) for name in names.split()}
@@ -280,7 +281,7 @@ class ProblemFlags:
             values[name] = None if values[name] is None else int(values[name])
         m_values, path, topk_ids = options.pop("m_values") or (), options.pop("path"), options.pop("topk_ids")
         kind = groups.find(op_type)
-        kernel = op_type if kind and runtime in (None, kind.runtime) else registry.of_runtime(op_type, runtime)
+        kernel = op_type if kind and server in (None, kind.server) else registry.of_server(op_type, server)
         if (values["tp"] or 1) > 1 and not groups.concerns(kernel):
             raise InputError(
                 f"--tp: got {values['tp']} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "

@@ -9,13 +9,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-from autotune import groups
 from autotune.cli.options import ListingCommand, json_option
 from autotune.cli.plan_options import plan_options, take_plan
+from autotune.contract import groups
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
-from autotune.plan.shapes import Shape
 from autotune.report.tables import show, table
+from autotune.servers.shapes import Shape
 
 
 @click.command(cls=ListingCommand, short_help="List a model's lookups and what tuning them takes.")
@@ -47,7 +47,7 @@ def show_plan(made: Plan) -> None:
     click.echo(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
-    level = "m" if made.serving.runtime == "vllm" else "chunk sizes"
+    level = "m" if made.serving.server == "vllm" else "chunk sizes"
     click.echo(f"\n{level}: {sizes}")
     if others := [size for size in made.answered if size not in made.sizes]:
         click.echo(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
@@ -76,7 +76,7 @@ def _tables(made: Plan) -> Iterator[Table]:
 
 
 def _file(shape: Shape) -> str:
-    if shape.runtime == "sglang":
+    if shape.server == "sglang":
         return f"lora_{shape.op} files"
     if shape.op == "expand":
         return f"EXPAND_{str(bool(shape.dims['add_inputs'])).upper()}"

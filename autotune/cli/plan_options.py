@@ -11,12 +11,14 @@ from click.core import ParameterSource
 
 from autotune.cli.options import AutoIntegers, Command, Size, flags, problem_options
 from autotune.errors import InputError, one_of
-from autotune.plan import fields, model, traffic
-from autotune.plan.adapters import pool_rank, target_modules
+from autotune.model import fields
+from autotune.model import shape as model
+from autotune.model.adapters import pool_rank, target_modules
+from autotune.plan import traffic
 from autotune.plan.plan import DEFAULT_DTYPE, Batches, Plan, make
-from autotune.plan.serving import MODULE_NAMES, Serving
 from autotune.plan.sizes import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
-from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK
+from autotune.servers.serving import MODULE_NAMES, Serving
+from autotune.servers.sglang.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK
 
 server_options = flags(
     click.option("--runtime", type=click.Choice(["vllm", "sglang"]), help="The server of a plan."),
@@ -102,18 +104,18 @@ def take_plan(model_name: str, options: dict[str, Any], dtype: str = DEFAULT_DTY
         InputError: If a flag is missing or contradicts another, or the model cannot be planned.
     """
     given = {name: options.pop(name) for name in _NAMES.split()}
-    runtime = given["runtime"]
-    if runtime is None:
+    server = given["runtime"]
+    if server is None:
         raise InputError("--runtime: not given; allowed: vllm, sglang")
-    other = "sglang" if runtime == "vllm" else "vllm"
+    other = "sglang" if server == "vllm" else "vllm"
     for name in _ONLY[other]:
         if given[name]:
-            raise InputError(f"--{name.replace('_', '-')}: is of {other}, but --runtime is {runtime}; leave one out")
+            raise InputError(f"--{name.replace('_', '-')}: is of {other}, but --runtime is {server}; leave one out")
     if given["max_loras"] is None:
         raise InputError("--max-loras: not given; pass the most adapters that the server keeps for one batch")
     shape = model.load(model_name, _overrides(given["overrides"]))
     serving = Serving(
-        runtime=runtime,
+        server=server,
         tp=given["tp"] or 1,
         rank=_rank(given),
         max_loras=given["max_loras"],

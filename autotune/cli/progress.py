@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from autotune.report.results import failures, measured
 from autotune.report.tables import us
-from autotune.run import Progress as StudyProgress
+from autotune.run.runner import Progress as StudyProgress
 
 
 class RunDisplay:

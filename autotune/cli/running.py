@@ -14,7 +14,7 @@ from typing import Any
 import click
 from optuna.storages import BaseStorage
 
-from autotune import runtimes, study
+from autotune import servers
 from autotune.cli.options import DEFAULT_TRIALS
 from autotune.cli.progress import RunDisplay
 from autotune.environment import driver_installed
@@ -23,9 +23,10 @@ from autotune.report.groups import group_line
 from autotune.report.results import before_after, result_line, time_line
 from autotune.report.serving import serving_notes
 from autotune.report.tables import show
-from autotune.run import OnProgress, Progress, Runner, RunOptions
-from autotune.study import KernelStudy
-from autotune.tune import Budget
+from autotune.run.loop import Budget
+from autotune.run.runner import OnProgress, Progress, Runner, RunOptions
+from autotune.study import studies
+from autotune.study.studies import KernelStudy
 
 _LEAST_TURN_S = 3.0
 """Less is not worth another race of finalists."""
@@ -90,18 +91,18 @@ def run_studies(
     Raises:
         AutotuneError: At the end, if studies failed; the others have run all the same.
     """
-    studies = study.whole_groups(storage, [study.load(storage, name) for name in names])
-    say_if_replayed(studies)
+    chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
+    say_if_replayed(chosen)
     options, start_s = flags.options, time.monotonic()
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
     with (
         _ctrl_c() as check_ctrl_c,
         Runner(storage, options) as runner,
-        RunDisplay(len(studies), options.budget.trials, flags.timeout) as display,
+        RunDisplay(len(chosen), options.budget.trials, flags.timeout) as display,
     ):
         turns = _Turns(runner, display, check_ctrl_c)
-        left = len(studies)
-        order = study.by_group(studies)
+        left = len(chosen)
+        order = studies.by_group(chosen)
         for together, following in zip(order, [*order[1:], []], strict=True):
             time_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic()) * len(together) / left
             left -= len(together)
@@ -111,7 +112,7 @@ def run_studies(
                 break
             item.reopen()
             turns.take([item], time_s, 0)
-    timed = [item for item in studies if item.result and item.spec.backend != "replay"]
+    timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
         click.echo(time_line(timed, time.monotonic() - start_s), err=True)
     if turns.failed:
@@ -183,7 +184,7 @@ def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress, f
     first_following = next(iter(following), None)
     if together[0].spec.group is None:
         return result_line(together[0].name, runner.run(together[0], on_progress, first_following))
-    from autotune.group_run import GroupRunner  # loads scikit-learn, which takes a second
+    from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
 
     return group_line(GroupRunner(runner).run(together, on_progress, first_following))
 
@@ -222,7 +223,7 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
 
 def say_advice(finished: list[KernelStudy]) -> None:
     """What the servers' users should know who serve with these results."""
-    for line in runtimes.advice(item.call for item in finished):
+    for line in servers.advice(item.call for item in finished):
         click.echo(f"Mind: {line}", err=True)
 
 

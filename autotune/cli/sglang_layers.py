@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from autotune import create as creation
-from autotune import registry
 from autotune.cli.options import Integers, Size, flags
+from autotune.contract import registry
 from autotune.errors import InputError
-from autotune.plan import model as models
-from autotune.plan.model import ModelShape
+from autotune.model import shape as models
+from autotune.model.shape import ModelShape
 from autotune.report import layers as report
-from autotune.report.layers import Layer
+from autotune.report.layers import BlockLayer
 from autotune.report.results import machines, summary_json
 from autotune.report.serving import serving_notes
 from autotune.report.tables import show, table
-from autotune.specs import Request
-from autotune.study import KernelStudy, StudySpec
+from autotune.study import creation
+from autotune.study.describe import Request
+from autotune.study.studies import KernelStudy, StudySpec
 
 layer_options = flags(
     click.option(
@@ -49,7 +49,7 @@ class Block:
         notes: What was assumed.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[BlockLayer, ...]
     notes: tuple[str, ...] = ()
 
     def specs(self, request: Request, values: dict[str, Any], m_values: tuple[int, ...]) -> dict[str, StudySpec]:
@@ -65,7 +65,7 @@ class Block:
         """
         found: dict[str, StudySpec] = {}
         for op in report.OPS:
-            kernel = registry.of_runtime(op, "sglang")
+            kernel = registry.of_server(op, "sglang")
             for layer in self.layers:
                 sizes = {"hidden_size": layer.columns, "num_slices": len(layer.widths), "slice_widths": layer.widths}
                 problems = creation.problems(kernel, values | sizes, m_values)
@@ -88,7 +88,7 @@ def take_block(options: dict[str, Any]) -> Block | None:
     """The layers that flags describe, taken out of a command's options; None if they are about a single kernel.
 
     Raises:
-        InputError: If they describe none, or are given for another runtime.
+        InputError: If they describe none, or are given for another server.
     """
     given = {name: options.pop(name) for name in ("model", "qkv_output_dim", "intermediate_size")}
     if options["runtime"] != "sglang" or options["op_type"] is not None:
@@ -104,9 +104,12 @@ def take_block(options: dict[str, Any]) -> Block | None:
     if hidden is None:
         raise InputError("--hidden-size: not given; pass it and --qkv-output-dim, or --model")
     widths = _qkv(given["qkv_output_dim"], hidden, model, notes)
-    layers = [Layer("qkv", hidden, widths), Layer("o", widths[0], (hidden,))]
+    layers = [BlockLayer("qkv", hidden, widths), BlockLayer("o", widths[0], (hidden,))]
     for prefix, inner in _mlps(given["intermediate_size"], hidden, model, notes).items():
-        layers += [Layer(f"{prefix}gate_up", hidden, (inner, inner)), Layer(f"{prefix}down", inner, (hidden,))]
+        layers += [
+            BlockLayer(f"{prefix}gate_up", hidden, (inner, inner)),
+            BlockLayer(f"{prefix}down", inner, (hidden,)),
+        ]
     return Block(tuple(layers), tuple(notes))
 
 

@@ -11,9 +11,7 @@ import click
 import optuna
 from optuna.storages import BaseStorage
 
-from autotune import create as creation
-from autotune import runtimes
-from autotune import study as studies
+from autotune import servers
 from autotune.cli.exporting import all_m_option, export_studies
 from autotune.cli.model import create_plan, plan_name_option, worth_in
 from autotune.cli.options import (
@@ -35,9 +33,10 @@ from autotune.report import results
 from autotune.report.note import study_note
 from autotune.report.serving import serving_notes
 from autotune.report.tables import config_text, show, table, us
-from autotune.specs import Request
-from autotune.storage import open_storage
-from autotune.study import KernelStudy
+from autotune.study import creation, studies
+from autotune.study.describe import Request
+from autotune.study.storage import open_storage
+from autotune.study.studies import KernelStudy
 
 
 @click.group()
@@ -178,7 +177,7 @@ def best(name: str, storage: str, as_json: bool) -> None:
         raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:
         keys = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
-        advice = runtimes.advice([item.call])
+        advice = servers.advice([item.call])
         data = {key: item.result[key] for key in keys} | ({"advice": advice} if advice else {})
         click.echo(json.dumps(data, indent=2))
     else:
@@ -199,7 +198,7 @@ def best(name: str, storage: str, as_json: bool) -> None:
     help="What to do with a file that is there: merge into it, replace it, or write a new one beside it.",
 )
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every measured config to this file.")
-@click.option("--runtime", type=click.Choice(runtimes.names()), help="Only studies of this runtime's kernels.")
+@click.option("--runtime", type=click.Choice(servers.names()), help="Only studies of this server's kernels.")
 @all_m_option
 @storage_option
 @json_option
@@ -214,13 +213,13 @@ def export(patterns: tuple[str, ...], plan: str | None, **options: Any) -> None:
     """
     if options["all_m"] and plan is None:
         raise InputError("--all-m: is about a plan, and no --plan is given; leave it out: all are written")
-    opened, runtime = open_storage(options["storage"]), options["runtime"]
+    opened, server = open_storage(options["storage"]), options["runtime"]
     chosen = studies.whole_groups(opened, chosen_of(opened, patterns, plan))
     finished = [item for item in chosen if item.result is not None]
-    if runtime is not None:
-        finished = [item for item in finished if item.call is not None and item.call.runtime == runtime]
+    if server is not None:
+        finished = [item for item in finished if item.call is not None and item.call.server == server]
     if not finished:
-        of = f" of {runtime}" if runtime else ""
+        of = f" of {server}" if server else ""
         raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
     answered = required(chosen, plan) if plan is not None else ()
     thin = plan is not None and not options["all_m"]

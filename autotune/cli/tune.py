@@ -8,9 +8,6 @@ from typing import Any
 
 import click
 
-from autotune import create as creation
-from autotune import study as studies
-from autotune.checkpoint import infer_sizes
 from autotune.cli.exporting import all_m_option, check_csv, check_folder, export_studies, write_csv
 from autotune.cli.model import tune_model
 from autotune.cli.options import (
@@ -30,8 +27,10 @@ from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, 
 from autotune.cli.sglang_layers import layer_options, take_block
 from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
-from autotune.specs import Request
-from autotune.storage import open_storage
+from autotune.model.checkpoint import infer_sizes
+from autotune.study import creation, studies
+from autotune.study.describe import Request
+from autotune.study.storage import open_storage
 
 script_options = flags(
     click.option(
@@ -143,14 +142,14 @@ def tune(**options: Any) -> None:
             write_csv(finished, options["output_csv"])
 
 
-def _check_layers_of_model(runtime: str | None, tp: int) -> None:
+def _check_layers_of_model(server: str | None, tp: int) -> None:
     """Refuse ``--model`` without ``--max-loras`` where that does not mean the layers of one block for SGLang."""
-    if runtime is None:
+    if server is None:
         raise InputError(
             "--runtime: not given; --model goes with --runtime and --max-loras, as plan takes them, or for the layers "
             "of one block with --runtime sglang"
         )
-    if runtime != "sglang":
+    if server != "sglang":
         raise InputError("--max-loras: not given; tune --model needs the flags of plan")
     if tp > 1:
         raise InputError(f"--max-loras: not given; --model with --tp {tp} is planned, and needs the flags of plan")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from autotune.kernel import AnyKernel, Config, Expected
+from autotune.contract import AnyKernel, Config, Expected
 
 _TINY = 1e-30
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.result import Measurement
 
 

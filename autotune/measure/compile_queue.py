@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.result import Measurement
 
 _Key = tuple[tuple[str, int | None], ...]

@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune import registry
-from autotune.gpu import Gpu
-from autotune.kernel import AnyKernel
+from autotune.contract import AnyKernel, Gpu, registry
 from autotune.measure.failures import failure
 from autotune.measure.result import Measurement, Resources
 

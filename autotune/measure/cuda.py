@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Problem
+from autotune.contract import Config, Gpu, Problem
 from autotune.measure import processes
 from autotune.measure.compile_queue import CompileQueue
 from autotune.measure.compiling import CompileJob, compile_config, start_worker

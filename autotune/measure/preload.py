@@ -7,7 +7,7 @@ import triton
 import triton.compiler
 from triton.runtime.cache import triton_key
 
-from autotune import registry
+from autotune.contract import registry
 from autotune.measure import compiling, worker
 
 __all__ = ["compiling", "torch", "triton", "worker"]

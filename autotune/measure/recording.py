@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from autotune.contract import AnyKernel, Config, Problem, Value
+from autotune.contract.space import Space
 from autotune.errors import InputError
-from autotune.kernel import AnyKernel, Config, Problem, Value
 from autotune.measure.result import Measurement, Status
-from autotune.space import Space
 
 RECORDED_DIR = Path(__file__).parents[1] / "studies" / "recorded"
 SUFFIX = ".csv.gz"
@@ -38,7 +38,7 @@ class Recording:
 
     Attributes:
         path: The file; its name tells the problem, e.g. ``vllm_shrink_M16_K5120_N16_L4_S1.csv.gz``.
-        configs: Every config, the runtime's default first.
+        configs: Every config, the server's default first.
         measurements: What came of each, in the same order.
     """
 
@@ -52,7 +52,7 @@ class Recording:
 
     @cached_property
     def kernel(self) -> str:
-        """Runtime and op, e.g. ``vllm_shrink``: recordings of the same kernel are neighbours."""
+        """Server and op, e.g. ``vllm_shrink``: recordings of the same kernel are neighbours."""
         return "_".join(self.name.split("_")[:2])
 
     @cached_property

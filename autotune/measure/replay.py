@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES, Measurement
 

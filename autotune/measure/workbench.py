@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from autotune import workloads
-from autotune.kernel import AnyKernel, Config, Expected, Problem, Workload
+from autotune.contract import AnyKernel, Config, Expected, Problem, Workload, workloads
 from autotune.measure.accuracy import error_ratio, expected
 from autotune.measure.failures import failure
 from autotune.measure.result import Measurement
@@ -45,7 +44,7 @@ class Workbench:
     """Lives in the GPU worker; knows one problem.
 
     A config is right if it is right on every workload of the problem, and its time is the weighted geometric mean of
-    its times on them (`autotune.workloads`).
+    its times on them (`autotune.contract.workloads`).
 
     Args:
         device: ``cuda``, or ``cpu`` for kernels that run there.

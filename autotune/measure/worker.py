@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import torch
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from autotune import registry
+from autotune.contract import Config, registry
 from autotune.errors import AutotuneError
-from autotune.kernel import Config
 from autotune.measure import processes
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings

@@ -8,14 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autotune import groups
+from autotune.contract import Call, dtype_name, groups
 from autotune.errors import InputError, one_of
-from autotune.kernel import Call, dtype_name
-from autotune.plan import sglang, vllm
-from autotune.plan.model import ModelShape
-from autotune.plan.notes import advice, warnings
-from autotune.plan.serving import Serving, check
-from autotune.plan.shapes import Shape
+from autotune.model.shape import ModelShape
 from autotune.plan.sizes import (
     DEFAULT_MAX_NUM_BATCHED_TOKENS,
     DEFAULT_MAX_NUM_SEQS,
@@ -25,7 +20,12 @@ from autotune.plan.sizes import (
     own_keys,
     weigh,
 )
-from autotune.runtimes.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
+from autotune.servers.notes import advice, warnings
+from autotune.servers.serving import Serving, check
+from autotune.servers.sglang import lookups as sglang
+from autotune.servers.sglang.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
+from autotune.servers.shapes import Shape
+from autotune.servers.vllm import lookups as vllm
 
 DTYPES = ("float16", "bfloat16")
 DEFAULT_DTYPE = "bfloat16"
@@ -102,7 +102,7 @@ class Plan:
             runs a config that was only timed far from it.
         dtype: Of the adapters' weights.
         variant: A few characters that stand for all that is not as by default; empty where nothing is.
-        warnings: What follows from the runtime's rules; one line each.
+        warnings: What follows from the server's rules; one line each.
         advice: What helps more than tuning; one line each.
     """
 
@@ -120,7 +120,7 @@ class Plan:
     def name(self) -> str:
         """Short, and different for plans that come to different studies."""
         s = self.serving
-        parts = [self.model.name, s.runtime, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
+        parts = [self.model.name, s.server, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
         parts += [
             word for word, on in (("fs", s.fully_sharded), ("ep", s.expert_parallel), ("dual", s.dual_stream)) if on
         ]
@@ -151,7 +151,7 @@ class Plan:
                 call = shape.call(size)
                 calls.append(call)
                 if call.dims.get("add_inputs") == 0:
-                    calls.append(Call(call.runtime, call.op, {**call.dims, "add_inputs": 1}))
+                    calls.append(Call(call.server, call.op, {**call.dims, "add_inputs": 1}))
         return list({(call.op, tuple(call.dims.items())): call for call in calls}.values())
 
     @property
@@ -163,7 +163,7 @@ class Plan:
         return {
             "name": self.name,
             "model": asdict(self.model),
-            "serving": asdict(self.serving),
+            "serving": {"runtime" if name == "server" else name: value for name, value in asdict(self.serving).items()},
             "dtype": self.dtype,
             "shapes": [
                 {"op": shape.op, **shape.dims, "layers": list(shape.layers), "kernels": list(shape.kernels)}
@@ -207,7 +207,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEF
     for flag, value, allowed in (("--dtype", dtype, DTYPES), ("--workload", batches.workload, (None, *WORKLOADS))):
         if value not in allowed:
             raise InputError(f"{flag}: got {value!r}, allowed: {one_of(filter(None, allowed))}; give one of them")
-    if serving.runtime == "vllm":
+    if serving.server == "vllm":
         shapes = vllm.shapes(model, serving, batches.max_num_seqs)
         automatic, sizes = _m_values(batches)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from autotune.thinning import nearest
+from autotune.servers.lookup import nearest
 
 MAX_CAPTURE = 512
 DEFAULT_MAX_NUM_SEQS = 256

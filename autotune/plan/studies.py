@@ -8,14 +8,13 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from autotune import create as creation
-from autotune import study as studies
+from autotune.contract import Call
 from autotune.errors import AutotuneError, InputError, one_of
-from autotune.kernel import Call
 from autotune.plan.plan import Entry, Plan
-from autotune.specs import Request
-from autotune.study import KernelStudy, StudySpec
-from autotune.thinning import nearest
+from autotune.servers.lookup import nearest
+from autotune.study import creation, studies
+from autotune.study.describe import Request
+from autotune.study.studies import KernelStudy, StudySpec
 
 PLANS_ATTR = "plans"
 """User attribute of a study: for each plan it belongs to, by name, its `Membership` as JSON."""

@@ -14,7 +14,7 @@ COLUMNS = ("layer", "kernel", "chunk", "default us", "tuned us", "speed-up", "of
 
 
 @dataclass(frozen=True)
-class Layer:
+class BlockLayer:
     """One call of both kernels.
 
     Attributes:
@@ -27,7 +27,7 @@ class Layer:
     widths: tuple[int, ...]
 
     def key(self, op: str) -> tuple[str, int, int]:
-        """What tells its studies: op, K and S (runtime contracts B4)."""
+        """What tells its studies: op, K and S (contracts B4)."""
         return op, self.columns if op == "shrink" else sum(self.widths), len(self.widths)
 
 
@@ -63,7 +63,7 @@ class LayerResult:
         return self.floor_us / self.tuned_us if self.floor_us else None
 
 
-def layer_results(layers: Iterable[Layer], studies: Iterable[Mapping[str, Any]]) -> list[LayerResult]:
+def layer_results(layers: Iterable[BlockLayer], studies: Iterable[Mapping[str, Any]]) -> list[LayerResult]:
     """Every layer's results, kernel by kernel, chunk sizes ascending.
 
     Args:

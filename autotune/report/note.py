@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune import runtimes
+from autotune import servers
 from autotune.report.groups import group_line
 from autotune.report.serving import serving_note
 from autotune.report.tables import config_text, us, workload_text
-from autotune.study import KernelStudy
+from autotune.study.studies import KernelStudy
 
 
 def study_note(study: KernelStudy) -> str:
@@ -30,7 +30,7 @@ def study_note(study: KernelStudy) -> str:
         lines += [f"- served: {note}"]
     if group := study.group_result:
         lines += [f"- group: {group_line(group)}"]
-    lines += [f"- {line}" for line in runtimes.advice([study.call])]
+    lines += [f"- {line}" for line in servers.advice([study.call])]
     return "\n".join(lines)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from autotune import trials
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
 from autotune.report.tables import config_text, percent, table, us, workload_text
-from autotune.study import KernelStudy, by_group
+from autotune.study import trials
+from autotune.study.studies import KernelStudy, by_group
 
 
 def result_line(name: str, result: dict[str, Any]) -> str:

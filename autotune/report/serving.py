@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune import groups
+from autotune.contract import Call, groups
+from autotune.contract.groups import ONE_SHOT
 from autotune.errors import InputError
-from autotune.groups import ONE_SHOT
-from autotune.kernel import Call
-from autotune.runtimes import vllm_moe
-from autotune.study import KernelStudy, StudySpec
+from autotune.servers.vllm import moe as vllm_moe
+from autotune.study.studies import KernelStudy, StudySpec
 
 _DEFAULT = (
     "the default compared with, block_m 64, is that of a server with a config folder: without one it takes the base "
@@ -32,7 +31,7 @@ def tuned_path(spec: StudySpec) -> str | None:
 def serving_note(study: KernelStudy) -> str | None:
     """What to know of the study's result in service; None where there is nothing to say."""
     tuned, call = tuned_path(study.spec), study.call
-    if call is not None and call.runtime == "sglang":
+    if call is not None and call.server == "sglang":
         return _workload_note(study.spec)
     if tuned is None or call is None:
         return None

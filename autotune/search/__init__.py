@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import optuna
 
+from autotune.contract.space import Space
 from autotune.errors import InputError, one_of
 from autotune.search.api import Search, SpaceSampler
 from autotune.search.estimate import Floats
@@ -17,7 +18,6 @@ from autotune.search.neighbour import Neighbour
 from autotune.search.pruning import GapPruner
 from autotune.search.ranking import OrderSampler
 from autotune.search.stopping import NeverStop
-from autotune.space import Space
 
 __all__ = ["SAMPLERS", "STOPS", "SWEEP_BELOW", "Neighbour", "make_search"]
 

@@ -13,9 +13,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from autotune.kernel import Config
+from autotune.contract import Config
+from autotune.contract.space import Space
 from autotune.search.history import Observer
-from autotune.space import Space
 
 
 class SpaceSampler(BaseSampler):

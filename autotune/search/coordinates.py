@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autotune.kernel import Config, Parameter, Value
-from autotune.space import Space
+from autotune.contract import Config, Parameter, Value
+from autotune.contract.space import Space
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autotune.gpu import Gpu
-from autotune.kernel import AnyKernel, Config, Problem
+from autotune.contract import AnyKernel, Config, Gpu, Problem
 
 Floats = npt.NDArray[np.float64]
 

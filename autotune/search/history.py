@@ -10,11 +10,11 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune import trials
+from autotune.contract.space import Space
 from autotune.measure.result import FAILURES
 from autotune.search.resources import dominated
-from autotune.space import Space
-from autotune.trials import Measured
+from autotune.study import trials
+from autotune.study.trials import MeasuredTrial
 
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Observer:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._read: dict[int, tuple[FrozenTrial, Measured | None]] = {}
+        self._read: dict[int, tuple[FrozenTrial, MeasuredTrial | None]] = {}
         self._dominated = np.zeros(len(space), dtype=bool)
         self._out_of_resources: set[int] = set()
         self._proposed: dict[int, int] = {}
@@ -107,7 +107,7 @@ class Observer:
             in_flight=flying,
         )
 
-    def _measured(self, trial: FrozenTrial) -> Measured | None:
+    def _measured(self, trial: FrozenTrial) -> MeasuredTrial | None:
         if not trial.state.is_finished():
             return None
         # By identity: a storage gives out the same object for a finished trial, and copies count trials anew.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.kernel import Config
-from autotune.space import Space
+from autotune.contract import Config
+from autotune.contract.space import Space
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import optuna
 
-from autotune.kernel import Config
+from autotune.contract import Config
+from autotune.contract.space import Space
 from autotune.search.coordinates import Floats, coordinates, steps, variants, with_pairs
 from autotune.search.history import History, Indices, Mask
 from autotune.search.neighbour import Neighbour, seeds
@@ -17,7 +18,6 @@ from autotune.search.ranking import RankingSampler
 from autotune.search.start import favoured, spread
 from autotune.search.surrogate import Belief, Surrogate
 from autotune.search.transfer import transferred
-from autotune.space import Space
 
 _START = 8
 _SEEDS = 6

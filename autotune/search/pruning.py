@@ -6,7 +6,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune.kernel import Config
+from autotune.contract import Config
 
 
 class GapPruner(BasePruner):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import optuna
 
-from autotune.kernel import Config
+from autotune.contract import Config
+from autotune.contract.space import Space
 from autotune.search.api import SpaceExhausted, SpaceSampler
 from autotune.search.history import History, Indices
-from autotune.space import Space
 
 
 class RankingSampler(SpaceSampler):

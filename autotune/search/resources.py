@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autotune.space import Space
+from autotune.contract.space import Space
 
 _GROWING = re.compile(r"block|tile|stage", re.IGNORECASE)
 
@@ -16,7 +16,7 @@ _GROWING = re.compile(r"block|tile|stage", re.IGNORECASE)
 def growing(space: Space) -> npt.NDArray[np.bool_]:
     """Which of the tunable parameters take more shared memory and registers as they grow.
 
-    Tile sizes and pipeline stages do, whatever a runtime calls them. Warps and register caps take more of one and less
+    Tile sizes and pipeline stages do, whatever a server calls them. Warps and register caps take more of one and less
     of the other, and a split over k can shorten the loop until nothing is left to pipeline.
     """
     return np.array([bool(_GROWING.search(p.name)) for p in space.tunable], dtype=bool)

@@ -8,10 +8,10 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
-from autotune.kernel import Config
+from autotune.contract import Config
+from autotune.contract.space import Space
 from autotune.search.api import SpaceExhausted, SpaceSampler
 from autotune.search.history import Mask
-from autotune.space import Space
 
 
 class SnapSampler(SpaceSampler):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autotune.contract.space import Space
 from autotune.search.coordinates import Floats, coordinates, with_pairs
 from autotune.search.neighbour import Neighbour
 from autotune.search.surrogate import Surrogate
-from autotune.space import Space
 
 _FEWEST = 10
 """Configs a neighbour must have timed to be worth a model."""

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from autotune.gpu import Gpu
+from autotune.contract import Gpu
 from autotune.kernels.common.tiles import (
     LANES,
     MAX_BLOCKS_PER_SM,

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Config, Gpu, Problem, Workload, dtype_name
 from autotune.errors import InputError, one_of
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Problem, Workload, dtype_name
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
 from autotune.kernels.common.tiles import Tile, cdiv, integers
-from autotune.runtimes import chunks
-from autotune.runtimes.chunks import CHUNK_SIZES
+from autotune.servers.sglang import chunks
+from autotune.servers.sglang.chunks import CHUNK_SIZES
 
 WORKLOADS = ("prefill", "decode", "mixed")
 SHARES = ("skewed", "equal")
@@ -65,7 +64,7 @@ class CsgmvProblem(Problem):
             request in any order, in a CUDA graph's segment buffer, whose tail is empty. ``mixed``: both, since a server
             looks both up by one key; see `workloads`.
         decode_requests: The decode batches of a mixed problem, by requests; those that no server launches with this
-            chunk size are dropped (runtime contracts B2).
+            chunk size are dropped (contracts B2).
         shares: How the tokens spread over the adapters in use: ``equal``, or ``skewed``, with a popularity that falls
             as 1/n.
     """
@@ -119,7 +118,7 @@ class CsgmvProblem(Problem):
 
     @property
     def lookup_k(self) -> int:
-        """K, as SGLang spells it in the name of the config file (runtime contracts B1)."""
+        """K, as SGLang spells it in the name of the config file (contracts B1)."""
         raise NotImplementedError
 
     @property

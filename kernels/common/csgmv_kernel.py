@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
+from autotune.contract import Call, Config, Gpu, Kernel, Workload
 from autotune.errors import InputError, one_of
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Kernel, Workload
 from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
-from autotune.runtimes import chunks, sglang
+from autotune.servers.sglang import chunks
+from autotune.servers.sglang import csgmv as sglang
 
 
 class _Arguments(Protocol):
@@ -38,7 +38,7 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
     """One of SGLang's two kernels: key of its config, problems of all chunk sizes, batches a key stands for."""
 
     spaces = ("wide", "sglang-grid")
-    runtime = "sglang"
+    server = "sglang"
     op: ClassVar[str]
     """As SGLang calls it in the name of its config file."""
     unset: ClassVar[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""Which token uses which adapter: the index tensors vLLM's dense ops launch with (runtime contracts A4)."""
+"""Which token uses which adapter: the index tensors vLLM's dense ops launch with (contracts A4)."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Problem, dtype_name
 from autotune.errors import InputError, one_of
-from autotune.kernel import Problem, dtype_name
 from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.common.zipf import zipf_split
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Adapter weight types the runtimes serve; fp32 weights never reach these kernels."""
+"""Adapter weight types the servers serve; fp32 weights never reach these kernels."""
 
 MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's allowed ``max_lora_rank``. Fully sharded layers divide it by the tensor-parallel size."""

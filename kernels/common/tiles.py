@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.gpu import Gpu
-from autotune.kernel import Config
+from autotune.contract import Config, Gpu
 
 MAX_REGISTERS = 255
 MAX_ELEMENTS = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune.gpu import Gpu
+from autotune.contract import Gpu
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.csgmv import CsgmvProblem
 from autotune.kernels.common.tiles import LANES, MAX_REGISTERS, Tile, cdiv

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Config, Expected, Floor, Gpu, Launch, Parameter, Value
 from autotune.errors import InputError, one_of
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
     TRITON_DEFAULTS,
     CsgmvProblem,
@@ -25,7 +24,7 @@ from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
-from autotune.kernels.csgmv_expand.launcher import ExpandArguments, csgmv_expand, expand_launches
+from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.reference import reference
 
 _ONE_STAGE = 1
@@ -35,7 +34,7 @@ _OTHER_REGISTERS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpandProblem(CsgmvProblem):
+class CsgmvExpandProblem(CsgmvProblem):
     """x ``[tokens, num_slices * rank]`` times the stacked B matrices ``[sum of slice_widths, rank]``."""
 
     slice_widths: tuple[int, ...]
@@ -61,23 +60,23 @@ class ExpandProblem(CsgmvProblem):
         return sum(self.slice_widths)
 
 
-ExpandInputs = CsgmvInputs[ExpandArguments]
+ExpandInputs = CsgmvInputs[CsgmvExpandArguments]
 
 
-class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
-    """SGLang's chunked expand (runtime contracts B3), with its configuration keys."""
+class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem, CsgmvExpandArguments]):
+    """SGLang's chunked expand (contracts B3), with its configuration keys."""
 
     name = "csgmv_expand"
     aliases = ("expand", "lora_expand")
-    problem_type = ExpandProblem
+    problem_type = CsgmvExpandProblem
     op = "expand"
     unset = ("num_warps", "num_stages", "maxnreg")
 
-    def problem_from_flags(self, flags: Mapping[str, Any]) -> ExpandProblem:
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvExpandProblem:
         fields = fields_from_flags(flags)
-        return ExpandProblem(slice_widths=_widths(flags, fields["num_slices"]), **fields)
+        return CsgmvExpandProblem(slice_widths=_widths(flags, fields["num_slices"]), **fields)
 
-    def parameters(self, problem: ExpandProblem, space: str) -> tuple[Parameter, ...]:
+    def parameters(self, problem: CsgmvExpandProblem, space: str) -> tuple[Parameter, ...]:
         values: dict[str, tuple[Value, ...]] = {
             "BLOCK_N": powers_of_two(32, min(256, next_pow2(max(problem.slice_widths)))),
             "BLOCK_K": powers_of_two(16, next_pow2(problem.rank)),
@@ -95,7 +94,7 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
             }
         return tuple(Parameter(name, values) for name, values in values.items())
 
-    def canonical(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> Config:
+    def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:
         """Stages of a single K step are all the same; what Triton does by itself is the default config."""
         default = self.default_config(problem, gpu)
         c = integers(config)
@@ -103,7 +102,7 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
             return default
         return {**config, "num_stages": _ONE_STAGE} if c["BLOCK_K"] >= problem.rank else config
 
-    def infeasible(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> str | None:
+    def infeasible(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> str | None:
         if config == self.default_config(problem, gpu):
             return None
         c = {**TRITON_DEFAULTS, **integers(config)}
@@ -112,17 +111,17 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
             return f"the accumulator needs {accumulators} registers a thread, and {_OTHER_REGISTERS} go to all else"
         return infeasible_tile(problem.chunk_size, max(problem.slice_widths), problem.rank, config, gpu)
 
-    def floor(self, problem: ExpandProblem) -> Floor:
+    def floor(self, problem: CsgmvExpandProblem) -> Floor:
         p = problem
         used = [(rank, n) for rank, n in zip(p.pool_ranks, p.tokens_by_slot, strict=True) if rank and n]
         x, b = p.num_slices * sum(rank * n for rank, n in used), p.columns * sum(rank for rank, _ in used)
         out = 2 * p.columns * sum(n for _, n in used)
         return Floor(2 * (x + b + out), 2 * p.columns * sum(rank * n for rank, n in used))
 
-    def estimate_us(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> float:
+    def estimate_us(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.slice_widths, with_triton_defaults(config), gpu)
 
-    def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
+    def make_inputs(self, problem: CsgmvExpandProblem, device: str, seed: int) -> ExpandInputs:
         """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
         p = problem
         normal = Normal(device, p.torch_dtype, seed)
@@ -130,7 +129,7 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
         for slot, rank in enumerate(p.pool_ranks):
             b[slot, :, rank:] = torch.nan
         x, batch, start = normal(p.tokens, p.num_slices * p.rank), p.batch(device, seed), normal(p.tokens, p.columns)
-        arguments = ExpandArguments(x, b, start.clone(), batch, p.slice_widths)
+        arguments = CsgmvExpandArguments(x, b, start.clone(), batch, p.slice_widths)
         if not p.one_rank and device != "meta":
             for tokens, _, rank in batch.by_adapter():
                 x[tokens, p.num_slices * rank :] = torch.nan
@@ -145,12 +144,12 @@ class CsgmvExpand(CsgmvKernel[ExpandProblem, ExpandArguments]):
     def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
 
-    def problem_of_recording(self, name: str) -> ExpandProblem | None:
+    def problem_of_recording(self, name: str) -> CsgmvExpandProblem | None:
         """The name has the sum of the slices' widths; about equal ones stand for them."""
         if (found := fields_from_recording(name, "expand")) is None:
             return None
         fields, columns = found
-        return ExpandProblem(slice_widths=_parts(columns, fields["num_slices"]), **fields)
+        return CsgmvExpandProblem(slice_widths=_parts(columns, fields["num_slices"]), **fields)
 
 
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:

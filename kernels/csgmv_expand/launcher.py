@@ -10,10 +10,10 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch, alignment
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.runtimes import sglang
+from autotune.servers.sglang import csgmv as sglang
 
 _WALKED_ROWS = 128
 _WALKED_CHUNKS = 4
@@ -214,7 +214,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ExpandArguments:
+class CsgmvExpandArguments:
     """Arguments of one call.
 
     Attributes:
@@ -243,7 +243,7 @@ class ExpandArguments:
         return (0, *itertools.accumulate(self.slice_widths))
 
 
-def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
+def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch]:
     """The launch that adds every segment's product, to every slice's columns."""
     if inputs.x.shape[0] == 0:
         return []
@@ -280,7 +280,7 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
     return [Launch(csgmv_expand_kernel, (tile_offsets[-1], cdiv(batch.segments, walk)), args, options)]
 
 
-def _walk(inputs: ExpandArguments, tiles: int) -> int:
+def _walk(inputs: CsgmvExpandArguments, tiles: int) -> int:
     """Segments a block takes: several where they are well filled and there are plenty, so that weights are reread less.
 
     Decode batches have segments of few tokens, each with an adapter of its own: those are best left side by side.
@@ -295,10 +295,10 @@ def _walk(inputs: ExpandArguments, tiles: int) -> int:
     return walk
 
 
-def csgmv_expand(inputs: ExpandArguments, config: Config | None = None) -> torch.Tensor:
+def csgmv_expand(inputs: CsgmvExpandArguments, config: Config | None = None) -> torch.Tensor:
     """``out[t, slice s] += scaling * x[t, s * r : s * r + r] @ b[slot of t, slice s, :r].T``, for rank r > 0.
 
-    Semantics of SGLang's csgmv expand (runtime contracts B3); sums are fp32, then rounded, then added.
+    Semantics of SGLang's csgmv expand (contracts B3); sums are fp32, then rounded, then added.
 
     Args:
         inputs: The arguments.

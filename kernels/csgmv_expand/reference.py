@@ -6,15 +6,15 @@ import itertools
 
 import torch
 
-from autotune.kernel import Expected
+from autotune.contract import Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
-from autotune.kernels.csgmv_expand.launcher import ExpandArguments
+from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments
 
 _SCALING_UNIT = 2.0**-24
 """Relative error of the fp32 multiplication by the adapter's scaling."""
 
 
-def reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
+def reference(inputs: CsgmvExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, slice s] += scaling * x[t, slice s] @ b[slot of t, slice s].T`` in `dtype`, from `start` ``[T, N]``.
 
     README.md derives the bound.

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter, Value
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Launch, Parameter, Value
 from autotune.kernels.common.csgmv import (
     TRITON_DEFAULTS,
     CsgmvProblem,
@@ -25,12 +24,12 @@ from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
-from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments, csgmv_shrink, shrink_launches
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.reference import reference
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkProblem(CsgmvProblem):
+class CsgmvShrinkProblem(CsgmvProblem):
     """x ``[tokens, k]`` times the stacked A matrices ``[num_slices * rank, k]``."""
 
     k: int
@@ -53,22 +52,22 @@ class ShrinkProblem(CsgmvProblem):
         return self.num_slices * self.rank
 
 
-ShrinkInputs = CsgmvInputs[ShrinkArguments]
+ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
 
 
-class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
-    """SGLang's chunked shrink (runtime contracts B3), with its configuration keys."""
+class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem, CsgmvShrinkArguments]):
+    """SGLang's chunked shrink (contracts B3), with its configuration keys."""
 
     name = "csgmv_shrink"
     aliases = ("shrink", "lora_shrink")
-    problem_type = ShrinkProblem
+    problem_type = CsgmvShrinkProblem
     op = "shrink"
     unset = ("num_warps", "num_stages")
 
-    def problem_from_flags(self, flags: Mapping[str, Any]) -> ShrinkProblem:
-        return ShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvShrinkProblem:
+        return CsgmvShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))
 
-    def parameters(self, problem: ShrinkProblem, space: str) -> tuple[Parameter, ...]:
+    def parameters(self, problem: CsgmvShrinkProblem, space: str) -> tuple[Parameter, ...]:
         values: dict[str, tuple[Value, ...]] = {
             "BLOCK_N": powers_of_two(16, min(256, next_pow2(problem.columns))),
             "BLOCK_K": powers_of_two(32, 512),
@@ -84,12 +83,12 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
             }
         return tuple(Parameter(name, values) for name, values in values.items())
 
-    def canonical(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> Config:
+    def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """What Triton does by itself is the default config, also where it is spelled out."""
         default = self.default_config(problem, gpu)
         return default if dict(config) == {**default, **TRITON_DEFAULTS} else config
 
-    def infeasible(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> str | None:
+    def infeasible(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> str | None:
         if config == self.default_config(problem, gpu):
             return None
         return infeasible_tile(problem.chunk_size, problem.columns, problem.k, config, gpu)
@@ -100,17 +99,17 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
         loop = depth % tile.k == 0 and depth > tile.k
         return tile.cannot_run(shared_bytes, tile.x_tile_bytes + tile.weight_tile_bytes if loop else 0)
 
-    def floor(self, problem: ShrinkProblem) -> Floor:
+    def floor(self, problem: CsgmvShrinkProblem) -> Floor:
         p = problem
         used = [(p.num_slices * rank, n) for rank, n in zip(p.pool_ranks, p.tokens_by_slot, strict=True) if rank and n]
         x, a = sum(n for _, n in used) * p.k, sum(columns for columns, _ in used) * p.k
         out = sum(columns * n for columns, n in used)
         return Floor(2 * (x + a + out), 2 * out * p.k)
 
-    def estimate_us(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> float:
+    def estimate_us(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.k, with_triton_defaults(config), gpu)
 
-    def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkInputs:
+    def make_inputs(self, problem: CsgmvShrinkProblem, device: str, seed: int) -> ShrinkInputs:
         """Weights of ranks that an adapter does not have are NaN; they must not be used."""
         p = problem
         normal = Normal(device, p.torch_dtype, seed)
@@ -118,10 +117,10 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
         for slot, rank in enumerate(p.pool_ranks):
             a[slot, p.num_slices * rank :] = torch.nan
         out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
-        arguments = ShrinkArguments(normal(p.tokens, p.k), a, out, p.batch(device, seed), p.num_slices)
+        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, p.batch(device, seed), p.num_slices)
         return ShrinkInputs(arguments, start=self._start(arguments))
 
-    def _start(self, arguments: ShrinkArguments) -> torch.Tensor:
+    def _start(self, arguments: CsgmvShrinkArguments) -> torch.Tensor:
         start = arguments.out.clone()
         if start.device.type == "meta":
             return start
@@ -138,11 +137,11 @@ class CsgmvShrink(CsgmvKernel[ShrinkProblem, ShrinkArguments]):
     def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
 
-    def problem_of_recording(self, name: str) -> ShrinkProblem | None:
+    def problem_of_recording(self, name: str) -> CsgmvShrinkProblem | None:
         if (found := fields_from_recording(name, "shrink")) is None:
             return None
         fields, k = found
-        return ShrinkProblem(k=k, **fields)
+        return CsgmvShrinkProblem(k=k, **fields)
 
 
 KERNELS = [CsgmvShrink()]

@@ -9,10 +9,10 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.runtimes import sglang
+from autotune.servers.sglang import csgmv as sglang
 
 
 @triton.jit
@@ -73,7 +73,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ShrinkArguments:
+class CsgmvShrinkArguments:
     """Arguments of one call.
 
     Attributes:
@@ -100,7 +100,7 @@ class ShrinkArguments:
         return self.a.shape[1] // self.num_slices
 
 
-def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
+def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch]:
     """The launch that writes every segment's product."""
     (tokens, k), batch = inputs.x.shape, inputs.batch
     if tokens == 0:
@@ -129,10 +129,10 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
     return [Launch(csgmv_shrink_kernel, (cdiv(inputs.a.shape[1], c["BLOCK_N"]), batch.segments), args, options)]
 
 
-def csgmv_shrink(inputs: ShrinkArguments, config: Config | None = None) -> torch.Tensor:
+def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:
     """``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` for tokens whose adapter has rank r > 0.
 
-    Semantics of SGLang's csgmv shrink (runtime contracts B3); sums are fp32.
+    Semantics of SGLang's csgmv shrink (contracts B3); sums are fp32.
 
     Args:
         inputs: The arguments.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from autotune.kernel import Expected
+from autotune.contract import Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
-from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
 
 
-def reference(inputs: ShrinkArguments, untouched: torch.Tensor, dtype: torch.dtype) -> Expected:
+def reference(inputs: CsgmvShrinkArguments, untouched: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` in `dtype`; all else as in `untouched` ``[T, S * R]``.
 
     README.md derives the bound.

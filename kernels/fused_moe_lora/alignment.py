@@ -1,4 +1,4 @@
-"""The alignment: pairs sorted by adapter and expert, each expert's run padded to whole blocks (runtime contracts A6).
+"""The alignment: pairs sorted by adapter and expert, each expert's run padded to whole blocks (contracts A6).
 
 It runs on the device in torch operations that a CUDA graph can capture: nothing is read back, and every size follows
 from the shapes. A layer computes it once, and its four ops must use the very block_m it was made with.

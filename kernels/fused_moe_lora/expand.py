@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of, tile_of
@@ -95,7 +95,7 @@ def moe_expand_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ExpandArguments:
+class MoeExpandArguments:
     """Arguments of one call.
 
     Attributes:
@@ -133,7 +133,7 @@ class ExpandArguments:
         return self.out[..., self.offset : self.offset + len(self.b) * self.b[0].shape[2]]
 
 
-def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
+def expand_launches(inputs: MoeExpandArguments, config: Config) -> list[Launch]:
     """The launch that writes every group's product into its slice's columns."""
     if inputs.batch.routing.pairs == 0:
         return []
@@ -170,10 +170,10 @@ def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
     return [Launch(moe_expand_kernel, (tiles, len(inputs.b), blocks.groups), args, options)]
 
 
-def moe_expand(inputs: ExpandArguments, config: Config) -> torch.Tensor:
+def moe_expand(inputs: MoeExpandArguments, config: Config) -> torch.Tensor:
     """``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``.
 
-    Semantics of the second kernel of vLLM's two-kernel path (runtime contracts A6): sums and the routing weight are
+    Semantics of the second kernel of vLLM's two-kernel path (contracts A6): sums and the routing weight are
     fp32, the weight is 1 unless `routed`; rows of tokens without an adapter stay.
     """
     for launch in expand_launches(inputs, config):

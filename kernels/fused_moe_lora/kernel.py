@@ -8,31 +8,30 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora import space as rules
 from autotune.kernels.fused_moe_lora.blocks import Batch
-from autotune.kernels.fused_moe_lora.expand import ExpandArguments, expand_launches, moe_expand
-from autotune.kernels.fused_moe_lora.one_shot import OneShotArguments, moe_one_shot, one_shot_launches
+from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments, expand_launches, moe_expand
+from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments, moe_one_shot, one_shot_launches
 from autotune.kernels.fused_moe_lora.problem import (
     BLOCK_MS,
     DOWN,
     GATE_UP,
     MAX_ONE_SHOT_RANK,
     MoeProblem,
-    Side,
+    MoeSide,
     problem_from_flags,
 )
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.kernels.fused_moe_lora.routing import random_routing, work
-from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments, moe_shrink, shrink_launches
-from autotune.runtimes import vllm
+from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments, moe_shrink, shrink_launches
+from autotune.servers.vllm import dense as vllm
 
 Inputs = TypeVar("Inputs")
-Written = TypeVar("Written", ExpandArguments, OneShotArguments)
+Written = TypeVar("Written", MoeExpandArguments, MoeOneShotArguments)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class WithStart(Generic[Written]):
 class Sizes:
     """Random tensors and byte counts of one side of a problem."""
 
-    def __init__(self, problem: MoeProblem, side: Side) -> None:
+    def __init__(self, problem: MoeProblem, side: MoeSide) -> None:
         self._problem, self._side = problem, side
         self.slices, self.depth, self.width = side.slices(problem), side.depth(problem), side.width(problem)
         self.shrunk, self.row, self.offset = side.shrunk(problem), side.row(problem), side.offset(problem)
@@ -107,14 +106,14 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
 
     problem_type = MoeProblem
     spaces = rules.SPACES
-    side: ClassVar[Side]
+    side: ClassVar[MoeSide]
     op: ClassVar[str]
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> MoeProblem:
         return problem_from_flags(flags, self.side)
 
     def call(self, problem: MoeProblem) -> Call:
-        """Of both ops, k is what the shrink leaves of the rank, and n the whole hidden size (runtime contracts A1)."""
+        """Of both ops, k is what the shrink leaves of the rank, and n the whole hidden size (contracts A1)."""
         p, side = problem, self.side
         dims = {"max_loras": p.max_loras, "num_slices": side.slices(p), "m": p.m, "k": side.shrunk(p), "n": p.hidden}
         return Call("vllm", f"fused_moe_lora_{side.weight}_{self.op}", {**dims, "i": p.intermediate})
@@ -128,8 +127,8 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         return {parameter.name: built_in[parameter.name] for parameter in self.parameters(problem, rules.SPACES[0])}
 
 
-class _Shrink(_FusedMoeLora[ShrinkArguments]):
-    """First kernel of the two-kernel path (runtime contracts A6)."""
+class _Shrink(_FusedMoeLora[MoeShrinkArguments]):
+    """First kernel of the two-kernel path (contracts A6)."""
 
     op = "shrink"
 
@@ -151,31 +150,31 @@ class _Shrink(_FusedMoeLora[ShrinkArguments]):
         weights = s.weights(s.shrunk, s.depth)
         return Floor(2 * (s.live_rows * s.depth + weights + out), s.flops(s.shrunk, s.depth))
 
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> ShrinkArguments:
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> MoeShrinkArguments:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
-        return ShrinkArguments(
+        return MoeShrinkArguments(
             x=random.normal(s.rows, s.depth),
             a=random.weights(s.slices, s.shrunk, s.depth),
             out=torch.zeros(s.slices, p.m, p.top_k, s.shrunk, dtype=p.torch_dtype, device=device),
             batch=random.batch,
         )
 
-    def launches(self, inputs: ShrinkArguments, config: Config) -> list[Launch]:
+    def launches(self, inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(inputs, config)
 
-    def run(self, inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+    def run(self, inputs: MoeShrinkArguments, config: Config) -> torch.Tensor:
         return moe_shrink(inputs, config)
 
-    def poison(self, inputs: ShrinkArguments) -> None:
+    def poison(self, inputs: MoeShrinkArguments) -> None:
         inputs.out.fill_(torch.nan)
 
-    def reference(self, inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+    def reference(self, inputs: MoeShrinkArguments, dtype: torch.dtype) -> Expected:
         return shrink_reference(inputs, dtype)
 
 
-class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
-    """Second kernel of the two-kernel path (runtime contracts A6)."""
+class _Expand(_FusedMoeLora[WithStart[MoeExpandArguments]]):
+    """Second kernel of the two-kernel path (contracts A6)."""
 
     op = "expand"
 
@@ -196,11 +195,11 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
         x = s.live_pairs * s.slices * rank
         return Floor(2 * (x + s.weights(rank, s.width) + s.written), s.flops(rank, s.width))
 
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[ExpandArguments]:
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeExpandArguments]:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
         start = random.normal(p.m, p.top_k, s.row)
-        arguments = ExpandArguments(
+        arguments = MoeExpandArguments(
             x=random.normal(s.slices, p.m, p.top_k, p.rank),
             b=random.weights(s.slices, s.width, p.rank),
             out=start.clone(),
@@ -211,21 +210,21 @@ class _Expand(_FusedMoeLora[WithStart[ExpandArguments]]):
         )
         return WithStart(arguments, start, arguments.written)
 
-    def launches(self, inputs: WithStart[ExpandArguments], config: Config) -> list[Launch]:
+    def launches(self, inputs: WithStart[MoeExpandArguments], config: Config) -> list[Launch]:
         return expand_launches(inputs.arguments, config)
 
-    def run(self, inputs: WithStart[ExpandArguments], config: Config) -> torch.Tensor:
+    def run(self, inputs: WithStart[MoeExpandArguments], config: Config) -> torch.Tensor:
         return moe_expand(inputs.arguments, config)
 
-    def poison(self, inputs: WithStart[ExpandArguments]) -> None:
+    def poison(self, inputs: WithStart[MoeExpandArguments]) -> None:
         inputs.restore()
 
-    def reference(self, inputs: WithStart[ExpandArguments], dtype: torch.dtype) -> Expected:
+    def reference(self, inputs: WithStart[MoeExpandArguments], dtype: torch.dtype) -> Expected:
         return expand_reference(inputs.arguments, inputs.start, dtype)
 
 
-class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
-    """Both in one launch, which reads block_m of the shrink's config and nothing else (runtime contracts A3, A6)."""
+class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
+    """Both in one launch, which reads block_m of the shrink's config and nothing else (contracts A3, A6)."""
 
     op = "shrink"
 
@@ -266,11 +265,11 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
         bytes_ = 2 * (s.live_rows * s.depth + s.weights(rank, columns) + s.written)
         return Floor(bytes_, s.flops(rank, columns))
 
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[OneShotArguments]:
+    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeOneShotArguments]:
         p, s = problem, Sizes(problem, self.side)
         random = Random(p, device, seed)
         start = random.normal(p.m, p.top_k, s.row)
-        arguments = OneShotArguments(
+        arguments = MoeOneShotArguments(
             x=random.normal(s.rows, s.depth),
             a=random.weights(s.slices, p.rank, s.depth),
             b=random.weights(s.slices, s.width, p.rank),
@@ -281,16 +280,16 @@ class _OneShot(_FusedMoeLora[WithStart[OneShotArguments]]):
         )
         return WithStart(arguments, start, arguments.out)
 
-    def launches(self, inputs: WithStart[OneShotArguments], config: Config) -> list[Launch]:
+    def launches(self, inputs: WithStart[MoeOneShotArguments], config: Config) -> list[Launch]:
         return one_shot_launches(inputs.arguments, config)
 
-    def run(self, inputs: WithStart[OneShotArguments], config: Config) -> torch.Tensor:
+    def run(self, inputs: WithStart[MoeOneShotArguments], config: Config) -> torch.Tensor:
         return moe_one_shot(inputs.arguments, config)
 
-    def poison(self, inputs: WithStart[OneShotArguments]) -> None:
+    def poison(self, inputs: WithStart[MoeOneShotArguments]) -> None:
         inputs.restore()
 
-    def reference(self, inputs: WithStart[OneShotArguments], dtype: torch.dtype) -> Expected:
+    def reference(self, inputs: WithStart[MoeOneShotArguments], dtype: torch.dtype) -> Expected:
         return one_shot_reference(inputs.arguments, inputs.start, dtype)
 
 

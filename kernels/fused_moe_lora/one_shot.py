@@ -9,8 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.gpu import H200
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
+from autotune.contract.gpu import H200
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2
 from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of
@@ -115,7 +115,7 @@ def moe_one_shot_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class OneShotArguments:
+class MoeOneShotArguments:
     """Arguments of one call.
 
     Attributes:
@@ -147,7 +147,7 @@ class OneShotArguments:
             object.__setattr__(self, "tables", (address_table(self.a), address_table(self.b)))
 
 
-def one_shot_launches(inputs: OneShotArguments, config: Config) -> list[Launch]:
+def one_shot_launches(inputs: MoeOneShotArguments, config: Config) -> list[Launch]:
     """The launch that does it all; block_m is the only part of a config that counts, and not where blocks are naive."""
     routing = inputs.batch.routing
     if routing.pairs == 0:
@@ -190,10 +190,10 @@ def one_shot_launches(inputs: OneShotArguments, config: Config) -> list[Launch]:
     return [Launch(moe_one_shot_kernel, (blocks.m_tiles * columns, slices, blocks.groups), args, options)]
 
 
-def moe_one_shot(inputs: OneShotArguments, config: Config) -> torch.Tensor:
+def moe_one_shot(inputs: MoeOneShotArguments, config: Config) -> torch.Tensor:
     """``out[t, j, slice s] (+)= weight * cast(x[row] @ a[s][..].T) @ b[s][adapter of t, expert j of t].T``.
 
-    Semantics of vLLM's one-shot path (runtime contracts A6): sums and the routing weight are fp32, the rank
+    Semantics of vLLM's one-shot path (contracts A6): sums and the routing weight are fp32, the rank
     intermediate is cast to the type of the weights; rows of tokens without an adapter stay.
     """
     for launch in one_shot_launches(inputs, config):

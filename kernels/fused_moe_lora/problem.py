@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from autotune.contract import Problem
 from autotune.errors import InputError, one_of
-from autotune.kernel import Problem
 from autotune.kernels.common.problem import (
     DTYPES,
     batch_from_flags,
@@ -161,7 +161,7 @@ class MoeProblem(Problem):
 
     @property
     def naive(self) -> bool:
-        """Too few rows to be worth sorting: one block a row (runtime contracts A6)."""
+        """Too few rows to be worth sorting: one block a row (contracts A6)."""
         few = self.pairs * _NAIVE_PAIRS <= self.num_experts * self.max_loras
         return few and not self.fully_sharded and self.ep == 1
 
@@ -225,7 +225,7 @@ class MoeProblem(Problem):
 
 
 @dataclass(frozen=True)
-class Side:
+class MoeSide:
     """One of the two LoRA products of an MoE layer, each a shrink and an expand.
 
     Attributes:
@@ -252,7 +252,7 @@ class Side:
     routed: bool
 
 
-GATE_UP = Side(
+GATE_UP = MoeSide(
     name="gate_up",
     weight="w13",
     slices=lambda p: p.num_slices,
@@ -264,7 +264,7 @@ GATE_UP = Side(
     row_per_token=True,
     routed=False,
 )
-DOWN = Side(
+DOWN = MoeSide(
     name="down",
     weight="w2",
     slices=lambda p: 1,
@@ -288,7 +288,7 @@ _REMEDIES = {
 }
 
 
-def problem_from_flags(flags: Mapping[str, Any], side: Side) -> MoeProblem:
+def problem_from_flags(flags: Mapping[str, Any], side: MoeSide) -> MoeProblem:
     """The problem of one side; one set of flags makes the problems of both.
 
     Raises:

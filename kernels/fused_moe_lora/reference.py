@@ -7,14 +7,14 @@ import math
 
 import torch
 
-from autotune.kernel import Config, Expected
+from autotune.contract import Config, Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora.alignment import Alignment, padded_width
-from autotune.kernels.fused_moe_lora.expand import ExpandArguments
-from autotune.kernels.fused_moe_lora.one_shot import OneShotArguments
+from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments
+from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.kernels.fused_moe_lora.routing import Routing
-from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments
+from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments
 
 MOST_SPLITS = 16
 """Largest split_k of the spaces: more half-precision additions would leave a bound that tells nothing."""
@@ -22,7 +22,7 @@ MOST_SPLITS = 16
 _DEVIATIONS = 8
 
 
-def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+def shrink_reference(inputs: MoeShrinkArguments, dtype: torch.dtype) -> Expected:
     """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T`` in `dtype`; zero without an adapter."""
     value = torch.zeros_like(inputs.out, dtype=dtype).flatten(1, 2)  # [S, M * T, R]
     max_error, norm = torch.zeros_like(value), torch.zeros_like(value)
@@ -41,7 +41,7 @@ def shrink_reference(inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
     return Expected(value.view(shape), max_error.view(shape), splitting_error)
 
 
-def expand_reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
+def expand_reference(inputs: MoeExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``, from `start`."""
     result = _Output(inputs, start, dtype, inputs.offset)
     x_rows = inputs.x.flatten(1, 2)  # [S, M * T, R]
@@ -53,7 +53,7 @@ def expand_reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.
     return result.expected
 
 
-def one_shot_reference(inputs: OneShotArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
+def one_shot_reference(inputs: MoeOneShotArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, j, slice s] (+)= weight * (x[row] @ a[s][..].T) @ b[s][..].T``, from `start`."""
     result = _Output(inputs, start, dtype)
     routing = inputs.batch.routing
@@ -101,7 +101,7 @@ class _Output:
     """Rows of an output as they are written, with their bounds."""
 
     def __init__(
-        self, inputs: ExpandArguments | OneShotArguments, start: torch.Tensor, dtype: torch.dtype, offset: int = 0
+        self, inputs: MoeExpandArguments | MoeOneShotArguments, start: torch.Tensor, dtype: torch.dtype, offset: int = 0
     ) -> None:
         self._inputs = inputs
         self._offset = offset

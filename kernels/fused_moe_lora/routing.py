@@ -105,7 +105,7 @@ def random_routing(problem: MoeProblem, seed: int) -> Routing:
 
 
 @dataclass(frozen=True)
-class Work:
+class RoutedWork:
     """What there is to do for this GPU in the batch of seed 0.
 
     Attributes:
@@ -120,8 +120,8 @@ class Work:
 
 
 @functools.lru_cache(maxsize=64)
-def work(problem: MoeProblem) -> Work:
+def work(problem: MoeProblem) -> RoutedWork:
     """Counted, since a floor must not be above what a batch takes."""
     group = random_routing(problem, 0).groups().view(problem.m, problem.top_k)
     live = group < problem.max_loras * problem.num_experts
-    return Work(torch.unique(group[live]).numel(), int(live.sum()), int(live.any(dim=1).sum()))
+    return RoutedWork(torch.unique(group[live]).numel(), int(live.sum()), int(live.any(dim=1).sum()))

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of, tile_of
@@ -88,7 +88,7 @@ def moe_shrink_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ShrinkArguments:
+class MoeShrinkArguments:
     """Arguments of one call.
 
     Attributes:
@@ -118,7 +118,7 @@ class ShrinkArguments:
         return self.batch.routing.pairs // max(1, self.x.shape[0])
 
 
-def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
+def shrink_launches(inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
     """The launch that adds every group's product into the zeroed output."""
     if inputs.batch.routing.pairs == 0:
         return []
@@ -152,10 +152,10 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
     return [Launch(moe_shrink_kernel, (tiles, len(inputs.a), blocks.groups), args, options)]
 
 
-def moe_shrink(inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+def moe_shrink(inputs: MoeShrinkArguments, config: Config) -> torch.Tensor:
     """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T``; zero without an adapter.
 
-    Semantics of the first kernel of vLLM's two-kernel path (runtime contracts A6): the output has the type of x. With
+    Semantics of the first kernel of vLLM's two-kernel path (contracts A6): the output has the type of x. With
     ``split_k`` > 1 partial sums are rounded to that type, and results vary from run to run.
     """
     inputs.out.zero_()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Parameter
+from autotune.contract import Config, Gpu, Parameter
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.fused_moe_lora.alignment import padded_width
-from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem, Side
+from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem, MoeSide
 from autotune.kernels.fused_moe_lora.reference import MOST_SPLITS
 
 NEUTRAL_GROUP = 8
@@ -19,7 +18,7 @@ _FULL_WAVES = 3
 _FEW_STEPS = 8
 
 
-def shrink_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Parameter, ...]:
+def shrink_parameters(problem: MoeProblem, side: MoeSide, space: str) -> tuple[Parameter, ...]:
     """``vllm-grid``: the grid of vLLM's tuner, without the splits that sum too often in half precision."""
     rank = next_pow2(side.shrunk(problem))
     if space == "vllm-grid":
@@ -37,7 +36,7 @@ def shrink_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Para
     )
 
 
-def expand_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Parameter, ...]:
+def expand_parameters(problem: MoeProblem, side: MoeSide, space: str) -> tuple[Parameter, ...]:
     if space == "vllm-grid":
         return _parameters(block_n=powers_of_two(32, 256), block_k=powers_of_two(16, 256), **_VLLM_LAUNCH)
     return _parameters(
@@ -47,14 +46,14 @@ def expand_parameters(problem: MoeProblem, side: Side, space: str) -> tuple[Para
     )
 
 
-def shrink_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
+def shrink_canonical(problem: MoeProblem, side: MoeSide, config: Config) -> Config:
     """Columns are clipped to the rank; the order of tiles may not matter."""
     c, rank = integers(config), side.shrunk(problem)
     clipped = {**c, "block_n": min(max(16, c["block_n"]), max(16, next_pow2(rank)))}
     return {**clipped, "group_size_m": _group(problem, rank, clipped)}
 
 
-def expand_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
+def expand_canonical(problem: MoeProblem, side: MoeSide, config: Config) -> Config:
     """The depth is clipped to the rank; a single K step is no loop that stages could overlap."""
     c = integers(config)
     clipped = {**c, "block_k": min(c["block_k"], max(16, next_pow2(problem.rank)))}
@@ -63,7 +62,7 @@ def expand_canonical(problem: MoeProblem, side: Side, config: Config) -> Config:
     return {**clipped, "group_size_m": _group(problem, side.width(problem), clipped)}
 
 
-def shrink_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu) -> str | None:
+def shrink_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: Gpu) -> str | None:
     """Why a config should not be tried, or None."""
     c, depth, rank = integers(config), side.depth(problem), side.shrunk(problem)
     tile, split_k = _tile(c), c["split_k"]
@@ -77,7 +76,7 @@ def shrink_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu)
     return None if split_k == 1 else _useless_split(problem, side, tile, split_k, gpu)
 
 
-def expand_infeasible(problem: MoeProblem, side: Side, config: Config, gpu: Gpu) -> str | None:
+def expand_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: Gpu) -> str | None:
     """Why a config should not be tried, or None."""
     c = integers(config)
     tile = _tile(c if c["block_k"] < problem.rank else {**c, "num_stages": 1})
@@ -138,7 +137,9 @@ def _group(problem: MoeProblem, columns: int, c: Mapping[str, int]) -> int:
     return NEUTRAL_GROUP if alike else group
 
 
-def _needless_order(problem: MoeProblem, side: Side, c: Mapping[str, int], band_at_once: bool, gpu: Gpu) -> str | None:
+def _needless_order(
+    problem: MoeProblem, side: MoeSide, c: Mapping[str, int], band_at_once: bool, gpu: Gpu
+) -> str | None:
     """The order of tiles cannot matter where a whole band runs at once, or all that is read twice fits in L2."""
     if c["group_size_m"] == NEUTRAL_GROUP:
         return None
@@ -152,7 +153,7 @@ def _needless_order(problem: MoeProblem, side: Side, c: Mapping[str, int], band_
     return None
 
 
-def _useless_split(problem: MoeProblem, side: Side, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
+def _useless_split(problem: MoeProblem, side: MoeSide, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
     """Why this many splits cannot win; half or twice as many would."""
     half, depth = split_k // 2, side.depth(problem)
     if tile.k * half >= depth:

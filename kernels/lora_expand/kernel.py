@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import (
@@ -23,15 +22,15 @@ from autotune.kernels.common.problem import (
 )
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.cost import estimate_us
-from autotune.kernels.lora_expand.launcher import ExpandArguments, expand_launches, forced_stages, lora_expand
+from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages, lora_expand
 from autotune.kernels.lora_expand.reference import reference
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 
 _X_DTYPE = torch.float32
 
 
 @dataclass(frozen=True)
-class ExpandProblem(LoraProblem):
+class LoraExpandProblem(LoraProblem):
     """Shrunk x ``[num_slices, m, k]`` times the B matrices: k is the rank.
 
     Attributes:
@@ -71,21 +70,21 @@ class ExpandProblem(LoraProblem):
 class ExpandInputs:
     """One argument set, and what `arguments.out` ``[M, columns]`` holds before a run."""
 
-    arguments: ExpandArguments
+    arguments: LoraExpandArguments
     start: torch.Tensor
 
 
-class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
-    """vLLM's dense ``lora_expand`` after a shrink (fp32 x; runtime contracts A4), with its config keys."""
+class LoraExpand(Kernel[LoraExpandProblem, ExpandInputs]):
+    """vLLM's dense ``lora_expand`` after a shrink (fp32 x; contracts A4), with its config keys."""
 
     name = "lora_expand"
-    runtime = "vllm"
+    server = "vllm"
     aliases = ("expand",)
-    problem_type = ExpandProblem
+    problem_type = LoraExpandProblem
     spaces = ("wide", "vllm-grid")
 
-    def problem_from_flags(self, flags: Mapping[str, Any]) -> ExpandProblem:
-        return ExpandProblem(
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraExpandProblem:
+        return LoraExpandProblem(
             k=required(flags, "lora_rank"),
             n=required(flags, "hidden_size"),
             add_inputs=switch(flags, "expand_add_inputs", default=True),
@@ -93,7 +92,7 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
             **fields_from_flags(flags),
         )
 
-    def parameters(self, problem: ExpandProblem, space: str) -> tuple[Parameter, ...]:
+    def parameters(self, problem: LoraExpandProblem, space: str) -> tuple[Parameter, ...]:
         if space == "vllm-grid":
             values: dict[str, tuple[int, ...]] = {
                 "block_m": powers_of_two(16, 256),
@@ -112,36 +111,36 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
-    def default_config(self, problem: ExpandProblem, gpu: Gpu) -> Config:
+    def default_config(self, problem: LoraExpandProblem, gpu: Gpu) -> Config:
         default = vllm.default_config(self.call(problem))
         config = {p.name: default[p.name] for p in self.parameters(problem, "wide")}
         return self.canonical(problem, config, gpu)
 
-    def canonical(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> Config:
+    def canonical(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> Config:
         stages = forced_stages(_X_DTYPE, gpu.capability)
         return {**config, "num_stages": config["num_stages"] if stages is None else stages}
 
-    def infeasible(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> str | None:
+    def infeasible(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> str | None:
         return _tile(config).infeasible(problem.m, problem.n, problem.k, gpu)
 
     def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
         """The weights alone count: an embedding's x is smaller, and on some GPUs nothing is loaded ahead."""
         return _tile(config).cannot_run(shared_bytes)
 
-    def floor(self, problem: ExpandProblem) -> Floor:
+    def floor(self, problem: LoraExpandProblem) -> Floor:
         p = problem
         tokens, columns = p.m - p.base_tokens, sum(p.slice_widths)
         weights, out = p.adapters_read * columns * p.k, tokens * columns * (2 if p.add_inputs else 1)
         return Floor(4 * tokens * p.num_slices * p.k + 2 * (weights + out), 2 * p.m * p.k * columns)
 
-    def estimate_us(self, problem: ExpandProblem, config: Config, gpu: Gpu) -> float:
+    def estimate_us(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.slice_widths, integers(config), gpu)
 
-    def make_inputs(self, problem: ExpandProblem, device: str, seed: int) -> ExpandInputs:
+    def make_inputs(self, problem: LoraExpandProblem, device: str, seed: int) -> ExpandInputs:
         p = problem
         normal = Normal(device, p.torch_dtype, seed)
         start = normal(p.m, sum(p.slice_widths))
-        arguments = ExpandArguments(
+        arguments = LoraExpandArguments(
             x=normal(p.num_slices, p.m, p.k, dtype=_X_DTYPE),
             b=[normal.weights(p.max_loras, width, p.k) for width in p.slice_widths],
             out=start.clone(),
@@ -165,20 +164,20 @@ class LoraExpand(Kernel[ExpandProblem, ExpandInputs]):
     def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
 
-    def call(self, problem: ExpandProblem) -> Call:
+    def call(self, problem: LoraExpandProblem) -> Call:
         p = problem
         dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
         return Call("vllm", "expand", {**dims, "add_inputs": int(p.add_inputs)})
 
-    def recording(self, problem: ExpandProblem) -> str | None:
+    def recording(self, problem: LoraExpandProblem) -> str | None:
         p = problem
         if not (p.recordable and p.same_width and p.add_inputs):
             return None
         return f"vllm_expand_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
 
-    def problem_of_recording(self, name: str) -> ExpandProblem | None:
+    def problem_of_recording(self, name: str) -> LoraExpandProblem | None:
         fields = fields_from_recording(name, "expand")
-        return ExpandProblem(**fields) if fields else None
+        return LoraExpandProblem(**fields) if fields else None
 
 
 def _tile(config: Config) -> Tile:

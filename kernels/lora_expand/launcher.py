@@ -9,11 +9,11 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 
 _ALIGNED_COLUMNS = 16
 _PREFETCHED_PER_WARP = 1024
@@ -113,7 +113,7 @@ def lora_expand_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ExpandArguments:
+class LoraExpandArguments:
     """Arguments of one call.
 
     Attributes:
@@ -158,7 +158,7 @@ class ExpandArguments:
         return len(set(self.widths)) == 1
 
 
-def expand_launches(inputs: ExpandArguments, config: Config) -> list[Launch]:
+def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]:
     """The launch that writes every adapter's product into its slice's columns."""
     slices, m, k = inputs.x.shape
     if m == 0:
@@ -204,10 +204,10 @@ def forced_stages(x_dtype: torch.dtype, capability: tuple[int, int]) -> int | No
     return 1 if x_dtype == torch.float32 and capability == (9, 0) else None
 
 
-def lora_expand(inputs: ExpandArguments, config: Config | None = None) -> torch.Tensor:
+def lora_expand(inputs: LoraExpandArguments, config: Config | None = None) -> torch.Tensor:
     """``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T``; rows of tokens without an adapter stay.
 
-    Semantics of vLLM's dense op (runtime contracts A4): x is cast to the weights' type, sums are fp32.
+    Semantics of vLLM's dense op (contracts A4): x is cast to the weights' type, sums are fp32.
 
     Args:
         inputs: The arguments; make them before a CUDA-graph capture.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from autotune.kernel import Expected
+from autotune.contract import Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
-from autotune.kernels.lora_expand.launcher import ExpandArguments
+from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 
 
-def reference(inputs: ExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
+def reference(inputs: LoraExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
     """``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T`` in `dtype`, from `start` ``[M, columns]``.
 
     README.md derives the bound.

@@ -8,16 +8,15 @@ from typing import Any
 
 import torch
 
-from autotune.gpu import Gpu
-from autotune.kernel import Call, Config, Expected, Floor, Kernel, Launch, Parameter
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_shrink.cost import estimate_us
-from autotune.kernels.lora_shrink.launcher import ShrinkArguments, lora_shrink, shrink_launches
+from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
 from autotune.kernels.lora_shrink.reference import reference
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 
 _NEUTRAL_GROUP = 8
 _FULL_WAVES = 3
@@ -25,7 +24,7 @@ _FEW_STEPS = 8
 
 
 @dataclass(frozen=True)
-class ShrinkProblem(LoraProblem):
+class LoraShrinkProblem(LoraProblem):
     """x ``[m, k]`` times the A matrices ``[n, k]``: k is the hidden size, n the rank."""
 
     @property
@@ -33,21 +32,21 @@ class ShrinkProblem(LoraProblem):
         return self.n
 
 
-class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
-    """vLLM's dense ``lora_shrink`` (runtime contracts A4), with its configuration keys."""
+class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
+    """vLLM's dense ``lora_shrink`` (contracts A4), with its configuration keys."""
 
     name = "lora_shrink"
-    runtime = "vllm"
+    server = "vllm"
     aliases = ("shrink",)
-    problem_type = ShrinkProblem
+    problem_type = LoraShrinkProblem
     spaces = ("wide", "vllm-grid")
 
-    def problem_from_flags(self, flags: Mapping[str, Any]) -> ShrinkProblem:
-        return ShrinkProblem(
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraShrinkProblem:
+        return LoraShrinkProblem(
             k=required(flags, "hidden_size"), n=required(flags, "lora_rank"), **fields_from_flags(flags)
         )
 
-    def parameters(self, problem: ShrinkProblem, space: str) -> tuple[Parameter, ...]:
+    def parameters(self, problem: LoraShrinkProblem, space: str) -> tuple[Parameter, ...]:
         if space == "vllm-grid":
             values: dict[str, tuple[int, ...]] = {
                 "block_m": powers_of_two(16, 256),
@@ -70,11 +69,11 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
-    def default_config(self, problem: ShrinkProblem, gpu: Gpu) -> Config:
+    def default_config(self, problem: LoraShrinkProblem, gpu: Gpu) -> Config:
         default = vllm.default_config(self.call(problem))
         return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
 
-    def canonical(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> Config:
+    def canonical(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """The order of tiles matters only if several lie along both dimensions, in more than one band."""
         c = integers(config)
         m_tiles, n_tiles = cdiv(problem.m, c["block_m"]), cdiv(problem.n, c["block_n"])
@@ -83,7 +82,7 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
             group = _NEUTRAL_GROUP
         return {**config, "group_size_m": group}
 
-    def infeasible(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> str | None:
+    def infeasible(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> str | None:
         c = integers(config)
         tile, split_k = _tile(c), c["split_k"]
         if reason := tile.infeasible(problem.m, problem.n, problem.k, gpu, split_k):
@@ -103,51 +102,51 @@ class LoraShrink(Kernel[ShrinkProblem, ShrinkArguments]):
         ahead = tile.x_tile_bytes + (tile.weight_tile_bytes if d["num_slices"] == 1 else 0)
         return tile.cannot_run(shared_bytes, ahead)
 
-    def floor(self, problem: ShrinkProblem) -> Floor:
+    def floor(self, problem: LoraShrinkProblem) -> Floor:
         p = problem
         half_precision = (p.m - p.base_tokens) * p.k + p.adapters_read * p.num_slices * p.n * p.k
         return Floor(2 * half_precision + 4 * p.num_slices * p.m * p.n, 2 * p.m * p.k * p.n * p.num_slices)
 
-    def estimate_us(self, problem: ShrinkProblem, config: Config, gpu: Gpu) -> float:
+    def estimate_us(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, integers(config), gpu)
 
-    def make_inputs(self, problem: ShrinkProblem, device: str, seed: int) -> ShrinkArguments:
+    def make_inputs(self, problem: LoraShrinkProblem, device: str, seed: int) -> LoraShrinkArguments:
         p = problem
         normal = Normal(device, p.torch_dtype, seed)
-        return ShrinkArguments(
+        return LoraShrinkArguments(
             x=normal(p.m, p.k),
             a=[normal.weights(p.max_loras, p.n, p.k) for _ in range(p.num_slices)],
             out=torch.zeros(p.num_slices, p.m, p.n, dtype=torch.float32, device=device),
             metadata=random_metadata(p, device, seed),
         )
 
-    def launches(self, inputs: ShrinkArguments, config: Config) -> list[Launch]:
+    def launches(self, inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(inputs, config)
 
-    def run(self, inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+    def run(self, inputs: LoraShrinkArguments, config: Config) -> torch.Tensor:
         return lora_shrink(inputs, config)
 
-    def poison(self, inputs: ShrinkArguments) -> None:
+    def poison(self, inputs: LoraShrinkArguments) -> None:
         inputs.out.fill_(torch.nan)
 
-    def reference(self, inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+    def reference(self, inputs: LoraShrinkArguments, dtype: torch.dtype) -> Expected:
         return reference(inputs, dtype)
 
-    def call(self, problem: ShrinkProblem) -> Call:
+    def call(self, problem: LoraShrinkProblem) -> Call:
         p = problem
         dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
         return Call("vllm", "shrink", dims)
 
-    def recording(self, problem: ShrinkProblem) -> str | None:
+    def recording(self, problem: LoraShrinkProblem) -> str | None:
         p = problem
         return f"vllm_shrink_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}" if p.recordable else None
 
-    def problem_of_recording(self, name: str) -> ShrinkProblem | None:
+    def problem_of_recording(self, name: str) -> LoraShrinkProblem | None:
         fields = fields_from_recording(name, "shrink")
-        return ShrinkProblem(**fields) if fields else None
+        return LoraShrinkProblem(**fields) if fields else None
 
 
-def _useless_split(problem: ShrinkProblem, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
+def _useless_split(problem: LoraShrinkProblem, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
     """Why this many splits cannot win; half or twice as many would."""
     half = split_k // 2
     if tile.k * half >= problem.k:

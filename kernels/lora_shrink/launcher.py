@@ -9,11 +9,11 @@ import torch
 import triton
 import triton.language as tl
 
-from autotune.kernel import Config, Launch
+from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 
 
 @triton.jit
@@ -98,7 +98,7 @@ def lora_shrink_kernel(  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
-class ShrinkArguments:
+class LoraShrinkArguments:
     """Arguments of one call.
 
     Attributes:
@@ -106,7 +106,7 @@ class ShrinkArguments:
         a: S weights ``[L, N, K]`` (or ``[L, 1, N, K]``), contiguous, type of x.
         out: ``[S, M, N]`` fp32, contiguous.
         metadata: Which token uses which adapter.
-        scaling: Factor of the product; the runtimes fold alpha / rank into B and pass 1.
+        scaling: Factor of the product; the servers fold alpha / rank into B and pass 1.
         table: Addresses of `a` on the device, for more than one slice; uploaded here, ahead of graph captures.
     """
 
@@ -124,7 +124,7 @@ class ShrinkArguments:
             object.__setattr__(self, "table", address_table(self.a))
 
 
-def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
+def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
     """The launch that adds every adapter's product into the zeroed output."""
     (m, k), (slices, _, n) = inputs.x.shape, inputs.out.shape
     if m == 0:
@@ -164,10 +164,10 @@ def shrink_launches(inputs: ShrinkArguments, config: Config) -> list[Launch]:
     return [Launch(lora_shrink_kernel, (c["split_k"] * tiles, slices, meta.lora_ids.numel()), args, options)]
 
 
-def lora_shrink(inputs: ShrinkArguments, config: Config | None = None) -> torch.Tensor:
+def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> torch.Tensor:
     """``out[s, t] = scaling * x[t] @ a[s][adapter of t].T``; rows of tokens without an adapter become zero.
 
-    Semantics of vLLM's dense op (runtime contracts A4). With ``split_k`` > 1 sums vary from run to run.
+    Semantics of vLLM's dense op (contracts A4). With ``split_k`` > 1 sums vary from run to run.
 
     Args:
         inputs: The arguments; make them before a CUDA-graph capture.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from autotune.kernel import Expected
+from autotune.contract import Expected
 from autotune.kernels.common.rounding import dot_product_error
-from autotune.kernels.lora_shrink.launcher import ShrinkArguments
+from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 
-def reference(inputs: ShrinkArguments, dtype: torch.dtype) -> Expected:
+def reference(inputs: LoraShrinkArguments, dtype: torch.dtype) -> Expected:
     """``out[s, t] = scaling * x[t] @ a[s][adapter of t].T`` in `dtype`; zero without an adapter.
 
     README.md derives the bound.

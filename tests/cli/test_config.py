@@ -113,12 +113,12 @@ class TestCheck:
         assert "powers of two from 16" in said
 
     @pytest.mark.parametrize("runtime", ["vllm", "sglang"])
-    def test_an_empty_folder(self, cli: Cli, runtime: str) -> None:
+    def test_an_empty_folder(self, cli: Cli, server: str) -> None:
         Path("empty/csgmv_configs").mkdir(parents=True)
-        done = cli("config check empty --json --runtime", runtime)
+        done = cli("config check empty --json --runtime", server)
         assert done.exit_code == 1
         assert [f["defect"] for f in json.loads(done.stdout)] == ["no files"]
-        said = cli("config check empty --runtime", runtime).stdout
+        said = cli("config check empty --runtime", server).stdout
         assert "0 files, 1 findings." in said
 
     def test_with_a_model(self, cli: Cli) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 
-from autotune import registry
-from autotune.gpu import H200
-from autotune.runtimes import files, vllm, vllm_moe
+from autotune.contract import registry
+from autotune.contract.gpu import H200
+from autotune.servers import files
+from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import moe as vllm_moe
 from tests.moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
 
 if TYPE_CHECKING:
@@ -159,7 +161,7 @@ def test_batches_too_small_for_any_key_are_said_to_be(cli: Cli) -> None:
 
 
 def vllm_call(op: str, dims: dict[str, int]) -> Any:
-    from autotune.kernel import Call
+    from autotune.contract import Call
 
     return Call("vllm", op, dims)
 

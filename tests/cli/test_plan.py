@@ -10,7 +10,7 @@ import pytest
 
 from autotune.kernels.common import csgmv, problem
 from autotune.plan import plan
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 from tests.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autotune import study as studies
-from autotune.neighbours import Neighbourhood
 from autotune.plan.sizes import auto_m_values
-from autotune.runtimes import files, provenance, vllm
-from autotune.storage import open_storage
+from autotune.run.neighbours import Neighbourhood
+from autotune.servers import files, provenance
+from autotune.servers.vllm import dense as vllm
+from autotune.study import studies
+from autotune.study.storage import open_storage
 from tests.recordings import write_machine, write_recording
 from tests.samples import RECORDED_MODEL
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autotune import study as studies
 from autotune.cli import running
-from autotune.run import Progress
-from autotune.storage import open_storage
+from autotune.run.runner import Progress
+from autotune.study import studies
+from autotune.study.storage import open_storage
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

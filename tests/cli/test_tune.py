@@ -113,7 +113,7 @@ EXPERTS = "tune --op-type fused_moe_lora --backend replay --m-values 64 --lora-r
     ],
 )
 def test_of_a_models_experts_a_gpu_has_its_share(cli: Cli, flags: str, label: str) -> None:
-    """What the server looks up (runtime contracts A7); what a flag says is one GPU's already."""
+    """What the server looks up (contracts A7); what a flag says is one GPU's already."""
     Path("config.json").write_text(json.dumps(QWEN))
     assert f" m64-h2048-{label} has no recording" in cli(EXPERTS, flags).stderr
 

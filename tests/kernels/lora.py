@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.runtimes import vllm
+from autotune.servers.vllm import dense as vllm
 
 SHRINK = {"block_m": 16, "block_n": 16, "block_k": 32, "split_k": 1, "group_size_m": 8}
 EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from autotune.kernels.fused_moe_lora.blocks import Batch
-from autotune.kernels.fused_moe_lora.expand import ExpandArguments
-from autotune.kernels.fused_moe_lora.one_shot import OneShotArguments
+from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments
+from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.kernels.fused_moe_lora.routing import Routing
-from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments
+from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments
 
 SHRINK = {"block_m": 16, "block_n": 16, "block_k": 32, "split_k": 1, "group_size_m": 8, "num_warps": 4, "num_stages": 2}
 EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16, "group_size_m": 8, "num_warps": 4, "num_stages": 2}
@@ -57,16 +57,16 @@ class Layer:
             start=normal(m, t, slices * n),
         )
 
-    def shrink(self) -> ShrinkArguments:
+    def shrink(self) -> MoeShrinkArguments:
         m, t = self.batch.routing.topk_ids.shape
         out = self.x.new_full((len(self.a), m, t, self.a[0].shape[2]), torch.nan)
-        return ShrinkArguments(self.x, self.a, out, self.batch)
+        return MoeShrinkArguments(self.x, self.a, out, self.batch)
 
-    def expand(self, x: torch.Tensor, add_inputs: bool = True, routed: bool = False) -> ExpandArguments:
-        return ExpandArguments(x, self.b, self.start.clone(), self.batch, add_inputs, routed)
+    def expand(self, x: torch.Tensor, add_inputs: bool = True, routed: bool = False) -> MoeExpandArguments:
+        return MoeExpandArguments(x, self.b, self.start.clone(), self.batch, add_inputs, routed)
 
-    def one_shot(self, add_inputs: bool = True, routed: bool = False) -> OneShotArguments:
-        return OneShotArguments(self.x, self.a, self.b, self.start.clone(), self.batch, add_inputs, routed)
+    def one_shot(self, add_inputs: bool = True, routed: bool = False) -> MoeOneShotArguments:
+        return MoeOneShotArguments(self.x, self.a, self.b, self.start.clone(), self.batch, add_inputs, routed)
 
     def expected_shrink(self) -> torch.Tensor:
         """``[S, M, T, R]`` in float64, one pair after the other."""

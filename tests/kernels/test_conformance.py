@@ -14,13 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from autotune import registry
+from autotune.contract import AnyKernel, Call, Config, Gpu, Launch, Problem, registry
+from autotune.contract.space import Space
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import AnyKernel, Call, Config, Launch, Problem
 from autotune.measure import recording
 from autotune.measure.failures import classify
-from autotune.space import Space
 
 CONFIGS_PER_PROBLEM = 25
 INTERPRETER_FLOPS = 1e7

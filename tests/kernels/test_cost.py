@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from autotune import registry
-from autotune.gpu import H200
+from autotune.contract import registry
+from autotune.contract.gpu import H200
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.tiles import Tile
 from autotune.measure import recording

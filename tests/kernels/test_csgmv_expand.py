@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
 from autotune.errors import InputError
-from autotune.gpu import H200
 from autotune.kernels.common.chunks import Pool
 from autotune.kernels.csgmv_expand import csgmv_expand, launcher
-from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, ExpandProblem
-from autotune.kernels.csgmv_expand.launcher import ExpandArguments, expand_launches
-from autotune.runtimes import sglang
-from autotune.space import Space
+from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, CsgmvExpandProblem
+from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
+from autotune.servers.sglang import csgmv as sglang
 from tests.kernels.csgmv import MAX_RANK, SLOTS, batch, dot_bound, rounding
 from tests.kernels.lora import half_dtypes
 
@@ -29,13 +29,13 @@ PADDING = 8
 
 
 @pytest.fixture
-def make(device: str) -> Callable[..., ExpandArguments]:
+def make(device: str) -> Callable[..., CsgmvExpandArguments]:
     def make(
         widths: tuple[int, ...] = (48, 16),
         dtype: torch.dtype = torch.float16,
         slots: list[int] = SLOTS,
         **of_batch: Any,
-    ) -> ExpandArguments:
+    ) -> CsgmvExpandArguments:
         torch.manual_seed(0)
         made = batch(device, slots, **of_batch)
         ranks = made.lora_ranks.tolist()
@@ -46,12 +46,12 @@ def make(device: str) -> Callable[..., ExpandArguments]:
         for slot, rank in enumerate(ranks):
             b[slot, :, rank:] = torch.nan
         wide = torch.randn(len(slots), sum(widths) + PADDING, dtype=dtype, device=device)
-        return ExpandArguments(x, b, wide[:, : sum(widths)], made, widths)
+        return CsgmvExpandArguments(x, b, wide[:, : sum(widths)], made, widths)
 
     return make
 
 
-def check(arguments: ExpandArguments, slots: list[int] = SLOTS, config: dict[str, int | None] = CONFIG) -> None:
+def check(arguments: CsgmvExpandArguments, slots: list[int] = SLOTS, config: dict[str, int | None] = CONFIG) -> None:
     """Run, and compare with the bound of README.md; base tokens and what lies beside the output must not change."""
     ranks, scalings = arguments.batch.lora_ranks.tolist(), arguments.batch.scalings.tolist()
     everything = torch.as_strided(arguments.out, (len(slots), arguments.out.stride(0)), (arguments.out.stride(0), 1))
@@ -93,7 +93,7 @@ def test_several_steps_of_rank(device: str) -> None:
     slots, rank = [0, 1] * 9, 40
     made = batch(device, slots, pool=Pool((40, 24), (1.5, -1.0)))
     x, b = torch.randn(18, 2 * rank, device=device).half(), torch.randn(2, 32, rank, device=device).half()
-    check(ExpandArguments(x, b, torch.randn(18, 32, device=device).half(), made, (16, 16)), slots)
+    check(CsgmvExpandArguments(x, b, torch.randn(18, 32, device=device).half(), made, (16, 16)), slots)
 
 
 @pytest.mark.parametrize("slots", [[0], [2], [1] * 16, [1] * 17, [3, 2, 1, 0] * 20], ids=len)
@@ -194,7 +194,7 @@ def test_launcher_takes_what_the_server_would(
     monkeypatch.delenv(sglang.ENVIRONMENT, raising=False)
     csgmv_expand(make())
     assert launched.pop() == {"BLOCK_N": 64, "BLOCK_K": 16}
-    call = CsgmvExpand().call(ExpandProblem("float16", 16, 26, MAX_RANK, 2, slice_widths=(48, 16)))
+    call = CsgmvExpand().call(CsgmvExpandProblem("float16", 16, 26, MAX_RANK, 2, slice_widths=(48, 16)))
     path = tmp_path / sglang.file_name("Some GPU", call)
     path.parent.mkdir(parents=True)
     path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}}')
@@ -208,7 +208,7 @@ def test_launcher_takes_what_the_server_would(
 def test_flags() -> None:
     kernel = CsgmvExpand()
     problem = kernel.problem_from_flags(FLAGS)
-    assert problem == ExpandProblem("float16", 16, 30720, 64, 2, slice_widths=(3072, 3072))
+    assert problem == CsgmvExpandProblem("float16", 16, 30720, 64, 2, slice_widths=(3072, 3072))
     assert problem.label == "t30720-n3072x3072-r64-s2-chunk16-prefill-float16"
     assert kernel.call(problem).dims == {"K": 6144, "R": 64, "S": 2, "chunk_size": 16}
     unequal = kernel.problem_from_flags(FLAGS | {"output_dim": 4096, "num_slices": 3, "slice_widths": "2048,1024,1024"})
@@ -235,14 +235,14 @@ def test_bad_flags(change: dict[str, Any], message: str) -> None:
 
 
 def test_default_sets_nothing_but_blocks() -> None:
-    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
+    kernel, problem = CsgmvExpand(), CsgmvExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
     default = kernel.default_config(problem, H200)
     assert default == {"BLOCK_N": 64, "BLOCK_K": 16, "num_warps": None, "num_stages": None, "maxnreg": None}
     assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
 
 
 def test_stages_count_only_where_there_are_steps() -> None:
-    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
+    kernel, problem = CsgmvExpand(), CsgmvExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
     config = {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3, "maxnreg": None}
     assert kernel.canonical(problem, config, H200)["num_stages"] == 1
     assert kernel.canonical(problem, config | {"BLOCK_K": 32}, H200)["num_stages"] == 3
@@ -252,7 +252,7 @@ def test_stages_count_only_where_there_are_steps() -> None:
 
 
 def test_register_caps_below_the_accumulator_are_not_tried() -> None:
-    kernel, problem = CsgmvExpand(), ExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
+    kernel, problem = CsgmvExpand(), CsgmvExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
     config = {"BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 1}
     assert "accumulator needs 64" in str(kernel.infeasible(problem, config | {"maxnreg": 64}, H200))
     assert kernel.infeasible(problem, config | {"maxnreg": 96}, H200) is None
@@ -260,7 +260,7 @@ def test_register_caps_below_the_accumulator_are_not_tried() -> None:
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
 def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int) -> None:
-    problem = ExpandProblem("float16", chunk_size, 30720, 64, 3, slice_widths=QKV)
+    problem = CsgmvExpandProblem("float16", chunk_size, 30720, 64, 3, slice_widths=QKV)
     wide, grid = (Space.build(CsgmvExpand(), problem, H200, name) for name in CsgmvExpand.spaces)
     assert wide.incumbent == grid.incumbent == CsgmvExpand().default_config(problem, H200)
     assert 100 < len(wide) < 450
@@ -268,11 +268,11 @@ def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int
 
 
 def test_recording_is_of_the_very_problem() -> None:
-    problem = ExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
+    problem = CsgmvExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
     assert CsgmvExpand().recording(problem) == "sglang_expand_K4096_R64_S3_chunk128"
     assert CsgmvExpand().recording(replace(problem, num_loras=2, active_loras=0, adapter_ranks=())) is None
 
 
 def test_floor_is_the_issues() -> None:
-    floor = CsgmvExpand().floor(ExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV))
+    floor = CsgmvExpand().floor(CsgmvExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV))
     assert floor.us(4.28e12) == pytest.approx(121, rel=0.01)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import GRAPH_BATCH, split
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, ShrinkProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 
 SHRINK = CsgmvShrink()
 FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_slices": 3}
 
 
-def problem(**flags: Any) -> ShrinkProblem:
+def problem(**flags: Any) -> CsgmvShrinkProblem:
     return SHRINK.problem_from_flags(FLAGS | {"chunk_size": 16} | flags)
 
 
@@ -102,10 +102,10 @@ def test_labels_tell_workloads_apart_and_old_ones_are_as_they_were() -> None:
 
 def test_problems_survive_json_also_those_stored_before_there_were_workloads() -> None:
     mixed = problem(workload="mixed")
-    assert ShrinkProblem.from_json(json.loads(json.dumps(mixed.to_json()))) == mixed
+    assert CsgmvShrinkProblem.from_json(json.loads(json.dumps(mixed.to_json()))) == mixed
     stored = problem().to_json()
     del stored["decode_requests"], stored["shares"]
-    assert ShrinkProblem.from_json(stored) == problem()
+    assert CsgmvShrinkProblem.from_json(stored) == problem()
 
 
 @pytest.mark.parametrize(

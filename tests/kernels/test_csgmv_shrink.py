@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
 from autotune.errors import InputError
-from autotune.gpu import H200
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, ShrinkProblem
-from autotune.kernels.csgmv_shrink.launcher import ShrinkArguments
-from autotune.runtimes import sglang
-from autotune.space import Space
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
+from autotune.servers.sglang import csgmv as sglang
 from tests.kernels.csgmv import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
 from tests.kernels.lora import half_dtypes
 
@@ -27,10 +27,10 @@ FLAGS = {"dtype": "torch.float16", "hidden_size": 1024, "lora_rank": 64, "num_sl
 
 
 @pytest.fixture
-def make(device: str) -> Callable[..., ShrinkArguments]:
+def make(device: str) -> Callable[..., CsgmvShrinkArguments]:
     def make(
         slices: int = 2, dtype: torch.dtype = torch.float16, slots: list[int] = SLOTS, **of_batch: Any
-    ) -> ShrinkArguments:
+    ) -> CsgmvShrinkArguments:
         torch.manual_seed(0)
         made = batch(device, slots, **of_batch)
         ranks = made.lora_ranks.tolist()
@@ -39,12 +39,12 @@ def make(device: str) -> Callable[..., ShrinkArguments]:
         for slot, rank in enumerate(ranks):
             a[slot, slices * rank :] = torch.nan
         out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
-        return ShrinkArguments(x, a, out, made, slices)
+        return CsgmvShrinkArguments(x, a, out, made, slices)
 
     return make
 
 
-def assert_right(arguments: ShrinkArguments, slots: list[int] = SLOTS) -> None:
+def assert_right(arguments: CsgmvShrinkArguments, slots: list[int] = SLOTS) -> None:
     """Each token's columns within the bound of README.md, all others as they were: NaN."""
     ranks = arguments.batch.lora_ranks.tolist()
     for t, slot in enumerate(slots):
@@ -137,7 +137,7 @@ def test_launcher_takes_what_the_server_would(
     monkeypatch.delenv(sglang.ENVIRONMENT, raising=False)
     csgmv_shrink(make())
     assert launched.pop() == {"BLOCK_N": 16, "BLOCK_K": 256}
-    call = CsgmvShrink().call(ShrinkProblem("float16", 16, 26, MAX_RANK, 2, k=K))
+    call = CsgmvShrink().call(CsgmvShrinkProblem("float16", 16, 26, MAX_RANK, 2, k=K))
     path = tmp_path / sglang.file_name("Some GPU", call)
     path.parent.mkdir(parents=True)
     path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}}')
@@ -150,7 +150,7 @@ def test_launcher_takes_what_the_server_would(
 
 def test_flags() -> None:
     problem = CsgmvShrink().problem_from_flags(FLAGS)
-    assert problem == ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    assert problem == CsgmvShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
     assert problem.label == "t30720-k1024-r64-s3-chunk16-prefill-float16"
     dims = CsgmvShrink().call(problem).dims
     assert dims == {"K": 1024, "R": 64, "S": 3, "chunk_size": 16}
@@ -188,7 +188,7 @@ def test_bad_flags(change: dict[str, Any], message: str) -> None:
 
 
 def test_default_sets_no_warps_or_stages_and_is_not_tried_twice() -> None:
-    kernel, problem = CsgmvShrink(), ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    kernel, problem = CsgmvShrink(), CsgmvShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
     default = kernel.default_config(problem, H200)
     assert default == {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": None, "num_stages": None}
     assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
@@ -197,7 +197,7 @@ def test_default_sets_no_warps_or_stages_and_is_not_tried_twice() -> None:
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
 def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int) -> None:
-    problem = ShrinkProblem("float16", chunk_size, 30720, 64, 3, k=1024)
+    problem = CsgmvShrinkProblem("float16", chunk_size, 30720, 64, 3, k=1024)
     wide, grid = (Space.build(CsgmvShrink(), problem, H200, name) for name in CsgmvShrink.spaces)
     assert wide.incumbent == grid.incumbent == CsgmvShrink().default_config(problem, H200)
     assert 100 < len(wide) < 450
@@ -206,21 +206,21 @@ def test_spaces_are_a_few_hundred_configs_with_the_default_first(chunk_size: int
 
 
 def test_recording_is_of_the_very_problem() -> None:
-    problem = ShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
+    problem = CsgmvShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
     assert CsgmvShrink().recording(problem) == "sglang_shrink_K1024_R64_S3_chunk16"
     others = ({"dtype": "bfloat16"}, {"tokens": 64}, {"workload": "decode"}, {"adapter_ranks": (32,)})
     assert [CsgmvShrink().recording(replace(problem, **other)) for other in others] == [None] * 4
 
 
 def test_floor_counts_what_is_used() -> None:
-    one = CsgmvShrink().floor(ShrinkProblem("float16", 16, 30720, 64, 3, k=1024))
+    one = CsgmvShrink().floor(CsgmvShrinkProblem("float16", 16, 30720, 64, 3, k=1024))
     assert one.us(4.28e12) == pytest.approx(17.6, abs=0.1)
-    two = ShrinkProblem("float16", 16, 32, 64, 1, num_loras=2, adapter_ranks=(64, 16), k=128)
+    two = CsgmvShrinkProblem("float16", 16, 32, 64, 1, num_loras=2, adapter_ranks=(64, 16), k=128)
     used = [(64, 20), (16, 10)]
     want = 2 * sum(tokens * 128 + rank * 128 + rank * tokens for rank, tokens in used)
     assert (two.tokens_by_slot, CsgmvShrink().floor(two).bytes) == ((2, 20, 10), want)
 
 
 def test_pool_ranks_name_the_base_model_first() -> None:
-    assert ShrinkProblem("float16", 16, 8, 16, 1, num_loras=2, k=16).pool_ranks == (0, 16, 16)
+    assert CsgmvShrinkProblem("float16", 16, 8, 16, 1, num_loras=2, k=16).pool_ranks == (0, 16, 16)
     assert POOL.ranks[0] == 0

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract import Config, Expected, Gpu
+from autotune.contract.space import Space
 from autotune.errors import InputError
-from autotune.gpu import Gpu
-from autotune.kernel import Config, Expected
 from autotune.kernels.fused_moe_lora import moe_expand, moe_one_shot, moe_shrink
 from autotune.kernels.fused_moe_lora.blocks import Batch
-from autotune.kernels.fused_moe_lora.expand import ExpandArguments
+from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments
 from autotune.kernels.fused_moe_lora.kernel import (
     KERNELS,
     DownExpand,
@@ -24,9 +24,8 @@ from autotune.kernels.fused_moe_lora.kernel import (
 )
 from autotune.kernels.fused_moe_lora.problem import MoeProblem
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
-from autotune.kernels.fused_moe_lora.shrink import ShrinkArguments
+from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments
 from autotune.measure import accuracy
-from autotune.space import Space
 from tests.kernels.moe import EXPAND, SHRINK, Layer, make_routing
 
 CHOICES = [[0, 2], [2, 3], [0, 3], [3, 0], [2, 0], [0, 2], [3, 2], [0, 3]]
@@ -137,7 +136,7 @@ def test_one_split_is_not_allowed_the_roundings_of_sixteen(make: type[GateUpShri
     problem = MoeProblem("bfloat16", 16, 8192, 16, 8192, 1, num_experts=2, top_k=1, max_loras=1)
 
     class LosesAStep(make):  # type: ignore[misc, valid-type]
-        def run(self, inputs: ShrinkArguments, config: Config) -> torch.Tensor:
+        def run(self, inputs: MoeShrinkArguments, config: Config) -> torch.Tensor:
             x = inputs.x.clone()
             x[:, -STEP:] = 0
             # Triton's interpreter has no bfloat16 products.
@@ -239,7 +238,7 @@ def test_one_shot_is_refused_where_a_server_runs_two_kernels() -> None:
 
 
 def test_naive_up_to_vllms_limit() -> None:
-    """For Qwen3-30B-A3B (128 experts, top-8): as long as m is at most twice the adapters (runtime contracts A7)."""
+    """For Qwen3-30B-A3B (128 experts, top-8): as long as m is at most twice the adapters (contracts A7)."""
     assert replace(QWEN, m=8).naive
     assert not replace(QWEN, m=9).naive
     assert not replace(QWEN, m=8, fully_sharded=True).naive
@@ -342,7 +341,7 @@ class TestFullySharded:
         for g in gpus:
             before = out.clone()
             b = self.chunks(whole.b, 2, g)
-            arguments = ExpandArguments(x, b, out, whole.batch, add_inputs, routed=True, offset=g * width)
+            arguments = MoeExpandArguments(x, b, out, whole.batch, add_inputs, routed=True, offset=g * width)
             bound = expand_reference(arguments, before, torch.float64)
             assert moe_expand(arguments, EXPAND) is out
             assert bool(((out.double() - bound.value).abs() <= bound.max_error).all())
@@ -353,7 +352,7 @@ class TestFullySharded:
             replace(arguments, offset=out.shape[2])
 
     def test_sizes_of_a_gpu(self, gpu: Gpu) -> None:
-        """Qwen3-30B-A3B on two GPUs, rank 64 (runtime contracts A7)."""
+        """Qwen3-30B-A3B on two GPUs, rank 64 (contracts A7)."""
         problem = replace(QWEN, intermediate=384, fully_sharded=True, tp=2)
         calls = {kernel.name: kernel.call(problem).dims for kernel in KERNELS if "one_shot" not in kernel.name}
         both = {"max_loras": 4, "m": 64, "n": 2048, "i": 384}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autotune.kernels.fused_moe_lora.alignment import Alignment, align, padded_width
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem
 from autotune.kernels.fused_moe_lora.reference import align_reference
-from autotune.kernels.fused_moe_lora.routing import Routing, Work, random_routing, work
+from autotune.kernels.fused_moe_lora.routing import RoutedWork, Routing, random_routing, work
 from tests.kernels.moe import make_routing
 
 
@@ -112,10 +112,10 @@ def test_popular_experts_are_picked_more() -> None:
 
 
 def test_only_groups_with_rows_are_hit() -> None:
-    assert work(MoeProblem("float16", 1, 64, 16, 32, 2, num_experts=8, top_k=3, max_loras=4)) == Work(3, 3, 1)
+    assert work(MoeProblem("float16", 1, 64, 16, 32, 2, num_experts=8, top_k=3, max_loras=4)) == RoutedWork(3, 3, 1)
     two = replace(PROBLEM, top_k=1, expert_counts=(5, 5, *[0] * 14))
     tokens = PROBLEM.m - PROBLEM.base_tokens
-    assert work(two) == Work(2 * 3, tokens, tokens)
+    assert work(two) == RoutedWork(2 * 3, tokens, tokens)
 
 
 class TestExpertParallel:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract.gpu import H200, INTERPRETER
 from autotune.errors import InputError
-from autotune.gpu import H200, INTERPRETER
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand import launcher, lora_expand
-from autotune.kernels.lora_expand.kernel import ExpandProblem, LoraExpand
-from autotune.kernels.lora_expand.launcher import ExpandArguments
-from autotune.runtimes import vllm
+from autotune.kernels.lora_expand.kernel import LoraExpand, LoraExpandProblem
+from autotune.kernels.lora_expand.launcher import LoraExpandArguments
+from autotune.servers.vllm import dense as vllm
 from tests.kernels.lora import EXPAND, LAUNCH, half_dtypes, products, serve_config
 
 CONFIG = EXPAND | LAUNCH
@@ -25,26 +25,26 @@ FLAGS = {"dtype": "half", "m": 16, "hidden_size": 4096, "lora_rank": 16, "num_lo
 
 
 @pytest.fixture
-def make(device: str) -> Callable[..., ExpandArguments]:
+def make(device: str) -> Callable[..., LoraExpandArguments]:
     def make(
         widths: tuple[int, ...] = (48, 16),
         mapping: list[int] = MAPPING,
         dtype: torch.dtype = torch.float16,
         add_inputs: bool = True,
         offset: int = 0,
-    ) -> ExpandArguments:
+    ) -> LoraExpandArguments:
         torch.manual_seed(0)
         m, rank, loras = len(mapping), 24, 3
         x = torch.randn(len(widths), m, rank, device=device)
         b = [torch.randn(loras, 1, width, rank, dtype=dtype, device=device) for width in widths]
         out = torch.randn(m, offset + sum(widths) + 8, dtype=dtype, device=device)
         metadata = LoraMetadata.build(torch.tensor(mapping, dtype=torch.long), loras, device)
-        return ExpandArguments(x, b, out, metadata, add_inputs, offset)
+        return LoraExpandArguments(x, b, out, metadata, add_inputs, offset)
 
     return make
 
 
-def check(arguments: ExpandArguments, config: dict[str, int] = CONFIG) -> None:
+def check(arguments: LoraExpandArguments, config: dict[str, int] = CONFIG) -> None:
     """Run, and compare with the bound of README.md; what is no adapter's column or row must not change."""
     mapping, dtype = arguments.metadata.token_lora_mapping.tolist(), arguments.out.dtype
     b = [weight.flatten(1, 2) for weight in arguments.b]
@@ -148,7 +148,7 @@ def test_launcher_takes_vllms_default(make: Any, launched: list[Any], monkeypatc
 
 def test_flags() -> None:
     problem = LoraExpand().problem_from_flags(FLAGS | {"slice_widths": "4096,1024,1024", "expand_add_inputs": 0})
-    assert problem == ExpandProblem("float16", 16, 16, 4096, 3, 4, 4, True, False, (4096, 1024, 1024))
+    assert problem == LoraExpandProblem("float16", 16, 16, 4096, 3, 4, 4, True, False, (4096, 1024, 1024))
     assert problem.label == "m16-k16-n4096-s3-l4-float16-overwrite-w4096x1024x1024"
 
 
@@ -170,12 +170,12 @@ def test_bad_flags(change: dict[str, Any], message: str) -> None:
 
 
 def test_hopper_runs_one_stage() -> None:
-    problem = ExpandProblem("float16", 16, 16, 5120, 1, 4)
+    problem = LoraExpandProblem("float16", 16, 16, 5120, 1, 4)
     assert LoraExpand().canonical(problem, CONFIG | {"num_stages": 4}, H200)["num_stages"] == 1
     assert LoraExpand().canonical(problem, CONFIG | {"num_stages": 4}, INTERPRETER)["num_stages"] == 4
 
 
 def test_recording_is_of_the_very_problem() -> None:
-    problem = ExpandProblem("float16", 16, 16, 5120, 1, 4)
+    problem = LoraExpandProblem("float16", 16, 16, 5120, 1, 4)
     assert LoraExpand().recording(problem) == "vllm_expand_M16_K16_N5120_L4_S1"
     assert LoraExpand().recording(replace(problem, add_inputs=False)) is None

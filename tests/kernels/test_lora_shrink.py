@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract import Gpu
 from autotune.errors import InputError
-from autotune.gpu import Gpu
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_shrink import launcher, lora_shrink
-from autotune.kernels.lora_shrink.kernel import LoraShrink, ShrinkProblem
-from autotune.kernels.lora_shrink.launcher import ShrinkArguments
-from autotune.runtimes import vllm
+from autotune.kernels.lora_shrink.kernel import LoraShrink, LoraShrinkProblem
+from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
+from autotune.servers.vllm import dense as vllm
 from tests.kernels.lora import LAUNCH, SHRINK, half_dtypes, products, serve_config
 
 CONFIG = SHRINK | LAUNCH
@@ -25,19 +25,21 @@ FLAGS = {"dtype": "torch.float16", "batch_size": 16, "hidden_size": 5120, "lora_
 
 
 @pytest.fixture
-def make(device: str) -> Callable[..., ShrinkArguments]:
-    def make(mapping: list[int] = MAPPING, dtype: torch.dtype = torch.float16, slices: int = 2) -> ShrinkArguments:
+def make(device: str) -> Callable[..., LoraShrinkArguments]:
+    def make(mapping: list[int] = MAPPING, dtype: torch.dtype = torch.float16, slices: int = 2) -> LoraShrinkArguments:
         torch.manual_seed(0)
         m, k, n, loras = len(mapping), 72, 24, 3
         x = torch.randn(m, k, dtype=dtype, device=device)
         a = [torch.randn(loras, 1, n, k, dtype=dtype, device=device) for _ in range(slices)]
         out = torch.full((slices, m, n), torch.nan, device=device)
-        return ShrinkArguments(x, a, out, LoraMetadata.build(torch.tensor(mapping, dtype=torch.long), loras, device))
+        return LoraShrinkArguments(
+            x, a, out, LoraMetadata.build(torch.tensor(mapping, dtype=torch.long), loras, device)
+        )
 
     return make
 
 
-def assert_right(arguments: ShrinkArguments, mapping: list[int] = MAPPING) -> None:
+def assert_right(arguments: LoraShrinkArguments, mapping: list[int] = MAPPING) -> None:
     """Within the bound of README.md: K + K / 8 + 1 truncating additions."""
     a = [weight.flatten(1, 2) for weight in arguments.a]
     x = arguments.x.expand(len(a), -1, -1)
@@ -120,7 +122,7 @@ def test_launcher_takes_the_tuned_file(
 
 def test_flags() -> None:
     problem = LoraShrink().problem_from_flags(FLAGS | {"seq_length": 2, "sort_by_lora_id": 0, "num_active_loras": 2})
-    assert problem == ShrinkProblem("float16", 32, 5120, 16, 1, 4, 2, sort_by_lora_id=False)
+    assert problem == LoraShrinkProblem("float16", 32, 5120, 16, 1, 4, 2, sort_by_lora_id=False)
     assert problem.label == "m32-k5120-n16-s1-l4-float16-a2-unsorted"
 
 
@@ -149,19 +151,19 @@ def test_bad_flags(change: dict[str, Any], message: str) -> None:
 
 def test_group_collapses_where_order_cannot_matter(gpu: Gpu) -> None:
     kernel, config = LoraShrink(), CONFIG | {"group_size_m": 1}
-    one_column = ShrinkProblem("float16", 512, 4096, 16, 1, 4)
-    two_columns = ShrinkProblem("float16", 512, 4096, 32, 1, 4)
+    one_column = LoraShrinkProblem("float16", 512, 4096, 16, 1, 4)
+    two_columns = LoraShrinkProblem("float16", 512, 4096, 32, 1, 4)
     assert kernel.canonical(one_column, config, gpu)["group_size_m"] == 8
     assert kernel.canonical(two_columns, config, gpu)["group_size_m"] == 1
 
 
 def test_one_split_is_always_offered(gpu: Gpu) -> None:
-    kernel, problem = LoraShrink(), ShrinkProblem("float16", 16, 5120, 16, 1, 4)
+    kernel, problem = LoraShrink(), LoraShrinkProblem("float16", 16, 5120, 16, 1, 4)
     assert kernel.infeasible(problem, CONFIG, gpu) is None
     assert "one K step" in str(kernel.infeasible(problem, CONFIG | {"block_k": 1024, "split_k": 16}, gpu))
 
 
 def test_recording_is_of_the_very_problem() -> None:
-    problem = ShrinkProblem("float16", 16, 5120, 16, 1, 4)
+    problem = LoraShrinkProblem("float16", 16, 5120, 16, 1, 4)
     assert LoraShrink().recording(problem) == "vllm_shrink_M16_K5120_N16_L4_S1"
     assert LoraShrink().recording(replace(problem, active_loras=2)) is None

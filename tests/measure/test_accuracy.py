@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune import registry
-from autotune.gpu import Gpu
-from autotune.kernel import AnyKernel, Config, Expected, Problem
+from autotune.contract import AnyKernel, Config, Expected, Gpu, Problem, registry
 from autotune.measure.accuracy import error_ratio, expected
 
 FLAGS = {"dtype": "float16", "m": 40, "hidden_size": 128, "lora_rank": 32, "num_loras": 3, "num_slices": 2}

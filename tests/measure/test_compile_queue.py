@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.compile_queue import CompileQueue
 from autotune.measure.result import Measurement
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune import registry
-from autotune.gpu import INTERPRETER
+from autotune.contract import registry
+from autotune.contract.gpu import INTERPRETER
 from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.settings import MeasureSettings
 
@@ -113,7 +113,7 @@ def test_a_race_drops_who_fails_and_times_the_others_side_by_side(backend: CudaB
 
 
 def test_compiling_needs_no_gpu_and_reports_resources(machine: Machine) -> None:
-    from autotune.gpu import H200
+    from autotune.contract.gpu import H200
 
     kernel = registry.load("lora_shrink")
     flags = {"dtype": "float16", "m": 16, "hidden_size": 512, "lora_rank": 16, "num_loras": 2}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune import registry
-from autotune.gpu import INTERPRETER
+from autotune.contract import registry
+from autotune.contract.gpu import INTERPRETER
 from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.settings import MeasureSettings
 
@@ -38,7 +38,7 @@ COORDINATOR = """
 
 SHAPES = """
     import sys
-    from autotune.gpu import H200
+    from autotune.contract.gpu import H200
     from tests.kernels.test_conformance import CASES
 
     assert len({case.values[0].name for case in CASES}) > 9

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune import registry
+from autotune.contract import registry
 from autotune.errors import InputError
 from autotune.measure import recording
 from autotune.measure.recording import Recording

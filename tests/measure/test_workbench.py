@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.gpu import H200, Gpu
-from autotune.kernel import Config, Expected, Floor, Kernel, Launch, Parameter, Problem, Workload
-from autotune.kernels.csgmv_expand.kernel import ExpandProblem
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, ShrinkProblem
+from autotune.contract import Config, Expected, Floor, Kernel, Launch, Parameter, Problem, Workload
+from autotune.contract.gpu import H200, Gpu
+from autotune.kernels.csgmv_expand.kernel import CsgmvExpandProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.measure import compiling, workbench
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.workbench import Workbench
@@ -160,7 +160,7 @@ def test_a_plain_call_is_hopeless_only_if_it_bounds_the_mean(
 
 
 def test_a_mixed_problem_of_a_real_kernel_is_measured_on_every_batch(device: str) -> None:
-    problem = ShrinkProblem("float16", 16, 40, 16, 1, num_loras=2, workload="mixed", decode_requests=(1, 3), k=32)
+    problem = CsgmvShrinkProblem("float16", 16, 40, 16, 1, num_loras=2, workload="mixed", decode_requests=(1, 3), k=32)
     short = MeasureSettings(replays=1, rotation_bytes=1)
     made = Workbench(CsgmvShrink(), problem, device, 0, short)
     found = made.measure({"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}, None)
@@ -171,7 +171,7 @@ def test_a_mixed_problem_of_a_real_kernel_is_measured_on_every_batch(device: str
 
 def test_every_batch_is_compiled_for() -> None:
     """Launches may differ from batch to batch: full chunks are walked through, a decode's are not."""
-    problem = ExpandProblem(
+    problem = CsgmvExpandProblem(
         *("float16", 16, 30720, 16, 1), num_loras=2, workload="mixed", decode_requests=(8,), slice_widths=(4096,)
     )
     fields = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in problem.to_json().items())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.plan import model
+from autotune.model import shape as model
 from autotune.plan.plan import Batches, make
-from autotune.plan.serving import Serving
+from autotune.servers.serving import Serving
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 
 from autotune.errors import InputError
-from autotune.plan import model, traffic
+from autotune.model import shape as model
+from autotune.plan import traffic
 from autotune.plan.plan import Batches, Plan, make
-from autotune.plan.serving import Serving
 from autotune.plan.sizes import auto_m_values, capture_sizes, own_keys, weigh
-from autotune.thinning import nearest
+from autotune.servers.lookup import nearest
+from autotune.servers.serving import Serving
 
 
 def test_capture_sizes_are_the_servers() -> None:
@@ -52,8 +53,8 @@ def test_traffic_picks_and_weighs() -> None:
     assert weights == pytest.approx({1: 0, 16: 0.7, 40: 0.2, 64: 0, 4096: 0.1})
 
 
-def plan(runtime: str = "vllm", **batches: object) -> Plan:
-    serving = Serving(runtime, 1, 16, 4)
+def plan(server: str = "vllm", **batches: object) -> Plan:
+    serving = Serving(server, 1, 16, 4)
     return make(model.load("Qwen3-8B"), serving, Batches(**batches))  # type: ignore[arg-type]
 
 
@@ -125,7 +126,7 @@ def test_chunk_sizes(max_chunk: int, chunk_sizes: tuple[int, ...], tuned: list[i
 
 def test_advice_follows_from_the_flags() -> None:
     def advised(**how: object) -> str:
-        given = {"runtime": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how
+        given = {"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how
         return " ".join(make(model.load("Qwen3-8B"), Serving(**given), Batches()).advice)  # type: ignore[arg-type]
 
     assert "--enforce-eager" in advised()
@@ -133,7 +134,7 @@ def test_advice_follows_from_the_flags() -> None:
     assert "--lora-target-modules" not in advised(target_modules=("o_proj",))
     assert "Rank 256" in advised(rank=256)
     assert "--max-loras 32" in advised(max_loras=32)
-    assert "--max-lora-chunk-size" in advised(runtime="sglang")
+    assert "--max-lora-chunk-size" in advised(server="sglang")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_advice_follows_from_the_flags() -> None:
     [
         ({"m_values": (16, 9000)}, ["--m-values", "9000", "--max-num-batched-tokens 8192"]),
         ({"traffic": {16: 1.0, 9000: 1.0}}, ["--traffic", "9000", "--max-num-batched-tokens 8192"]),
-        ({"chunk_sizes": (48,), "runtime": "sglang"}, ["--chunk-sizes", "48", "16, 32"]),
+        ({"chunk_sizes": (48,), "server": "sglang"}, ["--chunk-sizes", "48", "16, 32"]),
     ],
 )
 def test_sizes_that_cannot_be(batches: dict[str, object], parts: list[str]) -> None:

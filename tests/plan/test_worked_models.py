@@ -1,14 +1,14 @@
-"""The worked models of runtime contracts A7 and the table of B4, row by row."""
+"""The worked models of contracts A7 and the table of B4, row by row."""
 
 from __future__ import annotations
 
 import pytest
 
-from autotune import groups, registry
-from autotune.plan import model
+from autotune.contract import groups, registry
+from autotune.model import shape as model
 from autotune.plan.plan import Batches, make
-from autotune.plan.serving import Serving
-from autotune.plan.shapes import Shape
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
 
 R = 64
 LORAS = 4

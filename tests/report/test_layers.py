@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from autotune.report.layers import COLUMNS, Layer, cells, layer_results, savings
+from autotune.report.layers import COLUMNS, BlockLayer, cells, layer_results, savings
 
-BLOCK = (Layer("qkv", 64, (64, 32, 32)), Layer("o", 64, (64,)), Layer("down", 96, (64,)))
+BLOCK = (BlockLayer("qkv", 64, (64, 32, 32)), BlockLayer("o", 64, (64,)), BlockLayer("down", 96, (64,)))
 
 
 def study(op: str, k: int, s: int, chunk: int, before_us: float | None, after_us: float, **result: Any) -> Any:

@@ -11,25 +11,25 @@ from typing import Any
 import pytest
 from optuna.storages import InMemoryStorage
 
-from autotune import create, registry
 from autotune.cli.exporting import export_studies, write_csv
-from autotune.gpu import H200
-from autotune.kernel import Config
-from autotune.kernels.csgmv_shrink.kernel import ShrinkProblem
+from autotune.contract import Config, registry
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.report.note import study_note
 from autotune.report.results import result_line, time_line
-from autotune.run import Runner, RunOptions
-from autotune.space import Space
-from autotune.study import KernelStudy, StudySpec, kernel_fingerprint, load
-from autotune.tune import Budget
+from autotune.run.loop import Budget
+from autotune.run.runner import Runner, RunOptions
+from autotune.study import creation
+from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint, load
 from tests.stand_in import StandIn
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies-h200.json"
 KERNEL = registry.load("csgmv_shrink")
-PROBLEM = ShrinkProblem("float16", 16, 64, 16, 1, num_loras=2, workload="mixed", decode_requests=(8,), k=64)
+PROBLEM = CsgmvShrinkProblem("float16", 16, 64, 16, 1, num_loras=2, workload="mixed", decode_requests=(8,), k=64)
 HERE = {"gpu": "NVIDIA H200", "triton": "3.6.0"}
 SPEC = StudySpec(
     kernel="csgmv_shrink",
@@ -68,10 +68,10 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
     def backend(self: Runner, study: KernelStudy) -> Backend:
         return FourWarpsAreFaster()
 
-    monkeypatch.setattr("autotune.run.current_environment", lambda: dict(HERE))
+    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: dict(HERE))
     monkeypatch.setattr(Runner, "_backend", backend)
     storage = InMemoryStorage()
-    (name,) = create.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)
+    (name,) = creation.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)
     with Runner(storage, RunOptions("sqlite:///:memory:", Budget(8), sampler="random")) as runner:
         runner.run(load(storage, name))
     return load(storage, name)

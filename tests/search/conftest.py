@@ -81,7 +81,7 @@ Replay = Callable[..., list[tuple[int, Measurement]]]
 def replay() -> Replay:
     """Run a search in the tuning loop on a recording; positions and measurements in the order they came."""
     from autotune.measure.replay import ReplayBackend
-    from autotune.tune import Budget, SearchLoop
+    from autotune.run.loop import Budget, SearchLoop
 
     def run(
         recording: Recording, search: Search, trials: int, study: optuna.Study | None = None

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from autotune.bench import chance, kernel_tuner
 from autotune.bench import search as benchmark
-from autotune.bench.outcome import Outcome, Spread, slowest
+from autotune.bench.outcome import SearchOutcome, Spread, slowest
 from autotune.bench.rivals import RIVALS
 from autotune.cli.bench import bench
 from autotune.measure.recording import Recording
@@ -59,7 +59,7 @@ def test_draws_to_a_regret(small: Recording) -> None:
 
 def test_compile_failures_and_repeats_are_no_evaluations(toy: Recording) -> None:
     failing = next(c for c, m in zip(toy.configs, toy.measurements, strict=True) if m.failed)
-    outcome = Outcome(toy)
+    outcome = SearchOutcome(toy)
     outcome.ask(failing)
     assert outcome.regrets == []
     assert outcome.regret(1) == slowest(toy)
@@ -161,7 +161,10 @@ def test_the_median_of_two_is_halfway() -> None:
 
 
 def test_a_search_that_does_not_stop_ends_with_its_budget(toy: Recording) -> None:
-    stopped, other = Outcome(toy, regrets=[0.3, 0.2, 0.1], stopped_after=2), Outcome(toy, regrets=[0.4, 0.4, 0.4])
+    stopped, other = (
+        SearchOutcome(toy, regrets=[0.3, 0.2, 0.1], stopped_after=2),
+        SearchOutcome(toy, regrets=[0.4, 0.4, 0.4]),
+    )
     row = benchmark.Score(toy, "gp", (stopped, other)).row(3)
     assert (row["evals_at_stop"], row["regret_at_stop"]) == (2.5, 0.4)
     assert benchmark.Score(toy, "gp", (other, other)).row(3)["evals_at_stop"] is None
@@ -178,6 +181,6 @@ def test_says_what_is_left_out_without_kernel_tuner(recorded_dir: Path, monkeypa
 
 
 def test_a_neighbour_is_another_recording_of_the_kernel(recorded_dir: Path, toy: Recording) -> None:
-    plan = benchmark.Plan((toy.path,), ("gp",), 1, (12,), neighbour=True)
+    plan = benchmark.Comparison((toy.path,), ("gp",), 1, (12,), neighbour=True)
     outcome = benchmark.replay(plan, toy.path, "gp", 0)
     assert len(outcome.regrets) >= 12

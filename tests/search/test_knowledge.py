@@ -10,8 +10,9 @@ import numpy as np
 import optuna
 import pytest
 
-from autotune import registry, trials
-from autotune.gpu import H200
+from autotune.contract import registry
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import Neighbour, make_search
@@ -22,7 +23,7 @@ from autotune.search.neighbour import distance, seeds
 from autotune.search.pool import PoolSampler
 from autotune.search.resources import dominated
 from autotune.search.transfer import transferred
-from autotune.space import Space
+from autotune.study import trials
 
 Replay = Callable[..., list[tuple[int, Measurement]]]
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from autotune.kernel import Config
+from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
+from autotune.run.loop import Budget, SearchLoop
 from autotune.search import make_search
 from autotune.search.pool import PoolSampler
 from autotune.search.stopping import NeverStop
-from autotune.tune import Budget, SearchLoop
 
 TRIALS = 20
 

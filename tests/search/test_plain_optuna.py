@@ -7,13 +7,13 @@ import pickle
 import optuna
 import pytest
 
-from autotune import trials
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS, make_search
 from autotune.search.history import observe
 from autotune.search.pool import PoolSampler
 from autotune.search.ranking import OrderSampler
+from autotune.study import trials
 
 PLAIN = 24
 PRUNED, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
@@ -120,7 +120,7 @@ def test_a_long_study_is_read_once(toy: Recording, monkeypatch: pytest.MonkeyPat
     read: list[int] = []
     as_measured = trials.as_measured
 
-    def counted(trial: optuna.trial.FrozenTrial, space: object) -> trials.Measured | None:
+    def counted(trial: optuna.trial.FrozenTrial, space: object) -> trials.MeasuredTrial | None:
         read.append(trial.number)
         return as_measured(trial, toy.space)
 

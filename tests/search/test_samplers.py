@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autotune import trials
+from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
@@ -16,7 +16,7 @@ from autotune.search import SAMPLERS, SWEEP_BELOW, make_search
 from autotune.search.api import SpaceExhausted
 from autotune.search.history import observe
 from autotune.search.pool import PoolSampler
-from autotune.space import Space
+from autotune.study import trials
 
 Replay = Callable[..., list[tuple[int, Measurement]]]
 

@@ -1,0 +1,3 @@
+"""Checks, looks up and compares anybody's config files."""
+
+from __future__ import annotations

@@ -1,0 +1,74 @@
+"""How two config files, or two folders of them, differ, entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import InputError
+from autotune.servers import KeyPath, provenance
+from autotune.servers.files import read_json
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One entry that is not the same on both sides; None where a side has none.
+
+    Attributes:
+        file: Relative to the folders; the second file's name where two files are compared.
+    """
+
+    file: str
+    key: KeyPath
+    a: dict[str, Any] | None
+    b: dict[str, Any] | None
+
+    @property
+    def changed(self) -> dict[str, tuple[Any, Any]]:
+        """The parameters that differ, with both values; absent ones as None."""
+        a, b = self.a or {}, self.b or {}
+        return {name: (a.get(name), b.get(name)) for name in {**a, **b} if a.get(name) != b.get(name)}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def diff(a: Path, b: Path) -> list[Difference]:
+    """The differing entries of two files, or of the files of two folders.
+
+    Raises:
+        InputError: If a side is missing or unreadable, or one is a file and the other a folder.
+    """
+    for path in (a, b):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    if a.is_dir() != b.is_dir():
+        raise InputError(f"config diff: got a file and a folder ({a}, {b}), allowed: two of a kind")
+    if a.is_file():
+        return _files(b.name, a, b)
+    names = sorted({path.relative_to(side).as_posix() for side in (a, b) for path in side.rglob("*.json")})
+    return [
+        found for name in names if Path(name).name != provenance.FILE_NAME for found in _files(name, a / name, b / name)
+    ]
+
+
+def _files(name: str, a: Path, b: Path) -> list[Difference]:
+    left, right = (dict(_entries(read_json(path))) if path.exists() else {} for path in (a, b))
+    return [
+        Difference(name, key, left.get(key), right.get(key))
+        for key in sorted({*left, *right}, key=lambda key: [(len(part), part) for part in key])
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _entries(node: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """The innermost objects, whatever the file's levels."""
+    if not isinstance(node, dict):
+        return
+    inner = {name: child for name, child in node.items() if isinstance(child, dict)}
+    if not inner and node:
+        yield key, node
+    for name, child in inner.items():
+        yield from _entries(child, (*key, name))

@@ -1,0 +1,247 @@
+"""Which side of a difference is faster on this machine's GPU: what a server launches with each, raced side by side.
+
+A side is what a server that reads this side's files launches the entry's call with: the entry itself, or where there is
+none, what its lookup comes to instead. Both are gated and timed by the kernel of the call, and a difference inside the
+noise is none, by the rule of a study's finalists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from autotune import paths, servers
+from autotune.config.diff import Difference
+from autotune.config.subject import Assumptions, Place, Subject, place_of, subject_of
+from autotune.contract import Config, Gpu, registry
+from autotune.environment import cuda_available, current_gpu
+from autotune.errors import AutotuneError, InputError
+from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement
+from autotune.measure.settings import MeasureSettings
+from autotune.run.finalists import compare, slows_a_workload
+from autotune.servers import KeyPath, Lookup
+from autotune.servers.files import read_json
+from autotune.servers.values import unlaunchable
+
+Origin = Literal["entry", "nearest", "other file", "default", "none"]
+Faster = Literal["a", "b", "same", "mixed"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A machine to measure on.
+
+    Attributes:
+        open: A backend for one problem; it is closed after it.
+        rounds: Interleaved replays of each side.
+    """
+
+    gpu: Gpu
+    open: Callable[[Subject], Backend]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class RacedSide:
+    """What one side comes to.
+
+    Attributes:
+        origin: Where the server finds the config; ``none`` where it fails.
+        key: The keys its lookup takes.
+        config: As the kernel executes it; None where it cannot be launched, and `message` says why.
+        message: Also what the server does without a word.
+        measurement: None if it was not measured.
+    """
+
+    origin: Origin
+    key: KeyPath
+    config: dict[str, Any] | None
+    message: str = ""
+    measurement: Measurement | None = None
+
+    @property
+    def time_us(self) -> float | None:
+        m = self.measurement
+        return m.median_us if m is not None and m.status == "ok" else None
+
+    @property
+    def status(self) -> str:
+        """Of the measurement; ``refused`` where none is possible."""
+        if self.measurement is not None:
+            return self.measurement.status
+        return "refused" if self.config is None else "not measured"
+
+    @property
+    def note(self) -> str:
+        return "; ".join(text for text in (self.message, self.measurement.message if self.measurement else "") if text)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "origin": self.origin,
+            "key": list(self.key),
+            "config": self.config,
+            "status": self.status,
+            "us": self.time_us,
+            "message": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class RacedDifference:
+    """One difference, measured as far as it can be.
+
+    Attributes:
+        subject: What it was measured by; None if that cannot be known.
+        faster: ``mixed`` if one side is faster in the mean of the workloads but slower on one of them; None if the
+            sides could not be compared.
+        gain: Share of the slower side's time that the faster one saves.
+        note: Why there is no more to tell.
+    """
+
+    difference: Difference
+    subject: Subject | None = None
+    a: RacedSide | None = None
+    b: RacedSide | None = None
+    faster: Faster | None = None
+    gain: float = 0.0
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        measured = {
+            "kernel": None,
+            "problem": None,
+            **(self.subject.to_json() if self.subject else {}),
+            "a": self.a.to_json() if self.a else None,
+            "b": self.b.to_json() if self.b else None,
+            "faster": self.faster,
+            "gain": self.gain,
+            "note": self.note,
+        }
+        return {**self.difference.to_json(), "measured": measured}
+
+
+@contextmanager
+def this_machine(settings: MeasureSettings | None = None) -> Iterator[Bench]:
+    """This machine's GPU and the processes that measure on it.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if not cuda_available():
+        raise InputError("--measure: no CUDA GPU here; leave it out, or run it on the machine that serves")
+    from autotune.measure.cuda import CudaBackend, Machine, Task  # needs torch, which the plain diff does not
+
+    gpu, chosen = current_gpu(), settings or MeasureSettings()
+    machine = Machine(paths.triton_cache_dir())
+    try:
+        yield Bench(
+            gpu, lambda s: CudaBackend(machine, Task(s.kernel, s.problem, gpu, chosen)), rounds=chosen.race_rounds
+        )
+    finally:
+        machine.close()
+
+
+def measure(
+    differences: Iterable[Difference], sides: tuple[Path, Path], assumptions: Assumptions, bench: Bench
+) -> Iterator[RacedDifference]:
+    """Race the two sides of each difference; one that cannot be measured says why.
+
+    Args:
+        sides: The files or folders that were compared.
+    """
+    for difference in differences:
+        try:
+            yield _measure(difference, sides, assumptions, bench)
+        except AutotuneError as error:
+            yield RacedDifference(difference, note=str(error))
+
+
+def _measure(
+    difference: Difference, sides: tuple[Path, Path], assumptions: Assumptions, bench: Bench
+) -> RacedDifference:
+    files = [root / difference.file if root.is_dir() else root for root in sides]
+    place = _place(files, difference.key)
+    subject = subject_of(place.call, assumptions)
+    entries = (difference.a, difference.b)
+    a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
+    outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
+    if a.config is None or b.config is None:
+        return outcome
+    if a.config == b.config:
+        return replace(outcome, faster="same", note="both come to the same launch")
+    with closing(bench.open(subject)) as backend:
+        first, second = _race(backend, [a.config, b.config], bench.rounds)
+    raced = replace(outcome, a=replace(a, measurement=first), b=replace(b, measurement=second))
+    if first.status != "ok" or second.status != "ok":
+        return raced
+    faster, gain = _judge(first, second)
+    return replace(raced, faster=faster, gain=gain)
+
+
+def _foreign(place: Place, gpu: Gpu) -> str:
+    """A note, if the file is for another GPU than the one that measures."""
+    names = {servers.get(place.call.server).file_name(name, place.call) for name in (place.gpu, gpu.name)}
+    return "" if len(names) == 1 else f"the file is for {place.gpu}, measured on {gpu.name}"
+
+
+def _place(files: list[Path], key: KeyPath) -> Place:
+    """By the second file's name; of two single files the first may have the better one."""
+    first, second = (file.absolute() for file in files)
+    try:
+        return place_of(second, key)
+    except InputError:
+        return place_of(first, key)
+
+
+def _side(entry: dict[str, Any] | None, path: Path, place: Place, subject: Subject, gpu: Gpu) -> RacedSide:
+    found = _lookup(path, place)
+    if found.config is None:
+        why = f"the server fails: {found.failure.error}: {found.failure.message}" if found.failure else ""
+        return RacedSide("none", found.key_path, None, why)
+    origin: Origin = "entry"
+    if entry is None:
+        origin = "default" if found.origin == "default" else "nearest" if path.exists() else "other file"
+    config, refusal = _executed(found.config, subject, gpu)
+    return RacedSide(origin, found.key_path, config, "; ".join(text for text in (*found.warnings, refusal) if text))
+
+
+def _lookup(path: Path, place: Place) -> Lookup:
+    """What the server finds in the file, or without it in its folder."""
+    server = servers.get(place.call.server)
+    if path.exists():
+        return server.resolve(read_json(path), place.call)
+    depth = len(Path(server.file_name(place.gpu, place.call)).parts)
+    return server.lookup(path.absolute().parents[depth - 1], place.gpu, place.call)
+
+
+def _executed(found: Config, subject: Subject, gpu: Gpu) -> tuple[dict[str, Any] | None, str]:
+    """The kernel's own parameters of a config, in canonical form; or None, and why it cannot launch with them."""
+    kernel, problem = registry.load(subject.kernel), subject.problem
+    default = kernel.default_config(problem, gpu)
+    config = {name: found.get(name, value) for name, value in default.items()}
+    # Null is a choice only where the default leaves it to the compiler, too.
+    chosen = {name: value for name, value in config.items() if value is not None or default[name] is not None}
+    if wrong := [f"{name}: {why}" for name, why in unlaunchable(chosen)]:
+        return None, f"the kernel does not take {'; '.join(wrong)}"
+    return dict(kernel.canonical(problem, config, gpu)), ""
+
+
+def _race(backend: Backend, configs: list[dict[str, Any]], rounds: int) -> list[Measurement]:
+    """Gate and time each alone, then race them, if both are right."""
+    backend.compile_ahead(configs)
+    alone = [backend.measure(config, None) for config in configs]
+    return backend.race(configs, rounds) if all(m.status == "ok" for m in alone) else alone
+
+
+def _judge(a: Measurement, b: Measurement) -> tuple[Faster, float]:
+    """Which is faster beyond the noise, and by how much."""
+    pairs: tuple[tuple[Faster, Measurement, Measurement], ...] = (("a", a, b), ("b", b, a))
+    for name, mine, other in pairs:
+        verdict = compare(mine.samples_us, other.samples_us)
+        if verdict.faster:
+            return ("mixed" if slows_a_workload(mine, other) else name), verdict.gain
+    return "same", 0.0

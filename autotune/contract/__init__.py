@@ -1,0 +1,26 @@
+"""What a kernel signs, as plain data and protocols, and where kernels are found."""
+
+from __future__ import annotations
+
+from autotune.contract.call import Call
+from autotune.contract.config import Config, Parameter, Value
+from autotune.contract.gpu import Gpu
+from autotune.contract.kernel import AnyKernel, Kernel
+from autotune.contract.launch import Expected, Launch
+from autotune.contract.problem import Floor, Problem, Workload, dtype_name
+
+__all__ = [
+    "AnyKernel",
+    "Call",
+    "Config",
+    "Expected",
+    "Floor",
+    "Gpu",
+    "Kernel",
+    "Launch",
+    "Parameter",
+    "Problem",
+    "Value",
+    "Workload",
+    "dtype_name",
+]

@@ -1,0 +1,30 @@
+"""Calls: what a server looks up when it launches a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the server looks up when it launches a problem: the server, its op, and the sizes its lookup compares.
+
+    Attributes:
+        dims: The values as the server computes them (for vLLM's dense ops ``max_loras`` is already L + 1).
+        triton: The Triton version to serve with, for a server whose files belong to one; None for the installed one.
+    """
+
+    server: str
+    op: str
+    dims: Mapping[str, int]
+    triton: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        version = {"triton": self.triton} if self.triton else {}
+        return {"runtime": self.server, "op": self.op, "dims": dict(self.dims), **version}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Call:
+        return cls(data["runtime"], data["op"], dict(data["dims"]), data.get("triton"))

@@ -1,0 +1,136 @@
+"""What a kernel signs: the one object through which the tuner knows it. No GPU is needed to read it.
+
+A kernel lives in a folder of its own (`kernels/<name>/kernel.py`), or anywhere a user keeps it, and hands the tuner one
+`Kernel` object. The tuner never imports a particular kernel: it finds them through `autotune.contract.registry`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from autotune.contract.call import Call
+from autotune.contract.config import Config, Parameter
+from autotune.contract.gpu import Gpu
+from autotune.contract.launch import Expected, Launch
+from autotune.contract.problem import Floor, Problem, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+P = TypeVar("P", bound=Problem)
+Inputs = TypeVar("Inputs")
+
+
+class Kernel(ABC, Generic[P, Inputs]):
+    """One tunable operation.
+
+    The life of a kernel in a study: `problem_from_flags` reads what the user asked for; `parameters`, `canonical` and
+    `infeasible` give the space; in a compile process `launches` is compiled over inputs on torch's ``meta`` device; in
+    the GPU worker `make_inputs` is called once per argument set, then per config `poison`, `run` and a comparison with
+    `reference`, then timing of `run`.
+    """
+
+    name: ClassVar[str]
+    problem_type: ClassVar[type[Problem]]
+    spaces: ClassVar[tuple[str, ...]] = ("wide",)
+    """Names of the spaces `parameters` knows; the first is the default."""
+    server: ClassVar[str | None] = None
+    """The server that this is a kernel of; None for any or none."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Further names it goes by among the kernels of its server."""
+
+    @abstractmethod
+    def problem_from_flags(self, flags: Mapping[str, Any]) -> P:
+        """Build the problem from command-line flags (snake_case names; absent or None where not given).
+
+        Raises:
+            InputError: Naming the flag, what it got, what is allowed.
+        """
+
+    def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
+        """One problem for each value of a flag that may list several; the kernel knows which do.
+
+        Raises:
+            InputError: As `problem_from_flags`.
+        """
+        return [self.problem_from_flags(flags)]
+
+    def workloads(self, problem: P) -> tuple[Workload, ...]:
+        """The kinds of batch to gate and to time this problem's configs on: more than one where the server launches
+        them all by the same key. Inputs, launches and floors are asked for of the workloads' problems only."""
+        return (Workload(self.name, 1.0, problem),)
+
+    @abstractmethod
+    def parameters(self, problem: P, space: str) -> tuple[Parameter, ...]:
+        """The values worth trying, before `canonical` and `infeasible` thin their product."""
+
+    @abstractmethod
+    def default_config(self, problem: P, gpu: Gpu) -> Config:
+        """The incumbent: what the server launches when no file says otherwise, in canonical form."""
+
+    def canonical(self, problem: P, config: Config, gpu: Gpu) -> Config:
+        """The config that will really execute: ignored, forced and clipped parameters set to what the launch uses."""
+        return config
+
+    def infeasible(self, problem: P, config: Config, gpu: Gpu) -> str | None:
+        """Why this config cannot run or cannot win on this GPU, or None. Never true of the incumbent's space."""
+        return None
+
+    def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
+        """Why the server surely cannot launch a call with this config, or None.
+
+        `infeasible` also says what is not worth a trial. This is said of anybody's files and of the server's own
+        kernel: a lower bound, never a guess.
+
+        Args:
+            shared_bytes: Largest shared memory one block may ask for.
+        """
+        return None
+
+    @abstractmethod
+    def floor(self, problem: P) -> Floor:
+        """Bytes and flops the problem cannot do without."""
+
+    @abstractmethod
+    def make_inputs(self, problem: P, device: str, seed: int) -> Inputs:
+        """Fresh random arguments (random signs, ragged adapters, base tokens) on `device`; ``meta`` must work."""
+
+    @abstractmethod
+    def launches(self, inputs: Inputs, config: Config) -> list[Launch]:
+        """The Triton launches `run` makes, in order; empty for an empty problem."""
+
+    @abstractmethod
+    def run(self, inputs: Inputs, config: Config) -> torch.Tensor:
+        """Run the whole operation as a server pays for it (zeroing included); returns the output tensor."""
+
+    @abstractmethod
+    def poison(self, inputs: Inputs) -> None:
+        """Set what `run` must write to NaN, and what it accumulates into back to its starting values."""
+
+    @abstractmethod
+    def reference(self, inputs: Inputs, dtype: torch.dtype) -> Expected:
+        """The result of `run` after `poison`, in plain torch, computed in `dtype` (float32 or float64)."""
+
+    def call(self, problem: P) -> Call | None:
+        """The server's lookup for this problem; None for a kernel that no server loads configs for."""
+        return None
+
+    def estimate_us(self, problem: P, config: Config, gpu: Gpu) -> float | None:
+        """About how long `run` takes, from the launch and the GPU alone, to begin a search with; None if unknown.
+
+        Only how configs compare matters. It is scaled by what is measured, and ignored when it misleads.
+        """
+        return None
+
+    def recording(self, problem: P) -> str | None:
+        """Name of the recorded space that holds this very problem (`studies/recorded/<name>.csv.gz`), if one could."""
+        return None
+
+    def problem_of_recording(self, name: str) -> P | None:
+        """The problem that a recorded space's name tells, as far as an estimate needs it; None if it is not ours."""
+        return None
+
+
+AnyKernel = Kernel[Any, Any]

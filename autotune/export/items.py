@@ -1,0 +1,181 @@
+"""What finished studies come to for the exporter: the results, the calls they answer, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from optuna.trial import TrialState
+
+from autotune import __version__, servers
+from autotune.contract import Call, Config
+from autotune.contract.groups import ONE_SHOT
+from autotune.errors import InputError, one_of
+from autotune.export.file import ExportItem
+from autotune.export.thinning import Timings
+from autotune.report.serving import serving_note, tuned_path
+from autotune.servers.vllm import moe as vllm_moe
+from autotune.study.studies import KernelStudy, StudySpec
+
+
+def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) -> list[ExportItem]:
+    """One item for each entry that the studies decided.
+
+    Args:
+        with_timings: Tell what was timed, so that token counts which need no entry can be dropped: of vLLM's dense
+            ops. The four files of fused MoE LoRA need one set of m with one block_m each, and stay as they are.
+
+    Raises:
+        InputError: If a kernel has no server to export to, or a member of a group comes without the others.
+    """
+    _check_groups(finished)
+    by_name = {study.name: study for study in finished}
+    items = [item for study in finished for item in _items(study)]
+    items = [_of_larger_m(item, items, by_name) for item in items]
+    if not with_timings:
+        return items
+    return [_timed(item, by_name[item.study]) for item in items]
+
+
+def calls(spec: StudySpec) -> list[Call]:
+    """The lookups that a study's result answers: its own, and of a one-shot kernel those of both halves.
+
+    Raises:
+        InputError: If no server loads configs for the kernel, or none but those of a whole group.
+    """
+    if (call := spec.server_call) is None:
+        raise InputError(f"kernel {spec.kernel}: no server loads configs for it, so there is nothing to export")
+    if spec.group is None and len(servers.get(call.server).partners(call.op)) > 1:
+        raise InputError(
+            f"kernel {spec.kernel}: a study of it alone cannot be exported, since all ops of fused MoE LoRA must have "
+            "one block_m; tune them together: study create --op-type fused_moe_lora ... --tag NAME, then study run"
+        )
+    if tuned_path(spec) == ONE_SHOT:
+        return [replace(call, op=op) for op in vllm_moe.halves(call.op)]
+    return [call]
+
+
+def shards(spec: StudySpec) -> int:
+    """Over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
+    return int(spec.problem.get("tp", 1)) if tuned_path(spec) else 1
+
+
+def _check_groups(finished: Iterable[KernelStudy]) -> None:
+    there: dict[str, set[str]] = {}
+    for study in finished:
+        if study.spec.group is not None:
+            there.setdefault(study.spec.group, set()).add(study.name)
+    for study in finished:
+        if study.spec.group is not None:
+            members = (study.group_result or {}).get("members", {})
+            if missing := [name for name in members if name not in there[study.spec.group]]:
+                raise InputError(
+                    f"group {study.spec.group}: {one_of(missing)} is missing or unfinished, and the files are only "
+                    f"correct together; run the group again: study run {study.name}"
+                )
+
+
+def _items(study: KernelStudy) -> list[ExportItem]:
+    result = study.result or {}
+    return [
+        ExportItem(
+            study=study.name,
+            call=call,
+            config=_config(study.spec, call, result["config"]),
+            is_incumbent=result["outcome"] == "default",
+            gpu_name=study.spec.gpu["name"],
+            provenance=_provenance(study, result),
+            shards=shards(study.spec),
+        )
+        for call in calls(study.spec)
+    ]
+
+
+def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
+    """For an m at which servers read no block_m, the one of the nearest larger m at which they do.
+
+    What is written for an m that nothing reads is read all the same: by batches nearer to it than to the next m, which
+    are sorted. Theirs is the choice of the larger m, not the default.
+    """
+    if not _unread(by_name[item.study]):
+        return item
+    dims = item.call.dims
+    larger = [
+        other
+        for other in items
+        if replace(other.call, dims={**other.call.dims, "m": dims["m"]}) == item.call
+        and other.call.dims["m"] > dims["m"]
+        and (other.gpu_name, other.shards) == (item.gpu_name, item.shards)
+        and not _unread(by_name[other.study])
+    ]
+    if not larger:
+        return item
+    nearest = min(larger, key=lambda other: other.call.dims["m"])
+    config = vllm_moe.default_config(item.call.op, dims) if nearest.is_incumbent else nearest.config
+    about = {"m": nearest.call.dims["m"], "study": nearest.study, "why": "read by batches between the two m only"}
+    return replace(
+        item,
+        config={**item.config, "block_m": config["block_m"]},
+        is_incumbent=False,
+        provenance={**item.provenance, "block_m_of": about},
+    )
+
+
+def _unread(study: KernelStudy) -> bool:
+    """Whether servers read nothing of the result at the study's own m: so few pairs are not sorted (contracts A6)."""
+    return tuned_path(study.spec) == ONE_SHOT and bool(getattr(study.problem, "naive", False))
+
+
+def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
+    """The item with what its study timed: side by side in the finalists' race, and before that one by one."""
+    server = servers.get(item.call.server)
+    if server.thinnable_level(item.call) is None:
+        return item
+    kernel, problem, gpu, result = study.kernel, study.problem, study.gpu, study.result or {}
+
+    def launch(entry: Config) -> Hashable:
+        return frozenset(kernel.canonical(problem, entry, gpu).items())
+
+    def key(config: Config) -> Hashable:
+        return launch(server.entry(config, item.call))
+
+    race = {key(finalist["config"]): finalist["median_us"] for finalist in result["finalists"]}
+    trials = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    alone = {key({**result["incumbent"], **trial.params}): trial.value for trial in trials if trial.value}
+    default = None if result["incumbent_us"] is None else server.default_config(item.call)
+    return replace(item, timings=Timings((race, alone), default, launch))
+
+
+def _config(spec: StudySpec, call: Call, config: Config) -> Config:
+    """What is written: a one-shot kernel decides on block_m only, the keys that it does not read are the defaults."""
+    if tuned_path(spec) != ONE_SHOT:
+        return config
+    return {**servers.get(call.server).default_config(call), **config}
+
+
+def _provenance(study: KernelStudy, result: dict[str, Any]) -> dict[str, Any]:
+    spec = study.spec
+    kept = ("outcome", "incumbent_us", "tuned_us", "p_value", "counts", "finished")
+    return {
+        "autotune": __version__,
+        "backend": spec.backend,
+        "recording": spec.space if spec.backend == "replay" else None,
+        "source": spec.source,
+        "kernel": spec.kernel,
+        "kernel_fingerprint": spec.kernel_fingerprint,
+        "problem": spec.problem,
+        "environment": spec.environment,
+        "settings": spec.settings,
+        **{key: result[key] for key in kept},
+        **({"workloads": result["workloads"]} if result.get("workloads") else {}),
+        **({"advice": advice} if (advice := servers.advice([study.call])) else {}),
+        **_group_provenance(study),
+    }
+
+
+def _group_provenance(study: KernelStudy) -> dict[str, Any]:
+    if (group := study.group_result) is None:
+        return {}
+    kept = ("group", "path", "shared", "outcome", "incumbent_us", "tuned_us", "p_value", "sums_us")
+    return {"group": {key: group[key] for key in kept}, "serving": serving_note(study)}

@@ -1,0 +1,191 @@
+"""The sizes of a model that its LoRA shapes follow from, read off its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.errors import InputError
+from autotune.model.expert_layers import expert_layers
+from autotune.model.families import FAMILIES, Family, underivable
+from autotune.model.fields import Fields
+from autotune.model.sources import Source, find
+
+_ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The mixture of experts of a model.
+
+    Attributes:
+        count: Routed experts.
+        top_k: Experts a token is sent to.
+        intermediate: Width of one expert.
+        shared: Width of the shared experts together; 0 without.
+        layers: Layers that have experts.
+        fused: Gate and up are one matrix.
+        gate: The router takes LoRA.
+    """
+
+    count: int
+    top_k: int
+    intermediate: int
+    shared: int
+    layers: int
+    fused: bool
+    gate: bool
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder's sizes, before any sharding.
+
+    Attributes:
+        name: What to call it.
+        origin: Where the sizes are from.
+        dense_layers: Layers with a dense MLP of width `intermediate`.
+        packed: An adapter has one matrix for all of qkv, and one for gate and up, not one for each part.
+        tied: lm_head shares the weights of embed_tokens.
+        embedding_modules: What vLLM wraps beside the layers.
+        overrides: Fields that were given in the stead of the config's.
+        assumptions: What was taken for granted; one line each.
+    """
+
+    name: str
+    origin: str
+    architecture: str
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    layers: int
+    dense_layers: int
+    packed: bool
+    tied: bool
+    experts: Experts | None
+    embedding_modules: tuple[str, ...]
+    overrides: Mapping[str, int]
+    assumptions: tuple[str, ...]
+
+
+def load(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
+    """The shape of the model that `model` names: a path, a preset, or a hub id.
+
+    Args:
+        overrides: Config fields that go over those found.
+
+    Raises:
+        InputError: If there is no such model, a field is missing, or its LoRA shapes do not follow from its sizes.
+    """
+    return read(find(model), overrides or {})
+
+
+def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
+    """The shape that a config describes.
+
+    Raises:
+        InputError: As `load`.
+    """
+    text = source.config.get("text_config")
+    # Multimodal configs keep the language model's sizes one level down.
+    config = {**source.config, **(text if isinstance(text, dict) else {})}
+    architecture = _architecture(source.config)
+    if what := underivable(config):
+        raise InputError(
+            f"{source.origin}: {architecture} has {what}, whose LoRA shapes cannot be worked out from its config; "
+            "create studies of single shapes (study create --op-type ...) from what the server logs"
+        )
+    family = FAMILIES.get(architecture, Family())
+    sizes = Fields(source.origin, {**family.defaults, **config, **overrides})
+    sizes.require(*_ALWAYS)
+    experts = _experts(sizes, family)
+    dense_layers = sizes["num_hidden_layers"] - (experts.layers if experts else 0)
+    if dense_layers:
+        sizes.require("intermediate_size")
+    heads = sizes["num_attention_heads"]
+    modules = family.embedding_modules if source.embedding_modules is None else source.embedding_modules
+    return ModelShape(
+        name=source.name,
+        origin=source.origin,
+        architecture=architecture,
+        hidden=sizes["hidden_size"],
+        heads=heads,
+        kv_heads=sizes.get("num_key_value_heads") or heads,
+        head_dim=sizes.get("head_dim") or _head_dim(sizes),
+        intermediate=sizes["intermediate_size"] if dense_layers else 0,
+        vocab=sizes["vocab_size"],
+        layers=sizes["num_hidden_layers"],
+        dense_layers=dense_layers,
+        packed=family.packed,
+        tied=bool(source.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))),
+        experts=experts,
+        embedding_modules=modules,
+        overrides=dict(overrides),
+        assumptions=tuple(_assumptions(source, architecture, family, experts, dense_layers)),
+    )
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "an unnamed architecture"
+
+
+def _head_dim(sizes: Fields) -> int:
+    width, rest = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
+    if rest:
+        raise InputError(
+            f"{sizes.origin}: hidden_size {sizes['hidden_size']} is no multiple of num_attention_heads "
+            f"{sizes['num_attention_heads']}, and head_dim is not given; give --set head_dim=N"
+        )
+    return width
+
+
+def _experts(sizes: Fields, family: Family) -> Experts | None:
+    count = sizes.get("num_experts")
+    if not count or count == 1:
+        return None
+    sizes.require("num_experts_per_tok", "moe_intermediate_size")
+    intermediate = sizes["moe_intermediate_size"]
+    shared = sizes.get("shared_expert_intermediate_size") or (sizes.get("n_shared_experts") or 0) * intermediate
+    if not (layers := len(expert_layers(sizes))):
+        return None
+    return Experts(
+        count=count,
+        top_k=sizes["num_experts_per_tok"],
+        intermediate=intermediate,
+        shared=shared,
+        layers=layers,
+        fused=family.fused_experts,
+        gate=family.gate,
+    )
+
+
+def _assumptions(
+    source: Source, architecture: str, family: Family, experts: Experts | None, dense_layers: int
+) -> list[str]:
+    lines = []
+    if architecture not in FAMILIES:
+        lines.append(
+            f"{architecture} is not known here: taken for a decoder with merged qkv and gate_up projections whose "
+            "embed_tokens and lm_head take LoRA; compare with what the server logs"
+        )
+    elif not family.checked:
+        lines.append(
+            f"{architecture}: the lookups follow from its sizes; they were not compared with a running server's"
+        )
+    if "vision_config" in source.config or "audio_config" in source.config:
+        lines.append("the language model alone is planned, not its towers and connectors")
+    if experts:
+        shared = "shared experts, taken for a merged gate_up and a down projection in each MoE layer"
+        has_shared = shared if experts.shared else "no shared experts"
+        lines.append(f"{experts.layers} MoE layers, {dense_layers} dense, {has_shared}")
+    if experts and family.padded_experts:
+        lines.append(
+            f"{architecture}: a server may pad the experts' sizes for its base kernels; then i (and hidden) of the MoE "
+            "lookups are larger than planned here"
+        )
+    return lines

@@ -1,0 +1,180 @@
+"""From the search's best configs to a decision: tuned, or keep the default.
+
+Screening times are noisy, and the best of many noisy numbers flatters itself. So the best few and the incumbent are
+timed again side by side; the fastest then meets the incumbent in a second race of fresh replays, which alone decides.
+
+Where a study holds several workloads, a mean could hide that one of them got slower: a config that is slower than the
+incumbent on any, by the same test the other way round, is passed over, and the next fastest races. Each race is of
+fresh replays, but with every further challenger chance has one more try: at most `FINALISTS`, at `MAX_P_VALUE` each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+
+from autotune.contract import Config
+from autotune.contract.space import Space
+from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement
+from autotune.study import trials
+
+FINALISTS = 8
+MIN_GAIN = 0.01
+"""A config must be this much faster than the incumbent: below it, other runs and other inputs decide."""
+MAX_P_VALUE = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a config did against the incumbent in a paired race.
+
+    Attributes:
+        gain: Median share of the incumbent's time saved, pair by pair (0.2 = 20%); negative if slower.
+        p_value: One-sided Wilcoxon signed-rank test of the paired differences.
+    """
+
+    gain: float
+    p_value: float
+
+    @property
+    def faster(self) -> bool:
+        return self.gain >= MIN_GAIN and self.p_value <= MAX_P_VALUE
+
+
+@dataclass(frozen=True)
+class Finalist:
+    config: dict[str, Any]
+    median_us: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class WorkloadTimes:
+    """One workload of a study that holds several, in the deciding race.
+
+    Attributes:
+        incumbent_us: None if the default config does not run here.
+        gain: Median share of the incumbent's time saved on it, pair by pair; 0 if the incumbent stays or does not run.
+    """
+
+    name: str
+    incumbent_us: float | None
+    tuned_us: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The result of a study.
+
+    Attributes:
+        outcome: ``tuned``, or ``default`` when nothing beat the incumbent beyond the noise.
+        config: The winner: the incumbent itself when the outcome is ``default``.
+        incumbent_us: Its median in the deciding race; None if the default config does not run here.
+        tuned_us: The winner's median in the same race.
+        finalists: Everyone of the first race, the fastest first.
+        workloads: The times on each workload, where there are several: the other times are their weighted means.
+        worst_workload: The one that gained least.
+    """
+
+    outcome: str
+    config: dict[str, Any]
+    incumbent: dict[str, Any]
+    incumbent_us: float | None
+    tuned_us: float
+    p_value: float | None
+    finalists: tuple[Finalist, ...]
+    workloads: tuple[WorkloadTimes, ...] = ()
+
+    @property
+    def worst_workload(self) -> str | None:
+        return min(self.workloads, key=lambda times: times.gain).name if self.workloads else None
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {"finalists": list(map(asdict, self.finalists)), "workloads": list(map(asdict, self.workloads))}
+        return asdict(self) | lists | {"worst_workload": self.worst_workload}
+
+
+def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> Decision | None:
+    """Race the finalists of a searched study; None if no config of it ran correctly."""
+    challengers = best_configs(study, space, FINALISTS)
+    candidates = [space.incumbent, *(c for c in challengers if c != space.incumbent)]
+    first = backend.race(candidates, rounds)
+    standing = {i: m for i, m in enumerate(first) if m.status == "ok"}
+    if not standing:
+        return None
+    finalists = tuple(
+        Finalist(dict(candidates[i]), m.median_us, paired_gain(m.samples_us, first[0].samples_us))
+        for i, m in sorted(standing.items(), key=lambda item: item[1].median_us)
+    )
+    if 0 not in standing:
+        winner = min(standing.values(), key=lambda m: m.median_us)
+        config, times = finalists[0].config, (None, finalists[0].median_us, None)
+        return Decision("tuned", config, dict(space.incumbent), *times, finalists, _workload_times(winner, None))
+    return _confirm(space, backend, rounds, finalists)
+
+
+def _confirm(space: Space, backend: Backend, rounds: int, finalists: tuple[Finalist, ...]) -> Decision:
+    """The fastest finalist against the incumbent once more, on fresh replays; the next one if it slows a workload."""
+    incumbent = dict(space.incumbent)
+    for challenger in [f.config for f in finalists if f.config != incumbent] or [incumbent]:
+        default, tuned = backend.race([incumbent, challenger], rounds)
+        if tuned.status != "ok" or default.status != "ok":
+            first_us = next(f.median_us for f in finalists if f.config == incumbent)
+            time_us = default.median_us if default.status == "ok" else first_us
+            return Decision("default", incumbent, incumbent, time_us, time_us, None, finalists)
+        verdict = compare(tuned.samples_us, default.samples_us)
+        if challenger == incumbent or not verdict.faster:
+            break
+        if not slows_a_workload(tuned, default):
+            times = (default.median_us, tuned.median_us, verdict.p_value)
+            return Decision("tuned", challenger, incumbent, *times, finalists, _workload_times(tuned, default))
+    kept = (default.median_us, default.median_us, verdict.p_value)
+    return Decision("default", incumbent, incumbent, *kept, finalists, _workload_times(default, default))
+
+
+def slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
+    """Whether the incumbent is the faster one on any workload, beyond the noise."""
+    pairs = zip(incumbent.workloads_us.values(), challenger.workloads_us.values(), strict=True)
+    return any(compare(incumbent_us, challenger_us).faster for incumbent_us, challenger_us in pairs)
+
+
+def _workload_times(winner: Measurement, incumbent: Measurement | None) -> tuple[WorkloadTimes, ...]:
+    return tuple(
+        WorkloadTimes(
+            name, median(before_us) if before_us else None, median(after_us), paired_gain(after_us, before_us)
+        )
+        for name, after_us in winner.workloads_us.items()
+        for before_us in [incumbent.workloads_us[name] if incumbent else ()]
+    )
+
+
+def best_configs(study: optuna.Study, space: Space, count: int) -> list[Config]:
+    """The fastest completely measured configs of a study; pruned ones cannot win."""
+    found = trials.measured(study.get_trials(deepcopy=False), space)
+    complete = [(m.time_us, m.index) for m in found if m.status == "ok" and m.time_us is not None]
+    return [space.configs[index] for _, index in sorted(complete)[:count]]
+
+
+def compare(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> Verdict:
+    """Test samples taken side by side: is the challenger faster? Uses logarithms, so that gains are relative."""
+    difference = np.log(challenger_us) - np.log(incumbent_us)
+    if not np.any(difference):
+        return Verdict(0.0, 1.0)
+    from scipy import stats  # takes half a second to load
+
+    p_value = float(stats.wilcoxon(difference, alternative="less").pvalue)
+    return Verdict(paired_gain(challenger_us, incumbent_us), p_value)
+
+
+def paired_gain(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> float:
+    """Median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
+    if not challenger_us or not incumbent_us:
+        return 0.0
+    return 1 - median(c / i for c, i in zip(challenger_us, incumbent_us, strict=True))

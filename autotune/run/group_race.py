@@ -1,0 +1,176 @@
+"""From a searched group to a decision: one common value with a config for each op, or the defaults of all.
+
+As for a single study (`run.finalists`) the best few are raced against the default, and what wins meets the default
+once more. What is compared is the sum over the ops: sample i of a set of configs is the sum of their samples i, each
+taken side by side with its op's default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from autotune.contract import Config
+from autotune.measure.result import Measurement
+from autotune.run.finalists import Decision, Finalist, Verdict, compare, paired_gain
+
+PER_VALUE = 3
+"""Configs of each op that race at each value."""
+
+VALUES = 2
+"""Values that race, beside the default's own."""
+
+
+class Racer(Protocol):
+    """One op of the group."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def incumbent(self) -> Config: ...
+
+    def best_at(self, value: int, count: int) -> list[Config]:
+        """The fastest correct configs at a value of the shared parameter."""
+        ...
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]: ...
+
+
+@dataclass(frozen=True)
+class GroupDecision:
+    """The result of a group.
+
+    Attributes:
+        outcome: ``tuned``, or ``default`` when no set of configs beat the defaults' sum beyond the noise.
+        value: The shared parameter's value in the result.
+        incumbent_us: The defaults' sum in the deciding race; None if one of them does not run here.
+        tuned_us: The winners' sum in the same race.
+        p_value: Of the paired comparison of the sums; None if there was none.
+        ops: The decision for each op, by name; an op alone may be slower than its default.
+    """
+
+    outcome: str
+    value: int | None
+    incumbent_us: float | None
+    tuned_us: float
+    p_value: float | None
+    ops: Mapping[str, Decision]
+
+
+@dataclass(frozen=True)
+class _Lap:
+    """One op's race: the configs and what came of them, the default first."""
+
+    configs: tuple[Config, ...]
+    found: tuple[Measurement, ...]
+
+    def of(self, config: Config) -> Measurement:
+        return self.found[self.configs.index(config)]
+
+    def fastest(self, shared: str, value: int) -> Config | None:
+        standing = [
+            (m.median_us, i)
+            for i, (config, m) in enumerate(zip(self.configs, self.found, strict=True))
+            if m.status == "ok" and config[shared] == value
+        ]
+        return self.configs[min(standing)[1]] if standing else None
+
+    @property
+    def finalists(self) -> tuple[Finalist, ...]:
+        default_us = self.found[0].samples_us if self.found[0].status == "ok" else ()
+        standing = [(c, m) for c, m in zip(self.configs, self.found, strict=True) if m.status == "ok"]
+        return tuple(
+            Finalist(dict(config), m.median_us, paired_gain(m.samples_us, default_us))
+            for config, m in sorted(standing, key=lambda pair: pair[1].median_us)
+        )
+
+
+_Laps = Mapping[str, _Lap]
+_Set = Mapping[str, Config]
+
+
+def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], rounds: int) -> GroupDecision | None:
+    """Race the best configs of every op at these values, the most promising first; None if no value has them all."""
+    laps = {r.name: _first_lap(r, values, rounds) for r in racers}
+    sets = _sets(laps, shared, values)
+    if not sets:
+        return None
+    defaults = {r.name: r.incumbent for r in racers}
+    if not _runs(laps, defaults):
+        winners = sets[0]
+        return _decision("tuned", shared, laps, laps, winners, defaults, None)
+    challengers = [s for s in sets if s != defaults][:VALUES]
+    last = {r.name: _lap(r, [r.incumbent, *(s[r.name] for s in challengers)], rounds) for r in racers}
+    if not _runs(last, defaults):
+        return _decision("default", shared, laps, laps, defaults, defaults, None)
+    p_value = None
+    for winners in challengers:
+        if not _runs(last, winners):
+            continue
+        verdict = _compare(last, winners, defaults)
+        p_value = verdict.p_value if p_value is None else p_value
+        if verdict.faster:
+            return _decision("tuned", shared, laps, last, winners, defaults, verdict.p_value)
+    return _decision("default", shared, laps, last, defaults, defaults, p_value)
+
+
+def _first_lap(racer: Racer, values: Sequence[int], rounds: int) -> _Lap:
+    challengers = [config for value in values for config in racer.best_at(value, PER_VALUE)]
+    return _lap(racer, [racer.incumbent, *challengers], rounds)
+
+
+def _lap(racer: Racer, configs: Sequence[Config], rounds: int) -> _Lap:
+    distinct = tuple(config for i, config in enumerate(configs) if config not in configs[:i])
+    return _Lap(distinct, tuple(racer.race(distinct, rounds)))
+
+
+def _sets(laps: _Laps, shared: str, values: Sequence[int]) -> list[_Set]:
+    """The fastest config of each op at each value that all ops have one at; the least sum first."""
+    found: list[tuple[float, int, dict[str, Config]]] = []
+    for position, value in enumerate(values):
+        chosen = {name: lap.fastest(shared, value) for name, lap in laps.items()}
+        complete = {name: config for name, config in chosen.items() if config is not None}
+        if len(complete) == len(laps):
+            found.append((_sum_us(laps, complete), position, complete))
+    return [configs for _, _, configs in sorted(found, key=lambda item: item[:2])]
+
+
+def _runs(laps: _Laps, configs: _Set) -> bool:
+    return all(laps[name].of(config).status == "ok" for name, config in configs.items())
+
+
+def _sum_us(laps: _Laps, configs: _Set) -> float:
+    return math.fsum(laps[name].of(config).median_us for name, config in configs.items())
+
+
+def _compare(laps: _Laps, winners: _Set, defaults: _Set) -> Verdict:
+    def samples_us(configs: _Set) -> list[float]:
+        total = np.sum([laps[name].of(config).samples_us for name, config in configs.items()], axis=0)
+        return [float(x) for x in total]
+
+    return compare(samples_us(winners), samples_us(defaults))
+
+
+def _decision(
+    outcome: str, shared: str, first: _Laps, last: _Laps, winners: _Set, defaults: _Set, p_value: float | None
+) -> GroupDecision:
+    ops: dict[str, Decision] = {}
+    for name, config in winners.items():
+        default = last[name].of(defaults[name])
+        ops[name] = Decision(
+            outcome,
+            dict(config),
+            dict(defaults[name]),
+            default.median_us if default.status == "ok" else None,
+            last[name].of(config).median_us,
+            p_value,
+            first[name].finalists,
+        )
+    shared_value = next(iter(winners.values()))[shared]
+    incumbent_us = _sum_us(last, defaults) if _runs(last, defaults) else None
+    return GroupDecision(outcome, shared_value, incumbent_us, _sum_us(last, winners), p_value, ops)

@@ -1,0 +1,197 @@
+"""The loop a trial travels: propose, compile ahead, check, screen, tell; then the finalists (`run.finalists`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from autotune.contract import Config
+from autotune.contract.space import Space
+from autotune.measure.backend import Backend
+from autotune.measure.result import COMPILE_FAILURES, Measurement
+from autotune.search.api import Search
+from autotune.study import trials
+from autotune.study.writer import Keeper, ThreadWriter, Writer
+
+OnTrial = Callable[[Config, Measurement], None]
+OnEnding = Callable[[], None]
+
+_ENDING_ROUNDS = 2
+"""A search that will have ended after so many rounds needs compilers no more than others do."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper bounds of one study's search.
+
+    Attributes:
+        trials: Measured configs over the study's whole life; what only failed to compile is not counted.
+        timeout_s: Wall seconds of this run; None for no limit.
+    """
+
+    trials: int
+    timeout_s: float | None = None
+
+
+@dataclass
+class Clock:
+    """Where the wall time of a search went, in seconds: proposing and stopping, waiting for compilers, measuring,
+    keeping results in the storage; and for how long, beside the measuring, the model learned."""
+
+    think_s: float = 0.0
+    learn_s: float = 0.0
+    compile_wait_s: float = 0.0
+    measure_s: float = 0.0
+    store_s: float = 0.0
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By the names that results keep them under."""
+        return {
+            "compile_wait": self.compile_wait_s,
+            "measure": self.measure_s,
+            "search": self.think_s,
+            "storage": self.store_s,
+        }
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+
+class SearchLoop:
+    """Measures configs of a study until its stop rule, budget or space ends it.
+
+    Compiling runs one round behind proposing: each round the newest model names what it would like compiled for the
+    next, and measures a few of all that was compiled before, choosing anew after every time it learns. In a replay the
+    order depends on no wall time.
+
+    Args:
+        writer: Stores finished trials; by default in a thread.
+    """
+
+    def __init__(
+        self, study: optuna.Study, space: Space, search: Search, backend: Backend, writer: Writer | None = None
+    ) -> None:
+        self.keeper = Keeper(writer or ThreadWriter(study))
+        self.study = trials.working_copy(study, search.sampler)
+        self.space = space
+        self.search = search
+        self.backend = backend
+        self.clock = Clock()
+        self._beside = ThreadPoolExecutor(max_workers=1)
+        self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
+
+    def run(
+        self,
+        budget: Budget,
+        on_trial: OnTrial = lambda config, measurement: None,
+        on_ending: OnEnding = lambda: None,
+    ) -> Clock:
+        """Search until done, once; killing it loses nothing but the trial in flight and the few before it.
+
+        Args:
+            on_ending: Called while the last few configs are measured: compilers have time for something else. Perhaps
+                more than once, since a measurement may change that, and not if the search ends all of a sudden.
+        """
+        try:
+            with self.keeper:
+                self._run(budget, on_trial, on_ending)
+        finally:
+            self.backend.compile_ahead([])
+            # Interrupted, it may still be waiting for the GPU: not our concern any more.
+            self._beside.shutdown(wait=False)
+        return self.clock
+
+    def _run(self, budget: Budget, on_trial: OnTrial, on_ending: OnEnding) -> None:
+        compiled: list[Config] = []
+        while not self._finished(budget):
+            left = self._left(budget)
+            fresh = self._compile_ahead(compiled, left)
+            if left <= _ENDING_ROUNDS * self.search.per_round:
+                on_ending()
+            if not (batch := compiled or fresh):
+                break
+            for _ in range(min(self.search.per_round, len(batch))):
+                if self._finished(budget):
+                    break
+                self._measure_one(batch, on_trial)
+            compiled = batch if batch is fresh else batch + fresh
+
+    def _left(self, budget: Budget) -> int:
+        """Most measurements that are still to come, as far as can be told."""
+        of_budget = budget.trials - self.measured_count
+        with self._timed("think_s"):
+            of_stop = self.search.stop.measurements_left(self.study)
+        return of_budget if of_stop is None else min(of_budget, of_stop)
+
+    def _compile_ahead(self, compiled: list[Config], left: int) -> list[Config]:
+        """Start compiling the newest ideas, no more than will be measured; returns those that are new."""
+        with self._timed("think_s"):
+            wanted = self.search.sampler.shortlist(self.study, min(self.search.compile_ahead, left))
+        fresh = [config for config in wanted if config not in compiled]
+        self.backend.compile_ahead(fresh)
+        return fresh
+
+    def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
+        """Measure the most promising compiled config of the batch, and take it out."""
+        sampler = self.search.sampler
+        # The incumbent is what everything is compared with: nothing is measured before it.
+        first = [config for config in batch if config == self.space.incumbent]
+        with self._timed("think_s"):
+            wanted = first or sampler.ranked(self.study, batch)
+        with self._timed("compile_wait_s"):
+            ready = self.backend.wait_compiled(wanted)
+        for config in ready:
+            if failure := self.backend.compile_failure(config):
+                batch.remove(config)
+                failed = trials.add_failure(self.study, self.space, config, failure)
+                self._finish(failed, failure, on_trial)
+        sampler.among = [config for config in ready if config in batch]
+        if not sampler.among:
+            return
+        with self._timed("think_s"):
+            trial = self.study.ask(self.space.distributions)
+        config = self.space.config(trial.params)
+        batch.remove(config)
+        measurement = self._measure(config)
+        self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
+
+    def _measure(self, config: Config) -> Measurement:
+        """Measure a config; meanwhile what was kept is stored and the model learns."""
+        with self._timed("store_s"):
+            self.keeper.store()
+        with self._timed("measure_s"):
+            limit_us = self.search.pruner.limit_us(self.study)
+            answer = self._beside.submit(self.backend.measure, config, limit_us)
+            with self._timed("learn_s"):
+                self.search.sampler.learn(self.study)
+            return answer.result()
+
+    def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
+        self.keeper.keep(trial)
+        self.measured_count += measurement.status not in COMPILE_FAILURES
+        # What is shown includes the model's estimate of what is left: the newest model is fitted here.
+        with self._timed("think_s"):
+            on_trial(self.space.config(trial.params), measurement)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start_s = time.monotonic()
+        try:
+            yield
+        finally:
+            setattr(self.clock, name, getattr(self.clock, name) + time.monotonic() - start_s)
+
+    def _finished(self, budget: Budget) -> bool:
+        if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
+            return True
+        with self._timed("think_s"):
+            return self.measured_count >= budget.trials or self.search.stop.done(self.study)

@@ -1,0 +1,88 @@
+"""Finished studies of neighbouring shapes in the storage: what they measured warms up the next search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune.contract import Config
+from autotune.search.estimate import estimated
+from autotune.search.neighbour import Neighbour, distance
+from autotune.study import studies
+from autotune.study.studies import Finished, KernelStudy, StudySpec
+
+_NEAREST = 3
+
+_TOKENS = "m"
+"""The size that batches choose: problems that differ in it alone are of one shape."""
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What a finished study timed. Fixed parameters are those of its incumbent."""
+
+    configs: list[Config]
+    log_us: list[float]
+    log_estimate: list[float] | None
+
+
+class Neighbourhood:
+    """The finished studies of a storage, for the searches to come; the trials of each are read once."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+        self._timed: dict[tuple[str, str], _Timed] = {}
+
+    def of(self, study: KernelStudy) -> list[Neighbour]:
+        """The nearest finished studies of the same kernel, source and GPU, the nearest first.
+
+        The nearest of the same shape is always among them: whether its winner does here, too, decides which of the two
+        an export needs (`autotune.export.thinning`).
+        """
+        found = studies.finished(self._storage)
+        near = [name for name, other in found.items() if name != study.name and _comparable(other.spec, study.spec)]
+        near.sort(key=lambda name: distance(_sizes(found[name].spec.problem), _sizes(study.spec.problem)))
+        chosen = near[:_NEAREST]
+        same = next((name for name in near if _shape(found[name].spec) == _shape(study.spec)), None)
+        if same is not None and same not in chosen:
+            chosen[-1] = same
+        return [self._neighbour(name, found[name], study) for name in chosen]
+
+    def _neighbour(self, name: str, other: Finished, wanted: KernelStudy) -> Neighbour:
+        """What the other study timed; its winner is as `wanted` would launch it."""
+        # A study taken up again is finished anew.
+        key = name, other.result["finished"]
+        if key not in self._timed:
+            self._timed[key] = _timed(studies.load(self._storage, name), other.result["incumbent"])
+        timed = self._timed[key]
+        default = wanted.kernel.default_config(wanted.problem, wanted.gpu)
+        winner = wanted.kernel.canonical(wanted.problem, {**default, **other.result["config"]}, wanted.gpu)
+        return Neighbour(_sizes(other.spec.problem), timed.configs, timed.log_us, timed.log_estimate, winner)
+
+
+def _timed(study: KernelStudy, fixed: Mapping[str, Any]) -> _Timed:
+    timed: list[tuple[Config, float]] = [
+        ({**fixed, **trial.params}, math.log(trial.value))
+        for trial in study.study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and trial.value
+    ]
+    configs = [config for config, _ in timed]
+    expected = estimated(configs, study.kernel, study.problem, study.gpu)
+    return _Timed(configs, [log_us for _, log_us in timed], None if expected is None else expected.tolist())
+
+
+def _comparable(other: StudySpec, spec: StudySpec) -> bool:
+    fields = ("kernel", "source", "backend", "gpu", "kernel_fingerprint")
+    return all(getattr(other, field) == getattr(spec, field) for field in fields)
+
+
+def _shape(spec: StudySpec) -> dict[str, Any]:
+    return {name: value for name, value in spec.problem.items() if name != _TOKENS}
+
+
+def _sizes(problem: Mapping[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in problem.items() if isinstance(value, int) and not isinstance(value, bool)}

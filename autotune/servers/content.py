@@ -1,0 +1,60 @@
+"""A config file as it stands, keys given twice and all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.servers.finding import Finding
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, or why it cannot be read.
+
+    Attributes:
+        data: The parsed content; None for ``null``, and if there is no telling.
+        findings: Of the reading itself.
+    """
+
+    file: str
+    data: Any
+    findings: tuple[Finding, ...]
+
+    @property
+    def readable(self) -> bool:
+        return self.data is not None or not self.findings
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which keys stand in it twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.twice = [name for name in self if names.count(name) > 1] if len(self) < len(names) else []
+
+
+def read(path: Path, directory: Path) -> Content:
+    """Read a file; a server that cannot parse it dies of it."""
+    file = path.relative_to(directory).as_posix()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
+    except (OSError, ValueError, RecursionError) as error:
+        message = f"cannot be read as JSON ({str(error) or type(error).__name__}); repair or remove it"
+        return Content(file, None, (Finding(file, (), "no JSON", "crash at start", message),))
+    message = "stands twice in one object: the last one counts; remove one"
+    return Content(file, data, tuple(Finding(file, key, "key twice", "ignored", message) for key in _doubled(data)))
+
+
+def _doubled(data: Any) -> Iterator[tuple[str, ...]]:
+    """The keys that stand twice, from the top; without recursion, for a file may be as deep as it likes."""
+    below: list[tuple[tuple[str, ...], Any]] = [((), data)]
+    while below:
+        key, node = below.pop()
+        if isinstance(node, _Object):
+            yield from ((*key, name) for name in node.twice)
+            below += [((*key, name), child) for name, child in node.items()]

@@ -1,0 +1,105 @@
+"""The side-car of an output folder: where every entry that we wrote comes from.
+
+It stands beside the config files because a config file may hold integer keys only. That is safe: a server opens its
+own file names and nothing else in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from autotune.errors import InputError
+from autotune.servers.files import KeyPath, Table, read_json
+
+FILE_NAME = "autotune-provenance.json"
+SCHEMA_VERSION = 1
+
+Kind = Literal["own", "alias", "default-fill", "pin", "dropped"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry that we wrote.
+
+    Attributes:
+        file: Its file, relative to the folder.
+        key: Its place in the file, outermost key first.
+        kind: ``own`` for a study's result under its own key, ``alias`` for the same result under a further key,
+            ``default-fill`` for the server's default, written so that no neighbour's config is taken; ``pin`` for an
+            entry beside a change of the default, so that none of the other side's is taken (`export.default_changes`);
+            ``dropped`` for any of these that the file does without, since what the server takes instead serves as well.
+        study: The study it is the result of; None for a default without one.
+        config: The entry, as written, or as it would be.
+        replaced: The entry that stood there before, if any.
+        provenance: What the export was told of the study: GPU, versions, times, date, backend. Of a pin, under
+            ``taken``, the key whose config it repeats. And of what was dropped, under ``dropped``: the kind it was of,
+            the key taken instead and what stands there, and how much slower that is, for this shape and at most for
+            any at this m.
+    """
+
+    file: str
+    key: KeyPath
+    kind: Kind
+    study: str | None
+    config: dict[str, Any]
+    replaced: dict[str, Any] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the server is to find at the key."""
+        found: dict[str, Any] = self.provenance["dropped"]["config"] if self.kind == "dropped" else self.config
+        return found
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Over how many GPUs servers, earlier ones included, split what it is for (`autotune.servers.Shards`)."""
+        return tuple(self.provenance.get("shards", (1,)))
+
+    def undropped(self) -> Record:
+        """The record as it was, or would be, with the entry in the file."""
+        if self.kind != "dropped":
+            return self
+        about = {name: value for name, value in self.provenance.items() if name != "dropped"}
+        return replace(self, kind=self.provenance["dropped"]["kind"], provenance=about)
+
+    def matches(self, table: Table) -> bool:
+        """Whether the file still holds what we wrote; else somebody edited it, and it is no longer ours.
+
+        The side-car is written first: after a crash right behind it a file still holds what was to be replaced.
+        """
+        return self.key in table and table[self.key] in (self.config, self.replaced)
+
+
+def read(directory: Path) -> list[Record]:
+    """The records of a folder; none if it has no side-car.
+
+    Raises:
+        InputError: If the side-car is malformed or of a newer version.
+    """
+    path = directory / FILE_NAME
+    if not path.exists():
+        return []
+    content = read_json(path)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: got schema_version {version!r}, allowed: {SCHEMA_VERSION}; move the file or upgrade the tool"
+        )
+    try:
+        return [
+            Record(**(entry | {"key": tuple(str(int(key)) for key in entry["key"])})) for entry in content["entries"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: got a malformed entry ({error}); repair or move the file") from error
+
+
+def text(records: Iterable[Record]) -> str:
+    """The side-car's content, in the order of the files."""
+    ordered = sorted(records, key=lambda record: (record.file, [int(key) for key in record.key]))
+    content = {"schema_version": SCHEMA_VERSION, "entries": [asdict(record) for record in ordered]}
+    return json.dumps(content, indent=2) + "\n"

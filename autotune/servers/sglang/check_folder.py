@@ -1,0 +1,173 @@
+"""Defects of a SGLang config folder (contracts B1, B2)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from autotune.contract import Call
+from autotune.errors import one_of
+from autotune.servers import content
+from autotune.servers.finding import Effect, Finding
+from autotune.servers.resources import too_large
+from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang.chunks import CHUNK_SIZES, reachable
+from autotune.servers.values import unlaunchable
+
+_VERSION = re.compile(r"triton_\d+(_[\w+]+)*")
+_REQUIRED = ("BLOCK_N", "BLOCK_K")
+_OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
+
+
+def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
+    """The defects of all files, and how many files a server may read.
+
+    Args:
+        max_chunk: The server's ``--max-lora-chunk-size``; None where it is not known.
+    """
+    findings = _misplaced(directory)
+    files = 0
+    for path in sorted(directory.glob(f"{sglang.ROOT}/*/*.json")):
+        match = sglang.FILE.fullmatch(path.name)
+        if match is None or not path.parent.name.startswith("triton_"):
+            findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
+            continue
+        if not path.exists():
+            findings.append(_ignored(path, directory, "a link to nothing: the server finds no file there; remove it"))
+            continue
+        files += 1
+        findings += _check_file(path, directory, match, max_chunk)
+    return findings + _versions(directory), files
+
+
+def _misplaced(directory: Path) -> list[Finding]:
+    root = directory / sglang.ROOT
+    findings = []
+    if not root.is_dir():
+        inside = directory.name == sglang.ROOT or any(directory.glob("triton_*"))
+        hint = f"; {sglang.ENVIRONMENT} is the folder above {sglang.ROOT}" if inside else ""
+        message = f"the server looks into {sglang.ROOT}/triton_<version>/, which is not there{hint}"
+        findings.append(Finding(".", (), "folder name", "ignored", message))
+    else:
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            if not _VERSION.fullmatch(folder.name):
+                exact = "no Triton version is spelled so ('.' becomes '_')"
+                fallback = folder.name.startswith("triton_")
+                message = f"{exact}; " + (
+                    "it is read only where no better folder has the file" if fallback else "unread"
+                )
+                file = folder.relative_to(directory).as_posix()
+                findings.append(Finding(file, (), "folder name", "slower" if fallback else "ignored", message))
+    for path in sorted([*directory.glob("*.json"), *root.glob("*.json")]):
+        if sglang.FILE.fullmatch(path.name):
+            findings.append(_ignored(path, directory, f"it belongs into {sglang.ROOT}/triton_<version>/"))
+    return findings
+
+
+def _ignored(path: Path, directory: Path, message: str) -> Finding:
+    return Finding(path.relative_to(directory).as_posix(), (), "file name", "ignored", message)
+
+
+def _versions(directory: Path) -> list[Finding]:
+    """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
+    findings = []
+    there = {path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}
+    for name in sorted(name for name in there if sglang.FILE.fullmatch(name)):
+        files = sglang.versions(directory, name)
+        if files and (newest := sglang.newest(files)) != (first := files[0]):
+            message = (
+                f"a server with a Triton that has no folder here takes {first.parent.name} before "
+                f"{newest.parent.name}: names are compared as text; remove the older folder"
+            )
+            findings.append(Finding(first.relative_to(directory).as_posix(), (), "version order", "slower", message))
+    return findings
+
+
+def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
+    read = content.read(path, directory)
+    findings = list(read.findings)
+    if read.readable:
+        findings += _check_chunks(read.file, read.data, match, max_chunk)
+    if (key := sglang.split_k_entry(read.data, read.file)) is not None:
+        findings.append(Finding(read.file, (key,), "no split-K", "slower", sglang.LOSES_SPLIT_K))
+    return findings
+
+
+def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
+    if not isinstance(data, dict) or not data:
+        what = "an empty object" if data == {} else type(data).__name__
+        message = f"got {what}, allowed: an object of chunk sizes; the lookup fails in it; remove the file"
+        return [Finding(file, (), "no object", "crash at start", message)]
+    findings = []
+    for key in data:
+        if not _is_int(key):
+            message = "allowed: chunk sizes as integers; ValueError on reading the file; remove it"
+            findings.append(Finding(file, (key,), "no integer", "crash at start", message))
+    numbers = [int(key) for key in data if _is_int(key)]
+    if numbers != sorted(numbers):
+        message = f"{one_of(numbers)} do not ascend: of two keys just as near, the first one is taken; sort them"
+        findings.append(Finding(file, (), "unordered keys", "slower", message))
+    for key, config in data.items():
+        if _is_int(key):
+            unreachable = _check_reach(file, key, config, match["op"], max_chunk)
+            wrong = _check_config(file, key, config, match["op"])
+            findings += unreachable + wrong
+            if not unreachable and not any(finding.effect != "ignored" for finding in wrong):
+                findings += _check_size(file, key, config, match)
+    return findings
+
+
+def _check_size(file: str, key: str, config: dict[str, Any], match: re.Match[str]) -> list[Finding]:
+    call = Call("sglang", match["op"], {**{name: int(match[name]) for name in ("K", "R", "S")}, "chunk_size": int(key)})
+    problem = too_large(call, config, match["device"])
+    return [Finding(file, (key,), "too large", _crash(key), problem)] if problem else []
+
+
+def _check_reach(file: str, key: str, config: Any, op: str, max_chunk: int | None) -> list[Finding]:
+    if int(key) not in CHUNK_SIZES:
+        message = f"no server has this chunk size; allowed: {one_of(CHUNK_SIZES)}"
+    elif max_chunk is not None and int(key) not in reachable(max_chunk):
+        default = sglang.default_config(Call("sglang", op, {"K": 1, "R": 1, "S": 1, "chunk_size": int(key)}))
+        if config == default:
+            return []
+        message = f"a server with --max-lora-chunk-size {max_chunk} only uses {one_of(reachable(max_chunk))}"
+    else:
+        return []
+    return [Finding(file, (key,), "unreachable chunk size", "ignored", message)]
+
+
+def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
+    effect = _crash(key)
+    if not isinstance(config, dict):
+        message = f"got {type(config).__name__}, allowed: an object of parameters"
+        return [Finding(file, (key,), "no object", effect, message)]
+    findings = []
+    if missing := [name for name in _REQUIRED if config.get(name) is None]:
+        other = [name for name in config if name.upper() in missing and name not in missing]
+        hint = f"; {one_of(other)} is not read" if other else ""
+        error = "null is no size" if missing[0] in config else "KeyError"
+        message = f"lacks {one_of(missing)}: {error}{hint}; add it"
+        findings.append(Finding(file, (key,), "missing key", effect, message))
+    for name, problem in unlaunchable({name: value for name, value in config.items() if value is not None}):
+        if name in (*_REQUIRED, *_OPTIONAL[op]):
+            message = f"{problem}: the kernel does not compile; change it"
+            findings.append(Finding(file, (key, name), "bad value", effect, message))
+    for name in config:
+        if name not in (*_REQUIRED, *_OPTIONAL[op]):
+            why = "shrink does not read it" if name == "maxnreg" else f"{op} has no such parameter"
+            findings.append(Finding(file, (key, name), "dead key", "ignored", f"{why}; remove it"))
+    return findings
+
+
+def _crash(key: str) -> Effect:
+    """When: only the smallest chunk size, that of decode batches, runs before the first request."""
+    return "crash at start" if int(key) == CHUNK_SIZES[0] else "crash at request"
+
+
+def _is_int(key: str) -> bool:
+    try:
+        int(key)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,44 @@
+"""The lookups of a SGLang server's csgmv backend for a model's layers (contracts B1, B4)."""
+
+from __future__ import annotations
+
+from autotune.model.layers import Layer, dense_layers
+from autotune.model.shape import ModelShape
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape, merged
+
+
+def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> list[Shape]:
+    """Every distinct lookup, in the order of the layers; the experts' kernels read no file (contracts B5).
+
+    Args:
+        workload: What to time the kernels on; None for their own choice.
+    """
+    return merged(shape for layer in dense_layers(model, serving) for shape in _dense(layer, serving, workload))
+
+
+def _dense(layer: Layer, serving: Serving, workload: str | None) -> list[Shape]:
+    flags: dict[str, object] = {
+        "lora_rank": serving.rank,
+        "num_slices": layer.slices,
+        "num_loras": serving.max_loras,
+        **({"workload": workload} if workload else {}),
+    }
+    found = []
+    if layer.inputs:
+        found.append(_shape("shrink", layer, layer.inputs, {**flags, "hidden_size": layer.inputs}))
+    found.append(_shape("expand", layer, sum(layer.widths), {**flags, "slice_widths": layer.widths}))
+    return found
+
+
+def _shape(op: str, layer: Layer, k: int, flags: dict[str, object]) -> Shape:
+    return Shape(
+        server="sglang",
+        op=op,
+        dims={"K": k, "R": int(str(flags["lora_rank"])), "S": layer.slices},
+        size="chunk_size",
+        kernels=(f"csgmv_{op}",),
+        flags=flags,
+        layers=(layer.label,),
+        count=layer.count,
+    )

@@ -1,0 +1,133 @@
+"""Defects of a vLLM config folder (contracts A1, A3 and A8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from autotune.contract import Call
+from autotune.errors import one_of
+from autotune.plan.plan import Plan
+from autotune.servers import content, provenance
+from autotune.servers.finding import Finding
+from autotune.servers.resources import too_large
+from autotune.servers.values import unlaunchable
+from autotune.servers.vllm import check_moe as vllm_moe
+from autotune.servers.vllm import check_variety as variety
+from autotune.servers.vllm import moe
+from autotune.servers.vllm.check_levels import Walk, walk
+from autotune.servers.vllm.dense import FILE, LEVELS, REQUIRED
+
+# The base model's expert tiles, which a server reads from the same folder.
+_BASE_MOE = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
+_KNOWN = ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_ctas", "num_stages", "max_nreg", "group_size_m")
+
+
+def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
+    """The defects of all files, and how many files a server reads.
+
+    Args:
+        plan: Of the model to be served: then only what its server reads can be a defect, and its lookups tell of the
+            num_slices that else (nearly) every model is taken to have.
+    """
+    looked_up = {shape.op: shape.dims["max_loras"] for shape in plan.shapes} if plan else {}
+    findings: list[Finding] = []
+    dense: list[Walk] = []
+    experts: dict[str, dict[str, Walk]] = {}
+    for path in sorted(directory.glob("*.json")):
+        if path.name == provenance.FILE_NAME or _BASE_MOE.fullmatch(path.name):
+            continue
+        match = FILE.fullmatch(path.name)
+        if problem := _name_problem(match):
+            findings.append(Finding(path.name, (), "file name", "ignored", problem))
+            continue
+        assert match is not None
+        op = match["op"].lower()
+        kind = op if op in moe.OPS else op.partition("_")[0]
+        if plan and kind not in looked_up:
+            continue
+        read = content.read(path, directory)
+        findings += read.findings
+        if not read.readable:
+            continue
+        made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
+        if op in moe.OPS:
+            experts.setdefault(match["gpu"], {})[op] = made
+            vllm_moe.check_entries(made, op, match["gpu"], plan.serving if plan else None)
+        else:
+            dense.append(made)
+            _check_entries(made, op, match["gpu"])
+    dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
+    for made in dense:
+        # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
+        if plan is None and not (dual_stream and "EXPAND_TRUE" in made.file):
+            _check_slices(made, bool(experts))
+    for family in experts.values():
+        if plan is None:
+            vllm_moe.check_slices(family)
+        vllm_moe.check_together(family, plan.serving if plan else None)
+    walks = [*dense, *(made for family in experts.values() for made in family.values())]
+    findings += [finding for made in walks for finding in made.grouped()]
+    return findings, len(walks)
+
+
+def _name_problem(match: re.Match[str] | None) -> str | None:
+    if match is None:
+        return "no server reads a file of this name; move it elsewhere, or give it the name of its GPU and op"
+    if " " in match["gpu"] or "-" in match["gpu"]:
+        right = match["gpu"].replace(" ", "_").replace("-", "_")
+        return (
+            f"no server reads it: blanks and hyphens of the GPU's name become '_'; name it {right}_{match['op']}.json"
+        )
+    return None
+
+
+def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
+    op, _, adds = file_op.partition("_")
+    live = (*REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
+    variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
+    for key, config in made.leaves.items():
+        if missing := [name for name in REQUIRED[op] if name not in config]:
+            upper = [name for name in config if name != name.lower()]
+            hint = f"; {one_of(upper)} is not read, dense ops know lower case only" if upper else ""
+            made.add(
+                key, "missing key", made.crash(key), f"lacks {one_of(missing)}: KeyError {missing[0]!r}{hint}; add it"
+            )
+        bad = list(unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}))
+        for name, problem in bad:
+            made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
+        dims = {**dict(zip(LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
+        if not missing and not bad and (reason := too_large(Call("vllm", op, dims), config, gpu)):
+            made.add(key, "too large", made.crash(key), reason)
+        for name, why in _dead(config, op):
+            made.add((*key, name), "dead key", "ignored", why)
+
+
+def _dead(config: dict[str, object], op: str) -> Iterator[tuple[str, str]]:
+    if config.get("max_nreg") is not None:
+        yield "max_nreg", f"got {config['max_nreg']}, but it is never passed to a kernel; set it to null"
+    if op == "expand" and config.get("split_k") not in (None, 1):
+        yield "split_k", f"got {config['split_k']}, but expand never splits; set it to 1"
+    if op == "expand" and config.get("group_size_m") not in (None, 8):
+        yield "group_size_m", f"got {config['group_size_m']}, but expand has no groups; leave it out"
+    for name in config:
+        if name.lower() not in _KNOWN:
+            yield name, "no parameter of the op; remove it, keep notes in a file of their own"
+
+
+def _check_slices(made: Walk, has_experts: bool) -> None:
+    """Slices that nearly every model looks up (contracts A5): 3 for qkv, 1 for o_proj, and 2 unless all MLP are MoE."""
+    if not made.leaves:
+        return
+    have = {key[1] for key in made.leaves}
+    needed = {"1": "o_proj, down_proj", "3": "qkv_proj"} | ({} if has_experts else {"2": "gate_up_proj"})
+    if missing := sorted(set(needed) - have):
+        layers = one_of(needed[number] for number in missing)
+        made.add(
+            (),
+            "num_slices missing",
+            "crash at start",
+            f"has num_slices {one_of(sorted(have))} only: KeyError on a server whose model has {layers} "
+            f"({one_of(missing)}); add them (--model tells what yours has)",
+        )

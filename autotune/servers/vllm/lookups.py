@@ -1,0 +1,130 @@
+"""The lookups of a vLLM server for a model's layers (contracts A5 to A7)."""
+
+from __future__ import annotations
+
+from autotune.contract.groups import FUSED_MOE_LORA
+from autotune.model.layers import ExpertLayer, Layer, dense_layers, expert_layer
+from autotune.model.shape import ModelShape
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape, merged
+
+MAX_LM_HEAD_COLUMNS = 258_048
+"""vLLM refuses LoRA on an lm_head with more (contracts A5)."""
+
+ONE_SHOT_RANK = 128
+"""Up to this rank, unless fully sharded, the experts' LoRA runs in one kernel that reads just block_m (A6)."""
+
+
+def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape]:
+    """Every distinct lookup, in the order of the layers."""
+    found = []
+    for layer in dense_layers(model, serving):
+        found += _dense(layer, serving, max_num_seqs)
+    if experts := expert_layer(model, serving):
+        found += _experts(experts, serving)
+    return merged(found)
+
+
+def one_shot(serving: Serving) -> bool:
+    """Whether the experts' LoRA runs in one kernel (contracts A6, paths 1 and 2)."""
+    return serving.rank <= ONE_SHOT_RANK and not serving.fully_sharded
+
+
+def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
+    """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
+    if serving.fully_sharded or serving.experts_spread:
+        return 0
+    return experts.experts * serving.max_loras // (8 * experts.top_k)
+
+
+def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
+    sharded = serving.fully_sharded and serving.tp > 1
+    rank = serving.rank
+    found = []
+    most = max_num_seqs if layer.kind == "lm_head" else None
+    common = {"num_slices": layer.slices, "num_loras": serving.max_loras}
+    if layer.inputs:
+        rows = rank // serving.tp if sharded and layer.kind == "column" else rank
+        found.append(
+            Shape(
+                server="vllm",
+                op="shrink",
+                dims=_dims(serving.max_loras + 1, layer.slices, layer.inputs, rows),
+                size="m",
+                kernels=("lora_shrink",),
+                flags={**common, "hidden_size": layer.inputs, "lora_rank": rows},
+                layers=(layer.label,),
+                count=layer.count,
+                max_size=most,
+            )
+        )
+    widths = layer.widths
+    if sharded and layer.kind == "row":
+        widths = tuple(width // serving.tp for width in widths)
+    # Embeddings, lm_head and routers never run beside the base layer.
+    add_inputs = not (serving.dual_stream and layer.kind in ("column", "row"))
+    found.append(
+        Shape(
+            server="vllm",
+            op="expand",
+            dims={**_dims(serving.max_loras + 1, layer.slices, rank, max(widths)), "add_inputs": int(add_inputs)},
+            size="m",
+            # An embedding's x is half precision, which another config may suit: alone, it keeps the default.
+            kernels=() if layer.kind == "embed" else ("lora_expand",),
+            flags={
+                **common,
+                "hidden_size": max(widths),
+                "lora_rank": rank,
+                "slice_widths": widths,
+                "expand_add_inputs": int(add_inputs),
+            },
+            layers=(layer.label,),
+            count=layer.count,
+            max_size=most,
+        )
+    )
+    return found
+
+
+def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
+    """All four ops: k is the rank and n the hidden size for each of them, and max_loras is not raised by one (A1)."""
+    shards, spread = serving.tp if serving.fully_sharded else 1, serving.experts_spread
+    slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
+    found = []
+    for weight, rank, parts, i in (
+        ("w13", serving.rank // shards, slices, width),
+        ("w2", serving.rank, 1, experts.intermediate),
+    ):
+        for op in ("shrink", "expand"):
+            # The group answers all four lookups, but it has one width.
+            group = (weight, op) == ("w13", "shrink") and not experts.fused
+            found.append(
+                Shape(
+                    server="vllm",
+                    op=f"fused_moe_lora_{weight}_{op}",
+                    dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
+                    size="m",
+                    kernels=(FUSED_MOE_LORA.name,) if group else (),
+                    flags={
+                        "hidden_size": experts.hidden,
+                        "lora_rank": serving.rank,
+                        "num_loras": serving.max_loras,
+                        "num_experts": experts.experts,
+                        "top_k_num": experts.top_k,
+                        "moe_intermediate_size": i,
+                        "num_slices": parts,
+                        "fully_sharded": int(serving.fully_sharded),
+                        "tp": serving.tp if spread else shards,
+                        "ep": int(spread),
+                        "expand_add_inputs": int(not serving.dual_stream),
+                    },
+                    layers=(experts.label,),
+                    count=experts.count,
+                    min_size=naive_tokens(experts, serving) + 1 if one_shot(serving) else 1,
+                )
+            )
+    return found
+
+
+def _dims(max_loras: int, num_slices: int, k: int, n: int) -> dict[str, int]:
+    return {"max_loras": max_loras, "num_slices": num_slices, "k": k, "n": n}

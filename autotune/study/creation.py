@@ -1,0 +1,105 @@
+"""From flags to studies: one problem per token count, described first, stored only when all of them are sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune.contract import Problem, groups, registry
+from autotune.contract.groups import GroupKind
+from autotune.errors import InputError
+from autotune.report.note import study_note
+from autotune.study import studies
+from autotune.study.describe import Request, describe
+from autotune.study.studies import StudySpec
+
+
+def describe_flags(
+    request: Request, values: Mapping[str, Any], m_values: tuple[int, ...], path: str | None = None
+) -> dict[str, StudySpec]:
+    """Names and specs of the studies that flags describe: one for each m, or of a group one for each m and member.
+
+    Raises:
+        InputError: If they describe none.
+    """
+    kind = groups.find(request.kernel)
+    if kind is not None:
+        return _describe_group(request, kind, groups.path_for(path or "auto", values), values, m_values)
+    if path is not None:
+        raise InputError(f"--path: got {path} for {request.kernel}; it belongs to --op-type fused_moe_lora only")
+    return describe_all(request, problems(request.kernel, values, m_values))
+
+
+def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
+    """The problems that flags describe.
+
+    Raises:
+        InputError: If they describe none.
+    """
+    loaded = registry.load(kernel)
+    if not m_values:
+        return loaded.problems_from_flags(values)
+    if values.get("batch_size") or values.get("seq_length"):
+        raise InputError("--m-values: give either it or --batch-size and --seq-length, not both")
+    return [problem for m in m_values for problem in loaded.problems_from_flags({**values, "m": m})]
+
+
+def describe_all(request: Request, wanted: list[Problem]) -> dict[str, StudySpec]:
+    """Names and specs of the studies to be; a problem named twice is one study."""
+    return dict(describe(request, problem) for problem in wanted)
+
+
+def _describe_group(
+    request: Request, kind: GroupKind, path: str, values: Mapping[str, Any], m_values: tuple[int, ...]
+) -> dict[str, StudySpec]:
+    members = kind.members[path]
+    wanted = [problems(name, values, m_values) for name in members]
+    specs: dict[str, StudySpec] = {}
+    for at_one_m in zip(*wanted, strict=True):
+        described = [
+            describe(replace(request, kernel=name), problem) for name, problem in zip(members, at_one_m, strict=True)
+        ]
+        # Named like its first member, whose problem they all share.
+        about = described[0][0].removeprefix(f"{members[0]}-")
+        group = f"{kind.name}-{path}-{about}"
+        specs |= {name: replace(spec, group=group) for name, spec in described}
+    return specs
+
+
+def create_all(storage: BaseStorage, specs: Mapping[str, StudySpec], skip_if_exists: bool) -> list[str]:
+    """Create the studies, all or none; returns the names of all, new or not.
+
+    Raises:
+        InputError: If one exists and may not be skipped, or exists with another meaning.
+    """
+    existing = set(studies.names(storage)) & set(specs)
+    if existing and not skip_if_exists:
+        raise studies.exists_error(sorted(existing)[0])
+    for name in sorted(existing):
+        _check_same(studies.load(storage, name).spec, specs[name], name)
+    import optuna_dashboard  # takes a second to load
+
+    for name, spec in specs.items():
+        if name not in existing:
+            made = studies.create(storage, name, spec)
+            optuna_dashboard.save_note(made.study, study_note(made))
+    return list(specs)
+
+
+def _difference(old: Any, new: Any) -> str:
+    if not isinstance(old, dict):
+        return f"{old}, now {new}"
+    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in new if old.get(key) != new.get(key))
+
+
+def _check_same(there: StudySpec, here: StudySpec, name: str) -> None:
+    for field in ("space_fingerprint", "kernel_fingerprint", "environment", "settings", "group"):
+        old, new = getattr(there, field), getattr(here, field)
+        if old != new:
+            raise InputError(
+                f"study {name} exists with another {field.replace('_', ' ')} ({_difference(old, new)}); "
+                f"remove it (study delete {name}) or give the new one a --tag"
+            )

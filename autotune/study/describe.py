@@ -1,0 +1,116 @@
+"""From a problem to a study's name and spec: on this machine's GPU, or on a recording of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from autotune.contract import AnyKernel, Problem, registry
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
+from autotune.environment import cuda_available, current_environment, current_gpu
+from autotune.errors import InputError, one_of
+from autotune.measure import recording
+from autotune.measure.settings import MeasureSettings
+from autotune.study.studies import StudySpec, kernel_fingerprint
+
+BACKENDS = ("auto", "cuda", "replay")
+
+
+@dataclass(frozen=True)
+class Request:
+    """How the studies of a command are to be made.
+
+    Attributes:
+        kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``.
+        backend: One of `BACKENDS`; ``auto`` takes the GPU if there is one, else a recording.
+        space: Name of the kernel's space preset; None for its default.
+        tag: Added to the name, to keep a study beside another of the same problem.
+    """
+
+    kernel: str
+    backend: str = "auto"
+    space: str | None = None
+    tag: str = ""
+    recorded_dir: Path = recording.RECORDED_DIR
+    settings: MeasureSettings = field(default_factory=MeasureSettings)
+
+
+def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
+    """Name and spec of the study of one problem.
+
+    Raises:
+        InputError: If there is no GPU, or no recording of this problem, for the backend asked for.
+    """
+    kernel = registry.load(request.kernel)
+    backend = request.backend
+    if backend == "auto":
+        backend = "cuda" if cuda_available() else "replay"
+    spec = _on_recording(request, kernel, problem) if backend == "replay" else _on_gpu(request, kernel, problem)
+    return _name(request, kernel, problem, spec), spec
+
+
+def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
+    gpu = current_gpu()
+    preset = request.space or kernel.spaces[0]
+    call = kernel.call(problem)
+    return StudySpec(
+        kernel=registry.absolute(request.kernel),
+        problem=problem.to_json(),
+        call=call.to_json() if call else None,
+        source="builtin",
+        kernel_fingerprint=kernel_fingerprint(kernel),
+        backend="cuda",
+        gpu=gpu.to_json(),
+        environment=current_environment(),
+        space=preset,
+        space_fingerprint=Space.build(kernel, problem, gpu, preset).fingerprint,
+        settings=request.settings.to_json(),
+    )
+
+
+def _on_recording(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
+    path = _recording_path(request, kernel, problem)
+    environment = recording.machine(request.recorded_dir).environment
+    call = kernel.call(problem)
+    return StudySpec(
+        kernel=registry.absolute(request.kernel),
+        problem=problem.to_json(),
+        call=call.to_json() if call else None,
+        source=path.name.split("_")[0],
+        kernel_fingerprint="recorded",
+        backend="replay",
+        gpu=replace(H200, name=environment["gpu"]).to_json(),
+        environment=environment,
+        space=path.name.removesuffix(recording.SUFFIX),
+        space_fingerprint=recording.load(path).space.fingerprint,
+        settings={},
+    )
+
+
+def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Path:
+    if request.space is not None:
+        raise InputError(f"--space: got {request.space!r} for a replay, whose space is the recording; leave it out")
+    name = kernel.recording(problem)
+    available = recording.find(request.recorded_dir)
+    for path in available:
+        if path.name == f"{name}{recording.SUFFIX}":
+            return path
+    why, way_out = "", "replay a recorded problem"
+    if request.backend == "auto":
+        why, way_out = "no CUDA GPU here, and ", "tune on a machine with a GPU, or replay a recorded problem"
+    names = (path.name.removesuffix(recording.SUFFIX) for path in available)
+    recorded = one_of(each for each in names if recording.named_problem(kernel, each) is not None)
+    raise InputError(
+        f"--backend {request.backend}: {why}{kernel.name} {problem.label} has no recording in "
+        f"{request.recorded_dir.name}/; {way_out} of the kernel: {recorded or 'there is none'}"
+    )
+
+
+def _name(request: Request, kernel: AnyKernel, problem: Problem, spec: StudySpec) -> str:
+    parts = [kernel.name, problem.label, spec.environment["gpu"].replace(" ", "_").replace("-", "_")]
+    if spec.backend == "replay":
+        parts.append("replay")
+    elif spec.space != kernel.spaces[0]:
+        parts.append(spec.space)
+    return "-".join([*parts, *([request.tag] if request.tag else [])])

@@ -1,0 +1,148 @@
+"""A group that is killed, at whatever write, ends as if nobody had killed it: nothing measured twice, one result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.contract import Config, registry
+from autotune.contract.gpu import H200
+from autotune.measure.replay import ReplayBackend
+from autotune.measure.result import Measurement
+from autotune.run.group_runner import GroupRunner
+from autotune.run.loop import Budget
+from autotune.run.runner import Runner, RunOptions
+from autotune.study import creation, studies
+from autotune.study.describe import Request
+from autotune.study.studies import KernelStudy
+from tests.moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+from tests.mortal import Killed, MortalStorage
+
+FLAGS = {"m": 16, "hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_intermediate_size": 768}
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made = registry_of_fakes()
+    monkeypatch.setattr(registry, "installed", lambda: made)
+    (tmp_path / "machine.toml").write_text(
+        '[environment]\ngpu = "NVIDIA H200"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
+    )
+    for name in TIMES_US:
+        kernel = made.get(name)
+        assert isinstance(kernel, FakeKernel)
+        record(tmp_path, kernel, kernel.problem_from_flags(FLAGS), H200)
+    return tmp_path
+
+
+def new_group(recorded: Path) -> MortalStorage:
+    storage = MortalStorage()
+    request = Request("fused_moe_lora", "replay", recorded_dir=recorded)
+    values = {**FLAGS, "m": None, "batch_size": 16}
+    creation.create_all(storage, creation.describe_flags(request, values, ()), skip_if_exists=False)
+    return storage
+
+
+def members(storage: MortalStorage) -> list[KernelStudy]:
+    return studies.whole_groups(storage, [studies.load(storage, studies.names(storage)[0])])
+
+
+def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -> dict[str, Any] | None:
+    """Run the group as a fresh process would; None if it was killed."""
+    storage.writes, storage.last_write = 0, last_write
+    options = RunOptions("sqlite://", Budget(14), recorded_dir=recorded)
+    try:
+        with Runner(storage, options) as runner:
+            return GroupRunner(runner).run(members(storage))
+    except Killed:
+        return None
+    finally:
+        storage.last_write = None
+
+
+def decided(result: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on when it ran, nor on how often."""
+    return {name: result[name] for name in ("outcome", "shared", "incumbent_us", "tuned_us")}
+
+
+def assert_measured_once(storage: MortalStorage) -> None:
+    for each in members(storage):
+        told = [t.params for t in each.study.trials]
+        assert len({json.dumps(params, sort_keys=True) for params in told}) == len(told)
+
+
+def test_killed_again_and_again(recorded: Path) -> None:
+    whole = run(new_group(recorded), recorded)
+    assert whole is not None
+    assert whole["shared"] == {"block_m": 32}
+    storage, kills = new_group(recorded), 0
+    while (result := run(storage, recorded, last_write=15)) is None:
+        kills += 1
+        assert kills < 100
+    assert kills > 3
+    assert decided(result) == decided(whole)
+    assert_measured_once(storage)
+
+
+def test_killed_while_the_result_is_handed_out(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, store = new_group(recorded), KernelStudy.finish_group
+
+    def store_and_die(self: KernelStudy, result: dict[str, Any]) -> None:
+        store(self, result)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KernelStudy, "finish_group", store_and_die)
+        assert run(storage, recorded) is None
+    stored = members(storage)[0].group_result
+    assert stored is not None
+    assert not any(each.result for each in members(storage))
+    lives = 1
+    while (result := run(storage, recorded, last_write=1)) is None:
+        lives += 1
+        assert lives < 100
+    assert lives > len(members(storage))
+    assert result == stored, "what was decided stands"
+    for each in members(storage):
+        assert each.group_result == stored
+        assert each.result == stored["members"][each.name]
+
+
+def test_a_decided_group_is_not_run_again(recorded: Path) -> None:
+    storage = new_group(recorded)
+    first = run(storage, recorded)
+    assert run(storage, recorded) == first
+    assert storage.writes == 0
+
+
+def test_all_ops_begin_to_compile_before_the_first_is_searched(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    compile_ahead, measure = ReplayBackend.compile_ahead, ReplayBackend.measure
+
+    def compiled(self: ReplayBackend, configs: Sequence[Config]) -> None:
+        if configs:
+            happened.append("compile")
+        compile_ahead(self, configs)
+
+    def measured(self: ReplayBackend, config: Config, limit_us: float | None) -> Measurement:
+        happened.append("measure")
+        return measure(self, config, limit_us)
+
+    monkeypatch.setattr(ReplayBackend, "compile_ahead", compiled)
+    monkeypatch.setattr(ReplayBackend, "measure", measured)
+    storage = new_group(recorded)
+    assert run(storage, recorded) is not None
+    ops = len(members(storage))
+    assert happened[:ops] == ["compile"] * ops
+
+
+def test_a_timeout_leaves_a_result(recorded: Path) -> None:
+    storage = new_group(recorded)
+    options = RunOptions("sqlite://", Budget(14, timeout_s=1e-9), recorded_dir=recorded)
+    with Runner(storage, options) as runner:
+        result = GroupRunner(runner).run(members(storage))
+    assert (result["outcome"], result["shared"]) == ("default", {"block_m": 64})

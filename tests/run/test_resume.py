@@ -1,0 +1,259 @@
+"""Killed at any moment and run again, a study ends as if nobody had killed it: nothing measured twice, nothing lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from autotune.contract import Config, registry
+from autotune.contract.gpu import INTERPRETER
+from autotune.contract.space import Space
+from autotune.measure.backend import Backend
+from autotune.measure.result import Measurement, Status
+from autotune.measure.settings import MeasureSettings
+from autotune.run.loop import Budget
+from autotune.run.runner import Runner, RunOptions
+from autotune.search.history import observe
+from autotune.study import studies, trials
+from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint
+from autotune.study.writer import Keeper, ThreadWriter
+from tests.mortal import Killed, MortalStorage
+from tests.stand_in import StandIn
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+ROOT = Path(__file__).parents[2]
+SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
+NOT_MEASURED = {"compile_error", "out_of_resources"}
+
+WaitUntil = Callable[[Callable[[], object]], None]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kill_at", "wanted"),
+    [
+        pytest.param("random", (1, 13, 30), 40, id="random"),
+        pytest.param("auto", (17,), 24, id="auto"),
+    ],
+)
+def test_sigkill_loses_nothing_but_the_trial_in_flight(
+    cli: Cli, wait_until: WaitUntil, sampler: str, kill_at: tuple[int, ...], wanted: int
+) -> None:
+    cli.ok("study create", cli.SHRINK)
+    flags = f"--stop none --sampler {sampler} --trials {wanted}"
+    for count in kill_at:
+        with running(cli, flags) as process:
+            wait_until(lambda count=count: finished_trials(cli.database) >= count)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+    cli.ok("study run", flags)
+    shown = json.loads(cli.ok("study show --json", SHRINK))
+    assert shown["result"]
+    statuses = Counter(trial["status"] for trial in shown["trials"])
+    assert sum(n for status, n in statuses.items() if status not in NOT_MEASURED) == wanted
+    assert set(statuses) <= {"ok", "pruned"} | NOT_MEASURED, "a kill left a trial behind"
+    assert_none_twice(shown["trials"])
+
+
+def test_ctrl_c_stops_with_one_line(cli: Cli, wait_until: WaitUntil) -> None:
+    cli.ok("study create", cli.SHRINK)
+    with running(cli, "--stop none --sampler random --trials 500") as process:
+        wait_until(lambda: finished_trials(cli.database) >= 5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 1, errors
+    replayed, stopped = errors.decode().splitlines()
+    assert "recordings of NVIDIA H200" in replayed
+    assert stopped == f"Error: stopped in {SHRINK}; nothing measured is lost: study run goes on from here"
+
+
+@contextlib.contextmanager
+def running(cli: Cli, flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``study run`` in a process of its own."""
+    command = [sys.executable, "-m", "autotune", "study", "run", *flags.split()]
+    environment = os.environ | cli.env | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, cwd=cli.folder, stderr=subprocess.PIPE) as process:
+        yield process
+
+
+def finished_trials(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM trials WHERE state != 'RUNNING'").fetchone()
+        return int(count)
+
+
+def assert_none_twice(shown: list[dict[str, Any]]) -> None:
+    told = [json.dumps(trial["params"], sort_keys=True) for trial in shown]
+    assert len(set(told)) == len(told)
+
+
+# Now in process, killed before each single write to the storage.
+
+REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
+KERNEL = registry.load(REFERENCE)
+PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
+SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
+WANTED = 10
+
+
+class Scripted(StandIn):
+    """Measures by the config alone, and remembers what it was asked for."""
+
+    statuses: tuple[Status, ...] = ("ok", "wrong_result", "pruned", "crashed", "timeout", "ok", "ok", "ok", "ok")
+
+    def __init__(self) -> None:
+        self.measured: list[int] = []
+
+    def compile_failure(self, config: Config) -> Measurement | None:
+        refused = (config["fault"] or 0) >= len(self.statuses)
+        return Measurement("compile_error", message="refused") if refused else None
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        self.measured.append(SPACE.index(config))
+        status = self.statuses[config["fault"] or 0]
+        timed = {"ok": 7, "pruned": 3}.get(status, 0)
+        return Measurement(status, (float(1 + SPACE.index(config)),) * timed, message="as scripted")
+
+    def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
+        return [Measurement("ok", (float(1 + SPACE.index(config)),) * rounds) for config in configs]
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    scripted = Scripted()
+
+    def its_backend(self: Runner, study: KernelStudy) -> Backend:
+        return scripted
+
+    monkeypatch.setattr(Runner, "_backend", its_backend)
+    return scripted
+
+
+def new_study(storage: MortalStorage) -> KernelStudy:
+    spec = StudySpec(
+        kernel=REFERENCE,
+        problem=PROBLEM.to_json(),
+        call=None,
+        source="builtin",
+        kernel_fingerprint=kernel_fingerprint(KERNEL),
+        backend="cuda",
+        gpu=INTERPRETER.to_json(),
+        environment={"gpu": "none"},
+        space="wide",
+        space_fingerprint=SPACE.fingerprint,
+        settings=MeasureSettings().to_json(),
+    )
+    return studies.create(storage, "one", spec)
+
+
+def run(storage: MortalStorage, last_write: int | None = None) -> dict[str, Any] | None:
+    """Run the study as a fresh process would; None if it was killed."""
+    storage.writes, storage.last_write = 0, last_write
+    options = RunOptions("sqlite://", Budget(WANTED), sampler="random", stop="none", allow_env_change=True)
+    try:
+        with Runner(storage, options) as runner:
+            return runner.run(studies.load(storage, "one"))
+    except Killed:
+        return None
+    finally:
+        storage.last_write = None
+
+
+def statuses(storage: MortalStorage) -> Counter[str | None]:
+    return Counter(trials.status(trial) for trial in studies.load(storage, "one").study.trials)
+
+
+def assert_as_if_never_killed(storage: MortalStorage, backend: Scripted, kills: int) -> None:
+    found = statuses(storage)
+    measured = sum(n for status, n in found.items() if status not in NOT_MEASURED)
+    assert measured == WANTED
+    told = [t.params for t in studies.load(storage, "one").study.trials]
+    assert None not in found, "a kill left a trial behind"
+    assert len({json.dumps(params, sort_keys=True) for params in told}) == len(told)
+    assert len(backend.measured) - measured <= 2 * kills, "more was measured again than was in flight or on its way"
+
+
+def test_killed_before_any_write(backend: Scripted) -> None:
+    storage = MortalStorage()
+    new_study(storage)
+    whole = run(storage)
+    assert whole is not None
+    assert_as_if_never_killed(storage, backend, kills=0)
+    for last_write in range(storage.writes):
+        storage = MortalStorage()
+        new_study(storage)
+        backend.measured.clear()
+        killed = run(storage, last_write)
+        result = run(storage)
+        assert result is not None
+        assert result["config"] == whole["config"]
+        # Only the note, which is written last, is not waited for.
+        assert killed is None
+        assert_as_if_never_killed(storage, backend, kills=1)
+
+
+def test_killed_again_and_again(backend: Scripted) -> None:
+    storage = MortalStorage()
+    new_study(storage)
+    kills = 0
+    while run(storage, last_write=3) is None:
+        kills += 1
+        assert kills < 100
+    assert kills > 3
+    assert_as_if_never_killed(storage, backend, kills)
+
+
+@pytest.mark.parametrize(
+    ("status", "samples", "state"),
+    [
+        ("ok", (3.0, 1.0, 2.0), TrialState.COMPLETE),
+        ("pruned", (5.0, 4.0), TrialState.PRUNED),
+        ("wrong_result", (), TrialState.FAIL),
+        ("timeout", (), TrialState.FAIL),
+    ],
+)
+def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, ...], state: TrialState) -> None:
+    tried = optuna.create_study()
+    live = trials.working_copy(tried, RandomSampler())
+    asked = live.ask(SPACE.distributions)
+    index = SPACE.index(SPACE.config(asked.params))
+    assert observe(live, SPACE).in_flight == (index,)
+    measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
+    with Keeper(ThreadWriter(tried)) as keeper:
+        keeper.keep(trials.tell(live, asked, measurement))
+    assert observe(live, SPACE).in_flight == ()
+    (stored,) = tried.trials
+    assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
+    assert stored.state == state
+    assert stored.value == (2.0 if status == "ok" else None) or state == TrialState.PRUNED
+    assert list(stored.intermediate_values.values()) == list(samples)
+    assert stored.user_attrs["message"] == "why"
+    assert stored.user_attrs["compile_s"] == 1.5
+    (found,) = trials.measured(tried.trials, SPACE)
+    assert (found.index, found.status) == (index, status)
+    assert found.time_us == {"ok": 2.0, "pruned": 4.5}.get(status)
+
+
+def test_medians_of_workloads_are_kept_on_the_trial() -> None:
+    tried = optuna.create_study()
+    asked = tried.ask(SPACE.distributions)
+    by_workload = {"prefill": (4.0, 1.0, 2.0), "decode of 64": (9.0, 8.0, 7.0)}
+    trials.tell(tried, asked, Measurement("ok", (6.0, 3.0, 4.0), workloads_us=by_workload))
+    (stored,) = tried.trials
+    assert stored.value == 4.0
+    assert stored.user_attrs["workloads_us"] == {"prefill": 2.0, "decode of 64": 8.0}

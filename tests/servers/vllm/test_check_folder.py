@@ -1,0 +1,480 @@
+"""Each defect of contracts A8 and A1, put into a sound folder on its own, is named with its place and effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from autotune.config import check as lint
+from autotune.errors import InputError
+from autotune.model import shape as model
+from autotune.plan.plan import Batches, Plan, make
+from autotune.servers.serving import Serving
+from tests.samples import VLLM_ENTRY
+
+EXPERTS = {"block_m": 32, "block_n": 32, "block_k": 64, "split_k": 1, "num_warps": 4, "num_stages": 2}
+EXPERTS |= {"group_size_m": 8}
+SHRINK, EXPAND = "NVIDIA_H200_SHRINK.json", "NVIDIA_H200_EXPAND_TRUE.json"
+MOE = [f"NVIDIA_H200_FUSED_MOE_LORA_{weight}_{op}.json" for weight in ("W13", "W2") for op in ("SHRINK", "EXPAND")]
+M_VALUES = ("16", "64", "1024")
+Files = dict[str, Any]
+
+
+def plan(name: str = "Qwen3-8B", **how: Any) -> Plan:
+    batches = Batches(m_values=tuple(map(int, M_VALUES)))
+    return make(model.load(name), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), batches)
+
+
+def sound(made: Plan) -> Files:
+    """Files with every entry that a plan looks up."""
+    files: Files = {}
+    for shape in made.shapes:
+        d = shape.dims
+        op = shape.op.upper() + {0: "_FALSE", 1: "_TRUE"}.get(d.get("add_inputs", 2), "")
+        levels = [str(d["max_loras"]), str(d["num_slices"])]
+        tail = [str(d[name]) for name in ("k", "n", "i") if name in d]
+        for m in M_VALUES:
+            node = files.setdefault(f"NVIDIA_H200_{op}.json", {})
+            for key in [*levels, m, *tail[:-1]]:
+                node = node.setdefault(key, {})
+            node[tail[-1]] = dict(EXPERTS if "i" in d else VLLM_ENTRY)
+    return {name: ascending(content) for name, content in files.items()}
+
+
+def ascending(node: Any) -> Any:
+    if not isinstance(node, dict) or not all(key.isdecimal() for key in node):
+        return node
+    return {key: ascending(node[key]) for key in sorted(node, key=int)}
+
+
+def write(files: Files) -> Path:
+    folder = Path("tuned")
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def found(files: Files, made: Plan | None = None) -> list[tuple[str, str, str, str]]:
+    findings, _ = lint.check(write(files), "vllm", made)
+    assert all(finding.message for finding in findings)
+    return [(f.file, "/".join(f.key), f.defect, f.effect) for f in findings]
+
+
+def at(files: Files, file: str, *keys: str) -> Any:
+    node = files[file]
+    for key in keys:
+        node = node[key]
+    return node
+
+
+@pytest.mark.parametrize("how", [{}, {"dual_stream": True}, {"tp": 2, "fully_sharded": True}])
+@pytest.mark.parametrize("name", ["Qwen3-8B", "Qwen3-30B-A3B"])
+def test_a_complete_folder_is_clean(name: str, how: dict[str, Any]) -> None:
+    made = plan(name, **how)
+    assert found(sound(made)) == []
+    assert found(sound(made), made) == []
+
+
+LEAF = ("5", "1", "16", "4096", "16")
+LATE = ("5", "1", "1024", "4096", "16")
+
+
+def change(file: str, keys: tuple[str, ...], **values: Any) -> Callable[[Files], None]:
+    return lambda files: at(files, file, *keys).update(values)
+
+
+def drop(file: str, *keys: str) -> Callable[[Files], None]:
+    return lambda files: at(files, file, *keys[:-1]).pop(keys[-1])
+
+
+def put(file: str, content: Any) -> Callable[[Files], None]:
+    return lambda files: files.update({file: content})
+
+
+def reverse(file: str, *keys: str) -> Callable[[Files], None]:
+    def do(files: Files) -> None:
+        node = at(files, file, *keys)
+        items = list(node.items())
+        node.clear()
+        node.update(reversed(items))
+
+    return do
+
+
+def wrap(file: str, *keys: str) -> Callable[[Files], None]:
+    """One level more: the config stands under a key of its own."""
+
+    def do(files: Files) -> None:
+        parent = at(files, file, *keys[:-1])
+        parent[keys[-1]] = {"768": parent[keys[-1]]}
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("defect", "expected"),
+    [
+        (put(SHRINK, "{"), (SHRINK, "", "no JSON", "crash at start")),
+        (put(SHRINK, "[]"), (SHRINK, "", "no object", "crash at start")),
+        (put(SHRINK, "{}"), (SHRINK, "", "empty file", "ignored")),
+        (put(SHRINK, "null"), (SHRINK, "", "empty file", "ignored")),
+        (drop(SHRINK, "5", "3"), (SHRINK, "", "num_slices missing", "crash at start")),
+        (drop(SHRINK, "5", "1", "16", "12288"), (SHRINK, "5/1/16", "incomplete m", "silent wrong shape")),
+        (drop(EXPAND, "5", "1", "64", "16", "4096"), (EXPAND, "5/1/64", "incomplete m", "silent wrong shape")),
+        (drop(SHRINK, *LEAF, "split_k"), (SHRINK, "/".join(LEAF), "missing key", "crash at start")),
+        (drop(SHRINK, *LATE, "num_ctas"), (SHRINK, "/".join(LATE), "missing key", "crash at request")),
+        (wrap(SHRINK, *LEAF), (SHRINK, "/".join(LEAF), "too many levels", "crash at start")),
+        (
+            change(SHRINK, ("5", "1", "16"), **{"4096": VLLM_ENTRY}),
+            (SHRINK, "5/1/16/4096", "too few levels", "crash at start"),
+        ),
+        (change(SHRINK, ("5", "1", "16"), **{"4096": 7}), (SHRINK, "5/1/16/4096", "no object", "crash at start")),
+        (change(SHRINK, ("5", "1"), **{"2048": {}}), (SHRINK, "5/1/2048", "empty object", "crash at request")),
+        (change(SHRINK, LEAF[:-1], **{"16": {}}), (SHRINK, "/".join(LEAF), "empty config", "crash at start")),
+        (change(SHRINK, (), _meta={"by": "me"}), (SHRINK, "_meta", "no integer", "crash at start")),
+        (change(SHRINK, ("5", "1"), triton={"v": 3}), (SHRINK, "5/1/triton", "no integer", "crash at request")),
+        (change(SHRINK, ("5",), note={"v": 3}), (SHRINK, "5/note", "no integer", "ignored")),
+        (reverse(SHRINK, "5", "1"), (SHRINK, "5/1", "unordered keys", "slower")),
+        (change(SHRINK, LEAF, max_nreg=128), (SHRINK, "/".join((*LEAF, "max_nreg")), "dead key", "ignored")),
+        (
+            change(EXPAND, ("5", "3", "16", "16", "4096"), split_k=8),
+            (EXPAND, "5/3/16/16/4096/split_k", "dead key", "ignored"),
+        ),
+        (change(SHRINK, LEAF, block_m=8), (SHRINK, "/".join((*LEAF, "block_m")), "bad value", "crash at start")),
+        (change(SHRINK, LEAF, block_n=48), (SHRINK, "/".join((*LEAF, "block_n")), "bad value", "crash at start")),
+        (change(SHRINK, LATE, num_warps=3), (SHRINK, "/".join((*LATE, "num_warps")), "bad value", "crash at request")),
+        (change(SHRINK, LEAF, split_k=0), (SHRINK, "/".join((*LEAF, "split_k")), "bad value", "crash at start")),
+        (change(SHRINK, LEAF, block_k="64"), (SHRINK, "/".join((*LEAF, "block_k")), "bad value", "crash at start")),
+        (change(SHRINK, LEAF, comment=1), (SHRINK, "/".join((*LEAF, "comment")), "dead key", "ignored")),
+        (put("NVIDIA H200_SHRINK.json", {}), ("NVIDIA H200_SHRINK.json", "", "file name", "ignored")),
+        (put("NVIDIA_H200_EXPAND.json", {}), ("NVIDIA_H200_EXPAND.json", "", "file name", "ignored")),
+        (put("NVIDIA_H200_SHRINK_tuned_1.json", {}), ("NVIDIA_H200_SHRINK_tuned_1.json", "", "file name", "ignored")),
+    ],
+)
+def test_a_defect_of_a_dense_file(defect: Callable[[Files], None], expected: tuple[str, ...]) -> None:
+    files = sound(plan())
+    defect(files)
+    assert found(files) == [expected]
+
+
+def test_a_num_slices_that_one_max_loras_lacks() -> None:
+    files = sound(plan())
+    files[SHRINK]["9"] = {"1": files[SHRINK]["5"]["1"], "2": files[SHRINK]["5"]["2"]}
+    assert found(files) == [(SHRINK, "9", "num_slices missing", "crash at start")]
+
+
+def test_capitals_are_not_read_by_dense_ops() -> None:
+    files = sound(plan())
+    leaf = at(files, SHRINK, *LEAF)
+    leaf["BLOCK_M"] = leaf.pop("block_m")
+    findings, _ = lint.check(write(files), "vllm")
+    assert [(f.defect, f.effect) for f in findings] == [("missing key", "crash at start")]
+    assert "BLOCK_M is not read" in findings[0].message
+
+
+def test_a_key_that_stands_twice() -> None:
+    files = sound(plan())
+    text = json.dumps(files[SHRINK]).replace('"num_warps": 4', '"num_warps": 8, "num_warps": 4', 1)
+    files[SHRINK] = text
+    assert found(files) == [(SHRINK, "5/1/16/4096/16/num_warps", "key twice", "ignored")]
+
+
+def test_what_is_alike_but_for_m_is_told_once() -> None:
+    files = sound(plan())
+    for m in M_VALUES:
+        at(files, SHRINK, "5", "1", m, "4096", "16").pop("num_ctas")
+    at(files, SHRINK, "5", "1", "64", "12288", "16")["max_nreg"] = 96
+    findings, _ = lint.check(write(files), "vllm")
+    assert [("/".join(f.key), f.effect) for f in findings] == [
+        ("5/1/*/4096/16", "crash at start"),
+        ("5/1/1024/4096/16", "crash at request"),
+        ("5/1/64/12288/16/max_nreg", "ignored"),
+    ]
+    assert [f.message.endswith("(m 16, 64)") for f in findings] == [True, False, False]
+
+
+ALL_M = make(model.load("Qwen3-32B"), Serving("vllm", 1, 16, 4), Batches(max_num_batched_tokens=131_072)).sizes
+
+
+def each_with_its_own(count: int, dead: bool = False) -> Files:
+    """A shrink file of one shape for the m of the largest plan and more: so many distinct configs, or so it seems."""
+    name = "max_nreg" if dead else "group_size_m"
+    ms = sorted([*ALL_M, *range(10_000, 10_032)])
+    entries = {str(m): {"4096": {"16": VLLM_ENTRY | {name: min(n, count - 1) + 1}}} for n, m in enumerate(ms)}
+    return {SHRINK: {"5": dict.fromkeys(("1", "2", "3"), entries)}}
+
+
+@pytest.mark.parametrize(("count", "reported"), [(2 * len(ALL_M), False), (2 * len(ALL_M) + 1, True)])
+def test_many_more_configs_than_any_plan_has_m(count: int, reported: bool) -> None:
+    expected = [(SHRINK, "", "many configs", "latency while serving")] if reported else []
+    assert found(each_with_its_own(count)) == expected
+
+
+def test_configs_that_differ_in_what_is_ignored_are_one() -> None:
+    assert {defect for _, _, defect, _ in found(each_with_its_own(40, dead=True))} == {"dead key"}
+
+
+def blocks(value: int) -> Callable[[Any], None]:
+    def do(node: Any) -> None:
+        for name, child in node.items():
+            if isinstance(child, dict):
+                do(child)
+            elif name == "block_m":
+                node[name] = value
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("file", "first", "effect"),
+    [(2, 0, "silent corruption"), (1, 0, "crash at request"), (3, 2, "crash at request")],
+    ids=["w13 and w2", "w13 shrink and expand", "w2 shrink and expand"],
+)
+def test_one_block_m_for_the_experts(file: int, first: int, effect: str) -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    blocks(64)(files[MOE[file]]["4"]["1" if "W2" in MOE[file] else "2"]["64"])
+    assert (MOE[first], "4/*/64", "block_m differs", effect) in found(files)
+    assert {key for _, key, _, _ in found(files)} == {"4/*/64"}
+
+
+def test_block_m_is_compared_as_the_server_finds_it() -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    del files[MOE[2]]["4"]["1"]["64"]
+    assert found(files) == []
+    blocks(16)(files[MOE[0]]["4"]["2"]["64"])
+    blocks(16)(files[MOE[1]]["4"]["2"]["64"])
+    assert found(files) == [
+        (MOE[0], "4/*/64", "block_m differs", "silent corruption"),
+        (MOE[0], "4/*/521", "block_m differs", "silent corruption"),
+    ]
+
+
+def test_a_lone_w13_file_corrupts_w2_unless_it_has_the_default() -> None:
+    files = {name: content for name, content in sound(plan("Qwen3-30B-A3B")).items() if name == MOE[0]}
+    defects = {(defect, effect) for _, _, defect, effect in found(files)}
+    assert defects == {
+        ("incomplete set", "slower"),
+        ("block_m differs", "silent corruption"),
+        ("block_m differs", "crash at request"),
+    }
+    blocks(64)(files[MOE[0]])
+    assert {defect for _, _, defect, _ in found(files)} == {"incomplete set"}
+
+
+def under(slices: str, file: str) -> Callable[[Files], None]:
+    """All entries of a file under another num_slices."""
+
+    def do(files: Files) -> None:
+        files[file] = {loras: {slices: entries} for loras, by in files[file].items() for entries in by.values()}
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("slices", "changed", "expected"),
+    [
+        ("2", MOE[2:], [(MOE[2], "4"), (MOE[3], "4")]),
+        ("3", MOE[:2], [(MOE[0], "4"), (MOE[1], "4")]),
+        ("1", MOE[1:2], [(MOE[0], ""), (MOE[1], "")]),
+        ("1", MOE[:2], []),
+    ],
+    ids=["w2 like w13", "of no w13", "shrink and expand differ", "not gated"],
+)
+def test_num_slices_that_no_server_of_experts_finds(
+    slices: str, changed: list[str], expected: list[tuple[str, str]]
+) -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    for file in changed:
+        under(slices, file)(files)
+    assert [each for each in found(files) if each[2] == "num_slices missing"] == [
+        (file, key, "num_slices missing", "crash at start") for file, key in sorted(expected)
+    ]
+
+
+def test_with_a_plan_the_lookup_tells_of_num_slices() -> None:
+    made = plan("Qwen3-30B-A3B")
+    files = sound(made)
+    under("2", MOE[2])(files)
+    told = {(file, defect, effect) for file, _, defect, effect in found(files, made)}
+    assert told == {(MOE[2], "lookup fails", "crash at start")}
+
+
+def merged(one: Any, other: Any) -> Any:
+    """Two folders, or what stands in them, as one."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one
+    return {key: merged(one.get(key, other.get(key)), other.get(key, one.get(key))) for key in one | other}
+
+
+def test_a_folder_for_two_models_is_clean_for_each() -> None:
+    """The one looks up max_loras 5, the other 9, which has no num_slices 2; and only the other reads experts' files."""
+    dense, experts = plan(), plan("Qwen3-30B-A3B", max_loras=8)
+    files = merged(sound(dense), sound(experts))
+    assert (SHRINK, "9", "num_slices missing", "crash at start") in found(files)
+    assert found(files, dense) == []
+    assert found(files, experts) == []
+
+
+@pytest.mark.parametrize("served", [4, 3])
+def test_what_a_planned_server_never_reads_is_no_defect(served: int) -> None:
+    """A key beside, as for the documented max_loras, with slices, shapes and parameters missing."""
+    made = plan(max_loras=served)
+    files = sound(made)
+    beside = "4" if served == 4 else "5"
+    files[SHRINK] |= {beside: {"1": {"16": {"4096": {"16": {"block_m": 16}}, "64": {}}}}}
+    files[SHRINK] = ascending(files[SHRINK])
+    assert {defect for _, _, defect, _ in found(files)} >= {"num_slices missing", "missing key", "empty object"}
+    assert found(files, made) == []
+
+
+def test_a_planned_server_reads_the_nearest_max_loras() -> None:
+    made = plan()
+    files = sound(made)
+    files[SHRINK] = {"4": files[SHRINK].pop("5"), "9": {}}
+    del at(files, SHRINK, "4", *LEAF[1:])["num_warps"]
+    told = {(key, defect) for file, key, defect, _ in found(files, made) if file == SHRINK}
+    assert ("4/1/16/4096/16", "missing key") in told
+    assert not {key for key, _ in told if key.startswith("9")}
+
+
+@pytest.mark.parametrize(
+    ("how", "m", "effect"),
+    [
+        ({}, "64", None),
+        ({"rank": 256}, "64", "crash at start"),
+        ({"rank": 256}, "1024", "crash at request"),
+        ({"tp": 2, "fully_sharded": True}, "64", "crash at start"),
+    ],
+    ids=["one kernel", "captured", "prefill", "fully sharded"],
+)
+def test_what_the_plans_server_does_of_another_block_m_in_expand(
+    how: dict[str, Any], m: str, effect: str | None
+) -> None:
+    made = plan("Qwen3-30B-A3B", **how)
+    files = sound(made)
+    blocks(64)(files[MOE[1]]["4"]["2"][m])
+    assert found(files, made) == ([(MOE[0], f"4/*/{m}", "block_m differs", effect)] if effect else [])
+
+
+def experts(w13: dict[int, int], w2: dict[int, int]) -> Files:
+    """The four files with entries of these ranks, each with its block_m."""
+    files: Files = {}
+    for name in MOE:
+        ranks, slices = (w13, "2") if "W13" in name else (w2, "1")
+        entries = {str(k): {"2048": {"768": EXPERTS | {"block_m": b}}} for k, b in ranks.items()}
+        files[name] = {"4": {slices: dict.fromkeys(M_VALUES, entries)}}
+    return files
+
+
+@pytest.mark.parametrize(
+    ("w13", "w2", "sound"),
+    [
+        ({16: 32, 64: 128}, {16: 32, 64: 128}, True),
+        ({16: 32, 64: 128}, {16: 128, 64: 32}, False),
+        ({8: 32, 32: 128}, {16: 32, 64: 128}, True),
+        ({8: 32}, {16: 64}, False),
+        ({8: 32, 16: 64}, {16: 32}, False),
+        ({16: 32}, {24: 64}, False),
+        ({24: 32}, {16: 32}, True),
+    ],
+    ids=["ranks", "ranks swapped", "sharded", "sharded, differing", "sharded and not", "unrelated", "nearest"],
+)
+def test_block_m_is_compared_where_a_server_may_combine(w13: dict[int, int], w2: dict[int, int], sound: bool) -> None:
+    """Fully sharded servers look up a fraction of w2's rank in w13."""
+    expected = set() if sound else {(MOE[0], f"4/*/{m}", "block_m differs", "silent corruption") for m in M_VALUES}
+    assert set(found(experts(w13, w2))) == expected
+
+
+def test_a_plan_tells_which_ranks_go_together() -> None:
+    files = experts({8: 32, 16: 64}, {8: 32, 16: 64})
+    for name in MOE:
+        files[name] = json.loads(json.dumps(files[name]).replace('"768"', '"384"'))
+    assert found(files) == []
+    alone, sharded = (
+        plan("Qwen3-30B-A3B", tp=2, fully_sharded=fs, target_modules=("experts",)) for fs in (False, True)
+    )
+    assert found(files, alone) == []
+    at = "max_loras=4/num_slices=2/k=8/n=2048/i=384"
+    assert found(files, sharded) == [(MOE[0], at, "block_m differs", "silent corruption")]
+
+
+def test_experts_without_the_level_of_the_intermediate_size() -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    for m in M_VALUES:
+        files[MOE[1]]["4"]["2"][m]["16"]["2048"] = dict(EXPERTS)
+    assert {(file, defect, effect) for file, _, defect, effect in found(files)} >= {
+        (MOE[1], "too few levels", "crash at start"),
+        (MOE[1], "too few levels", "crash at request"),
+    }
+
+
+def test_experts_lack_a_key_silently() -> None:
+    files = sound(plan("Qwen3-30B-A3B"))
+    del files[MOE[1]]["4"]["2"]["64"]["16"]["2048"]["768"]["num_warps"]
+    assert found(files) == [(MOE[1], "4/2/64/16/2048/768", "missing key", "slower")]
+
+
+def test_the_base_models_expert_files_and_our_side_car_are_left_alone() -> None:
+    others = {"E=128,N=768,device_name=NVIDIA_H200.json": "{", "autotune-provenance.json": {"x": 1}}
+    assert found(sound(plan()) | others) == []
+
+
+@pytest.mark.parametrize(
+    ("defect", "expected"),
+    [
+        (drop(SHRINK, "5", "2"), {("lookup fails", "crash at start")}),
+        (
+            lambda files: [m.pop("12288") for m in files[SHRINK]["5"]["1"].values()],
+            {("another shape's entry", "silent wrong shape")},
+        ),
+        (drop(EXPAND, "5", "1", "64", "16", "151936"), {("another shape's entry", "silent wrong shape")}),
+        (lambda files: files[SHRINK].update({"9": files[SHRINK].pop("5")}), {("another max_loras", "slower")}),
+        (lambda files: files.pop(EXPAND), {("no file", "slower")}),
+    ],
+)
+def test_what_a_models_lookups_come_to(defect: Callable[[Files], None], expected: set[tuple[str, str]]) -> None:
+    made = plan()
+    files = sound(made)
+    defect(files)
+    before = {(file, key, name) for file, key, name, _ in found(files)}
+    new = {(name, effect) for file, key, name, effect in found(files, made) if (file, key, name) not in before}
+    assert new == expected
+
+
+@pytest.mark.parametrize("others", [{}, {"notes.txt": "x", "autotune-provenance.json": {}}])
+def test_a_folder_without_files_for_the_server(others: Files) -> None:
+    assert found(others) == [(".", "", "no files", "slower")]
+
+
+def test_no_folder() -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        lint.check(Path("nowhere"), "vllm")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["1", "5", "16", "x", "", "-3", "block_m", "num_warps"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, database=None, max_examples=80)
+@given(st.dictionaries(st.sampled_from([SHRINK, EXPAND, *MOE]), ANYTHING, max_size=3))
+def test_no_content_takes_the_linter_down(tmp_path_factory: pytest.TempPathFactory, files: Files) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    lint.check(folder, "vllm", PLAN)
+
+
+PLAN = plan("Qwen3-30B-A3B")
