@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.samples import VLLM_ENTRY
+from tests.builders.samples import VLLM_ENTRY
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

@@ -14,7 +14,7 @@ from autotune.contract.gpu import H200
 from autotune.servers import files
 from autotune.servers.vllm import dense as vllm
 from autotune.servers.vllm import moe as vllm_moe
-from tests.moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

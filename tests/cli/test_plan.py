@@ -11,7 +11,7 @@ import pytest
 from autotune.kernels.common import csgmv, problem
 from autotune.plan import plan
 from autotune.servers.vllm import dense as vllm
-from tests.samples import RECORDED_MODEL
+from tests.builders.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

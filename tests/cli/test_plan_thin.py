@@ -14,8 +14,8 @@ from autotune.servers import files, provenance
 from autotune.servers.vllm import dense as vllm
 from autotune.study import studies
 from autotune.study.storage import open_storage
-from tests.recordings import write_machine, write_recording
-from tests.samples import RECORDED_MODEL
+from tests.builders.recordings import write_machine, write_recording
+from tests.builders.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

@@ -18,8 +18,8 @@ from autotune.config.subject import Assumptions
 from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.measure.result import Measurement
-from tests.samples import VLLM_ENTRY
-from tests.stand_in import StandIn
+from tests.builders.samples import VLLM_ENTRY
+from tests.builders.stand_in_backend import StandIn
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

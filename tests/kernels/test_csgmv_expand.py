@@ -19,8 +19,8 @@ from autotune.kernels.csgmv_expand import csgmv_expand, launcher
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.servers.sglang import csgmv as sglang
-from tests.kernels.csgmv import MAX_RANK, SLOTS, batch, dot_bound, rounding
-from tests.kernels.lora import half_dtypes
+from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, dot_bound, rounding
+from tests.builders.dense_lora import half_dtypes
 
 CONFIG = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 4, "num_stages": 1, "maxnreg": None}
 QKV = (2048, 1024, 1024)

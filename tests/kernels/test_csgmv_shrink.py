@@ -18,8 +18,8 @@ from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
 from autotune.servers.sglang import csgmv as sglang
-from tests.kernels.csgmv import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
-from tests.kernels.lora import half_dtypes
+from tests.builders.csgmv_batches import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
+from tests.builders.dense_lora import half_dtypes
 
 CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
 K = 72

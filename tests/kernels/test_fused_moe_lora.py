@@ -26,7 +26,7 @@ from autotune.kernels.fused_moe_lora.problem import MoeProblem
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments
 from autotune.measure import accuracy
-from tests.kernels.moe import EXPAND, SHRINK, Layer, make_routing
+from tests.builders.moe_layers import EXPAND, SHRINK, Layer, make_routing
 
 CHOICES = [[0, 2], [2, 3], [0, 3], [3, 0], [2, 0], [0, 2], [3, 2], [0, 3]]
 MAPPING = [1, -1, 0, 2, 1, 1, 0, 1]

@@ -13,7 +13,7 @@ from autotune.kernels.fused_moe_lora.alignment import Alignment, align, padded_w
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem
 from autotune.kernels.fused_moe_lora.reference import align_reference
 from autotune.kernels.fused_moe_lora.routing import RoutedWork, Routing, random_routing, work
-from tests.kernels.moe import make_routing
+from tests.builders.moe_layers import make_routing
 
 
 @st.composite

@@ -17,7 +17,7 @@ from autotune.kernels.lora_expand import launcher, lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpand, LoraExpandProblem
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.servers.vllm import dense as vllm
-from tests.kernels.lora import EXPAND, LAUNCH, half_dtypes, products, serve_config
+from tests.builders.dense_lora import EXPAND, LAUNCH, half_dtypes, products, serve_config
 
 CONFIG = EXPAND | LAUNCH
 MAPPING = [2, -1, 0, 2, 2, -1, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]

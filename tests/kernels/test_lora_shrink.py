@@ -17,7 +17,7 @@ from autotune.kernels.lora_shrink import launcher, lora_shrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink, LoraShrinkProblem
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 from autotune.servers.vllm import dense as vllm
-from tests.kernels.lora import LAUNCH, SHRINK, half_dtypes, products, serve_config
+from tests.builders.dense_lora import LAUNCH, SHRINK, half_dtypes, products, serve_config
 
 CONFIG = SHRINK | LAUNCH
 MAPPING = [2, -1, 0, 2, 2, -1, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]

@@ -15,7 +15,7 @@ from autotune.contract.gpu import INTERPRETER
 from autotune.measure.cuda import CudaBackend, Machine, Task
 from autotune.measure.settings import MeasureSettings
 
-REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
+REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
 faulty = registry.load(REFERENCE)
 module = __import__("sys").modules[type(faulty).__module__]
 SETTINGS = MeasureSettings(measure_timeout_s=5.0)

@@ -25,7 +25,7 @@ from autotune.run.loop import Budget
 from autotune.run.runner import Runner, RunOptions
 from autotune.study import creation
 from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint, load
-from tests.stand_in import StandIn
+from tests.builders.stand_in_backend import StandIn
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies-h200.json"
 KERNEL = registry.load("csgmv_shrink")

@@ -13,7 +13,7 @@ from autotune.contract.space import Space
 from autotune.measure.result import Measurement
 from autotune.run.finalists import FINALISTS, Decision, best_configs, compare, decide
 from autotune.study import trials
-from tests.stand_in import StandIn
+from tests.builders.stand_in_backend import StandIn
 
 ROUNDS = 40
 SPACE = Space([{"block": block, "warps": 4} for block in range(1, 17)], {"block": 1, "warps": 4})

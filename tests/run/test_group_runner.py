@@ -19,8 +19,8 @@ from autotune.run.runner import Runner, RunOptions
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.studies import KernelStudy
-from tests.moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
-from tests.mortal import Killed, MortalStorage
+from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+from tests.builders.mortal_storage import Killed, MortalStorage
 
 FLAGS = {"m": 16, "hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_intermediate_size": 768}
 

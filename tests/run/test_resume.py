@@ -31,8 +31,8 @@ from autotune.search.history import observe
 from autotune.study import studies, trials
 from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint
 from autotune.study.writer import Keeper, ThreadWriter
-from tests.mortal import Killed, MortalStorage
-from tests.stand_in import StandIn
+from tests.builders.mortal_storage import Killed, MortalStorage
+from tests.builders.stand_in_backend import StandIn
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -104,7 +104,7 @@ def assert_none_twice(shown: list[dict[str, Any]]) -> None:
 
 # Now in process, killed before each single write to the storage.
 
-REFERENCE = f"{Path(__file__).parents[1] / 'faulty_kernel.py'}:KERNEL"
+REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
 KERNEL = registry.load(REFERENCE)
 PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
 SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")

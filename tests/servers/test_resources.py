@@ -14,7 +14,7 @@ from autotune.measure import recording
 from autotune.model import shape as model
 from autotune.plan.plan import Batches, Plan, make
 from autotune.servers.serving import Serving
-from tests.samples import VLLM_ENTRY
+from tests.builders.samples import VLLM_ENTRY
 
 HUGE = {"block_m": 256, "block_n": 256, "block_k": 256, "num_stages": 5}
 

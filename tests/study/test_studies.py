@@ -26,9 +26,9 @@ from autotune.search import Neighbour
 from autotune.study import studies
 from autotune.study.storage import identity, open_storage
 from autotune.study.studies import Finished, KernelStudy, StudySpec, kernel_fingerprint
-from tests.stand_in import StandIn
+from tests.builders.stand_in_backend import StandIn
 
-FILE = Path(__file__).parents[1] / "faulty_kernel.py"
+FILE = Path(__file__).parents[1] / "builders/faulty_kernel.py"
 REFERENCE = f"{FILE}:KERNEL"
 KERNEL = registry.load(REFERENCE)
 PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)

@@ -16,7 +16,7 @@ from autotune.errors import InputError
 from autotune.model import shape as model
 from autotune.plan.plan import Batches, Plan, make
 from autotune.servers.serving import Serving
-from tests.samples import VLLM_ENTRY
+from tests.builders.samples import VLLM_ENTRY
 
 EXPERTS = {"block_m": 32, "block_n": 32, "block_k": 64, "split_k": 1, "num_warps": 4, "num_stages": 2}
 EXPERTS |= {"group_size_m": 8}

@@ -5,11 +5,9 @@ On its own each op is fastest at another block_m; the sum is least at 32 (two-ke
 
 from __future__ import annotations
 
-import csv
-import gzip
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
 from autotune.contract.registry import Registry
 from autotune.servers.vllm import dense as vllm
+from tests.builders.recordings import write_recording
 
 BLOCK_MS = (16, 32, 64, 128)
 NAIVE_TOKENS = 4
@@ -140,12 +139,6 @@ def record(folder: Path, kernel: FakeKernel, problem: FakeProblem, gpu: Gpu) -> 
     names = [p.name for p in parameters]
     default = kernel.default_config(problem, gpu)
     product = [dict(zip(names, values, strict=True)) for values in itertools.product(*(p.values for p in parameters))]
-    with gzip.open(folder / f"{kernel.recording(problem)}.csv.gz", "wt", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, "status", "compile_s", "ms", "ms_min", "ms_max"])
-        for config in [dict(default), *(config for config in product if config != default)]:
-            writer.writerow([*config.values(), "ok", 0.1, *_spread(kernel.time_us(problem, config) / 1e3)])
-
-
-def _spread(ms: float) -> Iterator[float]:
-    yield from (ms, 0.99 * ms, 1.02 * ms)
+    configs = [default, *(config for config in product if config != default)]
+    times_us = [(config, kernel.time_us(problem, config)) for config in configs]
+    write_recording(folder, kernel.recording(problem), times_us, spread=(0.99, 1.02))

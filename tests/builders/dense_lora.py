@@ -1,4 +1,4 @@
-"""What the tests of the dense LoRA kernels share: token by token references, and configs."""
+"""Token by token references and configs, for the tests of the dense LoRA kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the csgmv kernels share: batches, and rounding errors."""
+"""Batches in chunks and bounds of rounding errors, for the tests of the csgmv kernels."""
 
 from __future__ import annotations
 

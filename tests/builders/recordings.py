@@ -18,8 +18,15 @@ def write_machine(folder: Path) -> None:
     )
 
 
-def write_recording(folder: Path, name: str, times_us: Sequence[tuple[Config, float]]) -> None:
-    """Write the recording of this name: configs and their times, the default first."""
+def write_recording(
+    folder: Path, name: str, times_us: Sequence[tuple[Config, float]], spread: tuple[float, float] = (0.999, 1.001)
+) -> None:
+    """Write the recording of this name.
+
+    Args:
+        times_us: Configs and their times, the default first.
+        spread: Shortest and longest time of a config, as multiples of it.
+    """
     names = list(times_us[0][0])
     with gzip.open(folder / f"{name}.csv.gz", "wt", newline="") as file:
         writer = csv.writer(file)
@@ -27,4 +34,4 @@ def write_recording(folder: Path, name: str, times_us: Sequence[tuple[Config, fl
         for config, time_us in times_us:
             values: Mapping[str, object] = config
             ms = time_us / 1e3
-            writer.writerow([*(values[n] for n in names), "ok", 0.1, ms, 0.999 * ms, 1.001 * ms])
+            writer.writerow([*(values[n] for n in names), "ok", 0.1, ms, *(ms * factor for factor in spread)])

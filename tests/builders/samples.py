@@ -1,4 +1,4 @@
-"""A config entry and a model that several tests start from."""
+"""Config entries and a model that several tests start from."""
 
 from __future__ import annotations
 

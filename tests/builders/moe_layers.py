@@ -1,4 +1,4 @@
-"""What the tests of the fused MoE LoRA kernels share: batches, arguments, and references pair by pair."""
+"""Batches, arguments and references pair by pair, for the tests of the fused MoE LoRA kernels."""
 
 from __future__ import annotations
 
