@@ -127,22 +127,27 @@ def test_setup_cfg_and_pyproject_share_no_fact() -> None:
     assert all(section.partition(".")[0] in ("metadata", "options") for section in setup.sections())
 
 
-def test_a_wheel_brings_kernels_and_recordings_and_claims_one_name(tmp_path: Path) -> None:
+def test_a_wheel_brings_kernels_recordings_and_licence_and_claims_one_name(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for folder in ("autotune", "kernels", "studies"):
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("setup.cfg", "pyproject.toml", "README.md"):
+    for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / file).exists():
             shutil.copy(ROOT / file, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
     subprocess.run([*command, "--wheel-dir", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("lora_autotune-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
     for folder in {file.parent.name for file in ROOT.glob("kernels/*/kernel.py")}:
         assert f"autotune/kernels/{folder}/kernel.py" in names
     for file in ROOT.glob("studies/*/*"):
         assert f"autotune/studies/{file.parent.name}/{file.name}" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"autotune"}
+    assert "autotune/py.typed" in names
+    (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    assert "License-Expression: Apache-2.0" in archive.read(about).decode()
+    assert archive.read(about.replace("METADATA", "licenses/LICENSE")) == (ROOT / "LICENSE").read_bytes()
 
 
 def import_graph() -> dict[str, set[str]]:

@@ -1,0 +1,135 @@
+"""What docstrings, comments and pages refer to exists: sections of the contracts, laws, names of modules, files."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("autotune", "kernels", "tests", "docs")
+PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("kernels/*/*.md"))
+
+SECTION = re.compile(r"\b[AB][1-9]\b")
+LAW = re.compile(r"\blaw (\d+)", re.IGNORECASE)
+DOTTED = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|sh|toml))`")
+SUFFIXES = {"cfg", "csv", "json", "md", "py", "sh", "toml", "typed"}
+SERVERS = ("vllm/", "sglang/")
+
+
+def test_every_section_cited_is_in_the_contracts() -> None:
+    missing = [f"{place}: {name}" for place, name in cited(SECTION) if name not in sections()]
+    assert not missing
+
+
+def test_every_law_cited_is_in_the_contributing_guide() -> None:
+    missing = [f"{place}: law {number}" for place, number in cited(LAW) if int(number) not in laws()]
+    assert not missing
+
+
+def test_every_dotted_name_is_a_module_or_in_one() -> None:
+    missing = [f"{place}: {name}" for place, name in cited(DOTTED) if is_ours(name) and not resolves(name, place)]
+    assert not missing
+
+
+def test_every_file_named_exists() -> None:
+    missing = [
+        f"{place}: {name}"
+        for place, name in cited(PATH)
+        if not name.startswith((*SERVERS, "OUT/")) and not any((base / name).is_file() for base in bases(place))
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('"""As contracts A6, B4 say."""', ["A6", "B4"]),
+        ('X = 1\n"""The A100 of contracts\nA1 to A3."""', ["A1", "A3"]),
+        ("x = 1  # (B2)", ["B2"]),
+        ("x = 'A9'", []),
+    ],
+)
+def test_citations_are_found_in_docstrings_and_comments_alone(text: str, found: list[str]) -> None:
+    assert SECTION.findall(prose(text)) == found
+
+
+def cited(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:
+    for place, text in texts().items():
+        for found in pattern.findall(text):
+            yield place, found
+
+
+@cache
+def texts() -> dict[Path, str]:
+    """By file, everything that is written for readers."""
+    code = {file: prose(file.read_text()) for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))}
+    return {**code, **{file: file.read_text() for file in PAGES}}
+
+
+def prose(code: str) -> str:
+    """A module's docstrings (of constants, too) and comments."""
+    docstrings = [
+        node.value.value
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    return "\n".join([*docstrings, *(token.string for token in tokens if token.type == tokenize.COMMENT)])
+
+
+@cache
+def sections() -> frozenset[str]:
+    return frozenset(re.findall(r"^### ([AB]\d)\. ", (ROOT / "docs" / "contracts.md").read_text(), re.MULTILINE))
+
+
+@cache
+def laws() -> frozenset[int]:
+    _, _, rest = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Laws\n")
+    listed, _, _ = rest.partition("\n## ")
+    return frozenset(map(int, re.findall(r"^(\d+)\. ", listed, re.MULTILINE)))
+
+
+def is_ours(name: str) -> bool:
+    first, last = name.split(".")[0], name.rpartition(".")[2]
+    return last not in SUFFIXES and (first == "autotune" or first in rooms())
+
+
+@cache
+def rooms() -> frozenset[str]:
+    folders = (path for path in (ROOT / "autotune").iterdir() if path.is_dir() or path.suffix == ".py")
+    return frozenset(path.stem for path in folders) - {"__init__", "__main__", "__pycache__"}
+
+
+def resolves(name: str, place: Path) -> bool:
+    """Whether a name is one from the package, from our top or from the module's own folder."""
+    here = ".".join(place.parent.relative_to(ROOT).parts)
+    return any(is_name(full) for full in (name, f"autotune.{name}", f"{here}.{name}") if full.startswith("autotune."))
+
+
+def is_name(full: str) -> bool:
+    parts = full.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[count:]:
+            if not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute)
+        return True
+    return False
+
+
+def bases(place: Path) -> tuple[Path, ...]:
+    """Where a path may start: at the top, in the package, among the kernels, or beside what names it."""
+    return ROOT, ROOT / "autotune", ROOT / "kernels", place.parent
