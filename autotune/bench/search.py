@@ -25,6 +25,7 @@ from autotune.measure import recording as recordings
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
+from autotune.run.clock import Phase
 from autotune.run.loop import Budget, SearchLoop
 from autotune.search import SAMPLERS, Neighbour, make_search
 from autotune.search.api import Search, StopRule
@@ -171,7 +172,7 @@ def ours(recording: Recording, search: Search, budget: int) -> SearchOutcome:
         outcome.ask(config)
 
     clock = SearchLoop(study, recording.space, search, ReplayBackend(recording)).run(Budget(budget), note)
-    outcome.think_s = clock.think_s + clock.learn_s
+    outcome.think_s = clock.spent_s(Phase.SEARCH) + clock.spent_s(Phase.LEARN)
     return outcome
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -19,9 +21,12 @@ import optuna
 from autotune.contract import Config, registry
 from autotune.contract.space import Space
 from autotune.environment import current_environment
-from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.cuda import CudaBackend
+from autotune.measure.machine import Machine
 from autotune.measure.result import Measurement
+from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.run.clock import Clock, Phase
 from autotune.run.finalists import FINALISTS, decide
 from autotune.run.loop import Budget, SearchLoop
 from autotune.search import make_search
@@ -50,18 +55,12 @@ class Contest:
 def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
     """Search, sweep, and race the outcomes; a JSON-able report."""
     with tempfile.TemporaryDirectory() as cache:
-        machine = _started(Path(cache) / "search")
-        try:
-            search = _search(CudaBackend(machine, task), task, space, trials, seed)
-        finally:
-            machine.close()
-        machine = _started(Path(cache) / "sweep")
-        try:
-            backend = CudaBackend(machine, task)
+        with _started(Path(cache) / "search") as machine:
+            search = _search(machine.backend(task), task, space, trials, seed)
+        with _started(Path(cache) / "sweep") as machine:
+            backend = machine.backend(task)
             sweep = _sweep(backend, space)
             race = _race(backend, search.best[0], sweep.best)
-        finally:
-            machine.close()
     return {
         "kernel": task.kernel,
         "problem": task.problem.to_json(),
@@ -74,11 +73,12 @@ def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _started(cache_dir: Path) -> Machine:
-    """A machine whose processes run and whose GPU worker has its context."""
-    machine = Machine(cache_dir)
-    machine.worker.call(copy_bandwidth_bytes_per_s)
-    return machine
+@contextmanager
+def _started(cache_dir: Path) -> Iterator[Machine]:
+    """Open a machine whose GPU worker is up, so that no way through the space pays for its start."""
+    with Machine(cache_dir) as machine:
+        machine.worker.call(copy_bandwidth_bytes_per_s)
+        yield machine
 
 
 def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: int) -> Contest:
@@ -92,41 +92,33 @@ def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: i
     race_start_s = time.monotonic()
     decision = decide(study, space, backend, task.settings.race_rounds)
     end_s = time.monotonic()
-    seconds = {
-        "wall": end_s - start_s,
-        "compile_wait": clock.compile_wait_s,
-        "measure": clock.measure_s,
-        "search": clock.think_s,
-        "storage": clock.store_s,
-        "finalists": end_s - race_start_s,
-    }
+    seconds = {"wall": end_s - start_s, **clock.seconds, "finalists": end_s - race_start_s}
     best: list[Config] = [decision.config if decision else space.incumbent]
     return Contest(loop.measured_count, dict(statuses), seconds, best)
 
 
 def _sweep(backend: CudaBackend, space: Space) -> Contest:
-    """Every config of the space, under the same early giving-up as the search."""
-    start_s = time.monotonic()
-    compile_wait_s = measure_s = 0.0
+    """Measure every config of the space; slow ones are given up early, as the search does."""
+    clock = Clock()
     found: list[tuple[float, Config]] = []
     statuses: Counter[str] = Counter()
     best_us: float | None = None
     for position, config in enumerate(space.configs):
         if position % _CHUNK == 0:
             backend.compile_ahead(space.configs[position : position + 2 * _CHUNK])
-        begin_s = time.monotonic()
-        result = backend.compile_failure(config)
-        middle_s = time.monotonic()
-        result = result or backend.measure(config, 1.05 * best_us if best_us else None)
-        compile_wait_s += middle_s - begin_s
-        measure_s += time.monotonic() - middle_s
+        with clock.timing(Phase.COMPILE_WAIT):
+            result = backend.compile_failure(config)
+        if result is None:
+            with clock.timing(Phase.MEASURE):
+                result = backend.measure(config, 1.05 * best_us if best_us else None)
         statuses[result.status] += 1
         if result.status == "ok":
             found.append((result.median_us, config))
             best_us = min(result.median_us, best_us or result.median_us)
     found.sort(key=lambda item: item[0])
-    seconds = {"wall": time.monotonic() - start_s, "compile_wait": compile_wait_s, "measure": measure_s}
-    return Contest(len(space), dict(statuses), seconds, [config for _, config in found[:FINALISTS]])
+    spent_s = {phase.value: clock.spent_s(phase) for phase in (Phase.COMPILE_WAIT, Phase.MEASURE)}
+    best = [config for _, config in found[:FINALISTS]]
+    return Contest(len(space), dict(statuses), {"wall": clock.wall_s, **spent_s}, best)
 
 
 def _race(backend: CudaBackend, winner: Config, best: list[Config]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from autotune.contract.space import Space
 from autotune.environment import current_gpu
 from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
 
@@ -39,7 +40,6 @@ def sweep(**options: Any) -> None:
     kernel = load(flags.kernel)
     space = Space.build(kernel, problems[0], gpu, options["space"] or kernel.spaces[0])
     from autotune.bench.sweep import run  # needs torch
-    from autotune.measure.cuda import Task
 
     task = Task(absolute(flags.kernel), problems[0], gpu, MeasureSettings())
     report = run(task, space, options["trials"], options["seed"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune import paths, servers
+from autotune import servers
 from autotune.config.diff import Difference
 from autotune.config.subject import Assumptions, Place, Subject, place_of, subject_of
 from autotune.contract import Config, Gpu, registry
@@ -22,6 +22,7 @@ from autotune.errors import AutotuneError, InputError
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
 from autotune.run.finalists import compare, slows_a_workload
 from autotune.servers import KeyPath, Lookup
 from autotune.servers.files import read_json
@@ -133,16 +134,11 @@ def this_machine(settings: MeasureSettings | None = None) -> Iterator[Bench]:
     """
     if not cuda_available():
         raise InputError("--measure: no CUDA GPU here; leave it out, or run it on the machine that serves")
-    from autotune.measure.cuda import CudaBackend, Machine, Task  # needs torch, which the plain diff does not
+    from autotune.measure.machine import Machine  # needs torch, which the plain diff does not
 
     gpu, chosen = current_gpu(), settings or MeasureSettings()
-    machine = Machine(paths.triton_cache_dir())
-    try:
-        yield Bench(
-            gpu, lambda s: CudaBackend(machine, Task(s.kernel, s.problem, gpu, chosen)), rounds=chosen.race_rounds
-        )
-    finally:
-        machine.close()
+    with Machine() as machine:
+        yield Bench(gpu, lambda s: machine.backend(Task(s.kernel, s.problem, gpu, chosen)), rounds=chosen.race_rounds)
 
 
 def measure(

@@ -21,6 +21,7 @@ from autotune.measure.failures import failure
 from autotune.measure.result import Measurement, Resources
 
 REGISTERS_PER_SM = 65_536
+WARP_SIZE = 32
 _NICENESS = 10
 """All cores compile; measuring and choosing, one process each, must not wait for them."""
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
@@ -71,17 +72,18 @@ def _compile(job: CompileJob) -> Measurement:
         shared_bytes=max(u.shared_bytes for u in used),
     )
     warps = max(c.metadata.num_warps for c in compiled)
-    return Measurement(*_limits(largest, warps, job.gpu), resources=largest)
+    if refusal := _refusal(largest, warps, job.gpu):
+        return Measurement("out_of_resources", message=refusal, resources=largest)
+    return Measurement("ok", resources=largest)
 
 
-def _limits(used: Resources, warps: int, gpu: Gpu) -> tuple[Any, tuple[float, ...], str]:
-    """Status, no samples, message: what the launch would be refused for is known before it."""
+def _refusal(used: Resources, warps: int, gpu: Gpu) -> str | None:
+    """Tells why the GPU would refuse to launch a compiled kernel; None if it would not."""
     if used.shared_bytes > gpu.shared_bytes:
-        text = f"needs {used.shared_bytes} B of shared memory, {gpu.name} has {gpu.shared_bytes}"
-        return "out_of_resources", (), text
-    if used.registers * warps * 32 > REGISTERS_PER_SM:
-        return "out_of_resources", (), f"needs {used.registers} registers in each of {warps} warps"
-    return "ok", (), ""
+        return f"needs {used.shared_bytes} B of shared memory, {gpu.name} has {gpu.shared_bytes}"
+    if used.registers * warps * WARP_SIZE > REGISTERS_PER_SM:
+        return f"needs {used.registers} registers in each of {warps} warps"
+    return None
 
 
 def _resources(cubin: bytes, shared_bytes: int) -> Resources:
@@ -111,7 +113,7 @@ def _target_only_driver(gpu: Gpu) -> None:
     from triton.runtime import driver
 
     major, minor = gpu.capability
-    driver.set_active(_TargetOnlyDriver(GPUTarget("cuda", major * 10 + minor, 32)))
+    driver.set_active(_TargetOnlyDriver(GPUTarget("cuda", major * 10 + minor, WARP_SIZE)))
 
 
 class _TargetOnlyDriver:

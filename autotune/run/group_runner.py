@@ -20,9 +20,10 @@ import numpy as np
 from autotune.contract import Config, groups
 from autotune.errors import AutotuneError, InputError, one_of
 from autotune.measure.result import Measurement
+from autotune.run.clock import Clock
 from autotune.run.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.run.group_race import VALUES, GroupDecision, decide_group
-from autotune.run.loop import Budget, Clock
+from autotune.run.loop import Budget
 from autotune.run.runner import OnProgress, Runner, Session
 from autotune.search.api import Search
 from autotune.search.coordinates import variants

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -15,6 +13,7 @@ from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.measure.backend import Backend
 from autotune.measure.result import COMPILE_FAILURES, Measurement
+from autotune.run.clock import Clock, Phase
 from autotune.search.api import Search
 from autotune.study import trials
 from autotune.study.writer import Keeper, ThreadWriter, Writer
@@ -37,33 +36,6 @@ class Budget:
 
     trials: int
     timeout_s: float | None = None
-
-
-@dataclass
-class Clock:
-    """Where the wall time of a search went, in seconds: proposing and stopping, waiting for compilers, measuring,
-    keeping results in the storage; and for how long, beside the measuring, the model learned."""
-
-    think_s: float = 0.0
-    learn_s: float = 0.0
-    compile_wait_s: float = 0.0
-    measure_s: float = 0.0
-    store_s: float = 0.0
-    started_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """By the names that results keep them under."""
-        return {
-            "compile_wait": self.compile_wait_s,
-            "measure": self.measure_s,
-            "search": self.think_s,
-            "storage": self.store_s,
-        }
-
-    @property
-    def wall_s(self) -> float:
-        return time.monotonic() - self.started_s
 
 
 class SearchLoop:
@@ -128,13 +100,13 @@ class SearchLoop:
     def _left(self, budget: Budget) -> int:
         """Most measurements that are still to come, as far as can be told."""
         of_budget = budget.trials - self.measured_count
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             of_stop = self.search.stop.measurements_left(self.study)
         return of_budget if of_stop is None else min(of_budget, of_stop)
 
     def _compile_ahead(self, compiled: list[Config], left: int) -> list[Config]:
         """Start compiling the newest ideas, no more than will be measured; returns those that are new."""
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             wanted = self.search.sampler.shortlist(self.study, min(self.search.compile_ahead, left))
         fresh = [config for config in wanted if config not in compiled]
         self.backend.compile_ahead(fresh)
@@ -145,9 +117,9 @@ class SearchLoop:
         sampler = self.search.sampler
         # The incumbent is what everything is compared with: nothing is measured before it.
         first = [config for config in batch if config == self.space.incumbent]
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             wanted = first or sampler.ranked(self.study, batch)
-        with self._timed("compile_wait_s"):
+        with self.clock.timing(Phase.COMPILE_WAIT):
             ready = self.backend.wait_compiled(wanted)
         for config in ready:
             if failure := self.backend.compile_failure(config):
@@ -157,7 +129,7 @@ class SearchLoop:
         sampler.among = [config for config in ready if config in batch]
         if not sampler.among:
             return
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             trial = self.study.ask(self.space.distributions)
         config = self.space.config(trial.params)
         batch.remove(config)
@@ -166,12 +138,12 @@ class SearchLoop:
 
     def _measure(self, config: Config) -> Measurement:
         """Measure a config; meanwhile what was kept is stored and the model learns."""
-        with self._timed("store_s"):
+        with self.clock.timing(Phase.STORAGE):
             self.keeper.store()
-        with self._timed("measure_s"):
+        with self.clock.timing(Phase.MEASURE):
             limit_us = self.search.pruner.limit_us(self.study)
             answer = self._beside.submit(self.backend.measure, config, limit_us)
-            with self._timed("learn_s"):
+            with self.clock.timing(Phase.LEARN):
                 self.search.sampler.learn(self.study)
             return answer.result()
 
@@ -179,19 +151,11 @@ class SearchLoop:
         self.keeper.keep(trial)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             on_trial(self.space.config(trial.params), measurement)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start_s = time.monotonic()
-        try:
-            yield
-        finally:
-            setattr(self.clock, name, getattr(self.clock, name) + time.monotonic() - start_s)
 
     def _finished(self, budget: Budget) -> bool:
         if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
             return True
-        with self._timed("think_s"):
+        with self.clock.timing(Phase.SEARCH):
             return self.measured_count >= budget.trials or self.search.stop.done(self.study)

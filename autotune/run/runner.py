@@ -26,9 +26,11 @@ from autotune.measure.backend import Backend
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
 from autotune.report.note import study_note
+from autotune.run.clock import Clock
 from autotune.run.finalists import Decision, decide
-from autotune.run.loop import Budget, Clock, OnEnding, SearchLoop
+from autotune.run.loop import Budget, OnEnding, SearchLoop
 from autotune.run.neighbours import Neighbourhood
 from autotune.search import make_search
 from autotune.search.api import Search
@@ -39,7 +41,7 @@ from autotune.study.studies import KernelStudy, kernel_fingerprint
 from autotune.study.writer import StoringProcess
 
 if TYPE_CHECKING:
-    from autotune.measure.cuda import Machine
+    from autotune.measure.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,6 @@ class Runner:
         self._neighbourhood = Neighbourhood(storage)
         self._machine: Machine | None = None
         self._storing: StoringProcess | None = None
-        self._bandwidth_bytes_per_s: float | None = None
         self._prepared: Session | None = None
 
     def __enter__(self) -> Runner:
@@ -286,24 +287,20 @@ class Runner:
     def _backend(self, study: KernelStudy) -> Backend:
         if study.spec.backend == "replay":
             return ReplayBackend(study.open_recording(self.options.recorded_dir))
-        from autotune.measure.cuda import CudaBackend, Machine, Task  # needs torch, which replays do not
+        from autotune.measure.machine import Machine  # needs torch, which replays do not
 
         if self._machine is None:
-            self._machine = Machine(paths.triton_cache_dir())
+            self._machine = Machine()
             if shared(self.options.storage_url):
                 self._storing = StoringProcess(self.options.storage_url)
         settings = MeasureSettings(**study.spec.settings)
-        return CudaBackend(self._machine, Task(study.spec.kernel, study.problem, study.gpu, settings))
+        return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, settings))
 
     def bandwidth(self, study: KernelStudy) -> float | None:
         """Bytes a second through device memory, where the study is measured; None before the GPU is in use."""
         if study.spec.backend == "replay":
             return recording.machine(self.options.recorded_dir).copy_bandwidth_bytes_per_s
-        if self._bandwidth_bytes_per_s is None and self._machine is not None:
-            from autotune.measure.timing import copy_bandwidth_bytes_per_s
-
-            self._bandwidth_bytes_per_s = self._machine.worker.call(copy_bandwidth_bytes_per_s)
-        return self._bandwidth_bytes_per_s
+        return None if self._machine is None else self._machine.copy_bandwidth_bytes_per_s
 
 
 class _Display:

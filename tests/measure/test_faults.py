@@ -12,8 +12,10 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
-from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.cuda import CudaBackend
+from autotune.measure.machine import Machine
 from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
 
 REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
 faulty = registry.load(REFERENCE)
@@ -32,7 +34,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture
 def backend(machine: Machine) -> Iterator[CudaBackend]:
-    made = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, SETTINGS, "cpu"))
+    made = machine.backend(Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, SETTINGS, "cpu"))
     yield made
     made.close()
 
@@ -63,29 +65,29 @@ def test_a_fault_is_one_failed_measurement(backend: CudaBackend, fault: str, sta
 
 def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
     short = replace(SETTINGS, measure_timeout_s=1.0)
-    backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, short, "cpu"))
+    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, short, "cpu"))
     assert backend.measure(config(module.HANG), None).status == "timeout"
     assert backend.measure(config(module.OK), None).status == "ok"
 
 
 def test_a_compiler_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
-    before = machine.compilers
+    before = machine.compilers.processes
     os.kill(before.schedule(os.getpid).result(), signal.SIGKILL)
     wait_until(lambda: not before.active)
-    assert machine.compilers is not before
-    assert machine.compilers.schedule(os.getpid).result() > 0
+    assert machine.compilers.processes is not before
+    assert machine.compilers.processes.schedule(os.getpid).result() > 0
 
 
 def test_a_closed_machine_starts_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path, compilers=1)
     machine.close()
-    assert machine.compilers is machine.compilers
+    assert machine.compilers.processes is machine.compilers.processes
     with pytest.raises(RuntimeError):
-        machine.compilers.schedule(os.getpid)
+        machine.compilers.processes.schedule(os.getpid)
 
 
 def test_a_worker_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
-    backend = CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
+    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
     assert backend.measure(config(module.OK), None).status == "ok"
     os.kill(machine.worker.call(os.getpid), signal.SIGKILL)
     pool = machine.worker._pool
@@ -118,7 +120,7 @@ def test_compiling_needs_no_gpu_and_reports_resources(machine: Machine) -> None:
     kernel = registry.load("lora_shrink")
     flags = {"dtype": "float16", "m": 16, "hidden_size": 512, "lora_rank": 16, "num_loras": 2}
     problem = kernel.problem_from_flags(flags)
-    backend = CudaBackend(machine, Task("lora_shrink", problem, H200, SETTINGS))
+    backend = machine.backend(Task("lora_shrink", problem, H200, SETTINGS))
     default = kernel.default_config(problem, H200)
     assert backend.wait_compiled([default]) == [default]
     compiled = backend._compiled(default)

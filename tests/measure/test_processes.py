@@ -14,8 +14,10 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
-from autotune.measure.cuda import CudaBackend, Machine, Task
+from autotune.measure.cuda import CudaBackend
+from autotune.measure.machine import Machine
 from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
 
 REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
 faulty = registry.load(REFERENCE)
@@ -24,12 +26,12 @@ module = sys.modules[type(faulty).__module__]
 COORDINATOR = """
     import os, signal, sys, threading
     from pathlib import Path
-    from autotune.measure.cuda import Machine
+    from autotune.measure.machine import Machine
 
     machine = Machine(Path(sys.argv[1]), compilers=1)
-    pids = [machine.worker.call(os.getpid), machine.compilers.schedule(os.getpid).result()]
+    pids = [machine.worker.call(os.getpid), machine.compilers.processes.schedule(os.getpid).result()]
     # Busy workers do not notice that nobody is there to answer to.
-    busy = [pool.schedule(signal.pause) for pool in (machine.worker._pool, machine.compilers)]
+    busy = [pool.schedule(signal.pause) for pool in (machine.worker._pool, machine.compilers.processes)]
     while not all(future.running() for future in busy):
         pass
     print(*pids, flush=True)
@@ -81,7 +83,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def backend_on(machine: Machine, size: int = 64, compile_timeout_s: float = 60.0) -> CudaBackend:
     settings = MeasureSettings(measure_timeout_s=60.0, compile_timeout_s=compile_timeout_s)
-    return CudaBackend(machine, Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, settings, "cpu"))
+    return machine.backend(Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, settings, "cpu"))
 
 
 def config(fault: int) -> dict[str, int]:
@@ -129,7 +131,7 @@ def test_a_compiler_that_fails_costs_one_config(machine: Machine, fault: str, me
 
 def test_a_closed_machine_leaves_no_process(tmp_path: Path, wait_gone: WaitGone) -> None:
     machine = Machine(tmp_path, compilers=1)
-    pids = [machine.worker.call(os.getpid), machine.compilers.schedule(os.getpid).result()]
+    pids = [machine.worker.call(os.getpid), machine.compilers.processes.schedule(os.getpid).result()]
     machine.close()
     for pid in pids:
         wait_gone(pid)

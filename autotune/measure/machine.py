@@ -1,0 +1,51 @@
+"""This machine as a place that measures: the processes that compile and the one that owns the GPU."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from autotune import paths
+from autotune.measure.compile_pool import CompilePool
+from autotune.measure.cuda import CudaBackend
+from autotune.measure.task import Task
+from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.measure.worker import GpuWorker
+
+
+class Machine:
+    """The processes that measure, shared by all backends of one run; they run until it is closed.
+
+    Args:
+        cache_dir: Where compiled kernels are kept; by default in the tool's cache folder, apart from the user's own.
+        compilers: Number of compile processes; by default one per core but one.
+    """
+
+    def __init__(self, cache_dir: Path | None = None, compilers: int | None = None) -> None:
+        folder = str(cache_dir or paths.triton_cache_dir())
+        self.compilers = CompilePool(folder, compilers or max(1, (os.cpu_count() or 2) - 1))
+        self.worker = GpuWorker(folder)
+        # It takes seconds to come up, and so do the first compilers.
+        self.worker.start()
+
+    def backend(self, task: Task) -> CudaBackend:
+        """Open the backend of one problem; one of a machine's backends measures at a time."""
+        return CudaBackend(self.compilers, self.worker, task)
+
+    @cached_property
+    def copy_bandwidth_bytes_per_s(self) -> float:
+        """Bytes a second through device memory, measured when first asked for."""
+        return self.worker.call(copy_bandwidth_bytes_per_s)
+
+    def close(self) -> None:
+        """Stop every process."""
+        self.compilers.close()
+        self.worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,55 @@
+"""Where the wall time of a search goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What a search does at a time, by the names that results keep."""
+
+    COMPILE_WAIT = "compile_wait"
+    """It waits for compilers."""
+    MEASURE = "measure"
+    SEARCH = "search"
+    """It proposes, and decides whether to stop."""
+    STORAGE = "storage"
+    """It waits for results to be stored."""
+    LEARN = "learn"
+    """The model learns while a config is measured."""
+
+
+_IN_TURN = (Phase.COMPILE_WAIT, Phase.MEASURE, Phase.SEARCH, Phase.STORAGE)
+"""The phases that follow one another; learning goes on beside measuring and takes no time of its own."""
+
+
+class Clock:
+    """Adds up the seconds of each phase, from its creation on."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()
+        self._spent_s = dict.fromkeys(Phase, 0.0)
+
+    @contextmanager
+    def timing(self, phase: Phase) -> Iterator[None]:
+        """Add the time that the block takes to a phase."""
+        start_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent_s[phase] += time.monotonic() - start_s
+
+    def spent_s(self, phase: Phase) -> float:
+        return self._spent_s[phase]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The time of each phase that results keep, by its name."""
+        return {phase.value: self._spent_s[phase] for phase in _IN_TURN}
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._started_s
