@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 from autotune.bench import table
+from autotune.bench.own import Knowledge
 from autotune.bench.plot import draw
-from autotune.bench.search import DEFAULT, Comparison, Score, run
+from autotune.bench.score import Score
+from autotune.bench.search import DEFAULT, Comparison, run
 from autotune.measure import recording
 
 DOCS = Path(__file__).parent
@@ -24,8 +26,8 @@ def main(seeds: int, samplers: tuple[str, ...] = DEFAULT) -> None:
     paths = tuple(p for p in recording.find() if len(recording.load(p).configs) >= SMALLEST)
     alone = run(Comparison(paths, samplers, seeds, BUDGETS))
     paired = tuple(p for p in paths if sum(_kernel(p) == _kernel(other) for other in recording.find()) > 1)
-    helped = run(Comparison(paired, ("auto",), seeds, AFTER_NEIGHBOUR, neighbour=True))
-    bare = run(Comparison(paths, ("auto",), seeds, BUDGETS, estimate=False))
+    helped = run(Comparison(paired, ("auto",), seeds, AFTER_NEIGHBOUR, Knowledge(neighbour=True)))
+    bare = run(Comparison(paths, ("auto",), seeds, BUDGETS, Knowledge(estimate=False)))
     if samplers == DEFAULT:
         draw(alone, max(BUDGETS), DOCS / "search.png")
     page = DOCS / "search.md"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from autotune.contract import Gpu
+    from autotune.measure.recording import Recording
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -147,3 +148,29 @@ def finished(cli: Cli, _finished_once: Cli) -> Cli:
     for file in _finished_once.folder.glob("studies.db*"):
         shutil.copy(file, cli.folder)
     return cli
+
+
+@pytest.fixture(scope="session")
+def recorded_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two recorded spaces of one made-up kernel."""
+    from tests.builders.toy_spaces import write_toy_spaces
+
+    folder = tmp_path_factory.mktemp("recorded")
+    write_toy_spaces(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy(recorded_dir: Path) -> Recording:
+    from autotune.measure.recording import load
+    from tests.builders.toy_spaces import TOY
+
+    return load(recorded_dir / f"{TOY}.csv.gz")
+
+
+@pytest.fixture(scope="session")
+def small(recorded_dir: Path) -> Recording:
+    from autotune.measure.recording import load
+    from tests.builders.toy_spaces import SMALL
+
+    return load(recorded_dir / f"{SMALL}.csv.gz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune.bench.search import Score
+from autotune.bench.score import Score
 from autotune.errors import InputError, one_of
 
 _FLOOR_PERCENT = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.bench.outcome import Spread
-from autotune.bench.search import Score
+from autotune.bench.score import Row, Score
 
 _MORE = ("to 5%", "to 1%", "repeated", "infeasible", "think ms", "stop: p95 % @ evals")
 
@@ -23,8 +23,8 @@ def summary(scores: Sequence[Score], budgets: Sequence[int]) -> str:
         own = [score for score in scores if score.sampler == name]
         spreads = [Spread.pooled([score.spread(budget) for score in own]) for budget in budgets]
         last = [score.row(budgets[-1]) for score in own]
-        totals = [str(sum(row[field] for row in last)) for field in ("repeated", "infeasible")]
-        think_ms = sum(row["think_ms"] for row in last) / len(last)
+        totals = [str(sum(row.repeated for row in last)), str(sum(row.infeasible for row in last))]
+        think_ms = sum(row.think_ms for row in last) / len(last)
         rows.append([name, *(_percent(spread) for spread in spreads), *totals, f"{think_ms:.1f}"])
     return aligned(rows)
 
@@ -47,18 +47,24 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(score: Score, budgets: Sequence[int]) -> list[str]:
     last = score.row(budgets[-1])
-    stop = "" if last["evals_at_stop"] is None else f"{100 * last['regret_at_stop']:.2f} @ {last['evals_at_stop']:.0f}"
     return [
-        f"{last['space']} ({last['configs']})",
-        last["sampler"],
+        f"{last.space} ({last.configs})",
+        last.sampler,
         *(_percent(score.spread(budget)) for budget in budgets),
-        _count(last["evals_to_5pct"]),
-        _count(last["evals_to_1pct"]),
-        str(last["repeated"]),
-        str(last["infeasible"]),
-        f"{last['think_ms']:.1f}",
-        stop,
+        _count(last.evals_to_5pct),
+        _count(last.evals_to_1pct),
+        str(last.repeated),
+        str(last.infeasible),
+        f"{last.think_ms:.1f}",
+        _stop(last),
     ]
+
+
+def _stop(row: Row) -> str:
+    """What the stop rule left, and after how many evaluations; blank where it ended no search."""
+    if row.regret_at_stop is None or row.evals_at_stop is None:
+        return ""
+    return f"{100 * row.regret_at_stop:.2f} @ {row.evals_at_stop:.0f}"
 
 
 def _count(value: float | None) -> str:

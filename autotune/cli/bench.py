@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -43,6 +44,7 @@ _FLAGS = flags(
     click.option("--neighbour", is_flag=True, help="Give ours one finished neighbour: leave-one-out within a kernel."),
     click.option("--no-estimate", is_flag=True, help="Give ours nothing of what kernels expect of their configs."),
     click.option("--min-configs", type=click.IntRange(min=1), default=1, show_default=True, help="Leave out smaller."),
+    click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one a core]"),
     click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the curves."),
     click.option("--json", "as_json", is_flag=True, help="Print a list of objects."),
 )
@@ -59,6 +61,7 @@ def search(
     neighbour: bool,
     no_estimate: bool,
     min_configs: int,
+    workers: int | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -71,6 +74,7 @@ def search(
     from autotune.bench import plot as picture
     from autotune.bench import search as benchmark
     from autotune.bench import table
+    from autotune.bench.own import Knowledge
 
     if plot is not None:
         picture.check(plot)
@@ -82,16 +86,18 @@ def search(
     if named and not runnable:
         raise InputError("--samplers: none of them can run here")
     paths = _spaces(recorded, spaces, min_configs)
-    plan = benchmark.Comparison(paths, runnable, seeds, _numbers(budgets), neighbour, not no_estimate)
-    scores = benchmark.run(plan)
+    knowledge = Knowledge(neighbour, estimate=not no_estimate)
+    after = _numbers(budgets)
+    comparison = benchmark.Comparison(paths, runnable, seeds, after, knowledge)
+    scores = benchmark.run(comparison, workers=workers)
     if as_json:
-        click.echo(json.dumps([score.row(budget) for score in scores for budget in plan.budgets], indent=1))
+        click.echo(json.dumps([asdict(score.row(budget)) for score in scores for budget in after], indent=1))
     else:
-        click.echo(table.markdown(scores, plan.budgets))
+        click.echo(table.markdown(scores, after))
         if len(paths) > 1:
-            click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, plan.budgets)}")
+            click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, after)}")
     if plot is not None:
-        picture.draw(scores, max(plan.budgets), plot)
+        picture.draw(scores, max(after), plot)
 
 
 def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
