@@ -1,0 +1,33 @@
+"""Every command that the README shows is one that the command line takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from autotune.cli.main import main
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def commands() -> list[str]:
+    """What the README's code blocks call the tool with, continued lines joined."""
+    blocks = re.findall(r"^```\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.partition("python -m autotune ")[2] for line in lines if "python -m autotune " in line]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("tuned", "other"):
+        (tmp_path / folder).mkdir()
+    parsed: click.Command = main
+    words = shlex.split(command, comments=True)
+    while isinstance(parsed, click.Group):
+        parsed = parsed.commands[words.pop(0)]
+    assert parsed.make_context(parsed.name, words)
