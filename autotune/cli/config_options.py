@@ -11,8 +11,8 @@ from autotune.cli.options import Size, flags
 from autotune.contract import Call
 from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
-from autotune.servers.sglang import csgmv as sglang
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.sglang import facts as sglang
+from autotune.servers.vllm import facts as vllm
 
 _DENSE = ("shrink", "expand")
 _EXPERTS = tuple(f"fused_moe_lora_{weight}_{op}" for weight in ("w13", "w2") for op in _DENSE)

@@ -22,8 +22,8 @@ from autotune.export.thinning import Grid
 from autotune.report.results import measured_rows
 from autotune.report.serving import serving_notes
 from autotune.servers import provenance
-from autotune.servers.sglang import csgmv as sglang
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.sglang import facts as sglang
+from autotune.servers.vllm import facts as vllm
 from autotune.study.studies import KernelStudy, StudySpec
 
 all_m_option = click.option(
@@ -70,7 +70,7 @@ def export_studies(
         click.echo(f"Serve with it: VLLM_TUNED_CONFIG_FOLDER={directory.resolve()} vllm serve ...")
     if any(sglang.FILE.fullmatch(file.name) for file in report.files):
         click.echo(
-            f"Serve with it: {sglang.ENVIRONMENT}={directory.resolve()} python -m sglang.launch_server "
+            f"Serve with it: {sglang.CONFIG_FOLDER}={directory.resolve()} python -m sglang.launch_server "
             "--enable-lora ..."
         )
     for warning in [*serving_notes(finished), *report.warnings]:

@@ -18,7 +18,7 @@ from autotune.plan import traffic
 from autotune.plan.plan import DEFAULT_DTYPE, Batches, Plan, make
 from autotune.plan.sizes import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
 from autotune.servers.serving import MODULE_NAMES, Serving
-from autotune.servers.sglang.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK
+from autotune.servers.sglang.facts import CHUNK_SIZES, DEFAULT_MAX_CHUNK
 
 server_options = flags(
     click.option("--runtime", type=click.Choice(["vllm", "sglang"]), help="The server of a plan."),

@@ -12,10 +12,9 @@ from autotune.errors import one_of
 from autotune.plan.plan import Plan
 from autotune.servers import Lookup
 from autotune.servers.finding import Effect, Finding, crash
-from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang import facts as sglang
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm import check_moe as vllm_moe
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts as vllm
 
 _WRONG_SHAPE = ("k", "n", "i")
 
@@ -75,7 +74,7 @@ def _key(shape: Shape) -> tuple[str, ...]:
 def _experts_problem(directory: Path, plan: Plan, gpu: str, size: int) -> _Problem | None:
     """Another block_m in w2 than in w13, where they look up different sizes and only the plan knows which (A6, A7)."""
     by_op = {shape.op: shape for shape in plan.shapes}
-    w13, w2 = by_op.get(vllm_moe.W13_SHRINK), by_op.get(vllm_moe.W2_SHRINK)
+    w13, w2 = by_op.get(vllm.W13_SHRINK), by_op.get(vllm.W2_SHRINK)
     if w13 is None or w2 is None or not w13.occurs(size) or all(w13.dims[d] == w2.dims[d] for d in _WRONG_SHAPE):
         return None
     one, other = (servers.get("vllm").lookup(directory, gpu, shape.call(size)) for shape in (w13, w2))

@@ -16,11 +16,9 @@ from autotune import servers
 from autotune.contract import AnyKernel, Call, Problem, groups, registry
 from autotune.errors import InputError, one_of
 from autotune.servers import KeyPath
-from autotune.servers.sglang.csgmv import FILE as SGLANG_FILE
-from autotune.servers.vllm.dense import FILE as VLLM_FILE
-from autotune.servers.vllm.dense import LEVELS
-from autotune.servers.vllm.moe import LEVELS as MOE_LEVELS
-from autotune.servers.vllm.moe import OPS as MOE_OPS
+from autotune.servers.sglang.facts import FILE as SGLANG_FILE
+from autotune.servers.vllm.facts import DENSE_LEVELS, MOE_LEVELS, MOE_OPS
+from autotune.servers.vllm.facts import FILE as VLLM_FILE
 
 DEFAULT_DTYPE = "float16"
 
@@ -139,7 +137,7 @@ def _vllm_call(op: str, key: KeyPath) -> Call:
     if op in MOE_OPS:
         return Call("vllm", op, _numbers(MOE_LEVELS, key))
     op, _, adds = op.partition("_")
-    dims = _numbers(LEVELS, key)
+    dims = _numbers(DENSE_LEVELS, key)
     if dims["max_loras"] < 2:
         raise InputError(f"max_loras {key[0]}: a server looks up one more than its --max-loras, 2 or more")
     return Call("vllm", op, {**dims, "add_inputs": int(adds == "true")} if adds else dims)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.errors import InputError, one_of
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import moe_paths
 
 TWO_KERNEL = "two-kernel"
 ONE_SHOT = "one-shot"
@@ -79,4 +79,4 @@ def path_for(wanted: str, values: Mapping[str, Any]) -> str:
     if values.get("lora_rank") is None:
         # The kernel says what is missing.
         return TWO_KERNEL
-    return vllm_moe.server_path(int(values["lora_rank"]), bool(values.get("fully_sharded")))
+    return moe_paths.server_path(int(values["lora_rank"]), bool(values.get("fully_sharded")))

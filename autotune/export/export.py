@@ -31,7 +31,7 @@ from autotune.export.file import (
     thin,
 )
 from autotune.export.thinning import Grid
-from autotune.servers import Lookup, provenance
+from autotune.servers import FileFamily, Lookup, provenance
 from autotune.servers.files import locked, read_json, table_text, write_all
 from autotune.servers.provenance import Kind, Record
 
@@ -131,20 +131,21 @@ def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path) -> Non
         InputError: If a file is malformed, or files that are only correct together contradict each other elsewhere.
     """
     records = provenance.read(directory)
-    families: dict[tuple[str, str, tuple[str, ...]], dict[str, Draft]] = {}
+    families: dict[tuple[FileFamily | None, str, str], dict[str, Draft]] = {}
     for call, gpu_name, shards in wanted:
         server = servers.get(call.server)
         file, key = server.file_name(gpu_name, call), server.key_path(call)
-        family = families.setdefault((server.name, gpu_name, server.partners(call.op)), {})
-        if call.op not in family or len(server.partners(call.op)) == 1:
+        together = server.family(call.op)
+        family = families.setdefault((together, gpu_name, "" if together else f"{server.name}/{file}"), {})
+        if call.op not in family:
             draft = family[call.op] = Draft(server, gpu_name, file, call, file=file)
             read_in(draft, directory, "merge", records)
         family[call.op].table.pop(key, None)
         family[call.op].origins[key] = Record(file, key, "own", None, {}, provenance={"shards": [shards]})
-    for (name, _, partners), family in families.items():
-        if len(partners) > 1:
-            tables = {op: family[op].table if op in family else {} for op in partners}
-            servers.get(name).joint_fills(tables, shards_of(family.values()), fills_of(family.values()))
+    for (together, _, _), family in families.items():
+        if together:
+            tables = {op: family[op].table if op in family else {} for op in together.ops}
+            together.joint_fills(tables, shards_of(family.values()), fills_of(family.values()))
 
 
 def _drafts(items: Iterable[ExportItem]) -> list[Draft]:
@@ -186,22 +187,22 @@ def _require(drafts: list[Draft], required: Iterable[Call]) -> None:
 
 def _families(drafts: list[Draft]) -> list[list[Draft]]:
     """The files that are only correct together; most are families of one."""
-    found: dict[tuple[str, str, tuple[str, ...]], list[Draft]] = {}
+    found: dict[tuple[FileFamily | None, str, str], list[Draft]] = {}
     for draft in drafts:
-        partners = draft.server.partners(draft.call.op)
-        alone = () if len(partners) > 1 else (draft.server_file,)
-        found.setdefault((draft.server.name, draft.gpu_name, (*partners, *alone)), []).append(draft)
+        together = draft.server.family(draft.call.op)
+        alone = "" if together else f"{draft.server.name}/{draft.server_file}"
+        found.setdefault((together, draft.gpu_name, alone), []).append(draft)
     return list(found.values())
 
 
 def _check_together(family: list[Draft]) -> None:
     server, call = family[0].server, family[0].call
-    if len(server.partners(call.op)) > 1:
+    if together := server.family(call.op):
         entries = {
             draft.call.op: {key: dict(entry_of(server, item)) for key, item in draft.items.items()} for draft in family
         }
         shards = {(draft.call.op, key): (item.shards,) for draft in family for key, item in draft.items.items()}
-        server.check_together(entries, shards)
+        together.check(entries, shards)
 
 
 def _name_files(family: list[Draft], directory: Path, on_exist: OnExist) -> None:

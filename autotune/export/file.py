@@ -171,9 +171,9 @@ def _stands(draft: Draft, key: KeyPath) -> str | None:
 
 def put_fills(family: list[Draft]) -> None:
     """Complete the files of a family: no lookup of theirs may find what is meant for another shape or token count."""
-    if len(family) > 1:
+    if together := family[0].server.family(family[0].call.op):
         tables = {draft.call.op: draft.table for draft in family}
-        fills = family[0].server.joint_fills(tables, shards_of(family), fills_of(family))
+        fills = together.joint_fills(tables, shards_of(family), fills_of(family))
         for draft in family:
             for key, config in fills[draft.call.op].items():
                 draft.put(key, "default-fill", config)

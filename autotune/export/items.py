@@ -15,7 +15,7 @@ from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.thinning import Timings
 from autotune.report.serving import serving_note, tuned_path
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import moe
 from autotune.study.studies import KernelStudy, StudySpec
 
 
@@ -46,13 +46,10 @@ def calls(spec: StudySpec) -> list[Call]:
     """
     if (call := spec.server_call) is None:
         raise InputError(f"kernel {spec.kernel}: no server loads configs for it, so there is nothing to export")
-    if spec.group is None and len(servers.get(call.server).partners(call.op)) > 1:
-        raise InputError(
-            f"kernel {spec.kernel}: a study of it alone cannot be exported, since all ops of fused MoE LoRA must have "
-            "one block_m; tune them together: study create --op-type fused_moe_lora ... --tag NAME, then study run"
-        )
+    if spec.group is None and (family := servers.get(call.server).family(call.op)):
+        raise InputError(f"kernel {spec.kernel}: a study of it alone cannot be exported, since {family.why_together}")
     if tuned_path(spec) == ONE_SHOT:
-        return [replace(call, op=op) for op in vllm_moe.halves(call.op)]
+        return [replace(call, op=op) for op in moe.halves(call.op)]
     return [call]
 
 
@@ -112,7 +109,7 @@ def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping
     if not larger:
         return item
     nearest = min(larger, key=lambda other: other.call.dims["m"])
-    config = vllm_moe.default_config(item.call.op, dims) if nearest.is_incumbent else nearest.config
+    config = moe.default_config(item.call.op, dims) if nearest.is_incumbent else nearest.config
     about = {"m": nearest.call.dims["m"], "study": nearest.study, "why": "read by batches between the two m only"}
     return replace(
         item,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from autotune.errors import InputError, one_of
 from autotune.model.checkpoint import infer_sizes
-from autotune.servers.serving import MODULE_NAMES, VLLM_RANKS
+from autotune.servers.serving import MODULE_NAMES
+from autotune.servers.vllm.facts import RANKS as VLLM_RANKS
 
 
 def pool_rank(paths: Sequence[Path], server: str) -> int:

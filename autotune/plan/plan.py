@@ -23,7 +23,8 @@ from autotune.plan.sizes import (
 from autotune.servers.notes import advice, warnings
 from autotune.servers.serving import Serving, check
 from autotune.servers.sglang import lookups as sglang
-from autotune.servers.sglang.chunks import CHUNK_SIZES, DEFAULT_MAX_CHUNK, chunk_size, reachable
+from autotune.servers.sglang.chunks import chunk_size, reachable
+from autotune.servers.sglang.facts import CHUNK_SIZES, DEFAULT_MAX_CHUNK
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm import lookups as vllm
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from autotune.contract import Call, groups
 from autotune.contract.groups import ONE_SHOT
 from autotune.errors import InputError
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import moe_paths
 from autotune.study.studies import KernelStudy, StudySpec
 
 _DEFAULT = (
@@ -49,9 +49,9 @@ def _path_note(study: KernelStudy, tuned: str, call: Call) -> str:
     rank, sharded, tp = problem.get("rank", call.dims["k"]), bool(problem.get("fully_sharded")), problem.get("tp", 1)
     naive = bool(getattr(study.problem, "naive", False))
     case = f"rank {rank}, {'fully sharded' if sharded else 'not fully sharded'}{f' over {tp} GPUs' if tp > 1 else ''}"
-    if vllm_moe.small_batch(rank, call.dims["m"] * problem.get("top_k", 1), naive):
+    if moe_paths.small_batch(rank, call.dims["m"] * problem.get("top_k", 1), naive):
         return f"vLLM 0.33 serves {case}, with its small-batch kernel for so few tokens, which reads no key at all"
-    served = vllm_moe.server_path(rank, sharded)
+    served = moe_paths.server_path(rank, sharded)
     reads = (
         "its one-shot kernels, which read block_m alone" if served == ONE_SHOT else "two kernels, which read every key"
     )

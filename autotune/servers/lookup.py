@@ -83,6 +83,15 @@ class Lookup:
         return self.origin == "file" and self.failure is None and steps_exact and not self.warnings
 
 
+def is_integer(key: str) -> bool:
+    """Tells whether a server can read the key as an integer; it is looked up by distance only then."""
+    try:
+        int(key)
+    except ValueError:
+        return False
+    return True
+
+
 def nearest(keys: Iterable[int], m: int) -> int:
-    """The key a server takes for m in a file whose keys ascend: of two just as near, the lower."""
+    """Returns the key a server takes for m in a file whose keys ascend: of two just as near, the lower."""
     return min(sorted(keys), key=lambda key: abs(key - m))

@@ -9,8 +9,10 @@ from autotune.model.layers import expert_layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.sglang.chunks import reachable
-from autotune.servers.sglang.csgmv import LOSES_SPLIT_K, SPLIT_K_CHUNK, may_split_k
+from autotune.servers.sglang.facts import SPLIT_K_CHUNK
+from autotune.servers.sglang.split_k import LOSES_SPLIT_K, may_split_k
 from autotune.servers.shapes import Shape
+from autotune.servers.vllm import facts
 from autotune.servers.vllm import lookups as vllm
 
 _HIGH_RANK = 64
@@ -62,9 +64,9 @@ def _vllm(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes: S
             "lm_head: its m is the number of sampled rows, any integer up to --max-num-seqs, outside CUDA graphs: "
             "between the keys it takes the nearest one's config"
         )
-        if model.vocab > vllm.MAX_LM_HEAD_COLUMNS:
+        if model.vocab > facts.MAX_LM_HEAD_COLUMNS:
             yield (
-                f"lm_head: vLLM takes no LoRA on more than {vllm.MAX_LM_HEAD_COLUMNS} columns, {model.name} has "
+                f"lm_head: vLLM takes no LoRA on more than {facts.MAX_LM_HEAD_COLUMNS} columns, {model.name} has "
                 f"{model.vocab}: the server refuses such adapters"
             )
         if model.tied:
@@ -86,8 +88,8 @@ def _vllm(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes: S
         if vllm.one_shot(serving):
             naive = vllm.naive_tokens(experts, serving)
             yield (
-                f"experts: up to rank {vllm.ONE_SHOT_RANK} the server runs one kernel for shrink and expand and reads "
-                "nothing but block_m, of W13_SHRINK and W2_SHRINK, which must be the same"
+                f"experts: up to rank {facts.ONE_SHOT_RANKS} the server runs one kernel for shrink and expand and "
+                "reads nothing but block_m, of W13_SHRINK and W2_SHRINK, which must be the same"
             )
             if skipped := [m for m in sizes if m <= naive]:
                 yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"

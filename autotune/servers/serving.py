@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
-
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for ``max_lora_rank`` (contracts A5)."""
+from autotune.servers.vllm.facts import RANKS as VLLM_RANKS
 
 # Names under which adapters and servers know a module, by our name for the layer.
 _MODULES = {

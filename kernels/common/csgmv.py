@@ -15,7 +15,7 @@ from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
 from autotune.kernels.common.tiles import Tile, cdiv, integers
 from autotune.servers.sglang import chunks
-from autotune.servers.sglang.chunks import CHUNK_SIZES
+from autotune.servers.sglang.facts import CHUNK_SIZES
 
 WORKLOADS = ("prefill", "decode", "mixed")
 SHARES = ("skewed", "equal")

@@ -12,7 +12,7 @@ from autotune.contract import Call, Config, Gpu, Kernel, Workload
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
 from autotune.servers.sglang import chunks
-from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang.server import SGLANG
 
 
 class _Arguments(Protocol):
@@ -65,7 +65,7 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
         return problem.workloads()
 
     def default_config(self, problem: P, gpu: Gpu) -> Config:
-        return {**sglang.default_config(self.call(problem)), **dict.fromkeys(self.unset)}
+        return {**SGLANG.default_config(self.call(problem)), **dict.fromkeys(self.unset)}
 
     def poison(self, inputs: CsgmvInputs[A]) -> None:
         inputs.arguments.out.copy_(inputs.start)

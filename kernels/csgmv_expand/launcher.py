@@ -13,7 +13,7 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch, alignment
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang import launching
 
 _WALKED_ROWS = 128
 _WALKED_CHUNKS = 4
@@ -305,7 +305,7 @@ def csgmv_expand(inputs: CsgmvExpandArguments, config: Config | None = None) -> 
         config: Tile sizes as SGLang spells them; None takes what SGLang would use now (tuned file, else default).
     """
     if config is None:
-        config = sglang.lora_config(
+        config = launching.lora_config(
             "expand",
             K=inputs.b.shape[1],
             R=inputs.b.shape[2],

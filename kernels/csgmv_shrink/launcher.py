@@ -12,7 +12,7 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang import launching
 
 
 @triton.jit
@@ -139,7 +139,7 @@ def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> 
         config: Tile sizes as SGLang spells them; None takes what SGLang would use now (tuned file, else default).
     """
     if config is None:
-        config = sglang.lora_config(
+        config = launching.lora_config(
             "shrink",
             K=inputs.x.shape[1],
             R=inputs.max_rank,

@@ -28,7 +28,7 @@ from autotune.kernels.fused_moe_lora.problem import (
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.kernels.fused_moe_lora.routing import random_routing, work
 from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments, moe_shrink, shrink_launches
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm.server import VLLM
 
 Inputs = TypeVar("Inputs")
 Written = TypeVar("Written", MoeExpandArguments, MoeOneShotArguments)
@@ -123,7 +123,7 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
 
     def _built_in(self, problem: MoeProblem) -> Config:
         """What vLLM takes without a file, as far as the kernel reads it."""
-        built_in = vllm.default_config(self.call(problem))
+        built_in = VLLM.default_config(self.call(problem))
         return {parameter.name: built_in[parameter.name] for parameter in self.parameters(problem, rules.SPACES[0])}
 
 

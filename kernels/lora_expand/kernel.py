@@ -24,7 +24,7 @@ from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_t
 from autotune.kernels.lora_expand.cost import estimate_us
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages, lora_expand
 from autotune.kernels.lora_expand.reference import reference
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm.server import VLLM
 
 _X_DTYPE = torch.float32
 
@@ -112,7 +112,7 @@ class LoraExpand(Kernel[LoraExpandProblem, ExpandInputs]):
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
     def default_config(self, problem: LoraExpandProblem, gpu: Gpu) -> Config:
-        default = vllm.default_config(self.call(problem))
+        default = VLLM.default_config(self.call(problem))
         config = {p.name: default[p.name] for p in self.parameters(problem, "wide")}
         return self.canonical(problem, config, gpu)
 

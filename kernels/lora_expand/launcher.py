@@ -13,7 +13,7 @@ from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
 
 _ALIGNED_COLUMNS = 16
 _PREFETCHED_PER_WARP = 1024
@@ -218,7 +218,7 @@ def lora_expand(inputs: LoraExpandArguments, config: Config | None = None) -> to
         return inputs.out
     if config is None:
         groups, n = inputs.metadata.lora_ids.numel(), max(inputs.widths)
-        config = vllm.dense_config(
+        config = launching.dense_config(
             "expand", max_loras=groups, num_slices=slices, m=m, k=k, n=n, add_inputs=inputs.add_inputs
         )
     if inputs.x.is_cuda and (stages := forced_stages(inputs.x.dtype, torch.cuda.get_device_capability())):

@@ -16,7 +16,7 @@ from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, power
 from autotune.kernels.lora_shrink.cost import estimate_us
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
 from autotune.kernels.lora_shrink.reference import reference
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm.server import VLLM
 
 _NEUTRAL_GROUP = 8
 _FULL_WAVES = 3
@@ -70,7 +70,7 @@ class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
     def default_config(self, problem: LoraShrinkProblem, gpu: Gpu) -> Config:
-        default = vllm.default_config(self.call(problem))
+        default = VLLM.default_config(self.call(problem))
         return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
 
     def canonical(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> Config:

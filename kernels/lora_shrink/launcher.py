@@ -13,7 +13,7 @@ from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
 
 
 @triton.jit
@@ -178,7 +178,7 @@ def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> to
         return inputs.out
     if config is None:
         groups = inputs.metadata.lora_ids.numel()
-        config = vllm.dense_config("shrink", max_loras=groups, num_slices=slices, m=m, k=k, n=n)
+        config = launching.dense_config("shrink", max_loras=groups, num_slices=slices, m=m, k=k, n=n)
     inputs.out.zero_()
     for launch in shrink_launches(inputs, config):
         launch.run()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
 
 SHRINK = {"block_m": 16, "block_n": 16, "block_k": 32, "split_k": 1, "group_size_m": 8}
 EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16}
@@ -47,4 +47,4 @@ def serve_config(
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "get_device_name", lambda *_: "Some GPU")
     patch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(folder))
-    vllm.cache_clear()
+    launching.cache_clear()

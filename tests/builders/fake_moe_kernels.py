@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
 from autotune.contract.registry import Registry
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm.server import VLLM
 from tests.builders.recordings import write_recording
 
 BLOCK_MS = (16, 32, 64, 128)
@@ -94,7 +94,7 @@ class FakeKernel(Kernel[FakeProblem, None]):
         return tuple(Parameter(name, each) for name, each in {"block_m": BLOCK_MS, **values, **fixed}.items())
 
     def default_config(self, problem: FakeProblem, gpu: Gpu) -> Config:
-        default = vllm.default_config(self.call(problem))
+        default = VLLM.default_config(self.call(problem))
         return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
 
     def time_us(self, problem: FakeProblem, config: Config) -> float:

@@ -12,8 +12,8 @@ import pytest
 from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.servers import files
-from autotune.servers.vllm import dense as vllm
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import facts, moe
+from autotune.servers.vllm.server import VLLM
 from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entries(op: str) -> dict[str, Any]:
     """What stands in an op's file, by m."""
-    table = files.read_table(Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op), vllm_moe.LEVELS)
+    table = files.read_table(Path("tuned") / moe.file_name("NVIDIA_H200", op), facts.MOE_LEVELS)
     return {key[2]: config for key, config in table.items()}
 
 
@@ -58,7 +58,7 @@ def studies(cli: Cli) -> list[dict[str, Any]]:
 def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> None:
     done = cli("tune", GROUP, "--lora-rank 256 --m-values 16,64 --trials 14 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
-    for op, name in zip(vllm_moe.OPS, TWO_KERNEL, strict=True):
+    for op, name in zip(facts.MOE_OPS, TWO_KERNEL, strict=True):
         assert {m: each["block_m"] for m, each in entries(op).items()} == {"16": 32, "64": 32}
         assert all(
             (each["block_n"], each["block_k"], each["num_warps"]) == (32, 64, 8) for each in entries(op).values()
@@ -93,8 +93,8 @@ def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
     done = cli("tune", GROUP, flags, "--trials 14 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("vLLM 0.33 serves rank 16, fully sharded over 2 GPUs, with two kernels") == 1
-    for op, name in zip(vllm_moe.OPS, TWO_KERNEL, strict=True):
-        table = files.read_table(Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op), vllm_moe.LEVELS)
+    for op, name in zip(facts.MOE_OPS, TWO_KERNEL, strict=True):
+        table = files.read_table(Path("tuned") / moe.file_name("NVIDIA_H200", op), facts.MOE_LEVELS)
         mine, filled = ("8", "16") if "w13" in op else ("16", "8")
         assert {(key[2], key[3]) for key in table} == {(m, k) for m in ("16", "64") for k in (mine, filled)}
         assert {config["block_m"] for config in table.values()} == {32}
@@ -122,9 +122,9 @@ def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
     done = cli("tune", GROUP, "--lora-rank 16 --batch-size 64 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
     assert "this was tuned for them, the other keys are the defaults" in done.stdout
-    for op in vllm_moe.OPS:
+    for op in facts.MOE_OPS:
         dims = {"max_loras": 4, "num_slices": 1, "m": 64, "k": 16, "n": 2048, "i": 768}
-        default = vllm.default_config(vllm_call(op, dims))
+        default = VLLM.default_config(vllm_call(op, dims))
         assert entries(op) == {"64": default | {"block_m": 32}}
     records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     assert len(records) == 4
@@ -146,7 +146,7 @@ def test_an_m_that_reads_no_block_m_has_the_next_ones(
     done = cli("tune", GROUP, f"--lora-rank 128 --m-values {m_values} --save-json-dir tuned")
     assert done.exit_code == 0, done.output
     assert "so few tokens are not sorted, and then not even block_m is read" in done.output
-    for op in vllm_moe.OPS:
+    for op in facts.MOE_OPS:
         assert {m: each["block_m"] for m, each in entries(op).items()} == block_m
     records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     about = [each["provenance"].get("block_m_of", {}).get("m") for each in records if each["key"][2] == "1"]
@@ -225,10 +225,10 @@ def test_one_op_alone_is_tuned_but_not_exported(cli: Cli) -> None:
 
 def test_files_that_contradict_each_other_are_refused_before_anything_is_tuned(cli: Cli) -> None:
     Path("tuned").mkdir()
-    for op, block_m in zip(vllm_moe.OPS, (16, 16, 64, 64), strict=True):
+    for op, block_m in zip(facts.MOE_OPS, (16, 16, 64, 64), strict=True):
         key = ("4", "2" if "w13" in op else "1", "8", "16", "2048", "768")
         table: files.Table = {key: {"block_m": block_m}}
-        (Path("tuned") / vllm_moe.file_name("NVIDIA_H200", op)).write_text(files.table_text(table))
+        (Path("tuned") / moe.file_name("NVIDIA_H200", op)).write_text(files.table_text(table))
     flags = "--lora-rank 256 --batch-size 16 --save-json-dir tuned --json-overwrite"
     refused = cli("tune", GROUP, flags)
     assert refused.exit_code == 2

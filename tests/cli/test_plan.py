@@ -10,7 +10,7 @@ import pytest
 
 from autotune.kernels.common import csgmv, problem
 from autotune.plan import plan
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts
 from tests.builders.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
@@ -257,4 +257,4 @@ def test_an_export_of_a_plan_answers_what_was_not_measured(cli: Cli, small: Path
     table = json.loads(Path("tuned/NVIDIA_H200_EXPAND_TRUE.json").read_text())
     leaf = table["5"]["1"]["16"]["16"]["5120"]
     assert leaf["block_m"] == 64
-    assert set(leaf) >= set(vllm.REQUIRED["expand"])
+    assert set(leaf) >= set(facts.DENSE_REQUIRED["expand"])

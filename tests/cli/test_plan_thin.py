@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.contract import Call
 from autotune.plan.sizes import auto_m_values
 from autotune.run.neighbours import Neighbourhood
 from autotune.servers import files, provenance
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
 from autotune.study import studies
 from autotune.study.storage import open_storage
 from tests.builders.recordings import write_machine, write_recording
@@ -47,12 +49,12 @@ def planned(cli: Cli) -> Cli:
     for m in ALL:
         names = ("block_k", "block_m", "block_n", "num_stages", "num_warps")
         dims = {"max_loras": 5, "num_slices": 1, "m": m, "k": 5120, "n": 16}
-        default = vllm.default_config(vllm.Call("vllm", "shrink", dims))
+        default = VLLM.default_config(Call("vllm", "shrink", dims))
         base = {name: default[name] for name in (*names, "split_k")}
         tuned = {**base, "block_k": 64, "split_k": 16, "num_warps": 8}
         rows = [({**tuned, "block_n": block_n}, us) for block_n, us in SHRINK_US[m].items()]
         write_recording(folder, f"vllm_shrink_M{m}_K5120_N16_L4_S1", [(base, 20.0), *rows])
-        default = vllm.default_config(vllm.Call("vllm", "expand", {**dims, "k": 16, "n": 5120, "add_inputs": 1}))
+        default = VLLM.default_config(Call("vllm", "expand", {**dims, "k": 16, "n": 5120, "add_inputs": 1}))
         base = {name: default[name] for name in names}
         write_recording(folder, f"vllm_expand_M{m}_K16_N5120_L4_S1", [(base, 5.0), ({**base, "num_warps": 8}, 5.0)])
     cli.ok("study create --backend replay --recorded recorded --plan small", PLAN)
@@ -61,7 +63,7 @@ def planned(cli: Cli) -> Cli:
 
 
 def m_keys(folder: str, op: str) -> list[int]:
-    table = files.read_table(Path(folder, f"NVIDIA_H200_{op}.json"), vllm.LEVELS)
+    table = files.read_table(Path(folder, f"NVIDIA_H200_{op}.json"), facts.DENSE_LEVELS)
     assert {path[0] for path in table} == {"4", "5"}
     return sorted({int(path[2]) for path in table})
 
@@ -105,8 +107,8 @@ def test_an_m_that_was_not_planned_is_served_by_the_default(planned: Cli) -> Non
     planned.ok("study export --dir tuned --plan", NAME)
     for m in (1, 4, 512, 3000, 8192):
         dims = {"max_loras": 5, "num_slices": 1, "m": m, "k": 5120, "n": 16}
-        call = vllm.Call("vllm", "shrink", dims)
-        assert vllm.lookup(Path("tuned"), "NVIDIA H200", call).config == vllm.default_config(call)
+        call = Call("vllm", "shrink", dims)
+        assert VLLM.lookup(Path("tuned"), "NVIDIA H200", call).config == VLLM.default_config(call)
 
 
 @pytest.mark.usefixtures("planned")

@@ -17,7 +17,8 @@ from autotune.model import shape as model
 from autotune.plan.plan import Batches, make
 from autotune.servers import KeyPath, files, provenance
 from autotune.servers.serving import Serving
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H200"
 SHRINK = "NVIDIA_H200_SHRINK.json"
@@ -33,11 +34,11 @@ def item(m: int, tuned: bool = False, k: int = 4096) -> ExportItem:
 
 
 def found(folder: Path, m: int, k: int = 4096) -> object:
-    return vllm.lookup(folder, GPU, shrink(m, k)).config
+    return VLLM.lookup(folder, GPU, shrink(m, k)).config
 
 
 def m_keys(folder: Path) -> list[int]:
-    return sorted({int(key[2]) for key in files.read_table(folder / SHRINK, vllm.LEVELS)})
+    return sorted({int(key[2]) for key in files.read_table(folder / SHRINK, facts.DENSE_LEVELS)})
 
 
 def side(key: KeyPath) -> dict[str, int]:
@@ -64,16 +65,16 @@ def test_a_plan_with_nothing_but_defaults_changes_no_launch(tmp_path: Path, name
     dense = [call for call in made.required if "fused_moe" not in call.op]
     export([ExportItem("all", dense[0], {}, True, GPU, {})], tmp_path, required=dense)
     for call in [shape.call(m) for shape in made.shapes if "fused_moe" not in shape.op for m in range(1, 600)]:
-        assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call), call
+        assert VLLM.lookup(tmp_path, GPU, call).config == VLLM.default_config(call), call
 
 
 def test_beside_a_pin_other_shapes_keep_what_they_would_get(tmp_path: Path) -> None:
     report = export([item(m, tuned, k) for m in (64, 128) for k, tuned in ((4096, True), (12288, False))], tmp_path)
     assert m_keys(tmp_path) == [64, 127, 128]
     by_key = {record.key[1:4]: record for record in report.of_kind("pin") if record.key[0] == "5"}
-    assert by_key["1", "127", "12288"].config == vllm.default_config(shrink(127, 12288))
+    assert by_key["1", "127", "12288"].config == VLLM.default_config(shrink(127, 12288))
     assert by_key["1", "127", "12288"].study is None
-    assert by_key["1", "127", "4096"].config == vllm.entry(TUNED, shrink(128))
+    assert by_key["1", "127", "4096"].config == VLLM.entry(TUNED, shrink(128))
     assert by_key["1", "127", "4096"].study == "m128-k4096"
     assert by_key["1", "127", "4096"].provenance == {"taken": ["5", "1", "128", "4096", "16"]}
 
@@ -84,32 +85,34 @@ def test_both_sides_are_read_back(tmp_path: Path) -> None:
     for m in (127, 128):
         lookup = proofs["5", "1", str(m), "4096", "16"]
         assert lookup.exact
-        assert lookup.config == vllm.default_config(shrink(m))
+        assert lookup.config == VLLM.default_config(shrink(m))
 
 
 def test_pins_follow_what_stands_beside_them_and_a_result_takes_their_place(tmp_path: Path) -> None:
     export([item(64), item(128)], tmp_path)
     assert m_keys(tmp_path) == [64, 127, 128]
     export([item(64), item(128, tuned=True)], tmp_path)
-    assert (m_keys(tmp_path), found(tmp_path, 127)) == ([64, 127, 128], vllm.entry(TUNED, shrink(127)))
+    assert (m_keys(tmp_path), found(tmp_path, 127)) == ([64, 127, 128], VLLM.entry(TUNED, shrink(127)))
     export([item(127)], tmp_path)
-    assert found(tmp_path, 127) == vllm.default_config(shrink(127))
+    assert found(tmp_path, 127) == VLLM.default_config(shrink(127))
     export([item(127, tuned=True)], tmp_path)
-    assert (m_keys(tmp_path), found(tmp_path, 127)) == ([64, 127, 128], vllm.entry(TUNED, shrink(127)))
+    assert (m_keys(tmp_path), found(tmp_path, 127)) == ([64, 127, 128], VLLM.entry(TUNED, shrink(127)))
     export([item(m, tuned=True) for m in (64, 128)], tmp_path, on_exist="overwrite")
     assert m_keys(tmp_path) == [64, 128]
-    assert {record.key for record in provenance.read(tmp_path)} == set(files.read_table(tmp_path / SHRINK, vllm.LEVELS))
+    assert {record.key for record in provenance.read(tmp_path)} == set(
+        files.read_table(tmp_path / SHRINK, facts.DENSE_LEVELS)
+    )
 
 
 def test_thinning_leaves_them(tmp_path: Path) -> None:
     def timed(m: int) -> ExportItem:
-        default = vllm.default_config(shrink(m))
-        timings = Timings(({str(vllm.default_config(shrink(other))): 1.0 for other in (64, 128)},), default, str)
+        default = VLLM.default_config(shrink(m))
+        timings = Timings(({str(VLLM.default_config(shrink(other))): 1.0 for other in (64, 128)},), default, str)
         return ExportItem(str(m), shrink(m), {}, True, GPU, {}, timings)
 
     export([timed(m) for m in (16, 64, 128, 256)], tmp_path)
     assert m_keys(tmp_path)[-1] >= 128
-    assert all(found(tmp_path, m) == vllm.default_config(shrink(m)) for m in range(1, 600))
+    assert all(found(tmp_path, m) == VLLM.default_config(shrink(m)) for m in range(1, 600))
 
 
 SIZES = st.dictionaries(st.sampled_from([1, 16, 64, 96, 127, 128, 160, 256, 1024]), st.booleans(), min_size=1)
@@ -125,5 +128,7 @@ def test_no_lookup_gets_the_default_of_another_side(
         export([item(m, tuned, k) for k, grid in shapes.items() for m, tuned in grid.items()], folder)
     for k in {k for shapes in exports for k in shapes}:
         for m in (*range(60, 300), 1, 16, 1000, 8192):
-            assert found(folder, m, k) in (vllm.default_config(shrink(m, k)), vllm.entry(TUNED, shrink(m, k)))
-    assert set(files.read_table(folder / SHRINK, vllm.LEVELS)) == {record.key for record in provenance.read(folder)}
+            assert found(folder, m, k) in (VLLM.default_config(shrink(m, k)), VLLM.entry(TUNED, shrink(m, k)))
+    assert set(files.read_table(folder / SHRINK, facts.DENSE_LEVELS)) == {
+        record.key for record in provenance.read(folder)
+    }

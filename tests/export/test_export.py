@@ -15,7 +15,8 @@ from autotune.errors import AutotuneError, InputError
 from autotune.export.export import ExportReport, export
 from autotune.export.file import ExportItem
 from autotune.servers import Lookup, files, provenance
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H200"
 SHRINK = "NVIDIA_H200_SHRINK.json"
@@ -27,7 +28,7 @@ Key = tuple[str, ...]
 
 
 def shrink(*key: str) -> Call:
-    return Call("vllm", "shrink", dict(zip(vllm.LEVELS, map(int, key or KEY), strict=True)))
+    return Call("vllm", "shrink", dict(zip(facts.DENSE_LEVELS, map(int, key or KEY), strict=True)))
 
 
 def expand() -> Call:
@@ -41,11 +42,11 @@ def item(call: Call | None = None, block_m: int = 128, study: str = "s", incumbe
 
 
 def entry(block_m: int = 128) -> dict[str, Any]:
-    return vllm.entry(item(block_m=block_m).config, shrink())
+    return VLLM.entry(item(block_m=block_m).config, shrink())
 
 
 def table(folder: Path, file: str = SHRINK) -> dict[Key, dict[str, Any]]:
-    return files.read_table(folder / file, vllm.LEVELS)
+    return files.read_table(folder / file, facts.DENSE_LEVELS)
 
 
 def records(folder: Path) -> dict[Key, provenance.Record]:
@@ -76,9 +77,9 @@ def test_round_trip_through_the_servers_lookup(tmp_path: Path) -> None:
     items = [item(shrink(*key), block_m=16 * index, study=str(index)) for index, key in enumerate(keys, start=1)]
     export([*items, item(expand(), 64)], tmp_path)
     for each in [*items, item(expand(), 64)]:
-        found = vllm.lookup(tmp_path, GPU, each.call)
+        found = VLLM.lookup(tmp_path, GPU, each.call)
         assert found.exact
-        assert found.config == vllm.entry(each.config, each.call)
+        assert found.config == VLLM.entry(each.config, each.call)
 
 
 def test_what_a_plan_requires_is_answered_by_the_default(tmp_path: Path) -> None:
@@ -86,9 +87,9 @@ def test_what_a_plan_requires_is_answered_by_the_default(tmp_path: Path) -> None
     required = [item().call, shrink("5", "3", "64", "4096", "16"), shrink("5", "1", "8", "12288", "16"), overwriting]
     export([item()], tmp_path, required=required)
     for call in required[1:]:
-        assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call)
-        assert vllm.lookup(tmp_path, GPU, call).exact
-    assert vllm.lookup(tmp_path, GPU, item().call).config == entry()
+        assert VLLM.lookup(tmp_path, GPU, call).config == VLLM.default_config(call)
+        assert VLLM.lookup(tmp_path, GPU, call).exact
+    assert VLLM.lookup(tmp_path, GPU, item().call).config == entry()
     assert {("5", "1", m, k, "16") for m in ("8", "64") for k in ("4096", "12288")} <= set(table(tmp_path))
     assert not (tmp_path / EXPAND).exists()
 
@@ -106,8 +107,8 @@ def test_side_car_tells_where_entries_come_from(tmp_path: Path) -> None:
 
 def test_an_incumbent_is_written_as_the_runtimes_default(tmp_path: Path) -> None:
     export([item(incumbent=True), item(expand(), incumbent=True)], tmp_path)
-    assert table(tmp_path)[KEY] == vllm.default_config(shrink())
-    assert list(table(tmp_path, EXPAND).values()) == [vllm.default_config(expand())] * 2
+    assert table(tmp_path)[KEY] == VLLM.default_config(shrink())
+    assert list(table(tmp_path, EXPAND).values()) == [VLLM.default_config(expand())] * 2
 
 
 def test_exported_text_has_ascending_integer_keys_and_nine_config_keys(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_every_m_gets_every_shape(tmp_path: Path) -> None:
     assert {record.key[2] for record in report.of_kind("pin")} == {"127", "128"}
     fills = {record.key: record.config for record in report.of_kind("default-fill")}
     expected = {
-        (loras, "1", *rest): vllm.default_config(shrink(loras, "1", *rest))
+        (loras, "1", *rest): VLLM.default_config(shrink(loras, "1", *rest))
         for loras in ("4", "5")
         for rest in (("64", "12288", "16"), ("1024", "4096", "16"))
     }
@@ -240,15 +241,15 @@ def test_fills_keep_off_foreign_entries(tmp_path: Path) -> None:
     put(tmp_path, {foreign: entry(16)})
     export([item()], tmp_path)
     assert table(tmp_path)[foreign] == entry(16)
-    assert table(tmp_path)["5", "1", "64", "12288", "16"] == vllm.default_config(shrink("5", "1", "64", "12288", "16"))
+    assert table(tmp_path)["5", "1", "64", "12288", "16"] == VLLM.default_config(shrink("5", "1", "64", "12288", "16"))
 
 
 def test_a_new_max_loras_does_not_take_slices_from_a_server(tmp_path: Path) -> None:
     put(tmp_path, {("8", "3", "64", "4096", "16"): entry(16)})
-    assert vllm.lookup(tmp_path, GPU, shrink("5", "3", "64", "4096", "16")).failure is None
+    assert VLLM.lookup(tmp_path, GPU, shrink("5", "3", "64", "4096", "16")).failure is None
     export([item()], tmp_path)
-    found = vllm.lookup(tmp_path, GPU, shrink("5", "3", "64", "4096", "16"))
-    assert found.config == vllm.default_config(shrink("5", "3", "64", "4096", "16"))
+    found = VLLM.lookup(tmp_path, GPU, shrink("5", "3", "64", "4096", "16"))
+    assert found.config == VLLM.default_config(shrink("5", "3", "64", "4096", "16"))
 
 
 @pytest.mark.parametrize("content", ["{}", '{"5": {}}', '{"5": {"1": {"64": {"4096": {"16": {}}}}}}'])
@@ -363,9 +364,9 @@ def test_warns_of_foreign_entries_that_kill_a_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_lookup_that_misses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    wrong = Lookup("default", vllm.default_config(shrink()))
+    wrong = Lookup("default", VLLM.default_config(shrink()))
     name = "resolve" if when == "before" else "lookup"
-    monkeypatch.setattr(vllm, name, lambda *_: wrong)
+    monkeypatch.setattr(VLLM, name, lambda *_: wrong)
     with pytest.raises(AutotuneError, match="the server's lookup of 5/1/64/4096/16 gives"):
         export([item()], tmp_path)
     assert bool(snapshot(tmp_path)) == (when == "after")
@@ -438,9 +439,9 @@ def test_the_last_result_of_a_key_stands_and_no_shape_gets_anothers(
         reports.append(export(items, folder))
         last |= batch
     for key, block_m in last.items():
-        found = vllm.lookup(folder, GPU, shrink(*key))
+        found = VLLM.lookup(folder, GPU, shrink(*key))
         assert found.exact
-        assert found.config == (entry(block_m) if block_m else vllm.default_config(shrink(*key)))
+        assert found.config == (entry(block_m) if block_m else VLLM.default_config(shrink(*key)))
     own = {key for key, record in records(folder).items() if record.kind == "own"}
     assert own == set(last)
-    assert set(records(folder)) == set(table(folder)) == vllm.needed_paths(table(folder))
+    assert set(records(folder)) == set(table(folder)) == VLLM.needed_paths(table(folder))

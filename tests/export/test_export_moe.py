@@ -16,8 +16,8 @@ from autotune.errors import InputError
 from autotune.export.export import check_merge, export
 from autotune.export.file import ExportItem
 from autotune.servers import files
-from autotune.servers.vllm import dense as vllm
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import facts, moe
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H200"
 Place = tuple[int, ...]
@@ -27,64 +27,64 @@ PLACE: Place = (4, 64, 16, 2048, 768)
 def item(op: str, place: Place = PLACE, block_m: int = 32, incumbent: bool = False) -> ExportItem:
     max_loras, *rest = place
     slices = 2 if "w13" in op else 1
-    call = Call("vllm", op, dict(zip(vllm_moe.LEVELS, (max_loras, slices, *rest), strict=True)))
-    config = {**vllm.default_config(call), "block_m": block_m, "num_warps": 8}
+    call = Call("vllm", op, dict(zip(facts.MOE_LEVELS, (max_loras, slices, *rest), strict=True)))
+    config = {**VLLM.default_config(call), "block_m": block_m, "num_warps": 8}
     return ExportItem(f"{op}-{place}", call, config, incumbent, GPU, {})
 
 
 def four(place: Place = PLACE, block_m: int = 32) -> list[ExportItem]:
-    return [item(op, place, block_m) for op in vllm_moe.OPS]
+    return [item(op, place, block_m) for op in facts.MOE_OPS]
 
 
 def path(folder: Path, op: str) -> Path:
-    return folder / vllm_moe.file_name("NVIDIA_H200", op)
+    return folder / moe.file_name("NVIDIA_H200", op)
 
 
 def blocks(folder: Path, op: str) -> dict[str, Any]:
     """block_m by ``L/m/k/n/i``."""
-    table = files.read_table(path(folder, op), vllm_moe.LEVELS)
+    table = files.read_table(path(folder, op), facts.MOE_LEVELS)
     return {"/".join((key[0], *key[2:])): config["block_m"] for key, config in table.items()}
 
 
 def all_blocks(folder: Path) -> dict[str, Any]:
     """The same of all four files, which must agree."""
-    found = [blocks(folder, op) for op in vllm_moe.OPS]
+    found = [blocks(folder, op) for op in facts.MOE_OPS]
     assert all(each == found[0] for each in found)
     return found[0]
 
 
 def test_all_four_are_written_and_proven(tmp_path: Path) -> None:
     report = export(four(), tmp_path)
-    assert {file.name for file in report.files} >= {path(tmp_path, op).name for op in vllm_moe.OPS}
+    assert {file.name for file in report.files} >= {path(tmp_path, op).name for op in facts.MOE_OPS}
     assert all(proof.lookup.exact for proof in report.proofs)
     assert all_blocks(tmp_path) == {"4/64/16/2048/768": 32}
     assert not report.warnings
 
 
-@pytest.mark.parametrize("left_out", vllm_moe.OPS)
+@pytest.mark.parametrize("left_out", facts.MOE_OPS)
 def test_three_of_four_are_refused(tmp_path: Path, left_out: str) -> None:
     with pytest.raises(InputError, match=f"none of {left_out}"):
         export([each for each in four() if each.call.op != left_out], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("odd", vllm_moe.OPS)
+@pytest.mark.parametrize("odd", facts.MOE_OPS)
 def test_another_block_m_is_refused(tmp_path: Path, odd: str) -> None:
-    items = [item(op, block_m=16 if op == odd else 32) for op in vllm_moe.OPS]
+    items = [item(op, block_m=16 if op == odd else 32) for op in facts.MOE_OPS]
     with pytest.raises(InputError, match="block_m is"):
         export(items, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_default_among_tuned_ones_is_refused(tmp_path: Path) -> None:
-    items = [item(op, incumbent=op == vllm_moe.OPS[3]) for op in vllm_moe.OPS]
+    items = [item(op, incumbent=op == facts.MOE_OPS[3]) for op in facts.MOE_OPS]
     with pytest.raises(InputError, match=r"block_m is 32 .* but 64"):
         export(items, tmp_path)
 
 
 def test_another_m_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no result for max_loras 4, m 16"):
-        export([*four(), item(vllm_moe.OPS[0], (4, 16, *PLACE[2:]))], tmp_path)
+        export([*four(), item(facts.MOE_OPS[0], (4, 16, *PLACE[2:]))], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -104,7 +104,7 @@ def test_what_a_server_also_looks_up_is_the_default_in_all_four(tmp_path: Path, 
     other = (4, 512, 64, 4096, 1536)
     if there:
         export(four(other, 128), tmp_path)
-    required = [item(op, (4, m, *PLACE[2:])).call for op in vllm_moe.OPS for m in (1, 64, 8192)]
+    required = [item(op, (4, m, *PLACE[2:])).call for op in facts.MOE_OPS for m in (1, 64, 8192)]
     export(four(), tmp_path, required=required)
     found = all_blocks(tmp_path)
     assert {place: block_m for place, block_m in found.items() if place.endswith("/768")} == {
@@ -117,13 +117,13 @@ def test_what_a_server_also_looks_up_is_the_default_in_all_four(tmp_path: Path, 
 
 def test_a_lone_file_that_was_there_gets_its_partners(tmp_path: Path) -> None:
     key = ("4", "2", "8", "16", "2048", "768")
-    path(tmp_path, vllm_moe.OPS[0]).write_text(files.table_text({key: {"BLOCK_SIZE_M": 16}}))
+    path(tmp_path, facts.MOE_OPS[0]).write_text(files.table_text({key: {"BLOCK_SIZE_M": 16}}))
     export(four(), tmp_path)
-    assert blocks(tmp_path, vllm_moe.OPS[2]) == {"4/64/16/2048/768": 32, "4/8/16/2048/768": 16}
+    assert blocks(tmp_path, facts.MOE_OPS[2]) == {"4/64/16/2048/768": 32, "4/8/16/2048/768": 16}
 
 
 def test_files_that_contradict_each_other_are_not_merged_into(tmp_path: Path) -> None:
-    for op, block_m in zip(vllm_moe.OPS, (16, 16, 64, 64), strict=True):
+    for op, block_m in zip(facts.MOE_OPS, (16, 16, 64, 64), strict=True):
         key = ("4", "2" if "w13" in op else "1", "8", "16", "2048", "768")
         path(tmp_path, op).write_text(files.table_text({key: {"block_m": block_m}}))
     before = {file.name: file.read_bytes() for file in tmp_path.glob("NVIDIA*")}
@@ -135,7 +135,7 @@ def test_files_that_contradict_each_other_are_not_merged_into(tmp_path: Path) ->
 
 
 def test_new_files_never_stand_beside_old_ones_that_a_server_reads(tmp_path: Path) -> None:
-    path(tmp_path, vllm_moe.OPS[0]).write_text("{}")
+    path(tmp_path, facts.MOE_OPS[0]).write_text("{}")
     report = export(four(), tmp_path, "new")
     written = [file.name for file in report.files if "FUSED" in file.name]
     assert len(written) == 4
@@ -149,7 +149,7 @@ class TestFullySharded:
         def place(op: str) -> Place:
             return (4, m, rank // tp if "w13" in op else rank, 2048, 768)
 
-        return [replace(item(op, place(op), block_m), shards=tp) for op in vllm_moe.OPS]
+        return [replace(item(op, place(op), block_m), shards=tp) for op in facts.MOE_OPS]
 
     def blocks(self, folder: Path, m: int = 64) -> dict[str, int]:
         """block_m by rank, alike in all files."""
@@ -165,7 +165,7 @@ class TestFullySharded:
         assert all(proof.lookup.exact for proof in report.proofs)
         assert lint.check(tmp_path, "vllm") == ([], 4)
 
-    @pytest.mark.parametrize("odd", vllm_moe.OPS)
+    @pytest.mark.parametrize("odd", facts.MOE_OPS)
     def test_another_block_m_or_another_rank_is_refused(self, tmp_path: Path, odd: str) -> None:
         mixed = [b if a.call.op == odd else a for a, b in zip(self.four(32, 2), self.four(32, 2, 64, 16), strict=True)]
         with pytest.raises(InputError, match=r"k 16\+32, .*block_m is"):
@@ -246,7 +246,7 @@ def test_no_server_gets_two_values(
                 calls = [
                     replace(each.call, dims={**each.call.dims, "m": m_}) for each in TestFullySharded().four(rank_, tp_)
                 ]
-                found = [vllm.lookup(folder, GPU, call).config for call in calls]
+                found = [VLLM.lookup(folder, GPU, call).config for call in calls]
                 assert len({config["block_m"] for config in found if config}) == 1
         assert lint.check(folder, "vllm")[0] == []
     assert served

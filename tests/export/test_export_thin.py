@@ -15,7 +15,8 @@ from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.export.thinning import Timings
 from autotune.servers import files, provenance
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H200"
 SHRINK = "NVIDIA_H200_SHRINK.json"
@@ -36,7 +37,7 @@ def key(entry: Config) -> object:
 
 
 def written(name: str, call: Call) -> Config:
-    return vllm.default_config(call) if name == "default" else vllm.entry(CONFIGS[name], call)
+    return VLLM.default_config(call) if name == "default" else VLLM.entry(CONFIGS[name], call)
 
 
 def fastest(times: Mapping[str, float]) -> str:
@@ -50,7 +51,7 @@ def items(grid: Grid, k: int = 4096, num_slices: int = 1) -> list[ExportItem]:
     for m, times in grid.items():
         call, winner = shrink(m, k, num_slices), fastest(times)
         timings = Timings(
-            ({key(written(name, call)): time_us for name, time_us in times.items()},), vllm.default_config(call), key
+            ({key(written(name, call)): time_us for name, time_us in times.items()},), VLLM.default_config(call), key
         )
         config = CONFIGS.get(winner, {})
         made.append(ExportItem(f"m{m}-k{k}", call, config, winner == "default", GPU, {}, timings))
@@ -58,7 +59,7 @@ def items(grid: Grid, k: int = 4096, num_slices: int = 1) -> list[ExportItem]:
 
 
 def m_keys(folder: Path) -> dict[str, list[int]]:
-    table = files.read_table(folder / SHRINK, vllm.LEVELS)
+    table = files.read_table(folder / SHRINK, facts.DENSE_LEVELS)
     return {s: sorted({int(path[2]) for path in table if path[1] == s}) for s in {path[1] for path in table}}
 
 
@@ -80,17 +81,17 @@ def test_no_m_goes_that_keeps_a_default_to_its_side(tmp_path: Path) -> None:
         192: {"default": 10.0, "c": 11.0, "a": 11.0},
     }
     export(items(grid), tmp_path)
-    assert vllm.default_config(shrink(127)) != vllm.default_config(shrink(128))
+    assert VLLM.default_config(shrink(127)) != VLLM.default_config(shrink(128))
     for m in range(1, 300):
-        found = vllm.lookup(tmp_path, GPU, shrink(m))
-        theirs = found.config == vllm.default_config(shrink(int(found.key_path[2])))
-        assert not theirs or found.config == vllm.default_config(shrink(m)), m
+        found = VLLM.lookup(tmp_path, GPU, shrink(m))
+        theirs = found.config == VLLM.default_config(shrink(int(found.key_path[2])))
+        assert not theirs or found.config == VLLM.default_config(shrink(m)), m
 
 
 def test_the_server_finds_a_config_as_good_at_an_m_that_is_left_out(tmp_path: Path) -> None:
     report = export(items(ONE), tmp_path)
     assert m_keys(tmp_path) == {"1": [1, 16]}
-    found = {m: vllm.lookup(tmp_path, GPU, shrink(m)).config for m in ONE}
+    found = {m: VLLM.lookup(tmp_path, GPU, shrink(m)).config for m in ONE}
     assert found == {m: written(name, shrink(m)) for m, name in {1: "a", 4: "a", 16: "c", 64: "c"}.items()}
     grids = report.grids[SHRINK]
     assert {(grid.path, grid.kept) for grid in grids} == {(("5", "1"), (1, 16)), (("4", "1"), (1, 16))}
@@ -101,8 +102,8 @@ def test_an_m_stays_if_any_shape_of_its_num_slices_needs_it(tmp_path: Path) -> N
     hard: Grid = {m: {name: 10.0 if name == fastest(t) else 11.0 for name in t} for m, t in ONE.items()}
     export([*items(ONE), *items(hard, k=8192), *items(ONE, num_slices=3)], tmp_path)
     assert m_keys(tmp_path) == {"1": [1, 4, 16], "3": [1, 16]}
-    table = files.read_table(tmp_path / SHRINK, vllm.LEVELS)
-    assert set(table) == vllm.needed_paths(table)
+    table = files.read_table(tmp_path / SHRINK, facts.DENSE_LEVELS)
+    assert set(table) == VLLM.needed_paths(table)
 
 
 def test_the_default_that_was_kept_is_not_given_up_for_something_slower(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_shape_that_was_never_timed_keeps_its_default(tmp_path: Path) -> None:
     assert m_keys(tmp_path) == {"1": [127, 128]}
     for m in grid:
         call = shrink(m, k=8192)
-        assert vllm.lookup(tmp_path, GPU, call).config == vllm.default_config(call)
+        assert VLLM.lookup(tmp_path, GPU, call).config == VLLM.default_config(call)
 
 
 def test_the_side_car_says_what_was_left_out_and_why(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_what_is_left_out_comes_back_when_something_else_would_be_found(tmp_path
     export(items(ONE), tmp_path)
     export([replace(item, timings=None) for item in items({6: ONE[1]}, k=8192)], tmp_path)
     for m, name in {1: "a", 4: "b", 16: "c", 64: "c"}.items():
-        assert vllm.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
+        assert VLLM.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
     assert m_keys(tmp_path) == {"1": [1, 4, 6, 16, 127, 128]}, "64 is served by 16 as before"
 
 
@@ -165,16 +166,16 @@ def test_what_is_left_out_is_not_taken_by_the_alias_of_another(tmp_path: Path) -
     report = export([with_one_more_adapter(item) for item in items(others)], tmp_path)
     assert {skipped.key[2] for skipped in report.skipped_aliases} == {"1", "4", "16", "64"}
     for m, name in {1: "a", 4: "a", 16: "c", 64: "c"}.items():
-        assert vllm.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
+        assert VLLM.lookup(tmp_path, GPU, shrink(m)).config == written(name, shrink(m))
 
 
 def test_entries_of_others_stay(tmp_path: Path) -> None:
-    theirs = {("5", "1", "4", "8192", "16"): dict(vllm.default_config(shrink(4)))}
+    theirs = {("5", "1", "4", "8192", "16"): dict(VLLM.default_config(shrink(4)))}
     (tmp_path / SHRINK).write_text(files.table_text(theirs))
     export(items(ONE), tmp_path)
-    table = files.read_table(tmp_path / SHRINK, vllm.LEVELS)
+    table = files.read_table(tmp_path / SHRINK, facts.DENSE_LEVELS)
     assert table.items() >= theirs.items()
-    assert vllm.lookup(tmp_path, GPU, shrink(4)).config == written("b", shrink(4))
+    assert VLLM.lookup(tmp_path, GPU, shrink(4)).config == written("b", shrink(4))
 
 
 class Killed(BaseException):
@@ -231,12 +232,12 @@ def test_no_m_of_any_shape_loses_more_than_it_may(
         last |= {(k, m): times for k, grid in shapes.items() for m, times in grid.items()}
         assert all(grid.largest_loss() < 0.02 for grid in report.grids[SHRINK])
     for (k, m), times in last.items():
-        found = vllm.lookup(folder, GPU, shrink(m, k)).config
+        found = VLLM.lookup(folder, GPU, shrink(m, k)).config
         us = {key(written(name, shrink(m, k))): time_us for name, time_us in times.items()}
         own = fastest(times)
         if found is not None and found != written(own, shrink(m, k)):
             assert us[key(found)] < 1.02 * times[own]
             assert us[key(found)] <= times["default"]
         assert found is not None
-    table = files.read_table(folder / SHRINK, vllm.LEVELS)
-    assert set(table) == vllm.needed_paths(table)
+    table = files.read_table(folder / SHRINK, facts.DENSE_LEVELS)
+    assert set(table) == VLLM.needed_paths(table)

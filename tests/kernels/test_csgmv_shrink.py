@@ -17,7 +17,8 @@ from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
-from autotune.servers.sglang import csgmv as sglang
+from autotune.servers.sglang import facts, launching
+from autotune.servers.sglang.server import SGLANG
 from tests.builders.csgmv_batches import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
 from tests.builders.dense_lora import half_dtypes
 
@@ -126,26 +127,26 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The configs of the launches made."""
     configs: list[Any] = []
     monkeypatch.setattr(launcher, "shrink_launches", lambda inputs, config: configs.append(config) or [])
-    monkeypatch.setattr(sglang, "_device_name", lambda: "Some GPU")
-    sglang.cache_clear()
+    monkeypatch.setattr(launching, "_device_name", lambda: "Some GPU")
+    launching.cache_clear()
     return configs
 
 
 def test_launcher_takes_what_the_server_would(
     make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv(sglang.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(facts.CONFIG_FOLDER, raising=False)
     csgmv_shrink(make())
     assert launched.pop() == {"BLOCK_N": 16, "BLOCK_K": 256}
     call = CsgmvShrink().call(CsgmvShrinkProblem("float16", 16, 26, MAX_RANK, 2, k=K))
-    path = tmp_path / sglang.file_name("Some GPU", call)
+    path = tmp_path / SGLANG.file_name("Some GPU", call)
     path.parent.mkdir(parents=True)
     path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}}')
-    monkeypatch.setenv(sglang.ENVIRONMENT, str(tmp_path))
-    sglang.cache_clear()
+    monkeypatch.setenv(facts.CONFIG_FOLDER, str(tmp_path))
+    launching.cache_clear()
     csgmv_shrink(make())
     assert launched == [{"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}]
-    sglang.cache_clear()
+    launching.cache_clear()
 
 
 def test_flags() -> None:

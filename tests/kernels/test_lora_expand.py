@@ -16,7 +16,7 @@ from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand import launcher, lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpand, LoraExpandProblem
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
 from tests.builders.dense_lora import EXPAND, LAUNCH, half_dtypes, products, serve_config
 
 CONFIG = EXPAND | LAUNCH
@@ -123,10 +123,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The configs of the launches made."""
     configs: list[Any] = []
     monkeypatch.setattr(launcher, "expand_launches", lambda inputs, config: configs.append(config) or [])
-    vllm.cache_clear()
+    launching.cache_clear()
     yield configs
     monkeypatch.undo()
-    vllm.cache_clear()
+    launching.cache_clear()
 
 
 @pytest.mark.parametrize("add_inputs", [True, False])

@@ -16,7 +16,7 @@ from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_shrink import launcher, lora_shrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink, LoraShrinkProblem
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
 from tests.builders.dense_lora import LAUNCH, SHRINK, half_dtypes, products, serve_config
 
 CONFIG = SHRINK | LAUNCH
@@ -99,10 +99,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The configs of the launches made."""
     configs: list[Any] = []
     monkeypatch.setattr(launcher, "shrink_launches", lambda inputs, config: configs.append(config) or [])
-    vllm.cache_clear()
+    launching.cache_clear()
     yield configs
     monkeypatch.undo()
-    vllm.cache_clear()
+    launching.cache_clear()
 
 
 def test_launcher_takes_vllms_default(make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,14 @@ from autotune.contract import Call
 from autotune.errors import one_of
 from autotune.servers import content
 from autotune.servers.finding import Effect, Finding
+from autotune.servers.lookup import is_integer
 from autotune.servers.resources import too_large
-from autotune.servers.sglang import csgmv as sglang
-from autotune.servers.sglang.chunks import CHUNK_SIZES, reachable
+from autotune.servers.sglang import facts
+from autotune.servers.sglang.chunks import reachable
+from autotune.servers.sglang.facts import CHUNK_SIZES, OPTIONAL, REQUIRED, VERSION_FOLDER
+from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
+from autotune.servers.sglang.versions import newest, versions
 from autotune.servers.values import unlaunchable
-
-_VERSION = re.compile(r"triton_\d+(_[\w+]+)*")
-_REQUIRED = ("BLOCK_N", "BLOCK_K")
-_OPTIONAL = {"shrink": ("num_warps", "num_stages"), "expand": ("num_warps", "num_stages", "maxnreg")}
 
 
 def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
@@ -28,8 +28,8 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
     """
     findings = _misplaced(directory)
     files = 0
-    for path in sorted(directory.glob(f"{sglang.ROOT}/*/*.json")):
-        match = sglang.FILE.fullmatch(path.name)
+    for path in sorted(directory.glob(f"{facts.ROOT}/*/*.json")):
+        match = facts.FILE.fullmatch(path.name)
         if match is None or not path.parent.name.startswith("triton_"):
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
             continue
@@ -42,16 +42,16 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
 
 
 def _misplaced(directory: Path) -> list[Finding]:
-    root = directory / sglang.ROOT
+    root = directory / facts.ROOT
     findings = []
     if not root.is_dir():
-        inside = directory.name == sglang.ROOT or any(directory.glob("triton_*"))
-        hint = f"; {sglang.ENVIRONMENT} is the folder above {sglang.ROOT}" if inside else ""
-        message = f"the server looks into {sglang.ROOT}/triton_<version>/, which is not there{hint}"
+        inside = directory.name == facts.ROOT or any(directory.glob("triton_*"))
+        hint = f"; {facts.CONFIG_FOLDER} is the folder above {facts.ROOT}" if inside else ""
+        message = f"the server looks into {facts.ROOT}/triton_<version>/, which is not there{hint}"
         findings.append(Finding(".", (), "folder name", "ignored", message))
     else:
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-            if not _VERSION.fullmatch(folder.name):
+            if not VERSION_FOLDER.fullmatch(folder.name):
                 exact = "no Triton version is spelled so ('.' becomes '_')"
                 fallback = folder.name.startswith("triton_")
                 message = f"{exact}; " + (
@@ -60,8 +60,8 @@ def _misplaced(directory: Path) -> list[Finding]:
                 file = folder.relative_to(directory).as_posix()
                 findings.append(Finding(file, (), "folder name", "slower" if fallback else "ignored", message))
     for path in sorted([*directory.glob("*.json"), *root.glob("*.json")]):
-        if sglang.FILE.fullmatch(path.name):
-            findings.append(_ignored(path, directory, f"it belongs into {sglang.ROOT}/triton_<version>/"))
+        if facts.FILE.fullmatch(path.name):
+            findings.append(_ignored(path, directory, f"it belongs into {facts.ROOT}/triton_<version>/"))
     return findings
 
 
@@ -72,13 +72,13 @@ def _ignored(path: Path, directory: Path, message: str) -> Finding:
 def _versions(directory: Path) -> list[Finding]:
     """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
     findings = []
-    there = {path.name for path in directory.glob(f"{sglang.ROOT}/triton_*/*.json")}
-    for name in sorted(name for name in there if sglang.FILE.fullmatch(name)):
-        files = sglang.versions(directory, name)
-        if files and (newest := sglang.newest(files)) != (first := files[0]):
+    there = {path.name for path in directory.glob(f"{facts.ROOT}/triton_*/*.json")}
+    for name in sorted(name for name in there if facts.FILE.fullmatch(name)):
+        files = versions(directory, name)
+        if files and (last := newest(files)) != (first := files[0]):
             message = (
                 f"a server with a Triton that has no folder here takes {first.parent.name} before "
-                f"{newest.parent.name}: names are compared as text; remove the older folder"
+                f"{last.parent.name}: names are compared as text; remove the older folder"
             )
             findings.append(Finding(first.relative_to(directory).as_posix(), (), "version order", "slower", message))
     return findings
@@ -89,8 +89,8 @@ def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: in
     findings = list(read.findings)
     if read.readable:
         findings += _check_chunks(read.file, read.data, match, max_chunk)
-    if (key := sglang.split_k_entry(read.data, read.file)) is not None:
-        findings.append(Finding(read.file, (key,), "no split-K", "slower", sglang.LOSES_SPLIT_K))
+    if (key := split_k_entry(read.data, read.file)) is not None:
+        findings.append(Finding(read.file, (key,), "no split-K", "slower", LOSES_SPLIT_K))
     return findings
 
 
@@ -101,15 +101,15 @@ def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | N
         return [Finding(file, (), "no object", "crash at start", message)]
     findings = []
     for key in data:
-        if not _is_int(key):
+        if not is_integer(key):
             message = "allowed: chunk sizes as integers; ValueError on reading the file; remove it"
             findings.append(Finding(file, (key,), "no integer", "crash at start", message))
-    numbers = [int(key) for key in data if _is_int(key)]
+    numbers = [int(key) for key in data if is_integer(key)]
     if numbers != sorted(numbers):
         message = f"{one_of(numbers)} do not ascend: of two keys just as near, the first one is taken; sort them"
         findings.append(Finding(file, (), "unordered keys", "slower", message))
     for key, config in data.items():
-        if _is_int(key):
+        if is_integer(key):
             unreachable = _check_reach(file, key, config, match["op"], max_chunk)
             wrong = _check_config(file, key, config, match["op"])
             findings += unreachable + wrong
@@ -119,7 +119,8 @@ def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | N
 
 
 def _check_size(file: str, key: str, config: dict[str, Any], match: re.Match[str]) -> list[Finding]:
-    call = Call("sglang", match["op"], {**{name: int(match[name]) for name in ("K", "R", "S")}, "chunk_size": int(key)})
+    dims = {name: int(match[name]) for name in facts.FILE_DIMS} | {"chunk_size": int(key)}
+    call = Call(facts.NAME, match["op"], dims)
     problem = too_large(call, config, match["device"])
     return [Finding(file, (key,), "too large", _crash(key), problem)] if problem else []
 
@@ -128,8 +129,7 @@ def _check_reach(file: str, key: str, config: Any, op: str, max_chunk: int | Non
     if int(key) not in CHUNK_SIZES:
         message = f"no server has this chunk size; allowed: {one_of(CHUNK_SIZES)}"
     elif max_chunk is not None and int(key) not in reachable(max_chunk):
-        default = sglang.default_config(Call("sglang", op, {"K": 1, "R": 1, "S": 1, "chunk_size": int(key)}))
-        if config == default:
+        if config == facts.DEFAULTS[op]:
             return []
         message = f"a server with --max-lora-chunk-size {max_chunk} only uses {one_of(reachable(max_chunk))}"
     else:
@@ -143,18 +143,18 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
         message = f"got {type(config).__name__}, allowed: an object of parameters"
         return [Finding(file, (key,), "no object", effect, message)]
     findings = []
-    if missing := [name for name in _REQUIRED if config.get(name) is None]:
+    if missing := [name for name in REQUIRED if config.get(name) is None]:
         other = [name for name in config if name.upper() in missing and name not in missing]
         hint = f"; {one_of(other)} is not read" if other else ""
         error = "null is no size" if missing[0] in config else "KeyError"
         message = f"lacks {one_of(missing)}: {error}{hint}; add it"
         findings.append(Finding(file, (key,), "missing key", effect, message))
     for name, problem in unlaunchable({name: value for name, value in config.items() if value is not None}):
-        if name in (*_REQUIRED, *_OPTIONAL[op]):
+        if name in (*REQUIRED, *OPTIONAL[op]):
             message = f"{problem}: the kernel does not compile; change it"
             findings.append(Finding(file, (key, name), "bad value", effect, message))
     for name in config:
-        if name not in (*_REQUIRED, *_OPTIONAL[op]):
+        if name not in (*REQUIRED, *OPTIONAL[op]):
             why = "shrink does not read it" if name == "maxnreg" else f"{op} has no such parameter"
             findings.append(Finding(file, (key, name), "dead key", "ignored", f"{why}; remove it"))
     return findings
@@ -163,11 +163,3 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
 def _crash(key: str) -> Effect:
     """When: only the smallest chunk size, that of decode batches, runs before the first request."""
     return "crash at start" if int(key) == CHUNK_SIZES[0] else "crash at request"
-
-
-def _is_int(key: str) -> bool:
-    try:
-        int(key)
-    except ValueError:
-        return False
-    return True

@@ -1,40 +1,37 @@
-"""The chunk sizes a SGLang server launches its csgmv kernels with, and advice to who tunes them (contracts B2)."""
+"""The chunk sizes that a SGLang server launches its csgmv kernels with, and advice on tuning them (contracts B2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from autotune.errors import InputError, one_of
-
-CHUNK_SIZES = (16, 32, 64, 128)
-DEFAULT_MAX_CHUNK = 16
-"""SGLang's default of ``--max-lora-chunk-size``."""
+from autotune.servers.sglang.facts import CHUNK_SIZES, CHUNK_STEPS, DEFAULT_MAX_CHUNK
 
 
 def chunk_size(tokens: int, max_chunk: int = DEFAULT_MAX_CHUNK) -> int:
-    """The chunk size of a batch of this many tokens on a server started with ``--max-lora-chunk-size``.
+    """Returns the chunk size of a batch of this many tokens on a server started with ``--max-lora-chunk-size``.
 
     Raises:
         InputError: If the flag does not take this value.
     """
     if max_chunk not in CHUNK_SIZES:
         raise InputError(f"--max-lora-chunk-size: got {max_chunk}, allowed: {one_of(CHUNK_SIZES)}")
-    wanted = 128 if tokens >= 256 else 32 if tokens >= 64 else 16
+    wanted = max(size for least_tokens, size in CHUNK_STEPS if tokens >= least_tokens)
     return min(wanted, max_chunk)
 
 
 def reachable(max_chunk: int = DEFAULT_MAX_CHUNK) -> tuple[int, ...]:
-    """The chunk sizes such a server ever launches with, ascending."""
-    return tuple(sorted({chunk_size(tokens, max_chunk) for tokens in (1, 64, 256)}))
+    """Lists the chunk sizes such a server ever launches with, ascending."""
+    return tuple(sorted({chunk_size(tokens, max_chunk) for tokens, _ in CHUNK_STEPS}))
 
 
 def sizes_of(tokens: int) -> tuple[int, ...]:
-    """The chunk sizes that some server launches a batch of so many tokens with, ascending."""
+    """Lists the chunk sizes that some server launches a batch of so many tokens with, ascending."""
     return tuple(sorted({chunk_size(tokens, max_chunk) for max_chunk in CHUNK_SIZES}))
 
 
 def advice(tuned: Iterable[int]) -> list[str]:
-    """What to know before serving with files that have entries for these chunk sizes; one line each."""
+    """Tells what to know before serving with files that have entries for these chunk sizes; one line each."""
     entries = sorted(set(tuned))
     lines = []
     for max_chunk in CHUNK_SIZES:

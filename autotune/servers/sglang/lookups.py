@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
+from autotune.servers.sglang import facts
 from autotune.servers.shapes import Shape, merged
 
 
@@ -33,7 +34,7 @@ def _dense(layer: Layer, serving: Serving, workload: str | None) -> list[Shape]:
 
 def _shape(op: str, layer: Layer, k: int, flags: dict[str, object]) -> Shape:
     return Shape(
-        server="sglang",
+        server=facts.NAME,
         op=op,
         dims={"K": k, "R": int(str(flags["lora_rank"])), "S": layer.slices},
         size="chunk_size",

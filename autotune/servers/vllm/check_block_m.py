@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from autotune.servers.vllm import moe
+from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.check_levels import Walk
 
-DEFAULT = 64
+DEFAULT = int(facts.MOE_FALLBACK["block_m"] or 0)
 """Of an op that has no file or whose entry lacks it (contracts A2, A3)."""
 
 Shape = tuple[int, int, int]
@@ -170,7 +170,7 @@ def _nearest(numbers: Iterable[int], wanted: int) -> int:
 def _table(walk: Walk) -> Table:
     made: Table = {}
     for (loras, slices, m, *shape), content in walk.leaves.items():
-        config, _, _ = moe.launched(content, moe.OPS[0])
+        config, _, _ = moe.launched(content, facts.MOE_OPS[0])
         block_m = (config or {}).get("block_m")
         k, n, i = map(int, shape)
         blocks = made.setdefault(int(loras), {}).setdefault(slices, {}).setdefault(int(m), {})

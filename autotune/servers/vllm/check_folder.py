@@ -15,13 +15,8 @@ from autotune.servers.resources import too_large
 from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_moe as vllm_moe
 from autotune.servers.vllm import check_variety as variety
-from autotune.servers.vllm import moe
+from autotune.servers.vllm import facts
 from autotune.servers.vllm.check_levels import Walk, walk
-from autotune.servers.vllm.dense import FILE, LEVELS, REQUIRED
-
-# The base model's expert tiles, which a server reads from the same folder.
-_BASE_MOE = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
-_KNOWN = ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_ctas", "num_stages", "max_nreg", "group_size_m")
 
 
 def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
@@ -36,23 +31,24 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
     dense: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
     for path in sorted(directory.glob("*.json")):
-        if path.name == provenance.FILE_NAME or _BASE_MOE.fullmatch(path.name):
+        if path.name == provenance.FILE_NAME or facts.BASE_MOE_FILE.fullmatch(path.name):
             continue
-        match = FILE.fullmatch(path.name)
+        match = facts.FILE.fullmatch(path.name)
         if problem := _name_problem(match):
             findings.append(Finding(path.name, (), "file name", "ignored", problem))
             continue
         assert match is not None
         op = match["op"].lower()
-        kind = op if op in moe.OPS else op.partition("_")[0]
+        kind = op if op in facts.MOE_OPS else op.partition("_")[0]
         if plan and kind not in looked_up:
             continue
         read = content.read(path, directory)
         findings += read.findings
         if not read.readable:
             continue
-        made = walk(path.name, read.data, moe.LEVELS if op in moe.OPS else LEVELS, looked_up.get(kind))
-        if op in moe.OPS:
+        levels = facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
+        made = walk(path.name, read.data, levels, looked_up.get(kind))
+        if op in facts.MOE_OPS:
             experts.setdefault(match["gpu"], {})[op] = made
             vllm_moe.check_entries(made, op, match["gpu"], plan.serving if plan else None)
         else:
@@ -75,8 +71,7 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
 def _name_problem(match: re.Match[str] | None) -> str | None:
     if match is None:
         return "no server reads a file of this name; move it elsewhere, or give it the name of its GPU and op"
-    if " " in match["gpu"] or "-" in match["gpu"]:
-        right = match["gpu"].replace(" ", "_").replace("-", "_")
+    if (right := facts.gpu_in_file(match["gpu"])) != match["gpu"]:
         return (
             f"no server reads it: blanks and hyphens of the GPU's name become '_'; name it {right}_{match['op']}.json"
         )
@@ -85,20 +80,20 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
 
 def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
     op, _, adds = file_op.partition("_")
-    live = (*REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
+    live = (*facts.DENSE_REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
     variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
     for key, config in made.leaves.items():
-        if missing := [name for name in REQUIRED[op] if name not in config]:
+        if missing := [name for name in facts.DENSE_REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]
             hint = f"; {one_of(upper)} is not read, dense ops know lower case only" if upper else ""
             made.add(
                 key, "missing key", made.crash(key), f"lacks {one_of(missing)}: KeyError {missing[0]!r}{hint}; add it"
             )
-        bad = list(unlaunchable({name: config[name] for name in config if name in REQUIRED[op]}))
+        bad = list(unlaunchable({name: config[name] for name in config if name in facts.DENSE_REQUIRED[op]}))
         for name, problem in bad:
             made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
-        dims = {**dict(zip(LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
-        if not missing and not bad and (reason := too_large(Call("vllm", op, dims), config, gpu)):
+        dims = {**dict(zip(facts.DENSE_LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
+        if not missing and not bad and (reason := too_large(Call(facts.NAME, op, dims), config, gpu)):
             made.add(key, "too large", made.crash(key), reason)
         for name, why in _dead(config, op):
             made.add((*key, name), "dead key", "ignored", why)
@@ -109,10 +104,10 @@ def _dead(config: dict[str, object], op: str) -> Iterator[tuple[str, str]]:
         yield "max_nreg", f"got {config['max_nreg']}, but it is never passed to a kernel; set it to null"
     if op == "expand" and config.get("split_k") not in (None, 1):
         yield "split_k", f"got {config['split_k']}, but expand never splits; set it to 1"
-    if op == "expand" and config.get("group_size_m") not in (None, 8):
+    if op == "expand" and config.get("group_size_m") not in (None, facts.GROUP_SIZE):
         yield "group_size_m", f"got {config['group_size_m']}, but expand has no groups; leave it out"
     for name in config:
-        if name.lower() not in _KNOWN:
+        if name.lower() not in facts.ENTRY_KEYS:
             yield name, "no parameter of the op; remove it, keep notes in a file of their own"
 
 

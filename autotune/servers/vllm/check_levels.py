@@ -7,6 +7,7 @@ from typing import Any
 
 from autotune.errors import one_of
 from autotune.servers.finding import Effect, Finding, crash
+from autotune.servers.lookup import is_integer
 from autotune.servers.vllm.descent import descend
 
 Key = tuple[str, ...]
@@ -58,7 +59,7 @@ class Walk:
                 f"holds a config where {level} is looked up; needed levels: {one_of(self.levels)}",
             )
             return
-        numbers = [name for name in node if _is_int(name)]
+        numbers = [name for name in node if is_integer(name)]
         for name in set(node) - set(numbers):
             self._bad_key((*key, name), level)
         self._order(key, level, [int(name) for name in numbers])
@@ -72,7 +73,7 @@ class Walk:
 
     def m(self, key: Key) -> int | None:
         place = self.levels.index("m")
-        return int(key[place]) if len(key) > place and _is_int(key[place]) else None
+        return int(key[place]) if len(key) > place and is_integer(key[place]) else None
 
     def grouped(self) -> list[Finding]:
         """The findings, those that are alike but for their m as one that lists the m."""
@@ -186,11 +187,3 @@ def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = 
 
 def _is_config(node: dict[str, Any]) -> bool:
     return any(name.lower().startswith(("block_", "num_warps")) for name in node)
-
-
-def _is_int(name: str) -> bool:
-    try:
-        int(name)
-    except ValueError:
-        return False
-    return True

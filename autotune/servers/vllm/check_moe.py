@@ -12,11 +12,11 @@ from autotune.servers.serving import Serving
 from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_block_m as block_m
 from autotune.servers.vllm import check_variety as variety
-from autotune.servers.vllm import moe
+from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.check_levels import Walk
+from autotune.servers.vllm.facts import W2_EXPAND, W2_SHRINK, W13_EXPAND, W13_SHRINK
 from autotune.servers.vllm.lookups import one_shot
 
-W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND = moe.OPS
 _PAIRS: tuple[tuple[str, str, Effect, str], ...] = (
     (
         W13_SHRINK,
@@ -43,7 +43,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
         for warning in warnings:
             made.add(key, "missing key", "slower", warning)
         # A rank of 8 has a default block_n of 8: small, but servers launch it.
-        dims = dict(zip(moe.LEVELS, map(int, key), strict=True))
+        dims = dict(zip(facts.MOE_LEVELS, map(int, key), strict=True))
         default = moe.default_config(op, dims)
         bad = list(unlaunchable({name: v for name, v in config.items() if v != default.get(name)}))
         for name, problem in bad:
@@ -51,7 +51,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
         if launched and _two_kernels(dims["k"], serving):
             compiled[key] = launched
-        if not bad and key in compiled and (why := too_large(Call("vllm", op, dims), compiled[key], gpu)):
+        if not bad and key in compiled and (why := too_large(Call(facts.NAME, op, dims), compiled[key], gpu)):
             made.add(key, "too large", made.crash(key), why)
         low = {name.lower(): value for name, value in config.items()}
         if op.endswith("_expand") and low.get("split_k") not in (None, 1):
@@ -64,7 +64,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
 
 def _two_kernels(k: int, serving: Serving | None) -> bool:
     """Whether a server surely reads more than block_m; without its flags, that depends on the k it looks up alone."""
-    return k > moe.ONE_SHOT_RANKS if serving is None else not one_shot(serving)
+    return k > facts.ONE_SHOT_RANKS if serving is None else not one_shot(serving)
 
 
 def check_slices(family: dict[str, Walk]) -> None:
@@ -95,7 +95,7 @@ def check_together(family: dict[str, Walk], serving: Serving | None = None) -> N
         serving: The server's flags, if known: they tell whether shrink and expand are two kernels.
     """
     there = next(iter(family.values()))
-    missing = [op.upper() for op in moe.OPS if op not in family]
+    missing = [op.upper() for op in facts.MOE_OPS if op not in family]
     if missing:
         there.add(
             (),

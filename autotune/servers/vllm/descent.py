@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.errors import one_of
-from autotune.servers.lookup import Failure, Step
-
-# The one level that vLLM indexes directly: a number of slices has no neighbours.
-EXACT_LEVEL = "num_slices"
+from autotune.servers.lookup import Failure, Step, is_integer
+from autotune.servers.vllm.facts import EXACT_LEVEL
 
 
 def descend(
@@ -50,13 +48,5 @@ def _failure(node: Any, level: str, wanted: int, error: str) -> Failure:
         return Failure(error, level, str(wanted), message)
     if not node:
         return Failure(error, level, None, f"got an empty object where {level} is looked up; remove or tune it")
-    bad = next(key for key in node if not _is_int(key))
+    bad = next(key for key in node if not is_integer(key))
     return Failure(error, level, bad, f"got key {bad!r} for {level}, allowed: integers; remove it")
-
-
-def _is_int(key: str) -> bool:
-    try:
-        int(key)
-    except ValueError:
-        return False
-    return True

@@ -7,12 +7,8 @@ from autotune.model.layers import ExpertLayer, Layer, dense_layers, expert_layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
-
-MAX_LM_HEAD_COLUMNS = 258_048
-"""vLLM refuses LoRA on an lm_head with more (contracts A5)."""
-
-ONE_SHOT_RANK = 128
-"""Up to this rank, unless fully sharded, the experts' LoRA runs in one kernel that reads just block_m (A6)."""
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.moe_paths import server_path
 
 
 def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape]:
@@ -27,14 +23,14 @@ def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape
 
 def one_shot(serving: Serving) -> bool:
     """Whether the experts' LoRA runs in one kernel (contracts A6, paths 1 and 2)."""
-    return serving.rank <= ONE_SHOT_RANK and not serving.fully_sharded
+    return server_path(serving.rank, serving.fully_sharded) == facts.ONE_SHOT
 
 
 def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
     """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
     if serving.fully_sharded or serving.experts_spread:
         return 0
-    return experts.experts * serving.max_loras // (8 * experts.top_k)
+    return experts.experts * serving.max_loras // (facts.NAIVE_SHARE * experts.top_k)
 
 
 def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
@@ -47,7 +43,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
         rows = rank // serving.tp if sharded and layer.kind == "column" else rank
         found.append(
             Shape(
-                server="vllm",
+                server=facts.NAME,
                 op="shrink",
                 dims=_dims(serving.max_loras + 1, layer.slices, layer.inputs, rows),
                 size="m",
@@ -65,7 +61,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
     add_inputs = not (serving.dual_stream and layer.kind in ("column", "row"))
     found.append(
         Shape(
-            server="vllm",
+            server=facts.NAME,
             op="expand",
             dims={**_dims(serving.max_loras + 1, layer.slices, rank, max(widths)), "add_inputs": int(add_inputs)},
             size="m",
@@ -100,7 +96,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
             group = (weight, op) == ("w13", "shrink") and not experts.fused
             found.append(
                 Shape(
-                    server="vllm",
+                    server=facts.NAME,
                     op=f"fused_moe_lora_{weight}_{op}",
                     dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
                     size="m",

@@ -19,8 +19,9 @@ from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.servers import Lookup
-from autotune.servers.sglang import csgmv as sglang
-from autotune.servers.sglang.chunks import CHUNK_SIZES
+from autotune.servers.sglang import csgmv, facts, launching, split_k
+from autotune.servers.sglang.facts import CHUNK_SIZES
+from autotune.servers.sglang.server import SGLANG
 
 GPU = "NVIDIA H20-3e"
 H200 = "NVIDIA H200"
@@ -34,14 +35,14 @@ def call(op: str = "shrink", chunk_size: int = 16, triton: str | None = "3.6.0",
 
 
 def write(folder: Path, content: Any, wanted: Call | None = None) -> Path:
-    path = folder / sglang.file_name(GPU, wanted or call())
+    path = folder / SGLANG.file_name(GPU, wanted or call())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
 def lookup(folder: Path, wanted: Call | None = None) -> Lookup:
-    return sglang.lookup(folder, GPU, wanted or call())
+    return SGLANG.lookup(folder, GPU, wanted or call())
 
 
 def failure(found: Lookup) -> tuple[str, str, str | None]:
@@ -51,21 +52,21 @@ def failure(found: Lookup) -> tuple[str, str, str | None]:
 
 
 def test_is_the_runtime_named_sglang() -> None:
-    assert servers.get("sglang") is sglang
+    assert servers.get("sglang") is SGLANG
     assert servers.names() == ["sglang", "vllm"]
 
 
 def test_defaults_leave_warps_and_stages_to_triton() -> None:
-    assert sglang.default_config(call()) == {"BLOCK_N": 16, "BLOCK_K": 256}
-    assert sglang.default_config(call("expand")) == {"BLOCK_N": 64, "BLOCK_K": 16}
+    assert SGLANG.default_config(call()) == {"BLOCK_N": 16, "BLOCK_K": 256}
+    assert SGLANG.default_config(call("expand")) == {"BLOCK_N": 64, "BLOCK_K": 16}
 
 
 def test_file_names_keep_dashes() -> None:
     shrink, expand = call(), call("expand", K=4096)
-    assert sglang.file_name(GPU, shrink) == (
+    assert SGLANG.file_name(GPU, shrink) == (
         "csgmv_configs/triton_3_6_0/lora_shrink,K=1024,R=64,S=3,device=NVIDIA_H20-3e.json"
     )
-    assert sglang.file_name(H200, expand) == (
+    assert SGLANG.file_name(H200, expand) == (
         "csgmv_configs/triton_3_6_0/lora_expand,K=4096,R=64,S=3,device=NVIDIA_H200.json"
     )
 
@@ -74,42 +75,42 @@ def test_file_names_keep_dashes() -> None:
     ("version", "folder"), [("3.5.1", "triton_3_5_1"), ("3.6.0+git1a2b3c", "triton_3_6_0+git1a2b3c")]
 )
 def test_folder_is_of_the_calls_triton(version: str, folder: str) -> None:
-    assert sglang.file_name(GPU, call(triton=version)).split("/")[1] == folder
+    assert SGLANG.file_name(GPU, call(triton=version)).split("/")[1] == folder
 
 
 def test_folder_is_of_the_installed_triton_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sglang, "installed_version", lambda package: "9.9.9")
-    assert "/triton_9_9_9/" in sglang.file_name(GPU, call(triton=None))
-    monkeypatch.setattr(sglang, "installed_version", lambda package: None)
+    monkeypatch.setattr(csgmv, "installed_version", lambda package: "9.9.9")
+    assert "/triton_9_9_9/" in SGLANG.file_name(GPU, call(triton=None))
+    monkeypatch.setattr(csgmv, "installed_version", lambda package: None)
     with pytest.raises(InputError, match="triton is not installed"):
-        sglang.file_name(GPU, call(triton=None))
+        SGLANG.file_name(GPU, call(triton=None))
 
 
 def test_keys() -> None:
-    assert (sglang.levels(call()), sglang.key_path(call(chunk_size=32))) == (("chunk_size",), ("32",))
-    assert sglang.alias_paths(call()) == []
-    assert sglang.needed_paths([("32",)]) == {(str(chunk),) for chunk in CHUNK_SIZES}
-    assert sglang.needed_paths([]) == set()
+    assert (SGLANG.levels(call()), SGLANG.key_path(call(chunk_size=32))) == (("chunk_size",), ("32",))
+    assert SGLANG.alias_paths(call()) == []
+    assert SGLANG.needed_paths([("32",)]) == {(str(chunk),) for chunk in CHUNK_SIZES}
+    assert SGLANG.needed_paths([]) == set()
 
 
 def test_entry_leaves_out_what_is_unset_or_not_read() -> None:
     config = {**OTHER, "num_warps": None, "num_stages": 3, "maxnreg": 96}
-    assert sglang.entry(config, call()) == {**OTHER, "num_stages": 3}
-    assert sglang.entry(config, call("expand")) == {**OTHER, "num_stages": 3, "maxnreg": 96}
+    assert SGLANG.entry(config, call()) == {**OTHER, "num_stages": 3}
+    assert SGLANG.entry(config, call("expand")) == {**OTHER, "num_stages": 3, "maxnreg": 96}
 
 
 def test_entry_refuses_missing_and_unknown_keys() -> None:
     with pytest.raises(InputError, match="lacks BLOCK_K"):
-        sglang.entry({"BLOCK_N": 16, "BLOCK_K": None}, call())
+        SGLANG.entry({"BLOCK_N": 16, "BLOCK_K": None}, call())
     with pytest.raises(InputError, match="has block_n; allowed: BLOCK_N"):
-        sglang.entry({**OTHER, "block_n": 16}, call())
+        SGLANG.entry({**OTHER, "block_n": 16}, call())
 
 
 def test_refuses_calls_it_does_not_know() -> None:
     with pytest.raises(InputError, match="got op 'embed', allowed: shrink, expand"):
-        sglang.default_config(call("embed"))
+        SGLANG.default_config(call("embed"))
     with pytest.raises(InputError, match="lacks S, chunk_size"):
-        sglang.file_name(GPU, Call("sglang", "shrink", {"K": 1, "R": 1}))
+        SGLANG.file_name(GPU, Call("sglang", "shrink", {"K": 1, "R": 1}))
 
 
 def test_exact_chunk(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_exact_chunk(tmp_path: Path) -> None:
 )
 def test_nearest_chunk_and_ties(keys: tuple[str, str], wanted: int, taken: str, ties: tuple[str, ...]) -> None:
     table = {key: {**OTHER, "num_warps": index} for index, key in enumerate(keys, start=1)}
-    found = sglang.resolve(table, call(chunk_size=wanted))
+    found = SGLANG.resolve(table, call(chunk_size=wanted))
     assert found.config == table[taken]
     assert (found.steps[0].taken, found.steps[0].ties) == (taken, ties)
     assert found.exact == (taken == str(wanted))
@@ -140,7 +141,7 @@ def test_absent_file_means_the_default(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
         found = lookup(folder)
         assert (found.origin, found.config) == ("default", {"BLOCK_N": 16, "BLOCK_K": 256})
-        assert found.path == folder / sglang.file_name(GPU, call())
+        assert found.path == folder / SGLANG.file_name(GPU, call())
 
 
 @pytest.mark.parametrize("text", ['{"16": ', "\xff"])
@@ -152,37 +153,37 @@ def test_malformed_file(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("wanted", [16, 64])
 def test_metadata_key_is_a_value_error_even_with_the_exact_key(wanted: int) -> None:
     table = {"16": TUNED, "triton_version": {"BLOCK_N": 16}}
-    assert failure(sglang.resolve(table, call(chunk_size=wanted))) == ("ValueError", "chunk_size", "triton_version")
+    assert failure(SGLANG.resolve(table, call(chunk_size=wanted))) == ("ValueError", "chunk_size", "triton_version")
 
 
 @pytest.mark.parametrize(
     ("table", "error"), [({}, "ValueError"), ([], "AttributeError"), (None, "AttributeError"), (7, "AttributeError")]
 )
 def test_no_chunks_at_all(table: Any, error: str) -> None:
-    assert failure(sglang.resolve(table, call())) == (error, "chunk_size", None)
+    assert failure(SGLANG.resolve(table, call())) == (error, "chunk_size", None)
 
 
 @pytest.mark.parametrize("key", ["BLOCK_N", "BLOCK_K"])
 def test_missing_block_is_a_key_error(key: str) -> None:
     incomplete = {name: value for name, value in TUNED.items() if name != key}
-    assert failure(sglang.resolve({"16": incomplete}, call())) == ("KeyError", "config", key)
+    assert failure(SGLANG.resolve({"16": incomplete}, call())) == ("KeyError", "config", key)
 
 
 @pytest.mark.parametrize("key", ["BLOCK_N", "BLOCK_K"])
 def test_null_for_a_block_is_no_config(key: str) -> None:
-    assert failure(sglang.resolve({"16": {**TUNED, key: None}}, call())) == ("TypeError", "config", key)
+    assert failure(SGLANG.resolve({"16": {**TUNED, key: None}}, call())) == ("TypeError", "config", key)
 
 
 def test_config_of_another_kind() -> None:
-    assert failure(sglang.resolve({"16": [1, 2]}, call())) == ("TypeError", "config", None)
+    assert failure(SGLANG.resolve({"16": [1, 2]}, call())) == ("TypeError", "config", None)
     # The server takes null for a miss, then arrives at it again as the nearest.
-    assert failure(sglang.resolve({"16": None}, call())) == ("TypeError", "config", None)
+    assert failure(SGLANG.resolve({"16": None}, call())) == ("TypeError", "config", None)
 
 
 def test_maxnreg_is_read_by_expand_only() -> None:
     table = {"16": {**TUNED, "maxnreg": 128}}
-    assert sglang.resolve(table, call()).config == TUNED
-    assert sglang.resolve(table, call("expand")).config == table["16"]
+    assert SGLANG.resolve(table, call()).config == TUNED
+    assert SGLANG.resolve(table, call("expand")).config == table["16"]
 
 
 def test_exact_triton_version_goes_first(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_fallback_compares_names_as_text(tmp_path: Path) -> None:
     found = lookup(tmp_path)
     assert found.config == OTHER
     assert "take triton_3_9_0 before triton_3_10_0" in found.warnings[1]
-    [_, warning] = sglang.warnings(tmp_path, {sglang.file_name(GPU, call(triton="3.10.0")): {}}, {})
+    [_, warning] = SGLANG.warnings(tmp_path, {SGLANG.file_name(GPU, call(triton="3.10.0")): {}}, {})
     assert "take triton_3_9_0 before triton_3_10_0" in warning
 
 
@@ -226,25 +227,25 @@ def test_the_packaged_files(tmp_path: Path, file: Path) -> None:
     assert set(table) == {"16", "32", "64", "128"}
     for chunk, config in table.items():
         wanted = Call("sglang", op, {"K": K, "R": R, "S": S, "chunk_size": int(chunk)}, "3.5.1")
-        assert sglang.file_name(H200, wanted) == f"csgmv_configs/triton_3_5_1/{file.name}"
-        found = sglang.lookup(tmp_path, H200, wanted)
+        assert SGLANG.file_name(H200, wanted) == f"csgmv_configs/triton_3_5_1/{file.name}"
+        found = SGLANG.lookup(tmp_path, H200, wanted)
         assert (found.config, found.exact) == (config, True)
-        assert sglang.entry(config, wanted) == config
+        assert SGLANG.entry(config, wanted) == config
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The environment of a server with a config folder and Triton 3.6.0, on a GPU named GPU."""
     monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setattr(sglang, "_device_name", lambda: GPU)
-    monkeypatch.setattr(sglang, "installed_version", lambda package: "3.6.0")
-    sglang.cache_clear()
+    monkeypatch.setattr(launching, "_device_name", lambda: GPU)
+    monkeypatch.setattr(csgmv, "installed_version", lambda package: "3.6.0")
+    launching.cache_clear()
     yield tmp_path
-    sglang.cache_clear()
+    launching.cache_clear()
 
 
 def current(chunk_size: int = 16) -> dict[str, int | None]:
-    return sglang.lora_config("shrink", K=1024, R=64, S=3, chunk_size=chunk_size)
+    return launching.lora_config("shrink", K=1024, R=64, S=3, chunk_size=chunk_size)
 
 
 def test_current_config_is_read_once(server: Path) -> None:
@@ -252,7 +253,7 @@ def test_current_config_is_read_once(server: Path) -> None:
     assert current() == TUNED
     path.unlink()
     assert current() == TUNED
-    sglang.cache_clear()
+    launching.cache_clear()
     assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
 
 
@@ -260,7 +261,7 @@ def test_that_there_is_no_file_is_remembered_too(server: Path) -> None:
     assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
     write(server, {"16": TUNED})
     assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
-    sglang.cache_clear()
+    launching.cache_clear()
     assert current() == TUNED
 
 
@@ -273,9 +274,9 @@ def test_a_file_is_read_once_for_all_chunk_sizes(server: Path) -> None:
 
 
 def test_that_there_is_no_file_is_remembered_for_all_chunk_sizes(server: Path) -> None:
-    assert current(16) == sglang.default_config(call())
+    assert current(16) == SGLANG.default_config(call())
     write(server, {"16": TUNED, "32": TUNED})
-    assert current(32) == sglang.default_config(call())
+    assert current(32) == SGLANG.default_config(call())
 
 
 def test_a_malformed_file_is_named_once(server: Path) -> None:
@@ -308,9 +309,9 @@ def test_export_round_trip(tmp_path: Path) -> None:
     report = export(items, tmp_path)
     assert all(proof.lookup.exact for proof in report.proofs)
     for each in items[:3]:
-        assert sglang.lookup(tmp_path, GPU, each.call).config == sglang.entry(each.config, each.call)
+        assert SGLANG.lookup(tmp_path, GPU, each.call).config == SGLANG.entry(each.config, each.call)
     assert lookup(tmp_path, call("expand", 32)).config == {"BLOCK_N": 64, "BLOCK_K": 16}
-    text = json.loads((tmp_path / sglang.file_name(GPU, call())).read_text())
+    text = json.loads((tmp_path / SGLANG.file_name(GPU, call())).read_text())
     assert list(text) == ["16", "32", "64", "128"]
     assert text["16"] == {"BLOCK_N": 64, "BLOCK_K": 64, "num_stages": 2}
     assert text["32"] == text["64"] == {"BLOCK_N": 16, "BLOCK_K": 256}
@@ -355,7 +356,7 @@ def test_no_chunk_resolves_to_what_was_slower_than_its_default(
     One export after the other into one folder: the last result of a chunk counts.
     """
     folder = tmp_path_factory.mktemp("export")
-    default = sglang.default_config(call(op))
+    default = SGLANG.default_config(call(op))
     measured: dict[int, tuple[int, int]] = {}
     for latest in exports:
         measured |= latest
@@ -393,7 +394,7 @@ def test_other_blocks_cost_the_split_k_path(
 ) -> None:
     """Contracts B3: rank 32, K 4096 or 12288, tiles of 16 x 16 x 256."""
     wanted = Call("sglang", op, {"K": K, "R": R, "S": 1, "chunk_size": chunk_size})
-    assert sglang.loses_split_k(wanted, config) == loses
+    assert split_k.loses_split_k(wanted, config) == loses
 
 
 @pytest.mark.parametrize(("tuned", "warned"), [(16, True), (128, False)])
@@ -401,18 +402,18 @@ def test_an_export_says_where_split_k_is_lost(tmp_path: Path, tuned: int, warned
     wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": tuned}, "3.6.0")
     report = export([ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})], tmp_path)
     lines = [line for line in report.warnings if "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K" in line]
-    assert lines == ([f"{sglang.file_name(GPU, wanted)}: at 16: {sglang.LOSES_SPLIT_K}"] if warned else [])
+    assert lines == ([f"{SGLANG.file_name(GPU, wanted)}: at 16: {split_k.LOSES_SPLIT_K}"] if warned else [])
 
 
 def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_path: Path) -> None:
     gpu = "GPU [1]"
     for version in ("3.5.1", "3.9.0"):
-        path = tmp_path / sglang.file_name(gpu, call(triton=version))
+        path = tmp_path / SGLANG.file_name(gpu, call(triton=version))
         path.parent.mkdir(parents=True)
     path.symlink_to("nowhere")
-    old = tmp_path / sglang.file_name(gpu, call(triton="3.5.1"))
+    old = tmp_path / SGLANG.file_name(gpu, call(triton="3.5.1"))
     old.write_text(json.dumps({"16": TUNED}))
-    found = sglang.lookup(tmp_path, gpu, call())
+    found = SGLANG.lookup(tmp_path, gpu, call())
     assert (found.config, found.path) == (TUNED, old)
 
 
@@ -420,5 +421,5 @@ def test_a_file_written_beside_another_is_not_the_servers_but_is_warned_of(tmp_p
     wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": 16}, "3.6.0")
     items = [ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})]
     files = [export(items, tmp_path, "new").files[0].name for _ in range(2)]
-    assert [bool(sglang.FILE.fullmatch(file)) for file in files] == [True, False]
-    assert sglang.split_k_entry({"16": TUNED}, files[1]) == "16"
+    assert [bool(facts.FILE.fullmatch(file)) for file in files] == [True, False]
+    assert split_k.split_k_entry({"16": TUNED}, files[1]) == "16"

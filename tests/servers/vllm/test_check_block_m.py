@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from autotune.config import check as lint
 from autotune.contract import Call
 from autotune.servers.finding import Finding
-from autotune.servers.vllm import dense as vllm
-from autotune.servers.vllm import moe as vllm_moe
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H200"
-W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND = vllm_moe.OPS
+W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND = facts.MOE_OPS
 SHAPE = {"k": 16, "n": 2048, "i": 768}
 CORRUPTED, CRASHED = "silent corruption", "crash at request"
 Nested = dict[str, Any]
 
 
 def entry(block_m: int) -> dict[str, Any]:
-    return vllm.entry(vllm.default_config(call(W13_SHRINK)) | {"block_m": block_m}, call(W13_SHRINK))
+    return VLLM.entry(VLLM.default_config(call(W13_SHRINK)) | {"block_m": block_m}, call(W13_SHRINK))
 
 
 def call(op: str, **dims: int) -> Call:
@@ -42,7 +42,7 @@ def write(folder: Path, contents: dict[str, Nested]) -> None:
     for op, content in contents.items():
         slices = "2" if "w13" in op else "1"
         text = json.dumps({loras: {slices: below} for loras, below in content.items()})
-        (folder / vllm.file_name(GPU, call(op))).write_text(text)
+        (folder / VLLM.file_name(GPU, call(op))).write_text(text)
 
 
 def check(folder: Path) -> list[Finding]:
@@ -85,7 +85,7 @@ def test_every_level_of_nearest_keys_is_looked_between(tmp_path: Path, level: st
             return {"4": {"64": over(("16", "32", "64"), lambda e: {"2048": {"768": e}})}}
         return {"4": {"64": {"16": over(("2048", "4096", "8192"), lambda e: {"768": e})}}}
 
-    write(tmp_path, {op: content(op in (W13_EXPAND, W2_EXPAND)) for op in vllm_moe.OPS})
+    write(tmp_path, {op: content(op in (W13_EXPAND, W2_EXPAND)) for op in facts.MOE_OPS})
     found = [(f.key, f.effect) for f in check(tmp_path)]
     assert found == [(at, CRASHED)] * 2
 
@@ -126,10 +126,10 @@ def test_nothing_found_means_one_block_m_for_every_batch(
             made.setdefault(str(loras), {})[str(m)] = {"16": {"2048": {"768": entry(block_m)}}}
         return made
 
-    write(folder, {op: content(w13 if "w13" in op else w2) for op in vllm_moe.OPS})
+    write(folder, {op: content(w13 if "w13" in op else w2) for op in facts.MOE_OPS})
 
     def block_m(op: str, loras: int, m: int) -> Any:
-        return (vllm.lookup(folder, GPU, call(op, max_loras=loras, m=m)).config or {})["block_m"]
+        return (VLLM.lookup(folder, GPU, call(op, max_loras=loras, m=m)).config or {})["block_m"]
 
     differing = {
         (loras, m)

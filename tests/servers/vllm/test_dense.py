@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from autotune import servers
 from autotune.contract import Call
 from autotune.errors import InputError
-from autotune.servers.vllm import dense as vllm
+from autotune.servers.vllm import launching
+from autotune.servers.vllm.server import VLLM
 
 GPU = "NVIDIA H20-3e"
 KEYS = {
@@ -35,7 +36,7 @@ def config(block_m: int = 16) -> dict[str, int | None]:
 
 
 def entry(block_m: int = 16) -> dict[str, int | None]:
-    return vllm.entry(config(block_m), shrink())
+    return VLLM.entry(config(block_m), shrink())
 
 
 def nested(*levels: Any) -> Any:
@@ -47,14 +48,14 @@ def nested(*levels: Any) -> Any:
 
 
 def test_is_the_runtime_named_vllm() -> None:
-    assert servers.get("vllm") is vllm
+    assert servers.get("vllm") is VLLM
     with pytest.raises(InputError, match="server: got 'tgi', allowed: "):
         servers.get("tgi")
 
 
 @pytest.mark.parametrize(("m", "block_k", "split_k"), [(1, 256, 64), (127, 256, 64), (128, 32, 8), (8192, 32, 8)])
 def test_shrink_default(m: int, block_k: int, split_k: int) -> None:
-    assert vllm.default_config(shrink(m=m)) == {
+    assert VLLM.default_config(shrink(m=m)) == {
         "block_m": 32,
         "block_n": 16,
         "block_k": block_k,
@@ -69,7 +70,7 @@ def test_shrink_default(m: int, block_k: int, split_k: int) -> None:
 
 @pytest.mark.parametrize(("num_slices", "block_n"), [(1, 128), (2, 64), (3, 64)])
 def test_expand_default(num_slices: int, block_n: int) -> None:
-    assert vllm.default_config(expand(num_slices)) == {
+    assert VLLM.default_config(expand(num_slices)) == {
         "block_m": 64,
         "block_n": block_n,
         "block_k": 32,
@@ -83,48 +84,48 @@ def test_expand_default(num_slices: int, block_n: int) -> None:
 
 
 def test_file_names() -> None:
-    assert vllm.file_name(GPU, shrink()) == "NVIDIA_H20_3e_SHRINK.json"
-    assert vllm.file_name(GPU, expand(add_inputs=1)) == "NVIDIA_H20_3e_EXPAND_TRUE.json"
-    assert vllm.file_name(GPU, expand(add_inputs=0)) == "NVIDIA_H20_3e_EXPAND_FALSE.json"
+    assert VLLM.file_name(GPU, shrink()) == "NVIDIA_H20_3e_SHRINK.json"
+    assert VLLM.file_name(GPU, expand(add_inputs=1)) == "NVIDIA_H20_3e_EXPAND_TRUE.json"
+    assert VLLM.file_name(GPU, expand(add_inputs=0)) == "NVIDIA_H20_3e_EXPAND_FALSE.json"
 
 
 def test_keys_and_aliases() -> None:
-    assert vllm.key_path(shrink()) == ("5", "1", "64", "4096", "16")
-    assert vllm.alias_paths(shrink()) == [("4", "1", "64", "4096", "16")]
-    assert vllm.alias_paths(shrink(max_loras=1)) == []
-    assert len(vllm.levels(shrink())) == len(vllm.key_path(shrink()))
+    assert VLLM.key_path(shrink()) == ("5", "1", "64", "4096", "16")
+    assert VLLM.alias_paths(shrink()) == [("4", "1", "64", "4096", "16")]
+    assert VLLM.alias_paths(shrink(max_loras=1)) == []
+    assert len(VLLM.levels(shrink())) == len(VLLM.key_path(shrink()))
 
 
 def test_entry_fills_what_the_server_reads_or_fixes() -> None:
     assert entry() == config() | {"num_ctas": 1, "max_nreg": None, "group_size_m": 8}
     assert set(entry()) == KEYS
-    kept = vllm.entry(config() | {"group_size_m": 4, "num_ctas": 2}, shrink())
+    kept = VLLM.entry(config() | {"group_size_m": 4, "num_ctas": 2}, shrink())
     assert (kept["group_size_m"], kept["num_ctas"]) == (4, 2)
-    fixed = vllm.entry(config() | {"split_k": 8, "max_nreg": 128}, expand())
+    fixed = VLLM.entry(config() | {"split_k": 8, "max_nreg": 128}, expand())
     assert (fixed["split_k"], fixed["max_nreg"]) == (1, None)
 
 
 def test_entry_refuses_missing_and_unknown_keys() -> None:
     without_split_k = {key: value for key, value in config().items() if key != "split_k"}
     with pytest.raises(InputError, match="lacks split_k"):
-        vllm.entry(without_split_k, shrink())
-    assert vllm.entry(without_split_k, expand())["split_k"] == 1
+        VLLM.entry(without_split_k, shrink())
+    assert VLLM.entry(without_split_k, expand())["split_k"] == 1
     with pytest.raises(InputError, match="has BLOCK_SIZE_M; allowed: block_m"):
-        vllm.entry(config() | {"BLOCK_SIZE_M": 16}, shrink())
+        VLLM.entry(config() | {"BLOCK_SIZE_M": 16}, shrink())
 
 
 def test_refuses_calls_it_does_not_know() -> None:
     with pytest.raises(InputError, match="got op 'bgmv', allowed: shrink, expand"):
-        vllm.default_config(Call("vllm", "bgmv", {}))
+        VLLM.default_config(Call("vllm", "bgmv", {}))
     with pytest.raises(InputError, match="lacks add_inputs"):
-        vllm.file_name(GPU, Call("vllm", "expand", shrink().dims))
+        VLLM.file_name(GPU, Call("vllm", "expand", shrink().dims))
 
 
 def test_exact_lookup() -> None:
-    found = vllm.resolve(nested(*vllm.key_path(shrink()), entry()), shrink())
+    found = VLLM.resolve(nested(*VLLM.key_path(shrink()), entry()), shrink())
     assert found.exact
     assert found.config == entry()
-    assert found.key_path == vllm.key_path(shrink())
+    assert found.key_path == VLLM.key_path(shrink())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_exact_lookup() -> None:
 )
 def test_ties_go_to_the_first_key(keys: tuple[str, str], taken: str, ties: tuple[str, ...]) -> None:
     table = nested("5", "1", {m: nested("4096", "16", entry(int(m))) for m in keys})
-    found = vllm.resolve(table, shrink(m=24))
+    found = VLLM.resolve(table, shrink(m=24))
     assert found.config == entry(int(taken))
     assert (found.steps[2].taken, found.steps[2].match, found.steps[2].ties) == (taken, "nearest", ties)
     assert not found.exact
@@ -140,14 +141,14 @@ def test_ties_go_to_the_first_key(keys: tuple[str, str], taken: str, ties: tuple
 
 def test_incomplete_shapes_under_an_m_silently_take_a_neighbours_config() -> None:
     table = nested("5", "1", {"64": nested("4096", "16", entry(16)), "128": nested("12288", "16", entry(128))})
-    found = vllm.resolve(table, shrink(m=128, k=4096))
+    found = VLLM.resolve(table, shrink(m=128, k=4096))
     assert found.failure is None
     assert found.config == entry(128)
     assert [step.level for step in found.steps if step.match == "nearest"] == ["k"]
 
 
 def test_missing_slices_are_a_key_error() -> None:
-    found = vllm.resolve(nested("5", {"1": {}, "2": {}}), shrink(num_slices=3))
+    found = VLLM.resolve(nested("5", {"1": {}, "2": {}}), shrink(num_slices=3))
     assert found.failure is not None
     assert (found.failure.error, found.failure.level, found.failure.key) == ("KeyError", "num_slices", "3")
     assert "1, 2" in found.failure.message
@@ -157,7 +158,7 @@ def test_missing_slices_are_a_key_error() -> None:
 @pytest.mark.parametrize("key", ["block_m", "block_n", "block_k", "split_k", "num_warps", "num_stages", "num_ctas"])
 def test_missing_config_key_is_a_key_error(key: str) -> None:
     incomplete = {name: value for name, value in entry().items() if name != key}
-    found = vllm.resolve(nested(*vllm.key_path(shrink()), incomplete), shrink())
+    found = VLLM.resolve(nested(*VLLM.key_path(shrink()), incomplete), shrink())
     assert found.config is None
     assert found.failure is not None
     assert (found.failure.error, found.failure.level, found.failure.key) == ("KeyError", "config", key)
@@ -166,28 +167,28 @@ def test_missing_config_key_is_a_key_error(key: str) -> None:
 @pytest.mark.parametrize("key", ["split_k", "max_nreg", "group_size_m"])
 def test_config_keys_that_expand_can_do_without(key: str) -> None:
     incomplete = {name: value for name, value in entry().items() if name != key}
-    found = vllm.resolve(nested(*vllm.key_path(expand()), incomplete), expand())
+    found = VLLM.resolve(nested(*VLLM.key_path(expand()), incomplete), expand())
     assert found.failure is None
     assert found.config == incomplete
 
 
 def test_level_too_many_is_a_key_error() -> None:
-    found = vllm.resolve(nested(*vllm.key_path(shrink()), "768", entry()), shrink())
+    found = VLLM.resolve(nested(*VLLM.key_path(shrink()), "768", entry()), shrink())
     assert found.failure is not None
     assert (found.failure.error, found.failure.key) == ("KeyError", "block_m")
     assert "a level more" in found.failure.message
 
 
 def test_level_missing_is_a_value_error() -> None:
-    found = vllm.resolve(nested("5", "1", "64", "4096", entry()), shrink())
+    found = VLLM.resolve(nested("5", "1", "64", "4096", entry()), shrink())
     assert found.failure is not None
     assert (found.failure.error, found.failure.level, found.failure.key) == ("ValueError", "n", "block_m")
 
 
 def test_metadata_key_hurts_only_without_the_exact_key() -> None:
-    table = nested(*vllm.key_path(shrink()), entry()) | {"triton_version": "3.6"}
-    assert vllm.resolve(table, shrink()).exact
-    found = vllm.resolve(table, shrink(max_loras=9))
+    table = nested(*VLLM.key_path(shrink()), entry()) | {"triton_version": "3.6"}
+    assert VLLM.resolve(table, shrink()).exact
+    found = VLLM.resolve(table, shrink(max_loras=9))
     assert found.failure is not None
     assert (found.failure.error, found.failure.level, found.failure.key) == (
         "ValueError",
@@ -197,31 +198,31 @@ def test_metadata_key_hurts_only_without_the_exact_key() -> None:
 
 
 def test_empty_value_counts_as_a_miss() -> None:
-    only = vllm.resolve(nested("5", "1", "64", {}), shrink())
+    only = VLLM.resolve(nested("5", "1", "64", {}), shrink())
     assert only.steps[2].skipped_empty
     assert only.failure is not None
     assert (only.failure.error, only.failure.level) == ("ValueError", "k")
-    last = vllm.resolve(nested("5", "1", "64", "4096", "16", {}), shrink())
+    last = VLLM.resolve(nested("5", "1", "64", "4096", "16", {}), shrink())
     assert last.failure is not None
     assert (last.failure.error, last.failure.key) == ("KeyError", "block_m")
     other_spelling = {"064": nested("4096", "16", entry(16)), "64": {}}
-    assert vllm.resolve(nested("5", "1", other_spelling), shrink()).config == entry(16)
+    assert VLLM.resolve(nested("5", "1", other_spelling), shrink()).config == entry(16)
 
 
 @pytest.mark.parametrize("content", [None, "{}", "[]", "null"])
 def test_no_or_empty_file_means_the_default(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / vllm.file_name(GPU, shrink())
+    path = tmp_path / VLLM.file_name(GPU, shrink())
     if content is not None:
         path.write_text(content)
-    found = vllm.lookup(tmp_path, GPU, shrink())
-    assert (found.origin, found.config, found.path) == ("default", vllm.default_config(shrink()), path)
+    found = VLLM.lookup(tmp_path, GPU, shrink())
+    assert (found.origin, found.config, found.path) == ("default", VLLM.default_config(shrink()), path)
     assert not found.exact
 
 
 def test_malformed_file_is_a_failure(tmp_path: Path) -> None:
-    path = tmp_path / vllm.file_name(GPU, shrink())
+    path = tmp_path / VLLM.file_name(GPU, shrink())
     path.write_text('{"5": ')
-    found = vllm.lookup(tmp_path, GPU, shrink())
+    found = VLLM.lookup(tmp_path, GPU, shrink())
     assert found.failure is not None
     assert (found.failure.error, found.failure.level) == ("JSONDecodeError", "file")
     assert str(path) in found.failure.message
@@ -229,21 +230,21 @@ def test_malformed_file_is_a_failure(tmp_path: Path) -> None:
 
 def test_needed_paths() -> None:
     m1, m2 = ("5", "1", "16", "4096", "16"), ("5", "1", "64", "12288", "16")
-    assert vllm.needed_paths([m1, m2]) == {
+    assert VLLM.needed_paths([m1, m2]) == {
         *(m1, m2),
         *(("5", "1", "16", "12288", "16"), ("5", "1", "64", "4096", "16")),
     }
-    assert vllm.needed_paths([]) == set()
+    assert VLLM.needed_paths([]) == set()
 
 
 def test_needed_paths_are_pairs_not_products() -> None:
     paths = {("5", "1", "16", "4096", "16"), ("5", "1", "16", "12288", "8")}
-    assert vllm.needed_paths(paths) == paths
+    assert VLLM.needed_paths(paths) == paths
 
 
 def test_needed_paths_cover_slices_that_another_max_loras_has() -> None:
     paths = {("5", "1", "16", "4096", "16"), ("5", "3", "64", "4096", "16"), ("9", "1", "16", "4096", "16")}
-    assert vllm.needed_paths(paths) == paths | {("9", "3", "64", "4096", "16")}
+    assert VLLM.needed_paths(paths) == paths | {("9", "3", "64", "4096", "16")}
 
 
 INTS = st.integers(1, 12).map(str)
@@ -267,7 +268,7 @@ WANTED = st.tuples(*[st.integers(1, 12)] * 5)
 def oracle(table: Any, wanted: tuple[int, ...]) -> Any:
     """The server's lookup for shrink, written out by hand; returns the config or the name of the exception."""
     if not table:
-        return vllm.default_config(shrink(*wanted))
+        return VLLM.default_config(shrink(*wanted))
     here = table
     for level, value in enumerate(wanted):
         if level == 1:
@@ -303,7 +304,7 @@ def oracle(table: Any, wanted: tuple[int, ...]) -> Any:
 @example({"1": 5}, (1, 1, 1, 1, 1))
 @example({"1": {"1": {"2": {}, "1": {}}}}, (1, 1, 1, 1, 1))
 def test_resolve_agrees_with_the_oracle(table: Any, wanted: tuple[int, ...]) -> None:
-    found = vllm.resolve(table, shrink(*wanted))
+    found = VLLM.resolve(table, shrink(*wanted))
     outcome = found.failure.error if found.failure else found.config
     assert outcome == oracle(table, wanted)
     assert (found.config is None) == (found.failure is not None)
@@ -317,9 +318,9 @@ FULL_PATHS = st.sets(st.tuples(*[INTS] * 5), min_size=1, max_size=8)
 @settings(deadline=None, database=None)
 @given(FULL_PATHS)
 def test_needed_paths_make_every_known_shape_exact_in_k_and_n(paths: set[tuple[str, ...]]) -> None:
-    needed = vllm.needed_paths(paths)
+    needed = VLLM.needed_paths(paths)
     assert needed >= paths
-    assert vllm.needed_paths(needed) == needed
+    assert VLLM.needed_paths(needed) == needed
     table: dict[str, Any] = {}
     for path in needed:
         node = table
@@ -328,7 +329,7 @@ def test_needed_paths_make_every_known_shape_exact_in_k_and_n(paths: set[tuple[s
         node[path[-1]] = entry()
     for max_loras, num_slices, _, k, n in paths:
         for m in range(1, 13):
-            found = vllm.resolve(table, shrink(int(max_loras), int(num_slices), m, int(k), int(n)))
+            found = VLLM.resolve(table, shrink(int(max_loras), int(num_slices), m, int(k), int(n)))
             assert [found.steps[level].match for level in (0, 1, 3, 4)] == ["exact"] * 4
 
 
@@ -337,48 +338,48 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The environment of a server with a config folder, on a GPU named GPU."""
     monkeypatch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(tmp_path))
     monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
-    monkeypatch.setattr(vllm, "_device_name", lambda: GPU)
-    vllm.cache_clear()
+    monkeypatch.setattr(launching, "_device_name", lambda: GPU)
+    launching.cache_clear()
     yield tmp_path
-    vllm.cache_clear()
+    launching.cache_clear()
 
 
 def write(folder: Path, call: Call, content: Any) -> None:
-    (folder / vllm.file_name(GPU, call)).write_text(json.dumps(content))
+    (folder / VLLM.file_name(GPU, call)).write_text(json.dumps(content))
 
 
 def current(call: Call) -> dict[str, int | None]:
     dims = dict(call.dims)
     add_inputs = dims.pop("add_inputs", None)
-    return vllm.dense_config(call.op, **dims, add_inputs=None if add_inputs is None else bool(add_inputs))
+    return launching.dense_config(call.op, **dims, add_inputs=None if add_inputs is None else bool(add_inputs))
 
 
 @pytest.mark.parametrize("call", [shrink(), expand()])
 def test_dense_config_reads_the_folder_of_the_environment(server: Path, call: Call) -> None:
-    write(server, call, nested(*vllm.key_path(call), entry(128)))
+    write(server, call, nested(*VLLM.key_path(call), entry(128)))
     assert current(call) == entry(128)
 
 
 def test_dense_config_without_a_folder_is_the_default(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(server, shrink(), nested(*vllm.key_path(shrink()), entry(128)))
+    write(server, shrink(), nested(*VLLM.key_path(shrink()), entry(128)))
     monkeypatch.delenv("VLLM_TUNED_CONFIG_FOLDER")
-    assert current(shrink()) == vllm.default_config(shrink())
+    assert current(shrink()) == VLLM.default_config(shrink())
 
 
 @pytest.mark.parametrize(("value", "ignores_the_file"), [("1", True), ("0", False), ("", False)])
 def test_batch_invariant_servers_ignore_the_file(
     server: Path, monkeypatch: pytest.MonkeyPatch, value: str, ignores_the_file: bool
 ) -> None:
-    write(server, shrink(), nested(*vllm.key_path(shrink()), entry(128)))
+    write(server, shrink(), nested(*VLLM.key_path(shrink()), entry(128)))
     monkeypatch.setenv("VLLM_BATCH_INVARIANT", value)
-    assert (current(shrink()) == vllm.default_config(shrink())) == ignores_the_file
+    assert (current(shrink()) == VLLM.default_config(shrink())) == ignores_the_file
 
 
 def test_dense_config_is_cached_until_cleared(server: Path) -> None:
-    assert current(shrink()) == vllm.default_config(shrink())
-    write(server, shrink(), nested(*vllm.key_path(shrink()), entry(128)))
-    assert current(shrink()) == vllm.default_config(shrink())
-    vllm.cache_clear()
+    assert current(shrink()) == VLLM.default_config(shrink())
+    write(server, shrink(), nested(*VLLM.key_path(shrink()), entry(128)))
+    assert current(shrink()) == VLLM.default_config(shrink())
+    launching.cache_clear()
     assert current(shrink()) == entry(128)
     current(shrink()).clear()
     assert current(shrink()) == entry(128)
@@ -394,4 +395,4 @@ def test_device_name_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no CUDA GPU"):
-        vllm._device_name()
+        launching._device_name()

@@ -1,0 +1,117 @@
+"""What the tool asks of a server: a small core that every server has, and capabilities that it may lack."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from autotune.contract import Call, Config, Value
+from autotune.servers.files import KeyPath, Shards, Table
+from autotune.servers.lookup import Lookup
+
+
+class FileFamily(Protocol):
+    """Files of several ops that are only correct together."""
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The ops, one file each."""
+
+    @property
+    def why_together(self) -> str:
+        """Why a result of one op alone cannot be written, and what to do instead."""
+
+    def check(self, results: Mapping[str, Table], shards: Shards) -> None:
+        """Makes sure that results, by op, make sense together.
+
+        Raises:
+            InputError: Naming what is missing or differs.
+        """
+
+    def joint_fills(
+        self, tables: Mapping[str, Table], shards: Shards, fills: Collection[tuple[str, KeyPath]]
+    ) -> dict[str, Table]:
+        """Finds the entries that the files, by op, lack to fit together.
+
+        Args:
+            shards: Of the results among the entries.
+            fills: Entries that came from here before, and follow the others.
+
+        Raises:
+            InputError: If what the files hold contradicts itself.
+        """
+
+
+class Server(ABC):
+    """One server that reads results: its files, its lookup rule and its defaults.
+
+    The abstract methods are the core. The others tell of capabilities; a server that lacks one leaves it alone.
+    """
+
+    name: ClassVar[str]
+    """What the user calls it."""
+
+    @abstractmethod
+    def levels(self, call: Call) -> tuple[str, ...]:
+        """Names the levels of the call's file, outermost first; every name is also one of the call's dims."""
+
+    @abstractmethod
+    def default_config(self, call: Call) -> dict[str, Value]:
+        """Returns what the server launches with when no file says otherwise."""
+
+    @abstractmethod
+    def file_name(self, gpu_name: str, call: Call) -> str:
+        """Names the file that the server reads for the call, relative to its config folder."""
+
+    def key_path(self, call: Call) -> KeyPath:
+        """Returns the place of the call's config in its file, outermost key first."""
+        return tuple(str(call.dims[level]) for level in self.levels(call))
+
+    @abstractmethod
+    def entry(self, config: Config, call: Call) -> dict[str, Value]:
+        """Returns the JSON value for a config.
+
+        Raises:
+            InputError: If the config lacks a key that the server needs, or has one that it does not know.
+        """
+
+    @abstractmethod
+    def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
+        """Finds all places to fill, given those that a file fills, so that no lookup takes another shape's config."""
+
+    @abstractmethod
+    def resolve(self, table: Any, call: Call) -> Lookup:
+        """Looks the call up in a file's parsed content, as the server does; its failures are part of the result."""
+
+    @abstractmethod
+    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+        """Looks the call up in a config folder, as the server does on a GPU of this name; needs no GPU."""
+
+    @abstractmethod
+    def warnings(
+        self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
+    ) -> list[str]:
+        """Tells what may go wrong on a server that reads these files (by name) in this folder; one line each.
+
+        Args:
+            looked_up: By file, all that the server looks up in it, where that is known.
+        """
+
+    def alias_paths(self, call: Call) -> list[KeyPath]:
+        """Lists further places to write the call's config to, unless they have a result of their own."""
+        return []
+
+    def family(self, op: str) -> FileFamily | None:
+        """Returns the family of files that the op's file belongs to; None where it depends on no other file."""
+        return None
+
+    def thinnable_level(self, call: Call) -> str | None:
+        """Names the level of the call's file that need not hold every value measured, if there is one: a lookup takes
+        the nearest."""
+        return None
+
+    def advice(self, calls: Iterable[Call]) -> list[str]:
+        """Tells what to know before serving with results for these calls, whatever they are; one line each."""
+        return []

@@ -1,0 +1,92 @@
+"""What the tool relies on of SGLang 0.5.23: each name, list and threshold, once, with its source in the contracts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+NAME: Final = "sglang"
+
+CONFIG_FOLDER: Final = "SGLANG_LORA_CONFIG_DIR"
+"""Environment variable that names the folder above `ROOT` (contracts B1)."""
+
+SPLIT_K_SWITCH: Final = "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K"
+"""Environment variable that lets a server split K in some shrinks (contracts B3)."""
+
+# Ops and their files.
+
+ROOT: Final = "csgmv_configs"
+"""The folder of all versions' files (contracts B1)."""
+
+LEVELS: Final = ("chunk_size",)
+"""Levels of a file (contracts B1)."""
+
+FILE_DIMS: Final = ("K", "R", "S")
+"""The sizes in a file's name (contracts B1)."""
+
+DIMS: Final = (*FILE_DIMS, *LEVELS)
+"""All sizes of a call (contracts B1)."""
+
+SIZES_IN_FILE: Final = re.compile(r"lora_(?P<op>shrink|expand),K=(?P<K>\d+),R=(?P<R>\d+),S=(?P<S>\d+),")
+"""How a file's name begins, whatever its GPU (contracts B1)."""
+
+FILE: Final = re.compile(SIZES_IN_FILE.pattern + r"device=(?P<device>(?!\S*_tuned_\d+\.json)\S+)\.json")
+"""Names that a server reads (contracts B1); not those of files that an export writes beside one
+(``..._tuned_1.json``)."""
+
+VERSION_FOLDER: Final = re.compile(r"triton_\d+(_[\w+]+)*")
+"""Names of folders that a server with some Triton version writes and reads (contracts B1)."""
+
+# Entries.
+
+DEFAULTS: Final[Mapping[str, Mapping[str, int]]] = {
+    "shrink": {"BLOCK_N": 16, "BLOCK_K": 256},
+    "expand": {"BLOCK_N": 64, "BLOCK_K": 16},
+}
+"""By op, what a server launches with when no file says otherwise; warps and stages are left to Triton (contracts
+B1)."""
+
+REQUIRED: Final = ("BLOCK_N", "BLOCK_K")
+"""Keys that every entry needs (contracts B1)."""
+
+OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
+    "shrink": ("num_warps", "num_stages"),
+    "expand": ("num_warps", "num_stages", "maxnreg"),
+}
+"""By op, further keys that it reads (contracts B1)."""
+
+# Chunk sizes.
+
+CHUNK_SIZES: Final = (16, 32, 64, 128)
+"""Allowed values of ``--max-lora-chunk-size`` (contracts B2)."""
+
+DEFAULT_MAX_CHUNK: Final = 16
+"""The default of ``--max-lora-chunk-size`` (contracts B2)."""
+
+CHUNK_STEPS: Final = ((0, 16), (64, 32), (256, 128))
+"""From how many tokens on a batch is cut into chunks of which size, as far as the flag allows it (contracts B2)."""
+
+# Splitting K.
+
+SPLIT_K_CHUNK: Final = 16
+"""A server that is told to may split K in some shrinks at this chunk size, with the default blocks (contracts B3)."""
+
+SPLIT_K_RANK: Final = 32
+SPLIT_K_COLUMNS: Final = (4096, 12288)
+"""The rank and the K of those shrinks (contracts B3)."""
+
+
+def keys(op: str) -> tuple[str, ...]:
+    """Lists all keys that the op reads, in the order of an entry."""
+    return (*REQUIRED, *OPTIONAL[op])
+
+
+def gpu_in_file(gpu_name: str) -> str:
+    """Spells a GPU's name as file names do (contracts B1)."""
+    return gpu_name.replace(" ", "_")
+
+
+def version_folder(triton: str) -> str:
+    """Names the folder of a Triton version's files (contracts B1)."""
+    return f"triton_{triton.replace('.', '_')}"

@@ -1,0 +1,90 @@
+"""SGLang as the tool sees it: one object, put together from the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.contract import Call, Config, Value
+from autotune.errors import InputError
+from autotune.servers.files import KeyPath, Table, read_json
+from autotune.servers.lookup import Failure, Lookup
+from autotune.servers.protocol import Server
+from autotune.servers.sglang import chunks, csgmv, facts
+from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
+from autotune.servers.sglang.versions import order_warning, versions
+
+
+class Sglang(Server):
+    """SGLang with its csgmv backend: two ops, one file for each shape and Triton version."""
+
+    name = facts.NAME
+
+    def levels(self, call: Call) -> tuple[str, ...]:
+        csgmv.check(call)
+        return facts.LEVELS
+
+    def default_config(self, call: Call) -> dict[str, Value]:
+        return csgmv.default_config(call)
+
+    def file_name(self, gpu_name: str, call: Call) -> str:
+        return csgmv.file_name(gpu_name, call)
+
+    def entry(self, config: Config, call: Call) -> dict[str, Value]:
+        return csgmv.entry(config, call)
+
+    def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
+        """Every chunk size: one without an entry takes the nearest one's config, which was measured on other tiles."""
+        return set(paths) | {(str(chunk),) for chunk in facts.CHUNK_SIZES} if paths else set()
+
+    def resolve(self, table: Any, call: Call) -> Lookup:
+        return csgmv.resolve(table, call)
+
+    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+        """Without a file for its own Triton version the server takes that of another, the last one by name."""
+        path, others = file_of(folder, gpu_name, call)
+        if path is None:
+            return Lookup("default", self.default_config(call), path=folder / self.file_name(gpu_name, call))
+        notes = order_warning(others)
+        if others:
+            version = path.parent.name
+            wanted = csgmv.version_folder(call)
+            notes = [f"{path.name}: none for {wanted}, the server takes that of {version}", *notes]
+        try:
+            found = self.resolve(read_json(path), call)
+        except InputError as error:
+            cause = type(error.__cause__).__name__
+            found = Lookup("file", None, (), Failure(cause, "file", None, str(error)))
+        return replace(found, path=path, warnings=tuple(notes))
+
+    def warnings(
+        self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
+    ) -> list[str]:
+        found = [
+            f"{directory}: with {facts.CONFIG_FOLDER} set to it, a server no longer sees the configs that SGLang "
+            "brings (rank 64 on an H200): tune every shape it serves"
+        ]
+        for base_name in sorted({Path(file).name for file in tables}):
+            found += order_warning(versions(directory, base_name))
+        for file, table in tables.items():
+            if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
+                found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
+        return found
+
+    def advice(self, calls: Iterable[Call]) -> list[str]:
+        """Which of the tuned chunk sizes a server reads, and what is worth more (contracts B2)."""
+        return chunks.advice(call.dims["chunk_size"] for call in calls)
+
+
+SGLANG = Sglang()
+
+
+def file_of(folder: Path, gpu_name: str, call: Call) -> tuple[Path | None, list[Path]]:
+    """Returns the file that the server reads, if any, and if it is another Triton's all that it chose among."""
+    path = folder / csgmv.file_name(gpu_name, call)
+    if path.exists():
+        return path, []
+    others = versions(folder, path.name)
+    return (others[0] if others else None), others

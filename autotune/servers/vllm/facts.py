@@ -1,0 +1,126 @@
+"""What the tool relies on of vLLM 0.33.0: each name, list and threshold, once, with its source in the contracts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from autotune.contract import Value
+
+NAME: Final = "vllm"
+
+CONFIG_FOLDER: Final = "VLLM_TUNED_CONFIG_FOLDER"
+"""Environment variable that names the folder of config files (contracts A1)."""
+
+BATCH_INVARIANT: Final = "VLLM_BATCH_INVARIANT"
+"""Environment variable that keeps a server from reading any config file (contracts A1)."""
+
+# Ops and their files.
+
+FILE: Final = re.compile(
+    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
+)
+"""Names of the files that servers read, those of fused MoE LoRA included (contracts A1)."""
+
+BASE_MOE_FILE: Final = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
+"""Names of the base model's expert tiles, which a server reads from the same folder (contracts A1)."""
+
+DENSE_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "n")
+"""Levels of a dense op's file, outermost first (contracts A1)."""
+
+MOE_LEVELS: Final = (*DENSE_LEVELS, "i")
+"""Levels of a file of fused MoE LoRA (contracts A1)."""
+
+EXACT_LEVEL: Final = "num_slices"
+"""The one level that a server indexes directly: a number of slices has no neighbours (contracts A1)."""
+
+W13_SHRINK: Final = "fused_moe_lora_w13_shrink"
+W13_EXPAND: Final = "fused_moe_lora_w13_expand"
+W2_SHRINK: Final = "fused_moe_lora_w2_shrink"
+W2_EXPAND: Final = "fused_moe_lora_w2_expand"
+MOE_OPS: Final = (W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND)
+"""The ops of fused MoE LoRA; each has a file of its own (contracts A1)."""
+
+USUAL_SLICES: Final = frozenset({1, 2, 3})
+"""The num_slices that the dense layers of nearly every model look up: o_proj, gate_up and qkv (contracts A5)."""
+
+# Entries.
+
+ENTRY_KEYS: Final = (
+    "block_m",
+    "block_n",
+    "block_k",
+    "split_k",
+    "num_warps",
+    "num_ctas",
+    "num_stages",
+    "max_nreg",
+    "group_size_m",
+)
+"""What an entry of any LoRA file has, in this order; the dense ops require most of them (contracts A3)."""
+
+DENSE_REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
+    "shrink": ("block_m", "block_n", "block_k", "split_k", "num_warps", "num_stages", "num_ctas"),
+    "expand": ("block_m", "block_n", "block_k", "num_warps", "num_ctas", "num_stages"),
+}
+"""By dense op, the keys that it reads with `config[key]`, in its order: the first one absent is the server's KeyError
+(contracts A3)."""
+
+GROUP_SIZE: Final = 8
+"""The group_size_m of every default, and of an entry that leaves it out (contracts A2, A3)."""
+
+MOE_READ_AS: Final[Mapping[str, str]] = {
+    "block_m": "BLOCK_SIZE_M",
+    "block_n": "BLOCK_SIZE_N",
+    "block_k": "BLOCK_SIZE_K",
+    "group_size_m": "GROUP_SIZE_M",
+    "num_warps": "NUM_WARPS",
+    "num_stages": "NUM_STAGES",
+    "split_k": "SPLIT_K",
+}
+"""The names under which the kernels of fused MoE LoRA look for the keys of an entry (contracts A3)."""
+
+MOE_FALLBACK: Final[Mapping[str, Value]] = {
+    "block_m": 64,
+    "block_n": 64,
+    "block_k": 32,
+    "group_size_m": GROUP_SIZE,
+    "num_warps": 4,
+    "num_stages": 3,
+    "split_k": 1,
+}
+"""What those kernels take for a key that an entry lacks (contracts A3)."""
+
+# What a server accepts.
+
+RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Allowed values of ``max_lora_rank`` (contracts A5)."""
+
+MAX_LM_HEAD_COLUMNS: Final = 258_048
+"""An lm_head with more columns takes no LoRA (contracts A5)."""
+
+# Which kernels run for the experts.
+
+ServerPath = Literal["one-shot", "two-kernel"]
+ONE_SHOT: Final = "one-shot"
+TWO_KERNEL: Final = "two-kernel"
+
+ONE_SHOT_RANKS: Final = 128
+"""Up to this rank, unless fully sharded, shrink and expand run as one kernel, which reads block_m and nothing else
+(contracts A6)."""
+
+NAIVE_SHARE: Final = 8
+"""Pairs of a token and an expert are not sorted if they are at most one in so many of experts x adapters (contracts
+A6)."""
+
+SMALL_BATCH_RANKS: Final = 64
+"""Up to this rank the small-batch kernel may run, which reads no config (contracts A6)."""
+
+SMALL_BATCH_SIZE: Final = 1024
+"""It runs for up to so many pairs x rank (contracts A6)."""
+
+
+def gpu_in_file(gpu_name: str) -> str:
+    """Spells a GPU's name as file names do (contracts A1)."""
+    return gpu_name.replace(" ", "_").replace("-", "_")

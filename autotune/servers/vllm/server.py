@@ -1,0 +1,95 @@
+"""vLLM as the tool sees it: one object, put together from the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.contract import Call, Config, Value
+from autotune.errors import InputError, one_of
+from autotune.servers.files import KeyPath, Table, read_json
+from autotune.servers.lookup import Failure, Lookup
+from autotune.servers.protocol import FileFamily, Server
+from autotune.servers.vllm import dense, facts, folder_warnings, moe
+from autotune.servers.vllm.descent import descend
+from autotune.servers.vllm.moe_family import MOE_FAMILY
+
+
+class Vllm(Server):
+    """vLLM: two dense ops, and four of fused MoE LoRA whose files must agree."""
+
+    name = facts.NAME
+
+    def levels(self, call: Call) -> tuple[str, ...]:
+        _check(call)
+        return _levels(call.op)
+
+    def default_config(self, call: Call) -> dict[str, Value]:
+        _check(call)
+        return moe.default_config(call.op, call.dims) if call.op in facts.MOE_OPS else dense.default_config(call)
+
+    def file_name(self, gpu_name: str, call: Call) -> str:
+        _check(call)
+        gpu = facts.gpu_in_file(gpu_name)
+        return moe.file_name(gpu, call.op) if call.op in facts.MOE_OPS else dense.file_name(gpu, call)
+
+    def alias_paths(self, call: Call) -> list[KeyPath]:
+        return [] if call.op in facts.MOE_OPS else dense.alias_paths(self.key_path(call))
+
+    def entry(self, config: Config, call: Call) -> dict[str, Value]:
+        _check(call)
+        return moe.entry(config, call.op) if call.op in facts.MOE_OPS else dense.entry(config, call.op)
+
+    def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
+        return dense.needed_paths(paths)
+
+    def family(self, op: str) -> FileFamily | None:
+        return MOE_FAMILY if op in facts.MOE_OPS else None
+
+    def thinnable_level(self, call: Call) -> str | None:
+        """The m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m each."""
+        return None if call.op in facts.MOE_OPS else "m"
+
+    def resolve(self, table: Any, call: Call) -> Lookup:
+        _check(call)
+        if not table:
+            return Lookup("default", self.default_config(call))
+        node, steps, failure = descend(table, _levels(call.op), call.dims)
+        if call.op in facts.MOE_OPS:
+            if failure:
+                return Lookup("file", None, steps, moe.level_failure(failure))
+            config, failure, found = moe.launched(node, call.op)
+            return Lookup("file", config, steps, failure, warnings=found)
+        failure = failure or dense.config_failure(node, call.op)
+        return Lookup("file", None if failure else dict(node), steps, failure)
+
+    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+        path = folder / self.file_name(gpu_name, call)
+        try:
+            table = read_json(path) if path.exists() else None
+        except InputError as error:
+            cause = type(error.__cause__).__name__
+            return Lookup("file", None, (), Failure(cause, "file", None, str(error)), path)
+        return replace(self.resolve(table, call), path=path)
+
+    def warnings(
+        self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
+    ) -> list[str]:
+        return folder_warnings.warnings(directory, tables, looked_up)
+
+
+VLLM = Vllm()
+
+
+def _levels(op: str) -> tuple[str, ...]:
+    return facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
+
+
+def _check(call: Call) -> None:
+    if call.op not in (*facts.DENSE_REQUIRED, *facts.MOE_OPS):
+        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of([*facts.DENSE_REQUIRED, *facts.MOE_OPS])}")
+    needed = _levels(call.op) + (("add_inputs",) if call.op == "expand" else ())
+    if missing := [dim for dim in needed if dim not in call.dims]:
+        raise InputError(f"vllm {call.op}: the call lacks {one_of(missing)}; needed: {one_of(needed)}")
