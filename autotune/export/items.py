@@ -13,7 +13,7 @@ from autotune.contract import Call, Config
 from autotune.contract.groups import ONE_SHOT
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
-from autotune.export.thinning import Timings
+from autotune.export.timings import Timings
 from autotune.report.serving import serving_note, tuned_path
 from autotune.servers.vllm import moe
 from autotune.study.studies import KernelStudy, StudySpec

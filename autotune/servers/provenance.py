@@ -30,7 +30,7 @@ class Record:
         key: Its place in the file, outermost key first.
         kind: ``own`` for a study's result under its own key, ``alias`` for the same result under a further key,
             ``default-fill`` for the server's default, written so that no neighbour's config is taken; ``pin`` for an
-            entry beside a change of the default, so that none of the other side's is taken (`export.default_changes`);
+            entry beside a change of the default, so that none of the other side's is taken (`export.pinning`);
             ``dropped`` for any of these that the file does without, since what the server takes instead serves as well.
         study: The study it is the result of; None for a default without one.
         config: The entry, as written, or as it would be.

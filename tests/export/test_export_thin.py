@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from autotune.contract import Call, Config
 from autotune.export.export import export
 from autotune.export.file import ExportItem
-from autotune.export.thinning import Timings
+from autotune.export.timings import Timings
 from autotune.servers import files, provenance
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.server import VLLM

@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.export.thinning import MeasuredShape, Timings, thin, thin_table
+from autotune.export.thinning import MeasuredShape, needed_m, thin_table
+from autotune.export.timings import Timings
 from autotune.servers.lookup import nearest
 
 Times = Mapping[int, Mapping[str, float]]
@@ -21,21 +22,21 @@ def shape(winner: Mapping[int, str], times: Times, default: str | None = None) -
 def test_an_m_that_its_neighbours_config_serves_is_dropped() -> None:
     winner = {1: "a", 4: "b", 16: "c", 64: "c"}
     times = {1: {"a": 10.0, "b": 10.1}, 4: {"b": 10.0, "c": 11.0}, 16: {"c": 10.0}, 64: {"c": 20.0}}
-    assert thin([shape(winner, times)]) == (4, 16)
-    assert thin([shape(winner, times)], tolerance=0.001) == (1, 4, 16)
-    assert thin([shape(winner, times)], removable={64}) == (1, 4, 16)
+    assert needed_m([shape(winner, times)]) == (4, 16)
+    assert needed_m([shape(winner, times)], tolerance=0.001) == (1, 4, 16)
+    assert needed_m([shape(winner, times)], removable={64}) == (1, 4, 16)
 
 
 def test_nothing_is_dropped_without_a_measurement() -> None:
-    assert thin([shape({1: "a", 4: "b"}, {1: {"a": 1.0}, 4: {"b": 1.0}})]) == (1, 4)
-    assert thin([shape({1: "a", 4: "b"}, {1: {"a": 1.0, "b": 1.0}})]) == (1, 4), "nobody knows what m 4 is about"
+    assert needed_m([shape({1: "a", 4: "b"}, {1: {"a": 1.0}, 4: {"b": 1.0}})]) == (1, 4)
+    assert needed_m([shape({1: "a", 4: "b"}, {1: {"a": 1.0, "b": 1.0}})]) == (1, 4), "nobody knows what m 4 is about"
 
 
 def test_an_m_is_dropped_only_if_all_shapes_can_do_without() -> None:
     easy = shape({1: "a", 4: "a"}, {1: {"a": 1.0}, 4: {"a": 1.0}})
     hard = shape({1: "a", 4: "b"}, {1: {"a": 1.0, "b": 2.0}, 4: {"a": 2.0, "b": 1.0}})
-    assert thin([easy, hard]) == (1, 4)
-    assert thin([easy, easy]) == (4,)
+    assert needed_m([easy, hard]) == (1, 4)
+    assert needed_m([easy, easy]) == (4,)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_an_m_is_dropped_only_if_all_shapes_can_do_without() -> None:
 def test_nothing_gets_slower_than_the_default(default_us: float | None, kept: tuple[int, ...]) -> None:
     at_1 = {"a": 10.0, "b": 10.1} | ({"default": default_us} if default_us else {})
     times = {1: at_1, 4: {"b": 1.0, "default": 2.0}}
-    assert thin([shape({1: "a", 4: "b"}, times, "default")]) == kept
+    assert needed_m([shape({1: "a", 4: "b"}, times, "default")]) == kept
 
 
 def test_the_race_is_believed_before_what_was_timed_alone() -> None:
@@ -68,7 +69,7 @@ TABLES = st.dictionaries(
 @given(st.lists(TABLES, min_size=1, max_size=3), st.sampled_from([*CONFIGS, None]))
 def test_thinning_keeps_what_it_promises(tables: list[dict[int, dict[str, float]]], default: str | None) -> None:
     winners = [{m: min(t, key=t.__getitem__) for m, t in table.items()} for table in tables]
-    kept = thin([shape(winner, table, default) for winner, table in zip(winners, tables, strict=True)])
+    kept = needed_m([shape(winner, table, default) for winner, table in zip(winners, tables, strict=True)])
     assert kept
     for winner, table in zip(winners, tables, strict=True):
         for m, times in table.items():

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from autotune.contract import Call
-from autotune.export.default_changes import Pin, pins
 from autotune.export.export import export
 from autotune.export.file import ExportItem
-from autotune.export.thinning import Timings
+from autotune.export.pinning import Pin, missing_pins
+from autotune.export.timings import Timings
 from autotune.model import shape as model
 from autotune.plan.plan import Batches, make
 from autotune.servers import KeyPath, files, provenance
@@ -48,14 +48,14 @@ def side(key: KeyPath) -> dict[str, int]:
 
 def test_a_file_is_pinned_on_both_sides_of_each_change_that_it_does_not_respect() -> None:
     table = {("5", "8", "a"): {"split_k": 0}, ("5", "50", "a"): {"split_k": 7}, ("5", "120", "a"): {"split_k": 2}}
-    assert pins(table, 1, side) == {
+    assert missing_pins(table, 1, side) == {
         ("5", "9", "a"): Pin({"split_k": 0}, ("5", "8", "a")),
         ("5", "10", "a"): Pin({"split_k": 1}, None),
         ("5", "99", "a"): Pin({"split_k": 1}, None),
         ("5", "100", "a"): Pin({"split_k": 2}, ("5", "120", "a")),
     }
-    assert not pins({("5", "50", "a"): {"split_k": 7}}, 1, side), "what was tuned is as good as anywhere"
-    lone = pins({("5", "50", "a"): {"split_k": 1}}, 1, side)
+    assert not missing_pins({("5", "50", "a"): {"split_k": 7}}, 1, side), "what was tuned is as good as anywhere"
+    lone = missing_pins({("5", "50", "a"): {"split_k": 1}}, 1, side)
     assert {key[1]: pin.config["split_k"] for key, pin in lone.items()} == {"9": 0, "10": 1, "99": 1, "100": 2}
 
 
