@@ -1,4 +1,4 @@
-"""What a measurement depends on beside the kernel and the problem: GPU, driver, versions."""
+"""What a measurement depends on, besides the kernel and the problem: GPU, driver, versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMI = "nvidia-smi"
 
 
 def installed_version(package: str) -> str | None:
-    """Version of an installed package, without importing it."""
+    """Returns the version of an installed package, without importing it."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -23,7 +23,7 @@ def installed_version(package: str) -> str | None:
 
 
 def cuda_available() -> bool:
-    """Whether torch is installed and sees a CUDA GPU."""
+    """Tells whether torch is installed and sees a CUDA GPU."""
     try:
         import torch
     except ImportError:
@@ -32,12 +32,12 @@ def cuda_available() -> bool:
 
 
 def driver_installed() -> bool:
-    """Whether there may well be a GPU, told without loading torch, which takes seconds."""
+    """Tells whether there may well be a GPU, without loading torch, which takes seconds."""
     return shutil.which(_SMI) is not None
 
 
 def current_gpu() -> Gpu:
-    """The GPU that studies of this process are tuned on.
+    """Returns the GPU that studies of this process are tuned on.
 
     Raises:
         InputError: If there is none.
@@ -60,7 +60,7 @@ def current_gpu() -> Gpu:
 
 
 def current_environment() -> dict[str, str]:
-    """GPU, driver and versions, as kept on a study and in the provenance of its files."""
+    """Returns GPU, driver and versions, as kept on a study and in the provenance of its files."""
     import torch
 
     return {
@@ -74,7 +74,8 @@ def current_environment() -> dict[str, str]:
 
 @functools.cache
 def driver_version() -> str | None:
-    """The NVIDIA driver's version, from nvidia-smi, which takes a while; no process outlives a change of driver."""
+    """Returns the NVIDIA driver's version, which nvidia-smi takes a while to tell; no process outlives a change of
+    driver."""
     if (command := shutil.which(_SMI)) is None:
         return None
     query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]

@@ -24,5 +24,5 @@ class InputError(AutotuneError):
 
 
 def one_of(names: Iterable[object]) -> str:
-    """Spell out the allowed values for an error message."""
+    """Spells out the allowed values for an error message."""
     return ", ".join(str(name) for name in names)

@@ -11,17 +11,20 @@ from autotune.errors import InputError
 
 
 def cache_dir() -> Path:
-    """``$AUTOTUNE_CACHE_DIR``, else ``lora-autotune`` in the user's cache folder."""
+    """Returns ``$AUTOTUNE_CACHE_DIR``, else ``lora-autotune`` in the user's cache folder."""
     return Path(os.environ.get("AUTOTUNE_CACHE_DIR") or user_cache_path("lora-autotune"))
 
 
 def triton_cache_dir() -> Path:
-    """Compiled kernels, apart from the user's ``~/.triton``: a stale entry there has given wrong results before."""
+    """Returns the folder of compiled kernels.
+
+    It is apart from the user's ``~/.triton``: a stale entry there has given wrong results before.
+    """
     return cache_dir() / "triton"
 
 
 def locks_dir() -> Path:
-    """Where running studies are locked; made if need be.
+    """Returns the folder in which running studies are locked, and makes it where there is none.
 
     Raises:
         InputError: If it cannot be made.

@@ -45,7 +45,8 @@ _SHARED_BYTES = (
 
 
 def shared_bytes(name: str) -> int:
-    """Largest shared memory one block may ask for on a GPU of this name, blanks and hyphens in it or "_"."""
+    """Returns the largest shared memory one block may ask for on a GPU of this name, however blanks and hyphens
+    are written in it."""
     words = re.split(r"[\W_]+", name)
     return next(
         (size for pattern, size in _SHARED_BYTES if any(map(pattern.fullmatch, words))),

@@ -50,12 +50,12 @@ PATHS = ("auto", TWO_KERNEL, ONE_SHOT)
 
 
 def find(op_type: str) -> GroupKind | None:
-    """The kind of group that an ``--op-type`` names, None for a kernel."""
+    """Returns the kind of group that an ``--op-type`` names, None for a kernel."""
     return FUSED_MOE_LORA if op_type == FUSED_MOE_LORA.name else None
 
 
 def kind_of(kernel: str) -> tuple[GroupKind, str]:
-    """The kind of group that a kernel is of, and its path.
+    """Returns the kind of group that a kernel is of, and its path.
 
     Raises:
         InputError: If it is of none.
@@ -68,12 +68,13 @@ def kind_of(kernel: str) -> tuple[GroupKind, str]:
 
 
 def concerns(kernel: str) -> bool:
-    """Whether a kernel is of a group, or names one."""
+    """Tells whether a kernel is of a group, or names one."""
     return any(kernel in (FUSED_MOE_LORA.name, *members) for members in FUSED_MOE_LORA.members.values())
 
 
 def path_for(wanted: str, values: Mapping[str, Any]) -> str:
-    """The path to tune: the one asked for, or with ``auto`` the one that a server takes for these flag values."""
+    """Returns the path to tune: the one asked for, or with ``auto`` the one that a server takes for these flag
+    values."""
     if wanted != "auto":
         return wanted
     if values.get("lora_rank") is None:

@@ -43,14 +43,14 @@ class Kernel(ABC, Generic[P, Inputs]):
 
     @abstractmethod
     def problem_from_flags(self, flags: Mapping[str, Any]) -> P:
-        """Build the problem from command-line flags (snake_case names; absent or None where not given).
+        """Builds the problem from command-line flags (snake_case names; absent or None where not given).
 
         Raises:
             InputError: Naming the flag, what it got, what is allowed.
         """
 
     def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
-        """One problem for each value of a flag that may list several; the kernel knows which do.
+        """Returns one problem for each value of a flag that may list several; the kernel knows which do.
 
         Raises:
             InputError: As `problem_from_flags`.
@@ -58,28 +58,29 @@ class Kernel(ABC, Generic[P, Inputs]):
         return [self.problem_from_flags(flags)]
 
     def workloads(self, problem: P) -> tuple[Workload, ...]:
-        """The kinds of batch to gate and to time this problem's configs on: more than one where the server launches
-        them all by the same key. Inputs, launches and floors are asked for of the workloads' problems only."""
+        """Returns the kinds of batch to gate and to time this problem's configs on: more than one where the server
+        launches them all by the same key. Inputs, launches and floors are asked for of the workloads' problems only."""
         return (Workload(self.name, 1.0, problem),)
 
     @abstractmethod
     def parameters(self, problem: P, space: str) -> tuple[Parameter, ...]:
-        """The values worth trying, before `canonical` and `infeasible` thin their product."""
+        """Returns the values worth trying, before `canonical` and `infeasible` thin their product."""
 
     @abstractmethod
     def default_config(self, problem: P, gpu: Gpu) -> Config:
-        """The incumbent: what the server launches when no file says otherwise, in canonical form."""
+        """Returns the incumbent: what the server launches when no file says otherwise, in canonical form."""
 
     def canonical(self, problem: P, config: Config, gpu: Gpu) -> Config:
-        """The config that will really execute: ignored, forced and clipped parameters set to what the launch uses."""
+        """Returns the config that will really execute: ignored, forced and clipped parameters set to what the launch
+        uses."""
         return config
 
     def infeasible(self, problem: P, config: Config, gpu: Gpu) -> str | None:
-        """Why this config cannot run or cannot win on this GPU, or None. Never true of the incumbent's space."""
+        """Tells why this config cannot run or cannot win on this GPU, or None. Never true of the incumbent's space."""
         return None
 
     def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
-        """Why the server surely cannot launch a call with this config, or None.
+        """Tells why the server surely cannot launch a call with this config, or None.
 
         `infeasible` also says what is not worth a trial. This is said of anybody's files and of the server's own
         kernel: a lower bound, never a guess.
@@ -91,45 +92,48 @@ class Kernel(ABC, Generic[P, Inputs]):
 
     @abstractmethod
     def floor(self, problem: P) -> Floor:
-        """Bytes and flops the problem cannot do without."""
+        """Counts the bytes and flops the problem cannot do without."""
 
     @abstractmethod
     def make_inputs(self, problem: P, device: str, seed: int) -> Inputs:
-        """Fresh random arguments (random signs, ragged adapters, base tokens) on `device`; ``meta`` must work."""
+        """Returns fresh random arguments (random signs, ragged adapters, base tokens) on `device`; ``meta`` must
+        work."""
 
     @abstractmethod
     def launches(self, inputs: Inputs, config: Config) -> list[Launch]:
-        """The Triton launches `run` makes, in order; empty for an empty problem."""
+        """Returns the Triton launches `run` makes, in order; empty for an empty problem."""
 
     @abstractmethod
     def run(self, inputs: Inputs, config: Config) -> torch.Tensor:
-        """Run the whole operation as a server pays for it (zeroing included); returns the output tensor."""
+        """Runs the whole operation as a server pays for it (zeroing included); returns the output tensor."""
 
     @abstractmethod
     def poison(self, inputs: Inputs) -> None:
-        """Set what `run` must write to NaN, and what it accumulates into back to its starting values."""
+        """Sets what `run` must write to NaN, and what it accumulates into back to its starting values."""
 
     @abstractmethod
     def reference(self, inputs: Inputs, dtype: torch.dtype) -> Expected:
-        """The result of `run` after `poison`, in plain torch, computed in `dtype` (float32 or float64)."""
+        """Returns the result of `run` after `poison`, in plain torch, computed in `dtype` (float32 or float64)."""
 
     def call(self, problem: P) -> Call | None:
-        """The server's lookup for this problem; None for a kernel that no server loads configs for."""
+        """Returns the server's lookup for this problem; None for a kernel that no server loads configs for."""
         return None
 
     def estimate_us(self, problem: P, config: Config, gpu: Gpu) -> float | None:
-        """About how long `run` takes, from the launch and the GPU alone, to begin a search with; None if unknown.
+        """Estimates how long `run` takes, from the launch and the GPU alone, to begin a search with; None if unknown.
 
         Only how configs compare matters. It is scaled by what is measured, and ignored when it misleads.
         """
         return None
 
     def recording(self, problem: P) -> str | None:
-        """Name of the recorded space that holds this very problem (`studies/recorded/<name>.csv.gz`), if one could."""
+        """Returns the name of the recorded space that holds this very problem (`studies/recorded/<name>.csv.gz`), if
+        one could."""
         return None
 
     def problem_of_recording(self, name: str) -> P | None:
-        """The problem that a recorded space's name tells, as far as an estimate needs it; None if it is not ours."""
+        """Returns the problem that a recorded space's name tells, as far as an estimate needs it; None if it is not
+        ours."""
         return None
 
 

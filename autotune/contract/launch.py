@@ -25,7 +25,7 @@ class Launch:
         self.fn[self.grid](*self.args, **self.options)
 
     def warmup(self) -> Any:
-        """Compile without launching; returns Triton's compiled kernel."""
+        """Compiles without launching; returns Triton's compiled kernel."""
         return self.fn.warmup(*self.args, grid=self.grid, **self.options)
 
 
@@ -46,5 +46,5 @@ class Expected:
     further_error: Callable[[Config], torch.Tensor] | None = None
 
     def bound(self, config: Config) -> torch.Tensor:
-        """Largest difference of a correct kernel with this config."""
+        """Returns the largest difference of a correct kernel with this config."""
         return self.max_error if self.further_error is None else self.max_error + self.further_error(config)

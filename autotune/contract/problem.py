@@ -12,7 +12,8 @@ _DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp3
 
 
 def dtype_name(text: str) -> str:
-    """A dtype as problems spell it, of all that vLLM's script takes: ``torch.float16``, ``half``, ``bf16``, ..."""
+    """Returns a dtype as problems spell it, of all that vLLM's script takes: ``torch.float16``, ``half``, ``bf16``,
+    ..."""
     name = text.removeprefix("torch.")
     return _DTYPE_ALIASES.get(name, name)
 
@@ -63,7 +64,7 @@ class Floor:
     flops: int
 
     def us(self, bandwidth_bytes_per_s: float) -> float:
-        """Microseconds below which no kernel that moves these bytes can run at this memory bandwidth."""
+        """Returns the microseconds below which no kernel that moves these bytes can run at this memory bandwidth."""
         return self.bytes / bandwidth_bytes_per_s * 1e6
 
 

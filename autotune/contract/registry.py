@@ -47,7 +47,7 @@ class Registry:
 
 @functools.cache
 def installed() -> Registry:
-    """Every kernel of this installation."""
+    """Returns every kernel of this installation."""
     registry = Registry()
     for module in _kernel_modules():
         for kernel in importlib.import_module(module).KERNELS:
@@ -58,7 +58,7 @@ def installed() -> Registry:
 
 
 def load(reference: str) -> AnyKernel:
-    """The kernel a reference names: a registered name, or ``path/to/file.py:NAME``.
+    """Returns the kernel a reference names: a registered name, or ``path/to/file.py:NAME``.
 
     Raises:
         InputError: If there is no such kernel, file or object.
@@ -70,7 +70,8 @@ def load(reference: str) -> AnyKernel:
 
 
 def of_server(reference: str, server: str | None) -> str:
-    """The reference that a kernel has for a server, which may be given by an alias that is only clear within it.
+    """Returns the reference that a kernel has for a server, which may be given by an alias that is only clear within
+    it.
 
     Without a server an alias will do that a single kernel has.
 
@@ -94,7 +95,7 @@ def of_server(reference: str, server: str | None) -> str:
 
 
 def absolute(reference: str) -> str:
-    """The reference as a worker process, or a later run from elsewhere, can load it."""
+    """Returns the reference as a worker process, or a later run from elsewhere, can load it."""
     path, colon, attribute = reference.rpartition(":")
     return f"{Path(path).resolve()}:{attribute}" if colon else reference
 

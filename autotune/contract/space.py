@@ -51,7 +51,8 @@ class Space:
 
     @classmethod
     def build(cls, kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
-        """Enumerate a kernel's preset for a problem, canonicalise, drop the infeasible, deduplicate."""
+        """Enumerates a kernel's preset for a problem: makes each config canonical, drops the infeasible and the
+        duplicates."""
         if preset not in kernel.spaces:
             raise InputError(f"--space: got {preset!r} for {kernel.name}; allowed: {', '.join(kernel.spaces)}")
         parameters = kernel.parameters(problem, preset)
@@ -70,7 +71,7 @@ class Space:
         return tuple(config[p.name] for p in self.parameters)
 
     def index(self, config: Config) -> int:
-        """Position of a config in `configs`.
+        """Returns the position of a config in `configs`.
 
         Raises:
             KeyError: If it is not in the space.
@@ -88,11 +89,11 @@ class Space:
         return {p.name: CategoricalDistribution(p.values) for p in self.tunable}
 
     def params(self, config: Config) -> dict[str, Any]:
-        """A config as Optuna trial parameters."""
+        """Returns a config as Optuna trial parameters."""
         return {p.name: config[p.name] for p in self.tunable}
 
     def config(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        """A trial's parameters as a config: the fixed parameters are filled in."""
+        """Returns a trial's parameters as a config: the fixed parameters are filled in."""
         return {p.name: params.get(p.name, p.values[0]) for p in self.parameters}
 
     @cached_property

@@ -13,14 +13,14 @@ from autotune.contract import AnyKernel, Floor, Problem, Workload
 
 
 def mean(values: Iterable[float], workloads: Sequence[Workload]) -> float:
-    """Weighted geometric mean of one value of each workload; of a single workload, the value itself."""
+    """Returns the weighted geometric mean of one value of each workload; of a single workload, the value itself."""
     total = sum(workload.weight for workload in workloads)
     pairs = zip(values, workloads, strict=True)
     return float(math.prod(value ** (workload.weight / total) for value, workload in pairs))
 
 
 def floor(kernel: AnyKernel, problem: Problem) -> Floor:
-    """What the objective cannot go below: the same mean of the workloads' floors."""
+    """Returns what the objective cannot go below: the same mean of the workloads' floors."""
     workloads = kernel.workloads(problem)
     floors = [kernel.floor(workload.problem) for workload in workloads]
     return Floor(round(mean((f.bytes for f in floors), workloads)), round(mean((f.flops for f in floors), workloads)))

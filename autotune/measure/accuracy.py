@@ -14,7 +14,8 @@ _TINY = 1e-30
 
 
 def error_ratio(kernel: AnyKernel, inputs: Any, config: Config, expected: Expected) -> float:
-    """Largest error over the largest allowed one: at most 1 if correct, infinite for NaN or unwritten output.
+    """Returns the largest error over the largest allowed one: at most 1 if correct, infinite for NaN or unwritten
+    output.
 
     Args:
         expected: As `expected` gives it: nowhere is no error at all allowed.
@@ -30,7 +31,7 @@ def error_ratio(kernel: AnyKernel, inputs: Any, config: Config, expected: Expect
 
 
 def expected(kernel: AnyKernel, inputs: Any) -> Expected:
-    """The reference in fp32 (TF32 off); its bound has room for the reference's own rounding."""
+    """Returns the reference in fp32 (TF32 off); its bound has room for the reference's own rounding."""
     kernel.poison(inputs)
     found = kernel.reference(inputs, torch.float32)
     return replace(found, max_error=found.max_error.clamp_min(_TINY))

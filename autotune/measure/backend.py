@@ -15,27 +15,28 @@ class Backend(Protocol):
     name: str
 
     def compile_ahead(self, configs: Sequence[Config]) -> None:
-        """Compile these in the background, the first of them first, instead of what still waits to be; returns at once.
+        """Compiles these in the background, the first of them first, instead of what still waits to be; returns at
+        once.
 
         Asking twice for a config is free.
         """
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        """Those of the configs whose compiler has finished, well or not; waits until there is one."""
+        """Returns those of the configs whose compiler has finished, well or not; waits until there is one."""
         ...
 
     def compile_failure(self, config: Config) -> Measurement | None:
-        """How a config of `wait_compiled` failed to compile, or None if it can be launched."""
+        """Tells how a config of `wait_compiled` failed to compile, or None if it can be launched."""
         ...
 
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
-        """Check accuracy, then time; give up early (`pruned`) when even the fastest of the first replays is above
+        """Checks accuracy, then times; gives up early (`pruned`) when even the fastest of the first replays is above
         ``limit_us``."""
         ...
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        """Time several configs interleaved, in alternating order, so that sample i of each was taken side by side."""
+        """Times several configs interleaved, in alternating order, so that sample i of each was taken side by side."""
         ...
 
     def close(self) -> None:
-        """Stop workers and free the GPU."""
+        """Stops workers and frees the GPU."""

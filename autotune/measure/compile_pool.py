@@ -26,21 +26,21 @@ class CompilePool:
         self._processes = self._start()
 
     def submit(self, job: CompileJob, limit_s: float) -> Future[Measurement]:
-        """Compile one config in the background; killed at its time limit."""
+        """Compiles one config in the background, and kills the compiler at its time limit."""
         future: Future[Measurement] = self.processes.schedule(compile_config, args=[job], timeout=limit_s)
         return future
 
     @property
     def processes(self) -> ProcessPool:
-        """The running processes; they are started anew after an idle one was killed, which ends its whole pool."""
+        """The running processes; they are started again after an idle one was killed, which ends its whole pool."""
         if not (self._closed or self._processes.active):
-            # Not joined: whoever asks may be a thread of that pool.
+            # It is not joined: the caller may be a thread of that very pool.
             self._processes.stop()
             self._processes = self._start()
         return self._processes
 
     def close(self) -> None:
-        """Stop the processes for good."""
+        """Stops the processes for good."""
         self._closed = True
         self._processes.stop()
         self._processes.join()

@@ -32,7 +32,7 @@ class CompileQueue:
         self._changed = threading.Condition()
 
     def want(self, configs: Sequence[Config]) -> None:
-        """Compile these next, the first of them first, and nothing else that still waits.
+        """Compiles these next, the first of them first, and nothing else that still waits.
 
         What runs goes on: stopping it would cost the pool a process.
         """
@@ -41,7 +41,7 @@ class CompileQueue:
             self._want_first(configs)
 
     def wait(self, configs: Sequence[Config]) -> list[Config]:
-        """Those that are compiled; waits only if there is none.
+        """Returns those that are compiled; waits only if there is none.
 
         A measurement is a tenth of a compilation: to time the best that is there teaches more than to wait for better.
         """
@@ -51,7 +51,7 @@ class CompileQueue:
             return [config for config in configs if self._done(config)]
 
     def result(self, config: Config) -> Measurement:
-        """What compiling it gave, waited for.
+        """Waits for what compiling a config gives.
 
         Raises:
             Exception: As the pool raises, for a compiler that died or ran out of time.
@@ -77,7 +77,7 @@ class CompileQueue:
             try:
                 future = self._submit(self._waiting.pop(key))
             except Exception as error:
-                # Raised in a thread of the pool, nobody would hear of it, and who waits would wait for ever.
+                # Raised in a thread of the pool it would go unheard, and a waiting caller would never return.
                 self._submitted[key] = _failed(error)
                 continue
             self._submitted[key] = future

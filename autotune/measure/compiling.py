@@ -38,7 +38,8 @@ class CompileJob:
 
 
 def start_worker(cache_dir: str) -> None:
-    """Set up a compile process: the tool's own Triton cache, and way for the search and the GPU worker."""
+    """Sets up a compile process: it uses the tool's own Triton cache, and gives way to the search and the GPU
+    worker."""
     import torch
     from triton import knobs
 
@@ -50,7 +51,7 @@ def start_worker(cache_dir: str) -> None:
 
 
 def compile_config(job: CompileJob) -> Measurement:
-    """Compile every launch of a config, for every workload; ``ok`` with its resources, or the failure."""
+    """Compiles every launch of a config, for every workload; returns ``ok`` with its resources, or the failure."""
     start_s = time.monotonic()
     try:
         result = _compile(job)
@@ -101,7 +102,7 @@ def _resources(cubin: bytes, shared_bytes: int) -> Resources:
 
 @functools.lru_cache(maxsize=4)
 def _meta_inputs(reference: str, problem: tuple[tuple[str, Any], ...]) -> tuple[AnyKernel, list[Any]]:
-    """Inputs of each workload."""
+    """Makes the inputs of each workload."""
     kernel = registry.load(reference)
     workloads = kernel.workloads(kernel.problem_type.from_json(dict(problem)))
     return kernel, [kernel.make_inputs(workload.problem, "meta", 0) for workload in workloads]

@@ -17,7 +17,8 @@ _COMPILER_TYPES = frozenset({"CompilationError", "CompileTimeAssertionFailure", 
 
 
 def classify(error: BaseException) -> Status | None:
-    """The failure class of an exception raised by compiling or launching a config; None if nobody predicted it."""
+    """Returns the failure class of an exception raised by compiling or launching a config; None if nobody predicted
+    it."""
     kind, text = type(error).__name__, str(error)
     if kind == "OutOfResources" or _RESOURCES.search(text):
         return "out_of_resources"
@@ -29,7 +30,7 @@ def classify(error: BaseException) -> Status | None:
 
 
 def failure(error: BaseException) -> Measurement:
-    """The exception as a measurement.
+    """Returns the exception as a measurement.
 
     Raises:
         BaseException: The very error, if it is not a predicted failure.
@@ -41,6 +42,6 @@ def failure(error: BaseException) -> Measurement:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """Type and last line of an error's text: compilers put the source first and the reason last."""
+    """Returns the type and last line of an error's text: compilers put the source first and the reason last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[-1]}"[:limit]

@@ -31,7 +31,7 @@ class Machine:
         self.worker.start()
 
     def backend(self, task: Task) -> CudaBackend:
-        """Open the backend of one problem; one of a machine's backends measures at a time."""
+        """Opens the backend of one problem; one of a machine's backends measures at a time."""
         return CudaBackend(self.compilers, self.worker, task)
 
     @cached_property
@@ -40,7 +40,7 @@ class Machine:
         return self.worker.call(copy_bandwidth_bytes_per_s)
 
     def close(self) -> None:
-        """Stop every process."""
+        """Stops every process."""
         self.compilers.close()
         self.worker.close()
 

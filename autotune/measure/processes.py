@@ -21,16 +21,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def pool(workers: int, initializer: Callable[..., None], *arguments: object) -> ProcessPool:
-    """A pool of processes that have torch and Triton loaded and no CUDA context."""
+    """Opens a pool of processes that have torch and Triton loaded and no CUDA context."""
     return ProcessPool(
         max_workers=workers, context=start_server(), initializer=_start, initargs=(initializer, arguments)
     )
 
 
 def start_server() -> ForkServerContext:
-    """Start the server that workers are forked from, if it does not run; it loads torch and Triton while others work.
+    """Starts the server that workers are forked from, if it does not run; it loads torch and Triton while others work.
 
-    Workers compile for real, whatever their parent interprets.
+    Workers compile for real, also where their parent interprets.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autotune.measure.preload"])

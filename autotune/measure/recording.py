@@ -78,7 +78,7 @@ class Recording:
 
 
 def load(path: Path) -> Recording:
-    """Read one recorded space.
+    """Reads one recorded space.
 
     Raises:
         InputError: If the file is not in the recorded format; names the file and the line.
@@ -108,7 +108,7 @@ def load(path: Path) -> Recording:
 
 
 def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
-    """The recorded spaces in a folder whose name matches a glob.
+    """Returns the recorded spaces in a folder whose name matches a glob.
 
     Raises:
         InputError: If there is no such folder.
@@ -120,7 +120,8 @@ def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
 
 
 def named_problem(kernel: AnyKernel, name: str) -> Problem | None:
-    """The problem that a recording's name tells; None if it tells none, or one that the kernel does not know."""
+    """Returns the problem that a recording's name tells; None if it tells none, or one that the kernel does not
+    know."""
     try:
         return kernel.problem_of_recording(name)
     except (InputError, ArithmeticError, ValueError):
@@ -136,7 +137,7 @@ class RecordedMachine:
 
 
 def machine(directory: Path = RECORDED_DIR) -> RecordedMachine:
-    """Read a folder's ``machine.toml``.
+    """Reads a folder's ``machine.toml``.
 
     Raises:
         InputError: If the folder does not say which GPU was recorded.

@@ -35,7 +35,7 @@ class ReplayBackend:
         return found
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        """The recorded replays, once each: there are no others, however many rounds are asked for."""
+        """Returns the recorded replays, once each, however many rounds are asked for: there are no others."""
         return [self.recording.measurement(config) for config in configs]
 
     def close(self) -> None:

@@ -63,7 +63,8 @@ class Measurement:
         return median(self.samples_us)
 
     def to_json(self) -> dict[str, Any]:
-        """For a trial's user attributes; the samples are the trial's intermediate values, of workloads the medians."""
+        """Returns what a trial's user attributes hold; the samples are the trial's intermediate values, of workloads
+        the medians."""
         data = asdict(self)
         del data["samples_us"]
         data["workloads_us"] = {name: median(samples_us) for name, samples_us in self.workloads_us.items()}

@@ -50,7 +50,7 @@ class CudaGraphTimer:
 
     @staticmethod
     def _capture(operations: Sequence[Operation]) -> torch.cuda.CUDAGraph:
-        """Capture one walk.
+        """Captures one walk.
 
         Not by ``torch.cuda.graph``, which gives the allocator's cache back to the driver. That takes milliseconds where
         outputs are large, and what is replayed next is up to 30% slower than ever after (csgmv expand, H100).
@@ -82,7 +82,7 @@ class WallTimer:
 
 @functools.cache
 def _capture_stream() -> Any:
-    """The default stream cannot be captured."""
+    """Makes a stream to capture on: the default one cannot be captured."""
     stream: Any = torch.cuda.Stream
     return stream()
 
@@ -98,7 +98,8 @@ def _elapsed_us(work: Operation) -> float:
 
 
 def eager_us(operation: Operation, device: str, enough_us: float = math.inf) -> float:
-    """The fastest of a few plain calls, host overhead included: enough to tell the hopeless from the rest.
+    """Times a few plain calls and returns the fastest, host overhead included: enough to tell the hopeless from the
+    rest.
 
     A call can take a hundred times as long as the next, where the host has other work (compilers on every core). So
     one above `enough_us` is given further chances.
@@ -116,7 +117,8 @@ def eager_us(operation: Operation, device: str, enough_us: float = math.inf) -> 
 
 
 def copy_bandwidth_bytes_per_s() -> float:
-    """Device-to-device copy bandwidth, bytes read plus bytes written: the memory ceiling that floors refer to.
+    """Measures the device-to-device copy bandwidth, bytes read plus bytes written: the memory ceiling that floors refer
+    to.
 
     Timed outside a graph, where a copy would go to the slower copy engines.
     """

@@ -21,7 +21,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.timing import CudaGraphTimer, Timer, WallTimer, eager_us
 
 _SAMPLES_BEFORE_GIVING_UP = 3
-# Plain calls this much over the limit are hopeless, whatever part of it is host overhead.
+# Plain calls this much over the limit are hopeless, however much of it is host overhead.
 _HOPELESS_FACTOR = 4
 _HOST_OVERHEAD_US = 300.0
 _L2_FACTOR = 2.5
@@ -65,7 +65,7 @@ class Workbench:
         self._burn_in = _BURN_IN if device == "cuda" else 0
 
     def measure(self, config: Config, limit_us: float | None) -> Measurement:
-        """Gate, then time one config; give up early above the limit. Predicted failures come back as data."""
+        """Gates, then times one config; gives up early above the limit. Predicted failures come back as data."""
         start_s = time.monotonic()
         try:
             while self._burn_in > 0:
@@ -94,7 +94,7 @@ class Workbench:
         return self._timed(gate, rounds)
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        """Check each config on fresh inputs, then time all of them in turn, forth and back, `rounds` times."""
+        """Checks each config on fresh inputs, then times all of them in turn, forth and back, `rounds` times."""
         fresh = [self._fresh(workload) for workload in self._workloads]
         gates: list[Measurement] = []
         for config in configs:
@@ -114,7 +114,8 @@ class Workbench:
         return [self._timed(gate, samples[i]) if i in samples else gate for i, gate in enumerate(gates)]
 
     def _batch(self, workload: Workload) -> _Batch:
-        """Argument sets that overflow the cache with what a run touches: of 128 experts a small batch reads few."""
+        """Makes argument sets that overflow the cache with what a run touches: of 128 experts a small batch reads
+        few."""
         before_bytes = _allocated_bytes(self._device)
         first = self._inputs(workload, 0)
         set_bytes = max(_allocated_bytes(self._device) - before_bytes, 1)
@@ -131,12 +132,12 @@ class Workbench:
         return self._kernel.make_inputs(workload.problem, self._device, self._settings.seed + offset)
 
     def _fresh(self, workload: Workload) -> tuple[Any, Expected]:
-        """Inputs that no config has been chosen on."""
+        """Makes inputs that no config has been chosen on."""
         inputs = self._inputs(workload, 1_000_003)
         return inputs, expected(self._kernel, inputs)
 
     def _gate(self, config: Config, checks: Sequence[tuple[Any, Expected]]) -> Measurement:
-        """``ok`` with the largest error of all workloads, or ``wrong_result``."""
+        """Checks a config; returns ``ok`` with the largest error of all workloads, or ``wrong_result``."""
         ratios = [error_ratio(self._kernel, inputs, config, want) for inputs, want in checks]
         worst = max(ratios)
         if worst <= 1:
@@ -146,7 +147,8 @@ class Workbench:
         return Measurement("wrong_result", message=message, error_ratio=_finite(worst))
 
     def _hopeless(self, config: Config, limit_us: float) -> Measurement | None:
-        """A few plain calls of each workload: is it hopeless, whatever part of the time is host overhead?"""
+        """Tells from a few plain calls of each workload whether a config is hopeless, however much of the time is host
+        overhead."""
         run = functools.partial(self._kernel.run, config=config)
         enough_us = _HOPELESS_FACTOR * limit_us + _HOST_OVERHEAD_US
         plain_us = [eager_us(functools.partial(run, batch.sets[0]), self._device, enough_us) for batch in self._batches]
@@ -155,7 +157,7 @@ class Workbench:
         return Measurement("pruned", (self._mean(plain_us),), "even the fastest of a few plain calls was hopeless")
 
     def _timers(self, config: Config) -> list[Timer]:
-        """One of each workload."""
+        """Opens one timer for each workload."""
         kind = CudaGraphTimer if self._device == "cuda" else WallTimer
         run = self._kernel.run
         return [
@@ -164,7 +166,7 @@ class Workbench:
         ]
 
     def _timed(self, gate: Measurement, rounds: Sequence[Sequence[float]]) -> Measurement:
-        """The gate's measurement with samples: of every round the workloads' mean, and each workload's own."""
+        """Returns the gate's measurement with samples: the workloads' mean in every round, and each workload's own."""
         names = [workload.name for workload in self._workloads]
         columns = dict(zip(names, map(tuple, zip(*rounds, strict=True)), strict=True)) if len(names) > 1 else {}
         return replace(gate, samples_us=tuple(map(self._mean, rounds)), workloads_us=columns)
@@ -173,7 +175,7 @@ class Workbench:
         return workloads.mean(values, self._workloads)
 
     def close(self) -> None:
-        """Free the argument sets."""
+        """Frees the argument sets."""
         self._batches.clear()
         if self._device == "cuda":
             # Errors of the last configs can hold inputs in a cycle; else this is a tenth of a second for nothing.

@@ -43,11 +43,11 @@ class GpuWorker:
         self._setting_up: ProcessFuture | None = None
 
     def start(self) -> None:
-        """Bring the process up, its CUDA context included, without waiting for it."""
+        """Brings the process up, its CUDA context included, without waiting for it."""
         self._started().schedule(_wake, timeout=_SETUP_TIMEOUT_S)
 
     def set_up(self, job: BenchJob) -> None:
-        """Begin to make the worker's workbench that of a problem, if it is not; whoever measures next waits for it."""
+        """Begins to set up the worker's workbench for a problem, unless it is; the next measurement waits for it."""
         pool = self._started()
         if self._job == job:
             return
@@ -59,17 +59,18 @@ class GpuWorker:
         return answer
 
     def race(self, job: BenchJob, configs: Sequence[Config], rounds: int) -> list[Measurement] | Measurement:
-        """One measurement per config; a single failed one when the worker itself was lost."""
+        """Races the configs; returns one measurement per config, or a single failed one when the worker itself was
+        lost."""
         race = functools.partial(_race, [dict(config) for config in configs], rounds)
         answer: list[Measurement] | Measurement = self._guarded(job, race, len(configs))
         return answer
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Run a function that takes no workbench, e.g. one that measures the GPU itself."""
+        """Runs a function that takes no workbench, e.g. one that measures the GPU itself."""
         return self._run(function, timeout_s=_SETUP_TIMEOUT_S)
 
     def restart(self) -> None:
-        """Kill the process; the next job starts a new one."""
+        """Kills the process; the next job starts a new one."""
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()
@@ -80,7 +81,7 @@ class GpuWorker:
     close = restart
 
     def _guarded(self, job: BenchJob, function: Callable[[], Any], configs: int) -> Any:
-        """Run on the job's workbench; a lost worker is a failed measurement, and is replaced.
+        """Runs on the job's workbench; a lost worker is replaced, and its measurement failed.
 
         Raises:
             AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.

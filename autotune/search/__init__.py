@@ -37,7 +37,7 @@ def make_search(
     *,
     stop: str = "auto",
 ) -> Search:
-    """Put a search together.
+    """Puts a search together.
 
     Args:
         name: One of `SAMPLERS`: ``auto`` sweeps a small space and models a large one, ``gp`` always models, ``sweep``

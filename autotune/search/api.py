@@ -34,22 +34,24 @@ class SpaceSampler(BaseSampler):
 
     @abstractmethod
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
-        """Up to `count` distinct untried configs, the most promising first, none of them measured or in flight."""
+        """Returns up to `count` distinct untried configs, the most promising first, none of them measured or in
+        flight."""
 
     @abstractmethod
     def propose(self, study: optuna.Study) -> Config:
-        """The config to measure next, out of `among`.
+        """Returns the config to measure next, out of `among`.
 
         Raises:
             SpaceExhausted: If there is none left.
         """
 
     def ranked(self, study: optuna.Study, configs: Sequence[Config]) -> list[Config]:
-        """These untried configs, the one that `propose` would choose among them first, where it can be told ahead."""
+        """Returns these untried configs, the one that `propose` would choose among them first, where it can be told
+        ahead."""
         return list(configs)
 
     def learn(self, study: optuna.Study) -> None:
-        """Called while a config is being measured: time for what the next choice need not wait for."""
+        """Does what the next choice need not wait for; it is called while a config is being measured."""
         return
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -87,18 +89,20 @@ class StopRule(Protocol):
     """Decides when more measurements are not worth their time."""
 
     def gain_left(self, study: optuna.Study) -> float | None:
-        """Estimated share of the best time that going on would still save (0.01 = 1%); None before it can tell."""
+        """Returns the estimated share of the best time that going on would still save (0.01 = 1%); None before it can
+        tell."""
         ...
 
     def measurements_left(self, study: optuna.Study) -> int | None:
-        """Measurements after which it will be done, unless one changes its mind; None while that cannot be told."""
+        """Returns after how many measurements it will be done, unless one of them changes that; None while that cannot
+        be told."""
         ...
 
     def done(self, study: optuna.Study) -> bool: ...
 
 
 class Pruner(Protocol):
-    """An Optuna pruner that can also say its limit beforehand, for the worker to apply while it measures."""
+    """An Optuna pruner that also tells its limit in advance, for the worker to apply while it measures."""
 
     def limit_us(self, study: optuna.Study) -> float | None: ...
 

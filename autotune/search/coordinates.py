@@ -18,7 +18,7 @@ _UNSET_DISTANCE = 2.0
 
 
 def coordinates(space: Space, configs: Sequence[Config] | None = None) -> Floats:
-    """One row a config of the space, or of the configs given, which may have values that the space does not.
+    """Returns one row for each config of the space, or of the configs given, whose values need not be the space's.
 
     A tunable parameter is a column in doublings (log2), as block sizes, warps and splits act by ratio; one that may be
     unset has a second column that says so, and sits in the middle of its own when unset.
@@ -32,7 +32,7 @@ def coordinates(space: Space, configs: Sequence[Config] | None = None) -> Floats
 
 
 def with_pairs(points: Floats) -> Floats:
-    """The coordinates, and the sum and difference of every two of them.
+    """Returns the coordinates, and the sum and difference of every two of them.
 
     In doublings a sum is a product and a difference a ratio: the area of a tile, the work of a warp, the bytes in
     flight. These are what kernels speed up and break on, and a model that measures distance along them needs fewer
@@ -45,12 +45,13 @@ def with_pairs(points: Floats) -> Floats:
 
 
 def variants(space: Space, index: int) -> npt.NDArray[np.bool_]:
-    """The configs that differ from one in a single parameter, by however much."""
+    """Returns the configs that differ from one in a single parameter, by however much."""
     return np.asarray((space.ordinals != space.ordinals[index]).sum(axis=1) == 1)
 
 
 def steps(space: Space, index: int) -> npt.NDArray[np.bool_]:
-    """The configs one step away from one: a single parameter differs, by the next smaller or larger of its values."""
+    """Returns the configs one step away from one: a single parameter differs, by the next smaller or larger of its
+    values."""
     return np.asarray(np.abs(space.ordinals - space.ordinals[index]).sum(axis=1) == 1)
 
 

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def estimated(configs: Sequence[Config], kernel: AnyKernel, problem: Problem, gpu: Gpu) -> Floats | None:
-    """The kernel's estimate of each config, in log microseconds; None if there is one that it has none for."""
+    """Returns the kernel's estimate of each config, in log microseconds; None if there is one that it has none for."""
     try:
         found = [kernel.estimate_us(problem, config, gpu) for config in configs]
     except KeyError:

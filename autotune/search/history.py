@@ -50,7 +50,7 @@ class History:
         return np.concatenate([hopeful, np.flatnonzero(self.untried & self.hopeless)])
 
     def after(self, count: int) -> History:
-        """The moment when `count` configs had been timed, as far as it is still to be seen."""
+        """Returns the state when `count` configs had been timed, as far as the trials still show it."""
         untried = self.untried.copy()
         untried[self.timed[count:]] = True
         best = int(self.timed[self.log_us[:count].argmin()]) if count else None
@@ -74,15 +74,15 @@ class Observer:
         self._proposed: dict[int, int] = {}
 
     def propose(self, trial: FrozenTrial, index: int) -> None:
-        """Note which config a trial is going to be."""
+        """Notes which config a trial is about to measure."""
         self._proposed[trial.number] = index
 
     def forget(self, trial: FrozenTrial) -> None:
-        """A trial is about to be chosen: what one of its number was, in another study, is of no account."""
+        """Forgets what a trial of this number was in another study, before one is chosen."""
         self._proposed.pop(trial.number, None)
 
     def observe(self, study: optuna.Study, within: Mask | None = None) -> History:
-        """Read a study's trials; the study must belong to the space.
+        """Reads a study's trials; the study must belong to the space.
 
         Args:
             within: The configs that may be tried and be the best; all have been learned from.
@@ -110,7 +110,7 @@ class Observer:
     def _measured(self, trial: FrozenTrial) -> MeasuredTrial | None:
         if not trial.state.is_finished():
             return None
-        # By identity: a storage gives out the same object for a finished trial, and copies count trials anew.
+        # By identity: a storage gives out the same object for a finished trial, and copies count trials from zero.
         if (known := self._read.get(id(trial))) is None or known[0] is not trial:
             known = self._read[id(trial)] = trial, trials.as_measured(trial, self._space)
         return known[1]
@@ -129,5 +129,5 @@ class Observer:
 
 
 def observe(study: optuna.Study, space: Space) -> History:
-    """One look at a study's trials."""
+    """Takes one look at a study's trials."""
     return Observer(space).observe(study)

@@ -31,13 +31,15 @@ class Neighbour:
 
 
 def distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:
-    """How far two problems are: the doublings between their sizes, added up; a size only one of them has is one."""
+    """Tells how far apart two problems are: the doublings between their sizes, added up; a size that only one has
+    counts as one."""
     shared = [n for n in a if n in b and a[n] > 0 and b[n] > 0]
     return float(sum(abs(np.log2(a[n] / b[n])) for n in shared) + len(set(a) ^ set(b)))
 
 
 def seeds(space: Space, neighbours: Sequence[Neighbour], count: int) -> list[int]:
-    """Positions in the space of the neighbours' best configs, taking turns, the first neighbour's winner first."""
+    """Returns the positions in the space of the neighbours' best configs, taking turns, the first neighbour's winner
+    first."""
     ranked = [_best_first(space, neighbour) for neighbour in neighbours]
     turns = [queue[turn] for turn in range(count) for queue in ranked if turn < len(queue)]
     return list(dict.fromkeys(turns))[:count]

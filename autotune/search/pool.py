@@ -60,7 +60,7 @@ class PoolSampler(RankingSampler):
             self.favourites = np.argsort(log_estimate, kind="stable")
             half = _START // 2
             favoured_first = itertools.chain(*zip(favoured(points, log_estimate, half, seed + 1), start, strict=False))
-            # What is compiled ahead beside the start is the model's first choice: the best of the estimate.
+            # What is compiled ahead besides the start is the model's first choice: the best by the estimate.
             start = [*favoured_first, *start[half:_START], *self.favourites[: 4 * _START].tolist(), *start[_START:]]
         self.plan = list(dict.fromkeys(self.known + start))
         self.within: Mask | None = None
@@ -71,11 +71,11 @@ class PoolSampler(RankingSampler):
         return self.observer.observe(study, self.within)
 
     def started(self, history: History) -> bool:
-        """Whether the incumbent, the seeds and enough of the spread have been measured."""
+        """Tells whether the incumbent, the seeds and enough of the spread have been measured."""
         return len(history.timed) >= min(_START, len(self.space)) and not history.untried[self.known].any()
 
     def belief(self, history: History) -> Belief:
-        """The model after the newest measurement; made once however often it is asked for."""
+        """Returns the model after the newest measurement; it is made once, however often it is asked for."""
         if self._belief is None or self._belief[0] != len(history.timed):
             self._belief = len(history.timed), self.surrogate.believe(history.timed, history.log_us)
         belief = self._belief[1]
@@ -91,21 +91,22 @@ class PoolSampler(RankingSampler):
             self.surrogate.learn(history.timed, history.log_us)
 
     def gain(self, history: History) -> float | None:
-        """Most that any untried config is expected to gain on the best, as a share; None before the model stands."""
+        """Returns the most that any untried config is expected to gain on the best, as a share; None before the model
+        stands."""
         if not self.started(history) or history.best is None:
             return None
         hopeful = history.untried & ~history.hopeless
         return float(self.belief(history).expected_gain[hopeful].max(initial=0.0))
 
     def gain_near(self, history: History) -> float:
-        """The same of those that differ from the best in one parameter."""
+        """Returns the same for those that differ from the best in one parameter."""
         if history.best is None:
             return 0.0
         around = variants(self.space, history.best) & history.untried & ~history.hopeless
         return float(self.belief(history).expected_gain[around].max(initial=0.0))
 
     def descended(self, history: History) -> bool:
-        """Whether the best has been compared with all that is a step away from it.
+        """Tells whether the best has been compared with all that is a step away from it.
 
         With an estimate, this takes a quarter more measurements and gains nothing. Without one the model has passed
         over a config that was 1.6% faster.
@@ -115,7 +116,7 @@ class PoolSampler(RankingSampler):
         return not (steps(self.space, history.best) & history.untried & ~history.hopeless).any()
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
-        """Both kinds of ideas, in the shares in which they are measured."""
+        """Returns both kinds of ideas, in the shares in which they are measured."""
         history = self.observe(study)
         if not self.started(history):
             return super().shortlist(study, count)
@@ -138,19 +139,19 @@ class PoolSampler(RankingSampler):
         return _merged(planned, history.candidates if len(history.timed) < 2 else self._anywhere(history))
 
     def _anywhere(self, history: History) -> Indices:
-        """All that is left, by expected gain; where that vanishes, by expected time."""
+        """Returns all that is left, by expected gain; where that vanishes, by expected time."""
         belief, left = self.belief(history), history.candidates
         return left[np.lexsort([belief.mean[left], -belief.expected_gain[left], history.hopeless[left]])]
 
     def _favourites(self, history: History) -> Indices:
-        """What is left, best estimate first; nothing without an estimate, or while it misleads."""
+        """Returns what is left, best estimate first; nothing without an estimate, or while it misleads."""
         order = self.favourites
         if order is None or self.surrogate.trust == 0:
             return _NONE
         return order[(history.untried & ~history.hopeless)[order]]
 
     def _near(self, history: History) -> Indices:
-        """What is left next to the best, in the same order."""
+        """Returns what is left next to the best, in the same order."""
         if history.best is None:
             return _NONE
         ranked, gain = self._anywhere(history), self.belief(history).expected_gain

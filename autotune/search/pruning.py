@@ -27,7 +27,7 @@ class GapPruner(BasePruner):
         self.within = within or {}
 
     def limit_us(self, study: optuna.Study) -> float | None:
-        """The time above which a config is given up; None while none has been timed to the end."""
+        """Returns the time above which a config is given up; None while none has been timed to the end."""
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         medians_us = [t.value for t in done if t.value is not None and self.within.items() <= t.params.items()]
         return min(medians_us) * (1 + self.gap) if medians_us else None

@@ -19,10 +19,10 @@ class RankingSampler(SpaceSampler):
 
     @abstractmethod
     def rank(self, study: optuna.Study, history: History) -> Indices:
-        """The untried configs, the next one first."""
+        """Returns the untried configs, the next one first."""
 
     def observe(self, study: optuna.Study) -> History:
-        """What the study knows."""
+        """Learns what the study knows."""
         return self.observer.observe(study)
 
     def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
@@ -40,7 +40,7 @@ class RankingSampler(SpaceSampler):
 
 
 class OrderSampler(RankingSampler):
-    """Tries everything in an order fixed beforehand, the incumbent first: a resumed study goes on where it was.
+    """Tries everything in a fixed order, the incumbent first: a resumed study goes on where it was.
 
     Args:
         seed: Shuffles the order; None keeps the space's own.

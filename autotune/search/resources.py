@@ -14,19 +14,19 @@ _GROWING = re.compile(r"block|tile|stage", re.IGNORECASE)
 
 
 def growing(space: Space) -> npt.NDArray[np.bool_]:
-    """Which of the tunable parameters take more shared memory and registers as they grow.
+    """Tells which of the tunable parameters take more shared memory and registers as they grow.
 
-    Tile sizes and pipeline stages do, whatever a server calls them. Warps and register caps take more of one and less
-    of the other, and a split over k can shorten the loop until nothing is left to pipeline.
+    Tile sizes and pipeline stages do, under any server's names for them. Warps and register caps take more of one and
+    less of the other, and a split over k can shorten the loop until nothing is left to pipeline.
     """
     return np.array([bool(_GROWING.search(p.name)) for p in space.tunable], dtype=bool)
 
 
 def dominated(space: Space, out_of_resources: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which configs are like one that ran out of resources, but no smaller in any parameter that takes them.
+    """Tells which configs are like one that ran out of resources, but no smaller in any parameter that takes them.
 
     Alike means equal in all other parameters. Even so a few that would run are caught (a compiler pipelines a short
-    loop less), so they are to be tried last, not never.
+    loop less), so they are tried last, rather than never.
     """
     found = np.zeros(len(space), dtype=bool)
     grows = growing(space)

@@ -15,13 +15,15 @@ _FAST_SHARE = 0.1
 def favoured(
     points: npt.NDArray[np.float64], log_estimate: npt.NDArray[np.float64], count: int, seed: int
 ) -> list[int]:
-    """Positions of `count` distinct configs, spread evenly over those that are estimated to be the fastest."""
+    """Returns the positions of `count` distinct configs, spread evenly over those that are estimated to be the
+    fastest."""
     fastest = np.argsort(log_estimate, kind="stable")[: max(count, int(_FAST_SHARE * len(points)))]
     return [int(i) for i in fastest[spread(points[fastest], count, seed)]]
 
 
 def spread(points: npt.NDArray[np.float64], count: int, seed: int) -> list[int]:
-    """Positions of `count` distinct configs, each the nearest one left to a point of a scrambled Sobol sequence.
+    """Returns the positions of `count` distinct configs, each the nearest one left to a point of a scrambled Sobol
+    sequence.
 
     Sobol points (Owen scrambling, via SciPy) stay evenly spread however early the sequence is cut.
     """

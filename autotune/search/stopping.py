@@ -71,7 +71,8 @@ class GainStop:
         return self.measurements_left(study) == 0
 
     def _gain_after(self, count: int, history: History) -> float:
-        """What was expected when so many had been timed; worked out if nobody asked then, as in a resumed study."""
+        """Returns what was expected when so many had been timed, and works it out if nobody asked then, as in a resumed
+        study."""
         if count not in self._gains:
             gain = self.sampler.gain(history.after(count)) if count > 0 else None
             self._gains[count] = 1.0 if gain is None else gain

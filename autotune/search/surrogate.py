@@ -53,12 +53,13 @@ class Belief:
 class Surrogate:
     """A Gaussian process with a Matern 5/2 kernel and one length scale a coordinate.
 
-    The hyper-parameters are fitted by the first `believe`, and anew by `learn`, starting from the last fit, each time
+    The hyper-parameters are fitted by the first `believe`, and again by `learn`, starting from the last fit, each time
     the data have grown by a fifth.
 
     Args:
         points: One row a config.
-        prior_mean: Log times expected of each config beforehand, up to a constant and a factor that the data decide.
+        prior_mean: Log times expected of each config before it is measured, up to a constant and a factor that the data
+            decide.
     """
 
     def __init__(self, points: Floats, prior_mean: Floats | None = None) -> None:
@@ -71,7 +72,7 @@ class Surrogate:
         self._scale = 1.0
 
     def believe(self, timed: Indices, log_us: Floats) -> Belief:
-        """Predict every config of the space from the timed configs (positions and log times)."""
+        """Predicts every config of the space from the timed configs (positions and log times)."""
         rest, trend, best = self._standing_out(timed, log_us)
         targets, center, scale = _standardised(rest)
         with _threads().limit(limits=1):
@@ -81,7 +82,7 @@ class Surrogate:
         return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
 
     def learn(self, timed: Indices, log_us: Floats) -> None:
-        """Fit the hyper-parameters anew if there is enough to learn from; most of what thinking costs."""
+        """Fits the hyper-parameters again if there is enough to learn from; this is most of what a choice costs."""
         if self._theta is None or len(timed) < _GROWTH * self._fitted_to:
             return
         rest, _, _ = self._standing_out(timed, log_us)
@@ -90,7 +91,7 @@ class Surrogate:
             self._fit(timed, targets, refit=True)
 
     def _standing_out(self, timed: Indices, log_us: Floats) -> tuple[Floats, Floats, float]:
-        """What the prior mean does not explain of the times, that mean for every config, and the best time."""
+        """Returns what the prior mean does not explain of the times, that mean for every config, and the best time."""
         best = float(log_us.min())
         heights = np.minimum(log_us, best + _CEILING)
         self.trust = _share_explained(self.prior_mean[timed], heights)
@@ -98,7 +99,7 @@ class Surrogate:
         return heights - trend[timed], trend, best
 
     def expecting(self, belief: Belief, timed: Indices, in_flight: Sequence[int]) -> Belief:
-        """The belief once the configs in flight have come out as expected.
+        """Returns the belief once the configs in flight have come out as expected.
 
         No mean moves, only the doubt around them goes (the "kriging believer" of Ginsbourger et al. 2010). As that can
         only lower an expected gain, the most promising configs are looked at and the others left as they are.
@@ -132,24 +133,25 @@ class Surrogate:
 
 @functools.cache
 def _threads() -> ThreadpoolController:
-    """For matrices this small, handing the work to other threads takes five times as long as doing it."""
+    """Returns the control over threads: for matrices this small, handing the work to other threads takes five times as
+    long as doing it."""
     return ThreadpoolController()
 
 
 def _without_noise(process: GaussianProcessRegressor, std: Floats) -> Floats:
-    """The doubt about the true time: scikit-learn's includes what the next sample would add."""
+    """Returns the doubt about the true time: scikit-learn's also includes what the next sample would add."""
     noise = float(np.exp(process.kernel_.theta[-1]))
     return np.sqrt(np.maximum(std**2 - noise, 1e-12))
 
 
 def _standardised(values: Floats) -> tuple[Floats, float, float]:
-    """The values with mean 0 and variance 1; the mean and the deviation taken off."""
+    """Returns the values with mean 0 and variance 1, and the mean and the deviation taken off."""
     center, scale = float(values.mean()), max(float(values.std()), 1e-6)
     return (values - center) / scale, center, scale
 
 
 def _share_explained(expected: Floats, found: Floats) -> float:
-    """The slope of what was found on what was expected, between ignoring the expectation and trusting it."""
+    """Returns the slope of what was found on what was expected, between ignoring the expectation and trusting it."""
     spread = float(((expected - expected.mean()) ** 2).sum())
     together = float(((expected - expected.mean()) * found).sum())
     return min(max(together / spread, 0.0), 1.0) if spread > 0 else 0.0
@@ -172,6 +174,6 @@ class _PriorGaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
 
 
 def _maximise(objective: Callable[..., Any], start: Floats, bounds: Floats) -> tuple[Floats, float]:
-    """scikit-learn's optimizer hook: a few steps from a warm start are enough."""
+    """Fits as scikit-learn's optimizer hook: a few steps from a warm start are enough."""
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15})
     return found.x, float(found.fun)

@@ -19,7 +19,7 @@ _MOST = 120
 
 
 def transferred(space: Space, neighbours: Sequence[Neighbour], log_estimate: Floats | None = None) -> Floats | None:
-    """The log times to expect of the configs of a space, up to a constant; None if nothing is known.
+    """Returns the log times to expect of the configs of a space, up to a constant; None if nothing is known.
 
     Each neighbour's times are modelled like the space's own and read off at its configs. The nearest counts most. Where
     the kernel has estimates, it is their error at the neighbour that is carried over: what a larger problem changes is
@@ -44,7 +44,7 @@ def transferred(space: Space, neighbours: Sequence[Neighbour], log_estimate: Flo
 
 
 def _sample(neighbour: Neighbour, space: Space) -> list[int]:
-    """Which of a neighbour's configs to learn from, the fastest first."""
+    """Tells which of a neighbour's configs to learn from, the fastest first."""
     ranked = [int(i) for i in np.argsort(neighbour.log_us, kind="stable")]
     ranked = [i for i in ranked if all(p.name in neighbour.configs[i] for p in space.tunable)]
     fastest, others = ranked[: _MOST // 2], ranked[_MOST // 2 :]

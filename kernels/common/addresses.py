@@ -11,7 +11,7 @@ ALIGNMENT_BYTES = 16
 
 
 def address_table(weights: Sequence[torch.Tensor], *facts: Sequence[int]) -> torch.Tensor:
-    """Addresses of the weights, then further facts about them: ``[1 + len(facts), S]`` int64.
+    """Builds a table of the weights' addresses, then further facts about them: ``[1 + len(facts), S]`` int64.
 
     The table belongs to exactly these tensors: keep it with them (a cache keyed by address would outlive them and
     serve stale strides), and build it before a CUDA-graph capture, for the upload cannot be captured.

@@ -37,7 +37,7 @@ class ChunkedBatch:
     Attributes:
         permutation: ``[T]`` int32, stable argsort of the tokens' slots.
         seg_indptr: ``[G + 1]`` int32, where each segment starts among the sorted tokens.
-        weight_indices: ``[G]`` int32, each segment's slot; of no account where the segment is empty.
+        weight_indices: ``[G]`` int32, each segment's slot; unused where the segment is empty.
         lora_ranks: ``[slots]`` int32.
         scalings: ``[slots]`` fp32.
         chunk_size: BLOCK_M of both kernels.
@@ -62,7 +62,7 @@ class ChunkedBatch:
         return self.weight_indices.numel()
 
     def by_adapter(self) -> Iterator[tuple[torch.Tensor, int, int]]:
-        """Every adapter in use, the base model left out: its tokens, its slot and its rank."""
+        """Returns every adapter in use, the base model left out: its tokens, its slot and its rank."""
         starts, ranks = self.seg_indptr.tolist(), self.lora_ranks.tolist()
         for slot, group in itertools.groupby(enumerate(self.weight_indices.tolist()), key=operator.itemgetter(1)):
             segments = [segment for segment, _ in group]
@@ -74,7 +74,7 @@ class ChunkedBatch:
     def build(
         cls, slots: torch.Tensor, pool: Pool, chunk_size: int, device: str | torch.device, segments: int = 0
     ) -> ChunkedBatch:
-        """Cut the batch whose tokens use these slots, ``[T]`` on the CPU.
+        """Cuts the batch whose tokens use these slots, ``[T]`` on the CPU.
 
         Args:
             segments: Size of the segment buffer, if it is fixed; 0 for just as many as there are.
@@ -111,7 +111,7 @@ class ChunkedBatch:
 
 
 def alignment(sizes: Sequence[int]) -> int:
-    """Largest power of two, up to what Triton makes use of, that divides all sizes."""
+    """Returns the largest power of two, up to what Triton makes use of, that divides all sizes."""
     power = _ALIGNMENT
     while any(size % power for size in sizes):
         power //= 2

@@ -74,7 +74,7 @@ class Work:
     max_registers: int = MAX_REGISTERS
 
     def us(self, gpu: Gpu) -> float:
-        """Microseconds of the launch: waves of blocks, each as long as what it has least of takes.
+        """Returns the microseconds of the launch: waves of blocks, each as long as what it has least of takes.
 
         A block waits for its first loads, goes through its steps, and stores. A step takes the latency that its stages
         do not hide, or what the SM's blocks together ask of its tensor cores, shared memory and path to L2.
@@ -116,7 +116,7 @@ class Work:
         return max(LANES, t.accumulators + staged + fragments + self.held_registers + _OTHER_REGISTERS)
 
     def _resident(self, gpu: Gpu) -> int:
-        """Blocks an SM holds at a time."""
+        """Returns how many blocks an SM holds at a time."""
         t = self.tile
         registers = min(self.max_registers, self._registers) * LANES * t.warps
         shared = min(max(1, t.stages - 1), self.steps) * self._step_bytes + _RESERVED_SHARED_BYTES

@@ -137,7 +137,8 @@ class CsgmvProblem(Problem):
         return f"{base}{loras}{active}{own}{shares}-{self.workload}{decode}-{self.dtype}"
 
     def workloads(self) -> tuple[Workload, ...]:
-        """Of a mixed problem the prefill batch and the decode batches, which together weigh as much; else itself."""
+        """Returns a mixed problem's prefill batch and its decode batches, which together weigh as much; else the
+        problem itself."""
         if self.workload != "mixed":
             return (Workload(self.workload, 1.0, self),)
         prefill = replace(self, workload="prefill", decode_requests=())
@@ -188,7 +189,7 @@ class CsgmvProblem(Problem):
         return plain and self.one_rank
 
     def batch(self, device: str, seed: int) -> ChunkedBatch:
-        """The tokens of one random batch of this kind."""
+        """Makes the tokens of one random batch of this kind."""
         generator = torch.Generator().manual_seed(seed)
         counts = torch.tensor(self.tokens_by_slot)
         tokens = torch.arange(counts.numel()).repeat_interleave(counts)
@@ -209,7 +210,7 @@ class CsgmvProblem(Problem):
 
 
 def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The `CsgmvProblem` fields that both kernels read from the same flags.
+    """Returns the `CsgmvProblem` fields that both kernels read from the same flags.
 
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
@@ -237,7 +238,8 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chunk_sizes(flags: Mapping[str, Any]) -> tuple[int, ...]:
-    """The chunk sizes to tune: as listed, or those a server with this ``--max-lora-chunk-size`` launches with, or all.
+    """Returns the chunk sizes to tune: those listed, or those a server with this ``--max-lora-chunk-size`` launches
+    with, or all.
 
     Raises:
         InputError: If both flags are given, or one of them cannot be read.
@@ -249,7 +251,8 @@ def chunk_sizes(flags: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def fields_from_recording(name: str, op: str) -> tuple[dict[str, Any], int] | None:
-    """The `CsgmvProblem` fields that a recorded space of this op is named after, and its K; None for another name."""
+    """Returns the `CsgmvProblem` fields that a recorded space of this op is named after, and its K; None for another
+    name."""
     sizes = sizes_of_recording(name, op, "sglangx?|builtin") or {}
     if not {"K", "R", "S", "chunk"} <= set(sizes):
         return None
@@ -264,12 +267,12 @@ def fields_from_recording(name: str, op: str) -> tuple[dict[str, Any], int] | No
 
 
 def with_triton_defaults(config: Config) -> dict[str, int]:
-    """A config with Triton's choice where it leaves one."""
+    """Returns a config with Triton's choice where it leaves one."""
     return {**TRITON_DEFAULTS, **integers(config)}
 
 
 def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gpu) -> str | None:
-    """Why a config should not be tried on chunks ``[rows, depth] @ [depth, columns]``, or None."""
+    """Tells why a config should not be tried on chunks ``[rows, depth] @ [depth, columns]``, or None."""
     tile = csgmv_tile(rows, config)
     # One instruction of one warp makes 16 x 8 results. Warps beyond that repeat products, but still help to load.
     if tile.warps > 2 * (rows // 16) * (tile.n // 8):
@@ -278,13 +281,13 @@ def infeasible_tile(rows: int, columns: int, depth: int, config: Config, gpu: Gp
 
 
 def csgmv_tile(rows: int, config: Config) -> Tile:
-    """One block's work on a chunk of so many rows."""
+    """Returns one block's work on a chunk of so many rows."""
     c = with_triton_defaults(config)
     return Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
 
 
 def split(total: int, weights: Sequence[float]) -> tuple[int, ...]:
-    """Split `total` in proportion to the weights; small shares may get none."""
+    """Splits `total` in proportion to the weights; small shares may get none."""
     ends = [round(total * sum(weights[:n]) / sum(weights)) for n in range(len(weights) + 1)]
     return tuple(end - start for start, end in itertools.pairwise(ends))
 

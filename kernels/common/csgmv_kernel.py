@@ -1,4 +1,4 @@
-"""What csgmv shrink and expand are alike in, as kernels of the tuner."""
+"""What csgmv shrink and expand have in common, as kernels of the tuner."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
     """Parameters that the default config leaves to Triton."""
 
     def problems_from_flags(self, flags: Mapping[str, Any]) -> list[P]:
-        """One problem a chunk size; of decode only for those that a server launches so many requests with.
+        """Returns one problem for each chunk size; for decode, of those alone that a server launches so many requests
+        with.
 
         Raises:
             InputError: Naming the flag that is missing or cannot be read, or if there is none.

@@ -32,7 +32,7 @@ class LoraMetadata:
 
     @classmethod
     def build(cls, mapping: torch.Tensor, max_loras: int, device: str | torch.device) -> LoraMetadata:
-        """Group the tokens of a mapping ``[M]`` that lies on the CPU; the result lies on `device`."""
+        """Groups the tokens of a mapping ``[M]`` that lies on the CPU; the result lies on `device`."""
         ids, counts = torch.unique(mapping, sorted=True, return_counts=True)
         groups = ids.numel()
         lora_ids = torch.full((max_loras + 1,), -1)
@@ -51,7 +51,7 @@ class LoraMetadata:
 
 
 def random_metadata(problem: LoraProblem, device: str, seed: int) -> LoraMetadata:
-    """Random tokens of a problem: adapters as in `random_mapping`."""
+    """Makes random tokens of a problem: adapters as in `random_mapping`."""
     generator = torch.Generator().manual_seed(seed)
     mapping = random_mapping(problem.m, problem.base_tokens, problem.active_loras, problem.max_loras, generator)
     if problem.sort_by_lora_id:
@@ -60,7 +60,7 @@ def random_metadata(problem: LoraProblem, device: str, seed: int) -> LoraMetadat
 
 
 def random_mapping(m: int, base: int, adapters: int, max_loras: int, generator: torch.Generator) -> torch.Tensor:
-    """The adapter slots of m tokens, ``[m]`` on the CPU in random order; `base` tokens have none (-1).
+    """Returns the adapter slots of m tokens, ``[m]`` on the CPU in random order; `base` tokens have none (-1).
 
     Ragged: popularity falls as 1/rank (Zipf), as requests to a multi-adapter server do; every adapter is used as long
     as the tokens last.

@@ -27,5 +27,5 @@ class Normal:
         return torch.randn(shape, generator=self._generator, dtype=dtype, device=self._device)
 
     def weights(self, *shape: int) -> torch.Tensor:
-        """Such that products over the last dimension are about as large as what they multiply."""
+        """Makes random weights whose products over the last dimension are about as large as what they multiply."""
         return self(*shape).mul_(shape[-1] ** -0.5)

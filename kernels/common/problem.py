@@ -91,7 +91,7 @@ class LoraProblem(Problem):
         return tuple(zipf_split(self.m - self.base_tokens, self.adapters_read).tolist())
 
     def row_tiles(self, block_m: int) -> int:
-        """Tiles of this many rows that have tokens."""
+        """Counts the tiles of this many rows that have tokens."""
         return sum(cdiv(tokens, block_m) for tokens in self.tokens_by_adapter)
 
     @property
@@ -101,19 +101,20 @@ class LoraProblem(Problem):
 
 
 def tokens_without_adapter(m: int) -> int:
-    """Base tokens of a batch: about a sixteenth, once there are enough tokens to spare one."""
+    """Returns the number of base tokens of a batch: about a sixteenth, once there are enough tokens to spare one."""
     return max(1, m // 16) if m >= 8 else 0
 
 
 def sizes_of_recording(name: str, op: str, sources: str) -> dict[str, int] | None:
-    """The sizes in the name of a recorded space of this op, ``{source}_{op}_M16_K5120_...``; None of any other."""
+    """Returns the sizes in the name of a recorded space of this op, ``{source}_{op}_M16_K5120_...``; None of any
+    other."""
     if not re.match(rf"({sources})_{op}_", name):
         return None
     return {size: int(value) for size, value in re.findall(r"_([A-Za-z]+)(\d+)", name)}
 
 
 def fields_from_recording(name: str, op: str) -> dict[str, Any] | None:
-    """The `LoraProblem` fields that the name of a recorded space of this op tells; None for any other name."""
+    """Returns the `LoraProblem` fields that the name of a recorded space of this op tells; None for any other name."""
     sizes = sizes_of_recording(name, op, "vllm|builtin") or {}
     if not {"M", "K", "N", "L", "S"} <= set(sizes):
         return None
@@ -128,7 +129,7 @@ def fields_from_recording(name: str, op: str) -> dict[str, Any] | None:
 
 
 def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The `LoraProblem` fields that both kernels read from the same flags (all but k and n).
+    """Returns the `LoraProblem` fields that both kernels read from the same flags (all but k and n).
 
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
@@ -142,7 +143,7 @@ def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What every batch of tokens with mixed adapters has: dtype, m, max_loras, active_loras.
+    """Returns what every batch of tokens with mixed adapters has: dtype, m, max_loras, active_loras.
 
     Raises:
         InputError: Naming the flag that is missing or cannot be read.
@@ -166,7 +167,7 @@ def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_dtype(dtype: str) -> None:
-    """Raise InputError unless adapter weights of this type are served."""
+    """Raises InputError unless adapter weights of this type are served."""
     if dtype not in DTYPES:
         raise InputError(
             f"dtype: got {dtype!r}, allowed: {one_of(DTYPES)} (LoRA weights are served in half precision, "
@@ -175,7 +176,7 @@ def check_dtype(dtype: str) -> None:
 
 
 def check_rank(rank: int) -> None:
-    """Raise InputError unless it is a rank that vLLM serves, or a shard of one."""
+    """Raises InputError unless vLLM serves this rank, or it is a shard of one that vLLM serves."""
     if rank not in _RANKS:
         raise InputError(
             f"lora rank: got {rank}, allowed: {one_of(MAX_LORA_RANKS)}, or one of these divided by "
@@ -184,7 +185,7 @@ def check_rank(rank: int) -> None:
 
 
 def required(flags: Mapping[str, Any], name: str, alternative: str = "") -> int:
-    """An integer flag that has no sensible default."""
+    """Reads an integer flag that has no sensible default."""
     if (value := flags.get(name)) is None:
         option = f"--{name.replace('_', '-')}"
         raise InputError(f"{option}: not given; pass {option} <positive integer> {alternative}".rstrip())
@@ -192,7 +193,7 @@ def required(flags: Mapping[str, Any], name: str, alternative: str = "") -> int:
 
 
 def switch(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """A flag that is 0 or 1."""
+    """Reads a flag that is 0 or 1."""
     if (value := flags.get(name)) is None:
         return default
     if str(value) not in ("0", "1", "False", "True"):
@@ -201,7 +202,7 @@ def switch(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
 
 
 def integers_flag(flags: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """A flag that holds integers, as a sequence or as text with commas; empty if it is not given."""
+    """Reads a flag that holds integers, as a sequence or as text with commas; empty if it is not given."""
     if (value := flags.get(name)) is None:
         return ()
     try:

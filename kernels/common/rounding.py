@@ -12,7 +12,7 @@ _MMA_DEPTH = 8
 
 
 def dot_product_error(terms: int, magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Largest error of sums of `terms` exact products, accumulated in fp32 in any order.
+    """Returns the largest error of sums of `terms` exact products, accumulated in fp32 in any order.
 
     Args:
         terms: Length of the dot products.
@@ -27,6 +27,6 @@ def dot_product_error(terms: int, magnitude: torch.Tensor, dtype: torch.dtype) -
 
 
 def storing_error(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Largest error of rounding values to nearest in `dtype`, gradual underflow included."""
+    """Returns the largest error of rounding values to nearest in `dtype`, gradual underflow included."""
     info = torch.finfo(dtype)
     return value.abs() * (info.eps / 2) + info.smallest_normal * info.eps / 2

@@ -16,7 +16,7 @@ LANES = 32
 
 
 def integers(config: Config) -> dict[str, int]:
-    """A config without the values left to the compiler."""
+    """Returns a config without the values left to the compiler."""
     return {name: value for name, value in config.items() if value is not None}
 
 
@@ -29,7 +29,7 @@ def cdiv(a: int, b: int) -> int:
 
 
 def powers_of_two(low: int, high: int) -> tuple[int, ...]:
-    """Powers of two from `low` to `high`, both included; just `low` if there is no other."""
+    """Returns the powers of two from `low` to `high`, both included; just `low` if there is no other."""
     return tuple(1 << e for e in range(low.bit_length() - 1, max(low, high).bit_length()))
 
 
@@ -69,13 +69,13 @@ class Tile:
         return (self.m * self.x_bytes + self.n * self.weight_bytes) * self.k // (4 * LANES * self.warps)
 
     def blocks_per_sm(self, gpu: Gpu) -> int:
-        """Most thread blocks one SM can hold at a time."""
+        """Returns the most thread blocks one SM can hold at a time."""
         by_registers = REGISTERS_PER_SM // (self.m * self.n)
         by_shared = gpu.shared_bytes // max(1, self.shared_bytes)
         return max(1, min(MAX_BLOCKS_PER_SM, MAX_WARPS_PER_SM // self.warps, by_registers, by_shared))
 
     def cannot_run(self, shared_bytes: int, in_flight_bytes: int = 0) -> str | None:
-        """Why no kernel runs this tile with so much shared memory a block, or None.
+        """Tells why no kernel runs this tile with so much shared memory a block, or None.
 
         Tensor cores take the weights from there: a tile of them is in it, whether anything is loaded ahead or not.
 
@@ -91,7 +91,7 @@ class Tile:
         return None
 
     def infeasible(self, m: int, n: int, k: int, gpu: Gpu, split_k: int = 1) -> str | None:
-        """Why this tile should not be tried on a problem ``[m, k] @ [k, n]``, or None."""
+        """Tells why this tile should not be tried on a problem ``[m, k] @ [k, n]``, or None."""
         steps = cdiv(k, self.k * split_k)
         if self.m > max(16, next_pow2(m)):
             return f"block_m {self.m} is more than twice the {m} rows"

@@ -30,7 +30,7 @@ from autotune.kernels.csgmv_expand.reference import reference
 _ONE_STAGE = 1
 _MOST_REGISTERS = 255
 _OTHER_REGISTERS = 24
-"""What the compiler needs beside the accumulator to work at all."""
+"""What the compiler needs besides the accumulator to work at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem, CsgmvExpandArguments]):
 
 
 def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
-    """The slices' widths, given as such or as their sum, if they are equal."""
+    """Returns the slices' widths, given as such or as their sum, if they are equal."""
     if widths := integers_flag(flags, "slice_widths"):
         if (total := flags.get("output_dim")) not in (None, sum(widths)):
             raise InputError(f"--output-dim: got {total}, but --slice-widths add up to {sum(widths)}; leave one out")
@@ -168,7 +168,7 @@ def _widths(flags: Mapping[str, Any], slices: int) -> tuple[int, ...]:
 
 
 def _parts(total: int, count: int) -> tuple[int, ...]:
-    """A sum split as evenly as it goes."""
+    """Splits a sum as evenly as it goes."""
     ends = [total * i // count for i in range(count + 1)]
     return tuple(end - start for start, end in itertools.pairwise(ends))
 

@@ -37,7 +37,8 @@ def _rows(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     IN_ORDER: tl.constexpr,
 ):
-    """Addresses of a chunk's rows in x ``[BM, BK]`` and in the output ``[BM, BN]``, and which of them there are."""
+    """Returns the addresses of a chunk's rows in x ``[BM, BK]`` and in the output ``[BM, BN]``, and which of them there
+    are."""
     offs_m = tl.arange(0, BLOCK_M)
     in_m = first + offs_m < end
     if IN_ORDER:
@@ -71,7 +72,7 @@ def _one_chunk(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     IN_ORDER: tl.constexpr,
 ):
-    """Rows `start` to `end`, a chunk at most, in as many K steps as it takes."""
+    """Computes rows `start` to `end`, a chunk at most, in as many K steps as it takes."""
     x_ptrs, out_ptrs, in_m = _rows(
         x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
     )
@@ -107,7 +108,8 @@ def _many_chunks(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     IN_ORDER: tl.constexpr,
 ):
-    """Rows `start` to `end`, chunk by chunk, in one K step each: the weights stay, the next chunk is under way."""
+    """Computes rows `start` to `end`, chunk by chunk, in one K step each: the weights stay, the next chunk is under
+    way."""
     in_k = tl.arange(0, BLOCK_K) < rank
     b = tl.load(b_ptrs, mask=in_n & in_k[:, None], other=0.0)
     x_ptrs, out_ptrs, in_m = _rows(
@@ -131,7 +133,7 @@ def _many_chunks(  # type: ignore[no-untyped-def]
         )
         next_x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
         next_base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
-        # Found anew: to keep the addresses would cost more registers than the rows themselves.
+        # Found again: keeping the addresses would cost more registers than the rows themselves.
         _, out_ptrs, in_m = _rows(
             x_ptr, out_ptr, permutation_ptr, first, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
         )
@@ -244,7 +246,7 @@ class CsgmvExpandArguments:
 
 
 def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch]:
-    """The launch that adds every segment's product, to every slice's columns."""
+    """Returns the launch that adds every segment's product, to every slice's columns."""
     if inputs.x.shape[0] == 0:
         return []
     c, batch, rank = integers(config), inputs.batch, inputs.b.shape[2]
@@ -281,7 +283,7 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
 
 
 def _walk(inputs: CsgmvExpandArguments, tiles: int) -> int:
-    """Segments a block takes: several where they are well filled and there are plenty, so that weights are reread less.
+    """Returns how many segments a block takes: several where they are full and plenty, so that weights are reread less.
 
     Decode batches have segments of few tokens, each with an adapter of its own: those are best left side by side.
     """
@@ -296,7 +298,7 @@ def _walk(inputs: CsgmvExpandArguments, tiles: int) -> int:
 
 
 def csgmv_expand(inputs: CsgmvExpandArguments, config: Config | None = None) -> torch.Tensor:
-    """``out[t, slice s] += scaling * x[t, s * r : s * r + r] @ b[slot of t, slice s, :r].T``, for rank r > 0.
+    """Computes ``out[t, slice s] += scaling * x[t, s * r : s * r + r] @ b[slot of t, slice s, :r].T``, for rank r > 0.
 
     Semantics of SGLang's csgmv expand (contracts B3); sums are fp32, then rounded, then added.
 

@@ -15,7 +15,8 @@ _SCALING_UNIT = 2.0**-24
 
 
 def reference(inputs: CsgmvExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
-    """``out[t, slice s] += scaling * x[t, slice s] @ b[slot of t, slice s].T`` in `dtype`, from `start` ``[T, N]``.
+    """Computes ``out[t, slice s] += scaling * x[t, slice s] @ b[slot of t, slice s].T`` in `dtype`, from `start` ``[T,
+    N]``.
 
     README.md derives the bound.
     """

@@ -101,7 +101,7 @@ class CsgmvShrinkArguments:
 
 
 def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch]:
-    """The launch that writes every segment's product."""
+    """Returns the launch that writes every segment's product."""
     (tokens, k), batch = inputs.x.shape, inputs.batch
     if tokens == 0:
         return []
@@ -130,7 +130,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:
-    """``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` for tokens whose adapter has rank r > 0.
+    """Computes ``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` for tokens whose adapter has rank r > 0.
 
     Semantics of SGLang's csgmv shrink (contracts B3); sums are fp32.
 

@@ -10,7 +10,8 @@ from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
 
 
 def reference(inputs: CsgmvShrinkArguments, untouched: torch.Tensor, dtype: torch.dtype) -> Expected:
-    """``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` in `dtype`; all else as in `untouched` ``[T, S * R]``.
+    """Computes ``out[t, :S * r] = x[t] @ a[slot of t, :S * r].T`` in `dtype`; all else as in `untouched` ``[T, S *
+    R]``.
 
     README.md derives the bound.
     """

@@ -32,13 +32,14 @@ class Alignment:
 
 
 def padded_width(pairs: int, num_experts: int, block_m: int) -> int:
-    """Rows that any routing fits in: every expert may need padding, if there are enough pairs to hit all."""
+    """Returns the rows that any routing fits in: every expert may need padding, if there are enough pairs to hit
+    all."""
     most = pairs * block_m if pairs < num_experts else pairs + num_experts * (block_m - 1)
     return cdiv(most, block_m) * block_m
 
 
 def align(routing: Routing, block_m: int) -> Alignment:
-    """Sort and pad the pairs of a batch. Tokens without an adapter, or with a disabled one, are left out.
+    """Sorts and pads the pairs of a batch. Tokens without an adapter, or with a disabled one, are left out.
 
     Stable: pairs of a group keep their order, so the result is the same every time.
     """
@@ -73,7 +74,7 @@ def align(routing: Routing, block_m: int) -> Alignment:
 
 
 def _shaped(loras: int, width: int, block_m: int) -> Alignment:
-    """Shapes without contents."""
+    """Returns an alignment of these shapes, without contents."""
     sorted_ids, expert_ids, ends = (
         torch.empty(shape, dtype=torch.int32, device="meta")
         for shape in ((loras, width), (loras, width // block_m), (loras,))

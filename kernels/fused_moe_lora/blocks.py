@@ -18,7 +18,7 @@ from autotune.kernels.fused_moe_lora.routing import Routing
 
 @triton.jit
 def tile_of(pid, m_tiles, n_tiles, GROUP_M: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Row and column of a tile; tiles run along M in bands of GROUP_M rows of tiles."""
+    """Returns the row and column of a tile; tiles run along M in bands of GROUP_M rows of tiles."""
     band = GROUP_M * n_tiles
     first_m = pid // band * GROUP_M
     band_m = min(m_tiles - first_m, GROUP_M)
@@ -37,7 +37,7 @@ def owner_of(  # type: ignore[no-untyped-def]
     TOP_K: tl.constexpr,
     NAIVE: tl.constexpr,
 ):
-    """Adapter and expert of a block of rows, and whether there is anything to do."""
+    """Returns the adapter and expert of a block of rows, and whether there is anything to do."""
     if NAIVE:
         lora = tl.load(loras_ptr + block // TOP_K)
         slot = tl.maximum(lora, 0)
@@ -54,7 +54,7 @@ def owner_of(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def pairs_of(block, slot, sorted_ids_ptr, pairs, width, BLOCK_M: tl.constexpr, NAIVE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The pairs of a block's rows ``[BLOCK_M]``; `pairs` where there is none."""
+    """Returns the pairs of a block's rows ``[BLOCK_M]``; `pairs` where there is none."""
     row = tl.arange(0, BLOCK_M)
     if NAIVE:
         return tl.where(row == 0, block, pairs)
@@ -98,7 +98,7 @@ class Batch:
         object.__setattr__(self, "alignments", {size: align(self.routing, size) for size in sizes})
 
     def blocks(self, block_m: int) -> Blocks:
-        """Blocks of `block_m` rows; a naive block has one row with a pair in it, however many it has.
+        """Counts the blocks of `block_m` rows; a naive block has one row with a pair in it, however many it has.
 
         Raises:
             KeyError: If the batch was not aligned to block_m.
@@ -116,7 +116,8 @@ class Batch:
 
 
 def check_weights(weights: list[torch.Tensor], dtype: torch.dtype, op: str) -> None:
-    """Raise ValueError unless all weights ``[L, E, rows, columns]`` have the type, equal strides and whole matrices."""
+    """Raises ValueError unless all weights ``[L, E, rows, columns]`` have the type, equal strides and whole
+    matrices."""
     first = weights[0]
     whole = first.stride(3) == 1 and first.stride(2) == first.shape[3]
     if not whole or any(w.dtype != dtype or w.stride() != first.stride() for w in weights):

@@ -134,7 +134,7 @@ class MoeExpandArguments:
 
 
 def expand_launches(inputs: MoeExpandArguments, config: Config) -> list[Launch]:
-    """The launch that writes every group's product into its slice's columns."""
+    """Returns the launch that writes every group's product into its slice's columns."""
     if inputs.batch.routing.pairs == 0:
         return []
     c, b = integers(config), inputs.b[0]
@@ -171,7 +171,7 @@ def expand_launches(inputs: MoeExpandArguments, config: Config) -> list[Launch]:
 
 
 def moe_expand(inputs: MoeExpandArguments, config: Config) -> torch.Tensor:
-    """``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``.
+    """Computes ``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``.
 
     Semantics of the second kernel of vLLM's two-kernel path (contracts A6): sums and the routing weight are
     fp32, the weight is 1 unless `routed`; rows of tokens without an adapter stay.

@@ -69,11 +69,11 @@ class Sizes:
         return work(self._problem).tokens if self._side.row_per_token else self.live_pairs
 
     def flops(self, rank: int, columns: int) -> int:
-        """Of a product between so much of the rank and so many columns."""
+        """Counts the flops of a product between so much of the rank and so many columns."""
         return 2 * self.live_pairs * self.slices * rank * columns
 
     def weights(self, rank: int, columns: int) -> int:
-        """Elements of A or B of this size, of the (adapter, expert) pairs that are hit."""
+        """Counts the elements of A or B of this size, over the (adapter, expert) pairs that are hit."""
         return work(self._problem).groups * self.slices * rank * columns
 
     @property
@@ -91,7 +91,7 @@ class Random:
         self.batch = Batch(random_routing(problem, seed).to(device), problem.naive)
 
     def weights(self, slices: int, rows: int, columns: int) -> list[torch.Tensor]:
-        """One ``[L, E, rows, columns]`` a slice."""
+        """Makes one ``[L, E, rows, columns]`` for each slice."""
         p = self._problem
         return [self.normal.weights(p.max_loras, p.num_experts, rows, columns) for _ in range(slices)]
 
@@ -113,7 +113,8 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         return problem_from_flags(flags, self.side)
 
     def call(self, problem: MoeProblem) -> Call:
-        """Of both ops, k is what the shrink leaves of the rank, and n the whole hidden size (contracts A1)."""
+        """Returns the lookup: for both ops, k is what the shrink leaves of the rank, and n the whole hidden size
+        (contracts A1)."""
         p, side = problem, self.side
         dims = {"max_loras": p.max_loras, "num_slices": side.slices(p), "m": p.m, "k": side.shrunk(p), "n": p.hidden}
         return Call("vllm", f"fused_moe_lora_{side.weight}_{self.op}", {**dims, "i": p.intermediate})
@@ -122,7 +123,7 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         return self.canonical(problem, self._built_in(problem), gpu)
 
     def _built_in(self, problem: MoeProblem) -> Config:
-        """What vLLM takes without a file, as far as the kernel reads it."""
+        """Returns what vLLM takes without a file, as far as the kernel reads it."""
         built_in = VLLM.default_config(self.call(problem))
         return {parameter.name: built_in[parameter.name] for parameter in self.parameters(problem, rules.SPACES[0])}
 
@@ -253,7 +254,7 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
         return self._built_in(problem)
 
     def canonical(self, problem: MoeProblem, config: Config, gpu: Gpu) -> Config:
-        """Naive blocks have 16 rows whatever the file says."""
+        """Naive blocks have 16 rows, no matter what the file says."""
         return self.default_config(problem, gpu) if problem.naive else config
 
     def infeasible(self, problem: MoeProblem, config: Config, gpu: Gpu) -> str | None:

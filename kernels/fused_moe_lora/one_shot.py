@@ -148,7 +148,8 @@ class MoeOneShotArguments:
 
 
 def one_shot_launches(inputs: MoeOneShotArguments, config: Config) -> list[Launch]:
-    """The launch that does it all; block_m is the only part of a config that counts, and not where blocks are naive."""
+    """Returns the launch that does it all; block_m is the only part of a config that counts, and not where blocks are
+    naive."""
     routing = inputs.batch.routing
     if routing.pairs == 0:
         return []
@@ -191,7 +192,7 @@ def one_shot_launches(inputs: MoeOneShotArguments, config: Config) -> list[Launc
 
 
 def moe_one_shot(inputs: MoeOneShotArguments, config: Config) -> torch.Tensor:
-    """``out[t, j, slice s] (+)= weight * cast(x[row] @ a[s][..].T) @ b[s][adapter of t, expert j of t].T``.
+    """Computes ``out[t, j, slice s] (+)= weight * cast(x[row] @ a[s][..].T) @ b[s][adapter of t, expert j of t].T``.
 
     Semantics of vLLM's one-shot path (contracts A6): sums and the routing weight are fp32, the rank
     intermediate is cast to the type of the weights; rows of tokens without an adapter stay.
@@ -202,7 +203,8 @@ def moe_one_shot(inputs: MoeOneShotArguments, config: Config) -> torch.Tensor:
 
 
 def _column_blocks(base: int, n: int, k: int, sms: int) -> int:
-    """Thread blocks that share a block of rows, each with columns of its own but the whole shrink (contracts A6)."""
+    """Counts the thread blocks that share a block of rows, each with columns of its own but the whole shrink (contracts
+    A6)."""
     if base >= _WAVES * sms:
         return 1
     worthwhile = int(1.5 * (k + n) / k) + 1
@@ -210,8 +212,8 @@ def _column_blocks(base: int, n: int, k: int, sms: int) -> int:
 
 
 def _machine(tensor: torch.Tensor) -> tuple[int, int]:
-    """SMs and shared memory a block of the tensor's GPU. Compiling ahead (``meta``) takes an H200's: the launch
-    options hardly depend on them, and where they do, the first real launch compiles."""
+    """Returns the SMs, and the shared memory of a block, of the tensor's GPU. Compiling ahead (``meta``) takes an
+    H200's: the launch options hardly depend on them, and where they do, the first real launch compiles."""
     if tensor.device.type != "cuda":
         return H200.sms, H200.shared_bytes
     properties: Any = torch.cuda.get_device_properties(tensor.device)

@@ -146,7 +146,7 @@ class MoeProblem(Problem):
         return base + active + options + routing
 
     def to_json(self) -> dict[str, Any]:
-        """Without an `ep` of 1, so that studies from before there was one are the same."""
+        """Leaves out an `ep` of 1, so that studies from before there was one are the same."""
         data = super().to_json()
         return data if self.ep > 1 else {name: value for name, value in data.items() if name != "ep"}
 
@@ -289,7 +289,7 @@ _REMEDIES = {
 
 
 def problem_from_flags(flags: Mapping[str, Any], side: MoeSide) -> MoeProblem:
-    """The problem of one side; one set of flags makes the problems of both.
+    """Builds the problem of one side; one set of flags makes the problems of both.
 
     Raises:
         InputError: Naming the flag that is missing or cannot be read.

@@ -23,7 +23,7 @@ _DEVIATIONS = 8
 
 
 def shrink_reference(inputs: MoeShrinkArguments, dtype: torch.dtype) -> Expected:
-    """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T`` in `dtype`; zero without an adapter."""
+    """Computes ``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T`` in `dtype`; zero without an adapter."""
     value = torch.zeros_like(inputs.out, dtype=dtype).flatten(1, 2)  # [S, M * T, R]
     max_error, norm = torch.zeros_like(value), torch.zeros_like(value)
     depth = inputs.x.shape[1]
@@ -42,7 +42,7 @@ def shrink_reference(inputs: MoeShrinkArguments, dtype: torch.dtype) -> Expected
 
 
 def expand_reference(inputs: MoeExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
-    """``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``, from `start`."""
+    """Computes ``out[t, j, slice s] (+)= weight * x[s, t, j] @ b[s][adapter of t, expert j of t].T``, from `start`."""
     result = _Output(inputs, start, dtype, inputs.offset)
     x_rows = inputs.x.flatten(1, 2)  # [S, M * T, R]
     for pairs, lora, expert in inputs.batch.routing.by_group():
@@ -54,7 +54,7 @@ def expand_reference(inputs: MoeExpandArguments, start: torch.Tensor, dtype: tor
 
 
 def one_shot_reference(inputs: MoeOneShotArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
-    """``out[t, j, slice s] (+)= weight * (x[row] @ a[s][..].T) @ b[s][..].T``, from `start`."""
+    """Computes ``out[t, j, slice s] (+)= weight * (x[row] @ a[s][..].T) @ b[s][..].T``, from `start`."""
     result = _Output(inputs, start, dtype)
     routing = inputs.batch.routing
     per_row = routing.pairs // inputs.x.shape[0]
@@ -73,7 +73,7 @@ def one_shot_reference(inputs: MoeOneShotArguments, start: torch.Tensor, dtype: 
 
 
 def align_reference(routing: Routing, block_m: int) -> Alignment:
-    """The alignment, pair by pair."""
+    """Builds the alignment, pair by pair."""
     width = padded_width(routing.pairs, routing.num_experts, block_m)
     experts, mapping, enabled = (t.tolist() for t in (routing.topk_ids, routing.token_lora_mapping, routing.enabled))
     sorted_ids, expert_ids, ends = [], [], []
@@ -109,7 +109,7 @@ class _Output:
         self._max_error = torch.zeros_like(self._value)
 
     def write(self, pairs: torch.Tensor, slice_id: int, product: torch.Tensor, error: torch.Tensor) -> None:
-        """Weight, then add or overwrite ``[pairs, N]``; `error` has room for the weighting."""
+        """Weighs, then adds or overwrites ``[pairs, N]``; `error` has room for the weighting."""
         inputs, half = self._inputs, self._inputs.out.dtype
         first = self._offset + slice_id * product.shape[1]
         columns = slice(first, first + product.shape[1])
@@ -130,7 +130,7 @@ class _Output:
 
 
 def _splitting_error(norm: torch.Tensor, half: torch.dtype, config: Config) -> torch.Tensor:
-    """Rounding of the splits' sums to the output type, and of their additions, for random signs (README.md).
+    """Bounds the rounding of the splits' sums to the output type, and of their additions, for random signs (README.md).
 
     Args:
         norm: Roots of the sums of the squares of the terms; 0 where nothing is added.

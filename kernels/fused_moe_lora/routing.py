@@ -45,14 +45,14 @@ class Routing:
         return self.enabled.numel()
 
     def groups(self) -> torch.Tensor:
-        """``adapter * E + expert`` of every pair, ``L * E`` where nothing is to be done: ``[M * T]`` int64."""
+        """Returns ``adapter * E + expert`` of every pair, ``L * E`` where nothing is to be done: ``[M * T]`` int64."""
         lora = self.token_lora_mapping.long()[:, None].expand_as(self.topk_ids)
         live = (lora >= 0) & (self.enabled[lora.clamp(min=0)] != 0) & (self.topk_ids < self.num_experts)
         group = lora * self.num_experts + self.topk_ids
         return torch.where(live, group, self.max_loras * self.num_experts).reshape(-1)
 
     def by_group(self) -> Iterator[tuple[torch.Tensor, int, int]]:
-        """Every group with rows: its pairs, adapter and expert. Reads back from the device."""
+        """Yields every group with rows: its pairs, adapter and expert. Reads back from the device."""
         group, pairs = self.groups().sort(stable=True)
         values, counts = torch.unique_consecutive(group, return_counts=True)
         for value, rows in zip(values.tolist(), torch.split(pairs, counts.tolist()), strict=True):
@@ -68,7 +68,7 @@ class Routing:
         enabled: torch.Tensor,
         experts: int,
     ) -> Routing:
-        """From tensors on the CPU, which stay there."""
+        """Builds a routing from tensors on the CPU, which stay there."""
         lora_ids = LoraMetadata.build(mapping.long(), enabled.numel(), "cpu").lora_ids
         return cls(topk_ids.int(), topk_weights.float(), mapping.int(), lora_ids, enabled.int(), experts)
 
@@ -84,7 +84,8 @@ class Routing:
 
 
 def random_routing(problem: MoeProblem, seed: int) -> Routing:
-    """Random tokens of a problem, on the CPU: skewed adapters, experts by their popularity, weights that sum to one."""
+    """Makes random tokens of a problem, on the CPU: skewed adapters, experts by their popularity, weights that sum to
+    one."""
     p = problem
     generator = torch.Generator().manual_seed(seed)
     mapping = random_mapping(p.m, p.base_tokens, p.active_loras, p.max_loras, generator)
@@ -121,7 +122,7 @@ class RoutedWork:
 
 @functools.lru_cache(maxsize=64)
 def work(problem: MoeProblem) -> RoutedWork:
-    """Counted, since a floor must not be above what a batch takes."""
+    """Counts the work that is done, since a floor must not be above what a batch takes."""
     group = random_routing(problem, 0).groups().view(problem.m, problem.top_k)
     live = group < problem.max_loras * problem.num_experts
     return RoutedWork(torch.unique(group[live]).numel(), int(live.sum()), int(live.any(dim=1).sum()))

@@ -119,7 +119,7 @@ class MoeShrinkArguments:
 
 
 def shrink_launches(inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
-    """The launch that adds every group's product into the zeroed output."""
+    """Returns the launch that adds every group's product into the zeroed output."""
     if inputs.batch.routing.pairs == 0:
         return []
     c, a = integers(config), inputs.a[0]
@@ -153,7 +153,7 @@ def shrink_launches(inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
 
 
 def moe_shrink(inputs: MoeShrinkArguments, config: Config) -> torch.Tensor:
-    """``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T``; zero without an adapter.
+    """Computes ``out[s, t, j] = x[row] @ a[s][adapter of t, expert j of t].T``; zero without an adapter.
 
     Semantics of the first kernel of vLLM's two-kernel path (contracts A6): the output has the type of x. With
     ``split_k`` > 1 partial sums are rounded to that type, and results vary from run to run.

@@ -19,7 +19,8 @@ _FEW_STEPS = 8
 
 
 def shrink_parameters(problem: MoeProblem, side: MoeSide, space: str) -> tuple[Parameter, ...]:
-    """``vllm-grid``: the grid of vLLM's tuner, without the splits that sum too often in half precision."""
+    """Returns the values of ``vllm-grid``: the grid of vLLM's tuner, without the splits that sum too often in half
+    precision."""
     rank = next_pow2(side.shrunk(problem))
     if space == "vllm-grid":
         return _parameters(
@@ -63,7 +64,7 @@ def expand_canonical(problem: MoeProblem, side: MoeSide, config: Config) -> Conf
 
 
 def shrink_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: Gpu) -> str | None:
-    """Why a config should not be tried, or None."""
+    """Tells why a config should not be tried, or None."""
     c, depth, rank = integers(config), side.depth(problem), side.shrunk(problem)
     tile, split_k = _tile(c), c["split_k"]
     reason = tile.infeasible(BLOCK_MS[-1], rank, depth, gpu, split_k) or _idle_warps(tile)
@@ -77,7 +78,7 @@ def shrink_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: G
 
 
 def expand_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: Gpu) -> str | None:
-    """Why a config should not be tried, or None."""
+    """Tells why a config should not be tried, or None."""
     c = integers(config)
     tile = _tile(c if c["block_k"] < problem.rank else {**c, "num_stages": 1})
     reason = tile.infeasible(BLOCK_MS[-1], side.width(problem), problem.rank, gpu) or _idle_warps(tile)
@@ -87,7 +88,8 @@ def expand_infeasible(problem: MoeProblem, side: MoeSide, config: Config, gpu: G
 
 
 def shrink_cannot_run(k: int, config: Config, shared_bytes: int) -> str | None:
-    """Why a server surely cannot launch a config, or None: how the operands get to it is not known, so weights alone.
+    """Tells why a server surely cannot launch a config, or None. The weights alone count: how x gets to it is not
+    known.
 
     Args:
         k: Of the lookup: the rank, or its shard, to which columns are clipped.
@@ -97,13 +99,13 @@ def shrink_cannot_run(k: int, config: Config, shared_bytes: int) -> str | None:
 
 
 def expand_cannot_run(k: int, config: Config, shared_bytes: int) -> str | None:
-    """As `shrink_cannot_run`; here the depth is clipped."""
+    """Tells the same as `shrink_cannot_run`; here the depth is clipped."""
     c = integers(config)
     return _tile({**c, "block_k": min(c["block_k"], max(16, next_pow2(k)))}).cannot_run(shared_bytes)
 
 
 def rows_infeasible(problem: MoeProblem, block_m: int) -> str | None:
-    """Why blocks of so many rows cannot win, or None.
+    """Tells why blocks of so many rows cannot win, or None.
 
     Larger blocks than a group has rows may win all the same: fewer of the grid's blocks are empty.
     """
@@ -115,7 +117,7 @@ def rows_infeasible(problem: MoeProblem, block_m: int) -> str | None:
 
 
 def _m_tiles(problem: MoeProblem, block_m: int) -> int:
-    """Blocks of rows in the grid, an adapter."""
+    """Counts the blocks of rows in the grid, for each adapter."""
     return problem.pairs if problem.naive else padded_width(problem.pairs, problem.num_experts, block_m) // block_m
 
 
@@ -154,7 +156,7 @@ def _needless_order(
 
 
 def _useless_split(problem: MoeProblem, side: MoeSide, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
-    """Why this many splits cannot win; half or twice as many would."""
+    """Tells why this many splits cannot win; half or twice as many would."""
     half, depth = split_k // 2, side.depth(problem)
     if tile.k * half >= depth:
         return f"split_k {split_k}: {half} splits already leave one K step to each block"

@@ -159,7 +159,7 @@ class LoraExpandArguments:
 
 
 def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]:
-    """The launch that writes every adapter's product into its slice's columns."""
+    """Returns the launch that writes every adapter's product into its slice's columns."""
     slices, m, k = inputs.x.shape
     if m == 0:
         return []
@@ -200,12 +200,13 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
 
 
 def forced_stages(x_dtype: torch.dtype, capability: tuple[int, int]) -> int | None:
-    """The only ``num_stages`` allowed, if any: vLLM forces one for fp32 x on Hopper (triton#9433, contracts A3)."""
+    """Returns the only ``num_stages`` allowed, if any: vLLM forces one for fp32 x on Hopper (triton#9433, contracts
+    A3)."""
     return 1 if x_dtype == torch.float32 and capability == (9, 0) else None
 
 
 def lora_expand(inputs: LoraExpandArguments, config: Config | None = None) -> torch.Tensor:
-    """``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T``; rows of tokens without an adapter stay.
+    """Computes ``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T``; rows of tokens without an adapter stay.
 
     Semantics of vLLM's dense op (contracts A4): x is cast to the weights' type, sums are fp32.
 

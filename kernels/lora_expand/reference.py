@@ -10,7 +10,7 @@ from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 
 
 def reference(inputs: LoraExpandArguments, start: torch.Tensor, dtype: torch.dtype) -> Expected:
-    """``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T`` in `dtype`, from `start` ``[M, columns]``.
+    """Computes ``out[t, slice s] (+)= x[s, t] @ b[s][adapter of t].T`` in `dtype`, from `start` ``[M, columns]``.
 
     README.md derives the bound.
     """

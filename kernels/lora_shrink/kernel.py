@@ -147,7 +147,7 @@ class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
 
 
 def _useless_split(problem: LoraShrinkProblem, tile: Tile, split_k: int, gpu: Gpu) -> str | None:
-    """Why this many splits cannot win; half or twice as many would."""
+    """Tells why this many splits cannot win; half or twice as many would."""
     half = split_k // 2
     if tile.k * half >= problem.k:
         return f"split_k {split_k}: {half} splits already leave one K step to each block"

@@ -125,7 +125,7 @@ class LoraShrinkArguments:
 
 
 def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
-    """The launch that adds every adapter's product into the zeroed output."""
+    """Returns the launch that adds every adapter's product into the zeroed output."""
     (m, k), (slices, _, n) = inputs.x.shape, inputs.out.shape
     if m == 0:
         return []
@@ -165,7 +165,7 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
 
 
 def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> torch.Tensor:
-    """``out[s, t] = scaling * x[t] @ a[s][adapter of t].T``; rows of tokens without an adapter become zero.
+    """Computes ``out[s, t] = scaling * x[t] @ a[s][adapter of t].T``; rows of tokens without an adapter become zero.
 
     Semantics of vLLM's dense op (contracts A4). With ``split_k`` > 1 sums vary from run to run.
 

@@ -10,7 +10,7 @@ from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 
 def reference(inputs: LoraShrinkArguments, dtype: torch.dtype) -> Expected:
-    """``out[s, t] = scaling * x[t] @ a[s][adapter of t].T`` in `dtype`; zero without an adapter.
+    """Computes ``out[s, t] = scaling * x[t] @ a[s][adapter of t].T`` in `dtype`; zero without an adapter.
 
     README.md derives the bound.
     """
