@@ -1,11 +1,14 @@
-"""Options and fixtures of all tests. ``--device cpu`` (the default) runs kernels in Triton's interpreter."""
+"""Fixtures of all tests; the options ``--device`` and ``--kernel`` are the conformance suite's."""
 
 from __future__ import annotations
 
 import os
 import select
 import shutil
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,39 +19,9 @@ import pytest
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from autotune.contract import Gpu
     from autotune.measure.recording import Recording
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="where kernels run")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--device") == "cpu":
-        # Triton reads it when a kernel is defined, so it must be set before any kernel module is imported.
-        os.environ["TRITON_INTERPRET"] = "1"
-    # Triton 3.9 warns of a coming change of this default, and warnings are errors here.
-    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
-
-
-@pytest.fixture(scope="session")
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.config.getoption("--device"))
-
-
-@pytest.fixture(scope="session")
-def gpu(device: str) -> Gpu:
-    """The GPU whose spaces are tested: the one at hand, or an H200."""
-    import torch
-
-    from autotune.contract.gpu import H200, Gpu
-
-    if device == "cpu":
-        return H200
-    p = torch.cuda.get_device_properties(0)
-    shared, sms = p.shared_memory_per_block_optin, p.multi_processor_count
-    return Gpu(p.name, (p.major, p.minor), sms, shared, p.L2_cache_size)
+pytest_plugins = ("autotune.testing.plugin",)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +52,23 @@ def wait_gone() -> Callable[[int], None]:
             os.close(descriptor)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the tool's wheel and unpack it; returns the folder, which serves as a site-packages of its own."""
+    folder, checkout = tmp_path_factory.mktemp("wheel"), Path(__file__).parents[1]
+    source, site = folder / "source", folder / "site"
+    for name in ("autotune", "kernels", "studies"):
+        shutil.copytree(checkout / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in checkout.iterdir():
+        if file.is_file() and file.name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(file, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    subprocess.run([*command, "--wheel-dir", folder, source], check=True, capture_output=True)
+    (wheel,) = folder.glob("lora_autotune-*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    return site
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""The conformance suite of kernels: ``pytest --pyargs autotune.testing --kernel path/to/file.py:NAME``."""

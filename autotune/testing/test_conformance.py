@@ -1,0 +1,202 @@
+"""What the tuner relies on, checked for the kernel that ``--kernel`` names, or for all installed ones."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.contract import AnyKernel, Call, Config, Gpu, Kernel, Launch, Problem, registry
+from autotune.contract.space import Space
+from autotune.errors import InputError
+from autotune.measure.failures import classify
+from autotune.testing.problems import problems_of
+
+CONFIGS_PER_PROBLEM = 25
+INTERPRETED_CONFIGS_PER_PROBLEM = 8
+INTERPRETER_FLOPS = 1e7
+COMPILER_PARAMETERS = {"num_warps", "num_stages", "num_ctas", "maxnreg", "max_nreg"}
+"""Parameters that Triton's interpreter ignores."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test once for a kernel, or once for each of its problems."""
+    if "kernel" not in metafunc.fixturenames:
+        return
+    kernels = _kernels(metafunc.config.getoption("--kernel"))
+    if metafunc.function is test_estimates_are_times:
+        kernels = [kernel for kernel in kernels if type(kernel).estimate_us is not Kernel.estimate_us]
+    if "problem" not in metafunc.fixturenames:
+        metafunc.parametrize("kernel", kernels, ids=[kernel.name for kernel in kernels])
+        return
+    try:
+        cases = [(kernel, problem) for kernel in kernels for problem in problems_of(kernel)]
+    except InputError as error:
+        raise pytest.Collector.CollectError(str(error)) from error
+    metafunc.parametrize(
+        ("kernel", "problem"), cases, ids=[f"{kernel.name}-{problem.label}" for kernel, problem in cases]
+    )
+
+
+def _kernels(reference: str | None) -> list[AnyKernel]:
+    if reference:
+        return [registry.load(reference)]
+    return [registry.installed().get(name) for name in registry.installed().names()]
+
+
+@pytest.fixture
+def small_enough(kernel: AnyKernel, problem: Problem, device: str) -> None:
+    """Skip what would take Triton's interpreter minutes."""
+    if device == "cpu" and kernel.floor(problem).flops > INTERPRETER_FLOPS:
+        pytest.skip("too large for Triton's interpreter")
+
+
+@pytest.fixture
+def runnable(small_enough: None, problem: Problem, device: str) -> None:
+    """Skip what Triton's interpreter cannot do."""
+    if device == "cpu" and getattr(problem, "dtype", "") == "bfloat16":
+        pytest.skip("Triton's interpreter multiplies bfloat16 as integers")
+
+
+def assert_correct(kernel: AnyKernel, inputs: Any, config: Config) -> None:
+    kernel.poison(inputs)
+    expected = kernel.reference(inputs, torch.float64)
+    error = (kernel.run(inputs, config).double() - expected.value).abs()
+    wrong = (~(error <= expected.bound(config))).sum().item()
+    assert wrong == 0, f"{wrong} of {error.numel()} elements beyond the bound with {dict(config)}"
+
+
+@pytest.mark.usefixtures("runnable")
+def test_default_config_is_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    assert_correct(kernel, kernel.make_inputs(problem, device, 1), kernel.default_config(problem, gpu))
+
+
+@pytest.mark.usefixtures("runnable")
+def test_configs_of_the_space_are_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    configs = [config for preset in kernel.spaces for config in Space.build(kernel, problem, gpu, preset).configs]
+    random.Random(problem.label).shuffle(configs)
+    checked = 0
+    for config in various_first(configs, ignored=COMPILER_PARAMETERS if device == "cpu" else set()):
+        try:
+            assert_correct(kernel, inputs, config)
+        except Exception as error:
+            # Shared memory is bounded from below only: what exceeds it after all is found by compiling.
+            if classify(error) != "out_of_resources":
+                raise
+            continue
+        checked += 1
+        if checked == (INTERPRETED_CONFIGS_PER_PROBLEM if device == "cpu" else CONFIGS_PER_PROBLEM):
+            return
+    assert checked > 0
+
+
+def various_first(configs: Sequence[Config], ignored: set[str]) -> list[Config]:
+    """Returns the configs that bring a new value of a parameter, then those that bring a new combination of values.
+
+    Args:
+        ignored: Parameters that make no difference.
+    """
+    seen: set[tuple[str, Any]] = set()
+    combinations: set[frozenset[tuple[str, Any]]] = set()
+    various: list[Config] = []
+    others: list[Config] = []
+    for config in configs:
+        values = frozenset((name, value) for name, value in config.items() if name not in ignored)
+        if values in combinations:
+            continue
+        combinations.add(values)
+        (others if values <= seen else various).append(config)
+        seen |= values
+    return various + others
+
+
+@pytest.mark.usefixtures("runnable")
+def test_poisoned_output_is_wrong(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    config = kernel.default_config(problem, gpu)
+    output = kernel.run(inputs, config)
+    kernel.poison(inputs)
+    expected = kernel.reference(inputs, torch.float64)
+    assert not bool(((output.double() - expected.value).abs() <= expected.bound(config)).all())
+
+
+@pytest.mark.usefixtures("runnable")
+def test_reference_does_not_depend_on_what_ran(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    before = kernel.reference(inputs, torch.float64).value
+    kernel.run(inputs, kernel.default_config(problem, gpu))
+    again = kernel.reference(kernel.make_inputs(problem, device, 0), torch.float64).value
+    torch.testing.assert_close(kernel.reference(inputs, torch.float64).value, before, rtol=0, atol=0)
+    torch.testing.assert_close(again, before, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("runnable")
+def test_float32_reference_is_within_its_own_bound(kernel: AnyKernel, problem: Problem, device: str) -> None:
+    inputs = kernel.make_inputs(problem, device, 0)
+    single, exact = kernel.reference(inputs, torch.float32), kernel.reference(inputs, torch.float64)
+    assert bool(((single.value - exact.value).abs() <= single.max_error).all())
+
+
+@pytest.mark.usefixtures("small_enough")
+def test_meta_launches_equal_real_ones(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
+    config = kernel.default_config(problem, gpu)
+    real = kernel.launches(kernel.make_inputs(problem, device, 0), config)
+    meta = kernel.launches(kernel.make_inputs(problem, "meta", 0), config)
+    assert [specialization(launch) for launch in meta] == [specialization(launch) for launch in real]
+
+
+def specialization(launch: Launch) -> list[Any]:
+    """All that Triton compiles a launch for: values of numbers, types and alignment of tensors."""
+    arguments = [
+        (arg.dtype, arg.data_ptr() % 16 == 0) if isinstance(arg, torch.Tensor) else (type(arg), arg)
+        for arg in launch.args
+    ]
+    return [launch.fn, launch.grid, dict(launch.options), *arguments]
+
+
+def test_space_is_canonical(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
+    incumbent = kernel.default_config(problem, gpu)
+    for preset in kernel.spaces:
+        space = Space.build(kernel, problem, gpu, preset)
+        assert space.incumbent == incumbent
+        assert all(kernel.canonical(problem, config, gpu) == config for config in space.configs)
+
+
+def test_problem_survives_json(kernel: AnyKernel, problem: Problem) -> None:
+    assert kernel.problem_type.from_json(json.loads(json.dumps(problem.to_json()))) == problem
+    if call := kernel.call(problem):
+        assert Call.from_json(json.loads(json.dumps(call.to_json()))) == call
+    assert kernel.floor(problem).bytes > 0
+
+
+def test_workloads_are_problems_of_the_kernel(kernel: AnyKernel, problem: Problem) -> None:
+    workloads = kernel.workloads(problem)
+    assert workloads
+    assert all(workload.weight > 0 for workload in workloads)
+    assert all(isinstance(workload.problem, kernel.problem_type) for workload in workloads)
+
+
+def test_estimates_are_times(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
+    """Kernels that estimate nothing are left out."""
+    space = Space.build(kernel, problem, gpu, kernel.spaces[0])
+    found = [kernel.estimate_us(problem, config, gpu) for config in space.configs[:: 1 + len(space) // 50]]
+    assert all(us is not None and 0 < us < 1e9 for us in found)
+
+
+def test_labels_tell_problems_apart(kernel: AnyKernel) -> None:
+    labels = [problem.label for problem in problems_of(kernel)]
+    assert len(set(labels)) == len(labels)
+
+
+def test_missing_flags_are_refused_in_words(kernel: AnyKernel) -> None:
+    with pytest.raises(InputError):
+        kernel.problem_from_flags({})
+
+
+def test_the_recording_of_another_kernel_tells_no_problem(kernel: AnyKernel) -> None:
+    assert kernel.problem_of_recording("someone_else_M16") is None
