@@ -15,7 +15,7 @@ from autotune.measure.result import COMPILE_FAILURES
 
 
 def regrets(recording: Recording) -> Floats:
-    """The regret that each config that compiles would leave, best first."""
+    """Returns the regret that each config that compiles would leave, best first."""
     worst = slowest(recording)
     best_us = recording.best_us
     drawn = [m for m in recording.measurements if m.status not in COMPILE_FAILURES]
@@ -24,7 +24,7 @@ def regrets(recording: Recording) -> Floats:
 
 
 def chance_within(configs: int, draws: int) -> Floats:
-    """Entry r: the probability that the best of the draws is among the r + 1 best of the space."""
+    """Returns in entry r the probability that the best of the draws is among the r + 1 best of the space."""
     draws = min(draws, configs)
     rank = np.arange(1, configs + 1)
     left = configs - rank
@@ -35,19 +35,19 @@ def chance_within(configs: int, draws: int) -> Floats:
 
 
 def spread(recording: Recording, draws: int) -> Spread:
-    """The regrets that random search may leave, and how likely each is."""
+    """Returns the regrets that random search may leave, and how likely each is."""
     left = regrets(recording)
     return Spread(left, np.diff(chance_within(len(left), draws), prepend=0.0))
 
 
 def worst_regret(recording: Recording, draws: int) -> float:
-    """The regret if the draws are the slowest configs there are."""
+    """Returns the regret if the draws are the slowest configs there are."""
     left = regrets(recording)
     return float(left[max(len(left) - draws, 0)])
 
 
 def draws_to(recording: Recording, regret: float) -> int:
-    """How many draws it takes to be within a regret more often than not."""
+    """Tells how many draws it takes to be within a regret more often than not."""
     left = regrets(recording)
     good = int(np.searchsorted(left, regret, side="right"))
     return next(n for n in range(1, len(left) + 1) if chance_within(len(left), n)[good - 1] >= 0.5 - 1e-12)

@@ -35,7 +35,7 @@ def installed() -> bool:
 
 
 def run(name: str, recording: Recording, budget: int, seed: int) -> list[Config]:
-    """The configs a strategy evaluates, in order, repeats left in.
+    """Returns the configs a strategy evaluates, in order, repeats left in.
 
     It stops after `budget` distinct ones, and as many more as is the share of configs in the space that do not compile.
     """
@@ -89,7 +89,7 @@ def _values(recording: Recording) -> dict[str, list[int]]:
 
 
 def _cache(recording: Recording) -> dict[str, Any]:
-    """A recorded space as a Kernel Tuner cache file."""
+    """Formats a recorded space as a Kernel Tuner cache file."""
     cache = {}
     for config, measurement in zip(recording.configs, recording.measurements, strict=True):
         entry: dict[str, Any] = {name: _numbers(config)[name] for name in (p.name for p in recording.space.parameters)}

@@ -41,7 +41,7 @@ class SearchOutcome:
     _seen: set[int] = field(default_factory=set)
 
     def ask(self, config: Config) -> Measurement | None:
-        """Evaluate a config; None if it is not in the space."""
+        """Evaluates a config; returns None if it is not in the space."""
         try:
             index = self.recording.space.index(config)
         except KeyError:
@@ -67,11 +67,11 @@ class SearchOutcome:
         return len(self.regrets) + self.failed + self.repeated + self.infeasible
 
     def regret(self, budget: int) -> float:
-        """The regret after `budget` evaluations, or after the last if the search ended before."""
+        """Returns the regret after `budget` evaluations, or after the last if the search ended before."""
         return self.regrets[min(budget, len(self.regrets)) - 1] if self.regrets else slowest(self.recording)
 
     def evaluations_to(self, regret: float) -> float:
-        """Evaluations until the best was this close; infinity if it never was."""
+        """Counts the evaluations until the best was this close; infinity if it never was."""
         return next((n for n, found in enumerate(self.regrets, start=1) if found <= regret), float("inf"))
 
 
@@ -87,7 +87,8 @@ class Spread:
     shares: Floats
 
     def quantile(self, share: float) -> float:
-        """The smallest regret that this share does not exceed: no interpolation, so that random can be exact."""
+        """Returns the smallest regret that this share does not exceed: no interpolation, so that random can be
+        exact."""
         order = np.argsort(self.regrets, kind="stable")
         reached = np.cumsum(self.shares[order])
         first = int(np.searchsorted(reached, share - 1e-9))
@@ -102,11 +103,11 @@ class Spread:
 
     @classmethod
     def even(cls, regrets: Sequence[float]) -> Spread:
-        """One regret a run, all as likely."""
+        """Returns one regret for each run, all equally likely."""
         return cls(np.array(regrets, dtype=float), np.full(len(regrets), 1 / len(regrets)))
 
     @classmethod
     def pooled(cls, spreads: Sequence[Spread]) -> Spread:
-        """Those of several spaces, each as likely."""
+        """Returns those of several spaces, each equally likely."""
         regrets = np.concatenate([spread.regrets for spread in spreads])
         return cls(regrets, np.concatenate([spread.shares for spread in spreads]) / len(spreads))

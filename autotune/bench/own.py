@@ -39,7 +39,7 @@ class Knowledge:
 
 
 def run(name: str, recording: Recording, knowledge: Knowledge, budget: int, seed: int) -> SearchOutcome:
-    """Run the search of a name once; its set-up counts as thinking."""
+    """Runs the search of a name once; its set-up counts as thinking."""
     neighbours = _neighbours(recording, knowledge, seed)
     _subject(recording)  # loads kernels, which is not thinking
     start_s = time.monotonic()
@@ -52,7 +52,7 @@ def run(name: str, recording: Recording, knowledge: Knowledge, budget: int, seed
 
 
 def replay(recording: Recording, search: Search, budget: int) -> SearchOutcome:
-    """Run a search to the end of its budget, and note where its stop rule would have ended it."""
+    """Runs a search to the end of its budget, and notes where its stop rule would have ended it."""
     outcome = SearchOutcome(recording)
     study = optuna.create_study(sampler=search.sampler)
     search = replace(search, stop=_NotedStop(search.stop, outcome))
@@ -85,7 +85,7 @@ class _NotedStop:
 
 
 def _neighbours(recording: Recording, knowledge: Knowledge, seed: int) -> list[Neighbour]:
-    """Search the nearest other recording of the kernel, if one is to be known; returns what that measured."""
+    """Searches the nearest other recording of the kernel, if one is to be known; returns what that measured."""
     if not knowledge.neighbour:
         return []
     there = recordings.find(recording.path.parent, f"{recording.kernel}_*")
@@ -109,14 +109,14 @@ def _neighbours(recording: Recording, knowledge: Knowledge, seed: int) -> list[N
 
 
 def _estimate(recording: Recording, knowledge: Knowledge) -> Floats | None:
-    """What the kernel that a recording is named after expects of its configs; None if nothing, or not to be told."""
+    """Returns what the kernel that a recording is named after expects of its configs, or None if it cannot tell."""
     if not knowledge.estimate or (subject := _subject(recording)) is None:
         return None
     return estimated(recording.configs, *subject, H200)
 
 
 def _subject(recording: Recording) -> tuple[AnyKernel, Problem] | None:
-    """Find the kernel and the problem that a recording is named after; None if the name says nothing."""
+    """Finds the kernel and the problem that a recording is named after; None if the name says nothing."""
     for kernel in map(registry.load, registry.installed().names()):
         if (problem := recordings.named_problem(kernel, recording.name)) is not None:
             return kernel, problem

@@ -13,7 +13,7 @@ _FLOOR_PERCENT = 0.05
 
 
 def check(path: Path) -> None:
-    """Refuse a picture that could not be written, before hours of replays rather than after.
+    """Refuses a picture that could not be written, before hours of replays rather than after.
 
     Raises:
         InputError: If matplotlib is not installed, the folder is not there, or the ending names no format.
@@ -30,7 +30,7 @@ def check(path: Path) -> None:
 
 
 def draw(scores: Sequence[Score], budget: int, path: Path) -> None:
-    """Write the picture, which has passed its `check`; its format follows the file's ending."""
+    """Writes the picture, which has passed its `check`; its format follows the file's ending."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

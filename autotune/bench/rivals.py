@@ -23,7 +23,8 @@ _ASKS_PER_EVALUATION = 2
 
 
 def coordinate_descent(recording: Recording, budget: int, seed: int) -> SearchOutcome:
-    """One parameter at a time, in random order: try all its values, keep the best; from a random config when stuck."""
+    """Searches one parameter at a time, in random order: try all its values, keep the best; from a random config when
+    stuck."""
     space = recording.space
     rng = np.random.default_rng(seed)
     outcome = SearchOutcome(recording)
@@ -53,7 +54,8 @@ def _time_us(outcome: SearchOutcome, recording: Recording, index: int) -> float:
 
 
 def stock(make: Callable[[int], BaseSampler]) -> Rival:
-    """An Optuna sampler over one categorical choice a parameter; infeasible and failed configs are failed trials."""
+    """Runs an Optuna sampler over one categorical choice a parameter; infeasible and failed configs are failed
+    trials."""
 
     def run(recording: Recording, budget: int, seed: int) -> SearchOutcome:
         space = recording.space

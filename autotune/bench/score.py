@@ -53,26 +53,26 @@ class Score:
     outcomes: tuple[SearchOutcome, ...]
 
     def spread(self, budget: int) -> Spread:
-        """The regrets after `budget` evaluations."""
+        """Returns the regrets after `budget` evaluations."""
         if self.sampler == EXACT:
             return chance.spread(self.recording, budget)
         return Spread.even([o.regret(budget) for o in self.outcomes])
 
     def worst(self, budget: int) -> float:
-        """The largest regret after `budget` evaluations."""
+        """Returns the largest regret after `budget` evaluations."""
         if self.sampler == EXACT:
             return chance.worst_regret(self.recording, budget)
         return max(o.regret(budget) for o in self.outcomes)
 
     def evaluations_to(self, regret: float) -> float | None:
-        """Median evaluations; None if half the searches never came so close."""
+        """Returns the median evaluations; None if half the searches never came so close."""
         if self.sampler == EXACT:
             return chance.draws_to(self.recording, regret)
         middle = median(o.evaluations_to(regret) for o in self.outcomes)
         return middle if math.isfinite(middle) else None
 
     def row(self, budget: int) -> Row:
-        """Sum the score up after `budget` evaluations."""
+        """Sums the score up after `budget` evaluations."""
         asks = sum(o.asks for o in self.outcomes)
         spread, stops = self.spread(budget), self._stops
         return Row(

@@ -61,7 +61,7 @@ class SearchJob:
 def run(
     comparison: Comparison, on_score: Callable[[Score], None] = lambda score: None, workers: int | None = None
 ) -> list[Score]:
-    """Replay everything; returns a score for each space and sampler.
+    """Replays everything; returns a score for each space and sampler.
 
     Args:
         workers: Number of processes; by default one a core. With one, all runs in this process.
@@ -81,7 +81,7 @@ def run(
 
 
 def replay(job: SearchJob) -> SearchOutcome:
-    """Run one search."""
+    """Runs one search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recording = recordings.load(job.path)
     if job.sampler in RIVALS:
@@ -90,7 +90,7 @@ def replay(job: SearchJob) -> SearchOutcome:
 
 
 def available(samplers: Sequence[str]) -> Iterator[str]:
-    """Those of the samplers that can run here: Kernel Tuner is an extra."""
+    """Returns those of the samplers that can run here: Kernel Tuner is an extra."""
     missing = () if kernel_tuner.installed() else kernel_tuner.STRATEGIES
     return (name for name in samplers if name not in missing)
 

@@ -11,13 +11,13 @@ _MORE = ("to 5%", "to 1%", "repeated", "infeasible", "think ms", "stop: p95 % @ 
 
 
 def markdown(scores: Sequence[Score], budgets: Sequence[int]) -> str:
-    """One row a space and sampler; regrets in percent, median / 95th percentile over the seeds."""
+    """Returns one row for each space and sampler; regrets in percent, median / 95th percentile over the seeds."""
     head = ["space (configs)", "sampler", *_after(budgets), *_MORE]
     return aligned([head, *(_cells(score, budgets) for score in scores)])
 
 
 def summary(scores: Sequence[Score], budgets: Sequence[int]) -> str:
-    """One row a sampler, over all spaces: every space counts the same."""
+    """Returns one row for each sampler, over all spaces: every space counts the same."""
     rows = [["sampler", *_after(budgets), "repeated", "infeasible", "think ms"]]
     for name in dict.fromkeys(score.sampler for score in scores):
         own = [score for score in scores if score.sampler == name]
@@ -38,7 +38,7 @@ def _percent(spread: Spread) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of these cells, the headings first."""
+    """Formats a Markdown table of these cells, the headings first."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = " | ".join("-" * width for width in widths)
@@ -61,7 +61,7 @@ def _cells(score: Score, budgets: Sequence[int]) -> list[str]:
 
 
 def _stop(row: Row) -> str:
-    """What the stop rule left, and after how many evaluations; blank where it ended no search."""
+    """Returns what the stop rule left, and after how many evaluations; blank where it ended no search."""
     if row.regret_at_stop is None or row.evals_at_stop is None:
         return ""
     return f"{100 * row.regret_at_stop:.2f} @ {row.evals_at_stop:.0f}"

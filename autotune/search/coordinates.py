@@ -40,7 +40,7 @@ def with_pairs(points: Floats) -> Floats:
     """
     pairs = list(itertools.combinations(range(points.shape[1]), 2))
     first, second = points[:, [i for i, _ in pairs]], points[:, [j for _, j in pairs]]
-    # Turned, not stretched: a step keeps its length.
+    # The axes are turned, not stretched: a step keeps its length.
     return np.concatenate([points, (first + second) / np.sqrt(2), (first - second) / np.sqrt(2)], axis=1)
 
 

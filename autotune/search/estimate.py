@@ -20,5 +20,5 @@ def estimated(configs: Sequence[Config], kernel: AnyKernel, problem: Problem, gp
         # A recorded space may have other parameters than the kernel.
         return None
     known = np.array([us for us in found if us is not None])
-    # Nor is anything to be made of one that a recording's odd values led astray.
+    # Odd values in a recording can lead a formula to no time at all.
     return np.log(known) if len(known) == len(found) and (known > 0).all() and np.isfinite(known).all() else None

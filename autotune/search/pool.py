@@ -133,7 +133,7 @@ class PoolSampler(RankingSampler):
                 return _merged(self._favourites(history), anywhere)
             return _merged(self._near(history), anywhere)
         wanted = history.untried & ~history.hopeless
-        # A seed is tried however doubtful: it did run next door.
+        # A seed is tried even where it looks hopeless: a neighbour did run it.
         wanted[self.known] = history.untried[self.known]
         planned = np.array([i for i in self.plan if wanted[i]], dtype=np.intp)
         return _merged(planned, history.candidates if len(history.timed) < 2 else self._anywhere(history))

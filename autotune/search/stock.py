@@ -52,7 +52,7 @@ class SnapSampler(SpaceSampler):
             params = scratch.ask(self.space.distributions).params
             target = [p.values.index(params[p.name]) for p in self.space.tunable]
             away = np.abs(self.space.ordinals - target).sum(axis=1) + 1e-6 * rng.random(len(left))
-            # Farther than anything else, but not out of reach.
+            # The hopeless are farther than all others, but not out of reach.
             away[history.hopeless] += 1e6
             away[~left] = np.inf
             chosen.append(0 if left[0] else int(away.argmin()))

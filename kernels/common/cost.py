@@ -34,7 +34,7 @@ _OTHER_REGISTERS = 40
 _RESERVED_SHARED_BYTES = 1024
 _SHARED_BYTES_PER_CYCLE = 128
 _FETCHED_BYTES_PER_CYCLE = 64
-"""Of one SM, from L2."""
+"""What one SM gets from L2."""
 
 _LINE_BYTES = 128
 _SPILL_BYTES = 8
@@ -90,7 +90,7 @@ class Work:
         # Indices, weights' addresses, the first loads if they run ahead, and the stores: one after the other.
         block = (4 if ahead > 0 else 3) * _LATENCY + self.steps * step + store
         waves = self.blocks / (gpu.sms * resident)
-        # Blocks do not end all at once: of a last wave that is not full, half is felt.
+        # Blocks do not end all at once: a last wave that is not full counts as half.
         waves = (waves + math.ceil(waves)) / 2 if waves > 1 else 1.0
         idle = self.idle_blocks / (gpu.sms * resident)
         return (waves * block + idle * _LATENCY) / _CYCLES_PER_US + _LAUNCH_US

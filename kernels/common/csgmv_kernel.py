@@ -16,7 +16,7 @@ from autotune.servers.sglang.server import SGLANG
 
 
 class _Arguments(Protocol):
-    """Of a launcher."""
+    """The arguments of a launcher, as far as all csgmv kernels share them."""
 
     @property
     def out(self) -> torch.Tensor: ...
@@ -40,7 +40,7 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
     spaces = ("wide", "sglang-grid")
     server = "sglang"
     op: ClassVar[str]
-    """As SGLang calls it in the name of its config file."""
+    """The name that SGLang has for it in its config files."""
     unset: ClassVar[tuple[str, ...]]
     """Parameters that the default config leaves to Triton."""
 

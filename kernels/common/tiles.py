@@ -8,7 +8,8 @@ from autotune.contract import Config, Gpu
 
 MAX_REGISTERS = 255
 MAX_ELEMENTS = 1 << 20
-"""Of one tensor inside a Triton kernel."""
+"""The most that one tensor inside a Triton kernel may hold."""
+
 REGISTERS_PER_SM = 65536
 MAX_WARPS_PER_SM = 64
 MAX_BLOCKS_PER_SM = 32

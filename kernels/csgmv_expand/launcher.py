@@ -42,7 +42,7 @@ def _rows(  # type: ignore[no-untyped-def]
     offs_m = tl.arange(0, BLOCK_M)
     in_m = first + offs_m < end
     if IN_ORDER:
-        # All offsets are constants then, and one address does for a tile.
+        # All offsets are then constants, and a tile needs one address only.
         x_ptr += tl.cast(first, tl.int64) * X_STRIDE
         out_ptr += tl.cast(first, tl.int64) * OUT_STRIDE
         token = offs_m
@@ -76,10 +76,10 @@ def _one_chunk(  # type: ignore[no-untyped-def]
     x_ptrs, out_ptrs, in_m = _rows(
         x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
     )
-    # Asked for now, to travel while the product is made.
+    # Loaded already now, so that the load overlaps the product.
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
-    # A constant bound for a single step, so that no loop is left.
+    # The bound of a single step is a constant, so that no loop is left.
     for k in range(0, MAX_RANK if MAX_RANK <= BLOCK_K else rank, BLOCK_K):
         in_k = k + tl.arange(0, BLOCK_K) < rank
         b = tl.load(b_ptrs, mask=in_n & in_k[:, None], other=0.0)

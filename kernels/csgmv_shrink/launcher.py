@@ -49,7 +49,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     in_m = (start + offs_m < end)[:, None]
     in_n = (offs_n < columns)[None, :] if MASK_N else tl.full([1, BLOCK_N], True, tl.int1)
     if IN_ORDER:
-        # All offsets are constants then, and one address does for a tile.
+        # All offsets are then constants, and a tile needs one address only.
         x_ptr += start.to(tl.int64) * K
         out_ptr += start.to(tl.int64) * (NUM_SLICES * MAX_RANK)
         token = offs_m

@@ -48,7 +48,7 @@ def align(routing: Routing, block_m: int) -> Alignment:
     width = padded_width(pairs, experts, block_m)
     device = routing.topk_ids.device
     if device.type == "meta":
-        # Worked out there, it would load torch's own compiler: seconds, in every compile process.
+        # Computing it on meta would load torch's own compiler: seconds, in every compile process.
         return _shaped(loras, width, block_m)
 
     group, pair = routing.groups().sort(stable=True)
@@ -62,7 +62,7 @@ def align(routing: Routing, block_m: int) -> Alignment:
     shift[:nowhere] = (lora_starts + ends - padded).view(-1)
     shift -= rows.cumsum(dim=0) - rows
     place = torch.arange(pairs, device=device) + shift[group]
-    # Left-out pairs go to one place more, which is cut off.
+    # Pairs that are left out go to one extra place, which is cut off.
     place = torch.where(group < nowhere, place, loras * width)
     sorted_ids = torch.full((loras * width + 1,), pairs, dtype=torch.int32, device=device)
     sorted_ids.scatter_(0, place, pair.int())

@@ -51,7 +51,7 @@ class WithStart(Generic[Written]):
 
 
 class Sizes:
-    """Random tensors and byte counts of one side of a problem."""
+    """Sizes of one side of a problem, and how much of each tensor a batch reads and writes."""
 
     def __init__(self, problem: MoeProblem, side: MoeSide) -> None:
         self._problem, self._side = problem, side
@@ -97,7 +97,7 @@ class Random:
 
 
 class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
-    """What all six share.
+    """What all six kernels share.
 
     Attributes:
         side: gate_up (w13) or down (w2).

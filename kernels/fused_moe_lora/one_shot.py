@@ -15,14 +15,22 @@ from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2
 from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of
 
+# What vLLM's kernel launches with (contracts A6).
 BLOCK_N = 128
 
 _NAIVE_BLOCK_M = 16
 _WAVES = 1.5
+"""Blocks of rows for each SM, from which on none is shared out among several thread blocks."""
+
 _MOST_COLUMN_BLOCKS = 16
 _DEEP, _DEEP_BLOCK_K, _SHALLOW_BLOCK_K = 256, 128, 64
+"""Columns of x from which on a K step is long, and the lengths of a long and of a short step."""
+
 _BUSY_EXPERT = 16
+"""Pairs of an expert from which on a K step is long, also where x has few columns."""
+
 _SMALL_SHARED_BYTES = 68 * 1024
+"""Shared memory below which the loop has two stages and not three."""
 
 
 @triton.jit
