@@ -9,16 +9,20 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from autotune import servers
 from autotune.cli.options import AutoIntegers, Command, Size, flags, problem_options
 from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.model import shape as model
-from autotune.model.adapters import pool_rank, target_modules
+from autotune.model.adapters import rank as adapter_rank
+from autotune.model.adapters import target_modules
+from autotune.model.modules import MODULE_NAMES
 from autotune.plan import traffic
-from autotune.plan.plan import DEFAULT_DTYPE, Batches, Plan, make
-from autotune.plan.sizes import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
-from autotune.servers.serving import MODULE_NAMES, Serving
+from autotune.plan.plan import DEFAULT_DTYPE, Plan, make
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
 from autotune.servers.sglang.facts import CHUNK_SIZES, DEFAULT_MAX_CHUNK
+from autotune.servers.vllm.facts import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
 
 server_options = flags(
     click.option("--runtime", type=click.Choice(["vllm", "sglang"]), help="The server of a plan."),
@@ -178,7 +182,7 @@ def _rank(given: dict[str, Any]) -> int:
         if rank is None:
             raise InputError("--lora-rank: not given; pass the server's max_lora_rank, or adapters with --lora-path")
         return int(rank)
-    needed = pool_rank(paths, given["runtime"])
+    needed = servers.get(given["runtime"]).planner.pool_rank(max(map(adapter_rank, paths)))
     if rank is not None and rank < needed:
         raise InputError(
             f"--lora-rank: got {rank}, but the adapters of --lora-path need {needed}; raise it or leave it out"

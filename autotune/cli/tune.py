@@ -27,7 +27,7 @@ from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, 
 from autotune.cli.sglang_layers import layer_options, take_block
 from autotune.errors import InputError
 from autotune.measure.settings import MeasureSettings
-from autotune.model.checkpoint import infer_sizes
+from autotune.model.flag_sizes import infer_sizes
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.storage import open_storage
@@ -103,7 +103,8 @@ def tune(**options: Any) -> None:
         raise InputError("--lora-path: got several adapters, allowed without --model: one")
     block = take_block(options)
     problem = ProblemFlags.take(options)
-    inferred = infer_sizes(options["model_path"], next(iter(options["lora_path"]), None))
+    given = [name for name, value in problem.values.items() if value is not None]
+    inferred = infer_sizes(options["model_path"], next(iter(options["lora_path"]), None), given)
     values = problem.with_sizes(inferred)
     run_flags = RunFlags.take(options)
     if options["max_configs"] is not None:

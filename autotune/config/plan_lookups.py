@@ -11,10 +11,11 @@ from autotune.contract import Call
 from autotune.errors import one_of
 from autotune.plan.plan import Plan
 from autotune.servers import Lookup
-from autotune.servers.finding import Effect, Finding, crash
+from autotune.servers.finding import Effect, Finding
 from autotune.servers.sglang import facts as sglang
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm import facts as vllm
+from autotune.servers.vllm.captures import crash
 
 _WRONG_SHAPE = ("k", "n", "i")
 

@@ -1,4 +1,4 @@
-"""Which layers of a model have experts; the others have a dense MLP."""
+"""Tells which layers of a model have experts; the others have a dense MLP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNREAD: dict[str, tuple[object, ...]] = {
 
 
 def expert_layers(fields: Fields) -> list[int]:
-    """The layers that have experts, counted from 0, of a model that has any.
+    """Returns the layers that have experts, counted from 0, of a model that has any.
 
     Raises:
         InputError: If a field says so that is not read here, or one makes no sense.
@@ -39,7 +39,7 @@ def expert_layers(fields: Fields) -> list[int]:
 
 
 def _is_placed(fields: Fields, layer: int, count: int) -> bool:
-    """Whether the fields that count layers say that this one has experts."""
+    """Tells whether the fields that count layers say that this one has experts."""
     if isinstance(fields.config.get("moe_layer_freq"), list):
         flags = fields.integers("moe_layer_freq")
         if len(flags) != count or not set(flags) <= {0, 1}:

@@ -1,4 +1,4 @@
-"""What a model's architecture says beyond its sizes: which modules a server wraps, and how experts are stored."""
+"""What a model's architecture says beyond its sizes: which modules take LoRA, and how experts are stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Family:
     """One architecture.
 
     Attributes:
-        embedding_modules: Modules beside the layers that vLLM wraps for LoRA (contracts A5).
+        embedding_modules: Modules beside the layers whose class lets them take LoRA (contracts A5).
         gate: The router of its experts is a linear layer that takes LoRA too.
         fused_experts: Gate and up weights of an expert are one matrix (``3D`` experts; contracts A1).
         packed: Its qkv and its gate_up take one LoRA each, not one for each part (contracts A5).
@@ -40,7 +40,7 @@ FAMILIES: Mapping[str, Family] = {
     "LlamaForCausalLM": Family(checked=True),
     "Qwen3ForCausalLM": Family(checked=True),
     "Qwen3MoeForCausalLM": Family(checked=True),
-    # vLLM's model class says that it takes no LoRA on embeddings.
+    # Its model class says that it takes no LoRA on embeddings.
     "MistralForCausalLM": Family(embedding_modules=()),
     "MixtralForCausalLM": Family(),
     "Phi3ForCausalLM": Family(packed=True),
@@ -66,7 +66,7 @@ _UNDERIVABLE = {
 
 
 def underivable(config: Mapping[str, Any]) -> str | None:
-    """What in a config keeps its LoRA shapes from being worked out here, or None."""
+    """Returns what in a config keeps its LoRA shapes from being worked out here, or None."""
     for name, what in _UNDERIVABLE.items():
         if config.get(name):
             return f"{what} ({name})"

@@ -1,4 +1,7 @@
-"""The fields of a model's config that are read, under the names that different model families give them."""
+"""The fields of a model's config that are read, under the names that different model families give them.
+
+Nothing else reads these fields: a name that is missing here is added here, and every user of a model knows it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "top_k_experts",
         "top_k",
     ),
-    "moe_intermediate_size": ("moe_intermediate_size", "intermediate_size"),
+    "moe_intermediate_size": ("moe_intermediate_size", "intermediate_size", "ffn_hidden_size"),
     "shared_expert_intermediate_size": ("shared_expert_intermediate_size",),
     "n_shared_experts": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
     "first_k_dense_replace": ("first_k_dense_replace",),
@@ -35,21 +38,46 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """For each size its names, the one that counts first; the others are read where that is absent."""
 
 
-class Fields:
-    """Integer fields of a config, by our names for them."""
+def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of the language model, which multimodal configs keep one level down."""
+    text = config.get("text_config")
+    return {**config, **(text if isinstance(text, dict) else {})}
 
-    def __init__(self, origin: str, config: Mapping[str, Any]) -> None:
+
+class Fields:
+    """Integer fields of a config, by our names for them.
+
+    Attributes:
+        origin: Where the config is from, for messages.
+        config: All of them, by the config's names.
+        flags: For fields that the user can give by a flag other than ``--set``, that flag.
+    """
+
+    def __init__(self, origin: str, config: Mapping[str, Any], flags: Mapping[str, str] | None = None) -> None:
         self.origin = origin
         self.config = config
+        self.flags = flags or {}
+
+    @property
+    def expert_count(self) -> int:
+        """How many experts tokens are routed to; 0 for a dense model, and a model of one expert is dense."""
+        count = self.get("num_experts") or 0
+        return count if count > 1 else 0
 
     def get(self, name: str) -> int | None:
+        """Returns the value of a field, None where the config has it under no name.
+
+        Raises:
+            InputError: If it is no size.
+        """
         for field in NAMES[name]:
             value = self.config.get(field)
             if value is None or isinstance(value, bool):
                 continue
             if not isinstance(value, int) or value < 0:
+                flag = self.flags.get(name, f"--set {name}=N")
                 raise InputError(
-                    f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers; give --set {name}=N"
+                    f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers; give {flag}"
                 )
             return value
         return None
@@ -60,7 +88,7 @@ class Fields:
         return value
 
     def integers(self, field: str) -> tuple[int, ...]:
-        """A list of a number for each of some, or all, layers; empty where there is none."""
+        """Returns a list with a number for each of some, or all, layers; an empty one where there is none."""
         value = self.config.get(field)
         if value is None:
             return ()
@@ -69,6 +97,11 @@ class Fields:
         return tuple(value)
 
     def require(self, *names: str) -> None:
+        """Makes sure that these fields are there and not 0.
+
+        Raises:
+            InputError: If one is not; names all of them.
+        """
         if missing := [name for name in names if not self.get(name)]:
             raise InputError(
                 f"{self.origin}: lacks {one_of(missing)}; give " + " ".join(f"--set {name}=N" for name in missing)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune.model.shape import ModelShape
-from autotune.servers.serving import Serving
+from autotune.model.wrapping import Wrapping
 
 Kind = Literal["column", "row", "replicated", "embed", "lm_head"]
 VOCAB_PADDING = 64
@@ -18,7 +18,7 @@ class Layer:
     """A linear layer, or several merged into one.
 
     Attributes:
-        name: Our name for it, see `autotune.servers.serving`; several layers may share it.
+        name: Our name for it, see `autotune.model.modules`; several layers may share it.
         kind: How it is sharded: ``column`` by outputs, ``row`` by inputs; the others not at all.
         inputs: Columns of a worker's A; 0 for an embedding, whose A is a lookup.
         widths: Output columns of each merged part of a worker's B.
@@ -65,17 +65,12 @@ class ExpertLayer:
         return f"experts x{self.count}"
 
 
-def dense_layers(model: ModelShape, serving: Serving) -> list[Layer]:
-    """The layers but for routed experts.
-
-    A packed qkv or gate_up is one slice to vLLM; SGLang stacks it as any other (contracts A5, B4). vLLM wraps
-    embed_tokens and lm_head where its class of the model says so (A5), and MoE routers; SGLang wraps embeddings only
-    where they are named, and no routers (B4).
-    """
-    h, tp = model.hidden, serving.tp
+def dense_layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
+    """Returns the layers that are wrapped, without the routed experts."""
+    h, tp = model.hidden, wrapping.tp
     q = model.heads * model.head_dim // tp
     kv = model.head_dim * max(1, model.kv_heads // tp)
-    packed = model.packed and serving.server == "vllm"
+    packed = model.packed and wrapping.packs
     layers = [
         Layer("qkv_proj", "column", h, (q + 2 * kv,) if packed else (q, kv, kv), model.layers),
         Layer("o_proj", "row", q, (h,), model.layers),
@@ -83,25 +78,24 @@ def dense_layers(model: ModelShape, serving: Serving) -> list[Layer]:
     if model.dense_layers:
         layers += _mlp(h, model.intermediate // tp, model.dense_layers, packed)
     if model.experts:
-        if model.experts.gate and serving.server == "vllm":
+        if model.experts.gate and wrapping.routers:
             layers.append(Layer("gate", "replicated", h, (model.experts.count,), model.experts.layers))
         if model.experts.shared:
             shared = _mlp(h, model.experts.shared // tp, model.experts.layers, packed)
             layers += [replace(layer, part_of="shared_experts") for layer in shared]
     embedding = {
         "embed_tokens": Layer("embed_tokens", "embed", 0, (h,), 1),
-        "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, serving),), 1),
+        "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, wrapping.head_shards),), 1),
     }
-    wanted = model.embedding_modules if serving.server == "vllm" else serving.target_modules or ()
-    layers += [layer for name, layer in embedding.items() if name in wanted]
-    return [layer for layer in layers if serving.wraps(layer.name)]
+    layers += [layer for name, layer in embedding.items() if name in wrapping.embeddings]
+    return [layer for layer in layers if wrapping.wraps(layer.name)]
 
 
-def expert_layer(model: ModelShape, serving: Serving) -> ExpertLayer | None:
-    """The routed experts, if the server wraps them. Under expert parallelism whole experts are shared out (A6)."""
-    if model.experts is None or not serving.wraps("experts"):
+def expert_layer(model: ModelShape, wrapping: Wrapping) -> ExpertLayer | None:
+    """Returns the routed experts as one worker holds them, None if they are not wrapped."""
+    if model.experts is None or not wrapping.wraps("experts"):
         return None
-    e, tp, whole = model.experts, serving.tp, serving.expert_parallel
+    e, tp, whole = model.experts, wrapping.tp, wrapping.whole_experts
     return ExpertLayer(
         hidden=model.hidden,
         intermediate=e.intermediate if whole else e.intermediate // tp,
@@ -112,12 +106,9 @@ def expert_layer(model: ModelShape, serving: Serving) -> ExpertLayer | None:
     )
 
 
-def _head_columns(model: ModelShape, serving: Serving) -> int:
-    """Output columns of lm_head's B: vLLM gathers the logits first (contracts A5), SGLang keeps its shard (B4)."""
-    if serving.server == "vllm":
-        return model.vocab
-    padded = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING if serving.tp > 1 else model.vocab
-    return padded // serving.tp
+def _head_columns(model: ModelShape, shards: int) -> int:
+    padded = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING if shards > 1 else model.vocab
+    return padded // shards
 
 
 def _mlp(hidden: int, intermediate: int, count: int, packed: bool) -> list[Layer]:

@@ -9,7 +9,7 @@ from typing import Any
 from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
 from autotune.model.families import FAMILIES, Family, underivable
-from autotune.model.fields import Fields
+from autotune.model.fields import Fields, language_model
 from autotune.model.sources import Source, find
 
 _ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
@@ -48,8 +48,8 @@ class ModelShape:
         dense_layers: Layers with a dense MLP of width `intermediate`.
         packed: An adapter has one matrix for all of qkv, and one for gate and up, not one for each part.
         tied: lm_head shares the weights of embed_tokens.
-        embedding_modules: What vLLM wraps beside the layers.
-        overrides: Fields that were given in the stead of the config's.
+        embedding_modules: The embeddings that its class lets take LoRA; some servers go by it.
+        overrides: Fields that were given in place of the config's.
         assumptions: What was taken for granted; one line each.
     """
 
@@ -73,7 +73,7 @@ class ModelShape:
 
 
 def load(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
-    """The shape of the model that `model` names: a path, a preset, or a hub id.
+    """Returns the shape of the model that `model` names: a path, a preset, or a hub id.
 
     Args:
         overrides: Config fields that go over those found.
@@ -85,14 +85,12 @@ def load(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
 
 
 def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
-    """The shape that a config describes.
+    """Returns the shape that a config describes.
 
     Raises:
         InputError: As `load`.
     """
-    text = source.config.get("text_config")
-    # Multimodal configs keep the language model's sizes one level down.
-    config = {**source.config, **(text if isinstance(text, dict) else {})}
+    config = language_model(source.config)
     architecture = _architecture(source.config)
     if what := underivable(config):
         raise InputError(
@@ -145,8 +143,7 @@ def _head_dim(sizes: Fields) -> int:
 
 
 def _experts(sizes: Fields, family: Family) -> Experts | None:
-    count = sizes.get("num_experts")
-    if not count or count == 1:
+    if not sizes.expert_count:
         return None
     sizes.require("num_experts_per_tok", "moe_intermediate_size")
     intermediate = sizes["moe_intermediate_size"]
@@ -154,7 +151,7 @@ def _experts(sizes: Fields, family: Family) -> Experts | None:
     if not (layers := len(expert_layers(sizes))):
         return None
     return Experts(
-        count=count,
+        count=sizes.expert_count,
         top_k=sizes["num_experts_per_tok"],
         intermediate=intermediate,
         shared=shared,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from autotune.errors import InputError, one_of
 from autotune.model.families import EMBEDDINGS
+from autotune.model.json_objects import read_object
 
 PRESETS_DIR = Path(__file__).parents[1] / "studies" / "presets"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -36,19 +36,19 @@ class Source:
 
 
 def presets() -> dict[str, Path]:
-    """The shipped presets by name."""
+    """Returns the shipped presets by name."""
     return {path.stem: path for path in sorted(PRESETS_DIR.glob("*.toml"))}
 
 
 def find(model: str) -> Source:
-    """The config that `model` names.
+    """Finds the config that `model` names.
 
     Raises:
         InputError: If it names nothing, or what it names cannot be read.
     """
     path = Path(model)
     if path.exists():
-        return _from_path(path)
+        return local(path)
     for name, file in presets().items():
         if model.lower() == name.lower():
             return _from_toml(file)
@@ -63,16 +63,19 @@ def find(model: str) -> Source:
     return _from_hub(model)
 
 
-def _from_path(path: Path) -> Source:
+def local(path: Path, flag: str = "MODEL") -> Source:
+    """Reads the config in a model's folder, or the file itself.
+
+    Args:
+        flag: What named the path, for messages.
+
+    Raises:
+        InputError: If there is none, or it cannot be read.
+    """
     file = path / "config.json" if path.is_dir() else path
     if file.suffix == ".toml":
         return _from_toml(file)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"MODEL: cannot read {file} ({error}); give a model's folder or its config.json") from error
-    if not isinstance(config, dict):
-        raise InputError(f"MODEL: {file} holds no JSON object; give a model's folder or its config.json")
+    config = read_object(file, flag, "give a model's folder or its config.json")
     name = path.resolve().name if path.is_dir() else path.resolve().parent.name
     return Source(name, str(file), config)
 
@@ -115,5 +118,5 @@ def _from_hub(model: str) -> Source:
         raise InputError(
             f"MODEL: cannot get config.json of {model!r} ({type(error).__name__}: {reason}); {_PASS_A_FILE}"
         ) from error
-    found = _from_path(file)
+    found = local(file)
     return Source(model.rpartition("/")[2], f"hub: {model}", found.config)

@@ -17,7 +17,6 @@ Effect = Literal[
 """What a server does of it, the worst first."""
 
 _EFFECTS: tuple[Effect, ...] = get_args(Effect)
-_LARGEST_CAPTURE = 512
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,3 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def crash(m: int | None) -> Effect:
-    """When a lookup of m tokens crashes: graphs up to 512 tokens are captured at start, beyond it waits for a batch."""
-    return "crash at request" if m is not None and m > _LARGEST_CAPTURE else "crash at start"

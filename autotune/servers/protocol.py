@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from autotune.contract import Call, Config, Value
+from autotune.errors import InputError
 from autotune.servers.files import KeyPath, Shards, Table
 from autotune.servers.lookup import Lookup
+from autotune.servers.planning import Planner
 
 
 class FileFamily(Protocol):
@@ -106,6 +108,15 @@ class Server(ABC):
     def family(self, op: str) -> FileFamily | None:
         """Returns the family of files that the op's file belongs to; None where it depends on no other file."""
         return None
+
+    @property
+    def planner(self) -> Planner:
+        """The server's side of a plan.
+
+        Raises:
+            InputError: If no model can be planned for the server.
+        """
+        raise InputError(f"--runtime: got {self.name}, for which no model can be planned; tune single problems")
 
     def thinnable_level(self, call: Call) -> str | None:
         """Names the level of the call's file that need not hold every value measured, if there is one: a lookup takes

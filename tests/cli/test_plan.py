@@ -10,6 +10,7 @@ import pytest
 
 from autotune.kernels.common import csgmv, problem
 from autotune.plan import plan
+from autotune.servers.sglang import lookups
 from autotune.servers.vllm import facts
 from tests.builders.samples import RECORDED_MODEL
 
@@ -137,7 +138,7 @@ def test_fewer_tokens_than_the_usual_sequences(cli: Cli) -> None:
 
 
 def test_the_kernels_take_what_a_plan_does() -> None:
-    assert plan.WORKLOADS == csgmv.WORKLOADS
+    assert lookups.WORKLOADS == csgmv.WORKLOADS
     assert set(plan.DTYPES) == set(problem.DTYPES)
 
 

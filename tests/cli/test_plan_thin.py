@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune.contract import Call
-from autotune.plan.sizes import auto_m_values
 from autotune.run.neighbours import Neighbourhood
 from autotune.servers import files, provenance
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.server import VLLM
+from autotune.servers.vllm.sizes import auto_m_values
 from autotune.study import studies
 from autotune.study.storage import open_storage
 from tests.builders.recordings import write_machine, write_recording

@@ -13,9 +13,10 @@ from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.export.pinning import Pin, missing_pins
 from autotune.export.timings import Timings
-from autotune.model import shape as model
-from autotune.plan.plan import Batches, make
+from autotune.model.shape import load
+from autotune.plan.plan import make
 from autotune.servers import KeyPath, files, provenance
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.server import VLLM
@@ -61,7 +62,7 @@ def test_a_file_is_pinned_on_both_sides_of_each_change_that_it_does_not_respect(
 
 @pytest.mark.parametrize("name", ["Qwen3-8B", "Qwen3-30B-A3B"])
 def test_a_plan_with_nothing_but_defaults_changes_no_launch(tmp_path: Path, name: str) -> None:
-    made = make(model.load(name), Serving("vllm", 1, 16, 4), Batches())
+    made = make(load(name), Serving("vllm", 1, 16, 4), Batches())
     dense = [call for call in made.required if "fused_moe" not in call.op]
     export([ExportItem("all", dense[0], {}, True, GPU, {})], tmp_path, required=dense)
     for call in [shape.call(m) for shape in made.shapes if "fused_moe" not in shape.op for m in range(1, 600)]:

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from autotune.errors import InputError
-from autotune.model import shape as model
 from autotune.model import sources
+from autotune.model.families import FAMILIES
 from autotune.model.layers import dense_layers, expert_layer
-from autotune.plan.plan import Batches, make
+from autotune.model.shape import ModelShape, load
+from autotune.model.wrapping import Wrapping
+from autotune.plan.plan import make
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 
 PLAIN = {
@@ -36,24 +39,29 @@ def write(**changes: Any) -> str:
     return "config.json"
 
 
-def shape(**changes: Any) -> model.ModelShape:
-    return model.load(write(**changes))
+def shape(**changes: Any) -> ModelShape:
+    return load(write(**changes))
 
 
-def layers(found: model.ModelShape, tp: int = 1, server: str = "vllm", **how: Any) -> dict[str, tuple[int, ...]]:
+def wrapping(found: ModelShape, tp: int = 1, **how: Any) -> Wrapping:
+    """What a server wraps that can wrap everything."""
+    everything = {"targets": None, "packs": True, "routers": True, "embeddings": found.embedding_modules}
+    return Wrapping(tp=tp, **({"whole_experts": False, "head_shards": 1} | everything | how))
+
+
+def layers(found: ModelShape, tp: int = 1, **how: Any) -> dict[str, tuple[int, ...]]:
     """Each layer's inputs and widths, by its label."""
-    serving = Serving(server, tp, 16, 4, **how)
-    return {layer.label: (layer.inputs, *layer.widths) for layer in dense_layers(found, serving)}
+    return {layer.label: (layer.inputs, *layer.widths) for layer in dense_layers(found, wrapping(found, tp, **how))}
 
 
 @pytest.mark.parametrize("name", sources.presets())
 def test_every_preset_has_a_source_and_a_plan(name: str) -> None:
-    found = model.load(name.lower())
+    found = load(name.lower())
     assert found.origin.startswith(f"preset {name}: ")
-    assert found.architecture in model.FAMILIES
+    assert found.architecture in FAMILIES
     for server in ("vllm", "sglang"):
         assert make(found, Serving(server, 2, 64, 4), Batches()).entries
-    assert model.load(found.origin.rpartition(" ")[2]) == found, "a preset's hub id needs no hub"
+    assert load(found.origin.rpartition(" ")[2]) == found, "a preset's hub id needs no hub"
 
 
 def test_heads_wider_than_hidden_and_replicated_kv_heads() -> None:
@@ -89,7 +97,7 @@ def test_dense_layers_among_the_experts(changes: dict[str, Any], dense: int, spa
     assert (f"gate_up_proj x{dense}" if dense > 1 else "gate_up_proj") in labels or not dense
     assert ("gate_up_proj" in str(labels)) == bool(dense)
     assert labels["gate" if sparse == 1 else f"gate x{sparse}"] == (1024, 8)
-    experts = expert_layer(found, Serving("vllm", 2, 16, 4))
+    experts = expert_layer(found, wrapping(found, 2))
     assert experts is not None
     assert (experts.count, experts.intermediate, experts.experts) == (sparse, 256, 8)
     assert f"{sparse} MoE layers, {dense} dense, no shared experts" in found.assumptions
@@ -107,7 +115,7 @@ def test_llama_4_has_dense_layers_of_their_own_width_and_a_shared_expert() -> No
         "text_config": text | {"interleave_moe_layer_step": 2},
     }
     Path("config.json").write_text(json.dumps(config))
-    found = model.load("config.json")
+    found = load("config.json")
     assert (found.intermediate, found.dense_layers) == (2048, 2)
     assert found.experts is not None
     assert (found.experts.intermediate, found.experts.shared, found.experts.layers) == (512, 512, 2)
@@ -118,11 +126,11 @@ def test_llama_4_has_dense_layers_of_their_own_width_and_a_shared_expert() -> No
     assert slices == {1, 2, 3}
 
 
-def test_a_packed_qkv_or_gate_up_is_one_slice_to_vllm() -> None:
+def test_a_packed_qkv_or_gate_up_is_one_slice_to_a_server_that_packs() -> None:
     found = shape(architectures=["Phi3ForCausalLM"])
     assert layers(found, 2)["qkv_proj x4"] == (1024, 512 + 2 * 128)
     assert layers(found, 2)["gate_up_proj x4"] == (1024, 4096)
-    assert layers(found, 2, "sglang")["qkv_proj x4"] == (1024, 512, 128, 128)
+    assert layers(found, 2, packs=False)["qkv_proj x4"] == (1024, 512, 128, 128)
     dims = {(s.op, s.dims["num_slices"]) for s in make(found, Serving("vllm", 2, 16, 4), Batches()).shapes}
     assert dims == {("shrink", 1), ("expand", 1)}
 
@@ -149,28 +157,33 @@ def test_shared_experts_are_told_from_the_dense_layers() -> None:
     found = shape(architectures=["Glm4MoeForCausalLM"], **EXPERTS, n_shared_experts=2, first_k_dense_replace=1)
     labels = [label for label in layers(found) if "gate_up" in label]
     assert labels == ["gate_up_proj", "shared_experts.gate_up_proj x3"]
-    assert "shared_experts.gate_up_proj x3" in layers(found, target_modules=("gate_up_proj",))
+    assert "shared_experts.gate_up_proj x3" in layers(found, targets=("gate_up_proj",))
 
 
 def test_fused_experts_have_one_slice_of_twice_the_width() -> None:
-    found = make(model.load("GPT-OSS-20B"), Serving("vllm", 2, 16, 4), Batches())
+    found = make(load("GPT-OSS-20B"), Serving("vllm", 2, 16, 4), Batches())
     dims = {s.op: (s.dims["num_slices"], s.dims["i"]) for s in found.shapes if "fused" in s.op}
     assert dims["fused_moe_lora_w13_shrink"] == dims["fused_moe_lora_w13_expand"] == (1, 2880)
     assert dims["fused_moe_lora_w2_shrink"] == (1, 1440)
     assert any("pad" in line for line in found.warnings)
 
 
-def test_embeddings_are_the_models_for_vllm_and_the_targets_for_sglang() -> None:
+def test_embeddings_are_those_that_are_wrapped() -> None:
     assert {"embed_tokens", "lm_head"} <= set(layers(shape()))
     mistral = shape(architectures=["MistralForCausalLM"])
     assert not {"embed_tokens", "lm_head"} & set(layers(mistral))
-    assert not {"embed_tokens", "lm_head"} & set(layers(shape(), server="sglang"))
-    assert layers(shape(), 2, "sglang", target_modules=("lm_head",)) == {"lm_head": (1024, 16000)}
-    assert layers(shape(vocab_size=32001), 2, "sglang", target_modules=("lm_head",)) == {"lm_head": (1024, 16032)}
+    assert not {"embed_tokens", "lm_head"} & set(layers(shape(), embeddings=()))
+
+
+def test_a_shard_of_lm_head_is_one_of_the_padded_vocabulary() -> None:
+    alone = {"targets": ("lm_head",), "embeddings": ("lm_head",)}
+    assert layers(shape(), 2, head_shards=1, **alone) == {"lm_head": (1024, 32000)}
+    assert layers(shape(), 2, head_shards=2, **alone) == {"lm_head": (1024, 16000)}
+    assert layers(shape(vocab_size=32001), 2, head_shards=2, **alone) == {"lm_head": (1024, 16032)}
 
 
 def test_target_modules_restrict_to_merged_layers() -> None:
-    assert set(layers(shape(), target_modules=("q_proj", "up_proj"))) == {"qkv_proj x4", "gate_up_proj x4"}
+    assert set(layers(shape(), targets=("q_proj", "up_proj"))) == {"qkv_proj x4", "gate_up_proj x4"}
 
 
 def test_a_multimodal_config_is_its_language_model() -> None:
@@ -184,7 +197,7 @@ def test_a_multimodal_config_is_its_language_model() -> None:
             }
         )
     )
-    found = model.load(".")
+    found = load(".")
     assert (found.hidden, found.heads, found.vocab) == (1024, 8, 262_208)
     assert any("towers" in line for line in found.assumptions)
 
@@ -196,7 +209,7 @@ def test_an_unknown_architecture_says_what_was_assumed() -> None:
 
 
 def test_a_field_can_be_set() -> None:
-    assert model.load(write(hidden_size=None), {"hidden_size": 2048}).hidden == 2048
+    assert load(write(hidden_size=None), {"hidden_size": 2048}).hidden == 2048
 
 
 @pytest.mark.parametrize(
@@ -225,52 +238,27 @@ def test_a_config_that_gives_no_shapes_is_refused(changes: dict[str, Any], parts
     assert not [part for part in parts if part not in str(caught.value)], caught.value
 
 
-@pytest.mark.parametrize(
-    ("how", "changes", "parts"),
-    [
-        ({"tp": 3}, {}, ["--tp: got 3", "num_attention_heads 16"]),
-        ({"tp": 16}, {"intermediate_size": 4088}, ["--tp: got 16", "intermediate_size 4088"]),
-        ({"tp": 4}, {"num_key_value_heads": 6}, ["--tp: got 4", "num_key_value_heads 6"]),
-        ({"tp": 16}, {"num_key_value_heads": 3}, ["--tp: got 16", "no multiple", "num_key_value_heads 3"]),
-        ({"rank": 24}, {}, ["--lora-rank: got 24", "16, 32", "padded"]),
-        ({"rank": 8, "tp": 16, "fully_sharded": True}, {}, ["--fully-sharded", "8", "16"]),
-        ({"tp": 2, "fully_sharded": True, "dual_stream": True}, {}, ["--dual-stream", "--fully-sharded-loras"]),
-        ({"expert_parallel": True}, {}, ["--ep", "no experts"]),
-        ({"tp": 16, "expert_parallel": True}, EXPERTS, ["--tp: got 16", "num_experts 8"]),
-        ({"server": "sglang", "fully_sharded": True}, {}, ["--fully-sharded", "SGLang"]),
-        ({"server": "sglang", "dual_stream": True}, {}, ["--dual-stream", "SGLang"]),
-        ({"target_modules": ("q_prol",)}, {}, ["--target-modules", "q_prol", "q_proj"]),
-        ({"target_modules": ("experts",)}, {}, ["--target-modules", "experts", "none of which"]),
-        ({"max_loras": 0}, {}, ["max_loras", "0"]),
-    ],
-)
-def test_a_server_that_cannot_be_is_refused(how: dict[str, Any], changes: dict[str, Any], parts: list[str]) -> None:
-    with pytest.raises(InputError) as caught:
-        make(shape(**changes), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), Batches())
-    assert not [part for part in parts if part not in str(caught.value)], caught.value
-
-
 def test_files_that_hold_no_config() -> None:
     Path("config.json").write_text("[1]")
     Path("preset.toml").write_text("config = 3")
     for name, part in (("config.json", "no JSON object"), ("preset.toml", "no table [config]"), (".", "object")):
         with pytest.raises(InputError, match=part.replace("[", r"\[")):
-            model.load(name)
+            load(name)
     with pytest.raises(InputError, match="Qwen3-8B"):
-        model.load("nothing-of-this-name")
+        load("nothing-of-this-name")
 
 
 @pytest.mark.parametrize("modules", ["3", '"lm_head"', '["foo"]', "[3]", "[[]]"])
 def test_a_preset_with_embedding_modules_that_are_none(modules: str) -> None:
     Path("own.toml").write_text(f"embedding_modules = {modules}\n[config]\n")
     with pytest.raises(InputError, match=r"own\.toml: embedding_modules: got .* embed_tokens, lm_head"):
-        model.load("own.toml")
+        load("own.toml")
 
 
 def test_the_hub_is_optional_and_its_failures_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"extra 'hub'.*pass the file's path"):
-        model.load("somebody/something")
+        load("somebody/something")
     hub = types.ModuleType("huggingface_hub")
 
     def offline(repo: str, file: str) -> str:
@@ -279,7 +267,7 @@ def test_the_hub_is_optional_and_its_failures_are_one_line(monkeypatch: pytest.M
     hub.hf_hub_download = offline  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(InputError, match=r"ConnectionError: no route.*pass the file's path") as caught:
-        model.load("somebody/something")
+        load("somebody/something")
     assert "\n" not in str(caught.value)
     hub.hf_hub_download = lambda repo, file: write()  # type: ignore[attr-defined]
-    assert model.load("somebody/something").name == "something"
+    assert load("somebody/something").name == "something"

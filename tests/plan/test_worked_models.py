@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autotune.contract import groups, registry
-from autotune.model import shape as model
-from autotune.plan.plan import Batches, make
+from autotune.model.shape import load
+from autotune.plan.plan import make
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 
@@ -16,7 +17,7 @@ HALF = R // 2
 
 
 def shapes(name: str, serving: Serving) -> list[Shape]:
-    return list(make(model.load(name), serving, Batches()).shapes)
+    return list(make(load(name), serving, Batches()).shapes)
 
 
 def vllm(name: str, tp: int, fully_sharded: bool = False, ep: bool = False, dual: bool = False) -> list[Shape]:
@@ -143,7 +144,7 @@ def test_vllms_expert_lookups(how: dict[str, int], w13: tuple[int, ...], w2: tup
 @pytest.mark.parametrize("name", [M, "Mixtral-8x7B"])
 @pytest.mark.parametrize("how", [{"tp": 1}, {"tp": 2}, {"tp": 2, "fully_sharded": True}, {"tp": 4, "ep": True}])
 def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int]) -> None:
-    made = make(model.load(name), Serving("vllm", how["tp"], R, LORAS, "fully_sharded" in how, "ep" in how), Batches())
+    made = make(load(name), Serving("vllm", how["tp"], R, LORAS, "fully_sharded" in how, "ep" in how), Batches())
     planned = {s.op: s.call(512) for s in made.shapes if s.op.startswith("fused_moe_lora")}
     (entry,) = (e for e in made.entries if e.kernel == "fused_moe_lora" and e.flags["m"] == 512)
     path = groups.path_for("auto", entry.flags)
@@ -167,7 +168,7 @@ def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int])
 )
 def test_only_batches_that_are_sorted_are_planned(name: str, how: Serving) -> None:
     """Naive ones read no block_m, and with experts on other GPUs there are none (contracts A6)."""
-    made = make(model.load(name), how, Batches())
+    made = make(load(name), how, Batches())
     problems = [
         registry.load("fused_moe_lora_gate_up_one_shot").problem_from_flags(entry.flags)
         for entry in made.entries

@@ -11,8 +11,9 @@ import pytest
 from autotune.config import check as lint
 from autotune.contract import Call, gpu, registry
 from autotune.measure import recording
-from autotune.model import shape as model
-from autotune.plan.plan import Batches, Plan, make
+from autotune.model.shape import load
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from tests.builders.samples import VLLM_ENTRY
 
@@ -140,7 +141,7 @@ def test_experts_only_where_two_kernels_run(rank: int, how: dict[str, Any] | Non
     shards = int((how or {}).get("tp", 1))
     if how is not None:
         served = Serving(**({"server": "vllm", "tp": 1, "rank": rank, "max_loras": 4} | how))
-        plan = make(model.load("Qwen3-30B-A3B"), served, Batches(m_values=(64,)))
+        plan = make(load("Qwen3-30B-A3B"), served, Batches(m_values=(64,)))
     entry = VLLM_ENTRY | {"block_m": 64, "block_n": 256, "block_k": 4096}
     at = ("4", "1", "64", str(rank), "2048", str(768 // shards))
     content: Any = entry

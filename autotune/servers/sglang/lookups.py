@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from autotune.errors import InputError, one_of
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
+from autotune.servers.sglang.serving import wrapping
 from autotune.servers.shapes import Shape, merged
+
+WORKLOADS = ("prefill", "decode", "mixed")
+"""What the kernels take."""
 
 
 def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> list[Shape]:
-    """Every distinct lookup, in the order of the layers; the experts' kernels read no file (contracts B5).
+    """Finds every distinct lookup, in the order of the layers; the experts' kernels read no file (contracts B5).
 
     Args:
         workload: What to time the kernels on; None for their own choice.
+
+    Raises:
+        InputError: If the kernels do not know the workload.
     """
-    return merged(shape for layer in dense_layers(model, serving) for shape in _dense(layer, serving, workload))
+    if workload not in (None, *WORKLOADS):
+        raise InputError(f"--workload: got {workload!r}, allowed: {one_of(WORKLOADS)}; give one of them")
+    layers = dense_layers(model, wrapping(serving))
+    return merged(shape for layer in layers for shape in _dense(layer, serving, workload))
 
 
 def _dense(layer: Layer, serving: Serving, workload: str | None) -> list[Shape]:

@@ -13,6 +13,7 @@ from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.protocol import Server
 from autotune.servers.sglang import chunks, csgmv, facts
+from autotune.servers.sglang.planning import SglangPlanner
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import order_warning, versions
 
@@ -21,6 +22,7 @@ class Sglang(Server):
     """SGLang with its csgmv backend: two ops, one file for each shape and Triton version."""
 
     name = facts.NAME
+    planner = SglangPlanner()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         csgmv.check(call)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.errors import one_of
-from autotune.servers.finding import Effect, Finding, crash
+from autotune.servers.finding import Effect, Finding
 from autotune.servers.lookup import is_integer
+from autotune.servers.vllm.captures import crash
 from autotune.servers.vllm.descent import descend
 
 Key = tuple[str, ...]

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from autotune.contract import Call
 from autotune.errors import one_of
-from autotune.servers.finding import Effect, Finding, crash
+from autotune.servers.finding import Effect, Finding
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_block_m as block_m
 from autotune.servers.vllm import check_variety as variety
 from autotune.servers.vllm import facts, moe
+from autotune.servers.vllm.captures import crash
 from autotune.servers.vllm.check_levels import Walk
 from autotune.servers.vllm.facts import W2_EXPAND, W2_SHRINK, W13_EXPAND, W13_SHRINK
 from autotune.servers.vllm.lookups import one_shot

@@ -42,6 +42,9 @@ W2_EXPAND: Final = "fused_moe_lora_w2_expand"
 MOE_OPS: Final = (W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND)
 """The ops of fused MoE LoRA; each has a file of its own (contracts A1)."""
 
+MOE_GROUP: Final = "fused_moe_lora"
+"""How the names of these ops begin, and what the group of kernels is called that is tuned for them."""
+
 USUAL_SLICES: Final = frozenset({1, 2, 3})
 """The num_slices that the dense layers of nearly every model look up: o_proj, gate_up and qkv (contracts A5)."""
 
@@ -96,6 +99,15 @@ MOE_FALLBACK: Final[Mapping[str, Value]] = {
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Allowed values of ``max_lora_rank`` (contracts A5)."""
+
+DEFAULT_MAX_NUM_SEQS: Final = 256
+"""The default of ``--max-num-seqs`` on most GPUs."""
+
+DEFAULT_MAX_NUM_BATCHED_TOKENS: Final = 8192
+"""The default of ``--max-num-batched-tokens`` on most GPUs."""
+
+MAX_CAPTURE: Final = 512
+"""The most tokens that a CUDA graph is captured for (contracts A7)."""
 
 MAX_LM_HEAD_COLUMNS: Final = 258_048
 """An lm_head with more columns takes no LoRA (contracts A5)."""

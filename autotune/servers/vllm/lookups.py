@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from autotune.contract.groups import FUSED_MOE_LORA
+from collections.abc import Iterable, Sequence
+
+from autotune.contract import Call
 from autotune.model.layers import ExpertLayer, Layer, dense_layers, expert_layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.moe_paths import server_path
+from autotune.servers.vllm.serving import wrapping
 
 
 def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape]:
-    """Every distinct lookup, in the order of the layers."""
-    found = []
-    for layer in dense_layers(model, serving):
+    """Finds every distinct lookup, in the order of the layers."""
+    found, wrapped = list[Shape](), wrapping(model, serving)
+    for layer in dense_layers(model, wrapped):
         found += _dense(layer, serving, max_num_seqs)
-    if experts := expert_layer(model, serving):
+    if experts := expert_layer(model, wrapped):
         found += _experts(experts, serving)
     return merged(found)
 
 
+def required(shapes: Sequence[Shape], answered: Iterable[int]) -> list[Call]:
+    """Lists every lookup that files must answer at these m, measured or not.
+
+    The experts' are only answered if they are tuned, and only where a server reads them: sorted batches take the
+    nearest entry, and that must not be one of batches that are not. A server with dual stream has both expand files:
+    without the flag, or for a layer that runs alone, it reads the one of added inputs.
+    """
+    experts_tuned = any(facts.MOE_GROUP in shape.kernels for shape in shapes)
+    calls = []
+    for shape in shapes:
+        of_experts = shape.op in facts.MOE_OPS
+        for m in answered:
+            if of_experts and not (experts_tuned and shape.occurs(m)):
+                continue
+            calls.append(call := shape.call(m))
+            if call.dims.get("add_inputs") == 0:
+                calls.append(Call(call.server, call.op, {**call.dims, "add_inputs": 1}))
+    return list({(call.op, tuple(call.dims.items())): call for call in calls}.values())
+
+
 def one_shot(serving: Serving) -> bool:
-    """Whether the experts' LoRA runs in one kernel (contracts A6, paths 1 and 2)."""
+    """Tells whether the experts' LoRA runs in one kernel (contracts A6, paths 1 and 2)."""
     return server_path(serving.rank, serving.fully_sharded) == facts.ONE_SHOT
 
 
 def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
-    """Up to so many tokens are routed without sorting, and no block_m is read (contracts A6)."""
+    """Returns how many tokens at most are routed without sorting, so that no block_m is read (contracts A6)."""
     if serving.fully_sharded or serving.experts_spread:
         return 0
     return experts.experts * serving.max_loras // (facts.NAIVE_SHARE * experts.top_k)
@@ -83,7 +106,10 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
 
 
 def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
-    """All four ops: k is the rank and n the hidden size for each of them, and max_loras is not raised by one (A1)."""
+    """Returns the lookups of all four ops.
+
+    For each of them k is the rank and n the hidden size, and max_loras is not raised by one (contracts A1).
+    """
     shards, spread = serving.tp if serving.fully_sharded else 1, serving.experts_spread
     slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
     found = []
@@ -100,7 +126,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                     op=f"fused_moe_lora_{weight}_{op}",
                     dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
                     size="m",
-                    kernels=(FUSED_MOE_LORA.name,) if group else (),
+                    kernels=(facts.MOE_GROUP,) if group else (),
                     flags={
                         "hidden_size": experts.hidden,
                         "lora_rank": serving.rank,

@@ -15,12 +15,14 @@ from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.vllm import dense, facts, folder_warnings, moe
 from autotune.servers.vllm.descent import descend
 from autotune.servers.vllm.moe_family import MOE_FAMILY
+from autotune.servers.vllm.planning import VllmPlanner
 
 
 class Vllm(Server):
     """vLLM: two dense ops, and four of fused MoE LoRA whose files must agree."""
 
     name = facts.NAME
+    planner = VllmPlanner()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from autotune.config import check as lint
-from autotune.model import shape as model
-from autotune.plan.plan import Batches, Plan, make
+from autotune.model.shape import load
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 
 OLD, NEW = "csgmv_configs/triton_3_9_0", "csgmv_configs/triton_3_10_0"
@@ -103,7 +104,7 @@ def test_folders_that_no_server_looks_into(name: str, place: str, effect: str) -
 
 def test_what_a_models_lookups_come_to() -> None:
     served = Serving("sglang", 1, 64, 1, target_modules=("o_proj",))
-    plan = make(model.load("Qwen3-Embedding-0.6B"), served, Batches(max_lora_chunk_size=128))
+    plan = make(load("Qwen3-Embedding-0.6B"), served, Batches(max_lora_chunk_size=128))
     shrink = f"{NEW}/lora_shrink,K=2048,R=64,S=1,device=NVIDIA_H200.json"
     chunks = {"16": CONFIG, "32": CONFIG, "128": CONFIG}
     assert found({shrink: chunks, f"{NEW}/{EXPAND}": chunks}, plan) == []

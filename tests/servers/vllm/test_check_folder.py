@@ -13,8 +13,9 @@ from hypothesis import given, settings
 
 from autotune.config import check as lint
 from autotune.errors import InputError
-from autotune.model import shape as model
-from autotune.plan.plan import Batches, Plan, make
+from autotune.model.shape import load
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from tests.builders.samples import VLLM_ENTRY
 
@@ -28,7 +29,7 @@ Files = dict[str, Any]
 
 def plan(name: str = "Qwen3-8B", **how: Any) -> Plan:
     batches = Batches(m_values=tuple(map(int, M_VALUES)))
-    return make(model.load(name), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), batches)
+    return make(load(name), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), batches)
 
 
 def sound(made: Plan) -> Files:
@@ -200,7 +201,7 @@ def test_what_is_alike_but_for_m_is_told_once() -> None:
     assert [f.message.endswith("(m 16, 64)") for f in findings] == [True, False, False]
 
 
-ALL_M = make(model.load("Qwen3-32B"), Serving("vllm", 1, 16, 4), Batches(max_num_batched_tokens=131_072)).sizes
+ALL_M = make(load("Qwen3-32B"), Serving("vllm", 1, 16, 4), Batches(max_num_batched_tokens=131_072)).sizes
 
 
 def each_with_its_own(count: int, dead: bool = False) -> Files:

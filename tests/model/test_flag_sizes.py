@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from autotune.errors import InputError
-from autotune.model.checkpoint import infer_sizes
+from autotune.model.fields import NAMES
+from autotune.model.flag_sizes import FIELDS, infer_sizes
+from autotune.model.shape import load
 
 MOE = {"hidden_size": 4096, "num_experts": 64, "moe_intermediate_size": 1408, "num_experts_per_tok": 6}
 
@@ -80,25 +82,6 @@ def test_multimodal_configs_keep_sizes_one_level_down(model: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("file", ["adapter_config.json", "config.json"])
-@pytest.mark.parametrize("name", ["r", "lora_r", "lora_rank"])
-def test_rank_under_every_name(adapter: Path, file: str, name: str) -> None:
-    write(adapter, file, {name: 16})
-    assert infer_sizes(None, adapter) == {"lora_rank": 16}
-
-
-def test_rank_of_weights_where_no_config_tells(adapter: Path) -> None:
-    write(adapter, "adapter_config.json", {"peft_type": "LORA"})
-    weights = {
-        "q_proj.lora_A.weight": np.zeros((16, 512), np.float16),
-        "q_proj.lora_B.weight": np.zeros((512, 16), np.float16),
-        "embed.weight": np.zeros((4, 4), np.float16),
-    }
-    save_file(weights, adapter / "adapter_model.safetensors")
-    assert infer_sizes(None, adapter) == {"lora_rank": 16}
-    assert infer_sizes(None, adapter / "adapter_model.safetensors") == {"lora_rank": 16}
-
-
 def test_model_and_adapter_together(model: Path, adapter: Path) -> None:
     write(model, "config.json", {"hidden_size": 5120})
     write(adapter, "adapter_config.json", {"r": 32})
@@ -114,7 +97,8 @@ def test_model_and_adapter_together(model: Path, adapter: Path) -> None:
         pytest.param(
             {"vocab_size": 1}, r"no hidden size \(hidden_size, n_embd, d_model\); give --hidden-size", id="none"
         ),
-        pytest.param({"hidden_size": "5120"}, "no hidden size", id="not a number"),
+        pytest.param({"hidden_size": 0}, "no hidden size", id="zero"),
+        pytest.param({"hidden_size": "5120"}, r"config\.json: hidden_size: got '5120'.*give --hidden-size", id="text"),
     ],
 )
 def test_a_model_that_tells_no_size_is_refused(model: Path, content: Any, message: str) -> None:
@@ -124,41 +108,45 @@ def test_a_model_that_tells_no_size_is_refused(model: Path, content: Any, messag
         infer_sizes(model, None)
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        pytest.param(None, None, "--lora-path: got .*, no such folder", id="missing"),
-        pytest.param("notes.txt", "", "has no rank, neither in adapter_config.json, config.json", id="empty"),
-        pytest.param("adapter_config.json", "{", "--lora-path: cannot read", id="malformed"),
-        pytest.param("adapter_config.json", {"r": None}, "has no rank.*give --lora-rank", id="null"),
-        pytest.param("adapter_config.json", {"r": "16"}, r"adapter_config\.json: r: got '16'", id="not a number"),
-        pytest.param("adapter_config.json", {"r": -8}, r"adapter_config\.json: r: got -8, allowed", id="negative"),
-        pytest.param("adapter_config.json", {"r": True}, r"adapter_config\.json: r: got True", id="a boolean"),
-        pytest.param("config.json", {"lora_r": 0}, r"config\.json: lora_r: got 0", id="none at all"),
-        pytest.param("adapter_config.json", {"r": 8, "rank_pattern": 3}, "rank_pattern: got 3", id="no pattern"),
-        pytest.param(
-            "adapter_config.json",
-            {"r": 8, "rank_pattern": {"q_proj": "x"}},
-            "rank_pattern q_proj: got 'x'",
-            id="pattern",
-        ),
-        pytest.param("a.safetensors", "no weights", "is not a readable safetensors file", id="not safetensors"),
-    ],
-)
-def test_an_adapter_that_tells_no_rank_is_refused(adapter: Path, file: str | None, content: Any, message: str) -> None:
-    if file is not None:
-        write(adapter, file, content)
-    with pytest.raises(InputError, match=message):
-        infer_sizes(None, adapter)
+def test_what_is_given_need_not_be_in_the_config(model: Path, adapter: Path) -> None:
+    write(model, "config.json", {"hidden_size": "5120", "num_experts": 8, "num_experts_per_tok": 2})
+    write(adapter, "adapter_config.json", {})
+    found = infer_sizes(model, adapter, ["hidden_size", "num_experts", "lora_rank"])
+    assert found == {"top_k_num": 2}
 
 
-def test_a_module_may_have_a_larger_rank_of_its_own(adapter: Path) -> None:
-    write(adapter, "adapter_config.json", {"r": 8, "rank_pattern": {"q_proj": 32, "layers.0.up_proj": 4}})
-    assert infer_sizes(None, adapter) == {"lora_rank": 32}
+def test_a_model_of_one_expert_is_dense(model: Path) -> None:
+    write(model, "config.json", MOE | {"num_experts": 1})
+    assert infer_sizes(model, None) == {"hidden_size": 4096}
 
 
-def test_weights_without_lora_tell_no_rank(adapter: Path) -> None:
-    adapter.mkdir()
-    save_file({"embed.weight": np.zeros((4, 4), np.float16)}, adapter / "model.safetensors")
-    with pytest.raises(InputError, match="has no rank"):
-        infer_sizes(None, adapter)
+READ = sorted({name for field in FIELDS.values() for name in NAMES[field]})
+
+
+@given(st.sets(st.sampled_from(READ)), st.sets(st.sampled_from(READ)))
+def test_single_problems_have_the_sizes_of_the_plan(
+    tmp_path_factory: pytest.TempPathFactory, there: set[str], below: set[str]
+) -> None:
+    """Whichever names a config has, at the top and one level down."""
+    always = {"num_hidden_layers": 2, "num_attention_heads": 8, "vocab_size": 1000, "intermediate_size_mlp": 64}
+    fields = {name: 16 * number for number, name in enumerate(READ, start=1)}
+    config: dict[str, Any] = always | {name: fields[name] for name in there}
+    if below:
+        config["text_config"] = {name: fields[name] + 1600 for name in below}
+    folder = write(tmp_path_factory.mktemp("model"), "config.json", config)
+    try:
+        planned = load(str(folder))
+    except InputError:
+        assume(False)
+    sizes = {"hidden_size": planned.hidden}
+    if planned.experts:
+        sizes |= {"num_experts": planned.experts.count, "top_k_num": planned.experts.top_k}
+        sizes |= {"moe_intermediate_size": planned.experts.intermediate}
+    assert infer_sizes(folder, None) == sizes
+
+
+def test_the_config_that_was_read_in_two_ways(model: Path) -> None:
+    experts = {"num_experts": 8, "moe_k": 2, "ffn_hidden_size": 512, "intermediate_size": 2048}
+    write(model, "config.json", {"hidden_size": 1024, **experts})
+    found = infer_sizes(model, None)
+    assert (found["moe_intermediate_size"], found["top_k_num"]) == (2048, 2)

@@ -1,0 +1,47 @@
+"""What batches a server will run, and the batch sizes that are worth tuning for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autotune.servers.sglang.facts import DEFAULT_MAX_CHUNK
+from autotune.servers.vllm.facts import DEFAULT_MAX_NUM_BATCHED_TOKENS, DEFAULT_MAX_NUM_SEQS
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The flags of servers that decide their batches; a server has its own, and leaves the others alone.
+
+    Attributes:
+        m_values: Token counts to tune; empty to choose them.
+        chunk_sizes: Chunk sizes to tune; empty for those that occur.
+        workload: What the kernels are timed on; None for their own choice.
+        traffic: Weight of each token count of a batch, if known.
+    """
+
+    max_num_seqs: int = DEFAULT_MAX_NUM_SEQS
+    max_num_batched_tokens: int = DEFAULT_MAX_NUM_BATCHED_TOKENS
+    max_lora_chunk_size: int = DEFAULT_MAX_CHUNK
+    m_values: tuple[int, ...] = ()
+    chunk_sizes: tuple[int, ...] = ()
+    workload: str | None = None
+    traffic: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The batch sizes that a server looks up: token counts, or chunk sizes.
+
+    Attributes:
+        automatic: Those that files should answer, whatever is tuned.
+        shares: Those to tune, each with the share of the traffic that looks it up; 1 where nothing is known.
+    """
+
+    automatic: tuple[int, ...]
+    shares: Mapping[int, float]
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """All of them, ascending."""
+        return tuple(sorted({*self.automatic, *self.shares}))

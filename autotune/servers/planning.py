@@ -1,0 +1,62 @@
+"""What planning asks of a server: which flags it accepts, what it looks up for a model, and what a user should mind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+from autotune.contract import Call
+from autotune.model.shape import ModelShape
+from autotune.servers.batches import Batches, Sizes
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
+
+
+class Planner(ABC):
+    """One server's side of a plan."""
+
+    def pool_rank(self, largest: int) -> int:
+        """Returns the rank that the server's pool needs for adapters of up to this rank.
+
+        Raises:
+            InputError: If the server takes none as large.
+        """
+        return largest
+
+    @abstractmethod
+    def check(self, serving: Serving) -> None:
+        """Makes sure that the server accepts these flags.
+
+        Raises:
+            InputError: If it does not; names the flag.
+        """
+
+    @abstractmethod
+    def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
+        """Finds every distinct lookup, in the order of the model's layers.
+
+        Raises:
+            InputError: If the flags of the batches make no sense.
+        """
+
+    @abstractmethod
+    def sizes(self, batches: Batches) -> Sizes:
+        """Finds the batch sizes to tune and to answer.
+
+        Raises:
+            InputError: If the flags of the batches contradict each other.
+        """
+
+    def required(self, shapes: Sequence[Shape], answered: Iterable[int]) -> list[Call]:
+        """Lists every lookup that files for these shapes must answer at these sizes, measured or not."""
+        return [shape.call(size) for shape in shapes for size in answered]
+
+    @abstractmethod
+    def warnings(
+        self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]
+    ) -> list[str]:
+        """Tells what follows from the server's rules for these shapes and the sizes to tune; one line each."""
+
+    @abstractmethod
+    def advice(self, serving: Serving, batches: Batches) -> list[str]:
+        """Tells where more is to be gained than by tuning; one line each."""

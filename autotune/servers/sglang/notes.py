@@ -1,0 +1,54 @@
+"""What a user should know of a plan for SGLang: traps of its lookup, and where tuning is not the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autotune.errors import one_of
+from autotune.model.shape import ModelShape
+from autotune.servers.notes import rank_advice
+from autotune.servers.serving import Serving
+from autotune.servers.sglang.chunks import reachable
+from autotune.servers.sglang.facts import SPLIT_K_CHUNK
+from autotune.servers.sglang.split_k import LOSES_SPLIT_K, may_split_k
+from autotune.servers.shapes import Shape
+
+
+def warnings(
+    model: ModelShape, serving: Serving, max_chunk: int, shapes: Sequence[Shape], sizes: Sequence[int]
+) -> Iterator[str]:
+    """Tells what follows from the contracts for these lookups; one line each."""
+    used = reachable(max_chunk)
+    if dead := [size for size in sizes if size not in used]:
+        yield (
+            f"chunk size {one_of(dead)}: a server with --max-lora-chunk-size {max_chunk} only ever uses {one_of(used)}"
+        )
+    if model.experts is not None:
+        yield "experts: SGLang's csgmv backend reads no file for their LoRA kernels, so they cannot be tuned"
+    expands = [shape for shape in shapes if shape.op == "expand" and shape.dims["S"] > 1]
+    if expands:
+        yield "the files' keys hold the sum of the slices, not their widths: another split of the same sum shares them"
+    if any("lm_head" in shape.layers for shape in shapes):
+        yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
+    yield from _split_k(shapes, sizes)
+    if not any("workload" in shape.flags for shape in shapes):
+        yield "the kernels are timed on prefill batches; with --workload mixed, decode batches count as much"
+    if serving.target_modules is None:
+        yield "planned for adapters on the projections of attention and MLP; name others with --target-modules"
+
+
+def advice(serving: Serving, max_chunk: int) -> Iterator[str]:
+    """Tells where more is to be gained than by tuning; one line each."""
+    yield from rank_advice(serving)
+    if max_chunk == reachable(max_chunk)[0]:
+        yield (
+            "If prefill counts, raise --max-lora-chunk-size to 128 first: that was worth +21% of throughput in "
+            "SGLang's PR 20391, tuning on top of it about +2.6% (at 16: +12.6%)."
+        )
+
+
+def _split_k(shapes: Sequence[Shape], sizes: Sequence[int]) -> Iterator[str]:
+    """Tells where any tuned blocks cost a server the path that it may have been told to take (contracts B3)."""
+    calls = [(shape, shape.call(size)) for shape in shapes for size in sizes]
+    if layers := list(dict.fromkeys(name for shape, call in calls if may_split_k(call) for name in shape.layers)):
+        yield f"{one_of(layers)}: at chunk size {SPLIT_K_CHUNK}, with other blocks, {LOSES_SPLIT_K}"

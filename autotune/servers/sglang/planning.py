@@ -1,0 +1,35 @@
+"""SGLang's side of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from autotune.model.shape import ModelShape
+from autotune.servers.batches import Batches, Sizes
+from autotune.servers.planning import Planner
+from autotune.servers.serving import Serving
+from autotune.servers.sglang import lookups, notes
+from autotune.servers.sglang import serving as flags
+from autotune.servers.sglang import sizes as chunk_sizes
+from autotune.servers.shapes import Shape
+
+
+class SglangPlanner(Planner):
+    """What SGLang looks up for a model, and what to mind of it."""
+
+    def check(self, serving: Serving) -> None:
+        flags.check(serving)
+
+    def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
+        return lookups.shapes(model, serving, batches.workload)
+
+    def sizes(self, batches: Batches) -> Sizes:
+        return chunk_sizes.sizes(batches)
+
+    def warnings(
+        self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]
+    ) -> list[str]:
+        return list(notes.warnings(model, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
+
+    def advice(self, serving: Serving, batches: Batches) -> list[str]:
+        return list(notes.advice(serving, batches.max_lora_chunk_size))

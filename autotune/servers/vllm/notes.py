@@ -1,0 +1,92 @@
+"""What a user should know of a plan for vLLM: traps of its lookup, and where tuning is not the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from autotune.errors import one_of
+from autotune.model.layers import ExpertLayer, expert_layer
+from autotune.model.shape import ModelShape
+from autotune.servers.notes import rank_advice
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
+from autotune.servers.vllm.facts import MAX_LM_HEAD_COLUMNS, ONE_SHOT_RANKS
+from autotune.servers.vllm.lookups import naive_tokens, one_shot
+from autotune.servers.vllm.serving import wrapping
+
+_MANY_LORAS = 8
+
+
+def warnings(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes: Iterable[int]) -> Iterator[str]:
+    """Tells what follows from the contracts for these lookups; one line each."""
+    yield from _lm_head(model, shapes)
+    yield from _embeddings(shapes)
+    if serving.fully_sharded and serving.tp > 1:
+        yield (
+            "fully sharded: nothing in the files' keys tells it apart; a server with the same sizes that is not fully "
+            "sharded needs a folder of its own"
+        )
+    if (experts := expert_layer(model, wrapping(model, serving))) is not None:
+        yield from _experts(experts, serving, sizes)
+
+
+def advice(serving: Serving) -> Iterator[str]:
+    """Tells where more is to be gained than by tuning; one line each."""
+    yield (
+        "Serve with CUDA graphs: with --enforce-eager the time between launches outweighs that of any of these kernels."
+    )
+    if serving.target_modules is None:
+        yield (
+            "Every module runs its kernels whether an adapter has weights for it or not: if yours do not touch "
+            "them all, start the server with --lora-target-modules and plan with --target-modules."
+        )
+    yield from rank_advice(serving)
+    if serving.max_loras > _MANY_LORAS:
+        yield (
+            f"--max-loras {serving.max_loras} sizes every launch's grid: set it no higher than the adapters of one "
+            "batch, or serve with --specialize-active-lora."
+        )
+
+
+def _lm_head(model: ModelShape, shapes: Sequence[Shape]) -> Iterator[str]:
+    if not any(label.partition(" ")[0] == "lm_head" for shape in shapes for label in shape.layers):
+        return
+    yield (
+        "lm_head: its m is the number of sampled rows, any integer up to --max-num-seqs, outside CUDA graphs: "
+        "between the keys it takes the nearest one's config"
+    )
+    if model.vocab > MAX_LM_HEAD_COLUMNS:
+        yield (
+            f"lm_head: vLLM takes no LoRA on more than {MAX_LM_HEAD_COLUMNS} columns, {model.name} has "
+            f"{model.vocab}: the server refuses such adapters"
+        )
+    if model.tied:
+        yield "lm_head: its weights are those of embed_tokens; it is planned as if it were a layer of its own"
+
+
+def _embeddings(shapes: Sequence[Shape]) -> Iterator[str]:
+    for shape in shapes:
+        if shape.op == "expand" and "embed_tokens" in shape.layers:
+            others = one_of(label for label in shape.layers if label != "embed_tokens")
+            yield (
+                f"embed_tokens shares an expand key with {others}: tuned for them (its x is half precision, not fp32)"
+                if others
+                else "embed_tokens has an expand key of its own: it keeps the default (its x is no fp32)"
+            )
+
+
+def _experts(experts: ExpertLayer, serving: Serving, sizes: Iterable[int]) -> Iterator[str]:
+    if one_shot(serving):
+        naive = naive_tokens(experts, serving)
+        yield (
+            f"experts: up to rank {ONE_SHOT_RANKS} the server runs one kernel for shrink and expand and reads "
+            "nothing but block_m, of W13_SHRINK and W2_SHRINK, which must be the same"
+        )
+        if skipped := [m for m in sizes if m <= naive]:
+            yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
+    if experts.fused:
+        yield (
+            "experts: here W13 and W2 look up different widths, for which no group of studies can be made: they "
+            "are not tuned, and with a config folder the server runs them with block_m 64"
+        )
+    yield "experts: the four FUSED_MOE_LORA files belong together: one without the others gives wrong results"

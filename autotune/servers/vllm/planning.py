@@ -1,0 +1,42 @@
+"""vLLM's side of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from autotune.contract import Call
+from autotune.model.shape import ModelShape
+from autotune.servers.batches import Batches, Sizes
+from autotune.servers.planning import Planner
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
+from autotune.servers.vllm import lookups, notes
+from autotune.servers.vllm import serving as flags
+from autotune.servers.vllm import sizes as token_counts
+
+
+class VllmPlanner(Planner):
+    """What vLLM looks up for a model, and what to mind of it."""
+
+    def pool_rank(self, largest: int) -> int:
+        return flags.pool_rank(largest)
+
+    def check(self, serving: Serving) -> None:
+        flags.check(serving)
+
+    def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
+        return lookups.shapes(model, serving, batches.max_num_seqs)
+
+    def sizes(self, batches: Batches) -> Sizes:
+        return token_counts.sizes(batches)
+
+    def required(self, shapes: Sequence[Shape], answered: Iterable[int]) -> list[Call]:
+        return lookups.required(shapes, answered)
+
+    def warnings(
+        self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]
+    ) -> list[str]:
+        return list(notes.warnings(model, serving, shapes, sizes))
+
+    def advice(self, serving: Serving, batches: Batches) -> list[str]:
+        return list(notes.advice(serving))

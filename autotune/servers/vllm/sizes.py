@@ -1,0 +1,85 @@
+"""The token counts worth tuning for vLLM: its CUDA-graph sizes, thinned to a ladder, and prefill sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from autotune.errors import InputError, one_of
+from autotune.servers.batches import Batches, Sizes
+from autotune.servers.lookup import nearest
+from autotune.servers.vllm.captures import capture_sizes, padded
+
+_LADDER = (1, 4, 16, 32, 64, 128, 256, 512)
+"""Between two of these the nearest one is at most half as large again; an m right between goes to the lower, which
+stands first in the file. Below 16 tokens every block has 16 rows, so a coarser step will do."""
+
+LEAST_SHARE = 0.005
+"""Of the traffic: an m that is looked up less keeps the default, unless it is asked for."""
+
+_OWN_KEY_SHARE = 0.1
+
+
+def sizes(batches: Batches) -> Sizes:
+    """Finds the m to tune and their weights. An m that is asked for is tuned, whoever looks it up.
+
+    Raises:
+        InputError: If flags contradict each other.
+    """
+    _check(batches)
+    limits = (batches.max_num_seqs, batches.max_num_batched_tokens)
+    automatic, wanted = auto_m_values(*limits), batches.m_values
+    if not batches.traffic:
+        return Sizes(automatic, dict.fromkeys(sorted(wanted or automatic), 1.0))
+    captured = capture_sizes(*limits)
+    shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, captured))}, batches.traffic, captured)
+    tuned = {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
+    return Sizes(automatic, tuned)
+
+
+def prefill_sizes(smallest: int, max_num_batched_tokens: int) -> tuple[int, ...]:
+    """Returns the powers of two beyond the captured sizes, and the largest batch itself."""
+    powers = [1 << exponent for exponent in range(max_num_batched_tokens.bit_length())]
+    return tuple(sorted({*(power for power in powers if power > smallest), max_num_batched_tokens} - {smallest}))
+
+
+def auto_m_values(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, ...]:
+    """Returns the token counts to tune before anything was measured, ascending."""
+    captured = capture_sizes(max_num_seqs, max_num_batched_tokens)
+    ladder = [m for m in _LADDER if m in captured]
+    return tuple(sorted({*ladder, captured[-1], *prefill_sizes(captured[-1], max_num_batched_tokens)}))
+
+
+def own_keys(traffic: Mapping[int, float], captured: Sequence[int]) -> set[int]:
+    """Returns the m with so much of the traffic that no other's config should serve them."""
+    rows = _rows(traffic, captured)
+    return {m for m, weight in rows.items() if weight >= _OWN_KEY_SHARE * sum(rows.values())}
+
+
+def weigh(m_values: Iterable[int], traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
+    """Returns what share of the traffic looks each m up, in files that hold these."""
+    rows = _rows(traffic, captured)
+    shares = dict.fromkeys(sorted(m_values), 0.0)
+    for m, weight in rows.items():
+        shares[nearest(shares, m)] += weight / sum(rows.values())
+    return shares
+
+
+def _rows(traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
+    rows: dict[int, float] = {}
+    for tokens, weight in traffic.items():
+        rows[padded(tokens, captured)] = rows.get(padded(tokens, captured), 0.0) + weight
+    return rows
+
+
+def _check(batches: Batches) -> None:
+    if batches.max_num_seqs > batches.max_num_batched_tokens:
+        raise InputError(
+            f"--max-num-seqs: got {batches.max_num_seqs}, more than --max-num-batched-tokens "
+            f"{batches.max_num_batched_tokens}, with which vLLM does not start; lower it"
+        )
+    for flag, tokens in (("--m-values", batches.m_values), ("--traffic", batches.traffic)):
+        if beyond := [each for each in tokens if each > batches.max_num_batched_tokens]:
+            raise InputError(
+                f"{flag}: got {one_of(beyond)}, more than --max-num-batched-tokens {batches.max_num_batched_tokens}; "
+                "no batch is that large"
+            )

@@ -1,0 +1,76 @@
+"""A plan's studies, their order, and what its files must answer."""
+
+from __future__ import annotations
+
+import itertools
+
+from autotune.model.shape import load
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+from autotune.servers.vllm.sizes import auto_m_values
+
+LADDER = auto_m_values(256, 8192)
+
+
+def plan(server: str = "vllm", **batches: object) -> Plan:
+    serving = Serving(server, 1, 16, 4)
+    return make(load("Qwen3-8B"), serving, Batches(**batches))  # type: ignore[arg-type]
+
+
+def test_traffic_orders_the_studies() -> None:
+    entries = plan(traffic={64: 1.0, 1: 2.0, 4096: 1.5}).entries
+    assert list(dict.fromkeys(entry.call.dims["m"] for entry in entries)) == [1, 4096, 64]
+
+
+def test_the_files_also_hold_the_m_that_traffic_leaves_untuned() -> None:
+    for made in (plan(traffic={16: 1.0}), plan(m_values=(16,))):
+        assert dict(made.sizes) == {16: 1.0}
+        assert made.answered == LADDER
+        assert {call.dims["m"] for call in made.required} == set(LADDER)
+    assert plan(m_values=(100,)).answered == tuple(sorted({*LADDER, 100}))
+    assert plan("sglang", max_lora_chunk_size=128, chunk_sizes=(16,)).answered == (16, 32, 128)
+
+
+def test_the_experts_files_hold_them_too_where_they_are_tuned() -> None:
+    # Eight experts each of up to 16 tokens are too few pairs to be sorted: nobody reads an entry there, but the
+    # sorted batches near it would.
+    for name, found in (("Qwen3-30B-A3B", {m for m in LADDER if m > 16}), ("GPT-OSS-20B", set())):
+        made = make(load(name), Serving("vllm", 1, 16, 8), Batches(m_values=(64,)))
+        assert {call.dims["m"] for call in made.required if "fused_moe" in call.op} == found
+
+
+def test_neighbours_follow_each_other_without_traffic() -> None:
+    entries = plan(m_values=(1, 16, 64)).entries
+    steps = [b.call.op == a.call.op and b.call.dims["m"] > a.call.dims["m"] for a, b in itertools.pairwise(entries)]
+    assert steps.count(False) == len(plan().shapes) - 1
+
+
+def test_lm_head_is_tuned_for_the_rows_that_are_sampled() -> None:
+    found = [e.call.dims["m"] for e in plan(max_num_seqs=64).entries if e.layers == ("lm_head",)]
+    assert max(found) == 64
+
+
+def test_experts_are_not_tuned_where_they_are_not_sorted() -> None:
+    made = make(load("Qwen3-30B-A3B"), Serving("vllm", 1, 16, 8), Batches(m_values=(1, 16, 32, 64)))
+    assert [e.call.dims["m"] for e in made.entries if "moe" in e.kernel] == [32, 64]
+    assert any("at m = 1, 16 (up to 16)" in line for line in made.warnings)
+    assert {e.studies for e in made.entries if "moe" in e.kernel} == {2}
+
+
+def test_high_ranks_take_all_four_kernels_of_the_experts() -> None:
+    made = make(load("Qwen3-30B-A3B"), Serving("vllm", 1, 256, 8), Batches(m_values=(1, 16)))
+    assert [(e.call.dims["m"], e.studies) for e in made.entries if "moe" in e.kernel] == [(1, 4), (16, 4)]
+
+
+def test_advice_follows_from_the_flags() -> None:
+    def advised(**how: object) -> str:
+        given = {"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how
+        return " ".join(make(load("Qwen3-8B"), Serving(**given), Batches()).advice)  # type: ignore[arg-type]
+
+    assert "--enforce-eager" in advised()
+    assert "--lora-target-modules" in advised()
+    assert "--lora-target-modules" not in advised(target_modules=("o_proj",))
+    assert "Rank 256" in advised(rank=256)
+    assert "--max-loras 32" in advised(max_loras=32)
+    assert "--max-lora-chunk-size" in advised(server="sglang")

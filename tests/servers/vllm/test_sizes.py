@@ -1,0 +1,54 @@
+"""Which token counts are tuned, and how traffic weighs them."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from autotune.errors import InputError
+from autotune.servers.batches import Batches
+from autotune.servers.vllm.captures import capture_sizes
+from autotune.servers.vllm.sizes import auto_m_values, own_keys, sizes, weigh
+
+
+def test_auto_m_values_cover_decode_and_prefill() -> None:
+    assert auto_m_values(256, 8192) == (1, 4, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    assert auto_m_values(20, 3000) == (1, 4, 16, 32, 40, 64, 128, 256, 512, 1024, 2048, 3000)
+
+
+@settings(deadline=None, database=None)
+@given(st.integers(1, 2000), st.integers(1, 40_000))
+def test_auto_m_values_hold_for_any_server(max_num_seqs: int, max_num_batched_tokens: int) -> None:
+    values = auto_m_values(max_num_seqs, max_num_batched_tokens)
+    assert list(values) == sorted(set(values))
+    assert values[-1] == max_num_batched_tokens
+    assert len(values) <= 24
+
+
+def test_traffic_picks_and_weighs() -> None:
+    captured = capture_sizes(256, 8192)
+    histogram = {15: 70.0, 40: 20.0, 3000: 9.0, 5000: 1.0}
+    assert own_keys(histogram, captured) == {16, 40}
+    weights = weigh((4096, 1, 16, 40, 64), histogram, captured)
+    assert list(weights) == [1, 16, 40, 64, 4096]
+    assert weights == pytest.approx({1: 0, 16: 0.7, 40: 0.2, 64: 0, 4096: 0.1})
+
+
+def test_traffic_only_weighs_what_was_asked_for() -> None:
+    found = sizes(Batches(m_values=(1, 16, 8192), traffic={16: 0.7, 512: 0.3})).shares
+    assert found == pytest.approx({1: 0.0, 16: 0.7, 8192: 0.0}), "m 512 has an entry of its own, a default"
+
+
+@pytest.mark.parametrize(
+    ("batches", "parts"),
+    [
+        (Batches(m_values=(16, 9000)), ["--m-values", "9000", "--max-num-batched-tokens 8192"]),
+        (Batches(traffic={16: 1.0, 9000: 1.0}), ["--traffic", "9000", "--max-num-batched-tokens 8192"]),
+        (Batches(max_num_seqs=9000), ["--max-num-seqs", "9000", "--max-num-batched-tokens 8192"]),
+    ],
+)
+def test_sizes_that_cannot_be(batches: Batches, parts: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        sizes(batches)
+    assert not [part for part in parts if part not in str(caught.value)]
