@@ -57,7 +57,7 @@ def export(
         directory: The server's config folder; created if need be.
         on_exist: ``merge`` keeps the other entries of an existing file, ``overwrite`` drops them, ``new`` leaves the
             file alone and writes ``<name>_tuned_<n>.json``, which no server reads.
-        required: Lookups of the same servers that are to be answered, too: by the server's default, where there is
+        required: Lookups of the same servers to answer, too: by the server's default, where there is
             nothing better. They are taken for all that these servers look up.
 
     Where items bring timings, token counts that need no entry are dropped (`export.thinning`): each shape at them is

@@ -112,8 +112,8 @@ class Before:
 
     Attributes:
         records: Where the entries come from. Pins are not among them.
-        pins: The entries that earlier exports wrote beside a change of the default. They are taken out of the table,
-            because each export chooses its pins anew (`export.pinning`).
+        pins: The entries that earlier exports wrote next to a change of the default. They are taken out of the table,
+            because each export chooses its own pins (`export.pinning`).
     """
 
     records: dict[KeyPath, Record] = field(default_factory=dict)

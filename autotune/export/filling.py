@@ -64,7 +64,7 @@ def _fill_in(file: ConfigFile) -> None:
 def _put_back(file: ConfigFile) -> bool:
     """Writes again what earlier exports dropped and the server would now miss; returns whether there was any.
 
-    An export that thins anew needs all of it, since it chooses among all token counts.
+    An export that thins again needs all of it, since it chooses among all token counts.
     """
     after = file.after
     after.dropped = {key: record for key, record in after.dropped.items() if key not in after.table}

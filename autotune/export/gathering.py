@@ -41,7 +41,7 @@ class Gathering:
             )
 
     def require(self, call: Call, gpu_names: Iterable[str]) -> None:
-        """Notes a lookup that is to be answered as well, on each of the GPUs."""
+        """Notes a lookup to answer as well, on each of the GPUs."""
         server = servers.get(call.server)
         for gpu_name in gpu_names:
             self.file(call, gpu_name).wanted.required |= {server.key_path(call), *server.alias_paths(call)}

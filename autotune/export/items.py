@@ -20,7 +20,7 @@ from autotune.study.studies import KernelStudy, StudySpec
 
 
 def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) -> list[ExportItem]:
-    """One item for each entry that the studies decided.
+    """Returns one item for each entry that the studies decided.
 
     Args:
         with_timings: Tell what was timed, so that token counts which need no entry can be dropped: of vLLM's dense
@@ -39,7 +39,7 @@ def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) ->
 
 
 def calls(spec: StudySpec) -> list[Call]:
-    """The lookups that a study's result answers: its own, and of a one-shot kernel those of both halves.
+    """Returns the lookups that a study's result answers: its own, and of a one-shot kernel those of both halves.
 
     Raises:
         InputError: If no server loads configs for the kernel, or none but those of a whole group.
@@ -54,7 +54,7 @@ def calls(spec: StudySpec) -> list[Call]:
 
 
 def shards(spec: StudySpec) -> int:
-    """Over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
+    """Tells over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
     return int(spec.problem.get("tp", 1)) if tuned_path(spec) else 1
 
 
@@ -90,7 +90,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
 
 
 def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
-    """For an m at which servers read no block_m, the one of the nearest larger m at which they do.
+    """Finds, for an m at which servers read no block_m, the one of the nearest larger m at which they do.
 
     What is written for an m that nothing reads is read all the same: by batches nearer to it than to the next m, which
     are sorted. Theirs is the choice of the larger m, not the default.
@@ -120,12 +120,13 @@ def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping
 
 
 def _unread(study: KernelStudy) -> bool:
-    """Whether servers read nothing of the result at the study's own m: so few pairs are not sorted (contracts A6)."""
+    """Tells whether servers read nothing of the result at the study's own m: so few pairs are not sorted (contracts
+    A6)."""
     return tuned_path(study.spec) == ONE_SHOT and bool(getattr(study.problem, "naive", False))
 
 
 def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
-    """The item with what its study timed: side by side in the finalists' race, and before that one by one."""
+    """Returns the item with what its study timed: side by side in the finalists' race, and before that one by one."""
     server = servers.get(item.call.server)
     if server.thinnable_level(item.call) is None:
         return item
@@ -145,7 +146,8 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
 
 
 def _config(spec: StudySpec, call: Call, config: Config) -> Config:
-    """What is written: a one-shot kernel decides on block_m only, the keys that it does not read are the defaults."""
+    """Returns what is written: a one-shot kernel decides on block_m only, the keys that it does not read are the
+    defaults."""
     if tuned_path(spec) != ONE_SHOT:
         return config
     return {**servers.get(call.server).default_config(call), **config}

@@ -26,7 +26,7 @@ Default = Callable[[KeyPath], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Pin:
-    """An entry to add beside a change of the default.
+    """An entry to add next to a change of the default.
 
     Attributes:
         like: The key whose config it repeats, since a lookup finds that one anyway and it is not wrong; None for an
@@ -57,7 +57,7 @@ def missing_pins(table: Table, depth: int, default: Default, earlier: Iterable[K
     Args:
         table: Every m of it is complete.
         depth: How many keys stand above the m.
-        earlier: Keys of pins that are to be made again in any case.
+        earlier: Keys of pins to make again in any case.
     """
     found: dict[KeyPath, Pin] = {}
     earlier_places = by_place(earlier, depth)

@@ -1,7 +1,7 @@
 """Finds the problems that the conformance suite runs a kernel on.
 
 They stand in a mapping ``PROBLEMS``, from a kernel's name to its problems: in the module that defines the kernel's
-class, or in a module ``testing`` beside it. Most should be small and awkward (odd sizes, one row, an idle adapter);
+class, or in a module ``testing`` next to it. Most should be small and awkward (odd sizes, one row, an idle adapter);
 those that are too large for Triton's interpreter run on a GPU only.
 """
 

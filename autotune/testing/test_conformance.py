@@ -24,7 +24,7 @@ COMPILER_PARAMETERS = {"num_warps", "num_stages", "num_ctas", "maxnreg", "max_nr
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test once for a kernel, or once for each of its problems."""
+    """Runs each test once for a kernel, or once for each of its problems."""
     if "kernel" not in metafunc.fixturenames:
         return
     kernels = _kernels(metafunc.config.getoption("--kernel"))
@@ -50,14 +50,14 @@ def _kernels(reference: str | None) -> list[AnyKernel]:
 
 @pytest.fixture
 def small_enough(kernel: AnyKernel, problem: Problem, device: str) -> None:
-    """Skip what would take Triton's interpreter minutes."""
+    """Skips what would take Triton's interpreter minutes."""
     if device == "cpu" and kernel.floor(problem).flops > INTERPRETER_FLOPS:
         pytest.skip("too large for Triton's interpreter")
 
 
 @pytest.fixture
 def runnable(small_enough: None, problem: Problem, device: str) -> None:
-    """Skip what Triton's interpreter cannot do."""
+    """Skips what Triton's interpreter cannot do."""
     if device == "cpu" and getattr(problem, "dtype", "") == "bfloat16":
         pytest.skip("Triton's interpreter multiplies bfloat16 as integers")
 
@@ -151,7 +151,7 @@ def test_meta_launches_equal_real_ones(kernel: AnyKernel, problem: Problem, devi
 
 
 def specialization(launch: Launch) -> list[Any]:
-    """All that Triton compiles a launch for: values of numbers, types and alignment of tensors."""
+    """Collects all that Triton compiles a launch for: values of numbers, types and alignment of tensors."""
     arguments = [
         (arg.dtype, arg.data_ptr() % 16 == 0) if isinstance(arg, torch.Tensor) else (type(arg), arg)
         for arg in launch.args
