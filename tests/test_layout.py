@@ -8,41 +8,43 @@ import graphlib
 import importlib
 import re
 import shutil
+import statistics
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 
+from tests.builders.scripts import load_script
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "autotune"
+HOUSE = load_script("make_architecture")
 
-# Lowest first: a module imports from its own room or from lower ones (law 2).
-ROOMS = (
-    "errors",
-    "paths",
-    "contract",
-    "environment",
-    "model",
-    "servers",
-    "measure",
-    "study",
-    "search",
-    "run",
-    "plan",
-    "export",
-    "config",
-    "report",
-    "bench",
-    "testing",
-    "api",
-    "cli",
-    "__main__",
-)
+# What stands right under autotune/, besides packages and the links to kernels/ and studies/.
+FILES = {"__init__.py", "__main__.py", "environment.py", "errors.py", "paths.py", "py.typed"}
 # What a kernel folder may know of the tool.
 KERNEL_MAY_IMPORT = {"errors", "contract", "servers", "kernels"}
+MOST_LINES = 400
+MEDIAN_LINES = 150
+# Tests of what no single module does.
+STORIES = {
+    "cli/bad_input",
+    "cli/group",
+    "cli/sglang",
+    "cli/time",
+    "docs/readme",
+    "kernels/conformance",
+    "kernels/recordings",
+    "measure/faults",
+    "plan/worked_models",
+    "run/resume",
+    "search/deciding",
+    "search/knowledge",
+    "search/plain_optuna",
+    "search/samplers",
+}
 
 
 @pytest.mark.parametrize("name", ["kernels", "studies"])
@@ -71,38 +73,97 @@ def test_kernels_and_recordings_are_found_under_our_name() -> None:
     assert recording.find()
 
 
+def test_only_rooms_stand_under_the_package() -> None:
+    there = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    packages = {name for name in there if (PACKAGE / name / "__init__.py").is_file()}
+    assert there - packages == FILES | {"kernels", "studies"}
+    assert packages | {"environment", "errors", "paths", "kernels"} == set(HOUSE.ROOMS)
+    assert len(HOUSE.ROOMS) <= 20
+
+
+def test_a_room_says_in_one_or_two_sentences_what_it_holds() -> None:
+    for room in set(HOUSE.ROOMS) - {"kernels"}:
+        assert 1 <= len(re.findall(r"[.!?](?=\s|$)", HOUSE.summary(room))) <= 2, room
+
+
 def test_imports_point_down() -> None:
+    order = (*HOUSE.ROOMS, "__main__")
     upward = [
         f"{module} imports {imported}"
-        for module, imports in import_graph().items()
+        for module, imports in HOUSE.imports_of_modules().items()
         for imported in imports
-        if layer(imported) > layer(module)
+        if module and order.index(HOUSE.room_of(imported)) > order.index(HOUSE.room_of(module))
     ]
     assert not upward
 
 
 def test_imports_have_no_cycles() -> None:
-    assert list(graphlib.TopologicalSorter(import_graph()).static_order())
+    assert list(graphlib.TopologicalSorter(HOUSE.imports_of_modules()).static_order())
 
 
 def test_the_tool_imports_no_particular_kernel() -> None:
+    imports = HOUSE.imports_of_rooms()
+    assert not [room for room in imports if "kernels" in imports[room]]
+
+
+def test_the_architecture_page_is_up_to_date() -> None:
+    assert HOUSE.PAGE.read_text() == HOUSE.page(), "run: python docs/make_architecture.py"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for file in source_files():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert not {name: files for name, files in found.items() if len(files) > 1}
+
+
+def test_files_are_short() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in source_files()}
+    assert not {name: count for name, count in lines.items() if count > MOST_LINES}
+    assert statistics.median(lines.values()) <= MEDIAN_LINES
+
+
+def test_tests_mirror_the_tree() -> None:
+    """Test files are called after a module of their room, or after it and an aspect of it: test_module[_aspect].py."""
+    strays = [
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "tests").glob("*/**/test_*.py"))
+        if not mirrored(file) and story(file) not in STORIES
+    ]
+    assert not strays
+
+
+def mirrored(test: Path) -> bool:
+    room = test.parent.relative_to(ROOT / "tests")
+    words = test.stem.removeprefix("test_").split("_")
+    names = {"_".join(words[:count]) for count in range(1, len(words) + 1)}
+    folders = [ROOT / "docs"] if str(room) == "docs" else [PACKAGE / room]
+    if str(room) == "kernels":
+        folders.append(ROOT / "kernels/common")
+    return any(path.stem in names for folder in folders for path in folder.iterdir())
+
+
+def story(test: Path) -> str:
+    return str(test.with_name(test.stem.removeprefix("test_")).relative_to(ROOT / "tests"))
+
+
+def test_a_kernel_knows_the_contract_and_its_own_folder() -> None:
     found = [
-        f"{module}: {name}"
-        for module, names in imports_of_package()
-        for name in names
-        if name.startswith("autotune.kernels")
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in sorted(ROOT.glob("kernels/*/*.py"))
+        for name in HOUSE.imported_names(file)
+        if not kernel_may_import(file.parent.name, name)
     ]
     assert not found
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("kernels/*/*.py")), ids=lambda f: f"{f.parent.name}/{f.name}")
-def test_a_kernel_knows_the_contract_and_its_own_folder(file: Path) -> None:
-    for name in imported_names(file):
-        top, _, rest = name.partition(".")
-        if top == "autotune":
-            assert rest.split(".")[0] in KERNEL_MAY_IMPORT, name
-        if name.startswith("autotune.kernels."):
-            assert name.split(".")[2] in (file.parent.name, "common"), name
+def kernel_may_import(folder: str, name: str) -> bool:
+    top, *rest = name.split(".")
+    if top != "autotune":
+        return True
+    return rest[0] in KERNEL_MAY_IMPORT and (rest[0] != "kernels" or rest[1] in (folder, "common"))
 
 
 def test_no_file_names_a_place_on_somebodys_machine() -> None:
@@ -137,47 +198,9 @@ def test_a_wheel_brings_kernels_recordings_and_licence_and_claims_one_name(insta
     assert (about / "licenses/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-def import_graph() -> dict[str, set[str]]:
-    """Our modules, kernels left out, and which of ours each imports; names without ``autotune.``."""
-    modules = {module_name(file) for file in python_files()}
-    graph: dict[str, set[str]] = {}
-    for module, names in imports_of_package():
-        ours = {name.removeprefix("autotune.") for name in names if name.startswith("autotune.")}
-        graph[module] = {name if name in modules else name.rpartition(".")[0] for name in ours} - {""}
-    return graph
-
-
-def imports_of_package() -> Iterator[tuple[str, set[str]]]:
-    for file in python_files():
-        if module := module_name(file):
-            yield module, imported_names(file)
-
-
-def python_files() -> list[Path]:
-    """Of the tool itself; the links lead elsewhere."""
-    return [file for file in sorted(PACKAGE.rglob("*.py")) if not {"kernels", "studies"} & set(file.parts[-4:-1])]
-
-
-def module_name(file: Path) -> str:
-    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-
-
-def imported_names(file: Path) -> set[str]:
-    """Everything a file imports, as ``package.module.name``."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: imports are absolute here"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def layer(module: str) -> int:
-    top = module.split(".")[0]
-    assert top in ROOMS, f"autotune.{top} is no room of the house: add it to ROOMS"
-    return ROOMS.index(top)
+def source_files() -> list[Path]:
+    """Returns the modules of the tool and of the kernels; the search follows no link."""
+    return [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "kernels").rglob("*.py"))]
 
 
 def tracked_files() -> list[Path]:
