@@ -14,11 +14,11 @@ class Family:
     """One architecture.
 
     Attributes:
-        embedding_modules: Modules beside the layers whose class lets them take LoRA (contracts A5).
+        embedding_modules: Modules besides the layers whose class lets them take LoRA (contracts A5).
         gate: The router of its experts is a linear layer that takes LoRA too.
         fused_experts: Gate and up weights of an expert are one matrix (``3D`` experts; contracts A1).
         packed: Its qkv and its gate_up take one LoRA each, not one for each part (contracts A5).
-        padded_experts: The server may round the experts' sizes up, so their keys are to be checked.
+        padded_experts: The server may round the experts' sizes up, so their keys need a check.
         defaults: Values of fields that its configs leave out, since its configuration class has them.
         checked: Its lookups were compared with a server's (contracts A7).
     """

@@ -15,7 +15,7 @@ _ID = re.compile(r"-?[0-9]{1,9}")
 
 
 def count_experts(file: Path, num_experts: int, top_k: int) -> tuple[int, ...]:
-    """How often each expert is picked in a recording.
+    """Counts how often each expert is picked in a recording.
 
     Args:
         file: One row a token, each of `top_k` different expert ids: a JSON list of lists (``.json``), or else text with

@@ -31,7 +31,7 @@ class Entry:
 
     Attributes:
         kernel: Registry name of the kernel, or name of a group of kernels.
-        flags: What `problem_from_flags` is to be given.
+        flags: What `problem_from_flags` is given.
         call: What the server looks up, of a group its first member; the kernel must agree.
         layers: Labels of the layers that look it up.
         count: How many times a forward pass looks it up.
@@ -62,7 +62,7 @@ class Plan:
     """All lookups of a served model.
 
     Attributes:
-        shapes: The distinct lookups but for the batch's size.
+        shapes: The distinct lookups, apart from the batch's size.
         sizes: Sizes to tune, and the share of the traffic that looks each up: token counts, or chunk sizes.
         answered: Sizes that the files hold: besides those to tune the automatic ones, so that no batch of another kind
             runs a config that was only timed far from it.
@@ -178,7 +178,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEF
 
 
 def _variant(model: ModelShape, serving: Serving, batches: Batches) -> str:
-    """See `Plan`; what the plan's name spells out anyhow is left out."""
+    """Returns the variant of a plan (see `Plan`); what its name spells out is no part of it."""
     usual = asdict(Batches())
     unusual: dict[str, Any] = {name: value for name, value in asdict(batches).items() if value != usual[name]}
     for name in {"m_values", "chunk_sizes"} & set(unusual):

@@ -45,7 +45,7 @@ class Membership:
 
 
 def name_of(plan: Plan, request: Request) -> str:
-    """The plan's name in the storage: with the tag that keeps its studies beside others."""
+    """Returns the plan's name in the storage: with the tag that keeps its studies apart from others."""
     return f"{plan.name}-{request.tag}" if request.tag else plan.name
 
 
@@ -53,7 +53,7 @@ def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
     """Names and specs of the studies of each of a plan's entries, in its order.
 
     Args:
-        request: As for any studies; its kernel is of no account.
+        request: As for any studies; its kernel is not used.
 
     Raises:
         InputError: If the plan comes to none, or one cannot be made here.
@@ -67,7 +67,7 @@ def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
 def create(
     storage: BaseStorage, plan: Plan, name: str, described: list[dict[str, StudySpec]], skip_if_exists: bool
 ) -> list[str]:
-    """Create the studies of a plan, all or none, and mark them as its; returns the names of all, new or not.
+    """Creates the studies of a plan, all or none, and marks them as its; returns the names of all, new or not.
 
     Args:
         name: The plan's in the storage (`name_of`).
@@ -92,13 +92,13 @@ def create(
 
 
 def membership(study: KernelStudy, plan: str) -> Membership | None:
-    """What a plan keeps on a study; None if it is not one of its."""
+    """Returns what a plan keeps on a study; None for a study that is not of a plan."""
     data = study.study.user_attrs.get(PLANS_ATTR, {}).get(plan)
     return Membership.from_json(data) if data else None
 
 
 def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
-    """The studies of a plan in its order.
+    """Returns the studies of a plan in its order.
 
     Raises:
         InputError: If there is no such plan.
@@ -117,7 +117,7 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
 
 
 def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
-    """Every lookup that the files of a plan must answer, by a server with the Triton version measured with."""
+    """Returns every lookup that the files of a plan must answer, by a server with the Triton version measured with."""
     calls = {}
     for study in chosen:
         if found := membership(study, plan):

@@ -12,7 +12,8 @@ from autotune.errors import InputError
 
 
 def read(path: Path) -> dict[int, float]:
-    """The weights by token count, from a JSON object or list of pairs, or a CSV of two columns (a header may be there).
+    """Reads the weights by token count from a JSON object or list of pairs, or a CSV of two columns (a header may be
+    there).
 
     Raises:
         InputError: If the file is anything else.
