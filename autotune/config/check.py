@@ -17,7 +17,8 @@ __all__ = ["Finding", "check"]
 def check(
     directory: Path, server: str, plan: Plan | None = None, max_chunk: int | None = None
 ) -> tuple[list[Finding], int]:
-    """What is wrong with the files in a server's config folder, by file and place, and how many files there are.
+    """Returns what is wrong with the files in a server's config folder, by file and place, and how many files there
+    are.
 
     Args:
         plan: Of the model to be served: adds what its lookups come to, and leaves out what its server never reads.

@@ -36,7 +36,7 @@ class Difference:
 
 
 def diff(a: Path, b: Path) -> list[Difference]:
-    """The differing entries of two files, or of the files of two folders.
+    """Returns the differing entries of two files, or of the files of two folders.
 
     Raises:
         InputError: If a side is missing or unreadable, or one is a file and the other a folder.
@@ -64,7 +64,7 @@ def _files(name: str, a: Path, b: Path) -> list[Difference]:
 
 
 def _entries(node: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """The innermost objects, whatever the file's levels."""
+    """Yields the innermost objects, at any number of levels."""
     if not isinstance(node, dict):
         return
     inner = {name: child for name, child in node.items() if isinstance(child, dict)}

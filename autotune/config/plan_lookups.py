@@ -33,7 +33,7 @@ class _Server:
 
 
 def check(directory: Path, plan: Plan) -> list[Finding]:
-    """One finding for each shape and way in which it goes wrong, the sizes it goes wrong at together."""
+    """Returns one finding for each shape and way in which it goes wrong, the sizes it goes wrong at together."""
     rules = servers.get(plan.serving.server)
     sizes: dict[_Problem, list[int]] = {}
     for server in _servers(directory, plan.serving.server):
@@ -56,7 +56,7 @@ def check(directory: Path, plan: Plan) -> list[Finding]:
 
 
 def _servers(directory: Path, server: str) -> list[_Server]:
-    """Those whose files are there."""
+    """Returns those whose files are there."""
     if server == "vllm":
         names = (vllm.FILE.fullmatch(path.name) for path in sorted(directory.glob("*.json")))
         return [_Server(gpu) for gpu in dict.fromkeys(match["gpu"] for match in names if match)]
@@ -73,7 +73,8 @@ def _key(shape: Shape) -> tuple[str, ...]:
 
 
 def _experts_problem(directory: Path, plan: Plan, gpu: str, size: int) -> _Problem | None:
-    """Another block_m in w2 than in w13, where they look up different sizes and only the plan knows which (A6, A7)."""
+    """Finds another block_m in w2 than in w13, where they look up different sizes and only the plan knows which (A6,
+    A7)."""
     by_op = {shape.op: shape for shape in plan.shapes}
     w13, w2 = by_op.get(vllm.W13_SHRINK), by_op.get(vllm.W2_SHRINK)
     if w13 is None or w2 is None or not w13.occurs(size) or all(w13.dims[d] == w2.dims[d] for d in _WRONG_SHAPE):

@@ -127,7 +127,7 @@ class RacedDifference:
 
 @contextmanager
 def this_machine(settings: MeasureSettings | None = None) -> Iterator[Bench]:
-    """This machine's GPU and the processes that measure on it.
+    """Opens this machine's GPU and the processes that measure on it.
 
     Raises:
         InputError: If there is none.
@@ -144,7 +144,7 @@ def this_machine(settings: MeasureSettings | None = None) -> Iterator[Bench]:
 def measure(
     differences: Iterable[Difference], sides: tuple[Path, Path], assumptions: Assumptions, bench: Bench
 ) -> Iterator[RacedDifference]:
-    """Race the two sides of each difference; one that cannot be measured says why.
+    """Races the two sides of each difference; one that cannot be measured says why.
 
     Args:
         sides: The files or folders that were compared.
@@ -179,13 +179,13 @@ def _measure(
 
 
 def _foreign(place: Place, gpu: Gpu) -> str:
-    """A note, if the file is for another GPU than the one that measures."""
+    """Returns a note, if the file is for another GPU than the one that measures."""
     names = {servers.get(place.call.server).file_name(name, place.call) for name in (place.gpu, gpu.name)}
     return "" if len(names) == 1 else f"the file is for {place.gpu}, measured on {gpu.name}"
 
 
 def _place(files: list[Path], key: KeyPath) -> Place:
-    """By the second file's name; of two single files the first may have the better one."""
+    """Reads the place off the second file's name, or off the first one's where that tells nothing."""
     first, second = (file.absolute() for file in files)
     try:
         return place_of(second, key)
@@ -206,7 +206,7 @@ def _side(entry: dict[str, Any] | None, path: Path, place: Place, subject: Subje
 
 
 def _lookup(path: Path, place: Place) -> Lookup:
-    """What the server finds in the file, or without it in its folder."""
+    """Returns what the server finds in the file, or in its folder where there is no such file."""
     server = servers.get(place.call.server)
     if path.exists():
         return server.resolve(read_json(path), place.call)
@@ -215,7 +215,8 @@ def _lookup(path: Path, place: Place) -> Lookup:
 
 
 def _executed(found: Config, subject: Subject, gpu: Gpu) -> tuple[dict[str, Any] | None, str]:
-    """The kernel's own parameters of a config, in canonical form; or None, and why it cannot launch with them."""
+    """Returns the kernel's own parameters of a config, in canonical form, or None and why it cannot launch with
+    them."""
     kernel, problem = registry.load(subject.kernel), subject.problem
     default = kernel.default_config(problem, gpu)
     config = {name: found.get(name, value) for name, value in default.items()}
@@ -227,14 +228,14 @@ def _executed(found: Config, subject: Subject, gpu: Gpu) -> tuple[dict[str, Any]
 
 
 def _race(backend: Backend, configs: list[dict[str, Any]], rounds: int) -> list[Measurement]:
-    """Gate and time each alone, then race them, if both are right."""
+    """Gates and times each side alone, then races them if both are right."""
     backend.compile_ahead(configs)
     alone = [backend.measure(config, None) for config in configs]
     return backend.race(configs, rounds) if all(m.status == "ok" for m in alone) else alone
 
 
 def _judge(a: Measurement, b: Measurement) -> tuple[Faster, float]:
-    """Which is faster beyond the noise, and by how much."""
+    """Tells which is faster beyond the noise, and by how much."""
     pairs: tuple[tuple[Faster, Measurement, Measurement], ...] = (("a", a, b), ("b", b, a))
     for name, mine, other in pairs:
         verdict = compare(mine.samples_us, other.samples_us)

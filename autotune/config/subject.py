@@ -82,7 +82,7 @@ class Subject:
 
 
 def place_of(path: PurePath, key: KeyPath) -> Place:
-    """The lookup that ends at this key of a file.
+    """Returns the lookup that ends at this key of a file.
 
     Args:
         path: Of which the file's name counts, and for SGLang the folder's.
@@ -106,7 +106,7 @@ def place_of(path: PurePath, key: KeyPath) -> Place:
 
 
 def subject_of(call: Call, assumptions: Assumptions) -> Subject:
-    """A problem that makes this call, and its kernel.
+    """Returns a problem that makes this call, and its kernel.
 
     Raises:
         InputError: If the problem cannot be known, or no kernel makes the call.
@@ -123,7 +123,7 @@ def subject_of(call: Call, assumptions: Assumptions) -> Subject:
 
 
 def assumed(subjects: Iterable[Subject]) -> str:
-    """One line with the fields that keys do not tell and what they are in these problems."""
+    """Formats in one line the fields that keys do not tell and what they are in these problems."""
     values: dict[str, dict[str, None]] = {}
     for subject in subjects:
         for name, text in _open_fields(subject.problem).items():
@@ -150,7 +150,7 @@ def _numbers(levels: tuple[str, ...], key: KeyPath) -> dict[str, int]:
 
 
 def _told(call: Call, shards: int) -> dict[str, Any]:
-    """The flags that the call's sizes stand for."""
+    """Returns the flags that the call's sizes stand for."""
     d = call.dims
     if call.server == "sglang":
         told = {"lora_rank": d["R"], "num_slices": d["S"], "chunk_size": d["chunk_size"]}
@@ -168,7 +168,7 @@ def _told(call: Call, shards: int) -> dict[str, Any]:
 
 
 def _widths(call: Call, given: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The widths of an expand's slices; None for the kernel's default, and where there are none."""
+    """Returns the widths of an expand's slices; None for the kernel's default, and where there are none."""
     d = call.dims
     if call.op != "expand":
         return None
@@ -186,7 +186,7 @@ def _widths(call: Call, given: tuple[int, ...] | None) -> tuple[int, ...] | None
 
 
 def _kernels(call: Call, flags: Mapping[str, Any], path: str) -> list[tuple[str, AnyKernel]]:
-    """The kernels that may make the call."""
+    """Returns the kernels that may make the call."""
     if call.op not in MOE_OPS:
         names = [registry.of_server(call.op, call.server)]
         return [(name, registry.load(name)) for name in names]
@@ -203,7 +203,7 @@ def _kernels(call: Call, flags: Mapping[str, Any], path: str) -> list[tuple[str,
 
 
 def _open_fields(problem: Problem) -> dict[str, str]:
-    """The fields of a problem that its key does not tell, to read; without those that leave nothing to choose."""
+    """Returns the fields of a problem that its key does not tell, except those that leave nothing to choose."""
     fields = problem.to_json()
     found = {name: fields[name] for name in _OPEN if fields.get(name) not in (None, [])}
     if found.get("active_loras") == fields.get("max_loras", fields.get("num_loras")):
