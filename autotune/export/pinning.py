@@ -122,9 +122,10 @@ class _Shape:
 def _changes(m_values: Iterable[int], default: Callable[[int], object]) -> Iterator[tuple[int, int]]:
     """Yields the last m of one default and the first of the next, of at most one change between two m of a file."""
     for low, high in itertools.pairwise(sorted({1, *m_values, MOST_TOKENS})):
-        if default(low) == default(high):
+        below = default(low)
+        if below == default(high):
             continue
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if default(middle) == default(low) else (low, middle)
+            low, high = (middle, high) if default(middle) == below else (low, middle)
         yield low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from autotune.export.file import ExportItem
 from autotune.servers import files
 from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.server import VLLM
+from tests.builders import exports as dense
+from tests.builders.exports import ALIAS, GPU, KEY, SHRINK
 
-GPU = "NVIDIA H200"
 Place = tuple[int, ...]
 PLACE: Place = (4, 64, 16, 2048, 768)
 
@@ -134,6 +136,21 @@ def test_files_that_contradict_each_other_are_not_merged_into(tmp_path: Path) ->
     assert all_blocks(tmp_path) == {"4/64/16/2048/768": 32}
 
 
+def test_new_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    dense.put(tmp_path, {KEY: dense.entry(16)})
+    before = (tmp_path / SHRINK).read_bytes()
+    for index in (1, 2):
+        report = export([dense.item()], tmp_path, "new")
+        assert report.files[0].name == f"NVIDIA_H200_SHRINK_tuned_{index}.json"
+        assert dense.table(tmp_path, report.files[0].name) == {KEY: dense.entry(), ALIAS: dense.entry()}
+        assert any("no server reads this name" in warning for warning in report.warnings)
+    assert (tmp_path / SHRINK).read_bytes() == before
+
+
+def test_new_takes_the_servers_name_if_it_is_free(tmp_path: Path) -> None:
+    assert export([dense.item()], tmp_path, "new").files[0] == tmp_path / SHRINK
+
+
 def test_new_files_never_stand_beside_old_ones_that_a_server_reads(tmp_path: Path) -> None:
     path(tmp_path, facts.MOE_OPS[0]).write_text("{}")
     report = export(four(), tmp_path, "new")
@@ -142,14 +159,17 @@ def test_new_files_never_stand_beside_old_ones_that_a_server_reads(tmp_path: Pat
     assert all(name.endswith("_tuned_1.json") for name in written)
 
 
+def sharded(rank: int, tp: int, m: int = 64, block_m: int = 32) -> list[ExportItem]:
+    """Returns the results of a server over so many GPUs: it looks up w13 by a part of the rank, and w2 by all of it."""
+
+    def place(op: str) -> Place:
+        return (4, m, rank // tp if "w13" in op else rank, 2048, 768)
+
+    return [replace(item(op, place(op), block_m), shards=tp) for op in facts.MOE_OPS]
+
+
 class TestFullySharded:
     """Servers over t GPUs look up w13 by rank / t and w2 by the rank."""
-
-    def four(self, rank: int, tp: int, m: int = 64, block_m: int = 32) -> list[ExportItem]:
-        def place(op: str) -> Place:
-            return (4, m, rank // tp if "w13" in op else rank, 2048, 768)
-
-        return [replace(item(op, place(op), block_m), shards=tp) for op in facts.MOE_OPS]
 
     def blocks(self, folder: Path, m: int = 64) -> dict[str, int]:
         """block_m by rank, alike in all files."""
@@ -157,7 +177,7 @@ class TestFullySharded:
         return {key.split("/")[2]: block_m for key, block_m in at_m.items()}
 
     def test_both_ranks_have_one_block_m_in_all_files(self, tmp_path: Path) -> None:
-        report = export(self.four(32, 2), tmp_path)
+        report = export(sharded(32, 2), tmp_path)
         assert self.blocks(tmp_path) == {"16": 32, "32": 32}
         own = {(record.file.partition("LORA_")[2], record.key[3]) for record in report.of_kind("own")}
         assert {(file.partition("_")[0], rank) for file, rank in own} == {("W13", "16"), ("W2", "32")}
@@ -167,45 +187,45 @@ class TestFullySharded:
 
     @pytest.mark.parametrize("odd", facts.MOE_OPS)
     def test_another_block_m_or_another_rank_is_refused(self, tmp_path: Path, odd: str) -> None:
-        mixed = [b if a.call.op == odd else a for a, b in zip(self.four(32, 2), self.four(32, 2, 64, 16), strict=True)]
+        mixed = [b if a.call.op == odd else a for a, b in zip(sharded(32, 2), sharded(32, 2, 64, 16), strict=True)]
         with pytest.raises(InputError, match=r"k 16\+32, .*block_m is"):
             export(mixed, tmp_path)
-        others = [b if a.call.op == odd else a for a, b in zip(self.four(32, 2), self.four(64, 2), strict=True)]
+        others = [b if a.call.op == odd else a for a, b in zip(sharded(32, 2), sharded(64, 2), strict=True)]
         with pytest.raises(InputError, match="has no result for max_loras 4, m 64, k "):
             export(others, tmp_path)
         with pytest.raises(InputError, match="has no result for"):
-            export([replace(each, shards=1) for each in self.four(32, 2)], tmp_path)
+            export([replace(each, shards=1) for each in sharded(32, 2)], tmp_path)
         assert not list(tmp_path.iterdir())
 
     def test_tuned_again_it_takes_its_fills_along(self, tmp_path: Path) -> None:
-        export(self.four(32, 2), tmp_path)
-        export(self.four(64, 2, 512, 16), tmp_path)
+        export(sharded(32, 2), tmp_path)
+        export(sharded(64, 2, 512, 16), tmp_path)
         assert self.blocks(tmp_path, 512) == {"16": 16, "32": 16, "64": 16}
-        export(self.four(32, 2, 64, 128), tmp_path)
+        export(sharded(32, 2, 64, 128), tmp_path)
         assert self.blocks(tmp_path) == {"16": 128, "32": 128, "64": 128}
 
     def test_ranks_of_other_servers_stay_apart(self, tmp_path: Path) -> None:
-        export(self.four(128, 2, block_m=128), tmp_path)
-        export(self.four(32, 2), tmp_path)
+        export(sharded(128, 2, block_m=128), tmp_path)
+        export(sharded(32, 2), tmp_path)
         export(four((4, 64, 8, 2048, 768), 16), tmp_path)
         assert self.blocks(tmp_path) == {"8": 16, "16": 32, "32": 32, "64": 128, "128": 128}
         assert lint.check(tmp_path, "vllm") == ([], 4)
 
     def test_an_entry_that_two_servers_read_cannot_have_two_values(self, tmp_path: Path) -> None:
         """w13's entry of rank 16 is also that of a server of rank 16 on each GPU, whose w2 would be left behind."""
-        export(self.four(32, 2), tmp_path)
+        export(sharded(32, 2), tmp_path)
         before = {file.name: file.read_bytes() for file in tmp_path.glob("NVIDIA*")}
         with pytest.raises(InputError, match=r"k 16\+32, .*block_m is 128 in .* but 32 in .*folder of its own"):
             export(four((4, 64, 16, 2048, 768), 128), tmp_path)
         with pytest.raises(InputError, match=r"k 16\+32\+64, .*block_m is"):
-            export(self.four(64, 2, block_m=128), tmp_path)
+            export(sharded(64, 2, block_m=128), tmp_path)
         assert {file.name: file.read_bytes() for file in tmp_path.glob("NVIDIA*")} == before
         export(four((4, 512, 16, 2048, 768), 128), tmp_path)
         assert self.blocks(tmp_path, 512) == {"16": 128, "32": 128}
         assert self.blocks(tmp_path) == {"16": 32, "32": 32}
 
     def test_who_reads_an_entry_is_not_forgotten_with_its_result(self, tmp_path: Path) -> None:
-        export(self.four(32, 2), tmp_path)
+        export(sharded(32, 2), tmp_path)
         export(four((4, 64, 16, 2048, 768), 32), tmp_path)
         export(four((4, 64, 32, 2048, 768), 32), tmp_path)
         with pytest.raises(InputError, match=r"k 16\+32, .*block_m is"):
@@ -217,8 +237,8 @@ class TestFullySharded:
         export(four((4, 512, 16, 2048, 768), 16), tmp_path)
         export(four((4, 512, 32, 2048, 768), 128), tmp_path)
         with pytest.raises(InputError, match=r"m 512, k 16\+32, .*block_m is 16"):
-            export(self.four(32, 2), tmp_path)
-        wanted = [(each.call, GPU, 2) for each in self.four(32, 2)]
+            export(sharded(32, 2), tmp_path)
+        wanted = [(each.call, GPU, 2) for each in sharded(32, 2)]
         with pytest.raises(InputError, match=r"m 512, k 16\+32, .*block_m is 16"):
             check_merge(wanted, tmp_path)
         check_merge([(call, gpu, 1) for call, gpu, _ in wanted], tmp_path)
@@ -234,19 +254,16 @@ def test_no_server_gets_two_values(
 ) -> None:
     """One export after the other is refused, or leaves every server so far with one block_m, at any m."""
     folder = tmp_path_factory.mktemp("tuned")
-    served: list[tuple[int, int]] = []
+    done: set[tuple[int, int]] = set()
     for (m, rank, tp), block_m in exports:
-        try:
-            export(TestFullySharded().four(rank, tp, m, block_m), folder)
-        except InputError:
-            continue
-        served.append((rank, tp))
-        for rank_, tp_ in served:
-            for m_ in (4, 64, 512, data.draw(st.integers(1, 600))):
-                calls = [
-                    replace(each.call, dims={**each.call.dims, "m": m_}) for each in TestFullySharded().four(rank_, tp_)
-                ]
-                found = [VLLM.lookup(folder, GPU, call).config for call in calls]
-                assert len({config["block_m"] for config in found if config}) == 1
-        assert lint.check(folder, "vllm")[0] == []
-    assert served
+        with suppress(InputError):
+            export(sharded(rank, tp, m, block_m), folder)
+            done.add((rank, tp))
+    lookups = {op: dense.served(folder, moe.file_name("NVIDIA_H200", op)) for op in facts.MOE_OPS}
+    for rank, tp in done:
+        calls = [each.call for each in sharded(rank, tp)]
+        for m in (4, 64, 512, data.draw(st.integers(1, 600))):
+            found = [lookups[call.op](replace(call, dims={**call.dims, "m": m})).config for call in calls]
+            assert len({config["block_m"] for config in found if config}) == 1
+    assert lint.check(folder, "vllm")[0] == []
+    assert done
