@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune.report.layers import COLUMNS, BlockLayer, LayerResult, cells, layer_results, savings
+from autotune.report.layers import COLUMNS, LayerResult, cells, layer_results, savings
 from autotune.report.tables import us
+from autotune.servers.sglang.decoder_block import CsgmvLayer
 
 QWEN3_EMBEDDING_0_6B = (
-    BlockLayer("qkv", 1024, (2048, 1024, 1024)),
-    BlockLayer("o", 2048, (1024,)),
-    BlockLayer("gate_up", 1024, (3072, 3072)),
-    BlockLayer("down", 3072, (1024,)),
+    CsgmvLayer("qkv", 1024, (2048, 1024, 1024)),
+    CsgmvLayer("o", 2048, (1024,)),
+    CsgmvLayer("gate_up", 1024, (3072, 3072)),
+    CsgmvLayer("down", 3072, (1024,)),
 )
 TOKENS = 30_720
 _CHUNK_SIZES = (16, 32, 64, 128)

@@ -8,20 +8,14 @@ from typing import Any
 
 import click
 
-from autotune import servers
-from autotune.cli.config_options import call_options, gpu_in, take_call
-from autotune.cli.differences import (
-    measure_options,
-    measured,
-    show_differences,
-    show_outcomes,
-    take_assumptions,
-)
-from autotune.cli.options import json_option
-from autotune.cli.plan_options import plan_options, refuse_without, take_plan
+from autotune import api
+from autotune.cli.diff_output import measured, show_differences, show_outcomes
+from autotune.cli.flags.assumptions import AssumptionFlags
+from autotune.cli.flags.lookup import LookupFlags
+from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.config import check as lint
 from autotune.config import diff as diffing
-from autotune.errors import InputError
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
 
@@ -31,12 +25,10 @@ def config() -> None:
     """Check, look up and compare the files that servers load."""
 
 
-@config.command("check")
+@config.command("check", cls=FlagCommand)
+@takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--model", metavar="MODEL", help="Also look up what this model needs; takes the flags of plan.")
-@plan_options
-@json_option
-def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> None:
+def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
     """Find what is wrong with anybody's files, and what a server would do of it.
 
     Exit code 1 if anything is found.
@@ -46,13 +38,11 @@ def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> 
       python -m autotune config check tuned --runtime vllm
       python -m autotune config check tuned --runtime vllm --model Qwen3-8B --lora-rank 16 --max-loras 4
     """
-    server, max_chunk = options["runtime"], options["max_lora_chunk_size"]
-    if server is None:
-        raise InputError("--runtime: not given; allowed: vllm, sglang")
+    server = serving.named_server()
     if model is None:
-        refuse_without("--model", options, but=("runtime", "max_lora_chunk_size"))
-    plan = take_plan(model, options) if model is not None else None
-    findings, files = lint.check(directory, server, plan, int(max_chunk) if max_chunk else None)
+        serving.refuse("--model", but=("server", "max_lora_chunk_size"))
+    plan = serving.plan(model) if model is not None else None
+    findings, files = lint.check(directory, server, plan, serving.max_lora_chunk_size)
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
     elif findings:
@@ -63,11 +53,10 @@ def check(directory: Path, model: str | None, as_json: bool, **options: Any) -> 
     click.get_current_context().exit(1 if findings else 0)
 
 
-@config.command("lookup")
+@config.command("lookup", cls=FlagCommand)
+@takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
-@call_options
-@json_option
-def lookup(directory: Path, as_json: bool, **options: Any) -> None:
+def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     """Say what a server would use for one call, and by which keys it gets there.
 
     Exit code 1 if the server fails in it.
@@ -77,9 +66,7 @@ def lookup(directory: Path, as_json: bool, **options: Any) -> None:
       python -m autotune config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-slices 3 \\
           --m 24 --k 4096 --n 16
     """
-    call = take_call(options)
-    gpu = options["gpu"] or gpu_in(directory, call.server)
-    found = servers.get(call.server).lookup(directory, gpu, call)
+    found = api.look_up(directory, wanted.call(), wanted.gpu)
     if as_json:
         click.echo(json.dumps(_lookup_json(found), indent=2))
     else:
@@ -87,12 +74,11 @@ def lookup(directory: Path, as_json: bool, **options: Any) -> None:
     click.get_current_context().exit(1 if found.failure else 0)
 
 
-@config.command("diff")
+@config.command("diff", cls=FlagCommand)
+@takes_flags
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@json_option
-@measure_options
-def diff(a: Path, b: Path, as_json: bool, measure: bool, **options: Any) -> None:
+def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_json: bool = False) -> None:
     """List the entries in which two files, or two folders of files, differ.
 
     With --measure both sides of each entry are timed side by side on this machine's GPU, as studies time their
@@ -103,7 +89,7 @@ def diff(a: Path, b: Path, as_json: bool, measure: bool, **options: Any) -> None
       python -m autotune config diff tuned other
       python -m autotune config diff tuned other --measure --dtype bfloat16 --slice-widths 4096,1024,1024
     """
-    assumptions = take_assumptions(options, measure)
+    assumptions = flags.read(measure)
     found = diffing.diff(a, b)
     outcomes = measured(found, (a, b), assumptions) if measure else []
     if as_json:

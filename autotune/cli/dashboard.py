@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import click
 
-from autotune.cli.options import storage_option
+from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.errors import InputError
-from autotune.study.storage import open_storage
+from autotune.study.storage import DEFAULT_URL, open_storage
 
 # The dashboard has no login and lets anybody who can connect delete studies: this machine only.
 HOST = "127.0.0.1"
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-@storage_option
-def dashboard(port: int, storage: str) -> None:
+@click.command(cls=FlagCommand)
+@takes_flags
+def dashboard(port: int = 8080, storage: str = DEFAULT_URL) -> None:
     """Watch the studies in a browser on this machine.
 
     Starts optuna-dashboard on 127.0.0.1 only: it has no login.

@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 
 from autotune import paths
-from autotune.cli.options import json_option, storage_option
+from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.contract import registry
 from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.report.tables import show, table
 from autotune.study import studies
-from autotune.study.storage import open_storage
+from autotune.study.storage import DEFAULT_URL, open_storage
 
 _NEEDED = {
     "torch": "pip install torch==2.13.0",
@@ -43,10 +43,9 @@ class Observation:
     mend: str = ""
 
 
-@click.command()
-@storage_option
-@json_option
-def doctor(storage: str, as_json: bool) -> None:
+@click.command(cls=FlagCommand)
+@takes_flags
+def doctor(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """Say what is here, what is missing and how to mend it.
 
     Looks at GPU, driver, versions, storage, cache, kernel sources and recorded spaces.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import click
 from rich.table import Table
 
-from autotune.cli.options import ListingCommand, json_option
-from autotune.cli.plan_options import plan_options, take_plan
+from autotune import servers
+from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.contract import groups
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
@@ -18,13 +18,12 @@ from autotune.report.tables import show, table
 from autotune.servers.shapes import Shape
 
 
-@click.command(cls=ListingCommand, short_help="List a model's lookups and what tuning them takes.")
+@click.command(cls=FlagCommand, short_help="List a model's lookups and what tuning them takes.")
+@takes_flags
 @click.argument("model")
-@plan_options
-@click.option("--dtype", default=DEFAULT_DTYPE, show_default=True, help="float16 or bfloat16.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done: what this command always does.")
-@json_option
-def plan(model: str, **options: Any) -> None:
+def plan(
+    model: str, serving: PlanFlags, dtype: str = DEFAULT_DTYPE, dry_run: bool = False, as_json: bool = False
+) -> None:
     """List every lookup that a server makes for a model's LoRA layers, and the studies that tuning them takes.
 
     MODEL is a folder or its config.json, a preset (Qwen3-8B, Llama-3.1-8B, ...) or a Hugging Face id.
@@ -34,8 +33,7 @@ def plan(model: str, **options: Any) -> None:
       python -m autotune plan Qwen3-8B --runtime vllm --tp 2 --lora-rank 16 --max-loras 4
     Then the same flags on: study create --plan MODEL ..., or tune --model MODEL ...
     """
-    as_json, dtype = options.pop("as_json"), options.pop("dtype")
-    made = take_plan(model, options, dtype)
+    made = serving.plan(model, dtype)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
     else:
@@ -47,7 +45,7 @@ def show_plan(made: Plan) -> None:
     click.echo(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
-    level = "m" if made.serving.server == "vllm" else "chunk sizes"
+    level = servers.get(made.serving.server).command_line.sizes
     click.echo(f"\n{level}: {sizes}")
     if others := [size for size in made.answered if size not in made.sizes]:
         click.echo(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
@@ -64,7 +62,7 @@ def show_plan(made: Plan) -> None:
 def _tables(made: Plan) -> Iterator[Table]:
     by_file: dict[str, list[Shape]] = {}
     for shape in made.shapes:
-        by_file.setdefault(_file(shape), []).append(shape)
+        by_file.setdefault(servers.get(shape.server).command_line.file_of(shape), []).append(shape)
     for file, shapes in by_file.items():
         names = [name for name in shapes[0].dims if name not in ("add_inputs", "max_loras")]
         loras = shapes[0].dims.get("max_loras")
@@ -73,14 +71,6 @@ def _tables(made: Plan) -> Iterator[Table]:
             (*(shape.dims[name] for name in names), ", ".join(shape.layers), _tuned(shape, made)) for shape in shapes
         ]
         yield table(title, (*names, "layers", "tuned as"), rows)
-
-
-def _file(shape: Shape) -> str:
-    if shape.server == "sglang":
-        return f"lora_{shape.op} files"
-    if shape.op == "expand":
-        return f"EXPAND_{str(bool(shape.dims['add_inputs'])).upper()}"
-    return shape.op.upper()
 
 
 def _tuned(shape: Shape, made: Plan) -> str:

@@ -6,16 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import FrameType
-from typing import Any
 
 import click
 from optuna.storages import BaseStorage
 
 from autotune import servers
-from autotune.cli.options import DEFAULT_TRIALS
+from autotune.cli.flags.run import RunFlags
 from autotune.cli.progress import RunDisplay
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError, InputError
@@ -23,50 +21,12 @@ from autotune.report.groups import group_line
 from autotune.report.results import before_after, result_line, time_line
 from autotune.report.serving import serving_notes
 from autotune.report.tables import show
-from autotune.run.loop import Budget
-from autotune.run.runner import OnProgress, Progress, Runner, RunOptions
+from autotune.run.runner import OnProgress, Progress, Runner
 from autotune.study import studies
 from autotune.study.studies import KernelStudy
 
 _LEAST_TURN_S = 3.0
 """Less is not worth another race of finalists."""
-
-_RUN_FLAGS = ("trials", "timeout", "sampler", "stop", "seed", "allow_env_change")
-
-
-@dataclass(frozen=True)
-class RunFlags:
-    """The flags of a run, as given."""
-
-    storage: str
-    trials: int | None
-    timeout: float | None
-    sampler: str
-    stop: str
-    seed: int
-    backend: str
-    recorded: Path
-    allow_env_change: bool
-
-    @classmethod
-    def take(cls, options: dict[str, Any]) -> RunFlags:
-        """Take this group's flags out of a command's options; `storage`, `backend` and `recorded` stay there."""
-        kept = {name: options[name] for name in ("storage", "backend", "recorded")}
-        taken = {name: options.pop(name) for name in _RUN_FLAGS}
-        return cls(**kept, **taken)
-
-    @property
-    def options(self) -> RunOptions:
-        return RunOptions(
-            storage_url=self.storage,
-            budget=Budget(self.trials or DEFAULT_TRIALS, self.timeout),
-            backend=self.backend,
-            sampler=self.sampler,
-            stop=self.stop,
-            seed=self.seed,
-            allow_env_change=self.allow_env_change,
-            recorded_dir=self.recorded,
-        )
 
 
 def load_ahead(backend: str) -> None:

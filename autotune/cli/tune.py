@@ -2,155 +2,177 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
+from optuna.storages import BaseStorage
 
-from autotune.cli.exporting import all_m_option, check_csv, check_folder, export_studies, write_csv
-from autotune.cli.model import tune_model
-from autotune.cli.options import (
-    ListingCommand,
-    ProblemFlags,
-    Size,
-    backend_option,
-    creation_options,
-    flags,
-    problem_options,
-    recorded_option,
-    run_options,
-    storage_option,
-)
-from autotune.cli.plan_options import added, plan_options, refuse_without
-from autotune.cli.running import RunFlags, load_ahead, run_studies, say_advice, show_results
-from autotune.cli.sglang_layers import layer_options, take_block
+from autotune import api
+from autotune.api import StudySet
+from autotune.cli.export_output import check_csv, export_studies
+from autotune.cli.flags.block import BlockFlags, refuse_unplanned
+from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.problem import ProblemFlags
+from autotune.cli.flags.run import MakingFlags, RunFlags
+from autotune.cli.flags.taking import FlagCommand, names_of, takes_flags
+from autotune.cli.plan import show_plan
+from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
 from autotune.errors import InputError
-from autotune.measure.settings import MeasureSettings
+from autotune.export.file import OnExist
 from autotune.model.flag_sizes import infer_sizes
-from autotune.study import creation, studies
+from autotune.plan.plan import DEFAULT_DTYPE
+from autotune.report.layers import COLUMNS, cells, layer_results, savings
+from autotune.report.results import machines, summary_json
+from autotune.report.serving import serving_notes
+from autotune.report.tables import show, table
+from autotune.servers.command_line import DecoderBlock
+from autotune.study import studies
 from autotune.study.describe import Request
 from autotune.study.storage import open_storage
-
-script_options = flags(
-    click.option(
-        "--model-path", type=click.Path(path_type=Path), help="Folder of a base model: its config.json gives sizes."
-    ),
-    click.option(
-        "--lora-path",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="Folder of an adapter: its config or weights give the rank; with --model repeatable.",
-    ),
-    click.option("--max-configs", type=Size(), help="Most configs to measure; same as --trials."),
-    click.option("--save-json-dir", type=click.Path(path_type=Path), help="Folder of the JSON files."),
-    click.option("--json-overwrite", is_flag=True, help="Merge into files that are there, else write new ones beside."),
-    click.option("--output-csv", type=click.Path(path_type=Path), help="Write every measured config to this file."),
-    click.option("--arg-pool-size", type=Size(), help="Most argument sets to walk over. [default: 256]"),
-    click.option(
-        "--cuda-graph-nops", type=int, help="Taken for compatibility: graphs are made long enough by themselves."
-    ),
-    click.option("--test-correctness", is_flag=True, help="Taken for compatibility: every config is always checked."),
-)
+from autotune.study.studies import KernelStudy
 
 
-@click.command(cls=ListingCommand)
-@added(plan_options)
-@problem_options
-@layer_options
-@script_options
-@all_m_option
-@creation_options
-@run_options
-@backend_option
-@recorded_option
-@storage_option
-def tune(**options: Any) -> None:
+@dataclass(frozen=True)
+class ScriptFlags:
+    """The further flags of vLLM's tuning script, and what else `tune` alone takes."""
+
+    model_path: Path | None = None
+    lora_paths: tuple[Path, ...] = ()
+    max_configs: int | None = None
+    save_json_dir: Path | None = None
+    json_overwrite: bool = False
+    output_csv: Path | None = None
+    arg_pool_size: int | None = None
+    cuda_graph_nops: int | None = None
+    test_correctness: bool = False
+    all_m: bool = False
+
+    @property
+    def on_exist(self) -> OnExist:
+        return "merge" if self.json_overwrite else "new"
+
+
+@click.command(cls=FlagCommand)
+@takes_flags
+def tune(
+    problem: ProblemFlags,
+    serving: PlanFlags,
+    block: BlockFlags,
+    script: ScriptFlags,
+    making: MakingFlags,
+    running: RunFlags,
+    dtype: str = DEFAULT_DTYPE,
+) -> None:
     """Create, run and export in one go.
 
     Takes the flags of vLLM's LoRA tuning script unchanged. Studies that exist are gone on with.
 
     \b
-    Example:
-      python -m autotune tune --op-type lora_shrink --batch-size 16 --hidden-size 5120 \\
-          --lora-rank 16 --num-loras 4 --save-json-dir tuned
-
-    With --runtime sglang and no --op-type: every layer of a decoder block, with the flags of SGLang's csgmv tuner.
+    Everything that a server looks up for a model, as plan lists it:
+      python -m autotune tune --model Qwen3-8B --runtime vllm \\
+          --lora-rank 16 --max-loras 4 --save-json-dir tuned
 
     \b
-    Example:
-      python -m autotune tune --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 \\
-          --intermediate-size 3072 --rank 64 --chunk-sizes 16,128 --save-json-dir tuned
-
-    With --model and --max-loras: everything that a server looks up for the model, as plan lists it.
+    One shape:
+      python -m autotune tune --op-type lora_shrink --batch-size 16 \\
+          --hidden-size 5120 --lora-rank 16 --num-loras 4 --save-json-dir tuned
 
     \b
-    Example:
-      python -m autotune tune --model Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 \\
-          --save-json-dir tuned
+    Every layer of a decoder block, with the flags of SGLang's csgmv tuner:
+      python -m autotune tune --runtime sglang --hidden-size 1024 \\
+          --qkv-output-dim 2048,1024 --intermediate-size 3072 --rank 64 \\
+          --chunk-sizes 16,128 --save-json-dir tuned
     """
     # Before the kernels are looked up, which loads torch here, too.
-    load_ahead(options["backend"])
-    if options["model"] is not None and options["max_loras"] is not None:
-        tune_model(str(options.pop("model")), options)
-        return
-    if options["model"] is not None and options["op_type"] is None:
-        _check_layers_of_model(options["runtime"], options["tp"] or 1)
-    refuse_without("--model", options)
-    if options["all_m"]:
-        raise InputError("--all-m: is about a model's plan, and no --model is given; leave it out: all are written")
-    if len(options["lora_path"]) > 1:
-        raise InputError("--lora-path: got several adapters, allowed without --model: one")
-    block = take_block(options)
-    problem = ProblemFlags.take(options)
-    given = [name for name, value in problem.values.items() if value is not None]
-    inferred = infer_sizes(options["model_path"], next(iter(options["lora_path"]), None), given)
-    values = problem.with_sizes(inferred)
-    run_flags = RunFlags.take(options)
-    if options["max_configs"] is not None:
-        run_flags = replace(run_flags, trials=options["max_configs"])
-    settings = MeasureSettings()
-    if options["arg_pool_size"] is not None:
-        settings = replace(settings, max_sets=options["arg_pool_size"])
-    request = Request(
-        problem.kernel, options["backend"], options["space"], options["tag"], options["recorded"], settings
-    )
-    if block:
-        specs = block.specs(request, values, problem.m_values)
+    load_ahead(making.backend)
+    request, layers = making.request(script.arg_pool_size), None
+    if block.model is not None and serving.max_loras is not None:
+        wanted = _of_model(block.model, problem, serving, request, dtype)
     else:
-        specs = creation.describe_flags(request, values, problem.m_values, problem.path)
-    on_exist = "merge" if options["json_overwrite"] else "new"
-    if options["save_json_dir"] is not None:
-        check_folder(specs.values(), options["save_json_dir"], on_exist)
-    if options["output_csv"] is not None:
-        check_csv(options["output_csv"], "--output-csv")
-    storage = open_storage(options["storage"], create=True)
-    names = creation.create_all(storage, specs, skip_if_exists=True)
-    unfinished = [name for name in names if studies.load(storage, name).result is None]
-    if unfinished:
-        run_studies(storage, unfinished, run_flags)
-    finished = [studies.load(storage, name) for name in names]
-    if block:
-        block.show(finished)
+        _refuse_model_flags(problem, serving, block, script)
+        layers = block.read(problem)
+        wanted = _of_problem(problem, layers, script, request)
+    if script.save_json_dir is not None:
+        api.check_export(wanted.specs.values(), script.save_json_dir, script.on_exist)
+    if script.output_csv is not None:
+        check_csv(script.output_csv, "--output-csv")
+    if script.max_configs is not None:
+        running = replace(running, trials=script.max_configs)
+    storage = open_storage(making.storage, create=True)
+    finished = _run(storage, wanted, running)
+    if layers is not None:
+        _show_block(layers, finished)
     else:
         show_results(finished)
-    if options["save_json_dir"] is not None:
-        export_studies(finished, options["save_json_dir"], on_exist, options["output_csv"], as_json=False)
-    else:
-        say_advice(finished)
-        click.echo("No file was written; name a folder with --save-json-dir, or use study export.", err=True)
-        if options["output_csv"] is not None:
-            write_csv(finished, options["output_csv"])
+    _write(finished, script, wanted.plan_name)
 
 
-def _check_layers_of_model(server: str | None, tp: int) -> None:
-    """Refuse ``--model`` without ``--max-loras`` where that does not mean the layers of one block for SGLang."""
-    if server is None:
-        raise InputError(
-            "--runtime: not given; --model goes with --runtime and --max-loras, as plan takes them, or for the layers "
-            "of one block with --runtime sglang"
+def _of_model(model: str, problem: ProblemFlags, serving: PlanFlags, request: Request, dtype: str) -> StudySet:
+    """Plans the model, and shows the plan."""
+    serving.refuse_problem("--model", problem)
+    plan = serving.plan(model, dtype)
+    show_plan(plan)
+    return api.of_plan(plan, request)
+
+
+def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: ScriptFlags, request: Request) -> StudySet:
+    """Reads a problem, or the layers of a block with what is the same for all."""
+    if block is not None:
+        # The other flags are read as those of one of its kernels.
+        problem = replace(problem, op_type=block.ops[0])
+    problems = problem.read()
+    inferred = infer_sizes(script.model_path, next(iter(script.lora_paths), None), problems.values.keys())
+    problems = problems.with_sizes(inferred, problem.topk_ids)
+    if block is None:
+        return api.of_problems(problems, request)
+    studies = api.of_block(block, problem.server or "", problems, request)
+    for note in block.notes:
+        click.echo(f"Mind: {note}", err=True)
+    return studies
+
+
+def _refuse_model_flags(problem: ProblemFlags, serving: PlanFlags, block: BlockFlags, script: ScriptFlags) -> None:
+    """Refuses what only makes sense with all that a server looks up for a model."""
+    if block.model is not None and problem.op_type is None:
+        refuse_unplanned(problem.server, serving.tp)
+    serving.refuse("--model", but=names_of(ProblemFlags, ScriptFlags))
+    if script.all_m:
+        raise InputError("--all-m: is about a model's plan, and no --model is given; leave it out: all are written")
+    if len(script.lora_paths) > 1:
+        raise InputError("--lora-path: got several adapters, allowed without --model: one")
+
+
+def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[KernelStudy]:
+    """Creates the studies, and runs those that are not finished; returns all."""
+    names = wanted.create(storage, skip_if_exists=True)
+    chosen = [studies.load(storage, name) for name in names]
+    if unfinished := [item.name for item in chosen if item.result is None]:
+        run_studies(storage, unfinished, running, api.worth(chosen, wanted.plan_name))
+    return [studies.load(storage, name) for name in names]
+
+
+def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
+    """Prints a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
+    results = layer_results(block.layers, map(summary_json, finished))
+    show(table(machines(finished), COLUMNS, map(cells, results)))
+    click.echo()
+    show(table("", *savings(results)))
+    for note in serving_notes(finished):
+        click.echo(note)
+
+
+def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | None) -> None:
+    """Writes the files that were asked for, or says that there are none."""
+    if script.save_json_dir is not None:
+        required = api.required_by(finished, plan_name) if plan_name else ()
+        thin = plan_name is not None and not script.all_m
+        export_studies(
+            finished, script.save_json_dir, script.on_exist, script.output_csv, False, required=required, thin=thin
         )
-    if server != "sglang":
-        raise InputError("--max-loras: not given; tune --model needs the flags of plan")
-    if tp > 1:
-        raise InputError(f"--max-loras: not given; --model with --tp {tp} is planned, and needs the flags of plan")
+        return
+    say_advice(finished)
+    way = "study export --plan" if plan_name else "study export"
+    click.echo(f"No file was written; name a folder with --save-json-dir, or use {way}.", err=True)
+    if script.output_csv is not None:
+        api.write_csv(finished, script.output_csv)

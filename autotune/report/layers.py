@@ -1,34 +1,18 @@
-"""The linear layers of a decoder block as SGLang's kernels see them, and the table of what tuning saves in each."""
+"""The table of what tuning saves in each linear layer of a decoder block."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from autotune.contract import Call
 from autotune.report.tables import config_text, percent, us
+from autotune.servers.command_line import BlockLayer
 
 OPS = ("shrink", "expand")
 COLUMNS = ("layer", "kernel", "chunk", "default us", "tuned us", "speed-up", "of floor", "config")
-
-
-@dataclass(frozen=True)
-class BlockLayer:
-    """One call of both kernels.
-
-    Attributes:
-        columns: Columns of x.
-        widths: Output width of each slice.
-    """
-
-    name: str
-    columns: int
-    widths: tuple[int, ...]
-
-    def key(self, op: str) -> tuple[str, int, int]:
-        """What tells its studies: op, K and S (contracts B4)."""
-        return op, self.columns if op == "shrink" else sum(self.widths), len(self.widths)
 
 
 @dataclass(frozen=True)
@@ -69,18 +53,20 @@ def layer_results(layers: Iterable[BlockLayer], studies: Iterable[Mapping[str, A
     Args:
         studies: As `report.results.summary_json` has them; those without a result, or of no layer, are left out.
     """
-    by_key: dict[tuple[str, int, int], list[LayerResult]] = {}
-    for study in studies:
-        call, result = study["spec"]["call"], study["result"]
-        if result is not None and call is not None and call["runtime"] == "sglang":
-            dims = call["dims"]
-            found = _result(call["op"], dims["chunk_size"], result)
-            by_key.setdefault((call["op"], dims["K"], dims["S"]), []).append(found)
-    return [
-        _of(layer.name, found)
-        for layer, op in itertools.product(layers, OPS)
-        for found in sorted(by_key.get(layer.key(op), []), key=lambda found: found.chunk_size)
+    finished = [
+        (Call.from_json(study["spec"]["call"]), study["result"])
+        for study in studies
+        if study["result"] is not None and study["spec"]["call"] is not None
     ]
+    results = []
+    for layer, op in itertools.product(layers, OPS):
+        found = [
+            _result(layer.name, op, size, result)
+            for call, result in finished
+            if (size := layer.size_of(op, call)) is not None
+        ]
+        results += sorted(found, key=lambda result: result.chunk_size)
+    return results
 
 
 def cells(result: LayerResult) -> list[str]:
@@ -104,10 +90,6 @@ def savings(results: Sequence[LayerResult]) -> tuple[list[str], list[list[str]]]
     return ["saved a layer, us", *(f"chunk {chunk}" for chunk in chunks)], [*rows, total]
 
 
-def _result(op: str, chunk_size: int, result: Mapping[str, Any]) -> LayerResult:
+def _result(layer: str, op: str, chunk_size: int, result: Mapping[str, Any]) -> LayerResult:
     config = result["config"] if result["outcome"] == "tuned" else None
-    return LayerResult("", op, chunk_size, result["incumbent_us"], result["tuned_us"], result["floor_us"], config)
-
-
-def _of(name: str, found: LayerResult) -> LayerResult:
-    return replace(found, layer=name)
+    return LayerResult(layer, op, chunk_size, result["incumbent_us"], result["tuned_us"], result["floor_us"], config)

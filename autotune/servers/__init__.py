@@ -12,7 +12,21 @@ from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.sglang.server import SGLANG
 from autotune.servers.vllm.server import VLLM
 
-__all__ = ["Failure", "FileFamily", "KeyPath", "Lookup", "Server", "Shards", "Step", "Table", "advice", "get", "names"]
+__all__ = [
+    "Failure",
+    "FileFamily",
+    "KeyPath",
+    "Lookup",
+    "Server",
+    "Shards",
+    "Step",
+    "Table",
+    "advice",
+    "get",
+    "names",
+    "ops",
+    "owner_of_flag",
+]
 
 # A new server is one more name here, and a folder.
 _SERVERS: dict[str, Server] = {server.name: server for server in (SGLANG, VLLM)}
@@ -41,3 +55,17 @@ def advice(calls: Iterable[Call | None]) -> list[str]:
         if call is not None:
             by_server.setdefault(call.server, []).append(call)
     return [line for name, found in sorted(by_server.items()) for line in get(name).advice(found)]
+
+
+def ops() -> list[str]:
+    """Lists the ops that some server looks configs up for."""
+    return list(dict.fromkeys(op for name in reversed(names()) for op in get(name).command_line.ops))
+
+
+def owner_of_flag(kind: str, flag: str) -> str | None:
+    """Returns the one server that a flag belongs to; None where it belongs to all.
+
+    Args:
+        kind: One of the attributes of `OwnFlags`.
+    """
+    return next((name for name in names() if flag in getattr(get(name).command_line.own_flags, kind)), None)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from autotune.contract import Call, Config, Value
 from autotune.errors import InputError
+from autotune.servers.command_line import CommandLine
 from autotune.servers.files import KeyPath, Shards, Table
 from autotune.servers.lookup import Lookup
 from autotune.servers.planning import Planner
@@ -54,6 +55,8 @@ class Server(ABC):
 
     name: ClassVar[str]
     """What the user calls it."""
+    command_line: ClassVar[CommandLine]
+    """Its flags, and what its users are told."""
 
     @abstractmethod
     def levels(self, call: Call) -> tuple[str, ...]:

@@ -22,13 +22,13 @@ class Request:
     """How the studies of a command are to be made.
 
     Attributes:
-        kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``.
+        kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``; what makes studies fills it in.
         backend: One of `BACKENDS`; ``auto`` takes the GPU if there is one, else a recording.
         space: Name of the kernel's space preset; None for its default.
         tag: Added to the name, to keep a study beside another of the same problem.
     """
 
-    kernel: str
+    kernel: str = ""
     backend: str = "auto"
     space: str | None = None
     tag: str = ""

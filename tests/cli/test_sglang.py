@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autotune.cli.flags.block import BlockFlags
+from autotune.cli.flags.problem import ProblemFlags
+from autotune.servers.command_line import DecoderBlock
+from autotune.servers.sglang.decoder_block import CsgmvLayer
+
 if TYPE_CHECKING:
-    from autotune.cli.sglang_layers import Block
     from tests.conftest import Cli
 
 SHRINK = "--hidden-size 1024 --lora-rank 64 --num-slices 3"
@@ -195,14 +199,15 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 
 
-def block_of(**flags: Any) -> Block:
+def block_of(hidden_size: int | None = None, **flags: Any) -> DecoderBlock:
     """The layers that flags of ``tune --runtime sglang`` describe."""
-    from autotune.cli.sglang_layers import take_block
-
-    none = dict.fromkeys(("model", "qkv_output_dim", "intermediate_size", "op_type"))
-    block = take_block({**none, "runtime": "sglang", **flags})
+    block = BlockFlags(**flags).read(ProblemFlags(server="sglang", hidden_size=hidden_size))
     assert block is not None
     return block
+
+
+def layers(block: DecoderBlock) -> list[CsgmvLayer]:
+    return [layer for layer in block.layers if isinstance(layer, CsgmvLayer)]
 
 
 def reference_files() -> list[Path]:
@@ -234,8 +239,8 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding-0.6b"])
 def test_a_preset_gives_the_layers_by_name_and_by_id(name: str) -> None:
-    block = block_of(model=Path(name), hidden_size=None)
-    assert [(layer.name, layer.columns, layer.widths) for layer in block.layers] == [
+    block = block_of(model=name)
+    assert [(layer.name, layer.columns, layer.widths) for layer in layers(block)] == [
         ("qkv", 1024, (2048, 1024, 1024)),
         ("o", 2048, (1024,)),
         ("gate_up", 1024, (3072, 3072)),
@@ -273,8 +278,8 @@ def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
 )
 def test_mlps_beside_the_experts(experts: dict[str, int], mlps: dict[str, int]) -> None:
     Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | experts))
-    block = block_of(model=Path("config.json"), hidden_size=None)
-    assert {layer.name: layer.widths[0] for layer in block.layers[2:]} == mlps
+    block = block_of(model="config.json")
+    assert {layer.name: layer.widths[0] for layer in layers(block)[2:]} == mlps
 
 
 def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
@@ -338,5 +343,5 @@ def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, p
 )
 def test_a_sum_of_widths(hidden: int, total: int, widths: tuple[int, ...]) -> None:
     block = block_of(qkv_output_dim=(total,), intermediate_size=64, hidden_size=hidden)
-    assert block.layers[0].widths == widths
+    assert layers(block)[0].widths == widths
     assert f"taken to be {widths[0]} for q" in block.notes[0]

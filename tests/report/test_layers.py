@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from autotune.report.layers import COLUMNS, BlockLayer, cells, layer_results, savings
+from autotune.report.layers import COLUMNS, cells, layer_results, savings
+from autotune.servers.sglang.decoder_block import CsgmvLayer
 
-BLOCK = (BlockLayer("qkv", 64, (64, 32, 32)), BlockLayer("o", 64, (64,)), BlockLayer("down", 96, (64,)))
+BLOCK = (CsgmvLayer("qkv", 64, (64, 32, 32)), CsgmvLayer("o", 64, (64,)), CsgmvLayer("down", 96, (64,)))
 
 
 def study(op: str, k: int, s: int, chunk: int, before_us: float | None, after_us: float, **result: Any) -> Any:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from autotune.cli.exporting import export_studies, write_csv
 from optuna.storages import InMemoryStorage
 
-from autotune.cli.exporting import export_studies, write_csv
 from autotune.contract import Config, registry
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space

@@ -1,4 +1,4 @@
-"""``config diff``: the flags of ``--measure``, and how differences are shown, measured or not."""
+"""``config diff``: how differences are measured and shown."""
 
 from __future__ import annotations
 
@@ -7,73 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import track
 
-from autotune.cli.options import Command, Integers, Size, flags, problem_options
-from autotune.cli.plan_options import parameters_of
 from autotune.config import race as diff_measure
 from autotune.config.diff import Difference
 from autotune.config.race import RacedDifference, RacedSide
 from autotune.config.subject import Assumptions, assumed
-from autotune.errors import InputError
 from autotune.report.tables import percent, show, table, us
 
 Sides = tuple[Path, Path]
 """The files or folders that were compared."""
-
-# What keys do not tell, by the names of study create's flags.
-_SHARED = (
-    "dtype",
-    "num_active_loras",
-    "sort_by_lora_id",
-    "expand_add_inputs",
-    "fully_sharded",
-    "tp",
-    "ep",
-    "routing",
-    "path",
-    "total_tokens",
-    "workload",
-    "decode_requests",
-    "adapter_ranks",
-    "adapter_shares",
-)
-_OWN = flags(
-    click.option("--num-loras", type=Size(), help="SGLang: adapters of the pool; vLLM's keys tell.  [default: 1]"),
-    click.option("--slice-widths", type=Integers(), help="Of the expands that they fit.  [default: equal, if sure]"),
-    click.option("--num-experts", type=Size(), help="Experts of an MoE layer; its entries need it."),
-    click.option("--top-k-num", type=Size(), help="Experts a token is routed to; MoE entries need it."),
-)
-
-
-def measure_options(command: Command) -> Command:
-    """``--measure`` and what it may be told about the problems behind the keys."""
-    shared = {parameter.name: parameter for parameter in parameters_of(problem_options)}
-    _OWN(command)
-    command.__click_params__ += [shared[name] for name in reversed(_SHARED)]  # type: ignore[attr-defined]
-    return click.option(
-        "--measure", is_flag=True, help="Time both sides on this GPU, too; the flags below tell what keys do not."
-    )(command)
-
-
-def take_assumptions(options: dict[str, Any], measure: bool) -> Assumptions:
-    """The flags of `measure_options`, as given.
-
-    Raises:
-        InputError: If one is given without ``--measure``.
-    """
-    if not measure:
-        context = click.get_current_context()
-        for name in options:
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise InputError(f"--{name.replace('_', '-')}: is about measuring; add --measure, or leave it out")
-    values = dict(options)
-    path = values.pop("path") or "auto"
-    for name in ("fully_sharded", "ep"):
-        values[name] = int(bool(values[name]))
-    return Assumptions(values, path)
 
 
 def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[RacedDifference]:

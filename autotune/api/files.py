@@ -1,0 +1,85 @@
+"""The files that servers load: written from finished studies, checked, and looked up in."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from autotune import servers
+from autotune.contract import Call
+from autotune.errors import InputError
+from autotune.export.export import ExportReport, check_merge
+from autotune.export.export import export as write
+from autotune.export.file import OnExist
+from autotune.export.items import calls, export_items, shards
+from autotune.report.results import measured_rows
+from autotune.servers import Lookup, provenance
+from autotune.study.studies import KernelStudy, StudySpec
+
+
+def export(
+    finished: Sequence[KernelStudy],
+    directory: Path,
+    on_exist: OnExist = "merge",
+    required: Iterable[Call] = (),
+    thin: bool = False,
+) -> ExportReport:
+    """Writes finished studies into the files that their servers load, and proves that the servers find the entries.
+
+    Args:
+        on_exist: See `autotune.export.export.export`.
+        required: Further lookups that the files must answer, as `required_by` tells of a plan.
+        thin: Leave out the token counts that are known to do with the entries of the nearest one.
+
+    Raises:
+        InputError: If a study's kernel has no server to export to, or the folder cannot take the files; nothing has
+            been written.
+    """
+    return write(export_items(finished, thin), directory, on_exist, required)
+
+
+def check_export(specs: Iterable[StudySpec], directory: Path, on_exist: OnExist = "merge") -> None:
+    """Finds out, before anything is written or tuned, what an export of these studies would be refused for.
+
+    Raises:
+        InputError: If a study's kernel has no server to export to, or the folder cannot take the files.
+    """
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
+    provenance.read(directory)
+    wanted = [(call, spec.gpu["name"], shards(spec)) for spec in specs for call in calls(spec)]
+    if on_exist == "merge":
+        check_merge(wanted, directory)
+
+
+def write_csv(studies: Iterable[KernelStudy], path: Path) -> None:
+    """Writes every measured config of the studies, one row each.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    rows = [row for study in studies for row in measured_rows(study)]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write it ({error.strerror}); name another file") from error
+
+
+def look_up(directory: Path, call: Call, gpu: str | None = None) -> Lookup:
+    """Says what a server would launch for a call with a config folder, and by which keys it gets there.
+
+    Args:
+        gpu: The server's GPU; None for the one whose files the folder holds.
+
+    Raises:
+        InputError: If the folder has files of no GPU, or of several, and none is named.
+    """
+    gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
+    return servers.get(call.server).lookup(directory, gpu, call)

@@ -1,0 +1,165 @@
+"""From what is to be tuned to studies in a storage, and back to the studies that a user names."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from optuna.storages import BaseStorage
+
+from autotune.api.problems import Problems
+from autotune.contract import Call, registry
+from autotune.errors import InputError, one_of
+from autotune.model import shape as models
+from autotune.plan import plan as plans
+from autotune.plan import studies as planned
+from autotune.plan.plan import DEFAULT_DTYPE, Plan
+from autotune.servers.batches import Batches
+from autotune.servers.command_line import DecoderBlock
+from autotune.servers.serving import Serving
+from autotune.study import creation, studies
+from autotune.study.describe import Request
+from autotune.study.studies import KernelStudy, StudySpec
+
+
+def plan(
+    model: str,
+    serving: Serving,
+    batches: Batches | None = None,
+    dtype: str = DEFAULT_DTYPE,
+    overrides: Mapping[str, int] | None = None,
+) -> Plan:
+    """Lists every lookup that a server makes for a model's LoRA layers, and the studies that tuning them takes.
+
+    Args:
+        model: A folder or its config.json, a preset, or a Hugging Face id.
+        serving: The server's flags.
+        batches: What batches it will run; None for its defaults.
+        dtype: Of the adapters' weights.
+        overrides: Fields of the model's config that differ from what it says.
+
+    Raises:
+        InputError: If the model cannot be read, or cannot be served so.
+    """
+    return plans.make(models.load(model, overrides or {}), serving, batches or Batches(), dtype)
+
+
+@dataclass(frozen=True)
+class StudySet:
+    """Studies to make, described and checked; none is stored yet.
+
+    Attributes:
+        specs: By name.
+        plan_name: Name in the storage of the plan that they are of; None where they are of none.
+    """
+
+    specs: Mapping[str, StudySpec]
+    plan_name: str | None = None
+
+    def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
+        """Creates the studies, all or none; returns the names of all, new or not.
+
+        Raises:
+            InputError: If one exists and may not be skipped, or exists with another meaning.
+        """
+        return creation.create_all(storage, self.specs, skip_if_exists)
+
+
+@dataclass(frozen=True)
+class _PlannedStudies(StudySet):
+    """The studies of a plan, entry by entry."""
+
+    plan: Plan | None = None
+    by_entry: Sequence[dict[str, StudySpec]] = ()
+
+    def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
+        assert self.plan is not None and self.plan_name is not None
+        return planned.create(storage, self.plan, self.plan_name, list(self.by_entry), skip_if_exists)
+
+
+def of_problems(problems: Problems, request: Request) -> StudySet:
+    """Describes a study for each problem: for each token count, or chunk size, and of a group for each member.
+
+    Raises:
+        InputError: If there is no such problem, or it cannot be measured here.
+    """
+    request = replace(request, kernel=problems.kernel)
+    return StudySet(creation.describe_flags(request, problems.values, problems.m_values, problems.path))
+
+
+def of_plan(plan: Plan, request: Request) -> StudySet:
+    """Describes the studies of a plan.
+
+    Raises:
+        InputError: If it comes to none, or one cannot be measured here.
+    """
+    described = planned.describe(plan, request)
+    specs = {name: spec for found in described for name, spec in found.items()}
+    return _PlannedStudies(specs, planned.name_of(plan, request), plan, described)
+
+
+def of_block(block: DecoderBlock, server: str, problems: Problems, request: Request) -> StudySet:
+    """Describes the studies of all layers of a decoder block; layers with equal problems share a study.
+
+    Args:
+        problems: What is the same for all layers: rank, workload, ...
+
+    Raises:
+        InputError: If there is no such problem, or it cannot be measured here.
+    """
+    specs: dict[str, StudySpec] = {}
+    for op in block.ops:
+        kernel = registry.of_server(op, server)
+        for layer in block.layers:
+            found = creation.problems(kernel, {**problems.values, **layer.flags}, problems.m_values)
+            specs |= creation.describe_all(replace(request, kernel=kernel), found)
+    return StudySet(specs)
+
+
+def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | None = None) -> list[KernelStudy]:
+    """Returns the studies that globs match, or those of a plan in its order; without either all.
+
+    Raises:
+        InputError: If there is none, or both are given.
+    """
+    patterns = tuple(patterns)
+    if plan_name is not None:
+        if patterns:
+            raise InputError(f"--plan: got {plan_name!r} and the glob {patterns[0]!r}; give one of them")
+        return planned.of_plan(storage, plan_name)
+    names = studies.names(storage)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(f"study: got {pattern!r}, which matches none of: {one_of(names) or 'no studies yet'}")
+    chosen = [name for name in names if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
+    return [studies.load(storage, name) for name in chosen]
+
+
+def find_one(storage: BaseStorage, name: str) -> KernelStudy:
+    """Returns the study of this name, or the only one that it matches as a glob.
+
+    Raises:
+        InputError: If there is none, or more than one.
+    """
+    names = studies.names(storage)
+    found = [name] if name in names else fnmatch.filter(names, name)
+    if len(found) > 1:
+        raise InputError(f"study: got {name!r}, which matches {len(found)}: {one_of(found)}; name one of them")
+    return studies.load(storage, found[0] if found else name)
+
+
+def worth(chosen: Iterable[KernelStudy], plan_name: str | None) -> dict[str, float]:
+    """Returns what a plan says a microsecond less is worth, by study; without a plan nothing is said."""
+    if plan_name is None:
+        return {}
+    return {item.name: found.weight for item in chosen if (found := planned.membership(item, plan_name))}
+
+
+def required_by(chosen: Iterable[KernelStudy], plan_name: str) -> list[Call]:
+    """Returns every lookup that the files of a plan must answer, measured or not.
+
+    Args:
+        chosen: The plan's studies, finished or not.
+    """
+    return planned.required(chosen, plan_name)

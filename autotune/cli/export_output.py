@@ -1,0 +1,107 @@
+"""Exporting finished studies, and what is printed about it: what `study export` and `tune` have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from autotune import api, servers
+from autotune.cli.running import say_advice, say_if_replayed
+from autotune.contract import Call
+from autotune.errors import InputError
+from autotune.export.file import OnExist
+from autotune.export.thinning import Grid
+from autotune.report.serving import serving_notes
+from autotune.study.studies import KernelStudy
+
+
+def export_studies(
+    finished: list[KernelStudy],
+    directory: Path,
+    on_exist: OnExist,
+    csv_file: Path | None,
+    as_json: bool,
+    required: Iterable[Call] = (),
+    thin: bool = False,
+) -> None:
+    """Exports, then says which files were written, what was proven and what to mind.
+
+    Args:
+        required: Further lookups that the files must answer.
+        thin: Leave out the token counts that are known to do with the entries of the nearest one.
+
+    Raises:
+        InputError: If a study's kernel has no server to export to, or the folder cannot take the files.
+    """
+    api.check_export([study.spec for study in finished], directory, on_exist)
+    if csv_file is not None:
+        check_csv(csv_file, "--csv")
+    report = api.export(finished, directory, on_exist, required, thin)
+    if csv_file is not None:
+        api.write_csv(finished, csv_file)
+    if as_json:
+        notes = [*report.warnings, *servers.advice(study.call for study in finished)]
+        data = {"files": [str(f) for f in report.files], "warnings": notes}
+        click.echo(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
+        return
+    say_if_replayed(finished)
+    for file in report.files:
+        click.echo(file)
+    if report.grids:
+        click.echo(_grids_line(report.grids))
+    click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
+    for command in _serve_commands(report.files, directory):
+        click.echo(f"Serve with it: {command}")
+    for warning in [*serving_notes(finished), *report.warnings]:
+        click.echo(f"Mind: {warning}", err=True)
+    say_advice(finished)
+
+
+def check_csv(path: Path, flag: str) -> None:
+    """Finds out ahead whether a CSV file can be written.
+
+    Raises:
+        InputError: If not.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"{flag}: cannot write {path}; name a file in a folder that is there")
+
+
+def _serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
+    """Returns how to serve with a folder, of each server that reads one of the files written into it."""
+    names = [file.relative_to(directory) for file in files]
+    lines = [servers.get(name).command_line for name in reversed(servers.names())]
+    return [line.serve(directory) for line in lines if any(line.gpu_of_file(name) is not None for name in names)]
+
+
+def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
+    """Says how many m were left, in all files: of each max_loras and num_slices as few as will do."""
+    grids = [grid for found in by_file.values() for grid in found]
+    answered = max(len(grid.kept) + len(grid.served_by) for grid in grids)
+    kept = sorted({len(grid.kept) for grid in grids})
+    if not any(grid.served_by for grid in grids):
+        return f"m: {answered} looked up, all written"
+    written = f"{kept[0]} to {kept[-1]}" if len(kept) > 1 else kept[0]
+    loss = max(grid.largest_loss() for grid in grids)
+    return f"m: {answered} looked up, {written} written (nearest of these costs at most {loss:.1%})"
+
+
+def _grids_json(by_file: Mapping[str, Sequence[Grid]]) -> list[dict[str, object]]:
+    return [
+        {
+            "file": file,
+            "max_loras": int(grid.path[0]),
+            "num_slices": int(grid.path[1]),
+            "written": list(grid.kept),
+            "dropped": {
+                str(m): {"nearest": taken, "largest_loss": round(grid.largest_loss(m), 4)}
+                for m, taken in grid.served_by.items()
+            },
+        }
+        for file, grids in by_file.items()
+        for grid in grids
+    ]

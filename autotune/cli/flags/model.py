@@ -1,0 +1,161 @@
+"""The flags of a plan, which `plan`, `study create --plan`, `tune --model` and `config check --model` share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune import api, servers
+from autotune.cli.flags.problem import ProblemFlags
+from autotune.cli.flags.taking import names_of, said, spelled
+from autotune.errors import InputError, one_of
+from autotune.model import fields
+from autotune.model.adapters import rank as adapter_rank
+from autotune.model.adapters import target_modules
+from autotune.model.modules import MODULE_NAMES
+from autotune.plan import traffic
+from autotune.plan.plan import DEFAULT_DTYPE, Plan
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """The flags that say how a model is served, and what of it to tune."""
+
+    server: str | None = None
+    tp: int = 1
+    max_loras: int | None = None
+    fully_sharded: bool = False
+    ep: bool = False
+    dual_stream: bool = False
+    target_modules: str | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    chunk_sizes: tuple[int, ...] = ()
+    max_lora_chunk_size: int | None = None
+    traffic: Path | None = None
+    overrides: tuple[str, ...] = ()
+    lora_rank: int | None = None
+    lora_paths: tuple[Path, ...] = ()
+    m_values: tuple[int, ...] = ()
+    workload: str | None = None
+
+    def plan(self, model: str, dtype: str = DEFAULT_DTYPE) -> Plan:
+        """Plans a model.
+
+        Args:
+            dtype: Of the adapters' weights.
+
+        Raises:
+            InputError: If a flag is missing or contradicts another, or the model cannot be planned.
+        """
+        server = self.named_server()
+        for name in said(self):
+            if (owner := servers.owner_of_flag("plan", name)) not in (None, server):
+                raise InputError(f"{spelled(name)}: is of {owner}, but --runtime is {server}; leave one out")
+        if self.max_loras is None:
+            raise InputError("--max-loras: not given; pass the most adapters that the server keeps for one batch")
+        return api.plan(model, self._serving(server, self.max_loras), self._batches(), dtype, self._overrides())
+
+    def named_server(self) -> str:
+        """Returns the server.
+
+        Raises:
+            InputError: If none was given.
+        """
+        if self.server is None:
+            raise InputError(f"--runtime: not given; allowed: {one_of(reversed(servers.names()))}")
+        return self.server
+
+    def refuse(self, model_flag: str, but: Collection[str] = ()) -> None:
+        """Refuses the flags where no model is given.
+
+        Args:
+            model_flag: What would give one.
+            but: Names of flags that the command takes for another purpose, too.
+
+        Raises:
+            InputError: If one is given.
+        """
+        for name in said(self):
+            if name not in but:
+                raise InputError(
+                    f"{spelled(name)}: is about a model's plan, and no {model_flag} is given; leave it out"
+                )
+
+    def refuse_problem(self, model_flag: str, problem: ProblemFlags) -> None:
+        """Refuses the flags of a single problem where a model is given.
+
+        Raises:
+            InputError: If one is given.
+        """
+        for name in said(problem):
+            if name not in {"dtype", *names_of(PlanFlags)}:
+                raise InputError(f"{spelled(name)}: describes a single problem, {model_flag} a model; leave one out")
+
+    def _serving(self, server: str, max_loras: int) -> Serving:
+        return Serving(
+            server=server,
+            tp=self.tp,
+            rank=self._rank(server),
+            max_loras=max_loras,
+            fully_sharded=self.fully_sharded,
+            expert_parallel=self.ep,
+            dual_stream=self.dual_stream,
+            target_modules=self._modules(server),
+        )
+
+    def _batches(self) -> Batches:
+        usual = Batches()
+        most_tokens = self.max_num_batched_tokens or usual.max_num_batched_tokens
+        return Batches(
+            max_num_seqs=self.max_num_seqs or min(usual.max_num_seqs, most_tokens),
+            max_num_batched_tokens=most_tokens,
+            workload=self.workload,
+            max_lora_chunk_size=self.max_lora_chunk_size or usual.max_lora_chunk_size,
+            m_values=self.m_values,
+            chunk_sizes=self.chunk_sizes,
+            traffic=traffic.read(self.traffic) if self.traffic else {},
+        )
+
+    def _rank(self, server: str) -> int:
+        if not self.lora_paths:
+            if self.lora_rank is None:
+                raise InputError(
+                    "--lora-rank: not given; pass the server's max_lora_rank, or adapters with --lora-path"
+                )
+            return self.lora_rank
+        needed = servers.get(server).planner.pool_rank(max(map(adapter_rank, self.lora_paths)))
+        if self.lora_rank is not None and self.lora_rank < needed:
+            raise InputError(
+                f"--lora-rank: got {self.lora_rank}, but the adapters of --lora-path need {needed}; raise it or leave "
+                "it out"
+            )
+        return self.lora_rank or needed
+
+    def _modules(self, server: str) -> tuple[str, ...] | None:
+        if self.target_modules:
+            if not (names := tuple(self.target_modules.replace(",", " ").split())):
+                raise InputError(
+                    f"--target-modules: got {self.target_modules!r}, allowed: names with commas between, of "
+                    f"{one_of(MODULE_NAMES)}; leave it out for all modules"
+                )
+            return names
+        return (
+            target_modules(self.lora_paths)
+            if self.lora_paths and servers.get(server).command_line.modules_of_adapters
+            else None
+        )
+
+    def _overrides(self) -> dict[str, int]:
+        found = {}
+        for item in self.overrides:
+            name, _, value = item.partition("=")
+            if not name or not value.isdecimal():
+                raise InputError(f"--set: got {item!r}, allowed: FIELD=N, e.g. --set num_attention_heads=32")
+            if name not in fields.NAMES:
+                raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")
+            found[name] = int(value)
+        return found

@@ -1,0 +1,65 @@
+"""The flags that say how studies are made and run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autotune.measure.recording import RECORDED_DIR
+from autotune.measure.settings import MeasureSettings
+from autotune.run.loop import Budget
+from autotune.run.runner import RunOptions
+from autotune.study.describe import Request
+from autotune.study.storage import DEFAULT_URL
+
+DEFAULT_TRIALS = 100
+
+
+@dataclass(frozen=True)
+class MakingFlags:
+    """The flags that say how studies are made."""
+
+    space: str | None = None
+    tag: str = ""
+    backend: str = "auto"
+    recorded: Path = RECORDED_DIR
+    storage: str = DEFAULT_URL
+
+    def request(self, arg_pool_size: int | None = None) -> Request:
+        """Returns how studies are to be made; each has a kernel of its own.
+
+        Args:
+            arg_pool_size: Most argument sets to walk over; None for the usual number.
+        """
+        settings = MeasureSettings()
+        if arg_pool_size is not None:
+            settings = replace(settings, max_sets=arg_pool_size)
+        return Request("", self.backend, self.space, self.tag, self.recorded, settings)
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """The flags of a run."""
+
+    storage: str = DEFAULT_URL
+    trials: int = DEFAULT_TRIALS
+    timeout: float | None = None
+    sampler: str = "auto"
+    stop: str = "auto"
+    seed: int = 0
+    backend: str = "auto"
+    recorded: Path = RECORDED_DIR
+    allow_env_change: bool = False
+
+    @property
+    def options(self) -> RunOptions:
+        return RunOptions(
+            storage_url=self.storage,
+            budget=Budget(self.trials, self.timeout),
+            backend=self.backend,
+            sampler=self.sampler,
+            stop=self.stop,
+            seed=self.seed,
+            allow_env_change=self.allow_env_change,
+            recorded_dir=self.recorded,
+        )

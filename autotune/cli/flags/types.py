@@ -1,0 +1,82 @@
+"""The kinds of values that flags take beside click's own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or with a unit: ``90``, ``90s``, ``10m``, ``2h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)) is None:
+            self.fail(f"got {value!r}, allowed: seconds, or a number with s, m or h, e.g. 10m", param, ctx)
+        if not (seconds := float(match[1]) * _UNIT_S[match[2]]):
+            self.fail(f"got {value!r}, allowed: more than nothing, e.g. 10m", param, ctx)
+        return seconds
+
+
+class Size(click.ParamType[int]):
+    """A positive integer."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not str(value).isdecimal() or int(value) == 0:
+            self.fail(f"got {str(value)!r}, allowed: a positive integer", param, ctx)
+        return int(value)
+
+
+class Bit(click.ParamType[int]):
+    """0 or 1."""
+
+    name = "0|1"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return int(click.Choice(["0", "1"]).convert(str(value), param, ctx))
+
+
+class Integers(click.ParamType[tuple[int, ...]]):
+    """Positive integers separated by commas or blanks.
+
+    Args:
+        distinct: Take each once: for things to tune in turn, not for widths that may be equal.
+        auto: Also take ``auto``, which is the same as leaving the flag out.
+    """
+
+    name = "integers"
+
+    def __init__(self, distinct: bool = False, auto: bool = False) -> None:
+        self.distinct = distinct
+        self.auto = auto
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if self.auto and value == "auto":
+            return ()
+        words = value.replace(",", " ").split()
+        if not words or not all(word.isdigit() and int(word) > 0 for word in words):
+            self.fail(f"got {value!r}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
+        integers = tuple(int(word) for word in words)
+        return tuple(dict.fromkeys(integers)) if self.distinct else integers
+
+
+class Words(click.ParamType[tuple[str, ...]]):
+    """Words separated by commas."""
+
+    name = "list"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())

@@ -1,0 +1,59 @@
+"""What the command line asks of vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from autotune.contract import Call
+from autotune.servers.command_line import CommandLine, OwnFlags, sizes_given
+from autotune.servers.shapes import Shape
+from autotune.servers.vllm import facts
+
+
+class VllmCommandLine(CommandLine):
+    """vLLM's flags, and what its users are told."""
+
+    label = "vLLM"
+    ops = ("shrink", "expand", *facts.MOE_OPS)
+    sizes = "m"
+    own_flags = OwnFlags(
+        problem=(
+            "sort_by_lora_id",
+            "expand_add_inputs",
+            "num_experts",
+            "top_k_num",
+            "moe_intermediate_size",
+            "fully_sharded",
+            "routing",
+            "topk_ids",
+            "path",
+        ),
+        plan=("m_values", "max_num_seqs", "max_num_batched_tokens"),
+        lookup=("max_loras", "m", "n", "intermediate", "expand_add_inputs"),
+    )
+
+    def call(self, op: str, flags: Mapping[str, Any]) -> Call:
+        wanted = {name: name for name in facts.DENSE_LEVELS}
+        if op in facts.MOE_OPS:
+            return Call(facts.NAME, op, sizes_given({**wanted, "i": "intermediate"}, flags))
+        dims = sizes_given(wanted, flags)
+        # The dense ops look up one more than the flag says (contracts A1).
+        dims["max_loras"] += 1
+        if op == "expand":
+            dims["add_inputs"] = flags.get("expand_add_inputs", 1)
+        return Call(facts.NAME, op, dims)
+
+    def gpu_of_file(self, file: PurePath) -> str | None:
+        match = facts.FILE.fullmatch(file.as_posix())
+        return match["gpu"] if match and len(file.parts) == 1 else None
+
+    def file_of(self, shape: Shape) -> str:
+        return f"EXPAND_{str(bool(shape.dims['add_inputs'])).upper()}" if shape.op == "expand" else shape.op.upper()
+
+    def serve(self, directory: Path) -> str:
+        return f"{facts.CONFIG_FOLDER}={directory.resolve()} vllm serve ..."
+
+
+COMMAND_LINE = VllmCommandLine()
