@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autotune.cli.exporting import export_studies, write_csv
 from optuna.storages import InMemoryStorage
 
+from autotune.api import write_csv
+from autotune.cli.export_output import export_studies
 from autotune.contract import Config, registry
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
