@@ -112,7 +112,7 @@ class TestCheck:
         assert "5/1/16/4096/16/block_m" in said
         assert "powers of two from 16" in said
 
-    @pytest.mark.parametrize("runtime", ["vllm", "sglang"])
+    @pytest.mark.parametrize("server", ["vllm", "sglang"])
     def test_an_empty_folder(self, cli: Cli, server: str) -> None:
         Path("empty/csgmv_configs").mkdir(parents=True)
         done = cli("config check empty --json --runtime", server)
