@@ -40,8 +40,6 @@ STORIES = {
     "measure/faults",
     "plan/worked_models",
     "run/resume",
-    "search/deciding",
-    "search/knowledge",
     "search/plain_optuna",
     "search/samplers",
 }

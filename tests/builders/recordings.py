@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autotune.contract import Config
+from autotune.measure.recording import Recording
+from autotune.search import Neighbour
 
 
 def write_machine(folder: Path) -> None:
@@ -35,3 +38,9 @@ def write_recording(
             values: Mapping[str, object] = config
             ms = time_us / 1e3
             writer.writerow([*(values[n] for n in names), "ok", 0.1, ms, *(ms * factor for factor in spread)])
+
+
+def neighbour_of(recording: Recording) -> Neighbour:
+    """Return what a finished study of all that a recording measured tells the next one."""
+    ok = [(c, m) for c, m in zip(recording.configs, recording.measurements, strict=True) if m.status == "ok"]
+    return Neighbour(recording.sizes, [c for c, _ in ok], [math.log(m.median_us) for _, m in ok])
