@@ -72,7 +72,7 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
 
 
 def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
-    """The recordings to replay; one of which nothing runs has no best to be compared with."""
+    """Returns the recordings to replay; one of which nothing runs has no best to be compared with."""
     found = recording.find(recorded, pattern)
     if not found:
         there = "which matches nothing" if recording.find(recorded) else f"and there is no *{recording.SUFFIX}"

@@ -21,7 +21,7 @@ Sides = tuple[Path, Path]
 
 
 def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[RacedDifference]:
-    """Measure all differences on this machine, with a bar on stderr where that is a terminal.
+    """Measures all differences on this machine, with a bar on stderr where that is a terminal.
 
     Raises:
         InputError: If it has no GPU.
@@ -33,13 +33,13 @@ def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions
 
 
 def show_differences(found: Sequence[Difference], sides: Sides) -> None:
-    """A line an entry."""
+    """Prints one line for each entry."""
     if found:
         show(table("", ("file", "at", *map(str, sides)), [_place_cells(difference) for difference in found]))
 
 
 def show_outcomes(outcomes: Sequence[RacedDifference], sides: Sides) -> None:
-    """A line an entry with both times, and a line that says what was assumed."""
+    """Prints one line for each entry with both times, and a line that says what was assumed."""
     if not outcomes:
         return
     columns = ("file", "at", *map(str, sides), "problem", "a us", "b us", "faster", "by", "note")
@@ -66,7 +66,7 @@ def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], si
 
 
 def _time(side: RacedSide | None) -> str:
-    """Of one side, or why there is none."""
+    """Formats the time of one side, or why there is none."""
     if side is None:
         return "-"
     return us(side.time_us) if side.time_us is not None or side.status == "not measured" else side.status

@@ -41,7 +41,7 @@ def plan(
 
 
 def show_plan(made: Plan) -> None:
-    """Print a plan: a table a file, then what it takes and what to mind."""
+    """Prints a plan: a table for each file, then what it takes and what to mind."""
     click.echo(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())

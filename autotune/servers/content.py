@@ -39,7 +39,7 @@ class _Object(dict[str, Any]):
 
 
 def read(path: Path, directory: Path) -> Content:
-    """Read a file; a server that cannot parse it dies of it."""
+    """Reads a file; a server that cannot parse it stops."""
     file = path.relative_to(directory).as_posix()
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
@@ -51,7 +51,7 @@ def read(path: Path, directory: Path) -> Content:
 
 
 def _doubled(data: Any) -> Iterator[tuple[str, ...]]:
-    """The keys that stand twice, from the top; without recursion, for a file may be as deep as it likes."""
+    """Finds the keys that stand twice, from the top; without recursion, because a file may be of any depth."""
     below: list[tuple[tuple[str, ...], Any]] = [((), data)]
     while below:
         key, node = below.pop()

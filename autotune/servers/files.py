@@ -31,7 +31,7 @@ _INTEGER = re.compile(r"0|[1-9][0-9]*")
 
 
 def read_json(path: Path) -> Any:
-    """The parsed content of a file.
+    """Returns the parsed content of a file.
 
     Raises:
         InputError: If it cannot be read, or is no JSON; names the file and the place in it.
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_table(path: Path, levels: tuple[str, ...]) -> Table:
-    """The entries of a config file; empty objects hold no entry and are dropped.
+    """Returns the entries of a config file; empty objects hold no entry and are dropped.
 
     Raises:
         InputError: If the file is anything but nested objects of integer keys, one per level, around configs.
@@ -58,7 +58,7 @@ def read_table(path: Path, levels: tuple[str, ...]) -> Table:
 
 
 def table_text(table: Table) -> str:
-    """The table as nested JSON with ascending keys: a lookup's ties go to the key that stands first."""
+    """Returns the table as nested JSON with ascending keys: a lookup's ties go to the key that stands first."""
     nested: dict[str, Any] = {}
     for key_path in sorted(table, key=lambda key_path: [int(key) for key in key_path]):
         node = nested
@@ -69,7 +69,7 @@ def table_text(table: Table) -> str:
 
 
 def write_all(texts: Mapping[Path, str]) -> None:
-    """Write files in order, each replaced whole or not at all, and none before all are safely on the disk.
+    """Writes files in order, each replaced whole or not at all, and none before all are safely on the disk.
 
     Raises:
         InputError: If the folder cannot be written to.
@@ -99,7 +99,7 @@ def write_all(texts: Mapping[Path, str]) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Create the folder if need be and hold its lock.
+    """Creates the folder if there is none, and holds its lock.
 
     Raises:
         InputError: If the folder cannot be created or written to.

@@ -61,14 +61,14 @@ class Record:
         return tuple(self.provenance.get("shards", (1,)))
 
     def undropped(self) -> Record:
-        """The record as it was, or would be, with the entry in the file."""
+        """Returns the record as it was, or would be, with the entry in the file."""
         if self.kind != "dropped":
             return self
         about = {name: value for name, value in self.provenance.items() if name != "dropped"}
         return replace(self, kind=self.provenance["dropped"]["kind"], provenance=about)
 
     def matches(self, table: Table) -> bool:
-        """Whether the file still holds what we wrote; else somebody edited it, and it is no longer ours.
+        """Tells whether the file still holds what we wrote; else somebody edited it, and it is no longer ours.
 
         The side-car is written first: after a crash right behind it a file still holds what was to be replaced.
         """
@@ -76,7 +76,7 @@ class Record:
 
 
 def read(directory: Path) -> list[Record]:
-    """The records of a folder; none if it has no side-car.
+    """Returns the records of a folder; none if it has no side-car.
 
     Raises:
         InputError: If the side-car is malformed or of a newer version.
@@ -99,7 +99,7 @@ def read(directory: Path) -> list[Record]:
 
 
 def text(records: Iterable[Record]) -> str:
-    """The side-car's content, in the order of the files."""
+    """Returns the side-car's content, in the order of the files."""
     ordered = sorted(records, key=lambda record: (record.file, [int(key) for key in record.key]))
     content = {"schema_version": SCHEMA_VERSION, "entries": [asdict(record) for record in ordered]}
     return json.dumps(content, indent=2) + "\n"

@@ -6,7 +6,7 @@ from autotune.contract import Call, Config, gpu, registry
 
 
 def too_large(call: Call, config: Config, gpu_name: str) -> str | None:
-    """Why a server surely cannot launch a call with this config, or None: by the kernel that makes the call.
+    """Tells why a server surely cannot launch a call with this config, or None: by the kernel that makes the call.
 
     Args:
         config: Complete, of values that can be launched.

@@ -1,4 +1,4 @@
-"""One lookup of a server but for the number of tokens, and how to time it."""
+"""One lookup of a server, at any number of tokens, and how to time it."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ class Shape:
         return Call(self.server, self.op, {**self.dims, self.size: size})
 
     def occurs(self, size: int) -> bool:
-        """Whether the server reads the entry for batches of this size."""
+        """Tells whether the server reads the entry for batches of this size."""
         return self.min_size <= size and (self.max_size is None or size <= self.max_size)
 
 
 def merged(shapes: Iterable[Shape]) -> list[Shape]:
-    """The distinct lookups, each with all its layers; of those that share one, the first to be timed says how."""
+    """Returns the distinct lookups, each with all its layers; of those that share one, the first to be timed says
+    how."""
     by_key: dict[tuple[Any, ...], Shape] = {}
     for shape in shapes:
         if (first := by_key.get(shape.key)) is None:

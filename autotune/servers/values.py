@@ -11,7 +11,7 @@ _COUNTS = ("split_k", "num_stages", "num_ctas", "group_size_m", "maxnreg")
 
 
 def unlaunchable(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The parameters, in whatever case, with values that Triton cannot compile, and what it needs."""
+    """Finds the parameters, in upper or lower case, with values that Triton cannot compile, and what it needs."""
     for name, value in config.items():
         low = name.lower()
         if low in _BLOCKS and not (_integer(value) and value >= 16 and _power_of_two(value)):

@@ -29,7 +29,7 @@ _HELP = "help"
 
 
 def worded(help: str, **default: Any) -> Any:
-    """Give a field of a dataclass of flags a help text that differs from the table's.
+    """Gives a field of a dataclass of flags a help text that differs from the table's.
 
     Args:
         default: ``default=...``, as `dataclasses.field` takes it; without it the flag must be given.
@@ -38,7 +38,7 @@ def worded(help: str, **default: Any) -> Any:
 
 
 def takes_flags(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Put the flags on a command that its parameters name; those that `click.argument` has put there stay as they are.
+    """Puts the flags on a command that its parameters name; those that `click.argument` has put there stay as they are.
 
     A flag that is named twice is one flag; where it is not given, each name has its own default.
     """
@@ -91,7 +91,7 @@ def names_of(*kinds: type[Any]) -> set[str]:
 
 
 def spelled(name: str) -> str:
-    """The flag as users spell it."""
+    """Returns the flag as users spell it."""
     return FLAGS[name].names[0]
 
 

@@ -21,7 +21,7 @@ from autotune.servers.values import unlaunchable
 
 
 def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
-    """The defects of all files, and how many files a server may read.
+    """Returns the defects of all files, and how many files a server may read.
 
     Args:
         max_chunk: The server's ``--max-lora-chunk-size``; None where it is not known.
@@ -70,7 +70,7 @@ def _ignored(path: Path, directory: Path, message: str) -> Finding:
 
 
 def _versions(directory: Path) -> list[Finding]:
-    """Where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
+    """Warns where a server without a folder of its own takes an older Triton's file: the names are compared as text."""
     findings = []
     there = {path.name for path in directory.glob(f"{facts.ROOT}/triton_*/*.json")}
     for name in sorted(name for name in there if facts.FILE.fullmatch(name)):
@@ -161,5 +161,5 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
 
 
 def _crash(key: str) -> Effect:
-    """When: only the smallest chunk size, that of decode batches, runs before the first request."""
+    """Tells when: only the smallest chunk size, that of decode batches, runs before the first request."""
     return "crash at start" if int(key) == CHUNK_SIZES[0] else "crash at request"

@@ -66,7 +66,8 @@ def find(sizes: BlockSizes) -> DecoderBlock:
 
 
 def _mlps(given: int | None, hidden: int, model: ModelShape | None, notes: list[str]) -> dict[str, int]:
-    """Widths of the dense MLPs, by what their layers' names begin with. Of experts only the shared ones are dense."""
+    """Finds the widths of the dense MLPs, by what their layers' names begin with. Of experts only the shared ones are
+    dense."""
     if given is not None:
         return {"": given}
     if model is None:
@@ -83,7 +84,7 @@ def _mlps(given: int | None, hidden: int, model: ModelShape | None, notes: list[
 
 
 def _qkv(given: tuple[int, ...] | None, hidden: int, model: ModelShape | None, notes: list[str]) -> tuple[int, ...]:
-    """Widths of q, k and v, given as such, or as their sum alone, as SGLang's script has it.
+    """Reads the widths of q, k and v, given as such, or as their sum alone, as SGLang's script has it.
 
     Of a sum, q is what the model says, else as wide as the hidden size if that can be (k is never wider than q), else
     half of it, as in that script; the latter two are noted.

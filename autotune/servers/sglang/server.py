@@ -40,7 +40,8 @@ class Sglang(Server):
         return csgmv.entry(config, call)
 
     def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
-        """Every chunk size: one without an entry takes the nearest one's config, which was measured on other tiles."""
+        """Returns every chunk size: one without an entry takes the nearest one's config, which was measured on other
+        tiles."""
         return set(paths) | {(str(chunk),) for chunk in facts.CHUNK_SIZES} if paths else set()
 
     def resolve(self, table: Any, call: Call) -> Lookup:
@@ -78,7 +79,7 @@ class Sglang(Server):
         return found
 
     def advice(self, calls: Iterable[Call]) -> list[str]:
-        """Which of the tuned chunk sizes a server reads, and what is worth more (contracts B2)."""
+        """Tells which of the tuned chunk sizes a server reads, and what is worth more (contracts B2)."""
         return chunks.advice(call.dims["chunk_size"] for call in calls)
 
 

@@ -48,7 +48,7 @@ class BlockMismatch:
 
 
 def differences(one: Walk | None, other: Walk | None, sharded: bool) -> list[BlockMismatch]:
-    """All entries that some server finds together and that differ in block_m.
+    """Returns all entries that some server finds together and that differ in block_m.
 
     Args:
         one: A file; None if there is none, for which the server takes its default.
@@ -72,7 +72,7 @@ _Entry = tuple[int, str, int]
 
 
 def _batches(one: Table, other: Table, sharded: bool) -> dict[tuple[int, _Entry, _Entry], list[int]]:
-    """By max_loras and the entries taken together: the m for which they are, ascending."""
+    """Returns, by max_loras and the entries taken together, the m for which they are, ascending."""
     loras_of: dict[tuple[int, int], int] = {}
     for loras in [*sorted({*one, *other}), *_probes(one, other)]:
         # Of all that take the same, a key speaks for the others.
@@ -99,7 +99,7 @@ def _ms(table: Table, entry: _Entry) -> set[int]:
 
 
 def _probes(one: Collection[int], other: Collection[int]) -> list[int]:
-    """The keys, and both sides of where each file changes from one to the next."""
+    """Returns the keys, and both sides of where each file changes from one to the next."""
     found = {*one, *other}
     for keys in (sorted(one), sorted(other)):
         for low, high in itertools.pairwise(keys):
@@ -108,7 +108,7 @@ def _probes(one: Collection[int], other: Collection[int]) -> list[int]:
 
 
 def _differing(one: Blocks, other: Blocks, sharded: bool) -> tuple[set[int], set[int]]:
-    """The block_m, in each file, of what no server could look up in both and get the same."""
+    """Returns the block_m, in each file, of what no server could look up in both and get the same."""
     found: tuple[set[int], set[int]] = set(), set()
     if list(one.items()) == list(other.items()):
         return found
@@ -122,7 +122,8 @@ def _differing(one: Blocks, other: Blocks, sharded: bool) -> tuple[set[int], set
 
 
 def _shapes(one: Blocks, other: Blocks, sharded: bool) -> Iterator[Shape]:
-    """Those of the keys; and those between, unless the k differ, which may be those of fully sharded servers."""
+    """Returns those of the keys, and those between, unless the k differ, which may be those of fully sharded
+    servers."""
     yield from one | other
     if not (one and other) or (sharded and _keys(one, ()) != _keys(other, ())):
         return
@@ -133,7 +134,8 @@ def _shapes(one: Blocks, other: Blocks, sharded: bool) -> Iterator[Shape]:
 
 
 def _answers(blocks: Blocks, shape: Shape, partners: Callable[[int, int], bool]) -> set[int]:
-    """The block_m for one entry of the other file: of the same shape, or of what may be the same to a sharded server.
+    """Returns the block_m for one entry of the other file: of the same shape, or of what may be the same to a sharded
+    server.
 
     Args:
         partners: Whether fully sharded servers may look up this other k together with the shape's: in w13 they look up
@@ -149,12 +151,12 @@ def _answers(blocks: Blocks, shape: Shape, partners: Callable[[int, int], bool])
 
 
 def _keys(blocks: Blocks, wanted: tuple[int, ...]) -> list[int]:
-    """The keys of the next level, once so many have been looked up."""
+    """Returns the keys of the next level, once so many have been looked up."""
     return list(dict.fromkeys(shape[len(wanted)] for shape in _taken(blocks, wanted)))
 
 
 def _taken(blocks: Blocks, wanted: tuple[int, ...]) -> list[Shape]:
-    """What a lookup of the first levels leaves."""
+    """Returns what a lookup of the first levels leaves."""
     left = list(blocks)
     for level, number in enumerate(wanted):
         near = _nearest((shape[level] for shape in left), number)
@@ -163,7 +165,7 @@ def _taken(blocks: Blocks, wanted: tuple[int, ...]) -> list[Shape]:
 
 
 def _nearest(numbers: Iterable[int], wanted: int) -> int:
-    """The key of least distance, the first of a tie."""
+    """Returns the key of least distance, the first of a tie."""
     return min(numbers, key=lambda number: abs(number - wanted))
 
 
@@ -179,7 +181,7 @@ def _table(walk: Walk) -> Table:
 
 
 def _defaults(table: Table, sharded: bool) -> Table:
-    """In place of a missing file: its partner's keys, without entries."""
+    """Returns, in place of a missing file, its partner's keys, without entries."""
     return {
         loras: {s: {m: {} for m in ms} for s, ms in list(by_slices.items())[: 1 if sharded else None]}
         for loras, by_slices in table.items()

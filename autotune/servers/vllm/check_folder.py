@@ -20,7 +20,7 @@ from autotune.servers.vllm.check_levels import Walk, walk
 
 
 def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
-    """The defects of all files, and how many files a server reads.
+    """Returns the defects of all files, and how many files a server reads.
 
     Args:
         plan: Of the model to be served: then only what its server reads can be a defect, and its lookups tell of the
@@ -112,7 +112,8 @@ def _dead(config: dict[str, object], op: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_slices(made: Walk, has_experts: bool) -> None:
-    """Slices that nearly every model looks up (contracts A5): 3 for qkv, 1 for o_proj, and 2 unless all MLP are MoE."""
+    """Returns the slices that nearly every model looks up (contracts A5): 3 for qkv, 1 for o_proj, and 2 unless all MLP
+    are MoE."""
     if not made.leaves:
         return
     have = {key[1] for key in made.leaves}

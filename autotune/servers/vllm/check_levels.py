@@ -34,7 +34,7 @@ class Walk:
     findings: list[Finding] = field(default_factory=list)
 
     def down(self, node: Any, key: Key = ()) -> None:
-        """Note every defect of `node` and below."""
+        """Notes every defect of `node` and below."""
         if len(key) == len(self.levels):
             self._leaf(node, key)
             return
@@ -77,7 +77,7 @@ class Walk:
         return int(key[place]) if len(key) > place and is_integer(key[place]) else None
 
     def grouped(self) -> list[Finding]:
-        """The findings, those that are alike but for their m as one that lists the m."""
+        """Returns the findings; those that differ in m alone become one that lists the m."""
         place = self.levels.index("m")
         alike: dict[Finding, list[Finding]] = {}
         for finding in self.findings:
@@ -93,14 +93,14 @@ class Walk:
         ]
 
     def groups(self) -> dict[Key, dict[str, set[Key]]]:
-        """For each (max_loras, num_slices) the shapes under each m."""
+        """Returns, for each (max_loras, num_slices), the shapes under each m."""
         found: dict[Key, dict[str, set[Key]]] = {}
         for key in self.leaves:
             found.setdefault(key[:2], {}).setdefault(key[2], set()).add(key[3:])
         return found
 
     def gaps(self) -> None:
-        """Note shapes that an m lacks while another m has them, and slices that one max_loras lacks (contracts A1)."""
+        """Notes shapes that an m lacks while another m has them, and slices that one max_loras lacks (contracts A1)."""
         names = self.levels[3:]
         broken = {finding.key[:3] for finding in self.findings if finding.effect != "slower"}
         for group, by_m in self.groups().items():
@@ -128,7 +128,7 @@ class Walk:
                 )
 
     def _read(self, table: dict[str, Any], numbers: list[str]) -> list[str]:
-        """The max_loras that the server reads."""
+        """Returns the max_loras that the server reads."""
         if self.max_loras is None:
             return numbers
         _, steps, _ = descend(table, self.levels[:1], {self.levels[0]: self.max_loras})
@@ -176,7 +176,7 @@ class Walk:
 
 
 def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = None) -> Walk:
-    """Walk a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
+    """Walks a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
     made = Walk(file, levels, max_loras)
     if data is None or data == {}:
         made.add((), "empty file", "ignored", "holds nothing: the server takes its defaults")

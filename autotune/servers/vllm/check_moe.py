@@ -31,7 +31,7 @@ _PAIRS: tuple[tuple[str, str, Effect, str], ...] = (
 
 
 def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None) -> None:
-    """Note defects of single entries of the file for a GPU.
+    """Notes defects of single entries of the file for a GPU.
 
     Args:
         serving: The server's flags, if known.
@@ -64,12 +64,13 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
 
 
 def _two_kernels(k: int, serving: Serving | None) -> bool:
-    """Whether a server surely reads more than block_m; without its flags, that depends on the k it looks up alone."""
+    """Tells whether a server surely reads more than block_m; without its flags, that depends on the k it looks up
+    alone."""
     return k > facts.ONE_SHOT_RANKS if serving is None else not one_shot(serving)
 
 
 def check_slices(family: dict[str, Walk]) -> None:
-    """Note num_slices that every server with experts looks up (contracts A1): 1 for w2, and for w13 either 1 or 2."""
+    """Notes num_slices that every server with experts looks up (contracts A1): 1 for w2, and for w13 either 1 or 2."""
     for op, made in family.items():
         allowed = ("1",) if op in (W2_SHRINK, W2_EXPAND) else ("1", "2")
         for loras, have in made.slices.items():
@@ -90,7 +91,7 @@ def _lacks_slices(made: Walk, key: tuple[str, ...], number: str, what: str) -> N
 
 
 def check_together(family: dict[str, Walk], serving: Serving | None = None) -> None:
-    """Note what the files of one GPU contradict each other in.
+    """Notes what the files of one GPU contradict each other in.
 
     Args:
         serving: The server's flags, if known: they tell whether shrink and expand are two kernels.

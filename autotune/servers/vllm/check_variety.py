@@ -13,7 +13,7 @@ may add some where a default changes or traffic peaks; a file with more follows 
 
 
 def check(made: Walk, launched: Mapping[Key, Mapping[str, Any]]) -> None:
-    """Note it if a shape of the file changes its config with almost every m.
+    """Notes where a shape of the file changes its config with almost every m.
 
     Args:
         launched: What the server launches with by its entries, without the parameters that it ignores.

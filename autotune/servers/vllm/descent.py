@@ -13,7 +13,7 @@ from autotune.servers.vllm.facts import EXACT_LEVEL
 def descend(
     table: Any, levels: tuple[str, ...], dims: Mapping[str, int]
 ) -> tuple[Any, tuple[Step, ...], Failure | None]:
-    """Take the keys the server takes; returns what it arrives at, the steps, and the failure that stopped it.
+    """Takes the keys the server takes; returns what it arrives at, the steps, and the failure that stopped it.
 
     The expressions are the server's own, on purpose, so that any content at all leads to the same result.
     """

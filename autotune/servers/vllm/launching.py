@@ -32,7 +32,8 @@ def dense_config(
 
 
 def moe_config(op: str, *, max_loras: int, num_slices: int, m: int, k: int, n: int, i: int) -> dict[str, Value]:
-    """As `dense_config`, for one of the ops of fused MoE LoRA: with the names and values that the server launches."""
+    """Does the same as `dense_config` for one of the ops of fused MoE LoRA: with the names and values that the server
+    launches."""
     dims = {"max_loras": max_loras, "num_slices": num_slices, "m": m, "k": k, "n": n, "i": i}
     return dict(_current_config(op, tuple(dims.items())))
 

@@ -53,7 +53,8 @@ class Vllm(Server):
         return MOE_FAMILY if op in facts.MOE_OPS else None
 
     def thinnable_level(self, call: Call) -> str | None:
-        """The m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m each."""
+        """Returns the m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m
+        each."""
         return None if call.op in facts.MOE_OPS else "m"
 
     def resolve(self, table: Any, call: Call) -> Lookup:
