@@ -30,7 +30,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BatchSizes:
     """The batch sizes that a server looks up: token counts, or chunk sizes.
 
     Attributes:

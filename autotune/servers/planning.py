@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
-from autotune.servers.batches import Batches, Sizes
+from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 
@@ -40,7 +40,7 @@ class Planner(ABC):
         """
 
     @abstractmethod
-    def sizes(self, batches: Batches) -> Sizes:
+    def sizes(self, batches: Batches) -> BatchSizes:
         """Finds the batch sizes to tune and to answer.
 
         Raises:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Protocol
 
 from autotune.contract import Call, Config, Value
 from autotune.errors import InputError
+from autotune.servers.checking import Checker
 from autotune.servers.command_line import CommandLine
 from autotune.servers.files import KeyPath, Shards, Table
+from autotune.servers.inverse import Inverse
 from autotune.servers.lookup import Lookup
 from autotune.servers.planning import Planner
 
@@ -111,6 +113,16 @@ class Server(ABC):
     def family(self, op: str) -> FileFamily | None:
         """Returns the family of files that the op's file belongs to; None where it depends on no other file."""
         return None
+
+    @property
+    def inverse(self) -> Inverse:
+        """The way back from the server's files to calls and problems."""
+        return Inverse()
+
+    @property
+    def checker(self) -> Checker:
+        """The server's side of checking files."""
+        return Checker()
 
     @property
     def planner(self) -> Planner:

@@ -42,6 +42,11 @@ class Shape:
         """Equal for lookups that the server cannot tell apart."""
         return (self.op, tuple(sorted(self.dims.items())))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its sizes, each with its name, to be read. Whether expand adds to its output is no size."""
+        return tuple(f"{name}={value}" for name, value in self.dims.items() if name != "add_inputs")
+
     def call(self, size: int) -> Call:
         return Call(self.server, self.op, {**self.dims, self.size: size})
 

@@ -87,6 +87,11 @@ def gpu_in_file(gpu_name: str) -> str:
     return gpu_name.replace(" ", "_")
 
 
+def version_of(folder: str) -> str | None:
+    """Returns the Triton version whose files a folder of this name holds; None if it is no such folder."""
+    return folder.removeprefix("triton_").replace("_", ".") if folder.startswith("triton_") else None
+
+
 def version_folder(triton: str) -> str:
     """Names the folder of a Triton version's files (contracts B1)."""
     return f"triton_{triton.replace('.', '_')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from autotune.model.shape import ModelShape
-from autotune.servers.batches import Batches, Sizes
+from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import lookups, notes
@@ -23,7 +23,7 @@ class SglangPlanner(Planner):
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.workload)
 
-    def sizes(self, batches: Batches) -> Sizes:
+    def sizes(self, batches: Batches) -> BatchSizes:
         return chunk_sizes.sizes(batches)
 
     def warnings(

@@ -13,7 +13,9 @@ from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.protocol import Server
 from autotune.servers.sglang import chunks, csgmv, facts
+from autotune.servers.sglang.checking import SglangChecker
 from autotune.servers.sglang.command_line import COMMAND_LINE
+from autotune.servers.sglang.inverse import SglangInverse
 from autotune.servers.sglang.planning import SglangPlanner
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import order_warning, versions
@@ -25,6 +27,8 @@ class Sglang(Server):
     name = facts.NAME
     planner = SglangPlanner()
     command_line = COMMAND_LINE
+    checker = SglangChecker()
+    inverse = SglangInverse()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         csgmv.check(call)

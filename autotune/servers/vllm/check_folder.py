@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autotune.contract import Call
 from autotune.errors import one_of
-from autotune.plan.plan import Plan
 from autotune.servers import content, provenance
 from autotune.servers.finding import Finding
 from autotune.servers.resources import too_large
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
 from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_moe as vllm_moe
 from autotune.servers.vllm import check_variety as variety
@@ -19,14 +20,15 @@ from autotune.servers.vllm import facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 
-def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int]:
-    """Returns the defects of all files, and how many files a server reads.
+def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> tuple[list[Finding], int]:
+    """Finds the defects of all files, and counts the files that a server reads.
 
     Args:
-        plan: Of the model to be served: then only what its server reads can be a defect, and its lookups tell of the
-            num_slices that else (nearly) every model is taken to have.
+        serving: The server's flags, if known: then only what the server reads can be a defect.
+        shapes: All that it looks up, if its flags are known. They tell of the num_slices that (nearly) every model is
+            else taken to have.
     """
-    looked_up = {shape.op: shape.dims["max_loras"] for shape in plan.shapes} if plan else {}
+    looked_up = {shape.op: shape.dims["max_loras"] for shape in shapes}
     findings: list[Finding] = []
     dense: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
@@ -40,7 +42,7 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
         assert match is not None
         op = match["op"].lower()
         kind = op if op in facts.MOE_OPS else op.partition("_")[0]
-        if plan and kind not in looked_up:
+        if serving and kind not in looked_up:
             continue
         read = content.read(path, directory)
         findings += read.findings
@@ -50,19 +52,19 @@ def check(directory: Path, plan: Plan | None = None) -> tuple[list[Finding], int
         made = walk(path.name, read.data, levels, looked_up.get(kind))
         if op in facts.MOE_OPS:
             experts.setdefault(match["gpu"], {})[op] = made
-            vllm_moe.check_entries(made, op, match["gpu"], plan.serving if plan else None)
+            vllm_moe.check_entries(made, op, match["gpu"], serving)
         else:
             dense.append(made)
             _check_entries(made, op, match["gpu"])
     dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
     for made in dense:
         # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
-        if plan is None and not (dual_stream and "EXPAND_TRUE" in made.file):
+        if serving is None and not (dual_stream and "EXPAND_TRUE" in made.file):
             _check_slices(made, bool(experts))
     for family in experts.values():
-        if plan is None:
+        if serving is None:
             vllm_moe.check_slices(family)
-        vllm_moe.check_together(family, plan.serving if plan else None)
+        vllm_moe.check_together(family, serving)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
     findings += [finding for made in walks for finding in made.grouped()]
     return findings, len(walks)

@@ -101,10 +101,10 @@ RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Allowed values of ``max_lora_rank`` (contracts A5)."""
 
 DEFAULT_MAX_NUM_SEQS: Final = 256
-"""The default of ``--max-num-seqs`` on most GPUs."""
+"""``--max-num-seqs`` where it is not given."""
 
 DEFAULT_MAX_NUM_BATCHED_TOKENS: Final = 8192
-"""The default of ``--max-num-batched-tokens`` on most GPUs."""
+"""``--max-num-batched-tokens`` where it is not given."""
 
 MAX_CAPTURE: Final = 512
 """The most tokens that a CUDA graph is captured for (contracts A7)."""

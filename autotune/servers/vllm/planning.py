@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
-from autotune.servers.batches import Batches, Sizes
+from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
@@ -27,7 +27,7 @@ class VllmPlanner(Planner):
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.max_num_seqs)
 
-    def sizes(self, batches: Batches) -> Sizes:
+    def sizes(self, batches: Batches) -> BatchSizes:
         return token_counts.sizes(batches)
 
     def required(self, shapes: Sequence[Shape], answered: Iterable[int]) -> list[Call]:

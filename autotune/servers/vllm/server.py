@@ -13,8 +13,10 @@ from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.vllm import dense, facts, folder_warnings, moe
+from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
 from autotune.servers.vllm.descent import descend
+from autotune.servers.vllm.inverse import VllmInverse
 from autotune.servers.vllm.moe_family import MOE_FAMILY
 from autotune.servers.vllm.planning import VllmPlanner
 
@@ -25,6 +27,8 @@ class Vllm(Server):
     name = facts.NAME
     planner = VllmPlanner()
     command_line = COMMAND_LINE
+    checker = VllmChecker()
+    inverse = VllmInverse()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from autotune.errors import InputError, one_of
-from autotune.servers.batches import Batches, Sizes
+from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.lookup import nearest
 from autotune.servers.vllm.captures import capture_sizes, padded
 
@@ -19,7 +19,7 @@ LEAST_SHARE = 0.005
 _OWN_KEY_SHARE = 0.1
 
 
-def sizes(batches: Batches) -> Sizes:
+def sizes(batches: Batches) -> BatchSizes:
     """Finds the m to tune and their weights. An m that is asked for is tuned, whoever looks it up.
 
     Raises:
@@ -29,11 +29,11 @@ def sizes(batches: Batches) -> Sizes:
     limits = (batches.max_num_seqs, batches.max_num_batched_tokens)
     automatic, wanted = auto_m_values(*limits), batches.m_values
     if not batches.traffic:
-        return Sizes(automatic, dict.fromkeys(sorted(wanted or automatic), 1.0))
+        return BatchSizes(automatic, dict.fromkeys(sorted(wanted or automatic), 1.0))
     captured = capture_sizes(*limits)
     shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, captured))}, batches.traffic, captured)
     tuned = {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
-    return Sizes(automatic, tuned)
+    return BatchSizes(automatic, tuned)
 
 
 def prefill_sizes(smallest: int, max_num_batched_tokens: int) -> tuple[int, ...]:
