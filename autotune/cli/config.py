@@ -14,8 +14,8 @@ from autotune.cli.flags.assumptions import AssumptionFlags
 from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.taking import FlagCommand, takes_flags
-from autotune.config import check as lint
-from autotune.config import diff as diffing
+from autotune.config.check import check_folder
+from autotune.config.diff import differences
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
 
@@ -42,7 +42,7 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     if model is None:
         serving.refuse("--model", but=("server", "max_lora_chunk_size"))
     plan = serving.plan(model) if model is not None else None
-    findings, files = lint.check(directory, server, plan, serving.max_lora_chunk_size)
+    findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
     elif findings:
@@ -90,7 +90,7 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
       python -m autotune config diff tuned other --measure --dtype bfloat16 --slice-widths 4096,1024,1024
     """
     assumptions = flags.read(measure)
-    found = diffing.diff(a, b)
+    found = differences(a, b)
     outcomes = measured(found, (a, b), assumptions) if measure else []
     if as_json:
         click.echo(json.dumps([item.to_json() for item in (outcomes if measure else found)], indent=2))

@@ -10,9 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from autotune.config import race as diff_measure
 from autotune.config.diff import Difference
-from autotune.config.race import RacedDifference, RacedSide
+from autotune.config.race import RacedDifference, RacedSide, race, this_machine
 from autotune.config.subject import Assumptions, assumed
 from autotune.report.tables import percent, show, table, us
 
@@ -27,8 +26,8 @@ def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions
         InputError: If it has no GPU.
     """
     console = Console(stderr=True)
-    with diff_measure.this_machine() as bench:
-        outcomes = diff_measure.measure(found, sides, assumptions, bench)
+    with this_machine() as bench:
+        outcomes = race(found, sides, assumptions, bench)
         return list(track(outcomes, "measuring", len(found), console=console, disable=not console.is_terminal))
 
 

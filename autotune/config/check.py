@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from autotune import servers
-from autotune.config import plan_lookups
+from autotune.config.plan_lookups import check_lookups
 from autotune.errors import InputError
 from autotune.plan.plan import Plan
 from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 
-__all__ = ["Finding", "check"]
 
-
-def check(
+def check_folder(
     directory: Path, server: str, plan: Plan | None = None, max_chunk: int | None = None
 ) -> tuple[list[Finding], int]:
     """Finds what is wrong with the files in a server's config folder, by file and place, and counts the files.
@@ -34,5 +32,5 @@ def check(
         message = f"holds no LoRA file that a {server} server reads: it takes its defaults; give its config folder"
         found.append(Finding(".", (), "no files", "slower", message))
     if plan is not None:
-        found += plan_lookups.check(directory, plan)
+        found += check_lookups(directory, plan)
     return sorted(set(found), key=lambda finding: finding.order), files

@@ -35,7 +35,7 @@ class Difference:
         return asdict(self)
 
 
-def diff(a: Path, b: Path) -> list[Difference]:
+def differences(a: Path, b: Path) -> list[Difference]:
     """Returns the differing entries of two files, or of the files of two folders.
 
     Raises:

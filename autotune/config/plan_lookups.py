@@ -16,7 +16,7 @@ from autotune.servers.finding import Finding
 from autotune.servers.shapes import Shape
 
 
-def check(directory: Path, plan: Plan) -> list[Finding]:
+def check_lookups(directory: Path, plan: Plan) -> list[Finding]:
     """Finds each shape and way in which it goes wrong, the sizes at which it does so together."""
     server = servers.get(plan.serving.server)
     sizes: dict[Finding, list[int]] = {}

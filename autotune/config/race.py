@@ -142,7 +142,7 @@ def this_machine(settings: MeasureSettings | None = None) -> Iterator[Bench]:
         yield Bench(gpu, lambda s: machine.backend(Task(s.kernel, s.problem, gpu, chosen)), rounds=chosen.race_rounds)
 
 
-def measure(
+def race(
     differences: Iterable[Difference], sides: tuple[Path, Path], assumptions: Assumptions, bench: Bench
 ) -> Iterator[RacedDifference]:
     """Races the two sides of each difference; one that cannot be measured says why.

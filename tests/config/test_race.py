@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from autotune.config import diff as diffing
-from autotune.config import race as diff_measure
-from autotune.config.race import Bench, RacedDifference
+from autotune.config.diff import differences
+from autotune.config.race import Bench, RacedDifference, race
 from autotune.config.subject import Assumptions
 from autotune.contract import Config
 from autotune.contract.gpu import H200
@@ -86,8 +85,8 @@ def measured(
 ) -> tuple[list[RacedDifference], Scripted]:
     backend = Scripted(script)
     bench = Bench(H200, lambda subject: backend, ROUNDS)
-    found = diffing.diff(ONE, OTHER)
-    return list(diff_measure.measure(found, (ONE, OTHER), Assumptions(assumed or {}), bench)), backend
+    found = differences(ONE, OTHER)
+    return list(race(found, (ONE, OTHER), Assumptions(assumed or {}), bench)), backend
 
 
 def only(assumed: Mapping[str, Any] | None = None, script: Script = by_warps) -> RacedDifference:
@@ -238,7 +237,7 @@ def test_two_files_by_the_name_of_either(tmp_path: Path) -> None:
     sides = (ONE / SHRINK, OTHER / "kept.json")
     for a, b in (sides, sides[::-1]):
         bench = Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
-        (outcome,) = diff_measure.measure(diffing.diff(a, b), (a, b), Assumptions({}), bench)
+        (outcome,) = race(differences(a, b), (a, b), Assumptions({}), bench)
         assert outcome.faster == ("b" if b.name == "kept.json" else "a")
 
 
@@ -249,7 +248,7 @@ class TestCommand:
         def stand_in() -> Iterator[Bench]:
             yield Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
 
-        monkeypatch.setattr(diff_measure, "this_machine", stand_in)
+        monkeypatch.setattr("autotune.cli.diff_output.this_machine", stand_in)
 
     @pytest.fixture
     def folders(self) -> None:
@@ -287,7 +286,7 @@ class TestCommand:
         [("--measure", "--measure: no CUDA GPU here; leave it out"), ("--num-experts 8", "--num-experts")],
     )
     def test_misuse(self, cli: Cli, monkeypatch: pytest.MonkeyPatch, flags: str, part: str) -> None:
-        monkeypatch.setattr(diff_measure, "cuda_available", lambda: False)
+        monkeypatch.setattr("autotune.config.race.cuda_available", lambda: False)
         done = cli("config diff one other", flags)
         assert done.exit_code == 2
         assert part in done.stderr

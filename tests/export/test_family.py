@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.config import check as lint
+from autotune.config.check import check_folder
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.export import check_merge, export
@@ -183,7 +183,7 @@ class TestFullySharded:
         assert {(file.partition("_")[0], rank) for file, rank in own} == {("W13", "16"), ("W2", "32")}
         assert len(report.of_kind("default-fill")) == 4
         assert all(proof.lookup.exact for proof in report.proofs)
-        assert lint.check(tmp_path, "vllm") == ([], 4)
+        assert check_folder(tmp_path, "vllm") == ([], 4)
 
     @pytest.mark.parametrize("odd", facts.MOE_OPS)
     def test_another_block_m_or_another_rank_is_refused(self, tmp_path: Path, odd: str) -> None:
@@ -209,7 +209,7 @@ class TestFullySharded:
         export(sharded(32, 2), tmp_path)
         export(four((4, 64, 8, 2048, 768), 16), tmp_path)
         assert self.blocks(tmp_path) == {"8": 16, "16": 32, "32": 32, "64": 128, "128": 128}
-        assert lint.check(tmp_path, "vllm") == ([], 4)
+        assert check_folder(tmp_path, "vllm") == ([], 4)
 
     def test_an_entry_that_two_servers_read_cannot_have_two_values(self, tmp_path: Path) -> None:
         """w13's entry of rank 16 is also that of a server of rank 16 on each GPU, whose w2 would be left behind."""
@@ -265,5 +265,5 @@ def test_no_server_gets_two_values(
         for m in (4, 64, 512, data.draw(st.integers(1, 600))):
             found = [lookups[call.op](replace(call, dims={**call.dims, "m": m})).config for call in calls]
             assert len({config["block_m"] for config in found if config}) == 1
-    assert lint.check(folder, "vllm")[0] == []
+    assert check_folder(folder, "vllm")[0] == []
     assert done

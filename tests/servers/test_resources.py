@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autotune.config import check as lint
+from autotune.config.check import check_folder
 from autotune.contract import Call, gpu, registry
 from autotune.measure import recording
 from autotune.model.shape import load
@@ -82,7 +82,7 @@ def write(name: str, content: dict[str, Any]) -> Path:
 
 
 def too_large(folder: Path, server: str, plan: Plan | None = None) -> list[tuple[str, str]]:
-    findings, _ = lint.check(folder, server, plan)
+    findings, _ = check_folder(folder, server, plan)
     return [("/".join(f.key), f.effect) for f in findings if f.defect == "too large"]
 
 
@@ -95,7 +95,7 @@ def dense(slices: str, m: str, k: str, entry: dict[str, Any]) -> dict[str, Any]:
 def test_a_dense_entry(slices: str, m: str, effect: str) -> None:
     folder = write("NVIDIA_H200_SHRINK.json", dense(slices, m, "4096", VLLM_ENTRY | HUGE))
     assert too_large(folder, "vllm") == [(f"5/{slices}/{m}/4096/64", effect)]
-    (message,) = (f.message for f in lint.check(folder, "vllm")[0] if f.defect == "too large")
+    (message,) = (f.message for f in check_folder(folder, "vllm")[0] if f.defect == "too large")
     assert "bytes of shared memory or more" in message and "232448 on NVIDIA_H200: OutOfResources" in message
 
 
@@ -122,13 +122,13 @@ def test_a_chunk_size(op: str, chunk: str, effect: str) -> None:
 
 def test_a_tile_beyond_what_triton_has() -> None:
     folder = write("NVIDIA_H200_SHRINK.json", dense("3", "64", "4096", VLLM_ENTRY | {"block_m": 2048, "block_n": 1024}))
-    (message,) = (f.message for f in lint.check(folder, "vllm")[0] if f.defect == "too large")
+    (message,) = (f.message for f in check_folder(folder, "vllm")[0] if f.defect == "too large")
     assert "2097152 elements" in message
 
 
 def test_more_warps_than_a_block_has() -> None:
     folder = write("NVIDIA_H200_SHRINK.json", dense("1", "64", "4096", VLLM_ENTRY | {"num_warps": 64}))
-    assert [f.defect for f in lint.check(folder, "vllm")[0] if f.key[-1:] == ("num_warps",)] == ["bad value"]
+    assert [f.defect for f in check_folder(folder, "vllm")[0] if f.key[-1:] == ("num_warps",)] == ["bad value"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from autotune import servers
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.taking import said, spelled
 from autotune.errors import InputError, one_of
-from autotune.model import shape as models
-from autotune.model.shape import ModelShape
+from autotune.model.shape import ModelShape, load
 from autotune.servers.command_line import BlockSizes, DecoderBlock
 
 _OF_ONE_LAYER = ("num_slices", "slice_widths", "output_dim")
@@ -50,7 +49,7 @@ class BlockFlags:
         if self.model is None:
             return None, ()
         if Path(self.model).exists() or needed:
-            model = models.load(self.model)
+            model = load(self.model)
             return model, model.assumptions
         return None, (f"--model {self.model} is no local checkpoint: all sizes are those of the flags.",)
 

@@ -14,9 +14,7 @@ from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.values import unlaunchable
-from autotune.servers.vllm import check_moe as vllm_moe
-from autotune.servers.vllm import check_variety as variety
-from autotune.servers.vllm import facts
+from autotune.servers.vllm import check_moe, check_variety, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 
@@ -52,7 +50,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         made = walk(path.name, read.data, levels, looked_up.get(kind))
         if op in facts.MOE_OPS:
             experts.setdefault(match["gpu"], {})[op] = made
-            vllm_moe.check_entries(made, op, match["gpu"], serving)
+            check_moe.check_entries(made, op, match["gpu"], serving)
         else:
             dense.append(made)
             _check_entries(made, op, match["gpu"])
@@ -63,8 +61,8 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
             _check_slices(made, bool(experts))
     for family in experts.values():
         if serving is None:
-            vllm_moe.check_slices(family)
-        vllm_moe.check_together(family, serving)
+            check_moe.check_slices(family)
+        check_moe.check_together(family, serving)
     walks = [*dense, *(made for family in experts.values() for made in family.values())]
     findings += [finding for made in walks for finding in made.grouped()]
     return findings, len(walks)
@@ -83,7 +81,7 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
 def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
     op, _, adds = file_op.partition("_")
     live = (*facts.DENSE_REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
-    variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
+    check_variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
     for key, config in made.leaves.items():
         if missing := [name for name in facts.DENSE_REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]

@@ -10,9 +10,7 @@ from autotune.servers.finding import Effect, Finding
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.values import unlaunchable
-from autotune.servers.vllm import check_block_m as block_m
-from autotune.servers.vllm import check_variety as variety
-from autotune.servers.vllm import facts, moe
+from autotune.servers.vllm import check_block_m, check_variety, facts, moe
 from autotune.servers.vllm.captures import crash
 from autotune.servers.vllm.check_levels import Walk
 from autotune.servers.vllm.facts import W2_EXPAND, W2_SHRINK, W13_EXPAND, W13_SHRINK
@@ -60,7 +58,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
         for name in ("max_nreg", "num_ctas"):
             if low.get(name) not in (None, 1):
                 made.add((*key, name), "dead key", "ignored", f"got {low[name]}, but it is never passed to a kernel")
-    variety.check(made, compiled)
+    check_variety.check(made, compiled)
 
 
 def _two_kernels(k: int, serving: Serving | None) -> bool:
@@ -103,8 +101,8 @@ def check_together(family: dict[str, Walk], serving: Serving | None = None) -> N
             (),
             "incomplete set",
             "slower",
-            f"stands without {one_of(missing)}, for which the server takes its defaults (block_m {block_m.DEFAULT}); "
-            "write all four together",
+            f"stands without {one_of(missing)}, for which the server takes its defaults (block_m "
+            f"{check_block_m.DEFAULT}); write all four together",
         )
     for first, second, effect, why in _PAIRS:
         if serving and one_shot(serving) and second in (W13_EXPAND, W2_EXPAND):
@@ -129,7 +127,7 @@ def _compare(one: Walk | None, other: Walk | None, effect: Effect, why: str, sha
     if made is None:
         return
     names = [walk.file if walk else "the default" for walk in (one, other)]
-    for each in block_m.differences(one, other, sharded):
+    for each in check_block_m.differences(one, other, sharded):
         said = " and ".join(f"{one_of(sorted(b))} in {n}" for b, n in zip((each.one, each.other), names, strict=True))
         ms = f"{each.first_m} on" if each.last_m is None else f"{each.first_m} to {each.last_m}"
         key = (str(each.max_loras), "*", str(each.m))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autotune.config import check as lint
+from autotune.config.check import check_folder
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
@@ -32,7 +32,7 @@ def written(files: dict[str, Any]) -> Path:
 def found(
     files: dict[str, Any], plan: Plan | None = None, max_chunk: int | None = None
 ) -> list[tuple[str, str, str, str]]:
-    findings, _ = lint.check(written(files), "sglang", plan, max_chunk)
+    findings, _ = check_folder(written(files), "sglang", plan, max_chunk)
     return [(f.file, "/".join(f.key), f.defect, f.effect) for f in findings]
 
 
@@ -72,7 +72,7 @@ def test_lower_case_blocks_are_not_read() -> None:
 
 
 def test_null_for_a_block_is_called_null() -> None:
-    [finding], _ = lint.check(written({f"{NEW}/{SHRINK}": {"16": {"BLOCK_N": None, "BLOCK_K": 64}}}), "sglang")
+    [finding], _ = check_folder(written({f"{NEW}/{SHRINK}": {"16": {"BLOCK_N": None, "BLOCK_K": 64}}}), "sglang")
     assert (finding.defect, finding.message) == ("missing key", "lacks BLOCK_N: null is no size; add it")
 
 

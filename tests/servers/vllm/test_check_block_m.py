@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.config import check as lint
+from autotune.config.check import check_folder
 from autotune.contract import Call
 from autotune.servers.finding import Finding
 from autotune.servers.vllm import facts
@@ -50,7 +50,7 @@ def table(op: str, content: Nested) -> Nested:
 
 
 def check(folder: Path) -> list[Finding]:
-    return lint.check(folder, "vllm")[0]
+    return check_folder(folder, "vllm")[0]
 
 
 def test_keys_that_agree_but_change_at_different_m(tmp_path: Path) -> None:

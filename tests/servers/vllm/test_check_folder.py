@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from autotune.config import check as lint
+from autotune.config.check import check_folder
 from autotune.errors import InputError
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
@@ -63,7 +63,7 @@ def write(files: Files) -> Path:
 
 
 def found(files: Files, made: Plan | None = None) -> list[tuple[str, str, str, str]]:
-    findings, _ = lint.check(write(files), "vllm", made)
+    findings, _ = check_folder(write(files), "vllm", made)
     assert all(finding.message for finding in findings)
     return [(f.file, "/".join(f.key), f.defect, f.effect) for f in findings]
 
@@ -175,7 +175,7 @@ def test_capitals_are_not_read_by_dense_ops() -> None:
     files = sound(plan())
     leaf = at(files, SHRINK, *LEAF)
     leaf["BLOCK_M"] = leaf.pop("block_m")
-    findings, _ = lint.check(write(files), "vllm")
+    findings, _ = check_folder(write(files), "vllm")
     assert [(f.defect, f.effect) for f in findings] == [("missing key", "crash at start")]
     assert "BLOCK_M is not read" in findings[0].message
 
@@ -192,7 +192,7 @@ def test_what_is_alike_but_for_m_is_told_once() -> None:
     for m in M_VALUES:
         at(files, SHRINK, "5", "1", m, "4096", "16").pop("num_ctas")
     at(files, SHRINK, "5", "1", "64", "12288", "16")["max_nreg"] = 96
-    findings, _ = lint.check(write(files), "vllm")
+    findings, _ = check_folder(write(files), "vllm")
     assert [("/".join(f.key), f.effect) for f in findings] == [
         ("5/1/*/4096/16", "crash at start"),
         ("5/1/1024/4096/16", "crash at request"),
@@ -456,7 +456,7 @@ def test_a_folder_without_files_for_the_server(others: Files) -> None:
 
 def test_no_folder() -> None:
     with pytest.raises(InputError, match="no such folder"):
-        lint.check(Path("nowhere"), "vllm")
+        check_folder(Path("nowhere"), "vllm")
 
 
 ANYTHING = st.recursive(
@@ -475,7 +475,7 @@ def test_no_content_takes_the_linter_down(tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("any")
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
-    lint.check(folder, "vllm", PLAN)
+    check_folder(folder, "vllm", PLAN)
 
 
 PLAN = plan("Qwen3-30B-A3B")
