@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
 from autotune.errors import InputError
-from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora import space as rules
-from autotune.kernels.fused_moe_lora.blocks import Batch
 from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments, expand_launches, moe_expand
+from autotune.kernels.fused_moe_lora.inputs import MoeSizes, MoeTensors, WithStart
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments, moe_one_shot, one_shot_launches
 from autotune.kernels.fused_moe_lora.problem import (
     BLOCK_MS,
@@ -26,74 +24,10 @@ from autotune.kernels.fused_moe_lora.problem import (
     problem_from_flags,
 )
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
-from autotune.kernels.fused_moe_lora.routing import random_routing, work
 from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments, moe_shrink, shrink_launches
 from autotune.servers.vllm.server import VLLM
 
 Inputs = TypeVar("Inputs")
-Written = TypeVar("Written", MoeExpandArguments, MoeOneShotArguments)
-
-
-@dataclass(frozen=True)
-class WithStart(Generic[Written]):
-    """One argument set, and what `arguments.out` ``[M, T, W]`` holds before a run, of which `written` is to change."""
-
-    arguments: Written
-    start: torch.Tensor
-    written: torch.Tensor
-
-    def restore(self) -> None:
-        """Base tokens keep their values in both modes; the others are NaN before they are overwritten."""
-        a, routing = self.arguments, self.arguments.batch.routing
-        a.out.copy_(self.start)
-        if not a.add_inputs:
-            self.written.flatten(0, 1)[routing.groups() < routing.max_loras * routing.num_experts] = torch.nan
-
-
-class Sizes:
-    """Sizes of one side of a problem, and how much of each tensor a batch reads and writes."""
-
-    def __init__(self, problem: MoeProblem, side: MoeSide) -> None:
-        self._problem, self._side = problem, side
-        self.slices, self.depth, self.width = side.slices(problem), side.depth(problem), side.width(problem)
-        self.shrunk, self.row, self.offset = side.shrunk(problem), side.row(problem), side.offset(problem)
-        self.rows = problem.m if side.row_per_token else problem.pairs
-
-    @property
-    def live_pairs(self) -> int:
-        return work(self._problem).pairs
-
-    @property
-    def live_rows(self) -> int:
-        """Rows of x that are read."""
-        return work(self._problem).tokens if self._side.row_per_token else self.live_pairs
-
-    def flops(self, rank: int, columns: int) -> int:
-        """Counts the flops of a product between so much of the rank and so many columns."""
-        return 2 * self.live_pairs * self.slices * rank * columns
-
-    def weights(self, rank: int, columns: int) -> int:
-        """Counts the elements of A or B of this size, over the (adapter, expert) pairs that are hit."""
-        return work(self._problem).groups * self.slices * rank * columns
-
-    @property
-    def written(self) -> int:
-        """Elements of the output that are read or written."""
-        return self.live_pairs * self.slices * self.width * (2 if self._problem.add_inputs else 1)
-
-
-class Random:
-    """Draws a problem's tensors, in the problem's type."""
-
-    def __init__(self, problem: MoeProblem, device: str, seed: int) -> None:
-        self._problem = problem
-        self.normal = Normal(device, problem.torch_dtype, seed)
-        self.batch = Batch(random_routing(problem, seed).to(device), problem.naive)
-
-    def weights(self, slices: int, rows: int, columns: int) -> list[torch.Tensor]:
-        """Makes one ``[L, E, rows, columns]`` for each slice."""
-        p = self._problem
-        return [self.normal.weights(p.max_loras, p.num_experts, rows, columns) for _ in range(slices)]
 
 
 class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
@@ -146,19 +80,19 @@ class _Shrink(_FusedMoeLora[MoeShrinkArguments]):
         return rules.shrink_cannot_run(call.dims["k"], config, shared_bytes)
 
     def floor(self, problem: MoeProblem) -> Floor:
-        s = Sizes(problem, self.side)
+        s = MoeSizes(problem, self.side)
         out = problem.pairs * s.slices * s.shrunk
         weights = s.weights(s.shrunk, s.depth)
         return Floor(2 * (s.live_rows * s.depth + weights + out), s.flops(s.shrunk, s.depth))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> MoeShrinkArguments:
-        p, s = problem, Sizes(problem, self.side)
-        random = Random(p, device, seed)
+        p, s = problem, MoeSizes(problem, self.side)
+        tensors = MoeTensors(p, device, seed)
         return MoeShrinkArguments(
-            x=random.normal(s.rows, s.depth),
-            a=random.weights(s.slices, s.shrunk, s.depth),
+            x=tensors.normal(s.rows, s.depth),
+            a=tensors.weights(s.slices, s.shrunk, s.depth),
             out=torch.zeros(s.slices, p.m, p.top_k, s.shrunk, dtype=p.torch_dtype, device=device),
-            batch=random.batch,
+            batch=tensors.batch,
         )
 
     def launches(self, inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
@@ -192,19 +126,19 @@ class _Expand(_FusedMoeLora[WithStart[MoeExpandArguments]]):
         return rules.expand_cannot_run(call.dims["k"], config, shared_bytes)
 
     def floor(self, problem: MoeProblem) -> Floor:
-        s, rank = Sizes(problem, self.side), problem.rank
+        s, rank = MoeSizes(problem, self.side), problem.rank
         x = s.live_pairs * s.slices * rank
         return Floor(2 * (x + s.weights(rank, s.width) + s.written), s.flops(rank, s.width))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeExpandArguments]:
-        p, s = problem, Sizes(problem, self.side)
-        random = Random(p, device, seed)
-        start = random.normal(p.m, p.top_k, s.row)
+        p, s = problem, MoeSizes(problem, self.side)
+        tensors = MoeTensors(p, device, seed)
+        start = tensors.normal(p.m, p.top_k, s.row)
         arguments = MoeExpandArguments(
-            x=random.normal(s.slices, p.m, p.top_k, p.rank),
-            b=random.weights(s.slices, s.width, p.rank),
+            x=tensors.normal(s.slices, p.m, p.top_k, p.rank),
+            b=tensors.weights(s.slices, s.width, p.rank),
             out=start.clone(),
-            batch=random.batch,
+            batch=tensors.batch,
             add_inputs=p.add_inputs,
             routed=self.side.routed,
             offset=s.offset,
@@ -261,21 +195,21 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
         return None if problem.naive else rules.rows_infeasible(problem, integers(config)["block_m"])
 
     def floor(self, problem: MoeProblem) -> Floor:
-        s = Sizes(problem, self.side)
+        s = MoeSizes(problem, self.side)
         rank, columns = problem.rank, s.depth + s.width
         bytes_ = 2 * (s.live_rows * s.depth + s.weights(rank, columns) + s.written)
         return Floor(bytes_, s.flops(rank, columns))
 
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeOneShotArguments]:
-        p, s = problem, Sizes(problem, self.side)
-        random = Random(p, device, seed)
-        start = random.normal(p.m, p.top_k, s.row)
+        p, s = problem, MoeSizes(problem, self.side)
+        tensors = MoeTensors(p, device, seed)
+        start = tensors.normal(p.m, p.top_k, s.row)
         arguments = MoeOneShotArguments(
-            x=random.normal(s.rows, s.depth),
-            a=random.weights(s.slices, p.rank, s.depth),
-            b=random.weights(s.slices, s.width, p.rank),
+            x=tensors.normal(s.rows, s.depth),
+            a=tensors.weights(s.slices, p.rank, s.depth),
+            b=tensors.weights(s.slices, s.width, p.rank),
             out=start.clone(),
-            batch=random.batch,
+            batch=tensors.batch,
             add_inputs=p.add_inputs,
             routed=self.side.routed,
         )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
+import pytest
 import torch
 
+from autotune.contract import Config
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
+from autotune.servers.sglang import launching
 
 # The base model, then adapters of the pool's rank, of a lower one, and of one that no wide access suits.
 POOL = Pool(ranks=(0, 16, 8, 5), scalings=(1.0, -0.5, 2.0, 0.75))
@@ -28,3 +32,12 @@ def dot_bound(terms: int, magnitude: torch.Tensor) -> torch.Tensor:
 def rounding(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Error of rounding to nearest, and of an underflow."""
     return value.abs() * (1.001 * torch.finfo(dtype).eps / 2) + 2.0**-25
+
+
+def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -> list[Config]:
+    """Make this process a server on "Some GPU" that launches nothing; returns the configs it would take."""
+    configs: list[Config] = []
+    patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
+    patch.setattr(launching, "_device_name", lambda: "Some GPU")
+    launching.cache_clear()
+    return configs

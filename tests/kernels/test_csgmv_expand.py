@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.errors import InputError
@@ -20,7 +21,7 @@ from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.servers.sglang import facts, launching
 from autotune.servers.sglang.server import SGLANG
-from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, dot_bound, rounding
+from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding
 from tests.builders.dense_lora import half_dtypes
 
 CONFIG = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 4, "num_stages": 1, "maxnreg": None}
@@ -180,17 +181,12 @@ def test_unfit_arguments_are_refused(make: Any) -> None:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The configs of the launches made."""
-    configs: list[Any] = []
-    monkeypatch.setattr(launcher, "expand_launches", lambda inputs, config: configs.append(config) or [])
-    monkeypatch.setattr(launching, "_device_name", lambda: "Some GPU")
-    launching.cache_clear()
-    return configs
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    return configs_launched(launcher, "expand", monkeypatch)
 
 
 def test_launcher_takes_what_the_server_would(
-    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(facts.CONFIG_FOLDER, raising=False)
     csgmv_expand(make())

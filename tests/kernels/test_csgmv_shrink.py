@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.errors import InputError
@@ -19,7 +20,7 @@ from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
 from autotune.servers.sglang import facts, launching
 from autotune.servers.sglang.server import SGLANG
-from tests.builders.csgmv_batches import MAX_RANK, POOL, SLOTS, batch, dot_bound, rounding
+from tests.builders.csgmv_batches import MAX_RANK, POOL, SLOTS, batch, configs_launched, dot_bound, rounding
 from tests.builders.dense_lora import half_dtypes
 
 CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
@@ -123,17 +124,12 @@ def test_ranks_say_how_wide_accesses_may_be(ranks: tuple[int, ...], alignment: i
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The configs of the launches made."""
-    configs: list[Any] = []
-    monkeypatch.setattr(launcher, "shrink_launches", lambda inputs, config: configs.append(config) or [])
-    monkeypatch.setattr(launching, "_device_name", lambda: "Some GPU")
-    launching.cache_clear()
-    return configs
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    return configs_launched(launcher, "shrink", monkeypatch)
 
 
 def test_launcher_takes_what_the_server_would(
-    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(facts.CONFIG_FOLDER, raising=False)
     csgmv_shrink(make())
