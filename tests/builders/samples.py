@@ -1,4 +1,4 @@
-"""Config entries and a model that several tests start from."""
+"""Config entries and models that several tests start from."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ RECORDED_MODEL: dict[str, Any] = {
     "vocab_size": 32000,
 }
 """A model whose o_proj looks up just what was recorded."""
+
+SMALL_MODEL: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+}
+"""A model without experts."""
+
+EXPERT_FIELDS: dict[str, Any] = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
+"""What makes experts of its MLPs."""

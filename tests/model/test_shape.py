@@ -19,22 +19,12 @@ from autotune.model.wrapping import Wrapping
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
-
-PLAIN = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "vocab_size": 32000,
-}
-EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
+from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
 
 def write(**changes: Any) -> str:
     """A config.json with changes; None takes a field out."""
-    config = {name: value for name, value in (PLAIN | changes).items() if value is not None}
+    config = {name: value for name, value in (SMALL_MODEL | changes).items() if value is not None}
     Path("config.json").write_text(json.dumps(config))
     return "config.json"
 
@@ -92,7 +82,7 @@ def test_a_config_without_kv_heads_or_head_dim() -> None:
     ],
 )
 def test_dense_layers_among_the_experts(changes: dict[str, Any], dense: int, sparse: int) -> None:
-    found = shape(architectures=["Qwen3MoeForCausalLM"], **EXPERTS, **changes)
+    found = shape(architectures=["Qwen3MoeForCausalLM"], **EXPERT_FIELDS, **changes)
     labels = layers(found)
     assert (f"gate_up_proj x{dense}" if dense > 1 else "gate_up_proj") in labels or not dense
     assert ("gate_up_proj" in str(labels)) == bool(dense)
@@ -104,12 +94,12 @@ def test_dense_layers_among_the_experts(changes: dict[str, Any], dense: int, spa
 
 
 def test_without_any_layer_of_experts_all_are_dense() -> None:
-    assert shape(**EXPERTS, interleave_moe_layer_step=0).experts is None
+    assert shape(**EXPERT_FIELDS, interleave_moe_layer_step=0).experts is None
 
 
 def test_llama_4_has_dense_layers_of_their_own_width_and_a_shared_expert() -> None:
     sizes = {"intermediate_size": 512, "intermediate_size_mlp": 2048, "num_local_experts": 8, "num_experts_per_tok": 1}
-    text = {name: value for name, value in (PLAIN | sizes).items() if name != "architectures"}
+    text = {name: value for name, value in (SMALL_MODEL | sizes).items() if name != "architectures"}
     config = {
         "architectures": ["Llama4ForConditionalGeneration"],
         "text_config": text | {"interleave_moe_layer_step": 2},
@@ -137,7 +127,7 @@ def test_a_packed_qkv_or_gate_up_is_one_slice_to_a_server_that_packs() -> None:
 
 @pytest.mark.parametrize("name", ["moe_top_k", "moe_k", "top_k"])
 def test_names_of_the_experts_a_token_is_sent_to(name: str) -> None:
-    found = shape(**{**EXPERTS, "num_experts_per_tok": None, name: 3})
+    found = shape(**{**EXPERT_FIELDS, "num_experts_per_tok": None, name: 3})
     assert found.experts is not None
     assert found.experts.top_k == 3
 
@@ -147,14 +137,14 @@ SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 
 @pytest.mark.parametrize("shared", [{"shared_expert_intermediate_size": 1024}, *({name: 2} for name in SHARED)])
 def test_shared_experts_are_dense_layers(shared: dict[str, int]) -> None:
-    found = shape(architectures=["Qwen2MoeForCausalLM"], **EXPERTS, **shared)
+    found = shape(architectures=["Qwen2MoeForCausalLM"], **EXPERT_FIELDS, **shared)
     assert layers(found, 2)["shared_experts.gate_up_proj x4"] == (1024, 512, 512)
     assert layers(found, 2)["shared_experts.down_proj x4"] == (512, 1024)
     assert any("shared experts" in line for line in found.assumptions)
 
 
 def test_shared_experts_are_told_from_the_dense_layers() -> None:
-    found = shape(architectures=["Glm4MoeForCausalLM"], **EXPERTS, n_shared_experts=2, first_k_dense_replace=1)
+    found = shape(architectures=["Glm4MoeForCausalLM"], **EXPERT_FIELDS, n_shared_experts=2, first_k_dense_replace=1)
     labels = [label for label in layers(found) if "gate_up" in label]
     assert labels == ["gate_up_proj", "shared_experts.gate_up_proj x3"]
     assert "shared_experts.gate_up_proj x3" in layers(found, targets=("gate_up_proj",))
@@ -187,7 +177,7 @@ def test_target_modules_restrict_to_merged_layers() -> None:
 
 
 def test_a_multimodal_config_is_its_language_model() -> None:
-    text = {name: PLAIN[name] for name in PLAIN if name != "architectures"}
+    text = {name: SMALL_MODEL[name] for name in SMALL_MODEL if name != "architectures"}
     Path("config.json").write_text(
         json.dumps(
             {
@@ -224,12 +214,12 @@ def test_a_field_can_be_set() -> None:
         ({"kv_lora_rank": 512}, ["LlamaForCausalLM", "latent attention", "study create"]),
         ({"linear_num_key_heads": 16}, ["linear attention"]),
         ({"is_encoder_decoder": True}, ["encoder"]),
-        (EXPERTS | {"moe_layer_start_index": 1}, ["config.json: moe_layer_start_index: got 1", "study create"]),
-        (EXPERTS | {"moe_layer_interval": 2}, ["moe_layer_interval: got 2"]),
-        (EXPERTS | {"moe_layer_freq": 0}, ["config.json: moe_layer_freq: got 0", "1 or more"]),
-        (EXPERTS | {"moe_layer_freq": [1, 0]}, ["moe_layer_freq: got [1, 0]", "each of the 4 layers"]),
-        (EXPERTS | {"mlp_only_layers": 3}, ["config.json: mlp_only_layers: got 3", "a list of integers"]),
-        (EXPERTS | {"mlp_only_layers": "0,1"}, ["config.json: mlp_only_layers: got '0,1'", "a list of integers"]),
+        (EXPERT_FIELDS | {"moe_layer_start_index": 1}, ["config.json: moe_layer_start_index: got 1", "study create"]),
+        (EXPERT_FIELDS | {"moe_layer_interval": 2}, ["moe_layer_interval: got 2"]),
+        (EXPERT_FIELDS | {"moe_layer_freq": 0}, ["config.json: moe_layer_freq: got 0", "1 or more"]),
+        (EXPERT_FIELDS | {"moe_layer_freq": [1, 0]}, ["moe_layer_freq: got [1, 0]", "each of the 4 layers"]),
+        (EXPERT_FIELDS | {"mlp_only_layers": 3}, ["config.json: mlp_only_layers: got 3", "a list of integers"]),
+        (EXPERT_FIELDS | {"mlp_only_layers": "0,1"}, ["config.json: mlp_only_layers: got '0,1'", "a list of integers"]),
     ],
 )
 def test_a_config_that_gives_no_shapes_is_refused(changes: dict[str, Any], parts: list[str]) -> None:

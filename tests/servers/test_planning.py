@@ -14,21 +14,11 @@ from autotune.model.sources import Source
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
-
-PLAIN = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "vocab_size": 32000,
-}
-EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
+from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
 
 def model(**changes: Any) -> ModelShape:
-    return shape.read(Source("model", "config.json", PLAIN | changes), {})
+    return shape.read(Source("model", "config.json", SMALL_MODEL | changes), {})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +32,7 @@ def model(**changes: Any) -> ModelShape:
         ({"rank": 8, "tp": 16, "fully_sharded": True}, {}, ["--fully-sharded", "8", "16"]),
         ({"tp": 2, "fully_sharded": True, "dual_stream": True}, {}, ["--dual-stream", "--fully-sharded-loras"]),
         ({"expert_parallel": True}, {}, ["--ep", "no experts"]),
-        ({"tp": 16, "expert_parallel": True}, EXPERTS, ["--tp: got 16", "num_experts 8"]),
+        ({"tp": 16, "expert_parallel": True}, EXPERT_FIELDS, ["--tp: got 16", "num_experts 8"]),
         ({"server": "sglang", "fully_sharded": True}, {}, ["--fully-sharded", "SGLang"]),
         ({"server": "sglang", "dual_stream": True}, {}, ["--dual-stream", "SGLang"]),
         ({"target_modules": ("q_prol",)}, {}, ["--target-modules", "q_prol", "q_proj"]),
@@ -83,8 +73,8 @@ def test_a_packed_qkv_is_one_slice_to_vllm_alone() -> None:
 
 
 def test_routers_take_lora_on_vllm_alone() -> None:
-    assert "gate x4" in layers("vllm", **EXPERTS)
-    assert "gate x4" not in layers("sglang", **EXPERTS)
+    assert "gate x4" in layers("vllm", **EXPERT_FIELDS)
+    assert "gate x4" not in layers("sglang", **EXPERT_FIELDS)
 
 
 @pytest.mark.parametrize(("server", "largest", "rank"), [("vllm", 9, 16), ("vllm", 257, 320), ("sglang", 9, 9)])
