@@ -23,7 +23,7 @@ class Problems:
         kernel: Registry reference of the kernel, or the group's name.
         values: Flag values by name, as `Kernel.problem_from_flags` takes them; absent where not given.
         m_values: Token counts, one problem each; empty to take m from batch size and sequence length.
-        path: Which kernels of a group to tune, one of `autotune.contract.groups.PATHS`; None where not given.
+        path: Which kernels of a group to tune, one of `autotune.contract.groups.paths`; None where not given.
     """
 
     kernel: str

@@ -11,7 +11,6 @@ from rich.table import Table
 from autotune import servers
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.taking import FlagCommand, takes_flags
-from autotune.contract import groups
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.report.tables import show, table
@@ -76,6 +75,6 @@ def _tables(made: Plan) -> Iterator[Table]:
 def _tuned(shape: Shape, made: Plan) -> str:
     if shape.kernels:
         return ", ".join(shape.kernels)
-    group = groups.FUSED_MOE_LORA.name
-    together = shape.op.startswith(group) and any(group in other.kernels for other in made.shapes)
-    return f"with {group}" if together else "not tuned"
+    family = servers.get(shape.server).family(shape.op)
+    of_family = (other.kernels for other in made.shapes if family and other.op in family.ops and other.kernels)
+    return f"with {', '.join(group)}" if (group := next(of_family, ())) else "not tuned"

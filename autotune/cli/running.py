@@ -19,10 +19,10 @@ from autotune.environment import driver_installed
 from autotune.errors import AutotuneError, InputError
 from autotune.report.groups import group_line
 from autotune.report.results import before_after, result_line, time_line
-from autotune.report.serving import serving_notes
 from autotune.report.tables import show
 from autotune.run.runner import OnProgress, Progress, Runner
 from autotune.study import studies
+from autotune.study.serving import serving_notes
 from autotune.study.studies import KernelStudy
 
 _LEAST_TURN_S = 3.0

@@ -21,9 +21,9 @@ from autotune.export.file import OnExist
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report import results
 from autotune.report.note import study_note
-from autotune.report.serving import serving_notes
 from autotune.report.tables import config_text, show, table, us
 from autotune.study import studies
+from autotune.study.serving import serving_notes
 from autotune.study.storage import DEFAULT_URL, open_storage
 
 

@@ -24,11 +24,11 @@ from autotune.model.flag_sizes import infer_sizes
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.layers import COLUMNS, cells, layer_results, savings
 from autotune.report.results import machines, summary_json
-from autotune.report.serving import serving_notes
 from autotune.report.tables import show, table
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
+from autotune.study.serving import serving_notes
 from autotune.study.storage import open_storage
 from autotune.study.studies import KernelStudy
 

@@ -47,7 +47,7 @@ class Assumptions:
     Attributes:
         flags: By the names that `Kernel.problem_from_flags` takes; absent or None where the kernel's default will do.
             Widths of slices hold for the entries that they add up to.
-        path: Which kernels of a group a server runs, one of `groups.PATHS`.
+        path: Which kernels of a group a server runs, one of `groups.paths`.
     """
 
     flags: Mapping[str, Any]

@@ -33,6 +33,11 @@ class Gpu:
         return cls(**(data | {"capability": tuple(data["capability"])}))
 
 
+def underscored(name: str) -> str:
+    """Spells a GPU's name without blanks and hyphens, as names of files and studies need it."""
+    return name.replace(" ", "_").replace("-", "_")
+
+
 H200 = Gpu("NVIDIA H200", (9, 0), 132, 232_448, 62_914_560)
 """The GPU of the recorded spaces (`studies/recorded`) and of `docs/results.md`."""
 

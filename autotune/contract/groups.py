@@ -1,16 +1,21 @@
-"""Kernels that a server runs with one common value of a parameter, and that are therefore tuned as a group."""
+"""Kernels that a server runs with one common value of a parameter, and that are therefore tuned as a group.
+
+A kernel's folder registers the kinds of group that its kernels form: the module ``autotune.kernels.<folder>.group`` has
+a list `GROUPS`. It is read for the command line's help, too, so it must load without torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.contract import registry
 from autotune.errors import InputError, one_of
-from autotune.servers.vllm import moe_paths
 
-TWO_KERNEL = "two-kernel"
-ONE_SHOT = "one-shot"
+AUTO = "auto"
+"""The path that a server takes by itself."""
 
 
 @dataclass(frozen=True)
@@ -22,36 +27,40 @@ class GroupKind:
         server: Whose kernels they are.
         shared: The parameter that must be equal in all members.
         members: The kernels, by the path on which a server runs them.
+        served_path: Says which path a server takes for flag values.
     """
 
     name: str
     server: str
     shared: str
     members: Mapping[str, tuple[str, ...]]
+    served_path: Callable[[Mapping[str, Any]], str]
+
+    def path(self, wanted: str, values: Mapping[str, Any]) -> str:
+        """Returns the path to tune: the one asked for, or with `AUTO` the one that a server takes for these values."""
+        return self.served_path(values) if wanted == AUTO else wanted
 
 
-FUSED_MOE_LORA = GroupKind(
-    "fused_moe_lora",
-    "vllm",
-    "block_m",
-    {
-        TWO_KERNEL: (
-            "fused_moe_lora_gate_up_shrink",
-            "fused_moe_lora_gate_up_expand",
-            "fused_moe_lora_down_shrink",
-            "fused_moe_lora_down_expand",
-        ),
-        ONE_SHOT: ("fused_moe_lora_gate_up_one_shot", "fused_moe_lora_down_one_shot"),
-    },
-)
-"""The alignment of tokens to blocks is computed once for all ops, so they share its block_m (contracts A6)."""
+@functools.cache
+def kinds() -> tuple[GroupKind, ...]:
+    """Finds the kinds of group of this installation."""
+    return tuple(kind for module in registry.folder_modules("group") for kind in module.GROUPS)
 
-PATHS = ("auto", TWO_KERNEL, ONE_SHOT)
+
+def paths() -> tuple[str, ...]:
+    """Lists what a user may ask for as the path of a group."""
+    return (AUTO, *dict.fromkeys(path for kind in kinds() for path in kind.members))
 
 
 def find(op_type: str) -> GroupKind | None:
     """Returns the kind of group that an ``--op-type`` names, None for a kernel."""
-    return FUSED_MOE_LORA if op_type == FUSED_MOE_LORA.name else None
+    return next((kind for kind in kinds() if kind.name == op_type), None)
+
+
+def membership(kernel: str) -> tuple[GroupKind, str] | None:
+    """Returns the kind of group that a kernel is of, and its path; None if it is of none."""
+    found = ((kind, path) for kind in kinds() for path, members in kind.members.items() if kernel in members)
+    return next(found, None)
 
 
 def kind_of(kernel: str) -> tuple[GroupKind, str]:
@@ -60,24 +69,12 @@ def kind_of(kernel: str) -> tuple[GroupKind, str]:
     Raises:
         InputError: If it is of none.
     """
-    for path, members in FUSED_MOE_LORA.members.items():
-        if kernel in members:
-            return FUSED_MOE_LORA, path
-    allowed = one_of(name for members in FUSED_MOE_LORA.members.values() for name in members)
-    raise InputError(f"group: got kernel {kernel!r}, allowed: {allowed}")
+    if (found := membership(kernel)) is None:
+        allowed = one_of(name for kind in kinds() for members in kind.members.values() for name in members)
+        raise InputError(f"group: got kernel {kernel!r}, allowed: {allowed}")
+    return found
 
 
 def concerns(kernel: str) -> bool:
     """Tells whether a kernel is of a group, or names one."""
-    return any(kernel in (FUSED_MOE_LORA.name, *members) for members in FUSED_MOE_LORA.members.values())
-
-
-def path_for(wanted: str, values: Mapping[str, Any]) -> str:
-    """Returns the path to tune: the one asked for, or with ``auto`` the one that a server takes for these flag
-    values."""
-    if wanted != "auto":
-        return wanted
-    if values.get("lora_rank") is None:
-        # The kernel says what is missing.
-        return TWO_KERNEL
-    return moe_paths.server_path(int(values["lora_rank"]), bool(values.get("fully_sharded")))
+    return find(kernel) is not None or membership(kernel) is not None

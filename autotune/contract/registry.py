@@ -11,10 +11,10 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 from autotune.contract import AnyKernel, Kernel
 from autotune.errors import InputError, one_of
@@ -49,8 +49,8 @@ class Registry:
 def installed() -> Registry:
     """Returns every kernel of this installation."""
     registry = Registry()
-    for module in _kernel_modules():
-        for kernel in importlib.import_module(module).KERNELS:
+    for module in folder_modules("kernel"):
+        for kernel in module.KERNELS:
             registry.register(kernel)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         registry.register(entry.load())
@@ -100,14 +100,16 @@ def absolute(reference: str) -> str:
     return f"{Path(path).resolve()}:{attribute}" if colon else reference
 
 
-def _kernel_modules() -> list[str]:
+def folder_modules(name: str) -> list[ModuleType]:
+    """Imports the modules of this name that stand in kernels' folders, in the order of the folders' names.
+
+    Raises:
+        InputError: If they need torch or Triton, and it is not installed.
+    """
+    package = importlib.import_module("autotune.kernels")
+    folders = sorted({file.parent.name for place in package.__path__ for file in Path(place).glob(f"*/{name}.py")})
     try:
-        package = importlib.import_module("autotune.kernels")
-        return [
-            f"{package.__name__}.{folder.name}.kernel"
-            for folder in pkgutil.iter_modules(package.__path__)
-            if importlib.util.find_spec(f"{package.__name__}.{folder.name}.kernel")
-        ]
+        return [importlib.import_module(f"{package.__name__}.{folder}.{name}") for folder in folders]
     except ModuleNotFoundError as error:
         if error.name in ("torch", "triton"):
             raise InputError(

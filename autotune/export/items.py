@@ -9,13 +9,11 @@ from typing import Any
 from optuna.trial import TrialState
 
 from autotune import __version__, servers
-from autotune.contract import Call, Config
-from autotune.contract.groups import ONE_SHOT
+from autotune.contract import Call, Config, groups, registry
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
-from autotune.report.serving import serving_note, tuned_path
-from autotune.servers.vllm import moe
+from autotune.study.serving import serving_note
 from autotune.study.studies import KernelStudy, StudySpec
 
 
@@ -39,7 +37,22 @@ def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) ->
 
 
 def calls(spec: StudySpec) -> list[Call]:
-    """Returns the lookups that a study's result answers: its own, and of a one-shot kernel those of both halves.
+    """Lists the lookups that a study's result will answer.
+
+    Raises:
+        InputError: If no server loads configs for the kernel, or none but those of a whole group.
+    """
+    return [answered for answered, _ in registry.load(spec.kernel).answers(_own_call(spec), {})]
+
+
+def shards(spec: StudySpec) -> int:
+    """Returns over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
+    kernel = registry.load(spec.kernel)
+    return kernel.shards(kernel.problem_type.from_json(spec.problem))
+
+
+def _own_call(spec: StudySpec) -> Call:
+    """Returns the lookup of a study's problem.
 
     Raises:
         InputError: If no server loads configs for the kernel, or none but those of a whole group.
@@ -48,14 +61,7 @@ def calls(spec: StudySpec) -> list[Call]:
         raise InputError(f"kernel {spec.kernel}: no server loads configs for it, so there is nothing to export")
     if spec.group is None and (family := servers.get(call.server).family(call.op)):
         raise InputError(f"kernel {spec.kernel}: a study of it alone cannot be exported, since {family.why_together}")
-    if tuned_path(spec) == ONE_SHOT:
-        return [replace(call, op=op) for op in moe.halves(call.op)]
-    return [call]
-
-
-def shards(spec: StudySpec) -> int:
-    """Tells over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
-    return int(spec.problem.get("tp", 1)) if tuned_path(spec) else 1
+    return call
 
 
 def _check_groups(finished: Iterable[KernelStudy]) -> None:
@@ -79,23 +85,23 @@ def _items(study: KernelStudy) -> list[ExportItem]:
         ExportItem(
             study=study.name,
             call=call,
-            config=_config(study.spec, call, result["config"]),
+            config=config,
             is_incumbent=result["outcome"] == "default",
             gpu_name=study.spec.gpu["name"],
             provenance=_provenance(study, result),
             shards=shards(study.spec),
         )
-        for call in calls(study.spec)
+        for call, config in study.kernel.answers(_own_call(study.spec), result["config"])
     ]
 
 
 def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
-    """Finds, for an m at which servers read no block_m, the one of the nearest larger m at which they do.
+    """Gives an item whose m no server reads an entry at the config of the nearest larger m at which servers do.
 
-    What is written for an m that nothing reads is read all the same: by batches nearer to it than to the next m, which
-    are sorted. Theirs is the choice of the larger m, not the default.
+    What is written for such an m is read all the same: by larger batches that are nearer to it than to the next m.
+    Theirs is the choice of the larger m, not the default.
     """
-    if not _unread(by_name[item.study]):
+    if not _unread(study := by_name[item.study]):
         return item
     dims = item.call.dims
     larger = [
@@ -109,20 +115,20 @@ def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping
     if not larger:
         return item
     nearest = min(larger, key=lambda other: other.call.dims["m"])
-    config = moe.default_config(item.call.op, dims) if nearest.is_incumbent else nearest.config
+    default = servers.get(item.call.server).default_config(item.call)
+    group = groups.membership(study.kernel.name)
+    source = f"{group[0].shared}_of" if group else "config_of"
     about = {"m": nearest.call.dims["m"], "study": nearest.study, "why": "read by batches between the two m only"}
     return replace(
         item,
-        config={**item.config, "block_m": config["block_m"]},
+        config=default if nearest.is_incumbent else nearest.config,
         is_incumbent=False,
-        provenance={**item.provenance, "block_m_of": about},
+        provenance={**item.provenance, source: about},
     )
 
 
 def _unread(study: KernelStudy) -> bool:
-    """Tells whether servers read nothing of the result at the study's own m: so few pairs are not sorted (contracts
-    A6)."""
-    return tuned_path(study.spec) == ONE_SHOT and bool(getattr(study.problem, "naive", False))
+    return not study.kernel.is_read(study.problem)
 
 
 def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
@@ -143,14 +149,6 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
     alone = {key({**result["incumbent"], **trial.params}): trial.value for trial in trials if trial.value}
     default = None if result["incumbent_us"] is None else server.default_config(item.call)
     return replace(item, timings=Timings((race, alone), default, launch))
-
-
-def _config(spec: StudySpec, call: Call, config: Config) -> Config:
-    """Returns what is written: a one-shot kernel decides on block_m only, the keys that it does not read are the
-    defaults."""
-    if tuned_path(spec) != ONE_SHOT:
-        return config
-    return {**servers.get(call.server).default_config(call), **config}
 
 
 def _provenance(study: KernelStudy, result: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Entry:
     @property
     def studies(self) -> int:
         group = groups.find(self.kernel)
-        return len(group.members[groups.path_for("auto", self.flags)]) if group else 1
+        return len(group.members[group.path(groups.AUTO, self.flags)]) if group else 1
 
     @property
     def seconds(self) -> float:

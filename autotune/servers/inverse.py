@@ -55,7 +55,7 @@ class Inverse:
 
         Args:
             flags: All that is known of the problem.
-            path: Which kernels of a group the server runs, one of `autotune.contract.groups.PATHS`.
+            path: Which kernels of a group the server runs, one of `autotune.contract.groups.paths`.
 
         Raises:
             InputError: If the flags do not tell, or nothing makes the call.

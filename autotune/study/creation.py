@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 
 from autotune.contract import Problem, groups, registry
 from autotune.contract.groups import GroupKind
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.report.note import study_note
 from autotune.study import studies
 from autotune.study.describe import Request, describe
@@ -27,10 +27,14 @@ def describe_flags(
     """
     kind = groups.find(request.kernel)
     if kind is not None:
-        return _describe_group(request, kind, groups.path_for(path or "auto", values), values, m_values)
+        return _describe_group(request, kind, kind.path(path or groups.AUTO, values), values, m_values)
     if path is not None:
-        raise InputError(f"--path: got {path} for {request.kernel}; it belongs to --op-type fused_moe_lora only")
+        raise InputError(f"--path: got {path} for {request.kernel}; it belongs to --op-type {_groups()} only")
     return describe_all(request, problems(request.kernel, values, m_values))
+
+
+def _groups() -> str:
+    return one_of(kind.name for kind in groups.kinds())
 
 
 def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:

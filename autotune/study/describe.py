@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autotune.contract import AnyKernel, Problem, registry
-from autotune.contract.gpu import H200
+from autotune.contract.gpu import H200, underscored
 from autotune.contract.space import Space
 from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError, one_of
@@ -108,7 +108,7 @@ def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Pa
 
 
 def _name(request: Request, kernel: AnyKernel, problem: Problem, spec: StudySpec) -> str:
-    parts = [kernel.name, problem.label, spec.environment["gpu"].replace(" ", "_").replace("-", "_")]
+    parts = [kernel.name, problem.label, underscored(spec.environment["gpu"])]
     if spec.backend == "replay":
         parts.append("replay")
     elif spec.space != kernel.spaces[0]:

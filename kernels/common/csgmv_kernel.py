@@ -75,6 +75,21 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
         p = problem
         return Call("sglang", self.op, {"K": p.lookup_k, "R": p.rank, "S": p.num_slices, "chunk_size": p.chunk_size})
 
+    def serving_note(self, problem: P, grouped: bool) -> str | None:
+        """Which batches were not measured though the server looks them up by the same key (contracts B1)."""
+        workload = problem.workload
+        if other := {"prefill": "decode", "decode": "prefill"}.get(workload):
+            return (
+                f"measured on {workload} only; SGLang uses these entries for {other}, too: --workload mixed tunes for "
+                "both"
+            )
+        if not problem.decode_requests:
+            return (
+                f"chunk size {problem.chunk_size}: measured on prefill only; none of --decode-requests is a batch that "
+                "gets it"
+            )
+        return None
+
     def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
         """Expand loads nothing ahead for sure: an adapter's rank, which it masks by, is not known to be even."""
         return csgmv_tile(call.dims["chunk_size"], config).cannot_run(shared_bytes)

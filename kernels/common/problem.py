@@ -14,14 +14,13 @@ from autotune.contract import Problem, dtype_name
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.common.zipf import zipf_split
+from autotune.servers.vllm.facts import RANKS
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """Adapter weight types the servers serve; fp32 weights never reach these kernels."""
 
-MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""vLLM's allowed ``max_lora_rank``. Fully sharded layers divide it by the tensor-parallel size."""
-
-_RANKS = frozenset(r >> s for r in MAX_LORA_RANKS for s in range(10) if (r >> s) << s == r and r >> s)
+# Fully sharded layers divide the server's rank by the tensor-parallel size.
+_RANKS = frozenset(r >> s for r in RANKS for s in range(10) if (r >> s) << s == r and r >> s)
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def check_rank(rank: int) -> None:
     """Raises InputError unless vLLM serves this rank, or it is a shard of one that vLLM serves."""
     if rank not in _RANKS:
         raise InputError(
-            f"lora rank: got {rank}, allowed: {one_of(MAX_LORA_RANKS)}, or one of these divided by "
+            f"lora rank: got {rank}, allowed: {one_of(RANKS)}, or one of these divided by "
             "a power-of-two tensor-parallel size; pass the server's --max-lora-rank"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -18,13 +19,14 @@ from autotune.kernels.fused_moe_lora.problem import (
     BLOCK_MS,
     DOWN,
     GATE_UP,
-    MAX_ONE_SHOT_RANK,
     MoeProblem,
     MoeSide,
     problem_from_flags,
 )
 from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
+from autotune.kernels.fused_moe_lora.serving import serving_note
 from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments, moe_shrink, shrink_launches
+from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.server import VLLM
 
 Inputs = TypeVar("Inputs")
@@ -36,12 +38,14 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
     Attributes:
         side: gate_up (w13) or down (w2).
         op: The op whose config file the server reads, ``shrink`` or ``expand``.
+        path: On which a server runs the kernel.
     """
 
     problem_type = MoeProblem
     spaces = rules.SPACES
     side: ClassVar[MoeSide]
     op: ClassVar[str]
+    path: ClassVar[facts.ServerPath] = facts.TWO_KERNEL
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> MoeProblem:
         return problem_from_flags(flags, self.side)
@@ -52,6 +56,12 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         p, side = problem, self.side
         dims = {"max_loras": p.max_loras, "num_slices": side.slices(p), "m": p.m, "k": side.shrunk(p), "n": p.hidden}
         return Call("vllm", f"fused_moe_lora_{side.weight}_{self.op}", {**dims, "i": p.intermediate})
+
+    def shards(self, problem: MoeProblem) -> int:
+        return problem.tp
+
+    def serving_note(self, problem: MoeProblem, grouped: bool) -> str:
+        return serving_note(problem, self.path, grouped)
 
     def default_config(self, problem: MoeProblem, gpu: Gpu) -> Config:
         return self.canonical(problem, self._built_in(problem), gpu)
@@ -162,6 +172,16 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
     """Both in one launch, which reads block_m of the shrink's config and nothing else (contracts A3, A6)."""
 
     op = "shrink"
+    path = facts.ONE_SHOT
+
+    def answers(self, call: Call, config: Config) -> list[tuple[Call, Config]]:
+        """Shrink's and expand's: the server reads block_m alone, what else stands there are the defaults."""
+        halves = [replace(call, op=op) for op in moe.halves(call.op)]
+        return [(half, {**VLLM.default_config(half), **config}) for half in halves]
+
+    def is_read(self, problem: MoeProblem) -> bool:
+        """So few pairs that they are not sorted have blocks of one size (contracts A6)."""
+        return not problem.naive
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> MoeProblem:
         """
@@ -174,9 +194,9 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
                 "--fully-sharded: got 1, allowed: 0 for a one-shot kernel (between its two products a fully sharded "
                 "server gathers the rank from other GPUs); tune the shrink and expand kernels"
             )
-        if problem.rank > MAX_ONE_SHOT_RANK:
+        if problem.rank > facts.ONE_SHOT_RANKS:
             raise InputError(
-                f"--lora-rank: got {problem.rank}, allowed: at most {MAX_ONE_SHOT_RANK} for a one-shot kernel (it "
+                f"--lora-rank: got {problem.rank}, allowed: at most {facts.ONE_SHOT_RANKS} for a one-shot kernel (it "
                 "keeps the rank in registers); tune the shrink and expand kernels"
             )
         return problem

@@ -24,15 +24,14 @@ from autotune.kernels.common.problem import (
     tokens_without_adapter,
 )
 from autotune.kernels.common.zipf import zipf_split
+from autotune.servers.vllm.moe_paths import naive
 
 BLOCK_MS = (16, 32, 64, 128)
 """Row blocks that the alignment can pad to; the four ops of a layer share one."""
 
 ROUTINGS = ("uniform", "zipf")
-MAX_ONE_SHOT_RANK = 128
 
 _SIZES = ("m", "hidden", "intermediate", "num_slices", "num_experts", "top_k", "max_loras", "active_loras", "tp", "ep")
-_NAIVE_PAIRS = 8
 _MOST_SLICES = 2
 _MOST_GPUS = 1024
 
@@ -162,7 +161,7 @@ class MoeProblem(Problem):
     @property
     def naive(self) -> bool:
         """Too few rows to be worth sorting: one block a row (contracts A6)."""
-        few = self.pairs * _NAIVE_PAIRS <= self.num_experts * self.max_loras
+        few = naive(self.pairs, self.num_experts, self.max_loras)
         return few and not self.fully_sharded and self.ep == 1
 
     @property

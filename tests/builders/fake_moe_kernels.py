@@ -14,6 +14,7 @@ from typing import Any
 
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
 from autotune.contract.registry import Registry
+from autotune.kernels.fused_moe_lora.kernel import KERNELS
 from autotune.servers.vllm.server import VLLM
 from tests.builders.recordings import write_recording
 
@@ -44,6 +45,10 @@ class FakeProblem(Problem):
     expert_counts: tuple[int, ...] = ()
 
     @property
+    def pairs(self) -> int:
+        return self.m
+
+    @property
     def naive(self) -> bool:
         """Few tokens are not sorted, as by the real kernels."""
         return self.m <= NAIVE_TOKENS and not self.fully_sharded
@@ -60,6 +65,8 @@ class FakeKernel(Kernel[FakeProblem, None]):
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
+        # What a server makes of a result is asked of the real kernel.
+        self.real = next(kernel for kernel in KERNELS if kernel.name == name)
 
     @property
     def op(self) -> str:
@@ -84,6 +91,18 @@ class FakeKernel(Kernel[FakeProblem, None]):
         k = p.rank // p.tp if "gate_up" in self.name else p.rank
         dims = {"max_loras": p.max_loras, "num_slices": p.num_slices, "m": p.m, "k": k, "n": p.hidden}
         return Call("vllm", self.op, {**dims, "i": p.intermediate})
+
+    def answers(self, call: Call, config: Config) -> list[tuple[Call, Config]]:
+        return self.real.answers(call, config)
+
+    def shards(self, problem: FakeProblem) -> int:
+        return self.real.shards(problem)  # type: ignore[arg-type]
+
+    def is_read(self, problem: FakeProblem) -> bool:
+        return self.real.is_read(problem)  # type: ignore[arg-type]
+
+    def serving_note(self, problem: FakeProblem, grouped: bool) -> str | None:
+        return self.real.serving_note(problem, grouped)  # type: ignore[arg-type]
 
     def parameters(self, problem: FakeProblem, space: str) -> tuple[Parameter, ...]:
         if self.name.endswith("one_shot"):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from autotune import servers
 from autotune.config.subject import Assumptions, assumed, place_of, subject_of
-from autotune.contract import AnyKernel, Call, Problem, groups, registry
+from autotune.contract import AnyKernel, Call, Problem, registry
 from autotune.errors import InputError
+from autotune.kernels.fused_moe_lora.group import FUSED_MOE_LORA
 
 GPU = "NVIDIA H200"
 SHRINK = PurePath("NVIDIA_H200_SHRINK.json")
@@ -46,7 +47,7 @@ def told_by_the_user(kernel: AnyKernel, problem: Problem) -> Assumptions:
     if gpus := fields.get("ep"):
         flags |= {"ep": 1, "tp": gpus}
     flags["slice_widths"] = tuple(fields["slice_widths"]) if "slice_widths" in fields else None
-    paths = [path for path, names in groups.FUSED_MOE_LORA.members.items() if kernel.name in names]
+    paths = [path for path, names in FUSED_MOE_LORA.members.items() if kernel.name in names]
     return Assumptions(flags, *paths)
 
 

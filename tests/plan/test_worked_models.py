@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.contract import groups, registry
+from autotune.kernels.fused_moe_lora.group import FUSED_MOE_LORA
 from autotune.model.shape import load
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
@@ -147,9 +148,9 @@ def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int])
     made = make(load(name), Serving("vllm", how["tp"], R, LORAS, "fully_sharded" in how, "ep" in how), Batches())
     planned = {s.op: s.call(512) for s in made.shapes if s.op.startswith("fused_moe_lora")}
     (entry,) = (e for e in made.entries if e.kernel == "fused_moe_lora" and e.flags["m"] == 512)
-    path = groups.path_for("auto", entry.flags)
+    path = FUSED_MOE_LORA.path(groups.AUTO, entry.flags)
     assert path == ("two-kernel" if "fully_sharded" in how else "one-shot")
-    for kernel in map(registry.load, groups.FUSED_MOE_LORA.members["two-kernel"]):
+    for kernel in map(registry.load, FUSED_MOE_LORA.members["two-kernel"]):
         call = kernel.call(kernel.problem_from_flags(entry.flags))
         assert call is not None
         assert planned[call.op] == call

@@ -14,7 +14,7 @@ import click
 
 from autotune import servers
 from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
-from autotune.contract.groups import PATHS
+from autotune.contract import groups
 from autotune.export.file import OnExist
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
@@ -101,7 +101,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "num_experts": _flag("--num-experts", "Experts of an MoE layer.  [default: 8]", Size()),
         "top_k_num": _flag("--top-k-num", "Experts a token is routed to.  [default: 2]", Size()),
         "moe_intermediate_size": _flag("--moe-intermediate-size", "One GPU's intermediate size of an expert.", Size()),
-        "path": _flag("--path", "MoE kernels to tune for.  [default: auto, as the server]", click.Choice(PATHS)),
+        "path": _flag(
+            "--path", "MoE kernels to tune for.  [default: auto, as the server]", click.Choice(groups.paths())
+        ),
         "model_path": _flag("--model-path", "Folder of a base model: its config.json gives sizes.", _FILE),
         "dims": _flag("--dim", "A size of a kernel of your own; repeatable.", metavar="NAME=VALUE", multiple=True),
     },

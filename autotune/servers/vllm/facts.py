@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from autotune.contract import Value
+from autotune.contract.gpu import underscored
 
 NAME: Final = "vllm"
 
@@ -135,4 +136,4 @@ SMALL_BATCH_SIZE: Final = 1024
 
 def gpu_in_file(gpu_name: str) -> str:
     """Spells a GPU's name as file names do (contracts A1)."""
-    return gpu_name.replace(" ", "_").replace("-", "_")
+    return underscored(gpu_name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autotune.contract import Call, groups
+from autotune.contract import Call, groups, registry
 from autotune.errors import InputError
 from autotune.servers.files import KeyPath
 from autotune.servers.inverse import Inverse, Place, numbers
@@ -41,13 +41,14 @@ class VllmInverse(Inverse):
         if missing := [flag for flag in ("num_experts", "top_k_num") if flags.get(flag) is None]:
             options = " and ".join(f"--{flag.replace('_', '-')}" for flag in missing)
             raise InputError(f"the experts are not in the key; pass {options}")
-        way = groups.path_for(path, flags)
+        kind, _ = groups.kind_of(registry.of_server(call.op, call.server))
+        way = kind.path(path, flags)
         if way == facts.ONE_SHOT and call.op in (facts.W13_EXPAND, facts.W2_EXPAND):
             raise InputError(
                 "a server runs one kernel for shrink and expand here, and reads the shrink's entry only; --path "
                 "two-kernel measures it all the same"
             )
-        return groups.FUSED_MOE_LORA.members[way]
+        return kind.members[way]
 
 
 def _call(op: str, key: KeyPath) -> Call:

@@ -1,14 +1,12 @@
-"""What a server makes of a result: batches of SGLang's that one key stands for and that were not measured."""
+"""What csgmv kernels say of service: batches that one key stands for and that were not measured."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
-from autotune.report.serving import serving_notes
 
 
 @pytest.mark.parametrize(
@@ -27,8 +25,5 @@ from autotune.report.serving import serving_notes
 def test_batches_of_the_same_key_that_were_not_measured(flags: dict[str, Any], note: str | None) -> None:
     kernel = CsgmvShrink()
     problem = kernel.problem_from_flags({"hidden_size": 1024, "lora_rank": 64, "chunk_size": 16} | flags)
-    spec = SimpleNamespace(kernel=kernel.name, problem=problem.to_json())
-    study: Any = SimpleNamespace(spec=spec, call=kernel.call(problem))
-    notes = serving_notes([study, study])
-    assert len(notes) == (note is not None)
-    assert all(note and found.startswith(note) for found in notes)
+    found = kernel.serving_note(problem, grouped=False)
+    assert found is None if note is None else str(found).startswith(note)
