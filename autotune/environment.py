@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,6 +13,22 @@ from autotune.contract import Gpu
 from autotune.errors import InputError
 
 _SMI = "nvidia-smi"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A machine's GPU, driver and versions; None for what a recording does not tell."""
+
+    gpu: str
+    driver: str | None = None
+    cuda: str | None = None
+    torch: str | None = None
+    triton: str | None = None
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What is known of it, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def installed_version(package: str) -> str | None:
@@ -59,17 +76,17 @@ def current_gpu() -> Gpu:
     )
 
 
-def current_environment() -> dict[str, str]:
-    """Returns GPU, driver and versions, as kept on a study and in the provenance of its files."""
+def current_environment() -> Environment:
+    """Reads what this process measures with, as kept on a study and in the provenance of its files."""
     import torch
 
-    return {
-        "gpu": current_gpu().name,
-        "driver": driver_version() or "unknown",
-        "cuda": str(torch.version.cuda),
-        "torch": torch.__version__,
-        "triton": installed_version("triton") or "not installed",
-    }
+    return Environment(
+        gpu=current_gpu().name,
+        driver=driver_version() or "unknown",
+        cuda=str(torch.version.cuda),
+        torch=torch.__version__,
+        triton=installed_version("triton") or "not installed",
+    )
 
 
 @functools.cache

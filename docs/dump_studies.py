@@ -30,8 +30,8 @@ def main() -> None:
                 data["result"] = data["result"] | {"finalists": []}
         if not arguments.one_a_group:
             found[item.name] = data
-        elif item.group_result:
-            found[item.group_result["group"]] = data
+        elif group := item.group_result:
+            found[group.group] = data
     print(json.dumps({"studies": list(found.values())}))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from autotune.report.layers import COLUMNS, LayerResult, cells, layer_results, savings
 from autotune.report.tables import us
 from autotune.servers.sglang.decoder_block import CsgmvLayer
+from autotune.study.summary import StudySummary
 
 QWEN3_EMBEDDING_0_6B = (
     CsgmvLayer("qkv", 1024, (2048, 1024, 1024)),
@@ -51,23 +52,24 @@ LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "ov
 Table = tuple[Sequence[str], list[list[str]]]
 
 
-def tables(studies: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
+def tables(studies: Sequence[StudySummary]) -> tuple[Table, Table]:
     """A row a layer, kernel and chunk size, beside what is listed for the same GPU; then what a block saves."""
     results = layer_results(QWEN3_EMBEDDING_0_6B, studies)
     if not listed(studies):
         return (COLUMNS, [cells(result) for result in results]), savings(results)
-    bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"]
+    bandwidth = next(study.result.bandwidth_bytes_per_s for study in studies if study.result)
+    assert bandwidth is not None, "a study on a GPU measures it"
     # The config, which is long, stays last.
     rows = [[*row[:-1], *_listed(result, bandwidth), row[-1]] for result in results for row in [cells(result)]]
     return ([*COLUMNS[:-1], *LISTED_COLUMNS, COLUMNS[-1]], rows), savings(results)
 
 
-def listed(studies: Sequence[Mapping[str, Any]]) -> bool:
+def listed(studies: Sequence[StudySummary]) -> bool:
     """Whether the GPU is the one that the PR lists times of."""
-    return bool(studies[0]["spec"]["environment"]["gpu"] == _LISTED_GPU)
+    return studies[0].spec.environment.gpu == _LISTED_GPU
 
 
-def beside_plain(studies: Sequence[Mapping[str, Any]], plain: Mapping[str, Any]) -> Table:
+def beside_plain(studies: Sequence[StudySummary], plain: Mapping[str, Any]) -> Table:
     """The tuned expands beside docs/run_prototype.py, a kernel that does nothing but the product."""
     tuned = {(r.layer, r.chunk_size): r for r in layer_results(QWEN3_EMBEDDING_0_6B, studies) if r.op == "expand"}
     rows = []
@@ -89,12 +91,12 @@ LISTED = (
 )
 
 
-def took(run: Mapping[str, Any]) -> str:
-    """How long one command took for all of it."""
-    in_studies_s = sum(study["result"]["seconds"]["wall"] for study in run["studies"])
+def took(run: Mapping[str, Any], studies: Sequence[StudySummary]) -> str:
+    """Tells how long one command took for all of it."""
+    in_studies_s = sum(study.result.wall_s for study in studies if study.result)
     note = f"; {run['note']}" if "note" in run else ""
     return (
-        f"The {len(run['studies'])} studies took {run['wall_s']:.0f} s of wall time in one command, file writing and "
+        f"The {len(studies)} studies took {run['wall_s']:.0f} s of wall time in one command, file writing and "
         f"proof included ({in_studies_s:.0f} s in the studies{note})."
     )
 

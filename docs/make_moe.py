@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from autotune.study.result import GroupResult, StudyResult
+from autotune.study.summary import StudySummary
 
 COLUMNS = (
     "group",
@@ -34,20 +36,21 @@ NOTE = (
 )
 
 
-def rows(members: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """One row a group; `members` holds one study of each."""
-    return [_row(member["group_result"]) for member in members]
+def rows(members: Sequence[StudySummary]) -> list[list[str]]:
+    """Makes one row a group; `members` holds one study of each."""
+    return [_row(member.group_result) for member in members if member.group_result]
 
 
-def _row(group: Mapping[str, Any]) -> list[str]:
-    default_us, tuned_us, ops = group["incumbent_us"], group["tuned_us"], group["members"].values()
-    floor_us = sum(each["floor_us"] for each in ops)
-    measured, configs = sum(map(_measured, ops)), sum(each["configs"] for each in ops)
+def _row(group: GroupResult) -> list[str]:
+    decision, ops = group.decision, group.members.values()
+    default_us, tuned_us = decision.incumbent_us or math.nan, decision.tuned_us
+    floor_us = sum(op.floor_us or 0.0 for op in ops)
+    measured, configs = sum(map(_measured, ops)), sum(op.configs for op in ops)
     return [
-        re.sub(r"^fused_moe_lora-|-NVIDIA_.*$", "", group["group"]),
+        re.sub(r"^fused_moe_lora-|-NVIDIA_.*$", "", group.group),
         str(len(ops)),
         f"all {configs}" if measured == configs else f"{measured} of {configs}",
-        str(group["shared"]["block_m"]) + (" (default)" if group["outcome"] == "default" else ""),
+        str(group.shared["block_m"]) + (" (default)" if decision.outcome == "default" else ""),
         f"{default_us:.1f}",
         f"{tuned_us:.1f}",
         f"{floor_us:.1f}",
@@ -55,22 +58,22 @@ def _row(group: Mapping[str, Any]) -> list[str]:
         f"{default_us / tuned_us:.2f}x",
         # A race may find the winner a little faster than its own search did.
         f"{default_us / min(tuned_us, least_us(group)):.2f}x",
-        f"{group['seconds']['wall']:.0f} s",
+        f"{group.wall_s:.0f} s",
     ]
 
 
-def least_us(group: Mapping[str, Any]) -> float:
-    """What the sum of a group's ops cannot fall below, whatever their configs."""
+def least_us(group: GroupResult) -> float:
+    """Finds what the sum of a group's ops cannot fall below, whatever their configs."""
 
     def possible_us(op: str, block_m: str) -> float:
-        result = group["members"][op]
-        if _measured(result) < result["configs"]:
-            return float(result["floor_us"])
-        return float(group["best_us"][op].get(block_m, math.inf))
+        result = group.members[op]
+        if _measured(result) < result.configs:
+            return result.floor_us or 0.0
+        return group.best_us[op].get(block_m, math.inf)
 
-    values = {block_m for best_us in group["best_us"].values() for block_m in best_us}
-    return min(sum(possible_us(op, block_m) for op in group["members"]) for block_m in values)
+    values = {block_m for best_us in group.best_us.values() for block_m in best_us}
+    return min(sum(possible_us(op, block_m) for op in group.members) for block_m in values)
 
 
-def _measured(result: Mapping[str, Any]) -> int:
-    return sum(result["counts"].values())
+def _measured(result: StudyResult) -> int:
+    return sum(result.counts.values())

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.study.summary import StudySummary
+
 SUMMARY_COLUMNS = ("server", "studies", "configs measured", "wall min", "files, findings of config check")
 
 Table = tuple[Sequence[str], list[list[str]]]
@@ -23,23 +25,22 @@ class Timed:
     tuned_us: float
 
 
-def summary(run: Mapping[str, Any]) -> list[str]:
-    """A run's row under `SUMMARY_COLUMNS`."""
-    results = [study["result"] for study in run["studies"] if study["result"]]
-    measured = sum(sum(result["counts"].values()) for result in results)
+def summary(run: Mapping[str, Any], studies: Sequence[StudySummary]) -> list[str]:
+    """Makes a run's row under `SUMMARY_COLUMNS`."""
+    results = [study.result for study in studies if study.result]
+    measured = sum(sum(result.counts.values()) for result in results)
     return [
         run["plan"]["serving"]["runtime"],
-        f"{len(results)} of {len(run['studies'])}",
+        f"{len(results)} of {len(studies)}",
         str(measured),
         f"{run['wall_s'] / 60:.1f}",
         "none" if run["check"] == 0 else "some",
     ]
 
 
-def before_after(run: Mapping[str, Any]) -> Table:
-    """A row a batch size, a column a shape; in the end what all layers of the model take together."""
-    plan = run["plan"]
-    shapes = [(shape, _times(shape, plan["size"], run["studies"])) for shape in plan["shapes"]]
+def before_after(plan: Mapping[str, Any], studies: Sequence[StudySummary]) -> Table:
+    """Makes a row a batch size, a column a shape; in the end what all layers of the model take together."""
+    shapes = [(shape, _times(shape, plan["size"], studies)) for shape in plan["shapes"]]
     sizes = sorted({size for _, times in shapes for size in times})
     rows = []
     for size in sizes:
@@ -49,14 +50,15 @@ def before_after(run: Mapping[str, Any]) -> Table:
     return [plan["size"], *names, "all layers, us"], rows
 
 
-def _times(shape: Mapping[str, Any], size: str, studies: Iterable[Mapping[str, Any]]) -> dict[int, Timed]:
-    """The finished studies of a shape, by batch size."""
+def _times(shape: Mapping[str, Any], size: str, studies: Iterable[StudySummary]) -> dict[int, Timed]:
+    """Finds the finished studies of a shape, by batch size."""
     found = {}
     for study in studies:
-        call, result = study["spec"]["call"], study["result"]
-        dims = call["dims"]
-        if result and call["op"] == shape["op"] and all(shape[name] == dims[name] for name in dims if name != size):
-            found[dims[size]] = Timed(result["incumbent_us"], result["tuned_us"])
+        call, result = study.spec.call, study.result
+        if result is None or call is None or call.op != shape["op"]:
+            continue
+        if all(shape[name] == value for name, value in call.dims.items() if name != size):
+            found[call.dims[size]] = Timed(result.decision.incumbent_us, result.decision.tuned_us)
     return found
 
 

@@ -7,12 +7,19 @@ PYTHONPATH=. python docs/make_results.py
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import make_csgmv
 import make_moe
 import make_plan
+
+from autotune.contract.converter import from_json
+from autotune.report.tables import config_text
+from autotune.study.result import Decision
+from autotune.study.summary import StudySummary
 
 DOCS = Path(__file__).parent
 # Best of vLLM 0.33.0's own kernel on the same problem: studies/recorded, measured the same way on the same GPU model.
@@ -25,36 +32,56 @@ RECORDED_BEST_US = {
 _PARTS = ("wall", "compile_wait", "measure", "search", "storage", "finalists")
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one script left in docs/data.
+
+    Attributes:
+        name: The file's, without its ending.
+        about: All that it says beside the studies.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    studies: list[StudySummary]
+
+
+def read(file: Path) -> Run:
+    about = json.loads(file.read_text())
+    return Run(file.stem, about, from_json(list[StudySummary], about.pop("studies")))
+
+
 def main() -> None:
     data = DOCS / "data"
-    runs = [json.loads(file.read_text()) for file in sorted(data.glob("studies-*.json"))]
+    runs = [read(file) for file in sorted(data.glob("studies-*.json"))]
     sweeps = [json.loads(file.read_text()) for file in sorted(data.glob("sweep-*.json"))]
     sections = [*csgmv_section(data), *moe_section(data), *plan_section(data)]
     (DOCS / "results.md").write_text("\n".join([*page(runs, sweeps), *sections]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
     before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
-    readme.write_text("\n".join([before + begin, *readme_table(runs[0]["studies"]), end + after]))
+    readme.write_text("\n".join([before + begin, *readme_table(runs[0].studies), end + after]))
 
 
-def readme_table(studies: list[dict[str, Any]]) -> list[str]:
+def readme_table(studies: list[StudySummary]) -> list[str]:
     """Before and after, in short."""
     rows = [
         [
-            label(s),
-            f"{r['incumbent_us']:.2f} us",
-            f"{r['tuned_us']:.2f} us",
-            speedup(r),
-            f"{r['seconds']['wall']:.0f} s",
+            label(study),
+            f"{decision.incumbent_us:.2f} us",
+            f"{decision.tuned_us:.2f} us",
+            speedup(decision),
+            f"{result.wall_s:.0f} s",
         ]
-        for s in studies
-        for r in [s["result"]]
+        for study in studies
+        if (result := study.result)
+        for decision in [result.decision]
     ]
     machine = f"{machine_text(studies[0])}; more in [docs/results.md](docs/results.md)."
     return [*markdown(["shape", "default", "tuned", "speed-up", "tuning took"], rows), "", f"Measured on one {machine}"]
 
 
-def page(runs: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[str]:
+def page(runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]:
     """The lines of vLLM's dense kernels, GPU by GPU."""
     return [
         "# Results on a GPU",
@@ -70,12 +97,12 @@ def page(runs: list[dict[str, Any]], sweeps: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def dense_lines(run: dict[str, Any]) -> list[str]:
+def dense_lines(run: Run) -> list[str]:
     """One GPU's tables."""
-    studies = run["studies"]
-    bandwidth = studies[0]["result"]["bandwidth_bytes_per_s"] / 1e12
-    note = f" {run['note']}" if "note" in run else ""
-    lines = ["", f"### {studies[0]['spec']['environment']['gpu']}", ""]
+    studies = run.studies
+    bandwidth = next(study.result.bandwidth_bytes_per_s or 0.0 for study in studies if study.result) / 1e12
+    note = f" {run.about['note']}" if "note" in run.about else ""
+    lines = ["", f"### {studies[0].spec.environment.gpu}", ""]
     lines += [f"Machine: {machine_text(studies[0])}, device-to-device copy {bandwidth:.2f} TB/s.{note}"]
     return [*lines, "", *tuned_table(studies), "", *wall_table(studies), *recorded_table(studies)]
 
@@ -85,21 +112,22 @@ def csgmv_section(data: Path) -> list[str]:
     files = sorted(data.glob("csgmv-*.json"), reverse=True)
     if not files:
         return []
-    runs = [(file.stem.removeprefix("csgmv-"), json.loads(file.read_text())) for file in files]
-    return ["", "## SGLang's csgmv kernels", "", make_csgmv.MEANING, *(x for r in runs for x in csgmv_lines(data, *r))]
+    lines = [line for file in files for line in csgmv_lines(data, read(file))]
+    return ["", "## SGLang's csgmv kernels", "", make_csgmv.MEANING, *lines]
 
 
-def csgmv_lines(data: Path, gpu: str, run: dict[str, Any]) -> list[str]:
-    """One GPU's tables; `gpu` is its name in the names of files."""
-    studies = run["studies"]
+def csgmv_lines(data: Path, run: Run) -> list[str]:
+    """Makes one GPU's tables."""
+    studies = run.studies
     layers, saved = (markdown(list(columns), rows) for columns, rows in make_csgmv.tables(studies))
     listed = ["", make_csgmv.LISTED] if make_csgmv.listed(studies) else []
-    lines = ["", f"### {studies[0]['spec']['environment']['gpu']}", "", f"Machine: {machine_text(studies[0])}."]
-    lines += ["", *layers, *listed, "", *saved, "", make_csgmv.took(run)]
+    lines = ["", f"### {studies[0].spec.environment.gpu}", "", f"Machine: {machine_text(studies[0])}."]
+    lines += ["", *layers, *listed, "", *saved, "", make_csgmv.took(run.about, studies)]
+    gpu = run.name.removeprefix("csgmv-")
     return [*lines, *plain_lines(data / f"prototype-{gpu}.json", studies)]
 
 
-def plain_lines(file: Path, studies: list[dict[str, Any]]) -> list[str]:
+def plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
     """Expands beside a kernel without SGLang's semantics; nothing where that has not been measured."""
     if not file.exists():
         return []
@@ -115,67 +143,71 @@ def moe_section(data: Path) -> list[str]:
     """Groups of MoE ops; nothing where none has been measured."""
     if not (data / "moe.json").exists():
         return []
-    members = json.loads((data / "moe.json").read_text())["studies"]
+    members = read(data / "moe.json").studies
     table = markdown(list(make_moe.COLUMNS), make_moe.rows(members))
     return ["", "## Fused MoE LoRA", "", f"{make_moe.NOTE} Machine: {machine_text(members[0])}.", "", *table]
 
 
 def plan_section(data: Path) -> list[str]:
     """Whole models; nothing where none has been tuned."""
-    runs = [json.loads(file.read_text()) for file in sorted(data.glob("plan-*.json"), reverse=True)]
+    runs = [read(file) for file in sorted(data.glob("plan-*.json"), reverse=True)]
     if not runs:
         return []
-    model, serving = runs[0]["plan"]["model"]["name"], runs[0]["plan"]["serving"]
+    model, serving = runs[0].about["plan"]["model"]["name"], runs[0].about["plan"]["serving"]
     lines = [
         "",
         "## A whole model in one command",
         "",
         f"{model}, TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters, from nothing to "
-        f"checked files (`bash docs/run_plan.sh`). Machine: {machine_text(runs[0]['studies'][0])}.",
+        f"checked files (`bash docs/run_plan.sh`). Machine: {machine_text(runs[0].studies[0])}.",
         "",
-        *markdown(list(make_plan.SUMMARY_COLUMNS), [make_plan.summary(run) for run in runs]),
+        *markdown(list(make_plan.SUMMARY_COLUMNS), [make_plan.summary(run.about, run.studies) for run in runs]),
     ]
     for run in runs:
-        columns, rows = make_plan.before_after(run)
-        server = run["plan"]["serving"]["runtime"]
+        plan = run.about["plan"]
+        columns, rows = make_plan.before_after(plan, run.studies)
+        server = plan["serving"]["runtime"]
         lines += ["", f"{server}, default → tuned, us a launch:", "", *markdown(list(columns), rows)]
     return lines
 
 
-def tuned_table(studies: list[dict[str, Any]]) -> list[str]:
+def tuned_table(studies: list[StudySummary]) -> list[str]:
     rows = []
     for study in studies:
-        result = study["result"]
-        config = result["config"] if result["outcome"] == "tuned" else None
+        if (result := study.result) is None:
+            continue
+        decision = result.decision
+        tuned = decision.outcome == "tuned"
         rows.append(
             [
                 label(study),
-                f"{result['incumbent_us']:.2f}",
-                f"{result['tuned_us']:.2f}",
-                speedup(result),
-                f"{result['floor_us']:.2f}",
-                f"{result['floor_us'] / result['tuned_us']:.0%}",
-                config_text(config) if config else "the default, nothing is faster beyond the noise",
+                f"{decision.incumbent_us:.2f}",
+                f"{decision.tuned_us:.2f}",
+                speedup(decision),
+                f"{result.floor_us:.2f}",
+                f"{result.of_floor:.0%}",
+                config_text(decision.config) if tuned else "the default, nothing is faster beyond the noise",
             ]
         )
     columns = ["problem", "default us", "tuned us", "speed-up", "floor us", "of floor", "config"]
     return markdown(columns, rows)
 
 
-def wall_table(studies: list[dict[str, Any]]) -> list[str]:
+def wall_table(studies: list[StudySummary]) -> list[str]:
     rows = []
     for study in studies:
-        result, counts = study["result"], study["result"]["counts"]
-        seconds = result["seconds"]
+        if (result := study.result) is None:
+            continue
+        counts = result.counts
         failed = sum(n for status, n in counts.items() if status not in ("ok", "pruned"))
         rows.append(
             [
                 label(study),
-                str(result["configs"]),
+                str(result.configs),
                 str(counts.get("ok", 0)),
                 str(counts.get("pruned", 0)),
                 str(failed),
-                *(f"{seconds[part]:.1f}" for part in _PARTS),
+                *(f"{result.seconds[part]:.1f}" for part in _PARTS),
             ]
         )
     columns = ["problem", "space", "measured", "pruned", "failed", "wall s", *_PARTS[1:]]
@@ -186,14 +218,14 @@ def wall_table(studies: list[dict[str, Any]]) -> list[str]:
     return ["Where the time went:", "", *markdown(columns, rows), "", note]
 
 
-def recorded_table(studies: list[dict[str, Any]]) -> list[str]:
+def recorded_table(studies: list[StudySummary]) -> list[str]:
     """Beside vLLM's kernel, on the GPU where that was recorded."""
-    if studies[0]["spec"]["environment"]["gpu"] != "NVIDIA H200":
+    if studies[0].spec.environment.gpu != "NVIDIA H200":
         return []
     rows = []
     for study in studies:
-        if (best_us := RECORDED_BEST_US.get(label(study))) is not None:
-            tuned_us = study["result"]["tuned_us"]
+        if study.result and (best_us := RECORDED_BEST_US.get(label(study))) is not None:
+            tuned_us = study.result.decision.tuned_us
             rows.append([label(study), f"{best_us:.2f}", f"{tuned_us:.2f}", f"{tuned_us / best_us:.2f}"])
     columns = ["problem", "vLLM's kernel, best recorded us", "built-in, tuned us", "ratio"]
     return ["", "Beside vLLM's own kernel:", "", *markdown(columns, rows)]
@@ -223,25 +255,20 @@ def sweep_table(sweep: dict[str, Any]) -> list[str]:
     ]
 
 
-def machine_text(study: dict[str, Any]) -> str:
-    environment = study["spec"]["environment"]
-    versions = ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
-    return f"{environment['gpu']} ({versions})"
+def machine_text(study: StudySummary) -> str:
+    environment = study.spec.environment
+    versions = ", ".join(f"{name} {value}" for name, value in environment.known.items() if name != "gpu")
+    return f"{environment.gpu} ({versions})"
 
 
-def speedup(result: dict[str, Any]) -> str:
-    return f"{result['incumbent_us'] / result['tuned_us']:.2f}x"
+def speedup(decision: Decision) -> str:
+    return f"{decision.speedup:.2f}x"
 
 
-def label(study: dict[str, Any]) -> str:
-    """The study's name without its GPU."""
-    gpu = study["spec"]["environment"]["gpu"].replace(" ", "_").replace("-", "_")
-    name: str = study["name"]
-    return name.split(f"-{gpu}")[0]
-
-
-def config_text(config: dict[str, int | None]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
+def label(study: StudySummary) -> str:
+    """Names the study without its GPU."""
+    gpu = study.spec.environment.gpu.replace(" ", "_").replace("-", "_")
+    return study.name.split(f"-{gpu}")[0]
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> list[str]:

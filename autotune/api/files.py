@@ -16,7 +16,8 @@ from autotune.export.file import OnExist
 from autotune.export.items import calls, export_items, shards
 from autotune.report.results import measured_rows
 from autotune.servers import Lookup, provenance
-from autotune.study.studies import KernelStudy, StudySpec
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 
 
 def export(
@@ -50,7 +51,7 @@ def check_export(specs: Iterable[StudySpec], directory: Path, on_exist: OnExist 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
     provenance.read(directory)
-    wanted = [(call, spec.gpu["name"], shards(spec)) for spec in specs for call in calls(spec)]
+    wanted = [(call, spec.gpu.name, shards(spec)) for spec in specs for call in calls(spec)]
     if on_exist == "merge":
         check_merge(wanted, directory)
 

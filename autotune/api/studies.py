@@ -15,12 +15,14 @@ from autotune.model import shape as models
 from autotune.plan import plan as plans
 from autotune.plan import studies as planned
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
+from autotune.report.note import write_note
 from autotune.servers.batches import Batches
 from autotune.servers.command_line import DecoderBlock
 from autotune.servers.serving import Serving
 from autotune.study import creation, studies
 from autotune.study.describe import Request
-from autotune.study.studies import KernelStudy, StudySpec
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 
 
 def plan(
@@ -63,7 +65,7 @@ class StudySet:
         Raises:
             InputError: If one exists and may not be skipped, or exists with another meaning.
         """
-        return creation.create_all(storage, self.specs, skip_if_exists)
+        return creation.create_all(storage, self.specs, skip_if_exists, write_note)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class _PlannedStudies(StudySet):
 
     def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
         assert self.plan is not None and self.plan_name is not None
-        return planned.create(storage, self.plan, self.plan_name, list(self.by_entry), skip_if_exists)
+        return planned.create(storage, self.plan, self.plan_name, list(self.by_entry), skip_if_exists, write_note)
 
 
 def of_problems(problems: Problems, request: Request) -> StudySet:
@@ -153,7 +155,7 @@ def worth(chosen: Iterable[KernelStudy], plan_name: str | None) -> dict[str, flo
     """Returns what a plan says a microsecond less is worth, by study; without a plan nothing is said."""
     if plan_name is None:
         return {}
-    return {item.name: found.weight for item in chosen if (found := planned.membership(item, plan_name))}
+    return {item.name: found.weight for item in chosen if (found := item.membership(plan_name))}
 
 
 def required_by(chosen: Iterable[KernelStudy], plan_name: str) -> list[Call]:

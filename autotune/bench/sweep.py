@@ -64,7 +64,7 @@ def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
     return {
         "kernel": task.kernel,
         "problem": task.problem.to_json(),
-        "environment": current_environment(),
+        "environment": current_environment().known,
         "configs": len(space),
         "search": asdict(search),
         "sweep": asdict(sweep),

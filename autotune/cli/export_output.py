@@ -16,7 +16,7 @@ from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
 from autotune.study.serving import serving_notes
-from autotune.study.studies import KernelStudy
+from autotune.study.study import KernelStudy
 
 
 def export_studies(

@@ -18,12 +18,13 @@ from autotune.cli.progress import RunDisplay
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError, InputError
 from autotune.report.groups import group_line
+from autotune.report.note import write_note
 from autotune.report.results import before_after, result_line, time_line
 from autotune.report.tables import show
 from autotune.run.runner import OnProgress, Progress, Runner
 from autotune.study import studies
 from autotune.study.serving import serving_notes
-from autotune.study.studies import KernelStudy
+from autotune.study.study import KernelStudy
 
 _LEAST_TURN_S = 3.0
 """Less is not worth another race of finalists."""
@@ -57,7 +58,7 @@ def run_studies(
     deadline_s = None if flags.timeout is None else time.monotonic() + flags.timeout
     with (
         _ctrl_c() as check_ctrl_c,
-        Runner(storage, options) as runner,
+        Runner(storage, options, write_note) as runner,
         RunDisplay(len(chosen), options.budget.trials, flags.timeout) as display,
     ):
         turns = _Turns(runner, display, check_ctrl_c)
@@ -123,14 +124,15 @@ class _Turns:
 
         def gain(found: tuple[KernelStudy, float]) -> float:
             item, share = found
-            return share * float((item.result or {}).get("tuned_us", 0.0)) * worth.get(item.name, 1.0)
+            tuned_us = result.decision.tuned_us if (result := item.result) else 0.0
+            return share * tuned_us * worth.get(item.name, 1.0)
 
         return max(self.short_of_time.values(), key=gain)[0] if self.short_of_time else None
 
     def _note(self, item: KernelStudy, time_s: float | None) -> None:
         if time_s is None or not self._gain_left or item.spec.group is not None:
             return
-        if (result := item.result) and result["seconds"]["wall"] >= time_s:
+        if (result := item.result) and result.wall_s >= time_s:
             self.short_of_time[item.name] = (item, self._gain_left)
 
     def _on_progress(self, progress: Progress) -> None:
@@ -143,7 +145,8 @@ def _run(runner: Runner, together: list[KernelStudy], on_progress: OnProgress, f
     """Run a study, or the members of a group; returns the result in a line."""
     first_following = next(iter(following), None)
     if together[0].spec.group is None:
-        return result_line(together[0].name, runner.run(together[0], on_progress, first_following))
+        result = runner.run(together[0], on_progress, first_following)
+        return result_line(together[0].name, result.decision)
     from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
 
     return group_line(GroupRunner(runner).run(together, on_progress, first_following))
@@ -189,5 +192,5 @@ def say_advice(finished: list[KernelStudy]) -> None:
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:
     """One plain line where times are not of this machine."""
-    if gpus := sorted({item.spec.gpu["name"] for item in studies if item.spec.backend == "replay"}):
+    if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
         click.echo(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import optuna
 
-from autotune import api, servers
+from autotune import api
 from autotune.cli.export_output import export_studies
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.problem import ProblemFlags
@@ -165,16 +165,13 @@ def best(name: str, storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     NAME may be a glob that matches one study.
     """
     item = api.find_one(open_storage(storage), name)
-    if item.result is None:
+    if (result := item.result) is None:
         raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:
-        keys = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
-        advice = servers.advice([item.call])
-        data = {key: item.result[key] for key in keys} | ({"advice": advice} if advice else {})
-        click.echo(json.dumps(data, indent=2))
+        click.echo(json.dumps(results.best_json(item, result), indent=2))
     else:
-        click.echo(results.result_line(item.name, item.result))
-        click.echo(config_text(item.result["config"]))
+        click.echo(results.result_line(item.name, result.decision))
+        click.echo(config_text(result.decision.config))
         say_advice([item])
 
 

@@ -23,14 +23,14 @@ from autotune.export.file import OnExist
 from autotune.model.flag_sizes import infer_sizes
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.layers import COLUMNS, cells, layer_results, savings
-from autotune.report.results import machines, summary_json
+from autotune.report.results import machines
 from autotune.report.tables import show, table
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
 from autotune.study.serving import serving_notes
 from autotune.study.storage import open_storage
-from autotune.study.studies import KernelStudy
+from autotune.study.study import KernelStudy
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[Kern
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
     """Prints a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
-    results = layer_results(block.layers, map(summary_json, finished))
+    results = layer_results(block.layers, [item.summary for item in finished])
     show(table(machines(finished), COLUMNS, map(cells, results)))
     click.echo()
     show(table("", *savings(results)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.contract.call import Call
-from autotune.contract.config import Config, Parameter, Value
+from autotune.contract.config import Config, ConfigKey, Parameter, Value, config_key
 from autotune.contract.gpu import Gpu
 from autotune.contract.kernel import AnyKernel, Kernel
 from autotune.contract.launch import Expected, Launch
@@ -13,6 +13,7 @@ __all__ = [
     "AnyKernel",
     "Call",
     "Config",
+    "ConfigKey",
     "Expected",
     "Floor",
     "Gpu",
@@ -22,5 +23,6 @@ __all__ = [
     "Problem",
     "Value",
     "Workload",
+    "config_key",
     "dtype_name",
 ]

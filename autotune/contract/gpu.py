@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,6 @@ class Gpu:
     sms: int
     shared_bytes: int
     l2_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"capability": list(self.capability)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Gpu:
-        return cls(**(data | {"capability": tuple(data["capability"])}))
 
 
 def underscored(name: str) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 from optuna.trial import TrialState
 
 from autotune import __version__, servers
-from autotune.contract import Call, Config, groups, registry
+from autotune.contract import Call, Config, config_key, groups, registry
+from autotune.contract.converter import to_json
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
+from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving import serving_note
-from autotune.study.studies import KernelStudy, StudySpec
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 
 
 def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) -> list[ExportItem]:
@@ -71,7 +74,7 @@ def _check_groups(finished: Iterable[KernelStudy]) -> None:
             there.setdefault(study.spec.group, set()).add(study.name)
     for study in finished:
         if study.spec.group is not None:
-            members = (study.group_result or {}).get("members", {})
+            members = group.members if (group := study.group_result) else {}
             if missing := [name for name in members if name not in there[study.spec.group]]:
                 raise InputError(
                     f"group {study.spec.group}: {one_of(missing)} is missing or unfinished, and the files are only "
@@ -80,18 +83,20 @@ def _check_groups(finished: Iterable[KernelStudy]) -> None:
 
 
 def _items(study: KernelStudy) -> list[ExportItem]:
-    result = study.result or {}
+    if (result := study.result) is None:
+        return []
+    decision = result.decision
     return [
         ExportItem(
             study=study.name,
             call=call,
             config=config,
-            is_incumbent=result["outcome"] == "default",
-            gpu_name=study.spec.gpu["name"],
+            is_incumbent=decision.outcome == "default",
+            gpu_name=study.spec.gpu.name,
             provenance=_provenance(study, result),
             shards=shards(study.spec),
         )
-        for call, config in study.kernel.answers(_own_call(study.spec), result["config"])
+        for call, config in study.kernel.answers(_own_call(study.spec), decision.config)
     ]
 
 
@@ -134,45 +139,55 @@ def _unread(study: KernelStudy) -> bool:
 def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
     """Returns the item with what its study timed: side by side in the finalists' race, and before that one by one."""
     server = servers.get(item.call.server)
-    if server.thinnable_level(item.call) is None:
+    if server.thinnable_level(item.call) is None or (result := study.result) is None:
         return item
-    kernel, problem, gpu, result = study.kernel, study.problem, study.gpu, study.result or {}
+    decision = result.decision
+    kernel, problem, gpu = study.kernel, study.problem, study.gpu
 
     def launch(entry: Config) -> Hashable:
-        return frozenset(kernel.canonical(problem, entry, gpu).items())
+        return config_key(kernel.canonical(problem, entry, gpu))
 
     def key(config: Config) -> Hashable:
         return launch(server.entry(config, item.call))
 
-    race = {key(finalist["config"]): finalist["median_us"] for finalist in result["finalists"]}
+    race = {key(finalist.config): finalist.median_us for finalist in decision.finalists}
     trials = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    alone = {key({**result["incumbent"], **trial.params}): trial.value for trial in trials if trial.value}
-    default = None if result["incumbent_us"] is None else server.default_config(item.call)
+    alone = {key({**decision.incumbent, **trial.params}): trial.value for trial in trials if trial.value}
+    default = None if decision.incumbent_us is None else server.default_config(item.call)
     return replace(item, timings=Timings((race, alone), default, launch))
 
 
-def _provenance(study: KernelStudy, result: dict[str, Any]) -> dict[str, Any]:
-    spec = study.spec
-    kept = ("outcome", "incumbent_us", "tuned_us", "p_value", "counts", "finished")
+_OF_SPEC = ("source", "kernel", "kernel_fingerprint", "problem", "environment", "settings")
+
+
+def _provenance(study: KernelStudy, result: StudyResult) -> dict[str, Any]:
+    spec, decision, about = study.spec, result.decision, to_json(study.spec)
     return {
         "autotune": __version__,
         "backend": spec.backend,
         "recording": spec.space if spec.backend == "replay" else None,
-        "source": spec.source,
-        "kernel": spec.kernel,
-        "kernel_fingerprint": spec.kernel_fingerprint,
-        "problem": spec.problem,
-        "environment": spec.environment,
-        "settings": spec.settings,
-        **{key: result[key] for key in kept},
-        **({"workloads": result["workloads"]} if result.get("workloads") else {}),
+        **{key: about[key] for key in _OF_SPEC},
+        **_comparison(decision),
+        "counts": dict(result.counts),
+        "finished": result.finished,
+        **({"workloads": to_json(decision.workloads)} if decision.workloads else {}),
         **({"advice": advice} if (advice := servers.advice([study.call])) else {}),
         **_group_provenance(study),
+    }
+
+
+def _comparison(decision: Decision | GroupDecision) -> dict[str, Any]:
+    return {
+        "outcome": decision.outcome,
+        "incumbent_us": decision.incumbent_us,
+        "tuned_us": decision.tuned_us,
+        "p_value": decision.p_value,
     }
 
 
 def _group_provenance(study: KernelStudy) -> dict[str, Any]:
     if (group := study.group_result) is None:
         return {}
-    kept = ("group", "path", "shared", "outcome", "incumbent_us", "tuned_us", "p_value", "sums_us")
-    return {"group": {key: group[key] for key in kept}, "serving": serving_note(study)}
+    about = {"group": group.group, "path": group.path, "shared": dict(group.shared)}
+    decided = {**about, **_comparison(group.decision), "sums_us": dict(group.sums_us)}
+    return {"group": decided, "serving": serving_note(study)}

@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from autotune.contract import Config
+from autotune.contract import Config, ConfigKey, config_key
 from autotune.measure.result import Measurement
-
-_Key = tuple[tuple[str, int | None], ...]
 
 
 class CompileQueue:
@@ -26,8 +24,8 @@ class CompileQueue:
     def __init__(self, submit: Callable[[Config], Future[Measurement]], slots: int) -> None:
         self._submit = submit
         self._slots = slots
-        self._waiting: dict[_Key, Config] = {}
-        self._submitted: dict[_Key, Future[Measurement]] = {}
+        self._waiting: dict[ConfigKey, Config] = {}
+        self._submitted: dict[ConfigKey, Future[Measurement]] = {}
         self._running = 0
         self._changed = threading.Condition()
 
@@ -59,16 +57,16 @@ class CompileQueue:
         with self._changed:
             self._want_first([config])
             self._changed.wait_for(lambda: self._done(config))
-            future = self._submitted[_key(config)]
+            future = self._submitted[config_key(config)]
         return future.result()
 
     def _want_first(self, configs: Sequence[Config]) -> None:
-        new = {_key(config): config for config in configs if _key(config) not in self._submitted}
+        new = {config_key(config): config for config in configs if config_key(config) not in self._submitted}
         self._waiting = new | {key: config for key, config in self._waiting.items() if key not in new}
         self._feed()
 
     def _done(self, config: Config) -> bool:
-        future = self._submitted.get(_key(config))
+        future = self._submitted.get(config_key(config))
         return future is not None and future.done()
 
     def _feed(self) -> None:
@@ -95,7 +93,3 @@ def _failed(error: Exception) -> Future[Measurement]:
     future: Future[Measurement] = Future()
     future.set_exception(error)
     return future
-
-
-def _key(config: Config) -> _Key:
-    return tuple(sorted(config.items()))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pebble import ProcessExpired
 
-from autotune.contract import Config
+from autotune.contract import Config, config_key
 from autotune.measure.compile_pool import CompilePool
 from autotune.measure.compile_queue import CompileQueue
 from autotune.measure.compiling import CompileJob
@@ -84,7 +84,7 @@ class CudaBackend:
 
     def _submit(self, config: Config) -> Future[Measurement]:
         problem = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in self._job.problem.items())
-        job = CompileJob(self._task.kernel, problem, tuple(sorted(config.items())), self._task.gpu)
+        job = CompileJob(self._task.kernel, problem, config_key(config), self._task.gpu)
         return self._compilers.submit(job, self._task.settings.compile_timeout_s)
 
     def close(self) -> None:

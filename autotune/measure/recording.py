@@ -17,6 +17,7 @@ from pathlib import Path
 
 from autotune.contract import AnyKernel, Config, Problem, Value
 from autotune.contract.space import Space
+from autotune.environment import Environment
 from autotune.errors import InputError
 from autotune.measure.result import Measurement, Status
 
@@ -132,7 +133,7 @@ def named_problem(kernel: AnyKernel, name: str) -> Problem | None:
 class RecordedMachine:
     """Where the recordings of a folder were made: GPU and versions, and its measured copy bandwidth."""
 
-    environment: dict[str, str]
+    environment: Environment
     copy_bandwidth_bytes_per_s: float
 
 
@@ -145,8 +146,10 @@ def machine(directory: Path = RECORDED_DIR) -> RecordedMachine:
     path = directory / "machine.toml"
     try:
         found = tomllib.loads(path.read_text())
-        environment = {"gpu": found["environment"]["gpu"], **found["environment"]}
-        return RecordedMachine(environment, float(found["measured"]["copy_bandwidth_bytes_per_s"]))
+        told = found["environment"]
+        versions = {name: str(told[name]) for name in ("driver", "cuda", "torch", "triton") if name in told}
+        bandwidth_bytes_per_s = float(found["measured"]["copy_bandwidth_bytes_per_s"])
+        return RecordedMachine(Environment(told["gpu"], **versions), bandwidth_bytes_per_s)
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise InputError(
             f"{path}: must say which GPU was recorded ([environment] gpu, [measured] copy_bandwidth_bytes_per_s); "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,3 @@ class MeasureSettings:
     compile_timeout_s: float = 8.0
     measure_timeout_s: float = 30.0
     seed: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

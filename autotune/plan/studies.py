@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from optuna.storages import BaseStorage
 
@@ -14,34 +13,9 @@ from autotune.plan.plan import Entry, Plan
 from autotune.servers.lookup import nearest
 from autotune.study import creation, studies
 from autotune.study.describe import Request
-from autotune.study.studies import KernelStudy, StudySpec
-
-PLANS_ATTR = "plans"
-"""User attribute of a study: for each plan it belongs to, by name, its `Membership` as JSON."""
-
-
-@dataclass(frozen=True)
-class Membership:
-    """What a plan keeps on each of its studies.
-
-    Attributes:
-        position: Its place in the plan's order.
-        weight: What a microsecond less is worth: share of the traffic times layers.
-        required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
-            to: an export answers all of them.
-    """
-
-    position: int
-    weight: float
-    required: tuple[Call, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        calls = [call.to_json() for call in self.required]
-        return {"position": self.position, "weight": self.weight, "required": calls}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Membership:
-        return cls(data["position"], data["weight"], tuple(Call.from_json(call) for call in data["required"]))
+from autotune.study.membership import Membership
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 
 
 def name_of(plan: Plan, request: Request) -> str:
@@ -65,19 +39,25 @@ def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
 
 
 def create(
-    storage: BaseStorage, plan: Plan, name: str, described: list[dict[str, StudySpec]], skip_if_exists: bool
+    storage: BaseStorage,
+    plan: Plan,
+    name: str,
+    described: list[dict[str, StudySpec]],
+    skip_if_exists: bool,
+    on_created: Callable[[KernelStudy], None] = lambda study: None,
 ) -> list[str]:
     """Creates the studies of a plan, all or none, and marks them as its; returns the names of all, new or not.
 
     Args:
         name: The plan's in the storage (`name_of`).
         described: What `describe` says of the plan.
+        on_created: Is told of each new study.
 
     Raises:
         InputError: If one exists that may not be skipped.
     """
     specs = {study: spec for found in described for study, spec in found.items()}
-    names = creation.create_all(storage, specs, skip_if_exists)
+    names = creation.create_all(storage, specs, skip_if_exists, on_created)
     tuned = {_size(plan, entry.call) for entry in plan.entries}
     required: dict[int, list[Call]] = {}
     for call in plan.required:
@@ -85,16 +65,8 @@ def create(
     for position, (entry, found) in enumerate(zip(plan.entries, described, strict=True)):
         membership = Membership(position, entry.weight * entry.count, tuple(required.get(_size(plan, entry.call), ())))
         for each in found:
-            study = studies.load(storage, each).study
-            plans = study.user_attrs.get(PLANS_ATTR, {})
-            study.set_user_attr(PLANS_ATTR, {**plans, name: membership.to_json()})
+            studies.load(storage, each).join(name, membership)
     return names
-
-
-def membership(study: KernelStudy, plan: str) -> Membership | None:
-    """Returns what a plan keeps on a study; None for a study that is not of a plan."""
-    data = study.study.user_attrs.get(PLANS_ATTR, {}).get(plan)
-    return Membership.from_json(data) if data else None
 
 
 def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
@@ -103,12 +75,8 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
     Raises:
         InputError: If there is no such plan.
     """
-    known = {
-        summary.study_name: summary.user_attrs[PLANS_ATTR]
-        for summary in storage.get_all_studies()
-        if PLANS_ATTR in summary.user_attrs
-    }
-    names = sorted((plans[plan]["position"], name) for name, plans in known.items() if plan in plans)
+    known = studies.memberships(storage)
+    names = sorted((plans[plan].position, name) for name, plans in known.items() if plan in plans)
     if not names:
         plans = sorted({name for plans in known.values() for name in plans})
         there = one_of(plans) or "no plans yet; make one with study create --plan MODEL"
@@ -120,9 +88,9 @@ def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
     """Returns every lookup that the files of a plan must answer, by a server with the Triton version measured with."""
     calls = {}
     for study in chosen:
-        if found := membership(study, plan):
+        if found := study.membership(plan):
             for call in found.required:
-                versioned = replace(call, triton=study.spec.environment.get("triton"))
+                versioned = replace(call, triton=study.spec.environment.triton)
                 calls[str(versioned.to_json())] = versioned
     return list(calls.values())
 
@@ -131,9 +99,9 @@ def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec
     specs = creation.describe_flags(replace(request, kernel=entry.kernel), entry.flags, ())
     planned = [shape.call(_size(plan, entry.call)) for shape in plan.shapes]
     for name, spec in specs.items():
-        call = spec.call and Call.from_json(spec.call)
+        call = spec.call
         if not any(call and (call.op, dict(call.dims)) == (other.op, dict(other.dims)) for other in planned):
-            raise AutotuneError(f"study {name}: would answer {spec.call}, which the plan does not look up; report this")
+            raise AutotuneError(f"study {name}: would answer {call}, which the plan does not look up; report this")
     return specs
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from autotune.contract import Call
+from autotune.contract import Config
 from autotune.report.tables import config_text, percent, us
 from autotune.servers.command_line import BlockLayer
+from autotune.study.result import StudyResult
+from autotune.study.summary import StudySummary
 
 OPS = ("shrink", "expand")
 COLUMNS = ("layer", "kernel", "chunk", "default us", "tuned us", "speed-up", "of floor", "config")
@@ -31,7 +32,7 @@ class LayerResult:
     default_us: float | None
     tuned_us: float
     floor_us: float | None
-    config: Mapping[str, int | None] | None
+    config: Config | None
 
     @property
     def speedup(self) -> float | None:
@@ -47,16 +48,14 @@ class LayerResult:
         return self.floor_us / self.tuned_us if self.floor_us else None
 
 
-def layer_results(layers: Iterable[BlockLayer], studies: Iterable[Mapping[str, Any]]) -> list[LayerResult]:
+def layer_results(layers: Iterable[BlockLayer], studies: Iterable[StudySummary]) -> list[LayerResult]:
     """Every layer's results, kernel by kernel, chunk sizes ascending.
 
     Args:
-        studies: As `report.results.summary_json` has them; those without a result, or of no layer, are left out.
+        studies: Those without a result, or of no layer, are left out.
     """
     finished = [
-        (Call.from_json(study["spec"]["call"]), study["result"])
-        for study in studies
-        if study["result"] is not None and study["spec"]["call"] is not None
+        (study.spec.call, study.result) for study in studies if study.result is not None and study.spec.call is not None
     ]
     results = []
     for layer, op in itertools.product(layers, OPS):
@@ -72,7 +71,7 @@ def layer_results(layers: Iterable[BlockLayer], studies: Iterable[Mapping[str, A
 def cells(result: LayerResult) -> list[str]:
     """A row under `COLUMNS`."""
     speedup = f"{result.speedup:.2f}x" if result.speedup else "-"
-    config = "the default" if result.config is None else config_text(dict(result.config))
+    config = "the default" if result.config is None else config_text(result.config)
     times = (us(result.default_us), us(result.tuned_us), speedup, percent(result.of_floor))
     return [result.layer, result.op, str(result.chunk_size), *times, config]
 
@@ -90,6 +89,14 @@ def savings(results: Sequence[LayerResult]) -> tuple[list[str], list[list[str]]]
     return ["saved a layer, us", *(f"chunk {chunk}" for chunk in chunks)], [*rows, total]
 
 
-def _result(layer: str, op: str, chunk_size: int, result: Mapping[str, Any]) -> LayerResult:
-    config = result["config"] if result["outcome"] == "tuned" else None
-    return LayerResult(layer, op, chunk_size, result["incumbent_us"], result["tuned_us"], result["floor_us"], config)
+def _result(layer: str, op: str, chunk_size: int, result: StudyResult) -> LayerResult:
+    decision = result.decision
+    return LayerResult(
+        layer=layer,
+        op=op,
+        chunk_size=chunk_size,
+        default_us=decision.incumbent_us,
+        tuned_us=decision.tuned_us,
+        floor_us=result.floor_us,
+        config=decision.config if decision.outcome == "tuned" else None,
+    )

@@ -8,24 +8,34 @@ from autotune import servers
 from autotune.report.groups import group_line
 from autotune.report.tables import config_text, us, workload_text
 from autotune.study.serving import serving_note
-from autotune.study.studies import KernelStudy
+from autotune.study.study import KernelStudy
+
+
+def write_note(study: KernelStudy) -> None:
+    """Keeps the note on the study, where the dashboard shows it; without the dashboard nobody would."""
+    try:
+        import optuna_dashboard  # takes a second to load, and need not be installed
+    except ModuleNotFoundError:
+        return
+    optuna_dashboard.save_note(study.study, study_note(study))
 
 
 def study_note(study: KernelStudy) -> str:
-    """Markdown."""
+    """Tells in Markdown what a study is about and what became of it."""
     spec = study.spec
     lines = [f"**{study.name}**", ""]
     if spec.backend == "replay":
-        lines += [f"Times are recordings of {spec.gpu['name']} (`{spec.space}`); nothing was measured here.", ""]
+        lines += [f"Times are recordings of {spec.gpu.name} (`{spec.space}`); nothing was measured here.", ""]
     lines += [f"- kernel: `{spec.kernel}` ({spec.source}), space `{spec.space}`"]
-    lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment)}"]
+    lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment.known)}"]
     if result := study.result:
+        decision = result.decision
         lines += [
-            f"- default: {us(result['incumbent_us'])} us with {config_text(result['incumbent'])}",
-            f"- {result['outcome']}: {us(result['tuned_us'])} us with {config_text(result['config'])}",
-            f"- trials: {_pairs(result['counts'])}",
+            f"- default: {us(decision.incumbent_us)} us with {config_text(decision.incumbent)}",
+            f"- {decision.outcome}: {us(decision.tuned_us)} us with {config_text(decision.config)}",
+            f"- trials: {_pairs(result.counts)}",
         ]
-        lines += [f"- on {workload_text(times)}" for times in result.get("workloads", [])]
+        lines += [f"- on {workload_text(times)}" for times in decision.workloads]
     if note := serving_note(study):
         lines += [f"- served: {note}"]
     if group := study.group_result:

@@ -5,29 +5,31 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
+from autotune import servers
+from autotune.contract.converter import to_json
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
 from autotune.report.tables import config_text, percent, table, us, workload_text
 from autotune.study import trials
-from autotune.study.studies import KernelStudy, by_group
+from autotune.study.result import Decision, GroupResult, StudyResult
+from autotune.study.studies import by_group
+from autotune.study.study import KernelStudy
+
+_OF_BEST = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
+"""What `study best --json` prints of a result."""
 
 
-def result_line(name: str, result: dict[str, Any]) -> str:
-    """The result of a study in one line."""
-    if result["outcome"] == "default":
-        slowing = " that slows no workload" if result.get("workloads") else ""
-        return f"{name}: keeps the default ({us(result['tuned_us'])} us), nothing{slowing} is faster beyond the noise"
-    before = f"{us(result['incumbent_us'])} -> " if result["incumbent_us"] else "the default does not run here; "
-    return f"{name}: {before}{us(result['tuned_us'])} us{_speedup_text(result)}{_worst_text(result)}"
-
-
-def speedup(result: Mapping[str, Any]) -> float | None:
-    """Incumbent's time over the winner's, from the race that decided."""
-    return result["incumbent_us"] / result["tuned_us"] if result["incumbent_us"] else None
+def result_line(name: str, decision: Decision) -> str:
+    """Tells the result of a study in one line."""
+    if decision.outcome == "default":
+        slowing = " that slows no workload" if decision.workloads else ""
+        return f"{name}: keeps the default ({us(decision.tuned_us)} us), nothing{slowing} is faster beyond the noise"
+    before = f"{us(decision.incumbent_us)} -> " if decision.incumbent_us else "the default does not run here; "
+    gain = f", {decision.speedup:.2f}x as fast" if decision.speedup else ""
+    return f"{name}: {before}{us(decision.tuned_us)} us{gain}{_worst_text(decision)}"
 
 
 _PARTS = {
@@ -43,7 +45,7 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     """Where the wall time of a run went that finished these studies; what is no study's is mostly start-up."""
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
-        spent.update({part: result["seconds"].get(part, 0.0) for part in _PARTS})
+        spent.update({part: result.seconds.get(part, 0.0) for part in _PARTS})
     parts = [f"{seconds:.1f} {_PARTS[part]}" for part, seconds in spent.items()]
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
@@ -52,40 +54,43 @@ def before_after(studies: Sequence[KernelStudy]) -> Table:
     """Default and tuned times of finished studies."""
     rows = list[Sequence[object]]()
     for together in by_group(item for item in studies if item.result):
-        rows += [_before_after_row(item, item.result) for item in together if item.result]
-        if together[0].group_result:
-            rows.append(_sum_row(together[0].group_result))
+        rows += [_before_after_row(item.name, result) for item in together if (result := item.result)]
+        if group := together[0].group_result:
+            rows.append(_sum_row(group))
     columns = ("study", "default us", "tuned us", "speed-up", "of floor", "measured", "config")
     return table(machines(studies), columns, rows)
 
 
-def _before_after_row(item: KernelStudy, result: dict[str, Any]) -> Sequence[object]:
-    gain = speedup(result)
+def _before_after_row(name: str, result: StudyResult) -> Sequence[object]:
+    decision = result.decision
     return (
-        item.name,
-        us(result["incumbent_us"]),
-        us(result["tuned_us"]),
-        f"{gain:.2f}x" if gain else "-",
-        percent(result["floor_us"] / result["tuned_us"] if result["floor_us"] else None),
-        measured(result["counts"]),
-        config_text(result["config"]) if result["outcome"] == "tuned" else "the default",
+        name,
+        us(decision.incumbent_us),
+        us(decision.tuned_us),
+        _speedup_cell(decision.speedup),
+        percent(result.of_floor),
+        measured(result.counts),
+        config_text(decision.config) if decision.outcome == "tuned" else "the default",
     )
 
 
-def _sum_row(group: Mapping[str, Any]) -> Sequence[object]:
-    """Below the members of a finished group."""
-    members = group["members"].values()
-    floors_us = [each["floor_us"] for each in members if each["floor_us"]]
-    gain = speedup(group)
+def _sum_row(group: GroupResult) -> Sequence[object]:
+    """Makes the row below the members of a finished group."""
+    decision, members = group.decision, group.members.values()
+    floors_us = [member.floor_us for member in members if member.floor_us]
     return (
-        group["group"],
-        us(group["incumbent_us"]),
-        us(group["tuned_us"]),
-        f"{gain:.2f}x" if gain else "-",
-        percent(sum(floors_us) / group["tuned_us"] if len(floors_us) == len(members) else None),
-        sum(measured(each["counts"]) for each in members),
-        f"sum of the {len(members)} above, {config_text(group['shared'])} in all",
+        group.group,
+        us(decision.incumbent_us),
+        us(decision.tuned_us),
+        _speedup_cell(decision.speedup),
+        percent(sum(floors_us) / decision.tuned_us if len(floors_us) == len(members) else None),
+        sum(measured(member.counts) for member in members),
+        f"sum of the {len(members)} above, {config_text(group.shared)} in all",
     )
+
+
+def _speedup_cell(speedup: float | None) -> str:
+    return f"{speedup:.2f}x" if speedup else "-"
 
 
 def listing(studies: Sequence[KernelStudy]) -> Table:
@@ -96,8 +101,8 @@ def listing(studies: Sequence[KernelStudy]) -> Table:
             summary = summarise(item)
             rows.append((item.name, summary["state"], summary["trials"], us(summary["best_us"]), summary["source"]))
         if group := together[0].group_result:
-            state = f"{group['outcome']}, {config_text(group['shared'])}"
-            rows.append((group["group"], state, "", us(group["tuned_us"]), f"sum of the {len(group['members'])} above"))
+            state = f"{group.decision.outcome}, {config_text(group.shared)}"
+            rows.append((group.group, state, "", us(group.decision.tuned_us), f"sum of the {len(group.members)} above"))
     return table("", ("study", "state", "trials", "best us", "source"), rows)
 
 
@@ -105,41 +110,46 @@ def summarise(item: KernelStudy) -> dict[str, Any]:
     """State, number of trials and best time of a study."""
     found = item.study.get_trials(deepcopy=False)
     values = [t.value for t in found if t.state.name == "COMPLETE" and t.value is not None]
+    result = item.result
     return {
         "name": item.name,
-        "state": item.result["outcome"] if item.result else ("started" if found else "new"),
+        "state": result.decision.outcome if result else ("started" if found else "new"),
         "trials": len(found),
         "best_us": min(values, default=None),
         "source": f"{item.spec.source}, {item.spec.backend}",
-        "gpu": item.spec.gpu["name"],
+        "gpu": item.spec.gpu.name,
         **({"group": item.spec.group} if item.spec.group else {}),
     }
 
 
-def summary_json(item: KernelStudy) -> dict[str, Any]:
-    """What a study is about and what came of it; its trials, which take a while to read, are left out."""
-    return {
-        "name": item.name,
-        "spec": asdict(item.spec),
-        "result": item.result,
-        **({"group_result": item.group_result} if item.spec.group else {}),
-    }
-
-
 def study_json(item: KernelStudy) -> dict[str, Any]:
-    """Everything the storage knows of a study; `docs/results.md` is made of this."""
-    return summary_json(item) | {"trials": [_trial_json(t) for t in item.study.get_trials(deepcopy=False)]}
+    """Tells everything the storage knows of a study; `docs/results.md` is made of this."""
+    summary: dict[str, Any] = to_json(item.summary)
+    if item.spec.group is None:
+        del summary["group_result"]
+    return summary | {"trials": _trials_json(item)}
+
+
+def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
+    """Tells which config a finished study decided for, and what the server's users should know."""
+    data: dict[str, Any] = to_json(result)
+    advice = servers.advice([item.call])
+    return {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
 
 
 def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:
     """One flat row per trial, for a CSV file."""
-    spec = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu["name"], **item.spec.problem}
+    spec = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu.name, **item.spec.problem}
     keys = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
     rows = []
-    for trial in study_json(item)["trials"]:
+    for trial in _trials_json(item):
         by_workload = {f"{name} us": time_us for name, time_us in trial.get("workloads_us", {}).items()}
         rows.append(spec | trial["params"] | {key: trial.get(key) for key in keys} | by_workload)
     return rows
+
+
+def _trials_json(item: KernelStudy) -> list[dict[str, Any]]:
+    return [_trial_json(trial) for trial in item.study.get_trials(deepcopy=False)]
 
 
 def _trial_json(trial: Any) -> dict[str, Any]:
@@ -161,9 +171,10 @@ def machines(studies: Sequence[KernelStudy]) -> str:
 
 def _machine(item: KernelStudy) -> str:
     spec = item.spec
-    versions = ", ".join(f"{name} {spec.environment[name]}" for name in ("torch", "triton") if name in spec.environment)
+    known = spec.environment.known
+    versions = ", ".join(f"{name} {known[name]}" for name in ("torch", "triton") if name in known)
     recorded = " (recorded times, replayed)" if spec.backend == "replay" else ""
-    return f"{spec.gpu['name']}, {versions}{recorded}"
+    return f"{spec.gpu.name}, {versions}{recorded}"
 
 
 def measured(counts: Mapping[str, int]) -> int:
@@ -176,11 +187,7 @@ def failures(counts: Mapping[str, int]) -> int:
     return sum(n for status, n in counts.items() if status in FAILURES)
 
 
-def _speedup_text(result: dict[str, Any]) -> str:
-    gain = speedup(result)
-    return f", {gain:.2f}x as fast" if gain else ""
-
-
-def _worst_text(result: dict[str, Any]) -> str:
-    worst = [times for times in result.get("workloads", []) if times["name"] == result["worst_workload"]]
-    return f" (mean of {len(result['workloads'])}; worst on {workload_text(worst[0])})" if worst else ""
+def _worst_text(decision: Decision) -> str:
+    if (worst := decision.worst_workload) is None:
+        return ""
+    return f" (mean of {len(decision.workloads)}; worst on {workload_text(worst)})"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from autotune.contract import Config
+from autotune.study.result import WorkloadTimes
 
 _WIDE = 10_000
 
@@ -49,14 +51,14 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def config_text(config: dict[str, int | None]) -> str:
+def config_text(config: Config) -> str:
     """A config in one line, ``block_m 16, block_n 32, ...``; unset values left out."""
     return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
 
 
-def workload_text(times: Mapping[str, Any]) -> str:
-    """One workload's times in a study's result."""
-    return f"{times['name']}: {us(times['incumbent_us'])} -> {us(times['tuned_us'])} us"
+def workload_text(times: WorkloadTimes) -> str:
+    """Tells one workload's times in a study's result."""
+    return f"{times.name}: {us(times.incumbent_us)} -> {us(times.tuned_us)} us"
 
 
 def _numeric(cell: str) -> bool:

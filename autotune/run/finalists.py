@@ -11,9 +11,8 @@ fresh replays, but with every further challenger chance has one more try: at mos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 import numpy as np
 import optuna
@@ -23,6 +22,7 @@ from autotune.contract.space import Space
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.study import trials
+from autotune.study.result import Decision, Finalist, WorkloadTimes
 
 FINALISTS = 8
 MIN_GAIN = 0.01
@@ -47,60 +47,6 @@ class Verdict:
         return self.gain >= MIN_GAIN and self.p_value <= MAX_P_VALUE
 
 
-@dataclass(frozen=True)
-class Finalist:
-    config: dict[str, Any]
-    median_us: float
-    gain: float
-
-
-@dataclass(frozen=True)
-class WorkloadTimes:
-    """One workload of a study that holds several, in the deciding race.
-
-    Attributes:
-        incumbent_us: None if the default config does not run here.
-        gain: Median share of the incumbent's time saved on it, pair by pair; 0 if the incumbent stays or does not run.
-    """
-
-    name: str
-    incumbent_us: float | None
-    tuned_us: float
-    gain: float
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The result of a study.
-
-    Attributes:
-        outcome: ``tuned``, or ``default`` when nothing beat the incumbent beyond the noise.
-        config: The winner: the incumbent itself when the outcome is ``default``.
-        incumbent_us: Its median in the deciding race; None if the default config does not run here.
-        tuned_us: The winner's median in the same race.
-        finalists: Everyone of the first race, the fastest first.
-        workloads: The times on each workload, where there are several: the other times are their weighted means.
-        worst_workload: The one that gained least.
-    """
-
-    outcome: str
-    config: dict[str, Any]
-    incumbent: dict[str, Any]
-    incumbent_us: float | None
-    tuned_us: float
-    p_value: float | None
-    finalists: tuple[Finalist, ...]
-    workloads: tuple[WorkloadTimes, ...] = ()
-
-    @property
-    def worst_workload(self) -> str | None:
-        return min(self.workloads, key=lambda times: times.gain).name if self.workloads else None
-
-    def to_json(self) -> dict[str, Any]:
-        lists = {"finalists": list(map(asdict, self.finalists)), "workloads": list(map(asdict, self.workloads))}
-        return asdict(self) | lists | {"worst_workload": self.worst_workload}
-
-
 def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> Decision | None:
     """Race the finalists of a searched study; None if no config of it ran correctly."""
     challengers = best_configs(study, space, FINALISTS)
@@ -110,33 +56,63 @@ def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> 
     if not standing:
         return None
     finalists = tuple(
-        Finalist(dict(candidates[i]), m.median_us, paired_gain(m.samples_us, first[0].samples_us))
+        Finalist(candidates[i], m.median_us, paired_gain(m.samples_us, first[0].samples_us))
         for i, m in sorted(standing.items(), key=lambda item: item[1].median_us)
     )
     if 0 not in standing:
-        winner = min(standing.values(), key=lambda m: m.median_us)
-        config, times = finalists[0].config, (None, finalists[0].median_us, None)
-        return Decision("tuned", config, dict(space.incumbent), *times, finalists, _workload_times(winner, None))
-    return _confirm(space, backend, rounds, finalists)
+        winner, found = finalists[0], min(standing.values(), key=lambda m: m.median_us)
+        return Decision(
+            outcome="tuned",
+            config=winner.config,
+            incumbent=space.incumbent,
+            incumbent_us=None,
+            tuned_us=winner.median_us,
+            p_value=None,
+            finalists=finalists,
+            workloads=_workload_times(found, None),
+        )
+    return _confirm(space.incumbent, backend, rounds, finalists)
 
 
-def _confirm(space: Space, backend: Backend, rounds: int, finalists: tuple[Finalist, ...]) -> Decision:
-    """The fastest finalist against the incumbent once more, on fresh replays; the next one if it slows a workload."""
-    incumbent = dict(space.incumbent)
+def _confirm(incumbent: Config, backend: Backend, rounds: int, finalists: tuple[Finalist, ...]) -> Decision:
+    """Races the fastest finalist against the incumbent once more, on fresh replays.
+
+    If it slows a workload, the next one races.
+    """
     for challenger in [f.config for f in finalists if f.config != incumbent] or [incumbent]:
         default, tuned = backend.race([incumbent, challenger], rounds)
         if tuned.status != "ok" or default.status != "ok":
             first_us = next(f.median_us for f in finalists if f.config == incumbent)
-            time_us = default.median_us if default.status == "ok" else first_us
-            return Decision("default", incumbent, incumbent, time_us, time_us, None, finalists)
+            return _kept(incumbent, default.median_us if default.status == "ok" else first_us, finalists)
         verdict = compare(tuned.samples_us, default.samples_us)
         if challenger == incumbent or not verdict.faster:
             break
         if not slows_a_workload(tuned, default):
-            times = (default.median_us, tuned.median_us, verdict.p_value)
-            return Decision("tuned", challenger, incumbent, *times, finalists, _workload_times(tuned, default))
-    kept = (default.median_us, default.median_us, verdict.p_value)
-    return Decision("default", incumbent, incumbent, *kept, finalists, _workload_times(default, default))
+            return Decision(
+                outcome="tuned",
+                config=challenger,
+                incumbent=incumbent,
+                incumbent_us=default.median_us,
+                tuned_us=tuned.median_us,
+                p_value=verdict.p_value,
+                finalists=finalists,
+                workloads=_workload_times(tuned, default),
+            )
+    kept = _kept(incumbent, default.median_us, finalists)
+    return replace(kept, p_value=verdict.p_value, workloads=_workload_times(default, default))
+
+
+def _kept(incumbent: Config, time_us: float, finalists: tuple[Finalist, ...]) -> Decision:
+    """Decides for the incumbent, which no comparison spoke against."""
+    return Decision(
+        outcome="default",
+        config=incumbent,
+        incumbent=incumbent,
+        incumbent_us=time_us,
+        tuned_us=time_us,
+        p_value=None,
+        finalists=finalists,
+    )
 
 
 def slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
@@ -156,7 +132,7 @@ def _workload_times(winner: Measurement, incumbent: Measurement | None) -> tuple
 
 
 def best_configs(study: optuna.Study, space: Space, count: int) -> list[Config]:
-    """The fastest completely measured configs of a study; pruned ones cannot win."""
+    """Finds the fastest completely measured configs of a study; pruned ones cannot win."""
     found = trials.measured(study.get_trials(deepcopy=False), space)
     complete = [(m.time_us, m.index) for m in found if m.status == "ok" and m.time_us is not None]
     return [space.configs[index] for _, index in sorted(complete)[:count]]

@@ -14,9 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
-from autotune.contract import Config
+from autotune.contract import Config, Value
 from autotune.measure.result import Measurement
-from autotune.run.finalists import Decision, Finalist, Verdict, compare, paired_gain
+from autotune.run.finalists import Verdict, compare, paired_gain
+from autotune.study.result import Decision, Finalist, GroupDecision, Outcome
 
 PER_VALUE = 3
 """Configs of each op that race at each value."""
@@ -42,23 +43,16 @@ class Racer(Protocol):
 
 
 @dataclass(frozen=True)
-class GroupDecision:
-    """The result of a group.
+class GroupRace:
+    """What the race of a group came to.
 
     Attributes:
-        outcome: ``tuned``, or ``default`` when no set of configs beat the defaults' sum beyond the noise.
         value: The shared parameter's value in the result.
-        incumbent_us: The defaults' sum in the deciding race; None if one of them does not run here.
-        tuned_us: The winners' sum in the same race.
-        p_value: Of the paired comparison of the sums; None if there was none.
         ops: The decision for each op, by name; an op alone may be slower than its default.
     """
 
-    outcome: str
-    value: int | None
-    incumbent_us: float | None
-    tuned_us: float
-    p_value: float | None
+    decision: GroupDecision
+    value: Value
     ops: Mapping[str, Decision]
 
 
@@ -85,7 +79,7 @@ class _Lap:
         default_us = self.found[0].samples_us if self.found[0].status == "ok" else ()
         standing = [(c, m) for c, m in zip(self.configs, self.found, strict=True) if m.status == "ok"]
         return tuple(
-            Finalist(dict(config), m.median_us, paired_gain(m.samples_us, default_us))
+            Finalist(config, m.median_us, paired_gain(m.samples_us, default_us))
             for config, m in sorted(standing, key=lambda pair: pair[1].median_us)
         )
 
@@ -94,7 +88,7 @@ _Laps = Mapping[str, _Lap]
 _Set = Mapping[str, Config]
 
 
-def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], rounds: int) -> GroupDecision | None:
+def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], rounds: int) -> GroupRace | None:
     """Race the best configs of every op at these values, the most promising first; None if no value has them all."""
     laps = {r.name: _first_lap(r, values, rounds) for r in racers}
     sets = _sets(laps, shared, values)
@@ -103,11 +97,11 @@ def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], ro
     defaults = {r.name: r.incumbent for r in racers}
     if not _runs(laps, defaults):
         winners = sets[0]
-        return _decision("tuned", shared, laps, laps, winners, defaults, None)
+        return _raced("tuned", shared, laps, laps, winners, defaults, None)
     challengers = [s for s in sets if s != defaults][:VALUES]
     last = {r.name: _lap(r, [r.incumbent, *(s[r.name] for s in challengers)], rounds) for r in racers}
     if not _runs(last, defaults):
-        return _decision("default", shared, laps, laps, defaults, defaults, None)
+        return _raced("default", shared, laps, laps, defaults, defaults, None)
     p_value = None
     for winners in challengers:
         if not _runs(last, winners):
@@ -115,8 +109,8 @@ def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], ro
         verdict = _compare(last, winners, defaults)
         p_value = verdict.p_value if p_value is None else p_value
         if verdict.faster:
-            return _decision("tuned", shared, laps, last, winners, defaults, verdict.p_value)
-    return _decision("default", shared, laps, last, defaults, defaults, p_value)
+            return _raced("tuned", shared, laps, last, winners, defaults, verdict.p_value)
+    return _raced("default", shared, laps, last, defaults, defaults, p_value)
 
 
 def _first_lap(racer: Racer, values: Sequence[int], rounds: int) -> _Lap:
@@ -156,21 +150,25 @@ def _compare(laps: _Laps, winners: _Set, defaults: _Set) -> Verdict:
     return compare(samples_us(winners), samples_us(defaults))
 
 
-def _decision(
-    outcome: str, shared: str, first: _Laps, last: _Laps, winners: _Set, defaults: _Set, p_value: float | None
-) -> GroupDecision:
+def _raced(
+    outcome: Outcome, shared: str, first: _Laps, last: _Laps, winners: _Set, defaults: _Set, p_value: float | None
+) -> GroupRace:
+    decision = GroupDecision(
+        outcome=outcome,
+        incumbent_us=_sum_us(last, defaults) if _runs(last, defaults) else None,
+        tuned_us=_sum_us(last, winners),
+        p_value=p_value,
+    )
     ops: dict[str, Decision] = {}
     for name, config in winners.items():
         default = last[name].of(defaults[name])
         ops[name] = Decision(
-            outcome,
-            dict(config),
-            dict(defaults[name]),
-            default.median_us if default.status == "ok" else None,
-            last[name].of(config).median_us,
-            p_value,
-            first[name].finalists,
+            outcome=outcome,
+            config=config,
+            incumbent=defaults[name],
+            incumbent_us=default.median_us if default.status == "ok" else None,
+            tuned_us=last[name].of(config).median_us,
+            p_value=p_value,
+            finalists=first[name].finalists,
         )
-    shared_value = next(iter(winners.values()))[shared]
-    incumbent_us = _sum_us(last, defaults) if _runs(last, defaults) else None
-    return GroupDecision(outcome, shared_value, incumbent_us, _sum_us(last, winners), p_value, ops)
+    return GroupRace(decision, next(iter(winners.values()))[shared], ops)

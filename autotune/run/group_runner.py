@@ -11,9 +11,8 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from autotune.errors import AutotuneError, InputError, one_of
 from autotune.measure.result import Measurement
 from autotune.run.clock import Clock
 from autotune.run.group_choice import Standing, Table, best_us, next_search, sums_us
-from autotune.run.group_race import VALUES, GroupDecision, decide_group
+from autotune.run.group_race import VALUES, GroupRace, decide_group
 from autotune.run.loop import Budget
 from autotune.run.runner import OnProgress, Runner, Session
 from autotune.search.api import Search
@@ -32,7 +31,8 @@ from autotune.search.pool import SETTLED, PoolSampler
 from autotune.search.pruning import GapPruner
 from autotune.search.stopping import NeverStop
 from autotune.study import trials
-from autotune.study.studies import KernelStudy
+from autotune.study.result import WALL, GroupResult
+from autotune.study.study import KernelStudy
 
 ENOUGH = 12
 """Configs of an op timed at a value before its model is believed when it says that nothing is left to gain there."""
@@ -44,7 +44,6 @@ least sum, which is what will be exported, twice as many."""
 OWN_SHARE = 0.75
 """Of an op's budget of measured configs, the most that its own search takes, which knows nothing of the group."""
 
-SEARCHED_ATTR = "own search done"
 _ROUND = 4
 _DOUBT = 1.0
 """How many standard deviations below its expectation a config may still come out."""
@@ -61,7 +60,7 @@ class GroupRunner:
         members: Sequence[KernelStudy],
         on_progress: OnProgress = lambda progress: None,
         following: KernelStudy | None = None,
-    ) -> dict[str, Any]:
+    ) -> GroupResult:
         """Finish a group; returns its result. Safe to kill at any moment, and to call again.
 
         Args:
@@ -84,18 +83,18 @@ class GroupRunner:
                     _Op(runner, stack.enter_context(runner.session(study)), kind.shared, on_progress)
                     for study in members
                 ]
-                result = _Group(runner, ops, kind.shared).decide(following) | {"path": path}
+                result = _Group(runner, ops, kind.shared, path).decide(following)
                 members[0].finish_group(result)
             self._hand_out(members, result)
         return result
 
-    def _hand_out(self, members: Sequence[KernelStudy], result: dict[str, Any]) -> None:
+    def _hand_out(self, members: Sequence[KernelStudy], result: GroupResult) -> None:
         """Give every member its part of the result; those that have it already keep it."""
         for study in members:
             if study.group_result is None:
                 study.finish_group(result)
             if study.result is None:
-                self.runner.finish(study, result["members"][study.name])
+                self.runner.finish(study, result.members[study.name])
 
 
 def check_members(members: Sequence[KernelStudy]) -> tuple[groups.GroupKind, str]:
@@ -121,21 +120,23 @@ class _Group:
     runner: Runner
     ops: Sequence[_Op]
     shared: str
+    path: str
 
-    def decide(self, following: KernelStudy | None) -> dict[str, Any]:
+    def decide(self, following: KernelStudy | None) -> GroupResult:
         start_s = time.monotonic()
         for op in self.ops:
             op.compile_first()
         self._search_each(start_s)
         self._explore(start_s)
         self.runner.prepare(following)
-        decision = decide_group(self.ops, self.shared, self._values_to_race(), self.ops[0].session.settings.race_rounds)
-        if decision is None:
+        rounds = self.ops[0].session.study.settings.race_rounds
+        raced = decide_group(self.ops, self.shared, self._values_to_race(), rounds)
+        if raced is None:
             raise AutotuneError(
-                f"group {self.ops[0].session.study.spec.group}: there is no {self.shared} at which every op ran "
+                f"group {self._name}: there is no {self.shared} at which every op ran "
                 "correctly; see: study show, of each"
             )
-        return self._result(decision, time.monotonic() - start_s)
+        return self._result(raced, time.monotonic() - start_s)
 
     def _search_each(self, start_s: float) -> None:
         for position, op in enumerate(self.ops):
@@ -171,18 +172,23 @@ class _Group:
         limit_s = self.runner.options.budget.timeout_s
         return None if limit_s is None else max(0.0, limit_s - (time.monotonic() - start_s))
 
-    def _result(self, decision: GroupDecision, wall_s: float) -> dict[str, Any]:
-        data = {key: value for key, value in asdict(decision).items() if key not in ("ops", "value")}
+    @property
+    def _name(self) -> str:
+        return self.ops[0].session.study.spec.group or ""
+
+    def _result(self, raced: GroupRace, wall_s: float) -> GroupResult:
         table = self._table()
-        return data | {
-            "group": self.ops[0].session.study.spec.group,
-            "shared": {self.shared: decision.value},
-            "sums_us": {str(value): round(sum_us, 3) for value, sum_us in sums_us(table).items()},
-            "best_us": {op.name: best_us(table, op.name) for op in self.ops},
-            "seconds": {"wall": round(wall_s, 3)},
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "members": {op.name: self.runner.result(op.session, decision.ops[op.name], op.seconds) for op in self.ops},
-        }
+        return GroupResult(
+            decision=raced.decision,
+            group=self._name,
+            shared={self.shared: raced.value},
+            sums_us={str(value): round(sum_us, 3) for value, sum_us in sums_us(table).items()},
+            best_us={op.name: best_us(table, op.name) for op in self.ops},
+            seconds={WALL: round(wall_s, 3)},
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            members={op.name: self.runner.result(op.session, raced.ops[op.name], op.seconds) for op in self.ops},
+            path=self.path,
+        )
 
 
 class _Op:
@@ -193,7 +199,7 @@ class _Op:
         self.session = session
         self.shared = shared
         self.on_progress = on_progress
-        self.seconds: dict[str, float] = Clock().seconds | {"wall": 0.0}
+        self.seconds: dict[str, float] = Clock().seconds | {WALL: 0.0}
         column = np.array([config[shared] for config in session.space.configs])
         self.masks: dict[int, Mask] = {int(value): column == value for value in dict.fromkeys(column.tolist())}
 
@@ -209,18 +215,14 @@ class _Op:
     def _sampler(self) -> PoolSampler:
         return PoolSampler(self.session.space, self.runner.options.seed)
 
-    @property
-    def _searched(self) -> bool:
-        return bool(self.session.study.study.user_attrs.get(SEARCHED_ATTR))
-
     def compile_first(self) -> None:
         """Begin to compile what the op's own search will measure first."""
-        if not self._searched:
+        if not self.session.study.searched:
             self.runner.compile_first(self.session)
 
     def search_whole(self, timeout_s: float | None) -> None:
         """The op's own search over its whole space, once in the study's life."""
-        if self._searched:
+        if self.session.study.searched:
             return
         runner, options = self.runner, self.runner.options
         # The rest is for what can change the choice of the common value.
@@ -230,8 +232,8 @@ class _Op:
             clock = runner.search_whole(self.session, self.on_progress, then="search")
         finally:
             runner.options = options
-        self.seconds = clock.seconds | {"wall": clock.wall_s}
-        self.session.study.study.set_user_attr(SEARCHED_ATTR, True)
+        self.seconds = clock.seconds | {WALL: clock.wall_s}
+        self.session.study.mark_searched()
 
     def search_at(self, value: int, timeout_s: float | None) -> None:
         """Measure a few more configs at a value, the most promising first; the trials are the study's like any."""

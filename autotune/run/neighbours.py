@@ -13,7 +13,9 @@ from autotune.contract import Config
 from autotune.search.estimate import estimated
 from autotune.search.neighbour import Neighbour, distance
 from autotune.study import studies
-from autotune.study.studies import Finished, KernelStudy, StudySpec
+from autotune.study.spec import StudySpec
+from autotune.study.studies import Finished
+from autotune.study.study import KernelStudy
 
 _NEAREST = 3
 
@@ -55,16 +57,16 @@ class Neighbourhood:
     def _neighbour(self, name: str, other: Finished, wanted: KernelStudy) -> Neighbour:
         """What the other study timed; its winner is as `wanted` would launch it."""
         # A study taken up again is finished anew.
-        key = name, other.result["finished"]
+        key = name, other.result.finished
         if key not in self._timed:
-            self._timed[key] = _timed(studies.load(self._storage, name), other.result["incumbent"])
+            self._timed[key] = _timed(studies.load(self._storage, name), other.result.decision.incumbent)
         timed = self._timed[key]
         default = wanted.kernel.default_config(wanted.problem, wanted.gpu)
-        winner = wanted.kernel.canonical(wanted.problem, {**default, **other.result["config"]}, wanted.gpu)
+        winner = wanted.kernel.canonical(wanted.problem, {**default, **other.result.decision.config}, wanted.gpu)
         return Neighbour(_sizes(other.spec.problem), timed.configs, timed.log_us, timed.log_estimate, winner)
 
 
-def _timed(study: KernelStudy, fixed: Mapping[str, Any]) -> _Timed:
+def _timed(study: KernelStudy, fixed: Config) -> _Timed:
     timed: list[tuple[Config, float]] = [
         ({**fixed, **trial.params}, math.log(trial.value))
         for trial in study.study.get_trials(deepcopy=False)

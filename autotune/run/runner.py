@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import filelock
 from optuna.storages import BaseStorage
 
 from autotune import paths
 from autotune.contract import Config, workloads
+from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.space import Space
 from autotune.environment import current_environment
 from autotune.errors import AutotuneError, InputError
@@ -25,19 +26,18 @@ from autotune.measure import recording
 from autotune.measure.backend import Backend
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
-from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
-from autotune.report.note import study_note
 from autotune.run.clock import Clock
-from autotune.run.finalists import Decision, decide
+from autotune.run.finalists import decide
 from autotune.run.loop import Budget, OnEnding, SearchLoop
 from autotune.run.neighbours import Neighbourhood
 from autotune.search import make_search
 from autotune.search.api import Search
 from autotune.search.estimate import estimated
 from autotune.study import trials
+from autotune.study.result import WALL, Decision, StudyResult
 from autotune.study.storage import identity, shared
-from autotune.study.studies import KernelStudy, kernel_fingerprint
+from autotune.study.study import KernelStudy
 from autotune.study.writer import StoringProcess
 
 if TYPE_CHECKING:
@@ -89,17 +89,23 @@ class Session:
     space: Space
     backend: Backend
 
-    @property
-    def settings(self) -> MeasureSettings:
-        return MeasureSettings(**self.study.spec.settings)
-
 
 class Runner:
-    """Runs studies one after the other on one machine; the GPU's processes are started once, when first needed."""
+    """Runs studies one after the other on one machine; the GPU's processes are started once, when first needed.
 
-    def __init__(self, storage: BaseStorage, options: RunOptions) -> None:
+    Args:
+        on_finished: Is told of each study whose result has been stored.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        options: RunOptions,
+        on_finished: Callable[[KernelStudy], None] = lambda study: None,
+    ) -> None:
         self.storage = storage
         self.options = options
+        self._on_finished = on_finished
         self._neighbourhood = Neighbourhood(storage)
         self._machine: Machine | None = None
         self._storing: StoringProcess | None = None
@@ -121,7 +127,7 @@ class Runner:
         study: KernelStudy,
         on_progress: OnProgress = lambda progress: None,
         following: KernelStudy | None = None,
-    ) -> dict[str, Any]:
+    ) -> StudyResult:
         """Finish one study; returns its result. Safe to kill at any moment, and to call again.
 
         Args:
@@ -133,8 +139,8 @@ class Runner:
         """
         self.check_identity(study)
         with self.locked(study):
-            if study.result is not None:
-                return study.result
+            if (result := study.result) is not None:
+                return result
             with self.session(study) as session:
                 return self._search_and_decide(session, on_progress, following)
 
@@ -219,44 +225,42 @@ class Runner:
 
     def _search_and_decide(
         self, session: Session, on_progress: OnProgress, following: KernelStudy | None
-    ) -> dict[str, Any]:
+    ) -> StudyResult:
         study = session.study
         clock = self.search_whole(session, on_progress, following=following)
         self.prepare(following)
         race_start_s = time.monotonic()
-        decision = decide(study.study, session.space, session.backend, session.settings.race_rounds)
+        decision = decide(study.study, session.space, session.backend, study.settings.race_rounds)
         race_s = time.monotonic() - race_start_s
         if decision is None:
             raise AutotuneError(
                 f"study {study.name}: no config ran correctly, not even the default; see: study show {study.name}"
             )
-        result = self.result(session, decision, clock.seconds | {"finalists": race_s, "wall": clock.wall_s})
+        result = self.result(session, decision, clock.seconds | {"finalists": race_s, WALL: clock.wall_s})
         self.finish(study, result)
         return result
 
-    def finish(self, study: KernelStudy, result: dict[str, Any]) -> None:
+    def finish(self, study: KernelStudy, result: StudyResult) -> None:
         """Store a study's result."""
         study.finish(result)
-        import optuna_dashboard  # takes a second to load
+        self._on_finished(study)
 
-        optuna_dashboard.save_note(study.study, study_note(study))
-
-    def result(self, session: Session, decision: Decision, seconds: dict[str, float]) -> dict[str, Any]:
-        """A decision with what a report needs beside it."""
+    def result(self, session: Session, decision: Decision, seconds: dict[str, float]) -> StudyResult:
+        """Puts beside a decision what a report needs."""
         study, space = session.study, session.space
         measured = trials.measured(study.study.get_trials(deepcopy=False), space)
         floor = workloads.floor(study.kernel, study.problem)
         bandwidth = self.bandwidth(study)
-        return {
-            **decision.to_json(),
-            "configs": len(space),
-            "counts": dict(Counter(m.status for m in measured)),
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "floor": {"bytes": floor.bytes, "flops": floor.flops},
-            "floor_us": floor.us(bandwidth) if bandwidth else None,
-            "bandwidth_bytes_per_s": bandwidth,
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
+        return StudyResult(
+            decision=decision,
+            configs=len(space),
+            counts=dict(Counter(m.status for m in measured)),
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+            floor=floor,
+            floor_us=floor.us(bandwidth) if bandwidth else None,
+            bandwidth_bytes_per_s=bandwidth,
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
 
     def check_identity(self, study: KernelStudy) -> None:
         """Refuse to mix measurements that cannot be compared."""
@@ -265,8 +269,8 @@ class Runner:
             raise InputError(f"--backend {wanted}: study {study.name} is a {spec.backend} study; leave --backend out")
         if spec.backend == "replay" or self.options.allow_env_change:
             return
-        here = current_environment() | {"kernel source": kernel_fingerprint(study.kernel)}
-        there = spec.environment | {"kernel source": spec.kernel_fingerprint}
+        here = current_environment().known | {"kernel source": kernel_fingerprint(study.kernel)}
+        there = spec.environment.known | {"kernel source": spec.kernel_fingerprint}
         if changed := [f"{name} {there.get(name)} -> {here[name]}" for name in here if here[name] != there.get(name)]:
             raise InputError(
                 f"study {study.name} was created elsewhere: {', '.join(changed)}; create a new study here "
@@ -293,8 +297,7 @@ class Runner:
             self._machine = Machine()
             if shared(self.options.storage_url):
                 self._storing = StoringProcess(self.options.storage_url)
-        settings = MeasureSettings(**study.spec.settings)
-        return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, settings))
+        return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
 
     def bandwidth(self, study: KernelStudy) -> float | None:
         """Bytes a second through device memory, where the study is measured; None before the GPU is in use."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from optuna.storages import BaseStorage
 
 from autotune.contract import Problem, groups, registry
+from autotune.contract.converter import to_json
 from autotune.contract.groups import GroupKind
 from autotune.errors import InputError, one_of
-from autotune.report.note import study_note
 from autotune.study import studies
 from autotune.study.describe import Request, describe
-from autotune.study.studies import StudySpec
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 
 
 def describe_flags(
@@ -73,8 +74,16 @@ def _describe_group(
     return specs
 
 
-def create_all(storage: BaseStorage, specs: Mapping[str, StudySpec], skip_if_exists: bool) -> list[str]:
+def create_all(
+    storage: BaseStorage,
+    specs: Mapping[str, StudySpec],
+    skip_if_exists: bool,
+    on_created: Callable[[KernelStudy], None] = lambda study: None,
+) -> list[str]:
     """Create the studies, all or none; returns the names of all, new or not.
+
+    Args:
+        on_created: Is told of each new study.
 
     Raises:
         InputError: If one exists and may not be skipped, or exists with another meaning.
@@ -84,16 +93,14 @@ def create_all(storage: BaseStorage, specs: Mapping[str, StudySpec], skip_if_exi
         raise studies.exists_error(sorted(existing)[0])
     for name in sorted(existing):
         _check_same(studies.load(storage, name).spec, specs[name], name)
-    import optuna_dashboard  # takes a second to load
-
     for name, spec in specs.items():
         if name not in existing:
-            made = studies.create(storage, name, spec)
-            optuna_dashboard.save_note(made.study, study_note(made))
+            on_created(studies.create(storage, name, spec))
     return list(specs)
 
 
 def _difference(old: Any, new: Any) -> str:
+    """Says how two values of a spec's JSON differ."""
     if not isinstance(old, dict):
         return f"{old}, now {new}"
     return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in new if old.get(key) != new.get(key))
@@ -101,9 +108,9 @@ def _difference(old: Any, new: Any) -> str:
 
 def _check_same(there: StudySpec, here: StudySpec, name: str) -> None:
     for field in ("space_fingerprint", "kernel_fingerprint", "environment", "settings", "group"):
-        old, new = getattr(there, field), getattr(here, field)
-        if old != new:
+        if getattr(there, field) != getattr(here, field):
+            difference = _difference(to_json(there)[field], to_json(here)[field])
             raise InputError(
-                f"study {name} exists with another {field.replace('_', ' ')} ({_difference(old, new)}); "
+                f"study {name} exists with another {field.replace('_', ' ')} ({difference}); "
                 f"remove it (study delete {name}) or give the new one a --tag"
             )

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autotune.contract import AnyKernel, Problem, registry
+from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200, underscored
 from autotune.contract.space import Space
 from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
-from autotune.study.studies import StudySpec, kernel_fingerprint
+from autotune.study.spec import StudySpec
 
 BACKENDS = ("auto", "cuda", "replay")
 
@@ -53,38 +54,36 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
 def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
     gpu = current_gpu()
     preset = request.space or kernel.spaces[0]
-    call = kernel.call(problem)
     return StudySpec(
         kernel=registry.absolute(request.kernel),
         problem=problem.to_json(),
-        call=call.to_json() if call else None,
+        call=kernel.call(problem),
         source="builtin",
         kernel_fingerprint=kernel_fingerprint(kernel),
         backend="cuda",
-        gpu=gpu.to_json(),
+        gpu=gpu,
         environment=current_environment(),
         space=preset,
         space_fingerprint=Space.build(kernel, problem, gpu, preset).fingerprint,
-        settings=request.settings.to_json(),
+        settings=request.settings,
     )
 
 
 def _on_recording(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
     path = _recording_path(request, kernel, problem)
     environment = recording.machine(request.recorded_dir).environment
-    call = kernel.call(problem)
     return StudySpec(
         kernel=registry.absolute(request.kernel),
         problem=problem.to_json(),
-        call=call.to_json() if call else None,
+        call=kernel.call(problem),
         source=path.name.split("_")[0],
         kernel_fingerprint="recorded",
         backend="replay",
-        gpu=replace(H200, name=environment["gpu"]).to_json(),
+        gpu=replace(H200, name=environment.gpu),
         environment=environment,
         space=path.name.removesuffix(recording.SUFFIX),
         space_fingerprint=recording.load(path).space.fingerprint,
-        settings={},
+        settings=None,
     )
 
 
@@ -108,7 +107,7 @@ def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Pa
 
 
 def _name(request: Request, kernel: AnyKernel, problem: Problem, spec: StudySpec) -> str:
-    parts = [kernel.name, problem.label, underscored(spec.environment["gpu"])]
+    parts = [kernel.name, problem.label, underscored(spec.environment.gpu)]
     if spec.backend == "replay":
         parts.append("replay")
     elif spec.space != kernel.spaces[0]:

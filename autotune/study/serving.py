@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune.study.studies import KernelStudy
+from autotune.study.study import KernelStudy
 
 
 def serving_note(study: KernelStudy) -> str | None:

@@ -141,4 +141,4 @@ def test_the_winner_of_the_nearest_m_is_known_to_the_search(planned: Cli) -> Non
     same = studies.load(storage, next(n for n in names if f"lora_shrink-m{near[-1].sizes['m']}-k5120" in n))
     assert same.result is not None
     assert near[-1].winner is not None
-    assert near[-1].winner.items() >= same.result["config"].items()
+    assert near[-1].winner.items() >= same.result.decision.config.items()

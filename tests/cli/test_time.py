@@ -13,7 +13,9 @@ import pytest
 from autotune.cli import running
 from autotune.run.runner import Progress
 from autotune.study import studies
+from autotune.study.result import StudyResult
 from autotune.study.storage import open_storage
+from tests.builders.study_results import study_result
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -34,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
 
     class Runner:
-        def __init__(self, storage: object, options: Any) -> None:
+        def __init__(self, storage: object, options: Any, on_finished: object) -> None:
             self.options = options
 
         def __enter__(self) -> Runner:
@@ -42,14 +44,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
         def __exit__(self, *exc_info: object) -> None: ...
 
-        def run(self, study: Any, on_progress: Callable[[Progress], None], following: Any) -> dict[str, Any]:
+        def run(self, study: Any, on_progress: Callable[[Progress], None], following: Any) -> StudyResult:
             assert study.result is None
             time_s = self.options.budget.timeout_s
             made.turns.append((study.name, round(time_s, 3)))
             used_s = 0.0 if study.name == "quick" else time_s
             made.now_s += used_s
             on_progress(Progress(study.name, 10, Counter(), 1.0, 2.0, GAINS[study.name], "finalists"))
-            result = {"outcome": "tuned", "incumbent_us": 2.0, "tuned_us": 1.0, "seconds": {"wall": used_s}}
+            result = study_result(wall_s=used_s)
             study.finish(result)
             return result
 

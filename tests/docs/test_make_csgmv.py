@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
+
+from autotune.contract import Call
+from autotune.study.summary import StudySummary
+from tests.builders.study_results import study_result, summary
 
 BANDWIDTH = 4e12
 
@@ -16,19 +19,15 @@ def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
     return docs_module("make_csgmv")
 
 
-def studies(made: ModuleType, gpu: str = "NVIDIA H200") -> list[dict[str, Any]]:
+def studies(made: ModuleType, gpu: str = "NVIDIA H200") -> list[StudySummary]:
     """Every problem of the model at every chunk size, all of which take 100 us, and 50 when tuned."""
-    result = {"outcome": "tuned", "config": {"BLOCK_N": 64}, "incumbent_us": 100.0, "tuned_us": 50.0, "floor_us": 25.0}
-    result |= {"bandwidth_bytes_per_s": BANDWIDTH, "seconds": {"wall": 2.0}}  # type: ignore[dict-item]
-    keys = {layer.key(op) for layer in made.QWEN3_EMBEDDING_0_6B for op in ("shrink", "expand")}
+    result = study_result(incumbent_us=100.0, tuned_us=50.0, config={"BLOCK_N": 64}, floor_us=25.0, wall_s=2.0)
+    assert result.bandwidth_bytes_per_s == BANDWIDTH
+    layers = made.QWEN3_EMBEDDING_0_6B
+    keys = {("shrink", layer.columns, len(layer.widths)) for layer in layers}
+    keys |= {("expand", sum(layer.widths), len(layer.widths)) for layer in layers}
     return [
-        {
-            "spec": {
-                "call": {"runtime": "sglang", "op": op, "dims": {"K": k, "S": s, "chunk_size": chunk}},
-                "environment": {"gpu": gpu},
-            },
-            "result": result,
-        }
+        summary(Call("sglang", op, {"K": k, "S": s, "chunk_size": chunk}), result, gpu=gpu)
         for op, k, s in sorted(keys)
         for chunk in (16, 32, 64, 128)
     ]
@@ -65,7 +64,7 @@ def test_what_is_listed_is_of_one_gpu_only(made: ModuleType) -> None:
 
 
 def test_wall_time_is_told_beside_the_time_in_studies(made: ModuleType) -> None:
-    text = made.took({"wall_s": 61.0, "studies": studies(made), "note": "on a Sunday"})
+    text = made.took({"wall_s": 61.0, "note": "on a Sunday"}, studies(made))
     assert text.startswith("The 28 studies took 61 s")
     assert text.endswith("(56 s in the studies; on a Sunday).")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
+
+from autotune.study.result import GroupResult
+from tests.builders.study_results import group_result, study_result, summary
 
 
 @pytest.fixture(scope="module")
@@ -14,22 +16,14 @@ def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
     return docs_module("make_moe")
 
 
-def group(**measured: int) -> dict[str, Any]:
+def group(**measured: int) -> GroupResult:
     """Two ops of ten configs each."""
     members = {
-        name: {"floor_us": floor_us, "configs": 10, "counts": {"ok": 1, "pruned": measured[name] - 1}}
+        name: study_result(floor_us=floor_us, counts={"ok": 1, "pruned": measured[name] - 1})
         for name, floor_us in (("shrink", 10.0), ("expand", 20.0))
     }
-    return {
-        "group": "fused_moe_lora-two-kernel-m64-NVIDIA_H100_80GB_HBM3",
-        "outcome": "tuned",
-        "shared": {"block_m": 16},
-        "incumbent_us": 120.0,
-        "tuned_us": 60.0,
-        "best_us": {"shrink": {"16": 15.0, "64": 30.0}, "expand": {"16": 45.0, "32": 22.0, "64": 40.0}},
-        "members": members,
-        "seconds": {"wall": 12.3},
-    }
+    best_us = {"shrink": {"16": 15.0, "64": 30.0}, "expand": {"16": 45.0, "32": 22.0, "64": 40.0}}
+    return group_result("fused_moe_lora-two-kernel-m64-NVIDIA_H100_80GB_HBM3", members, best_us)
 
 
 def test_ops_measured_whole_count_with_their_best_at_a_common_value(made: ModuleType) -> None:
@@ -43,7 +37,7 @@ def test_what_was_not_measured_may_be_as_fast_as_the_floor(made: ModuleType) -> 
 
 
 def test_a_row_says_what_was_measured_and_what_is_possible(made: ModuleType) -> None:
-    (row,) = made.rows([{"group_result": group(shrink=9, expand=10)}])
+    (row,) = made.rows([summary(None, None, group(shrink=9, expand=10))])
     assert dict(zip(made.COLUMNS, row, strict=True)) == {
         "group": "two-kernel-m64",
         "ops": "2",

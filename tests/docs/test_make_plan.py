@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from autotune.contract import Call
+from autotune.study.summary import StudySummary
+from tests.builders.study_results import study_result, summary
 
 SHRINK = {"op": "shrink", "max_loras": 5, "num_slices": 3, "k": 64, "n": 16, "layers": ["qkv_proj x2"]}
 EXPAND = {"op": "expand", "max_loras": 5, "num_slices": 1, "k": 16, "n": 64, "layers": ["o_proj x2", "embed_tokens"]}
@@ -17,20 +22,17 @@ def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
     return docs_module("make_plan")
 
 
-def study(shape: dict[str, Any], m: int, default_us: float | None, tuned_us: float) -> dict[str, Any]:
+def study(shape: dict[str, Any], m: int, default_us: float | None, tuned_us: float) -> StudySummary:
     dims = {name: value for name, value in shape.items() if name not in ("op", "layers")}
-    result = {"incumbent_us": default_us, "tuned_us": tuned_us, "counts": {"ok": 3, "pruned": 4}}
-    return {"spec": {"call": {"runtime": "vllm", "op": shape["op"], "dims": {**dims, "m": m}}}, "result": result}
+    return summary(Call("vllm", shape["op"], {**dims, "m": m}), study_result(default_us, tuned_us))
 
 
-def run(*studies: dict[str, Any]) -> dict[str, Any]:
-    plan = {"size": "m", "shapes": [SHRINK, EXPAND], "serving": {"runtime": "vllm"}}
-    return {"wall_s": 90.0, "check": 0, "plan": plan, "studies": list(studies)}
+PLAN = {"size": "m", "shapes": [SHRINK, EXPAND], "serving": {"runtime": "vllm"}}
 
 
 def test_a_row_a_batch_size_and_a_column_a_shape(made: ModuleType) -> None:
-    found = run(study(EXPAND, 8, 200.0, 100.0), study(SHRINK, 8, 10.0, 5.0), study(SHRINK, 1, 10.0, 10.0))
-    columns, rows = made.before_after(found)
+    found = [study(EXPAND, 8, 200.0, 100.0), study(SHRINK, 8, 10.0, 5.0), study(SHRINK, 1, 10.0, 10.0)]
+    columns, rows = made.before_after(PLAN, found)
     assert columns == ["m", "shrink: qkv_proj", "expand: o_proj, embed_tokens", "all layers, us"]
     # Two layers shrink, three expand.
     assert rows == [
@@ -40,10 +42,11 @@ def test_a_row_a_batch_size_and_a_column_a_shape(made: ModuleType) -> None:
 
 
 def test_a_default_that_does_not_run_has_no_sum(made: ModuleType) -> None:
-    _, rows = made.before_after(run(study(SHRINK, 8, None, 5.0)))
+    _, rows = made.before_after(PLAN, [study(SHRINK, 8, None, 5.0)])
     assert rows == [["8", "fails → 5.0", "-", "-"]]
 
 
 def test_the_summary_counts_what_was_finished(made: ModuleType) -> None:
-    unfinished = {**study(SHRINK, 2, 1.0, 1.0), "result": None}
-    assert made.summary(run(study(SHRINK, 8, 10.0, 5.0), unfinished)) == ["vllm", "1 of 2", "7", "1.5", "none"]
+    unfinished = replace(study(SHRINK, 2, 1.0, 1.0), result=None)
+    run = {"wall_s": 90.0, "check": 0, "plan": PLAN}
+    assert made.summary(run, [study(SHRINK, 8, 10.0, 5.0), unfinished]) == ["vllm", "1 of 2", "7", "1.5", "none"]

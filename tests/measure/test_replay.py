@@ -107,7 +107,7 @@ def test_shipped_recordings_are_sound(path: Path) -> None:
 
 def test_shipped_recordings_name_their_machine() -> None:
     machine = recording.machine()
-    assert machine.environment["gpu"] == "NVIDIA H200"
+    assert machine.environment.gpu == "NVIDIA H200"
     assert machine.copy_bandwidth_bytes_per_s > 1e12
 
 

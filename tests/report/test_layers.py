@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from autotune.contract import Call
 from autotune.report.layers import COLUMNS, cells, layer_results, savings
 from autotune.servers.sglang.decoder_block import CsgmvLayer
+from autotune.study.result import Outcome
+from autotune.study.summary import StudySummary
+from tests.builders.study_results import study_result, summary
 
 BLOCK = (CsgmvLayer("qkv", 64, (64, 32, 32)), CsgmvLayer("o", 64, (64,)), CsgmvLayer("down", 96, (64,)))
 
 
-def study(op: str, k: int, s: int, chunk: int, before_us: float | None, after_us: float, **result: Any) -> Any:
-    """As `summary_json` has it."""
-    call = {"runtime": "sglang", "op": op, "dims": {"K": k, "R": 16, "S": s, "chunk_size": chunk}}
-    found = {"outcome": "tuned", "config": {"BLOCK_N": 32, "num_warps": None}, "floor_us": 5.0}
-    times = {"incumbent_us": before_us, "tuned_us": after_us}
-    return {"spec": {"call": call}, "result": found | times | result}
+def study(
+    op: str,
+    k: int,
+    s: int,
+    chunk: int,
+    before_us: float | None,
+    after_us: float,
+    outcome: Outcome = "tuned",
+    floor_us: float | None = 5.0,
+) -> StudySummary:
+    call = Call("sglang", op, {"K": k, "R": 16, "S": s, "chunk_size": chunk})
+    return summary(call, study_result(before_us, after_us, outcome, {"BLOCK_N": 32, "num_warps": None}, floor_us))
 
 
 STUDIES = [
@@ -60,7 +70,6 @@ def test_savings_count_a_shared_problem_in_each_of_its_layers() -> None:
     }
 
 
-@pytest.mark.parametrize("change", [{"call": None}, {"call": {"runtime": "vllm", "op": "shrink", "dims": {}}}])
-def test_other_studies_are_left_out(change: dict[str, Any]) -> None:
-    other = {"spec": change, "result": STUDIES[0]["result"]}
-    assert layer_results(BLOCK, [other, {**STUDIES[0], "result": None}]) == []
+@pytest.mark.parametrize("call", [None, Call("vllm", "shrink", {})], ids=str)
+def test_other_studies_are_left_out(call: Call | None) -> None:
+    assert layer_results(BLOCK, [summary(call, study_result()), replace(STUDIES[0], result=None)]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from optuna.storages import InMemoryStorage
 from autotune.api import write_csv
 from autotune.cli.export_output import export_studies
 from autotune.contract import Config, registry
+from autotune.contract.converter import from_json
+from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
+from autotune.environment import Environment
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
@@ -25,25 +29,28 @@ from autotune.report.results import result_line, time_line
 from autotune.run.loop import Budget
 from autotune.run.runner import Runner, RunOptions
 from autotune.study import creation
-from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint, load
+from autotune.study.result import StudyResult
+from autotune.study.spec import StudySpec
+from autotune.study.studies import load
+from autotune.study.study import KernelStudy
 from tests.builders.stand_in_backend import StandIn
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies-h200.json"
 KERNEL = registry.load("csgmv_shrink")
 PROBLEM = CsgmvShrinkProblem("float16", 16, 64, 16, 1, num_loras=2, workload="mixed", decode_requests=(8,), k=64)
-HERE = {"gpu": "NVIDIA H200", "triton": "3.6.0"}
+HERE = Environment("NVIDIA H200", triton="3.6.0")
 SPEC = StudySpec(
     kernel="csgmv_shrink",
     problem=PROBLEM.to_json(),
-    call=KERNEL.call(PROBLEM).to_json(),  # type: ignore[union-attr]
+    call=KERNEL.call(PROBLEM),
     source="builtin",
     kernel_fingerprint=kernel_fingerprint(KERNEL),
     backend="cuda",
-    gpu=H200.to_json(),
+    gpu=H200,
     environment=HERE,
     space="sglang-grid",
     space_fingerprint=Space.build(KERNEL, PROBLEM, H200, "sglang-grid").fingerprint,
-    settings=MeasureSettings().to_json(),
+    settings=MeasureSettings(),
 )
 
 
@@ -69,7 +76,7 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
     def backend(self: Runner, study: KernelStudy) -> Backend:
         return FourWarpsAreFaster()
 
-    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: dict(HERE))
+    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: HERE)
     monkeypatch.setattr(Runner, "_backend", backend)
     storage = InMemoryStorage()
     (name,) = creation.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)
@@ -79,9 +86,9 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
 
 
 def test_a_run_tells_where_its_time_went(mixed: KernelStudy) -> None:
-    result: dict[str, Any] = mixed.result or {}
+    assert mixed.result is not None
     known = {"compile_wait": 1.0, "measure": 2.0, "search": 0.5, "storage": 0.25, "finalists": 0.25, "wall": 5.0}
-    mixed.finish({**result, "seconds": known})
+    mixed.finish(replace(mixed.result, seconds=known))
     assert time_line([mixed, mixed], 10.0) == (
         "2 studies in 10.0 s: 2.0 waiting for compilers, 4.0 measuring, 1.0 choosing, 0.5 storing, "
         "0.5 racing finalists, 2.0 all else"
@@ -89,15 +96,17 @@ def test_a_run_tells_where_its_time_went(mixed: KernelStudy) -> None:
 
 
 def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
-    result: dict[str, Any] = mixed.result or {}
-    assert result["outcome"] == "tuned"
-    assert result["incumbent_us"] == pytest.approx(40)
-    assert result["worst_workload"] == "decode of 8"
-    assert {w["name"]: (w["incumbent_us"], w["tuned_us"]) for w in result["workloads"]} == {
+    assert mixed.result is not None
+    decision = mixed.result.decision
+    assert decision.outcome == "tuned"
+    assert decision.incumbent_us == pytest.approx(40)
+    assert decision.worst_workload is not None
+    assert decision.worst_workload.name == "decode of 8"
+    assert {times.name: (times.incumbent_us, times.tuned_us) for times in decision.workloads} == {
         "prefill": (80, 40),
         "decode of 8": (20, 20),
     }
-    assert "worst on decode of 8: 20.00 -> 20.00 us" in result_line("mixed", result)
+    assert "worst on decode of 8: 20.00 -> 20.00 us" in result_line("mixed", decision)
     note = study_note(mixed)
     assert "- on prefill: 80.00 -> 40.00 us" in note
     assert "the server reads 16." in note
@@ -117,8 +126,7 @@ def test_each_workloads_times_go_into_csv_and_side_car(mixed: KernelStudy, tmp_p
 @pytest.mark.parametrize("stored", json.loads(STORED.read_text())["studies"], ids=lambda stored: stored["name"])
 def test_results_stored_before_there_were_workloads_are_read(stored: dict[str, Any]) -> None:
     old = {name: value for name, value in stored["result"].items() if name not in ("workloads", "worst_workload")}
-    line = result_line(stored["name"], old)
-    assert "worst" not in line
-    spec = StudySpec(**stored["spec"])
+    assert from_json(StudyResult, old).decision.workloads == ()
+    spec = from_json(StudySpec, stored["spec"])
     problem = registry.load(spec.kernel).problem_type.from_json(spec.problem)
     assert problem.to_json() == spec.problem

@@ -11,8 +11,9 @@ import pytest
 from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.measure.result import Measurement
-from autotune.run.finalists import FINALISTS, Decision, best_configs, compare, decide
+from autotune.run.finalists import FINALISTS, best_configs, compare, decide
 from autotune.study import trials
+from autotune.study.result import Decision
 from tests.builders.stand_in_backend import StandIn
 
 ROUNDS = 40
@@ -185,7 +186,8 @@ def test_a_config_that_slows_a_workload_is_passed_over() -> None:
     decision, course = mixed_decision({1: (10, 10), 2: (4, 12.5), 3: (8, 9)})
     assert course.races == [[1, 2, 3], [1, 2], [1, 3]]
     assert (decision.outcome, decision.config["block"]) == ("tuned", 3)
-    assert decision.worst_workload == "decode"
+    assert decision.worst_workload is not None
+    assert decision.worst_workload.name == "decode"
     found = {times.name: (times.incumbent_us, times.tuned_us) for times in decision.workloads}
     assert found["prefill"] == pytest.approx((10, 8), rel=0.02)
     assert found["decode"] == pytest.approx((10, 9), rel=0.02)
@@ -226,4 +228,3 @@ def test_workloads_of_a_default_that_does_not_run_have_no_before() -> None:
 def test_a_single_workload_is_not_reported_as_one_of_several() -> None:
     decision, _ = decided(lambda block, race: timed(8 if block == 2 else 10, 0.01, block))
     assert (decision.workloads, decision.worst_workload) == ((), None)
-    assert decision.to_json()["workloads"] == []

@@ -10,7 +10,7 @@ import pytest
 
 from autotune.contract import Config
 from autotune.measure.result import Measurement
-from autotune.run.group_race import GroupDecision, decide_group
+from autotune.run.group_race import GroupRace, decide_group
 
 ROUNDS = 40
 FAILED = Measurement("wrong_result", message="wrong")
@@ -57,59 +57,59 @@ A: Times = {(64, 4): 20, (64, 8): 14, (32, 8): 11, (16, 8): 9}
 B: Times = {(64, 4): 20, (64, 8): 19, (32, 8): 20.5, (16, 8): 60}
 
 
-def decided(*ops: Scripted, values: Sequence[int] = (32, 64)) -> GroupDecision:
-    decision = decide_group(ops, "block_m", values, ROUNDS)
-    assert decision is not None
-    return decision
+def decided(*ops: Scripted, values: Sequence[int] = (32, 64)) -> GroupRace:
+    raced = decide_group(ops, "block_m", values, ROUNDS)
+    assert raced is not None
+    return raced
 
 
 def test_the_sum_wins_though_an_op_alone_is_slower_than_its_default() -> None:
-    decision = decided(Scripted("a", A, 0.01), Scripted("b", B, 0.01))
-    assert (decision.outcome, decision.value) == ("tuned", 32)
-    assert decision.ops["a"].config == decision.ops["b"].config == config(32, 8)
-    assert decision.ops["b"].tuned_us > (decision.ops["b"].incumbent_us or 0)
-    assert decision.incumbent_us == pytest.approx(40, rel=0.02)
-    assert decision.tuned_us == pytest.approx(31.5, rel=0.02)
-    assert decision.p_value is not None
-    assert decision.p_value <= 0.01
+    raced = decided(Scripted("a", A, 0.01), Scripted("b", B, 0.01))
+    assert (raced.decision.outcome, raced.value) == ("tuned", 32)
+    assert raced.ops["a"].config == raced.ops["b"].config == config(32, 8)
+    assert raced.ops["b"].tuned_us > (raced.ops["b"].incumbent_us or 0)
+    assert raced.decision.incumbent_us == pytest.approx(40, rel=0.02)
+    assert raced.decision.tuned_us == pytest.approx(31.5, rel=0.02)
+    assert raced.decision.p_value is not None
+    assert raced.decision.p_value <= 0.01
 
 
 def test_the_second_race_decides_alone_and_the_defaults_own_value_is_next_in_line() -> None:
     """The lead at 32 was luck; at the default's block_m the tuned set still wins."""
     lucky = {**A, (32, 8): 24.0}
-    decision = decided(Scripted("a", lucky, 0.01, flatter=0.5), Scripted("b", {**B, (32, 8): 18.0}, 0.01))
-    assert (decision.outcome, decision.value) == ("tuned", 64)
-    assert decision.ops["a"].config == config(64, 8)
+    raced = decided(Scripted("a", lucky, 0.01, flatter=0.5), Scripted("b", {**B, (32, 8): 18.0}, 0.01))
+    assert (raced.decision.outcome, raced.value) == ("tuned", 64)
+    assert raced.ops["a"].config == config(64, 8)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])
 def test_equal_sums_keep_all_defaults(noise: float) -> None:
     flat = dict.fromkeys(A, 20.0)
-    decision = decided(Scripted("a", flat, noise), Scripted("b", flat, noise))
-    assert (decision.outcome, decision.value) == ("default", 64)
-    assert all(op.config == config(64) for op in decision.ops.values())
-    assert decision.tuned_us == decision.incumbent_us
+    raced = decided(Scripted("a", flat, noise), Scripted("b", flat, noise))
+    assert (raced.decision.outcome, raced.value) == ("default", 64)
+    assert all(op.config == config(64) for op in raced.ops.values())
+    assert raced.decision.tuned_us == raced.decision.incumbent_us
 
 
 def test_a_gain_below_a_percent_keeps_all_defaults() -> None:
     near = {(64, 4): 20.0, (32, 8): 19.9}
-    assert decided(Scripted("a", near), Scripted("b", near)).outcome == "default"
+    assert decided(Scripted("a", near), Scripted("b", near)).decision.outcome == "default"
 
 
 def test_what_one_op_gains_the_other_may_lose() -> None:
     """Each op is faster alone at its own block_m; no common one is."""
     a = Scripted("a", {(64, 4): 20, (16, 8): 10, (32, 8): 30})
     b = Scripted("b", {(64, 4): 20, (16, 8): 35, (32, 8): 10.5})
-    decision = decided(a, b, values=(32, 16, 64))
-    assert decision.outcome == "default"
+    raced = decided(a, b, values=(32, 16, 64))
+    assert raced.decision.outcome == "default"
 
 
 def test_a_config_that_fails_on_fresh_inputs_takes_its_set_out() -> None:
     def fails(each: Config, race: int) -> bool:
         return each["block_m"] == 32
 
-    decision = decided(Scripted("a", A, fails=fails), Scripted("b", B))
-    assert (decision.outcome, decision.value) == ("tuned", 64)
+    raced = decided(Scripted("a", A, fails=fails), Scripted("b", B))
+    assert (raced.decision.outcome, raced.value) == ("tuned", 64)
 
 
 def test_a_winner_that_fails_the_second_race_gives_way() -> None:
@@ -123,9 +123,9 @@ def test_a_default_that_does_not_run_loses() -> None:
     def fails(each: Config, race: int) -> bool:
         return each == config(64)
 
-    decision = decided(Scripted("a", A, fails=fails), Scripted("b", B))
-    assert (decision.outcome, decision.value, decision.incumbent_us) == ("tuned", 32, None)
-    assert decision.ops["b"].incumbent_us is not None
+    raced = decided(Scripted("a", A, fails=fails), Scripted("b", B))
+    assert (raced.decision.outcome, raced.value, raced.decision.incumbent_us) == ("tuned", 32, None)
+    assert raced.ops["b"].incumbent_us is not None
 
 
 def test_nothing_is_decided_if_no_value_has_every_op() -> None:
@@ -145,6 +145,6 @@ def test_every_race_has_the_default_and_no_config_twice() -> None:
 def test_a_dead_parameter_leaves_the_defaults() -> None:
     """Tiny batches are not sorted: every block_m is the default's, and there is nothing to race."""
     only: Times = {(64, 4): 20.0}
-    decision = decided(Scripted("a", only), Scripted("b", only), values=(64,))
-    assert (decision.outcome, decision.value) == ("default", 64)
-    assert decision.tuned_us == decision.incumbent_us == 40.0
+    raced = decided(Scripted("a", only), Scripted("b", only), values=(64,))
+    assert (raced.decision.outcome, raced.value) == ("default", 64)
+    assert raced.decision.tuned_us == raced.decision.incumbent_us == 40.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,8 @@ from autotune.run.loop import Budget
 from autotune.run.runner import Runner, RunOptions
 from autotune.study import creation, studies
 from autotune.study.describe import Request
-from autotune.study.studies import KernelStudy
+from autotune.study.result import GroupResult
+from autotune.study.study import KernelStudy
 from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
 from tests.builders.mortal_storage import Killed, MortalStorage
 
@@ -51,7 +51,7 @@ def members(storage: MortalStorage) -> list[KernelStudy]:
     return studies.whole_groups(storage, [studies.load(storage, studies.names(storage)[0])])
 
 
-def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -> dict[str, Any] | None:
+def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -> GroupResult | None:
     """Run the group as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
     options = RunOptions("sqlite://", Budget(14), recorded_dir=recorded)
@@ -64,9 +64,10 @@ def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -
         storage.last_write = None
 
 
-def decided(result: dict[str, Any]) -> dict[str, Any]:
-    """What does not depend on when it ran, nor on how often."""
-    return {name: result[name] for name in ("outcome", "shared", "incumbent_us", "tuned_us")}
+def decided(result: GroupResult) -> tuple[object, ...]:
+    """Take what does not depend on when it ran, nor on how often."""
+    decision = result.decision
+    return decision.outcome, result.shared, decision.incumbent_us, decision.tuned_us
 
 
 def assert_measured_once(storage: MortalStorage) -> None:
@@ -78,7 +79,7 @@ def assert_measured_once(storage: MortalStorage) -> None:
 def test_killed_again_and_again(recorded: Path) -> None:
     whole = run(new_group(recorded), recorded)
     assert whole is not None
-    assert whole["shared"] == {"block_m": 32}
+    assert whole.shared == {"block_m": 32}
     storage, kills = new_group(recorded), 0
     while (result := run(storage, recorded, last_write=15)) is None:
         kills += 1
@@ -91,7 +92,7 @@ def test_killed_again_and_again(recorded: Path) -> None:
 def test_killed_while_the_result_is_handed_out(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, store = new_group(recorded), KernelStudy.finish_group
 
-    def store_and_die(self: KernelStudy, result: dict[str, Any]) -> None:
+    def store_and_die(self: KernelStudy, result: GroupResult) -> None:
         store(self, result)
         raise Killed
 
@@ -109,7 +110,7 @@ def test_killed_while_the_result_is_handed_out(recorded: Path, monkeypatch: pyte
     assert result == stored, "what was decided stands"
     for each in members(storage):
         assert each.group_result == stored
-        assert each.result == stored["members"][each.name]
+        assert each.result == stored.members[each.name]
 
 
 def test_a_decided_group_is_not_run_again(recorded: Path) -> None:
@@ -145,4 +146,4 @@ def test_a_timeout_leaves_a_result(recorded: Path) -> None:
     options = RunOptions("sqlite://", Budget(14, timeout_s=1e-9), recorded_dir=recorded)
     with Runner(storage, options) as runner:
         result = GroupRunner(runner).run(members(storage))
-    assert (result["outcome"], result["shared"]) == ("default", {"block_m": 64})
+    assert (result.decision.outcome, result.shared) == ("default", {"block_m": 64})

@@ -20,8 +20,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from autotune.contract import Config, registry
+from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import INTERPRETER
 from autotune.contract.space import Space
+from autotune.environment import Environment
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement, Status
 from autotune.measure.settings import MeasureSettings
@@ -29,7 +31,9 @@ from autotune.run.loop import Budget
 from autotune.run.runner import Runner, RunOptions
 from autotune.search.history import observe
 from autotune.study import studies, trials
-from autotune.study.studies import KernelStudy, StudySpec, kernel_fingerprint
+from autotune.study.result import StudyResult
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
 from autotune.study.writer import Keeper, ThreadWriter
 from tests.builders.mortal_storage import Killed, MortalStorage
 from tests.builders.stand_in_backend import StandIn
@@ -152,16 +156,16 @@ def new_study(storage: MortalStorage) -> KernelStudy:
         source="builtin",
         kernel_fingerprint=kernel_fingerprint(KERNEL),
         backend="cuda",
-        gpu=INTERPRETER.to_json(),
-        environment={"gpu": "none"},
+        gpu=INTERPRETER,
+        environment=Environment("none"),
         space="wide",
         space_fingerprint=SPACE.fingerprint,
-        settings=MeasureSettings().to_json(),
+        settings=MeasureSettings(),
     )
     return studies.create(storage, "one", spec)
 
 
-def run(storage: MortalStorage, last_write: int | None = None) -> dict[str, Any] | None:
+def run(storage: MortalStorage, last_write: int | None = None) -> StudyResult | None:
     """Run the study as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
     options = RunOptions("sqlite://", Budget(WANTED), sampler="random", stop="none", allow_env_change=True)
@@ -201,8 +205,7 @@ def test_killed_before_any_write(backend: Scripted) -> None:
         killed = run(storage, last_write)
         result = run(storage)
         assert result is not None
-        assert result["config"] == whole["config"]
-        # Only the note, which is written last, is not waited for.
+        assert result.decision.config == whole.decision.config
         assert killed is None
         assert_as_if_never_killed(storage, backend, kills=1)
 

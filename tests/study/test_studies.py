@@ -13,8 +13,10 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from autotune.contract import Config, registry
+from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import INTERPRETER
 from autotune.contract.space import Space
+from autotune.environment import Environment
 from autotune.errors import InputError
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
@@ -24,15 +26,17 @@ from autotune.run.neighbours import Neighbourhood
 from autotune.run.runner import Runner, RunOptions
 from autotune.search import Neighbour
 from autotune.study import studies
+from autotune.study.spec import StudySpec
 from autotune.study.storage import identity, open_storage
-from autotune.study.studies import Finished, KernelStudy, StudySpec, kernel_fingerprint
+from autotune.study.studies import Finished
+from autotune.study.study import KernelStudy
 from tests.builders.stand_in_backend import StandIn
 
 FILE = Path(__file__).parents[1] / "builders/faulty_kernel.py"
 REFERENCE = f"{FILE}:KERNEL"
 KERNEL = registry.load(REFERENCE)
 PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
-HERE = {"gpu": "NVIDIA H200", "driver": "575.1", "cuda": "13.0", "torch": "2.11.0", "triton": "3.6.0"}
+HERE = Environment("NVIDIA H200", driver="575.1", cuda="13.0", torch="2.11.0", triton="3.6.0")
 SPEC = StudySpec(
     kernel=REFERENCE,
     problem=PROBLEM.to_json(),
@@ -40,11 +44,11 @@ SPEC = StudySpec(
     source="builtin",
     kernel_fingerprint=kernel_fingerprint(KERNEL),
     backend="cuda",
-    gpu=INTERPRETER.to_json(),
+    gpu=INTERPRETER,
     environment=HERE,
     space="wide",
     space_fingerprint=Space.build(KERNEL, PROBLEM, INTERPRETER, "wide").fingerprint,
-    settings=MeasureSettings().to_json(),
+    settings=MeasureSettings(),
 )
 
 
@@ -58,7 +62,7 @@ def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(self: Runner, study: KernelStudy) -> Backend:
         return StandIn()
 
-    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: dict(HERE))
+    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: HERE)
     monkeypatch.setattr(Runner, "_backend", backend)
 
 
@@ -95,12 +99,16 @@ def test_studies_are_listed_in_order_without_those_of_others(storage: BaseStorag
 
 def test_a_study_goes_on_where_it_was_created(storage: BaseStorage) -> None:
     result = runner(storage).run(studies.create(storage, "one", SPEC))
-    assert result["outcome"] == "default"
-    assert result["counts"] == {"ok": 3}
+    assert result.decision.outcome == "default"
+    assert result.counts == {"ok": 3}
+
+
+def elsewhere(**differs: str) -> StudySpec:
+    return replace(SPEC, environment=replace(HERE, **differs))
 
 
 ELSEWHERE = [
-    pytest.param(replace(SPEC, environment=HERE | {name: value}), f"{name} {value} -> {HERE[name]}", id=name)
+    pytest.param(elsewhere(**{name: value}), f"{name} {value} -> {HERE.known[name]}", id=name)
     for name, value in (("gpu", "NVIDIA H100"), ("driver", "550.2"), ("torch", "2.9.0"), ("triton", "3.5.1"))
 ]
 ELSEWHERE.append(
@@ -128,7 +136,7 @@ def test_a_study_from_elsewhere_is_refused_with_the_difference(
 def test_a_study_from_elsewhere_goes_on_if_that_is_wanted(
     storage: BaseStorage, spec: StudySpec, difference: str
 ) -> None:
-    assert runner(storage, allow_env_change=True).run(studies.create(storage, "one", spec))["counts"] == {"ok": 3}
+    assert runner(storage, allow_env_change=True).run(studies.create(storage, "one", spec)).counts == {"ok": 3}
 
 
 @pytest.mark.parametrize("allow_env_change", [False, True])
@@ -230,7 +238,7 @@ def test_what_follows_is_compiled_while_a_study_is_decided(
 
 UNPREPARED = [
     pytest.param(replace(SPEC, space_fingerprint="0123"), "its space 'wide' has changed", id="its space"),
-    pytest.param(replace(SPEC, environment=HERE | {"gpu": "NVIDIA H100"}), "was created elsewhere", id="its machine"),
+    pytest.param(elsewhere(gpu="NVIDIA H100"), "was created elsewhere", id="its machine"),
 ]
 
 
@@ -238,7 +246,7 @@ UNPREPARED = [
 def test_what_cannot_be_prepared_says_so_in_its_own_turn(storage: BaseStorage, spec: StudySpec, message: str) -> None:
     changed = studies.create(storage, "changed", spec)
     with runner(storage) as running:
-        assert running.run(studies.create(storage, "one", SPEC), following=changed)["counts"] == {"ok": 3}
+        assert running.run(studies.create(storage, "one", SPEC), following=changed).counts == {"ok": 3}
         assert running._prepared is None
         with pytest.raises(InputError, match=message):
             running.run(changed)
@@ -255,7 +263,7 @@ def test_a_study_is_decided_whatever_is_wrong_with_the_next_ones_neighbours(
     monkeypatch.setattr(Neighbourhood, "of", neighbours)
     one, following = (studies.create(storage, name, SPEC) for name in ("one", "next"))
     with runner(storage) as running:
-        assert running.run(one, following=following)["counts"] == {"ok": 3}
+        assert running.run(one, following=following).counts == {"ok": 3}
         with pytest.raises(InputError, match="is gone"):
             running.run(following)
 
@@ -294,7 +302,7 @@ def later(finished: Callable[[BaseStorage], dict[str, Finished]]) -> Callable[[B
 
     def found(storage: BaseStorage) -> dict[str, Finished]:
         return {
-            name: replace(other, result=other.result | {"finished": "later"})
+            name: replace(other, result=replace(other.result, finished="later"))
             for name, other in finished(storage).items()
         }
 

@@ -1,0 +1,101 @@
+"""The user attributes of a study: their names, and how each is written and read. No other module knows them.
+
+Values are JSON, as Optuna stores them. What older releases stored in another form is read here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import optuna
+
+from autotune.contract.converter import from_json, to_json
+from autotune.errors import InputError
+from autotune.study.membership import Membership
+from autotune.study.result import GroupResult, StudyResult
+from autotune.study.spec import StudySpec
+
+_SPEC = "autotune"
+_RESULT = "result"
+_GROUP_RESULT = "group result"
+_SEARCHED = "own search done"
+_PLANS = "plans"
+
+Attributes = Mapping[str, Any]
+"""The user attributes of one study, as Optuna hands them out."""
+
+T = TypeVar("T")
+
+
+def is_ours(attributes: Attributes) -> bool:
+    """Tells whether this tool made the study."""
+    return _SPEC in attributes
+
+
+def write_spec(study: optuna.Study, spec: StudySpec) -> None:
+    """Says what a study is about, which makes it ours."""
+    study.set_user_attr(_SPEC, to_json(spec))
+
+
+def spec(attributes: Attributes) -> StudySpec:
+    """Reads what a study of ours is about."""
+    return _read(StudySpec, _SPEC, attributes[_SPEC])
+
+
+def group(attributes: Attributes) -> str | None:
+    """Reads the name of a study's group without the rest of its spec; None for a study on its own."""
+    found: str | None = attributes.get(_SPEC, {}).get("group")
+    return found
+
+
+def write_result(study: optuna.Study, result: StudyResult | None) -> None:
+    """Keeps a study's result; None takes it back."""
+    study.set_user_attr(_RESULT, None if result is None else to_json(result))
+
+
+def result(attributes: Attributes) -> StudyResult | None:
+    """Reads a study's result; None while it is unfinished."""
+    found = attributes.get(_RESULT)
+    return _read(StudyResult, _RESULT, found) if found else None
+
+
+def write_group_result(study: optuna.Study, result: GroupResult) -> None:
+    """Keeps the result of a group on one of its members."""
+    study.set_user_attr(_GROUP_RESULT, to_json(result))
+
+
+def group_result(attributes: Attributes) -> GroupResult | None:
+    """Reads the result of a study's group; None while the group is unfinished."""
+    found = attributes.get(_GROUP_RESULT)
+    return _read(GroupResult, _GROUP_RESULT, found) if found else None
+
+
+def write_searched(study: optuna.Study) -> None:
+    """Marks a member of a group whose own search is done."""
+    study.set_user_attr(_SEARCHED, True)
+
+
+def searched(attributes: Attributes) -> bool:
+    """Tells whether the own search of a member of a group is done."""
+    return bool(attributes.get(_SEARCHED))
+
+
+def write_membership(study: optuna.Study, plan: str, membership: Membership) -> None:
+    """Says what a study is in a plan; what it is in others stays."""
+    study.set_user_attr(_PLANS, {**study.user_attrs.get(_PLANS, {}), plan: to_json(membership)})
+
+
+def memberships(attributes: Attributes) -> dict[str, Membership]:
+    """Reads what a study is in each plan that it belongs to, by the plan's name."""
+    return {plan: _read(Membership, _PLANS, data) for plan, data in attributes.get(_PLANS, {}).items()}
+
+
+def _read(kind: type[T], name: str, data: Any) -> T:
+    try:
+        return from_json(kind, data)
+    except Exception as error:  # whatever is wrong with the data, cattrs raises what it met
+        raise InputError(
+            f"--storage: the attribute {name!r} of a study is not one that this release can read "
+            f"({type(error).__name__}: {error}); run the release that made it, or give another storage"
+        ) from error

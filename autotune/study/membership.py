@@ -1,0 +1,23 @@
+"""What a plan keeps on each of its studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autotune.contract import Call
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A study's place in a plan.
+
+    Attributes:
+        position: Its place in the plan's order.
+        weight: What a microsecond less is worth: share of the traffic times layers.
+        required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
+            to: an export answers all of them.
+    """
+
+    position: int
+    weight: float
+    required: tuple[Call, ...]

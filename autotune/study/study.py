@@ -1,0 +1,113 @@
+"""One study: the Optuna study together with what it is about and what became of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+
+from autotune.contract import AnyKernel, Call, Gpu, Problem, registry
+from autotune.contract.space import Space
+from autotune.errors import InputError
+from autotune.measure import recording
+from autotune.measure.settings import MeasureSettings
+from autotune.study import attributes
+from autotune.study.membership import Membership
+from autotune.study.result import GroupResult, StudyResult
+from autotune.study.spec import StudySpec
+from autotune.study.summary import StudySummary
+
+
+class KernelStudy:
+    """An Optuna study of one problem of a kernel; what is not on its trials stands in its attributes."""
+
+    def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+        self.study = study
+        self.spec = spec
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    @cached_property
+    def kernel(self) -> AnyKernel:
+        return registry.load(self.spec.kernel)
+
+    @cached_property
+    def problem(self) -> Problem:
+        return self.kernel.problem_type.from_json(self.spec.problem)
+
+    @property
+    def gpu(self) -> Gpu:
+        return self.spec.gpu
+
+    @property
+    def call(self) -> Call | None:
+        """The server's lookup, by a server with the Triton version that was measured with."""
+        return self.spec.server_call
+
+    @property
+    def settings(self) -> MeasureSettings:
+        """How it is measured; a replay takes the defaults where it needs any."""
+        return self.spec.settings or MeasureSettings()
+
+    @property
+    def result(self) -> StudyResult | None:
+        """What became of the study; None while it is unfinished."""
+        return attributes.result(self.study.user_attrs)
+
+    def finish(self, result: StudyResult) -> None:
+        attributes.write_result(self.study, result)
+
+    def reopen(self) -> None:
+        """Takes the result back, so that a run goes on with the search."""
+        attributes.write_result(self.study, None)
+
+    @property
+    def group_result(self) -> GroupResult | None:
+        """What was decided for the group that the study is a member of; None while the group is unfinished."""
+        return attributes.group_result(self.study.user_attrs)
+
+    def finish_group(self, result: GroupResult) -> None:
+        attributes.write_group_result(self.study, result)
+
+    @property
+    def summary(self) -> StudySummary:
+        """All that the study knows but its trials."""
+        return StudySummary(self.name, self.spec, self.result, self.group_result)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the own search of a member of a group is done, which knows nothing of the group."""
+        return attributes.searched(self.study.user_attrs)
+
+    def mark_searched(self) -> None:
+        attributes.write_searched(self.study)
+
+    def membership(self, plan: str) -> Membership | None:
+        """What the study is in a plan; None if it is not one of its."""
+        return attributes.memberships(self.study.user_attrs).get(plan)
+
+    def join(self, plan: str, membership: Membership) -> None:
+        attributes.write_membership(self.study, plan, membership)
+
+    def open_space(self, recorded_dir: Path) -> Space:
+        """Makes the study's space anew.
+
+        Raises:
+            InputError: If it is no longer the one the study was created with.
+        """
+        if self.spec.backend == "replay":
+            space = self.open_recording(recorded_dir).space
+        else:
+            space = Space.build(self.kernel, self.problem, self.gpu, self.spec.space)
+        if space.fingerprint != self.spec.space_fingerprint:
+            raise InputError(
+                f"study {self.name}: its space {self.spec.space!r} has changed since it was created; "
+                f"delete it (study delete {self.name}) and create it again"
+            )
+        return space
+
+    def open_recording(self, recorded_dir: Path) -> recording.Recording:
+        return recording.load(recorded_dir / (self.spec.space + recording.SUFFIX))
