@@ -1,8 +1,26 @@
-"""``python -m autotune``."""
+"""The command line: ``python -m autotune``, or the installed script ``lora-autotune``."""
 
 from __future__ import annotations
 
-from autotune.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Runs a command; says in one line what is not installed."""
+    try:
+        from autotune.cli.main import main as command
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "autotune"):
+            raise
+        print(
+            f"Error: {missing} is not installed here; install lora-autotune with all that it needs: pip install, and "
+            "the path of its checkout or its git URL",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
+
 
 if __name__ == "__main__":
-    main(prog_name="python -m autotune")
+    main()

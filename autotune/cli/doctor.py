@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from autotune import paths
+from autotune import paths, servers
 from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.contract import registry
 from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
@@ -27,7 +27,6 @@ _NEEDED = {
     "sqlalchemy": "pip install 'sqlalchemy>=2'",
     "optuna-dashboard": "pip install optuna-dashboard",
 }
-_ENGINES = ("vllm", "sglang")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _findings(storage: str) -> Iterator[Observation]:
     yield _storage(storage)
     yield _cache()
     yield from _kernels()
-    for engine in _ENGINES:
+    for engine in reversed(servers.names()):
         yield Observation(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
     yield from _recorded_spaces()
 

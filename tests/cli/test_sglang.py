@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from autotune.cli.flags.block import BlockFlags
-from autotune.cli.flags.problem import ProblemFlags
-from autotune.servers.command_line import DecoderBlock
-from autotune.servers.sglang.decoder_block import CsgmvLayer
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -199,17 +194,6 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 
 
-def block_of(hidden_size: int | None = None, **flags: Any) -> DecoderBlock:
-    """The layers that flags of ``tune --runtime sglang`` describe."""
-    block = BlockFlags(**flags).read(ProblemFlags(server="sglang", hidden_size=hidden_size))
-    assert block is not None
-    return block
-
-
-def layers(block: DecoderBlock) -> list[CsgmvLayer]:
-    return [layer for layer in block.layers if isinstance(layer, CsgmvLayer)]
-
-
 def reference_files() -> list[Path]:
     return list((Path(__file__).parents[1] / "data" / "sglang_csgmv_h200_triton_3_5_1").iterdir())
 
@@ -237,17 +221,6 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     assert len(from_model) == 7
 
 
-@pytest.mark.parametrize("name", ["Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding-0.6b"])
-def test_a_preset_gives_the_layers_by_name_and_by_id(name: str) -> None:
-    block = block_of(model=name)
-    assert [(layer.name, layer.columns, layer.widths) for layer in layers(block)] == [
-        ("qkv", 1024, (2048, 1024, 1024)),
-        ("o", 2048, (1024,)),
-        ("gate_up", 1024, (3072, 3072)),
-        ("down", 3072, (1024,)),
-    ]
-
-
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
 
 
@@ -265,21 +238,6 @@ def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
         "csgmv_expand-t30720-n1024",
     ]
     assert "gate_up" in cli.ok(*command, "--intermediate-size 3072")
-
-
-@pytest.mark.parametrize(
-    ("experts", "mlps"),
-    [
-        ({"num_experts": 8, "first_k_dense_replace": 1}, {"gate_up": 3072, "down": 1024}),
-        ({"num_experts": 8, "n_shared_experts": 2}, {"shared_gate_up": 1536, "shared_down": 1024}),
-        ({"num_experts": 1}, {"gate_up": 3072, "down": 1024}),
-    ],
-    ids=str,
-)
-def test_mlps_beside_the_experts(experts: dict[str, int], mlps: dict[str, int]) -> None:
-    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | experts))
-    block = block_of(model="config.json")
-    assert {layer.name: layer.widths[0] for layer in layers(block)[2:]} == mlps
 
 
 def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
@@ -331,17 +289,3 @@ def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, p
     assert refused.stderr.count("\n") == 1
     assert not [part for part in parts if part not in refused.stderr], refused.stderr
     assert not cli.database.exists()
-
-
-@pytest.mark.parametrize(
-    ("hidden", "total", "widths"),
-    [
-        pytest.param(4096, 6144, (4096, 1024, 1024), id="Qwen3-8B: q as the hidden size"),
-        pytest.param(4096, 12288, (4096, 4096, 4096), id="Llama-2-7B"),
-        pytest.param(1024, 4096, (2048, 1024, 1024), id="Qwen3-0.6B: half, for k is never wider than q"),
-    ],
-)
-def test_a_sum_of_widths(hidden: int, total: int, widths: tuple[int, ...]) -> None:
-    block = block_of(qkv_output_dim=(total,), intermediate_size=64, hidden_size=hidden)
-    assert layers(block)[0].widths == widths
-    assert f"taken to be {widths[0]} for q" in block.notes[0]

@@ -14,8 +14,8 @@ from autotune.errors import InputError
 class LookupFlags:
     """The flags that describe one lookup of a server."""
 
+    op: str
     server: str = worded("The server.")
-    op: str = worded("Its op.")
     max_loras: int | None = worded("vLLM: the server's --max-loras (dense ops look up one more).", default=None)
     num_slices: int | None = worded("3 for qkv, 2 for gate_up, 1 otherwise (SGLang: S).", default=None)
     m: int | None = None

@@ -15,6 +15,7 @@ import click
 from autotune import servers
 from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
 from autotune.contract import groups
+from autotune.errors import one_of
 from autotune.export.file import OnExist
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
@@ -141,7 +142,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "topk_ids": _flag("--topk-ids", "MoE: recorded routing: expert ids, a row a token.", _FILE),
     },
     "Lookup": {
-        "op": _flag("--op", "The server's op.", click.Choice(servers.ops())),
+        "op": _flag("--op", f"The server's op: {one_of(servers.ops())}.", click.Choice(servers.ops()), metavar="NAME"),
         "m": _flag("--m", "vLLM: rows of the batch.", Size()),
         "k": _flag("--k", "k of the lookup (SGLang: K).", Size()),
         "n": _flag("--n", "vLLM: n of the lookup.", Size()),

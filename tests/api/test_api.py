@@ -1,0 +1,88 @@
+"""The whole way by the Python face alone, on recorded spaces: from a model to checked files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna.storages import BaseStorage
+
+from autotune import api
+from autotune.contract import Call
+from autotune.errors import InputError
+from autotune.study.storage import open_storage
+from tests.builders.samples import RECORDED_MODEL
+
+REPLAY = api.Request(backend="replay")
+SHRINK = {"dtype": "float16", "batch_size": 16, "hidden_size": 5120, "lora_rank": 16, "num_loras": 4}
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    return open_storage("sqlite:///studies.db", create=True)
+
+
+def plan() -> api.Plan:
+    Path("config.json").write_text(json.dumps(RECORDED_MODEL))
+    serving = api.Serving("vllm", tp=1, rank=16, max_loras=4, target_modules=("o_proj",))
+    return api.plan("config.json", serving, api.Batches(m_values=(16,)), "float16")
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(api.__all__) == api.__all__
+    assert not [name for name in api.__all__ if not hasattr(api, name)]
+
+
+def test_studies_of_a_problem_are_made_once(storage: BaseStorage) -> None:
+    wanted = api.of_problems(api.Problems("lora_shrink", SHRINK), REPLAY)
+    (name,) = wanted.create(storage)
+    assert wanted.plan_name is None
+    with pytest.raises(InputError, match="exists"):
+        wanted.create(storage)
+    assert wanted.create(storage, skip_if_exists=True) == [name]
+    assert [found.name for found in api.find(storage, ["lora_*"])] == [name]
+    assert api.find_one(storage, "lora_*").name == name
+
+
+def test_studies_of_a_plan_keep_their_order_and_worth(storage: BaseStorage) -> None:
+    wanted = api.of_plan(plan(), REPLAY)
+    names = wanted.create(storage)
+    assert names == list(wanted.specs)
+    chosen = api.find(storage, plan_name=wanted.plan_name)
+    assert [study.name for study in chosen] == names
+    assert set(api.worth(chosen, wanted.plan_name)) == set(names)
+    assert api.worth(chosen, None) == {}
+    assert len(api.required_by(chosen, wanted.plan_name or "")) > len(names)
+
+
+def test_globs_and_a_plan_contradict_each_other(storage: BaseStorage) -> None:
+    with pytest.raises(InputError, match="give one of them"):
+        api.find(storage, ["a*"], "plan")
+    with pytest.raises(InputError, match="matches none"):
+        api.find(storage, ["a*"])
+
+
+def test_a_name_must_be_of_one_study(storage: BaseStorage) -> None:
+    api.of_plan(plan(), REPLAY).create(storage)
+    with pytest.raises(InputError, match="matches 2"):
+        api.find_one(storage, "*")
+
+
+def test_a_folder_that_cannot_take_files_is_found_ahead() -> None:
+    specs = api.of_problems(api.Problems("lora_shrink", SHRINK), REPLAY).specs.values()
+    api.check_export(specs, Path("tuned"))
+    assert not Path("tuned").exists()
+    Path("tuned").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written to"):
+        api.check_export(specs, Path("tuned"))
+
+
+def test_a_lookup_takes_the_gpu_of_the_folders_files() -> None:
+    table = {"5": {"1": {"16": {"5120": {"16": {"block_m": 32}}}}}}
+    Path("tuned").mkdir()
+    Path("tuned/NVIDIA_H200_SHRINK.json").write_text(json.dumps(table))
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 20, "k": 5120, "n": 16})
+    found = api.look_up(Path("tuned"), call)
+    assert (found.origin, found.key_path) == ("file", ("5", "1", "16", "5120", "16"))
+    assert api.look_up(Path("tuned"), call, gpu="NVIDIA L4").origin == "default"
