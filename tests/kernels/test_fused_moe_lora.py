@@ -64,7 +64,7 @@ class TestOps:
 
     @pytest.mark.parametrize(
         "change",
-        [{}, {"block_m": 32}, {"group_size_m": 1, "block_n": 32}, {"split_k": 2, "group_size_m": 1}, {"split_k": 16}],
+        [{}, {"block_m": 32}, {"group_size_m": 1, "block_n": 32}, {"split_k": 2, "group_size_m": 1}, {"split_k": 8}],
         ids=str,
     )
     def test_shrink(self, layer: Layer, change: dict[str, int]) -> None:
@@ -74,11 +74,16 @@ class TestOps:
         assert bool((out[:, [1, 3]] == 0).all())
 
     @pytest.mark.parametrize(
-        "change",
-        [{}, {"block_m": 32, "block_n": 64, "num_warps": 1}, {"group_size_m": 1, "block_n": 16}, {"block_k": 32}],
+        ("add_inputs", "change"),
+        [
+            (True, {}),
+            (False, {}),
+            (True, {"block_m": 32, "block_n": 64, "num_warps": 1}),
+            (False, {"group_size_m": 1, "block_n": 16}),
+            (True, {"block_k": 32}),
+        ],
         ids=str,
     )
-    @pytest.mark.parametrize("add_inputs", [True, False], ids=["add", "overwrite"])
     def test_expand(self, layer: Layer, change: dict[str, int], add_inputs: bool) -> None:
         routed = len(layer.b) == 1
         x = layer.expected_shrink().half()
@@ -150,7 +155,9 @@ def test_one_split_is_not_allowed_the_roundings_of_sixteen(make: type[GateUpShri
 
 
 @pytest.mark.parametrize(("naive", "row_per_token"), [(False, True)])
-def test_single_split_is_bitwise_repeatable(layer: Layer) -> None:
+def test_single_split_is_bitwise_repeatable(layer: Layer, device: str) -> None:
+    if device == "cpu":
+        pytest.skip("Triton's interpreter runs blocks in one order")
     first = moe_shrink(layer.shrink(), SHRINK)
     assert all(torch.equal(moe_shrink(layer.shrink(), SHRINK), first) for _ in range(3))
 
@@ -303,6 +310,8 @@ class TestFullySharded:
     """What t GPUs compute together is what one does alone: gathered or summed between shrink and expand (A6)."""
 
     T = 4
+    SHRINK = SHRINK | {"block_k": 128}
+    EXPAND = EXPAND | {"block_k": 32, "block_n": 64}
 
     def chunks(self, tensors: list[torch.Tensor], dim: int, gpu: int) -> list[torch.Tensor]:
         return [tensor.chunk(self.T, dim)[gpu].contiguous() for tensor in tensors]
@@ -315,14 +324,16 @@ class TestFullySharded:
     @pytest.mark.parametrize("row_per_token", [True], ids=["gate_up"])
     def test_gate_up_gathers_the_rank(self, whole: Layer) -> None:
         gpus = range(self.T)
-        h = torch.cat([moe_shrink(replace(whole, a=self.chunks(whole.a, 2, g)).shrink(), SHRINK) for g in gpus], dim=3)
+        h = torch.cat(
+            [moe_shrink(replace(whole, a=self.chunks(whole.a, 2, g)).shrink(), self.SHRINK) for g in gpus], dim=3
+        )
         assert_within(h, whole.expected_shrink(), shrink_reference(whole.shrink(), torch.float64))
         want = whole.expected(h).unflatten(2, (2, self.T, -1))  # [M, T, S, t, N / t]
         start = whole.start.unflatten(2, (2, self.T, -1))
         for g in gpus:
             shard = replace(whole, b=self.chunks(whole.b, 2, g), start=start[:, :, :, g].flatten(2))
             arguments = shard.expand(h)
-            out = moe_expand(arguments, EXPAND)
+            out = moe_expand(arguments, self.EXPAND)
             assert_within(out, want[:, :, :, g].flatten(2), expand_reference(arguments, shard.start, torch.float64))
 
     @pytest.mark.parametrize("row_per_token", [False], ids=["down"])
@@ -331,7 +342,7 @@ class TestFullySharded:
         gpus = range(self.T)
         shards = [replace(whole, x=self.chunks([whole.x], 1, g)[0], a=self.chunks(whole.a, 3, g)) for g in gpus]
         partial = [shard.shrink() for shard in shards]
-        h = sum(moe_shrink(each, SHRINK).double() for each in partial)
+        h = sum(moe_shrink(each, self.SHRINK).double() for each in partial)
         bounds = [shrink_reference(each, torch.float64) for each in partial]
         assert bool(((h - whole.expected_shrink()).abs() <= sum(bound.max_error for bound in bounds)).all())
 
@@ -343,7 +354,7 @@ class TestFullySharded:
             b = self.chunks(whole.b, 2, g)
             arguments = MoeExpandArguments(x, b, out, whole.batch, add_inputs, routed=True, offset=g * width)
             bound = expand_reference(arguments, before, torch.float64)
-            assert moe_expand(arguments, EXPAND) is out
+            assert moe_expand(arguments, self.EXPAND) is out
             assert bool(((out.double() - bound.value).abs() <= bound.max_error).all())
             mine = slice(g * width, (g + 1) * width)
             assert_within(out[..., mine], want[..., mine], replace(bound, max_error=bound.max_error[..., mine]))

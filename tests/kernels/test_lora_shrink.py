@@ -50,7 +50,7 @@ def assert_right(arguments: LoraShrinkArguments, mapping: list[int] = MAPPING) -
     assert bool((error <= 1.001 * additions * 2**-23 * magnitude).all())
 
 
-@pytest.mark.parametrize("split_k", [1, 4, 64])
+@pytest.mark.parametrize("split_k", [1, 2, 8])
 @pytest.mark.parametrize("slices", [1, 3])
 def test_ragged_adapters_and_base_tokens(make: Any, device: str, slices: int, split_k: int) -> None:
     for dtype in half_dtypes(device):
@@ -67,7 +67,9 @@ def test_other_token_mixes(make: Any, mapping: list[int]) -> None:
     assert_right(arguments, mapping)
 
 
-def test_single_split_is_bitwise_repeatable(make: Any) -> None:
+def test_single_split_is_bitwise_repeatable(make: Any, device: str) -> None:
+    if device == "cpu":
+        pytest.skip("Triton's interpreter runs blocks in one order")
     arguments = make()
     first = lora_shrink(arguments, CONFIG).clone()
     assert all(torch.equal(lora_shrink(arguments, CONFIG), first) for _ in range(5))
