@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
@@ -48,16 +48,29 @@ def plan(
 
 
 @dataclass(frozen=True)
+class _OfPlan:
+    """The plan that studies are of, with its name in the storage and the studies of each of its entries."""
+
+    plan: Plan
+    name: str
+    by_entry: list[dict[str, StudySpec]]
+
+
+@dataclass(frozen=True)
 class StudySet:
     """Studies to make, described and checked; none is stored yet.
 
     Attributes:
         specs: By name.
-        plan_name: Name in the storage of the plan that they are of; None where they are of none.
     """
 
     specs: Mapping[str, StudySpec]
-    plan_name: str | None = None
+    _of_plan: _OfPlan | None = None
+
+    @property
+    def plan_name(self) -> str | None:
+        """Name in the storage of the plan that they are of; None where they are of none."""
+        return self._of_plan.name if self._of_plan else None
 
     def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
         """Creates the studies, all or none; returns the names of all, new or not.
@@ -65,19 +78,9 @@ class StudySet:
         Raises:
             InputError: If one exists and may not be skipped, or exists with another meaning.
         """
-        return creation.create_all(storage, self.specs, skip_if_exists, write_note)
-
-
-@dataclass(frozen=True)
-class _PlannedStudies(StudySet):
-    """The studies of a plan, entry by entry."""
-
-    plan: Plan | None = None
-    by_entry: Sequence[dict[str, StudySpec]] = ()
-
-    def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
-        assert self.plan is not None and self.plan_name is not None
-        return planned.create(storage, self.plan, self.plan_name, list(self.by_entry), skip_if_exists, write_note)
+        if (of := self._of_plan) is None:
+            return creation.create_all(storage, self.specs, skip_if_exists, write_note)
+        return planned.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
 
 
 def of_problems(problems: Problems, request: Request) -> StudySet:
@@ -98,7 +101,7 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     """
     described = planned.describe(plan, request)
     specs = {name: spec for found in described for name, spec in found.items()}
-    return _PlannedStudies(specs, planned.name_of(plan, request), plan, described)
+    return StudySet(specs, _OfPlan(plan, planned.name_of(plan, request), described))
 
 
 def of_block(block: DecoderBlock, server: str, problems: Problems, request: Request) -> StudySet:
