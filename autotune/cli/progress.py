@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from autotune.report.results import failures, measured
+from autotune.report.groups import group_line
+from autotune.report.results import failures, measured, result_line
 from autotune.report.tables import us
-from autotune.run.runner import Progress as StudyProgress
+from autotune.run.loop import Budget
+from autotune.run.progress import Progress as StudyProgress
+from autotune.run.queue import Turn
+from autotune.study.result import GroupResult, StudyResult
 
 
 class RunDisplay:
-    """One line for the run as a whole, one for the study being run."""
+    """One line for the run as a whole, one for the turn that is on.
 
-    def __init__(self, studies: int, trials: int, timeout_s: float | None) -> None:
+    Args:
+        studies: How many will be run.
+        check: Called at every step; what it raises stops the run.
+    """
+
+    def __init__(self, studies: int, budget: Budget, check: Callable[[], None]) -> None:
         self._console = Console(stderr=True)
-        self._trials = trials
+        self._trials = budget.trials
+        self._check = check
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -27,9 +38,10 @@ class RunDisplay:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        limit = f"at most {timeout_s:g} s" if timeout_s is not None else ""
+        limit = f"at most {budget.timeout_s:g} s" if budget.timeout_s is not None else ""
         self._run_task = self._live.add_task("studies", total=studies, state=limit)
-        self._study_task: TaskID | None = None
+        self._turn_task: TaskID | None = None
+        self._ended: set[str] = set()
 
     def __enter__(self) -> RunDisplay:
         self._live.start()
@@ -40,29 +52,42 @@ class RunDisplay:
     ) -> None:
         self._live.stop()
 
-    def start_study(self, name: str) -> None:
-        if self._study_task is not None:
-            self._live.remove_task(self._study_task)
-        self._study_task = self._live.add_task(name, total=self._trials, state="")
+    def on_start(self, turn: Turn) -> None:
+        if self._turn_task is not None:
+            self._live.remove_task(self._turn_task)
+        self._turn_task = self._live.add_task(turn.name, total=self._trials, state="")
+        self._check()
 
-    def update(self, progress: StudyProgress) -> None:
-        if self._study_task is not None:
-            total = min(self._trials, progress.space_size)
+    def on_progress(self, progress: StudyProgress) -> None:
+        if self._turn_task is not None:
             self._live.update(
-                self._study_task,
+                self._turn_task,
                 description=progress.study,
                 completed=measured(progress.counts),
-                total=total,
+                total=min(self._trials, progress.space_size),
                 state=_state(progress),
             )
+        self._check()
 
-    def finish_study(self, line: str, studies: int = 1) -> None:
-        self._live.advance(self._run_task, studies)
+    def on_result(self, turn: Turn, result: StudyResult | GroupResult) -> None:
+        if isinstance(result, GroupResult):
+            self._end(turn, group_line(result))
+        else:
+            self._end(turn, result_line(turn.name, result.decision))
+
+    def on_failure(self, turn: Turn) -> None:
+        self._end(turn, f"{turn.name}: failed")
+
+    def _end(self, turn: Turn, line: str) -> None:
+        """Print how a turn ended; one taken again counts once."""
+        if turn.name not in self._ended:
+            self._ended.add(turn.name)
+            self._live.advance(self._run_task, len(turn.studies))
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _state(progress: StudyProgress) -> str:
-    if progress.phase == "finalists":
+    if progress.stage == "finalists":
         return "finalists against the default"
     parts = [f"best {us(progress.best_us)} us"]
     if progress.best_us and progress.incumbent_us:

@@ -1,9 +1,9 @@
-"""Where the wall time of a search goes."""
+"""Where the wall time of a search goes, and how much a run has left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -53,3 +53,21 @@ class Clock:
     @property
     def wall_s(self) -> float:
         return time.monotonic() - self._started_s
+
+
+class Deadline:
+    """The end of a run's time.
+
+    Args:
+        timeout_s: Seconds from now; None for no end.
+        now_s: Tells the time.
+    """
+
+    def __init__(self, timeout_s: float | None, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._end_s = None if timeout_s is None else now_s() + timeout_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until then, 0 once it is past; None if there is no end."""
+        return None if self._end_s is None else max(0.0, self._end_s - self._now_s())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autotune.contract import Config
+from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
+from autotune.study.study import KernelStudy
 
 
 class StandIn:
@@ -28,3 +30,20 @@ class StandIn:
         return [Measurement("ok", (1.0,) * rounds) for _ in configs]
 
     def close(self) -> None: ...
+
+
+class StandInBackends:
+    """Opens the backend that a test says, and remembers whether it was closed."""
+
+    def __init__(self, make: Callable[[KernelStudy], Backend] = lambda study: StandIn()) -> None:
+        self.make = make
+        self.closed = False
+
+    def open(self, study: KernelStudy) -> Backend:
+        return self.make(study)
+
+    def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True

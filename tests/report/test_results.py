@@ -21,19 +21,19 @@ from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
-from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.report.note import study_note
 from autotune.report.results import result_line, time_line
 from autotune.run.loop import Budget
-from autotune.run.runner import Runner, RunOptions
+from autotune.run.options import RunOptions
+from autotune.run.runner import Runner
 from autotune.study import creation
 from autotune.study.result import StudyResult
 from autotune.study.spec import StudySpec
 from autotune.study.studies import load
 from autotune.study.study import KernelStudy
-from tests.builders.stand_in_backend import StandIn
+from tests.builders.stand_in_backend import StandIn, StandInBackends
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies-h200.json"
 KERNEL = registry.load("csgmv_shrink")
@@ -72,16 +72,12 @@ class FourWarpsAreFaster(StandIn):
 @pytest.fixture
 def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
     """A finished study of two workloads."""
-
-    def backend(self: Runner, study: KernelStudy) -> Backend:
-        return FourWarpsAreFaster()
-
-    monkeypatch.setattr("autotune.run.runner.current_environment", lambda: HERE)
-    monkeypatch.setattr(Runner, "_backend", backend)
+    monkeypatch.setattr("autotune.run.identity.current_environment", lambda: HERE)
     storage = InMemoryStorage()
     (name,) = creation.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)
-    with Runner(storage, RunOptions("sqlite:///:memory:", Budget(8), sampler="random")) as runner:
-        runner.run(load(storage, name))
+    options = RunOptions("sqlite:///:memory:", sampler="random")
+    with Runner(storage, options, StandInBackends(lambda study: FourWarpsAreFaster())) as runner:
+        runner.run(load(storage, name), Budget(8))
     return load(storage, name)
 
 

@@ -14,7 +14,8 @@ from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.run.group_runner import GroupRunner
 from autotune.run.loop import Budget
-from autotune.run.runner import Runner, RunOptions
+from autotune.run.options import RunOptions
+from autotune.run.runner import Runner
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.result import GroupResult
@@ -54,10 +55,10 @@ def members(storage: MortalStorage) -> list[KernelStudy]:
 def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -> GroupResult | None:
     """Run the group as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
-    options = RunOptions("sqlite://", Budget(14), recorded_dir=recorded)
+    options = RunOptions("sqlite://", recorded_dir=recorded)
     try:
         with Runner(storage, options) as runner:
-            return GroupRunner(runner).run(members(storage))
+            return GroupRunner(runner).run(members(storage), Budget(14))
     except Killed:
         return None
     finally:
@@ -143,7 +144,7 @@ def test_all_ops_begin_to_compile_before_the_first_is_searched(recorded: Path, m
 
 def test_a_timeout_leaves_a_result(recorded: Path) -> None:
     storage = new_group(recorded)
-    options = RunOptions("sqlite://", Budget(14, timeout_s=1e-9), recorded_dir=recorded)
+    options = RunOptions("sqlite://", recorded_dir=recorded)
     with Runner(storage, options) as runner:
-        result = GroupRunner(runner).run(members(storage))
+        result = GroupRunner(runner).run(members(storage), Budget(14, timeout_s=1e-9))
     assert (result.decision.outcome, result.shared) == ("default", {"block_m": 64})

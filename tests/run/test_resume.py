@@ -14,29 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 import pytest
-from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
 
-from autotune.contract import Config, registry
-from autotune.contract.fingerprint import kernel_fingerprint
-from autotune.contract.gpu import INTERPRETER
-from autotune.contract.space import Space
-from autotune.environment import Environment
-from autotune.measure.backend import Backend
+from autotune.contract import Config
 from autotune.measure.result import Measurement, Status
-from autotune.measure.settings import MeasureSettings
 from autotune.run.loop import Budget
-from autotune.run.runner import Runner, RunOptions
-from autotune.search.history import observe
+from autotune.run.options import RunOptions
+from autotune.run.runner import Runner
 from autotune.study import studies, trials
 from autotune.study.result import StudyResult
-from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
-from autotune.study.writer import Keeper, ThreadWriter
+from tests.builders.double_study import SPACE, SPEC
 from tests.builders.mortal_storage import Killed, MortalStorage
-from tests.builders.stand_in_backend import StandIn
+from tests.builders.stand_in_backend import StandIn, StandInBackends
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -108,10 +98,6 @@ def assert_none_twice(shown: list[dict[str, Any]]) -> None:
 
 # Now in process, killed before each single write to the storage.
 
-REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
-KERNEL = registry.load(REFERENCE)
-PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
-SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
 WANTED = 10
 
 
@@ -138,40 +124,21 @@ class Scripted(StandIn):
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    scripted = Scripted()
-
-    def its_backend(self: Runner, study: KernelStudy) -> Backend:
-        return scripted
-
-    monkeypatch.setattr(Runner, "_backend", its_backend)
-    return scripted
+def backend() -> Scripted:
+    return Scripted()
 
 
 def new_study(storage: MortalStorage) -> KernelStudy:
-    spec = StudySpec(
-        kernel=REFERENCE,
-        problem=PROBLEM.to_json(),
-        call=None,
-        source="builtin",
-        kernel_fingerprint=kernel_fingerprint(KERNEL),
-        backend="cuda",
-        gpu=INTERPRETER,
-        environment=Environment("none"),
-        space="wide",
-        space_fingerprint=SPACE.fingerprint,
-        settings=MeasureSettings(),
-    )
-    return studies.create(storage, "one", spec)
+    return studies.create(storage, "one", SPEC)
 
 
-def run(storage: MortalStorage, last_write: int | None = None) -> StudyResult | None:
+def run(storage: MortalStorage, backend: Scripted, last_write: int | None = None) -> StudyResult | None:
     """Run the study as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
-    options = RunOptions("sqlite://", Budget(WANTED), sampler="random", stop="none", allow_env_change=True)
+    options = RunOptions("sqlite://", sampler="random", stop="none", allow_env_change=True)
     try:
-        with Runner(storage, options) as runner:
-            return runner.run(studies.load(storage, "one"))
+        with Runner(storage, options, StandInBackends(lambda study: backend)) as runner:
+            return runner.run(studies.load(storage, "one"), Budget(WANTED))
     except Killed:
         return None
     finally:
@@ -195,15 +162,15 @@ def assert_as_if_never_killed(storage: MortalStorage, backend: Scripted, kills: 
 def test_killed_before_any_write(backend: Scripted) -> None:
     storage = MortalStorage()
     new_study(storage)
-    whole = run(storage)
+    whole = run(storage, backend)
     assert whole is not None
     assert_as_if_never_killed(storage, backend, kills=0)
     for last_write in range(storage.writes):
         storage = MortalStorage()
         new_study(storage)
         backend.measured.clear()
-        killed = run(storage, last_write)
-        result = run(storage)
+        killed = run(storage, backend, last_write)
+        result = run(storage, backend)
         assert result is not None
         assert result.decision.config == whole.decision.config
         assert killed is None
@@ -214,49 +181,8 @@ def test_killed_again_and_again(backend: Scripted) -> None:
     storage = MortalStorage()
     new_study(storage)
     kills = 0
-    while run(storage, last_write=3) is None:
+    while run(storage, backend, last_write=3) is None:
         kills += 1
         assert kills < 100
     assert kills > 3
     assert_as_if_never_killed(storage, backend, kills)
-
-
-@pytest.mark.parametrize(
-    ("status", "samples", "state"),
-    [
-        ("ok", (3.0, 1.0, 2.0), TrialState.COMPLETE),
-        ("pruned", (5.0, 4.0), TrialState.PRUNED),
-        ("wrong_result", (), TrialState.FAIL),
-        ("timeout", (), TrialState.FAIL),
-    ],
-)
-def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, ...], state: TrialState) -> None:
-    tried = optuna.create_study()
-    live = trials.working_copy(tried, RandomSampler())
-    asked = live.ask(SPACE.distributions)
-    index = SPACE.index(SPACE.config(asked.params))
-    assert observe(live, SPACE).in_flight == (index,)
-    measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
-    with Keeper(ThreadWriter(tried)) as keeper:
-        keeper.keep(trials.tell(live, asked, measurement))
-    assert observe(live, SPACE).in_flight == ()
-    (stored,) = tried.trials
-    assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
-    assert stored.state == state
-    assert stored.value == (2.0 if status == "ok" else None) or state == TrialState.PRUNED
-    assert list(stored.intermediate_values.values()) == list(samples)
-    assert stored.user_attrs["message"] == "why"
-    assert stored.user_attrs["compile_s"] == 1.5
-    (found,) = trials.measured(tried.trials, SPACE)
-    assert (found.index, found.status) == (index, status)
-    assert found.time_us == {"ok": 2.0, "pruned": 4.5}.get(status)
-
-
-def test_medians_of_workloads_are_kept_on_the_trial() -> None:
-    tried = optuna.create_study()
-    asked = tried.ask(SPACE.distributions)
-    by_workload = {"prefill": (4.0, 1.0, 2.0), "decode of 64": (9.0, 8.0, 7.0)}
-    trials.tell(tried, asked, Measurement("ok", (6.0, 3.0, 4.0), workloads_us=by_workload))
-    (stored,) = tried.trials
-    assert stored.value == 4.0
-    assert stored.user_attrs["workloads_us"] == {"prefill": 2.0, "decode of 64": 8.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 from autotune.measure.recording import RECORDED_DIR
 from autotune.measure.settings import MeasureSettings
 from autotune.run.loop import Budget
-from autotune.run.runner import RunOptions
+from autotune.run.options import RunOptions
 from autotune.study.describe import Request
 from autotune.study.storage import DEFAULT_URL
 
@@ -52,10 +52,14 @@ class RunFlags:
     allow_env_change: bool = False
 
     @property
+    def budget(self) -> Budget:
+        """Trials of each study, and seconds of the whole run."""
+        return Budget(self.trials, self.timeout)
+
+    @property
     def options(self) -> RunOptions:
         return RunOptions(
             storage_url=self.storage,
-            budget=Budget(self.trials, self.timeout),
             backend=self.backend,
             sampler=self.sampler,
             stop=self.stop,

@@ -1,0 +1,62 @@
+"""Opens what measures a study: its recording, or this machine's GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from autotune.measure import recording
+from autotune.measure.backend import Backend
+from autotune.measure.replay import ReplayBackend
+from autotune.measure.task import Task
+from autotune.study.study import KernelStudy
+
+if TYPE_CHECKING:
+    from autotune.measure.machine import Machine
+
+
+class Backends(Protocol):
+    """A place where studies are measured."""
+
+    def open(self, study: KernelStudy) -> Backend:
+        """Open a study's backend; whoever opens it closes it."""
+        ...
+
+    def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
+        """Bytes a second through device memory, where the study is measured; None if that is not known."""
+        ...
+
+    def close(self) -> None:
+        """Stop what was started for the studies."""
+        ...
+
+
+class LocalBackends:
+    """Gives each study the backend of its spec; the GPU's processes are started once, when first needed.
+
+    Args:
+        recorded_dir: Where the recordings of replays are.
+    """
+
+    def __init__(self, recorded_dir: Path) -> None:
+        self._recorded_dir = recorded_dir
+        self._machine: Machine | None = None
+
+    def open(self, study: KernelStudy) -> Backend:
+        if study.spec.backend == "replay":
+            return ReplayBackend(study.open_recording(self._recorded_dir))
+        if self._machine is None:
+            from autotune.measure.machine import Machine  # needs torch, which replays do not
+
+            self._machine = Machine()
+        return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
+
+    def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
+        """Tell the recording's, or measure this machine's once it is in use."""
+        if study.spec.backend == "replay":
+            return recording.machine(self._recorded_dir).copy_bandwidth_bytes_per_s
+        return None if self._machine is None else self._machine.copy_bandwidth_bytes_per_s
+
+    def close(self) -> None:
+        if self._machine is not None:
+            self._machine.close()

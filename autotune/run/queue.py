@@ -1,0 +1,178 @@
+"""Runs studies and groups in turn, and shares a run's time among them.
+
+Time is shared evenly among those still to come. What is left in the end goes to those that it was too short for, to the
+one first that may save most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autotune.errors import AutotuneError, InputError
+from autotune.run.clock import Deadline
+from autotune.run.loop import Budget
+from autotune.run.progress import OnProgress, Progress
+from autotune.run.runner import Runner
+from autotune.study import studies
+from autotune.study.result import GroupResult, StudyResult
+from autotune.study.study import KernelStudy
+
+LEAST_TURN_S = 3.0
+"""Less is not worth another race of finalists."""
+
+Result = StudyResult | GroupResult
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is run and decided together: one study, or all of a group."""
+
+    studies: Sequence[KernelStudy]
+
+    @property
+    def group(self) -> str | None:
+        return self.studies[0].spec.group
+
+    @property
+    def name(self) -> str:
+        """The group's name, or the study's."""
+        return self.group or self.studies[0].name
+
+
+class TurnRunner(Protocol):
+    """Runs the studies of a turn to their result."""
+
+    def __call__(
+        self, turn: Turn, budget: Budget, on_progress: OnProgress, following: KernelStudy | None
+    ) -> Result: ...
+
+
+class Watcher(Protocol):
+    """Is told how a run goes, and stops it where it raises KeyboardInterrupt."""
+
+    def on_start(self, turn: Turn) -> None: ...
+
+    def on_progress(self, progress: Progress) -> None: ...
+
+    def on_result(self, turn: Turn, result: Result) -> None:
+        """A turn has ended; one that had another before may end once more."""
+        ...
+
+    def on_failure(self, turn: Turn) -> None: ...
+
+
+def turns_of(chosen: Sequence[KernelStudy]) -> list[Turn]:
+    """Sort studies by what is run together."""
+    return [Turn(together) for together in studies.by_group(chosen)]
+
+
+def turn_runner(runner: Runner) -> TurnRunner:
+    """Run studies with a runner, and groups with its means."""
+
+    def run(turn: Turn, budget: Budget, on_progress: OnProgress, following: KernelStudy | None) -> Result:
+        if turn.group is None:
+            return runner.run(turn.studies[0], budget, on_progress, following)
+        from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
+
+        return GroupRunner(runner).run(turn.studies, budget, on_progress, following)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A study that its time was too short for.
+
+    Attributes:
+        gain: Microseconds that more time may save, times what one is worth.
+    """
+
+    turn: Turn
+    gain: float
+
+
+class StudyQueue:
+    """Takes turns one after the other, each once, and then again those that may gain most.
+
+    Args:
+        budget: Trials of each study, and seconds of the whole run.
+        worth: What a microsecond less is worth, by study; 1 where it is not said.
+        now_s: Tells the time.
+
+    Attributes:
+        failures: Messages of the turns that failed; the others have run all the same.
+    """
+
+    def __init__(
+        self,
+        run_turn: TurnRunner,
+        watcher: Watcher,
+        budget: Budget,
+        worth: Mapping[str, float] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failures: list[str] = []
+        self._run_turn = run_turn
+        self._watcher = watcher
+        self._budget = budget
+        self._worth = worth or {}
+        self._now_s = now_s
+        self._unfinished: dict[str, _Unfinished] = {}
+
+    def run(self, turns: Sequence[Turn]) -> None:
+        """Take all turns.
+
+        Raises:
+            InputError: If a study cannot go on here.
+            AutotuneError: If it was stopped.
+        """
+        deadline = Deadline(self._budget.timeout_s, self._now_s)
+        studies_left = sum(len(turn.studies) for turn in turns)
+        for turn, following in zip(turns, [*turns[1:], None], strict=True):
+            left_s = deadline.left_s
+            share_s = None if left_s is None else left_s * len(turn.studies) / studies_left
+            studies_left -= len(turn.studies)
+            self._take(turn, share_s, following.studies[0] if following else None)
+        self._take_again(deadline)
+
+    def _take_again(self, deadline: Deadline) -> None:
+        """Give what time is left to the unfinished."""
+        while self._unfinished:
+            left_s = deadline.left_s
+            if left_s is None or (share_s := left_s / len(self._unfinished)) < LEAST_TURN_S:
+                return
+            turn = max(self._unfinished.values(), key=lambda unfinished: unfinished.gain).turn
+            for study in turn.studies:
+                study.reopen()
+            self._take(turn, share_s, None)
+
+    def _take(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
+        """Run a turn for so long; note whether that was too short."""
+        gain_left: float | None = None
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal gain_left
+            gain_left = progress.gain_left
+            self._watcher.on_progress(progress)
+
+        self._unfinished.pop(turn.name, None)
+        try:
+            self._watcher.on_start(turn)
+            result = self._run_turn(turn, Budget(self._budget.trials, time_s), on_progress, following)
+            self._watcher.on_result(turn, result)
+        except InputError:
+            raise
+        except AutotuneError as error:
+            self.failures.append(str(error))
+            self._watcher.on_failure(turn)
+        except KeyboardInterrupt:
+            raise AutotuneError(
+                f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
+            ) from None
+        else:
+            if time_s is not None and gain_left and isinstance(result, StudyResult) and result.wall_s >= time_s:
+                gain = gain_left * result.decision.tuned_us * self._worth.get(turn.name, 1.0)
+                self._unfinished[turn.name] = _Unfinished(turn, gain)

@@ -1,0 +1,57 @@
+"""Studies of a problem that no GPU is needed for, and what runs them on a stand-in for one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.storages import BaseStorage
+
+from autotune.contract import registry
+from autotune.contract.fingerprint import kernel_fingerprint
+from autotune.contract.gpu import INTERPRETER
+from autotune.contract.space import Space
+from autotune.environment import Environment
+from autotune.measure.backend import Backend
+from autotune.measure.settings import MeasureSettings
+from autotune.run.loop import Budget
+from autotune.run.options import RunOptions
+from autotune.run.runner import Runner
+from autotune.study.spec import StudySpec
+from autotune.study.study import KernelStudy
+from tests.builders.stand_in_backend import StandIn, StandInBackends
+
+FILE = Path(__file__).parent / "faulty_kernel.py"
+REFERENCE = f"{FILE}:KERNEL"
+KERNEL = registry.load(REFERENCE)
+PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
+SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
+HERE = Environment("NVIDIA H200", driver="575.1", cuda="13.0", torch="2.11.0", triton="3.6.0")
+"""The machine that tests with the fixture `here` run on."""
+SPEC = StudySpec(
+    kernel=REFERENCE,
+    problem=PROBLEM.to_json(),
+    call=None,
+    source="builtin",
+    kernel_fingerprint=kernel_fingerprint(KERNEL),
+    backend="cuda",
+    gpu=INTERPRETER,
+    environment=HERE,
+    space="wide",
+    space_fingerprint=SPACE.fingerprint,
+    settings=MeasureSettings(),
+)
+BUDGET = Budget(3)
+
+
+def runner_of(
+    storage: BaseStorage,
+    make: Callable[[KernelStudy], Backend] = lambda study: StandIn(),
+    *,
+    allow_env_change: bool = False,
+    backend: str = "auto",
+) -> Runner:
+    """Make a runner that measures on a stand-in, in any order."""
+    options = RunOptions("sqlite://", backend, sampler="random", allow_env_change=allow_env_change)
+    return Runner(storage, options, StandInBackends(make))
