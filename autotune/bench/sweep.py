@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,8 +52,57 @@ class Contest:
     best: list[Config]
 
 
-def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
-    """Search, sweep, and race the outcomes; a JSON-able report."""
+@dataclass(frozen=True)
+class Entrant:
+    """A config of the closing race.
+
+    Attributes:
+        median_us: None if it failed on the fresh inputs.
+    """
+
+    config: Config
+    median_us: float | None
+
+
+@dataclass(frozen=True)
+class ClosingRace:
+    """The search's winner beside the sweep's best.
+
+    Attributes:
+        winner_us: The median of the search's winner; None if it failed.
+        winner_over_fastest: Median of its times over those of the fastest, round by round.
+        entrants: The winner first.
+    """
+
+    rounds: int
+    winner_us: float | None
+    fastest_us: float
+    winner_over_fastest: float
+    entrants: list[Entrant]
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What `bench sweep` found.
+
+    Attributes:
+        problem: As JSON, like the environment.
+        configs: Size of the space.
+        times_faster: The sweep's wall time over the search's.
+    """
+
+    kernel: str
+    problem: dict[str, Any]
+    environment: dict[str, str]
+    configs: int
+    search: Contest
+    sweep: Contest
+    race: ClosingRace
+    times_faster: float
+
+
+def run(task: Task, space: Space, trials: int, seed: int) -> SweepReport:
+    """Search, sweep, and race the outcomes."""
     with tempfile.TemporaryDirectory() as cache:
         with _started(Path(cache) / "search") as machine:
             search = _search(machine.backend(task), task, space, trials, seed)
@@ -61,16 +110,16 @@ def run(task: Task, space: Space, trials: int, seed: int) -> dict[str, Any]:
             backend = machine.backend(task)
             sweep = _sweep(backend, space)
             race = _race(backend, search.best[0], sweep.best)
-    return {
-        "kernel": task.kernel,
-        "problem": task.problem.to_json(),
-        "environment": current_environment().known,
-        "configs": len(space),
-        "search": asdict(search),
-        "sweep": asdict(sweep),
-        "race": race,
-        "times_faster": sweep.seconds["wall"] / search.seconds["wall"],
-    }
+    return SweepReport(
+        kernel=task.kernel,
+        problem=task.problem.to_json(),
+        environment=current_environment().known,
+        configs=len(space),
+        search=search,
+        sweep=sweep,
+        race=race,
+        times_faster=sweep.seconds["wall"] / search.seconds["wall"],
+    )
 
 
 @contextmanager
@@ -121,23 +170,18 @@ def _sweep(backend: CudaBackend, space: Space) -> Contest:
     return Contest(len(space), dict(statuses), {"wall": clock.wall_s, **spent_s}, best)
 
 
-def _race(backend: CudaBackend, winner: Config, best: list[Config]) -> dict[str, Any]:
-    entrants = [winner, *(config for config in best if config != winner)]
-    results = backend.race(entrants, _RACE_ROUNDS)
-    times_us = [_median_or_none(result) for result in results]
-    fastest_us = min(time_us for time_us in times_us if time_us is not None)
-    ratios = [w / f for w, f in zip(results[0].samples_us, _fastest(results).samples_us, strict=True)]
-    return {
-        "rounds": _RACE_ROUNDS,
-        "winner_us": times_us[0],
-        "fastest_us": fastest_us,
-        "winner_over_fastest": median(ratios),
-        "entrants": [{"config": dict(c), "median_us": t} for c, t in zip(entrants, times_us, strict=True)],
-    }
-
-
-def _fastest(results: list[Measurement]) -> Measurement:
-    return min((result for result in results if result.status == "ok"), key=lambda result: result.median_us)
+def _race(backend: CudaBackend, winner: Config, best: list[Config]) -> ClosingRace:
+    configs = [winner, *(config for config in best if config != winner)]
+    results = backend.race(configs, _RACE_ROUNDS)
+    fastest = min((result for result in results if result.status == "ok"), key=lambda result: result.median_us)
+    ratios = [w / f for w, f in zip(results[0].samples_us, fastest.samples_us, strict=True)]
+    return ClosingRace(
+        rounds=_RACE_ROUNDS,
+        winner_us=_median_or_none(results[0]),
+        fastest_us=fastest.median_us,
+        winner_over_fastest=median(ratios),
+        entrants=[Entrant(config, _median_or_none(m)) for config, m in zip(configs, results, strict=True)],
+    )
 
 
 def _median_or_none(result: Measurement) -> float | None:

@@ -9,6 +9,7 @@ import click
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import DEFAULT_TRIALS
 from autotune.cli.flags.taking import FlagCommand, takes_flags
+from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
 from autotune.contract.space import Space
 from autotune.environment import current_gpu
@@ -47,16 +48,17 @@ def sweep(
     task = Task(absolute(wanted.kernel), problems[0], gpu, MeasureSettings())
     report = run(task, built, trials, seed)
     if as_json:
-        click.echo(json.dumps(report, indent=1))
+        click.echo(json.dumps(to_json(report), indent=1))
         return
+    contests = (("search", report.search), ("sweep", report.sweep))
     rows = [
-        (name, report[name]["measured"], *(f"{report[name]['seconds'].get(part, 0):.1f}" for part in _PARTS))
-        for name in ("search", "sweep")
+        (name, contest.measured, *(f"{contest.seconds.get(part, 0):.1f}" for part in _PARTS))
+        for name, contest in contests
     ]
     show(table(f"{gpu.name}, {len(built)} configs", ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
     click.echo(
-        f"{report['times_faster']:.1f} times less wall time; the search's winner takes "
-        f"{report['race']['winner_over_fastest']:.4f} of the time of the fastest of it and the sweep's best eight."
+        f"{report.times_faster:.1f} times less wall time; the search's winner takes "
+        f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."
     )
 
 
