@@ -43,7 +43,7 @@ def run_studies(
         worth: What a microsecond less is worth, by study; 1 where it is not said.
 
     Raises:
-        AutotuneError: At the end, if studies failed; the others have run all the same.
+        AutotuneError: At the end, if studies failed; the others have run.
     """
     chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
     say_if_replayed(chosen)
@@ -63,7 +63,7 @@ def run_studies(
 
 
 def show_results(finished: list[KernelStudy]) -> None:
-    """Before and after, and what a server makes of it."""
+    """Print before and after, and what a server makes of it."""
     show(before_after(finished))
     for note in serving_notes(finished):
         click.echo(note)
@@ -95,12 +95,12 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
 
 
 def say_advice(finished: list[KernelStudy]) -> None:
-    """What the servers' users should know who serve with these results."""
+    """Print what the servers' users should know who serve with these results."""
     for line in servers.advice(item.call for item in finished):
         click.echo(f"Mind: {line}", err=True)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:
-    """One plain line where times are not of this machine."""
+    """Print one plain line where times are not of this machine."""
     if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
         click.echo(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)

@@ -23,7 +23,7 @@ class Backends(Protocol):
         ...
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
-        """Bytes a second through device memory, where the study is measured; None if that is not known."""
+        """Tell the bytes a second through device memory where the study is measured; None if that is not known."""
         ...
 
     def close(self) -> None:

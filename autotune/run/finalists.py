@@ -116,7 +116,7 @@ def _kept(incumbent: Config, time_us: float, finalists: tuple[Finalist, ...]) ->
 
 
 def slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
-    """Whether the incumbent is the faster one on any workload, beyond the noise."""
+    """Tell whether the incumbent is the faster one on any workload, beyond the noise."""
     pairs = zip(incumbent.workloads_us.values(), challenger.workloads_us.values(), strict=True)
     return any(compare(incumbent_us, challenger_us).faster for incumbent_us, challenger_us in pairs)
 
@@ -150,7 +150,7 @@ def compare(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> Ve
 
 
 def paired_gain(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> float:
-    """Median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
+    """Find the median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
     if not challenger_us or not incumbent_us:
         return 0.0
     return 1 - median(c / i for c, i in zip(challenger_us, incumbent_us, strict=True))

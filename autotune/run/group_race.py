@@ -36,7 +36,7 @@ class Racer(Protocol):
     def incumbent(self) -> Config: ...
 
     def best_at(self, value: int, count: int) -> list[Config]:
-        """The fastest correct configs at a value of the shared parameter."""
+        """Find the fastest correct configs at a value of the shared parameter."""
         ...
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]: ...
@@ -124,7 +124,7 @@ def _lap(racer: Racer, configs: Sequence[Config], rounds: int) -> _Lap:
 
 
 def _sets(laps: _Laps, shared: str, values: Sequence[int]) -> list[_Set]:
-    """The fastest config of each op at each value that all ops have one at; the least sum first."""
+    """Find the fastest config of each op at each value that all ops have one at; the least sum first."""
     found: list[tuple[float, int, dict[str, Config]]] = []
     for position, value in enumerate(values):
         chosen = {name: lap.fastest(shared, value) for name, lap in laps.items()}

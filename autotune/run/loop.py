@@ -98,7 +98,7 @@ class SearchLoop:
             compiled = batch if batch is fresh else batch + fresh
 
     def _left(self, budget: Budget) -> int:
-        """Most measurements that are still to come, as far as can be told."""
+        """Tell the most measurements that are still to come, as far as is known."""
         of_budget = budget.trials - self.measured_count
         with self.clock.timing(Phase.SEARCH):
             of_stop = self.search.stop.measurements_left(self.study)

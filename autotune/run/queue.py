@@ -103,7 +103,7 @@ class StudyQueue:
         now_s: Tells the time.
 
     Attributes:
-        failures: Messages of the turns that failed; the others have run all the same.
+        failures: Messages of the turns that failed; the others have run.
     """
 
     def __init__(
