@@ -73,13 +73,13 @@ def _compile(job: CompileJob) -> Measurement:
         shared_bytes=max(u.shared_bytes for u in used),
     )
     warps = max(c.metadata.num_warps for c in compiled)
-    if refusal := _refusal(largest, warps, job.gpu):
-        return Measurement("out_of_resources", message=refusal, resources=largest)
+    if reason := refusal(largest, warps, job.gpu):
+        return Measurement("out_of_resources", message=reason, resources=largest)
     return Measurement("ok", resources=largest)
 
 
-def _refusal(used: Resources, warps: int, gpu: Gpu) -> str | None:
-    """Tells why the GPU would refuse to launch a compiled kernel; None if it would not."""
+def refusal(used: Resources, warps: int, gpu: Gpu) -> str | None:
+    """Tell why the GPU would refuse to launch a compiled kernel; None if it would not."""
     if used.shared_bytes > gpu.shared_bytes:
         return f"needs {used.shared_bytes} B of shared memory, {gpu.name} has {gpu.shared_bytes}"
     if used.registers * warps * WARP_SIZE > REGISTERS_PER_SM:

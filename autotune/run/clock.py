@@ -27,20 +27,25 @@ _IN_TURN = (Phase.COMPILE_WAIT, Phase.MEASURE, Phase.SEARCH, Phase.STORAGE)
 
 
 class Clock:
-    """Adds up the seconds of each phase, from its creation on."""
+    """Adds up the seconds of each phase, from its creation on.
 
-    def __init__(self) -> None:
-        self._started_s = time.monotonic()
+    Args:
+        now_s: Tells the time.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._started_s = now_s()
         self._spent_s = dict.fromkeys(Phase, 0.0)
 
     @contextmanager
     def timing(self, phase: Phase) -> Iterator[None]:
         """Add the time that the block takes to a phase."""
-        start_s = time.monotonic()
+        start_s = self._now_s()
         try:
             yield
         finally:
-            self._spent_s[phase] += time.monotonic() - start_s
+            self._spent_s[phase] += self._now_s() - start_s
 
     def spent_s(self, phase: Phase) -> float:
         return self._spent_s[phase]
@@ -52,7 +57,7 @@ class Clock:
 
     @property
     def wall_s(self) -> float:
-        return time.monotonic() - self._started_s
+        return self._now_s() - self._started_s
 
 
 class Deadline:
