@@ -55,15 +55,13 @@ class GpuWorker:
         self._setting_up = pool.schedule(_set_up, args=[job], timeout=_SETUP_TIMEOUT_S)
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
-        answer: Measurement = self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
-        return answer
+        return self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
 
     def race(self, job: BenchJob, configs: Sequence[Config], rounds: int) -> list[Measurement] | Measurement:
         """Races the configs; returns one measurement per config, or a single failed one when the worker itself was
         lost."""
         race = functools.partial(_race, [dict(config) for config in configs], rounds)
-        answer: list[Measurement] | Measurement = self._guarded(job, race, len(configs))
-        return answer
+        return self._guarded(job, race, len(configs))
 
     def call(self, function: Callable[[], Result]) -> Result:
         """Runs a function that takes no workbench, e.g. one that measures the GPU itself."""
@@ -80,7 +78,7 @@ class GpuWorker:
 
     close = restart
 
-    def _guarded(self, job: BenchJob, function: Callable[[], Any], configs: int) -> Any:
+    def _guarded(self, job: BenchJob, function: Callable[[], Result], configs: int) -> Result | Measurement:
         """Runs on the job's workbench; a lost worker is replaced, and its measurement failed.
 
         Raises:
@@ -158,9 +156,9 @@ def _bench() -> Workbench:
     return _workbench
 
 
-def _measure(config: dict[str, Any], limit_us: float | None) -> Measurement:
+def _measure(config: Config, limit_us: float | None) -> Measurement:
     return _bench().measure(config, limit_us)
 
 
-def _race(configs: list[dict[str, Any]], rounds: int) -> list[Measurement]:
+def _race(configs: list[Config], rounds: int) -> list[Measurement]:
     return _bench().race(configs, rounds)
