@@ -102,7 +102,7 @@ class SweepReport:
 
 
 def run(task: Task, space: Space, trials: int, seed: int) -> SweepReport:
-    """Search, sweep, and race the outcomes."""
+    """Searches and sweeps a space, then races what came of both."""
     with tempfile.TemporaryDirectory() as cache:
         with _started(Path(cache) / "search") as machine:
             search = _search(machine.backend(task), task, space, trials, seed)
@@ -124,7 +124,7 @@ def run(task: Task, space: Space, trials: int, seed: int) -> SweepReport:
 
 @contextmanager
 def _started(cache_dir: Path) -> Iterator[Machine]:
-    """Open a machine whose GPU worker is up, so that no way through the space pays for its start."""
+    """Opens a machine whose GPU worker is up, so that no way through the space pays for its start."""
     with Machine(cache_dir) as machine:
         machine.worker.call(copy_bandwidth_bytes_per_s)
         yield machine
@@ -147,7 +147,7 @@ def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: i
 
 
 def _sweep(backend: CudaBackend, space: Space) -> Contest:
-    """Measure every config of the space; slow ones are given up early, as the search does."""
+    """Measures every config of the space; slow ones are given up early, as the search does."""
     clock = Clock()
     found: list[tuple[float, Config]] = []
     statuses: Counter[str] = Counter()

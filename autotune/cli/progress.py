@@ -79,7 +79,7 @@ class RunDisplay:
         self._end(turn, f"{turn.name}: failed")
 
     def _end(self, turn: Turn, line: str) -> None:
-        """Print how a turn ended; one taken again counts once."""
+        """Prints how a turn ended; one taken again counts once."""
         if turn.name not in self._ended:
             self._ended.add(turn.name)
             self._live.advance(self._run_task, len(turn.studies))

@@ -27,7 +27,7 @@ from autotune.study.study import KernelStudy
 
 
 def load_ahead(backend: str) -> None:
-    """Begin to load what the processes that measure need, beside all that comes before the first study."""
+    """Begins to load what the processes that measure need, beside all that comes before the first study."""
     if backend in ("auto", "cuda") and driver_installed():
         from autotune.measure.processes import start_server  # needs torch, which replays do not
 
@@ -37,7 +37,7 @@ def load_ahead(backend: str) -> None:
 def run_studies(
     storage: BaseStorage, names: list[str], flags: RunFlags, worth: Mapping[str, float] | None = None
 ) -> None:
-    """Run the studies, and all of their groups, in turn; Ctrl-C keeps what was measured.
+    """Runs the studies, and all of their groups, in turn; Ctrl-C keeps what was measured.
 
     Args:
         worth: What a microsecond less is worth, by study; 1 where it is not said.
@@ -63,7 +63,7 @@ def run_studies(
 
 
 def show_results(finished: list[KernelStudy]) -> None:
-    """Print before and after, and what a server makes of it."""
+    """Prints before and after, and what a server makes of it."""
     show(before_after(finished))
     for note in serving_notes(finished):
         click.echo(note)
@@ -71,7 +71,7 @@ def show_results(finished: list[KernelStudy]) -> None:
 
 @contextmanager
 def _ctrl_c() -> Iterator[Callable[[], None]]:
-    """Give a function that raises KeyboardInterrupt once Ctrl-C was pressed; pressed again, it is raised at once.
+    """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed; pressed again, it is raised at once.
 
     Raised anywhere, it is lost where Python is finalising an object: one Ctrl-C in twenty went unheard.
     """
@@ -95,12 +95,12 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
 
 
 def say_advice(finished: list[KernelStudy]) -> None:
-    """Print what the servers' users should know who serve with these results."""
+    """Prints what the servers' users should know who serve with these results."""
     for line in servers.advice(item.call for item in finished):
         click.echo(f"Mind: {line}", err=True)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:
-    """Print one plain line where times are not of this machine."""
+    """Prints one plain line where times are not of this machine."""
     if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
         click.echo(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)

@@ -79,7 +79,7 @@ def _compile(job: CompileJob) -> Measurement:
 
 
 def refusal(used: Resources, warps: int, gpu: Gpu) -> str | None:
-    """Tell why the GPU would refuse to launch a compiled kernel; None if it would not."""
+    """Tells why the GPU would refuse to launch a compiled kernel; None if it would not."""
     if used.shared_bytes > gpu.shared_bytes:
         return f"needs {used.shared_bytes} B of shared memory, {gpu.name} has {gpu.shared_bytes}"
     if used.registers * warps * WARP_SIZE > REGISTERS_PER_SM:

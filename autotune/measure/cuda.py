@@ -68,7 +68,7 @@ class CudaBackend:
         return [found[i] for i in range(len(configs))]
 
     def _culprits(self, configs: Sequence[Config], running: list[int], answer: Measurement) -> dict[int, Measurement]:
-        """Find the configs that lose the worker when measured alone; all of them, if only together they do."""
+        """Finds the configs that lose the worker when measured alone; all of them, if only together they do."""
         alone = {i: self._worker.measure(self._job, configs[i], None) for i in running}
         guilty = {i: result for i, result in alone.items() if result.failed}
         return guilty or dict.fromkeys(running, answer)

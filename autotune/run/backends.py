@@ -19,15 +19,15 @@ class Backends(Protocol):
     """A place where studies are measured."""
 
     def open(self, study: KernelStudy) -> Backend:
-        """Open a study's backend; whoever opens it closes it."""
+        """Opens a study's backend; whoever opens it closes it."""
         ...
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
-        """Tell the bytes a second through device memory where the study is measured; None if that is not known."""
+        """Tells the bytes a second through device memory where the study is measured; None if that is not known."""
         ...
 
     def close(self) -> None:
-        """Stop what was started for the studies."""
+        """Stops what was started for the studies."""
         ...
 
 
@@ -52,7 +52,7 @@ class LocalBackends:
         return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
-        """Tell the recording's, or measure this machine's once it is in use."""
+        """Tells the recording's, or measures this machine's once it is in use."""
         if study.spec.backend == "replay":
             return recording.machine(self._recorded_dir).copy_bandwidth_bytes_per_s
         return None if self._machine is None else self._machine.copy_bandwidth_bytes_per_s

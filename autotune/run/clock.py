@@ -40,7 +40,7 @@ class Clock:
 
     @contextmanager
     def timing(self, phase: Phase) -> Iterator[None]:
-        """Add the time that the block takes to a phase."""
+        """Adds the time that the block takes to a phase."""
         start_s = self._now_s()
         try:
             yield

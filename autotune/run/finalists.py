@@ -48,7 +48,7 @@ class Verdict:
 
 
 def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> Decision | None:
-    """Race the finalists of a searched study; None if no config of it ran correctly."""
+    """Races the finalists of a searched study; None if no config of it ran correctly."""
     challengers = best_configs(study, space, FINALISTS)
     candidates = [space.incumbent, *(c for c in challengers if c != space.incumbent)]
     first = backend.race(candidates, rounds)
@@ -116,7 +116,7 @@ def _kept(incumbent: Config, time_us: float, finalists: tuple[Finalist, ...]) ->
 
 
 def slows_a_workload(challenger: Measurement, incumbent: Measurement) -> bool:
-    """Tell whether the incumbent is the faster one on any workload, beyond the noise."""
+    """Tells whether the incumbent is the faster one on any workload, beyond the noise."""
     pairs = zip(incumbent.workloads_us.values(), challenger.workloads_us.values(), strict=True)
     return any(compare(incumbent_us, challenger_us).faster for incumbent_us, challenger_us in pairs)
 
@@ -139,7 +139,7 @@ def best_configs(study: optuna.Study, space: Space, count: int) -> list[Config]:
 
 
 def compare(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> Verdict:
-    """Test samples taken side by side: is the challenger faster? Uses logarithms, so that gains are relative."""
+    """Tests samples taken side by side: is the challenger faster? Uses logarithms, so that gains are relative."""
     difference = np.log(challenger_us) - np.log(incumbent_us)
     if not np.any(difference):
         return Verdict(0.0, 1.0)
@@ -150,7 +150,7 @@ def compare(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> Ve
 
 
 def paired_gain(challenger_us: Sequence[float], incumbent_us: Sequence[float]) -> float:
-    """Find the median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
+    """Finds the median share of the incumbent's time saved, pair by pair; 0 if one of them has no times."""
     if not challenger_us or not incumbent_us:
         return 0.0
     return 1 - median(c / i for c, i in zip(challenger_us, incumbent_us, strict=True))

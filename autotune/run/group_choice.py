@@ -37,7 +37,7 @@ Table = Mapping[int, Mapping[str, Standing]]
 
 
 def sums_us(table: Table) -> dict[int, float]:
-    """Sum up the times at each value at which every op has been measured, the fastest first."""
+    """Sums up the times at each value at which every op has been measured, the fastest first."""
     found = {
         value: math.fsum(op.best_us for op in ops.values() if op.best_us is not None)
         for value, ops in table.items()
@@ -47,13 +47,13 @@ def sums_us(table: Table) -> dict[int, float]:
 
 
 def best_us(table: Table, op: str) -> dict[str, float]:
-    """Find an op's fastest time at each value, as results keep it: it shows where the ops disagree."""
+    """Finds an op's fastest time at each value, as results keep it: it shows where the ops disagree."""
     found = {str(value): ops[op].best_us for value, ops in table.items()}
     return {value: round(time_us, 3) for value, time_us in found.items() if time_us is not None}
 
 
 def in_the_running(table: Table) -> list[int]:
-    """Find the value with the least measured sum and all that may still beat it, the most promising first."""
+    """Finds the value with the least measured sum and all that may still beat it, the most promising first."""
     measured_us = sums_us(table)
     best = next(iter(measured_us), None)
     limit_us = math.inf if best is None else measured_us[best]
@@ -67,7 +67,7 @@ def in_the_running(table: Table) -> list[int]:
 
 
 def next_search(table: Table, last: str | None = None) -> tuple[int, str] | None:
-    """Choose the value and op to search next; None when no search can change the choice any more.
+    """Chooses the value and op to search next; None when no search can change the choice any more.
 
     Args:
         last: The op searched last: going on with it spares setting another one up, so it goes first if it has to be

@@ -67,12 +67,12 @@ class GroupMember:
         return self.session.space.incumbent
 
     def compile_first(self) -> None:
-        """Begin to compile what the op's own search will measure first."""
+        """Begins to compile what the op's own search will measure first."""
         if not self.session.study.searched:
             self._runner.sessions.compile_first(self.session)
 
     def search_whole(self, timeout_s: float | None) -> None:
-        """Run the op's own search over its whole space, once in the study's life."""
+        """Runs the op's own search over its whole space, once in the study's life."""
         if self.session.study.searched:
             return
         # The rest is for what can change the choice of the common value.
@@ -82,7 +82,7 @@ class GroupMember:
         self.session.study.mark_searched()
 
     def search_at(self, value: int, timeout_s: float | None) -> None:
-        """Measure a few more configs at a value, the most promising first; the trials are the study's like any."""
+        """Measures a few more configs at a value, the most promising first; the trials are the study's like any."""
         sampler = self._sampler
         sampler.within = self.masks[value]
         pruner = GapPruner(within={self._shared: value} if len(self.masks) > 1 else None)
@@ -91,7 +91,7 @@ class GroupMember:
         self._runner.search(self.session, search, budget, self._on_progress)
 
     def standing(self, value: int, most: int) -> Standing:
-        """Tell what the trials and the model say of the op at a value; the same for the same trials.
+        """Tells what the trials and the model say of the op at a value; the same for the same trials.
 
         Args:
             most: Configs tried at the value after which it counts as explored.
@@ -115,7 +115,7 @@ class GroupMember:
         return Standing(best_us, max(self._floor_us, lower_us), explored=bool(settled))
 
     def best_at(self, value: int, count: int) -> list[Config]:
-        """Find the fastest measured configs at a value; one given up early there was correct and may still be best."""
+        """Finds the fastest measured configs at a value; one given up early there was correct and may still be best."""
         found = trials.measured(self.session.study.study.get_trials(deepcopy=False), self.session.space)
         here = [(m.status != "ok", m.time_us, m.index) for m in found if self.masks[value][m.index] and m.time_us]
         return [self.session.space.configs[index] for _, _, index in sorted(here)[:count]]

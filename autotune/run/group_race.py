@@ -36,7 +36,7 @@ class Racer(Protocol):
     def incumbent(self) -> Config: ...
 
     def best_at(self, value: int, count: int) -> list[Config]:
-        """Find the fastest correct configs at a value of the shared parameter."""
+        """Finds the fastest correct configs at a value of the shared parameter."""
         ...
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]: ...
@@ -89,7 +89,7 @@ _Set = Mapping[str, Config]
 
 
 def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], rounds: int) -> GroupRace | None:
-    """Race the best configs of every op at these values, the most promising first; None if no value has them all."""
+    """Races the best configs of every op at these values, the most promising first; None if no value has them all."""
     laps = {r.name: _first_lap(r, values, rounds) for r in racers}
     sets = _sets(laps, shared, values)
     if not sets:
@@ -124,7 +124,7 @@ def _lap(racer: Racer, configs: Sequence[Config], rounds: int) -> _Lap:
 
 
 def _sets(laps: _Laps, shared: str, values: Sequence[int]) -> list[_Set]:
-    """Find the fastest config of each op at each value that all ops have one at; the least sum first."""
+    """Finds the fastest config of each op at each value that all ops have one at; the least sum first."""
     found: list[tuple[float, int, dict[str, Config]]] = []
     for position, value in enumerate(values):
         chosen = {name: lap.fastest(shared, value) for name, lap in laps.items()}

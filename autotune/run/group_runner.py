@@ -43,7 +43,7 @@ class GroupRunner:
         on_progress: OnProgress = lambda progress: None,
         following: KernelStudy | None = None,
     ) -> GroupResult:
-        """Finish a group; returns its result. Safe to kill at any moment, and to call again.
+        """Finishes a group; returns its result. Safe to kill at any moment, and to call again.
 
         Args:
             studies: All of the group's.
@@ -72,7 +72,7 @@ class GroupRunner:
         return result
 
     def _hand_out(self, studies: Sequence[KernelStudy], result: GroupResult) -> None:
-        """Give every study its part of the result; those that have it already keep it."""
+        """Gives every study its part of the result; those that have it already keep it."""
         for study in studies:
             if study.group_result is None:
                 study.finish_group(result)
@@ -81,7 +81,7 @@ class GroupRunner:
 
 
 def check_complete(studies: Sequence[KernelStudy]) -> tuple[groups.GroupKind, str]:
-    """Find the kind and the path of a group.
+    """Finds the kind and the path of a group.
 
     Raises:
         InputError: If one of its studies is missing.
@@ -112,7 +112,7 @@ class GroupRun:
     deadline: Deadline
 
     def decide(self, following: KernelStudy | None) -> GroupResult:
-        """Search, choose the common value, race; returns the group's result."""
+        """Searches the members, chooses the common value and races; returns the group's result."""
         start_s = time.monotonic()
         for member in self.members:
             member.compile_first()
@@ -129,7 +129,7 @@ class GroupRun:
         return self._result(raced, time.monotonic() - start_s)
 
     def _search_each(self) -> None:
-        """Run every member's own search."""
+        """Runs every member's own search."""
         for position, member in enumerate(self.members):
             left_s = self.deadline.left_s
             # The choice of the common value gets a share of the time, too.
@@ -137,7 +137,7 @@ class GroupRun:
             member.search_whole(share_s)
 
     def _explore(self) -> None:
-        """Search members at single values for as long as that can change the choice."""
+        """Searches members at single values for as long as that can change the choice."""
         by_name = {member.name: member for member in self.members}
         last: str | None = None
         while (found := next_search(self._table(), last)) is not None:
@@ -148,7 +148,7 @@ class GroupRun:
             by_name[last].search_at(value, left_s)
 
     def _table(self) -> Table:
-        """Tell where each member stands at each value that all have."""
+        """Tells where each member stands at each value that all have."""
         values = sorted(set.intersection(*(set(member.masks) for member in self.members)))
         table = {value: self._standings(value, MOST) for value in values}
         for leader in list(sums_us(table))[:1]:
@@ -159,7 +159,7 @@ class GroupRun:
         return {member.name: member.standing(value, most) for member in self.members}
 
     def _values_to_race(self) -> list[int]:
-        """Choose the values of the least sums, and the one of the defaults."""
+        """Chooses the values of the least sums, and the one of the defaults."""
         default = self.members[0].incumbent[self.shared]
         best = list(sums_us(self._table()))[:VALUES]
         return [*best, *([default] if default is not None and default not in best else [])]

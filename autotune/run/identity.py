@@ -18,7 +18,7 @@ from autotune.study.study import KernelStudy
 
 
 def check(study: KernelStudy, options: RunOptions) -> None:
-    """Refuse to mix measurements that cannot be compared.
+    """Refuses to mix measurements that cannot be compared.
 
     Raises:
         InputError: If the study is of another backend, or was created on another machine, with other versions or of
@@ -40,7 +40,7 @@ def check(study: KernelStudy, options: RunOptions) -> None:
 
 @contextmanager
 def locked(study: KernelStudy, storage_url: str) -> Iterator[None]:
-    """Keep other processes of this machine from running the study.
+    """Keeps other processes of this machine from running the study.
 
     Raises:
         InputError: If another process is running it.

@@ -67,7 +67,7 @@ class SearchLoop:
         on_trial: OnTrial = lambda config, measurement: None,
         on_ending: OnEnding = lambda: None,
     ) -> Clock:
-        """Search until done, once; killing it loses nothing but the trial in flight and the few before it.
+        """Searches until done, once; killing it loses nothing but the trial in flight and the few before it.
 
         Args:
             on_ending: Called while the last few configs are measured: compilers have time for something else. Perhaps
@@ -98,14 +98,14 @@ class SearchLoop:
             compiled = batch if batch is fresh else batch + fresh
 
     def _left(self, budget: Budget) -> int:
-        """Tell the most measurements that are still to come, as far as is known."""
+        """Tells the most measurements that are still to come, as far as is known."""
         of_budget = budget.trials - self.measured_count
         with self.clock.timing(Phase.SEARCH):
             of_stop = self.search.stop.measurements_left(self.study)
         return of_budget if of_stop is None else min(of_budget, of_stop)
 
     def _compile_ahead(self, compiled: list[Config], left: int) -> list[Config]:
-        """Start compiling the newest ideas, no more than will be measured; returns those that are new."""
+        """Starts compiling the newest ideas, no more than will be measured; returns those that are new."""
         with self.clock.timing(Phase.SEARCH):
             wanted = self.search.sampler.shortlist(self.study, min(self.search.compile_ahead, left))
         fresh = [config for config in wanted if config not in compiled]
@@ -113,7 +113,7 @@ class SearchLoop:
         return fresh
 
     def _measure_one(self, batch: list[Config], on_trial: OnTrial) -> None:
-        """Measure the most promising compiled config of the batch, and take it out."""
+        """Measures the most promising compiled config of the batch and takes it out."""
         sampler = self.search.sampler
         # The incumbent is what everything is compared with: nothing is measured before it.
         first = [config for config in batch if config == self.space.incumbent]
@@ -137,7 +137,7 @@ class SearchLoop:
         self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
 
     def _measure(self, config: Config) -> Measurement:
-        """Measure a config; meanwhile what was kept is stored and the model learns."""
+        """Measures a config; meanwhile what was kept is stored and the model learns."""
         with self.clock.timing(Phase.STORAGE):
             self.keeper.store()
         with self.clock.timing(Phase.MEASURE):

@@ -40,7 +40,7 @@ class Neighbourhood:
         self._timed: dict[tuple[str, str], _Timed] = {}
 
     def of(self, study: KernelStudy) -> list[Neighbour]:
-        """Find the nearest finished studies of the same kernel, source and GPU, the nearest first.
+        """Finds the nearest finished studies of the same kernel, source and GPU, the nearest first.
 
         The nearest of the same shape is always among them: whether its winner does here, too, decides which of the two
         an export needs (`autotune.export.thinning`).
@@ -55,7 +55,7 @@ class Neighbourhood:
         return [self._neighbour(name, found[name], study) for name in chosen]
 
     def _neighbour(self, name: str, other: Finished, wanted: KernelStudy) -> Neighbour:
-        """Take what the other study timed; its winner is as `wanted` would launch it."""
+        """Takes what the other study timed; its winner is as `wanted` would launch it."""
         # A study taken up again is finished anew.
         key = name, other.result.finished
         if key not in self._timed:

@@ -54,13 +54,13 @@ class ProgressReporter:
             self._add(measured.index == 0, measured.status, measured.time_us)
 
     def on_trial(self, config: Config, measurement: Measurement) -> None:
-        """Count a finished trial and report."""
+        """Counts a finished trial and reports."""
         time_us = measurement.median_us if measurement.samples_us else None
         self._add(config == self._loop.space.incumbent, measurement.status, time_us)
         self.report("search")
 
     def report(self, stage: Stage) -> None:
-        """Report where the study stands."""
+        """Reports where the study stands."""
         self._on_progress(
             Progress(
                 study=self._name,

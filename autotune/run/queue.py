@@ -65,12 +65,12 @@ class Watcher(Protocol):
 
 
 def turns_of(chosen: Sequence[KernelStudy]) -> list[Turn]:
-    """Sort studies by what is run together."""
+    """Sorts studies by what is run together."""
     return [Turn(together) for together in studies.by_group(chosen)]
 
 
 def turn_runner(runner: Runner) -> TurnRunner:
-    """Run studies with a runner, and groups with its means."""
+    """Runs studies with a runner, and groups with its means."""
 
     def run(turn: Turn, budget: Budget, on_progress: OnProgress, following: KernelStudy | None) -> Result:
         if turn.group is None:
@@ -123,7 +123,7 @@ class StudyQueue:
         self._unfinished: dict[str, _Unfinished] = {}
 
     def run(self, turns: Sequence[Turn]) -> None:
-        """Take all turns.
+        """Takes all turns.
 
         Raises:
             InputError: If a study cannot go on here.
@@ -139,7 +139,7 @@ class StudyQueue:
         self._take_again(deadline)
 
     def _take_again(self, deadline: Deadline) -> None:
-        """Give what time is left to the unfinished."""
+        """Gives what time is left to the unfinished."""
         while self._unfinished:
             left_s = deadline.left_s
             if left_s is None or (share_s := left_s / len(self._unfinished)) < LEAST_TURN_S:
@@ -150,7 +150,7 @@ class StudyQueue:
             self._take(turn, share_s, None)
 
     def _take(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
-        """Run a turn for so long; note whether that was too short."""
+        """Runs a turn for so long and notes whether that was too short."""
         gain_left: float | None = None
 
         def on_progress(progress: Progress) -> None:

@@ -66,7 +66,7 @@ class Runner:
         on_progress: OnProgress = lambda progress: None,
         following: KernelStudy | None = None,
     ) -> StudyResult:
-        """Finish one study; returns its result. Safe to kill at any moment, and to call again.
+        """Finishes one study; returns its result. Safe to kill at any moment, and to call again.
 
         Args:
             following: Run next: its first configs are compiled while this study is decided.
@@ -94,7 +94,7 @@ class Runner:
         then: Stage,
         following: KernelStudy | None = None,
     ) -> Clock:
-        """Search the study's whole space.
+        """Searches the study's whole space.
 
         Args:
             then: The stage shown afterwards.
@@ -112,7 +112,7 @@ class Runner:
         then: Stage = "search",
         on_ending: OnEnding = lambda: None,
     ) -> Clock:
-        """Search as told, and tell where the time went."""
+        """Searches as told and tells where the time went."""
         loop = SearchLoop(session.study.study, session.space, search, session.backend, self._writer(session.study))
         reporter = ProgressReporter(session.study.name, loop, on_progress)
         clock = loop.run(budget, reporter.on_trial, on_ending)
@@ -120,12 +120,12 @@ class Runner:
         return clock
 
     def finish(self, study: KernelStudy, result: StudyResult) -> None:
-        """Store a study's result."""
+        """Stores a study's result."""
         study.finish(result)
         self._on_finished(study)
 
     def result(self, session: Session, decision: Decision, seconds: Mapping[str, float]) -> StudyResult:
-        """Put beside a decision what a report needs."""
+        """Puts beside a decision what a report needs."""
         study, space = session.study, session.space
         measured = trials.measured(study.study.get_trials(deepcopy=False), space)
         floor = workloads.floor(study.kernel, study.problem)
@@ -142,7 +142,7 @@ class Runner:
         )
 
     def _decide(self, session: Session, clock: Clock) -> StudyResult:
-        """Race the finalists of a study that has been searched."""
+        """Races the finalists of a study that has been searched."""
         study, start_s = session.study, time.monotonic()
         decision = decide(study.study, session.space, session.backend, study.settings.race_rounds)
         if decision is None:
@@ -153,7 +153,7 @@ class Runner:
         return self.result(session, decision, clock.seconds | {"finalists": race_s, WALL: clock.wall_s})
 
     def _writer(self, study: KernelStudy) -> Writer | None:
-        """Store trials in a process of its own beside a GPU, if it can open the storage; None for a thread."""
+        """Makes the writer of a storing process; None for a replay, or where no other process can open the storage."""
         if study.spec.backend == "replay" or not shared(self.options.storage_url):
             return None
         if self._storing is None:

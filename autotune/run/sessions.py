@@ -42,7 +42,7 @@ class Sessions:
 
     @contextmanager
     def opened(self, study: KernelStudy) -> Iterator[Session]:
-        """Open what measures a study that this process has locked."""
+        """Opens what measures a study that this process has locked."""
         session = self._take_prepared(study) or self._open(study)
         try:
             yield session
@@ -50,7 +50,7 @@ class Sessions:
             session.backend.close()
 
     def prepare(self, study: KernelStudy | None) -> None:
-        """Have a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
+        """Has a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
         if study is None or study.result is not None or study.spec.backend == "replay":
             return
         if self._prepared is not None and self._prepared.study.name == study.name:
@@ -64,20 +64,20 @@ class Sessions:
         self._prepared = session
 
     def compile_first(self, session: Session) -> None:
-        """Begin to compile what the study's search will measure first."""
+        """Begins to compile what the study's search will measure first."""
         search = self.search_of(session)
         live = trials.working_copy(session.study.study, search.sampler)
         session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
 
     def search_of(self, session: Session) -> Search:
-        """Make the search of a study's whole space, with what its neighbours and its kernel lead one to expect."""
+        """Makes the search of a study's whole space, with what its neighbours and its kernel lead one to expect."""
         study, space, options = session.study, session.space, self._options
         known = self._neighbourhood.of(study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
         return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
 
     def close(self) -> None:
-        """Close what was prepared and never opened."""
+        """Closes what was prepared and never opened."""
         if self._prepared is not None:
             self._prepared.backend.close()
 
