@@ -33,7 +33,6 @@ STORIES = {
     "cli/bad_input",
     "cli/group",
     "cli/sglang",
-    "cli/time",
     "docs/readme",
     "kernels/conformance",
     "kernels/recordings",
