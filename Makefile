@@ -13,7 +13,7 @@ export AUTOTUNE_STORAGE ?= sqlite:///$(DEMO)/autotune.db
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[plot,test]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dashboard,plot,test]"
 	touch $@
 
 demo: $(VENV)/ready

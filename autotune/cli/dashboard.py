@@ -20,8 +20,10 @@ def dashboard(port: int = 8080, storage: str = DEFAULT_URL) -> None:
     Starts optuna-dashboard on 127.0.0.1 only: it has no login.
     From elsewhere: ssh -L 8080:127.0.0.1:8080 HOST
     """
-    import optuna_dashboard  # takes a second to load
-
+    try:
+        import optuna_dashboard  # takes a second to load
+    except ModuleNotFoundError as error:
+        raise InputError("dashboard: optuna-dashboard is not installed; pip install optuna-dashboard") from error
     opened = open_storage(storage)
     click.echo(f"http://{HOST}:{port}/ (Ctrl-C stops it)")
     try:

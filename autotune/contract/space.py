@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from autotune.contract import AnyKernel, Config, Parameter, Problem, Value
+from autotune.contract import AnyKernel, Config, ConfigKey, Parameter, Problem, Value, config_key
 from autotune.contract.gpu import Gpu
 from autotune.errors import InputError
-
-Key = tuple[Value, ...]
-"""A config's values in the order of the space's parameters: hashable, unique within the space."""
 
 
 class Space:
@@ -37,11 +34,11 @@ class Space:
 
     def __init__(self, configs: Iterable[Config], incumbent: Config) -> None:
         names = tuple(incumbent)
-        unique: dict[Key, dict[str, Value]] = {}
+        unique: dict[ConfigKey, dict[str, Value]] = {}
         for config in itertools.chain([incumbent], configs):
             if set(config) != set(names):
                 raise InputError(f"space: got a config with {sorted(config)}, allowed {sorted(names)}")
-            unique.setdefault(tuple(config[name] for name in names), {n: config[n] for n in names})
+            unique.setdefault(config_key(config), {n: config[n] for n in names})
         self.configs: tuple[dict[str, Value], ...] = tuple(unique.values())
         self.incumbent: dict[str, Value] = self.configs[0]
         self.parameters = tuple(
@@ -67,16 +64,13 @@ class Space:
     def __len__(self) -> int:
         return len(self.configs)
 
-    def key(self, config: Config) -> Key:
-        return tuple(config[p.name] for p in self.parameters)
-
     def index(self, config: Config) -> int:
         """Returns the position of a config in `configs`.
 
         Raises:
             KeyError: If it is not in the space.
         """
-        return self._index[self.key(config)]
+        return self._index[config_key({p.name: config[p.name] for p in self.parameters})]
 
     @cached_property
     def tunable(self) -> tuple[Parameter, ...]:
@@ -106,7 +100,7 @@ class Space:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any config or value changes; a study refuses to go on in another space."""
-        rows: Sequence[Key] = sorted(self._index, key=lambda key: [_order(v) for v in key])
+        rows = sorted((list(config.values()) for config in self.configs), key=lambda row: [_order(v) for v in row])
         text = json.dumps([[p.name for p in self.parameters], rows])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ from autotune.search.coordinates import coordinates, variants, with_pairs
 def test_coordinates_are_doublings_and_say_what_is_unset() -> None:
     grid = [{"block": b, "cap": c, "flag": f} for b in (16, 64) for c in (None, 64, 256) for f in (0, 1)]
     space = Space(grid, grid[0])
-    rows = {space.key(c): row for c, row in zip(space.configs, coordinates(space), strict=True)}
+    rows = {tuple(c.values()): row for c, row in zip(space.configs, coordinates(space), strict=True)}
     np.testing.assert_allclose(rows[16, None, 0], [4, 7, 2, 0])
     np.testing.assert_allclose(rows[64, 256, 1], [6, 8, 0, 1])
     elsewhere = coordinates(space, [{"block": 128, "cap": 32, "flag": 1}])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autotune.contract import config_key
 from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure.recording import Recording
@@ -92,7 +93,7 @@ def test_any_space_is_searched_through(data: st.DataObject) -> None:
     seen = []
     for _ in range(len(space)):
         trial = study.ask(space.distributions)
-        seen.append(space.key(space.config(trial.params)))
+        seen.append(config_key(space.config(trial.params)))
         failed = data.draw(st.booleans())
         trials.tell(study, trial, Measurement("crashed") if failed else Measurement("ok", (1.0 + len(seen),)))
     assert len(set(seen)) == len(space)

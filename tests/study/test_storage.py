@@ -1,14 +1,28 @@
-"""Where studies are kept: one file by any spelling, opened in WAL mode."""
+"""Where studies are kept: one file by any spelling, opened in WAL mode.
+
+A storage of an older revision opens, too; every command prints and exports the very bytes that that revision did.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from autotune.study import studies
 from autotune.study.storage import identity, open_storage
 from tests.builders.double_study import SPEC
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+OLD = Path(__file__).parents[1] / "data" / "storage_1a9b4aa"
+WRITTEN = json.loads(gzip.decompress((OLD / "printed.json.gz").read_bytes()))
 
 
 def test_every_spelling_of_a_file_is_one_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +40,28 @@ def test_sqlite_is_opened_in_wal_mode(tmp_path: Path) -> None:
     with storage.engine.connect() as connection:  # type: ignore[attr-defined]
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def old(cli: Cli) -> Cli:
+    connection = sqlite3.connect(cli.database)
+    connection.executescript(gzip.decompress((OLD / "storage.sql.gz").read_bytes()).decode())
+    connection.close()
+    return cli
+
+
+def test_an_old_storage_is_printed_as_before(old: Cli) -> None:
+    for command, printed in WRITTEN["printed"].items():
+        assert old.ok("study", command) == printed, command
+
+
+def test_an_old_storage_is_exported_as_before(old: Cli, tmp_path: Path) -> None:
+    old.ok("study export --dir", str(tmp_path / "tuned"))
+    for name, text in WRITTEN["files"].items():
+        assert (tmp_path / "tuned" / name).read_text() == text, name
+
+
+def test_unfinished_studies_of_an_old_storage_are_run(old: Cli) -> None:
+    (unfinished,) = re.findall(r"^(\S+-new) +new ", WRITTEN["printed"]["list"], re.MULTILINE)
+    old.ok("study run --trials 3", unfinished)
+    assert json.loads(old.ok("study show --json", unfinished))["result"]["configs"] > 3
