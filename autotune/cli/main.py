@@ -10,6 +10,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from autotune import __version__
 from autotune.cli.bench import bench
+from autotune.cli.bench_serve import bench_serve
 from autotune.cli.bench_sweep import sweep
 from autotune.cli.config import config
 from autotune.cli.dashboard import dashboard
@@ -78,3 +79,4 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 for command in (plan, study, tune, config, bench, dashboard, doctor):
     main.add_command(command)
 bench.add_command(sweep)
+bench.add_command(bench_serve)

@@ -11,6 +11,7 @@ from autotune.contract import Call, Config, Value
 from autotune.errors import InputError
 from autotune.servers.checking import Checker
 from autotune.servers.command_line import CommandLine
+from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Shards, Table
 from autotune.servers.inverse import Inverse
 from autotune.servers.lookup import Lookup
@@ -136,6 +137,10 @@ class Server(ABC):
     def thinnable_level(self, call: Call) -> str | None:
         """Names the level of the call's file that need not hold every value measured, if there is one: a lookup takes
         the nearest."""
+        return None
+
+    def engine(self) -> Engine | None:
+        """Returns what runs the server's own engine offline; None where the tool does not know how."""
         return None
 
     def advice(self, calls: Iterable[Call]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,9 @@ class PlanFlags:
                 raise InputError(f"{spelled(name)}: is of {owner}, but --runtime is {server}; leave one out")
         if self.max_loras is None:
             raise InputError("--max-loras: not given; pass the most adapters that the server keeps for one batch")
-        return api.plan(model, self._serving(server, self.max_loras), self._batches(), dtype, self._overrides())
+        return api.plan(
+            model, self._serving(server, self.max_loras), self._batches(), dtype, overrides_of(self.overrides)
+        )
 
     def named_server(self) -> str:
         """Returns the server.
@@ -99,7 +101,7 @@ class PlanFlags:
         return Serving(
             server=server,
             tp=self.tp,
-            rank=self._rank(server),
+            rank=rank_of(self.lora_rank, self.lora_paths, server),
             max_loras=max_loras,
             fully_sharded=self.fully_sharded,
             expert_parallel=self.ep,
@@ -120,21 +122,6 @@ class PlanFlags:
             traffic=traffic.read(self.traffic) if self.traffic else {},
         )
 
-    def _rank(self, server: str) -> int:
-        if not self.lora_paths:
-            if self.lora_rank is None:
-                raise InputError(
-                    "--lora-rank: not given; pass the server's max_lora_rank, or adapters with --lora-path"
-                )
-            return self.lora_rank
-        needed = servers.get(server).planner.pool_rank(max(map(adapter_rank, self.lora_paths)))
-        if self.lora_rank is not None and self.lora_rank < needed:
-            raise InputError(
-                f"--lora-rank: got {self.lora_rank}, but the adapters of --lora-path need {needed}; raise it or leave "
-                "it out"
-            )
-        return self.lora_rank or needed
-
     def _modules(self, server: str) -> tuple[str, ...] | None:
         if self.target_modules:
             if not (names := tuple(self.target_modules.replace(",", " ").split())):
@@ -149,13 +136,37 @@ class PlanFlags:
             else None
         )
 
-    def _overrides(self) -> dict[str, int]:
-        found = {}
-        for item in self.overrides:
-            name, _, value = item.partition("=")
-            if not name or not value.isdecimal():
-                raise InputError(f"--set: got {item!r}, allowed: FIELD=N, e.g. --set num_attention_heads=32")
-            if name not in fields.NAMES:
-                raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")
-            found[name] = int(value)
-        return found
+
+def overrides_of(items: Iterable[str]) -> dict[str, int]:
+    """Returns the fields of a model's config that ``--set`` gives.
+
+    Raises:
+        InputError: If one is not spelled FIELD=N, or is no field that is read.
+    """
+    found = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        if not name or not value.isdecimal():
+            raise InputError(f"--set: got {item!r}, allowed: FIELD=N, e.g. --set num_attention_heads=32")
+        if name not in fields.NAMES:
+            raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")
+        found[name] = int(value)
+    return found
+
+
+def rank_of(lora_rank: int | None, lora_paths: Sequence[Path], server: str) -> int:
+    """Returns the rank of the server's pool: the one given, or the one that the adapters need.
+
+    Raises:
+        InputError: If neither tells it, or the adapters need a larger one.
+    """
+    if not lora_paths:
+        if lora_rank is None:
+            raise InputError("--lora-rank: not given; pass the server's max_lora_rank, or adapters with --lora-path")
+        return lora_rank
+    needed = servers.get(server).planner.pool_rank(max(map(adapter_rank, lora_paths)))
+    if lora_rank is not None and lora_rank < needed:
+        raise InputError(
+            f"--lora-rank: got {lora_rank}, but the adapters of --lora-path need {needed}; raise it or leave it out"
+        )
+    return lora_rank or needed

@@ -188,6 +188,21 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "workers": _flag("--workers", "Number of processes.  [default: one a core]", click.IntRange(min=1)),
         "plot": _flag("--plot", "Draw the curves.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
     },
+    "End to end": {
+        "folder": _flag("--dir", "Folder of config files to time the server with: variant B.", _FILE),
+        "adapters": _flag("--adapters", "Adapters of random weights to make.  [default: --max-loras]", Size()),
+        "decode": _flag("--decode", "Sizes of decode batches, with commas between.", Integers(distinct=True)),
+        "prefill": _flag("--prefill", "Prefill batch: requests x tokens of each.", metavar="NxTOKENS"),
+        "rounds": _flag("--rounds", "Processes of each variant, forth and back in turn.", Size()),
+        "variants": _flag(
+            "--variant",
+            "A further variant: the defaults in an environment of its own; repeatable.",
+            metavar="NAME:KEY=VALUE,...",
+            multiple=True,
+        ),
+        "engine_timeout": _flag("--engine-timeout", "Longest that one process may take.  [default: 15m]", Duration()),
+        "html": _flag("--html", "Write the tables.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
+    },
     "Output": {
         "save_json_dir": _flag("--save-json-dir", "Folder of the JSON files.", _FILE),
         "json_overwrite": _flag(

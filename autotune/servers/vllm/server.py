@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.contract import Call, Config, Value
 from autotune.errors import InputError, one_of
+from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.protocol import FileFamily, Server
@@ -16,6 +17,7 @@ from autotune.servers.vllm import dense, facts, folder_warnings, moe
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
 from autotune.servers.vllm.descent import descend
+from autotune.servers.vllm.engine import VllmEngine
 from autotune.servers.vllm.inverse import VllmInverse
 from autotune.servers.vllm.moe_family import MOE_FAMILY
 from autotune.servers.vllm.planning import VllmPlanner
@@ -82,6 +84,9 @@ class Vllm(Server):
             cause = type(error.__cause__).__name__
             return Lookup("file", None, (), Failure(cause, "file", None, str(error)), path)
         return replace(self.resolve(table, call), path=path)
+
+    def engine(self) -> Engine:
+        return VllmEngine()
 
     def warnings(
         self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]

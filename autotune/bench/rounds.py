@@ -1,0 +1,162 @@
+"""Rounds of an end-to-end run: one process of the engine for each variant, stored as it ends, taken up where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cattrs.preconf.json import make_converter
+
+from autotune.bench import variants
+from autotune.bench.variants import Variant
+from autotune.errors import AutotuneError
+from autotune.servers.engine import Engine, EngineJob, EngineResult
+
+_CONVERTER = make_converter()
+_LAST_LINES = 5
+
+
+@dataclass(frozen=True)
+class ServeRun:
+    """What is run.
+
+    Attributes:
+        job: Of a variant that uses its adapters.
+        folder: The server's config folder; None to run without one.
+        store: Where finished processes are kept, by what they depend on.
+        timeout_s: Longest that one process may take.
+    """
+
+    engine: Engine
+    job: EngineJob
+    folder: Path | None
+    variants: tuple[Variant, ...]
+    rounds: int
+    store: Path
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class FinishedProcess:
+    """One process that ended well."""
+
+    turn: int
+    variant: Variant
+    result: EngineResult
+
+
+OnProcess = Callable[[str], None]
+
+
+def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[FinishedProcess]:
+    """Run every process that is not stored yet, in their order; returns all.
+
+    Raises:
+        AutotuneError: If an engine does not start or ends badly; what ended before stays stored.
+    """
+    finished = []
+    for turn, variant in variants.order(serve_run.variants, serve_run.rounds):
+        place = _place(serve_run, turn, variant)
+        stored = place.with_suffix(".json")
+        if not stored.exists():
+            say(f"round {turn + 1} of {serve_run.rounds}: {variant.name} ({variant.about})")
+            _run_process(serve_run, variant, place)
+        result = replace(_CONVERTER.loads(stored.read_text(), EngineResult), log=_log(place))
+        _check(serve_run, variant, result, place)
+        finished.append(FinishedProcess(turn, variant, result))
+    return finished
+
+
+def environment(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
+    """What a variant's process finds in its environment."""
+    name = serve_run.engine.folder_variable
+    inherited = {key: value for key, value in os.environ.items() if key != name}
+    folder = {name: str(serve_run.folder)} if variant.reads_folder and serve_run.folder else {}
+    return {**inherited, **folder, **variant.environment}
+
+
+def job_of(serve_run: ServeRun, variant: Variant) -> EngineJob:
+    """The job of a variant's process."""
+    lora = serve_run.job.lora
+    if variant.lora == "off" or lora is None:
+        return replace(serve_run.job, lora=None)
+    return replace(serve_run.job, lora=replace(lora, used=variant.lora == "used"))
+
+
+def _run_process(serve_run: ServeRun, variant: Variant, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    job_file, log_file = place.with_suffix(".job"), place.with_suffix(".log")
+    job_file.write_text(_CONVERTER.dumps(job_of(serve_run, variant)))
+    command = serve_run.engine.command(job_file, place.with_suffix(".json"))
+    with log_file.open("w") as log:
+        # A session of its own: the engine's children end with it.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment(serve_run, variant), start_new_session=True
+        )
+        try:
+            code = process.wait(serve_run.timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise AutotuneError(
+                f"variant {variant.name}: the engine took longer than {serve_run.timeout_s:g} s and was killed; give "
+                f"--engine-timeout; its log: {log_file}"
+            ) from error
+        finally:
+            _kill_group(process)
+    if code or not place.with_suffix(".json").exists():
+        lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+        last = " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
+        raise AutotuneError(
+            f"variant {variant.name}: the engine ended with exit code {code}; its last lines: {last}; "
+            f"its log: {log_file}"
+        )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def _check(serve_run: ServeRun, variant: Variant, result: EngineResult, place: Path) -> None:
+    """Make sure that a variant was what it says."""
+    read = serve_run.engine.folder_read(result.log)
+    ours = {file for file in read if serve_run.folder and file.is_relative_to(serve_run.folder)}
+    log = place.with_suffix(".log")
+    if variant.reads_folder and not ours:
+        raise AutotuneError(
+            f"variant {variant.name}: the engine's log does not say that it read a file of {serve_run.folder}; is the "
+            f"folder for this GPU ({result.gpu})? see {log}"
+        )
+    if not variant.reads_folder and not variant.environment and read:
+        raise AutotuneError(f"variant {variant.name}: the engine read {min(read)}, which it was not given; see {log}")
+    launches = sum(kernel.launches for phase in result.phases for kernel in phase.lora_kernels)
+    if variant.lora == "off" and launches:
+        raise AutotuneError(f"variant {variant.name}: LoRA is off, yet {launches} LoRA kernels ran; see {log}")
+
+
+def _log(place: Path) -> str:
+    return place.with_suffix(".log").read_text(errors="replace")
+
+
+def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
+    """Where a process is kept: equal for equal jobs, variables and contents of the folder."""
+    contents: Mapping[str, str] = {}
+    if variant.reads_folder and serve_run.folder:
+        files = sorted(serve_run.folder.rglob("*.json"))
+        contents = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    about = [_CONVERTER.dumps(job_of(serve_run, variant)), dict(variant.environment), contents]
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    return serve_run.store / f"{variant.name}-{key}" / f"round{turn + 1}"
+
+
+def names(finished: Sequence[FinishedProcess]) -> list[str]:
+    """The variants' names, in the order of their first processes."""
+    return list(dict.fromkeys(each.variant.name for each in finished))

@@ -1,0 +1,161 @@
+"""Prepares an end-to-end run: model, adapters, phases. What cannot be run is refused before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune import paths
+from autotune.bench import variants
+from autotune.bench.rounds import ServeRun
+from autotune.bench.variants import Variant
+from autotune.environment import installed_version
+from autotune.errors import InputError
+from autotune.model import random_adapter
+from autotune.model.expert_layers import expert_layers
+from autotune.model.fields import Fields, language_model
+from autotune.model.shape import ModelShape, load
+from autotune.model.sources import Source, find
+from autotune.servers import Server
+from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
+
+DECODE_STEPS = 128
+DECODE_PROMPT = 32
+REPEATS = 7
+ENGINE_TIMEOUT_S = 900.0
+_ANSWER_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `bench serve` was asked for.
+
+    Attributes:
+        overrides: Fields of the model's config that go over those found.
+        rank: Of the server's pool of adapters.
+        adapters: How many adapters of random weights to make; none are made where `lora_paths` are given.
+        decode: Requests of each decode batch; empty for none.
+        prefill: Requests and tokens of each in the prefill batch; None for none.
+    """
+
+    model: str
+    folder: Path | None
+    rank: int
+    max_loras: int
+    adapters: int
+    lora_paths: tuple[Path, ...] = ()
+    overrides: Mapping[str, int] | None = None
+    decode: tuple[int, ...] = (1, 16, 64)
+    prefill: tuple[int, int] | None = (8, 1024)
+    rounds: int = 3
+    further: tuple[Variant, ...] = ()
+    timeout_s: float = ENGINE_TIMEOUT_S
+
+
+def prepare(options: ServeOptions, server: Server) -> ServeRun:
+    """Everything that the processes of a run need, made in the tool's cache folder.
+
+    Raises:
+        InputError: If the engine is not installed, the folder holds no files, or the model or its adapters cannot be
+            made.
+    """
+    if (engine := server.engine()) is None:
+        raise InputError(f"--runtime: got {server.name}, whose engine cannot be run offline from here yet")
+    if installed_version(engine.package) is None:
+        raise InputError(
+            f"bench serve: {engine.package} is not installed here; run it in the environment that the server runs in"
+        )
+    if options.folder is not None and not any(options.folder.rglob("*.json")):
+        raise InputError(f"--dir: {options.folder} holds no config files; give the folder that an export wrote")
+    if options.adapters > options.max_loras:
+        raise InputError(
+            f"--adapters: got {options.adapters}, allowed: up to --max-loras {options.max_loras}; a batch holds no more"
+        )
+    source = find(options.model)
+    store = paths.cache_dir() / "serve"
+    model_folder, has_weights = _model_folder(source, options.overrides or {}, store)
+    phases = phases_of(options)
+    rank = options.rank
+    lora = LoraJob(rank, options.max_loras, _adapters(options, rank, store), used=True)
+    longest = max(phase.prompt_tokens + phase.new_tokens for phase in phases)
+    job = EngineJob(str(model_folder), not has_weights, lora, phases, REPEATS, longest + _ANSWER_TOKENS)
+    chosen = (*variants.standard(options.folder is not None), *options.further)
+    folder = options.folder.resolve() if options.folder else None
+    return ServeRun(engine, job, folder, chosen, options.rounds, store / "rounds", options.timeout_s)
+
+
+def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:
+    """The batches to time.
+
+    Raises:
+        InputError: If there is none.
+    """
+    decode = [EnginePhase(f"decode {n}", n, DECODE_PROMPT, DECODE_STEPS) for n in options.decode]
+    prefill = []
+    if options.prefill is not None:
+        requests, tokens = options.prefill
+        prefill = [EnginePhase(f"prefill {requests}x{tokens}", requests, tokens, 1)]
+    if not decode and not prefill:
+        raise InputError("bench serve: got neither --decode nor --prefill; give one of them")
+    return (*decode, *prefill)
+
+
+def _model_folder(source: Source, overrides: Mapping[str, int], store: Path) -> tuple[Path, bool]:
+    """The folder that the engine loads, and whether it holds weights; a config alone is written into one."""
+    folder = Path(source.origin).parent
+    if not overrides and folder.is_dir() and any(folder.glob("*.safetensors")):
+        return folder.resolve(), True
+    config: dict[str, Any] = {**source.config, **overrides}
+    text = json.dumps(config, sort_keys=True)
+    made = store / "models" / f"{source.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    made.mkdir(parents=True, exist_ok=True)
+    (made / "config.json").write_text(text)
+    return made, False
+
+
+def _adapters(options: ServeOptions, rank: int, store: Path) -> tuple[str, ...]:
+    """Folders of the adapters, given or made."""
+    if options.lora_paths:
+        return tuple(str(path.resolve()) for path in options.lora_paths)
+    overrides = options.overrides or {}
+    source, shape = find(options.model), load(options.model, overrides)
+    fields = Fields(source.origin, {**language_model(source.config), **overrides})
+    with_experts = expert_layers(fields) if shape.experts else []
+    return tuple(str(_made(shape, with_experts, rank, seed, store)) for seed in range(options.adapters))
+
+
+def _made(shape: ModelShape, with_experts: Sequence[int], rank: int, seed: int, store: Path) -> Path:
+    about = hashlib.sha256(repr((shape, with_experts, rank, seed)).encode()).hexdigest()[:12]
+    folder = store / "adapters" / f"{shape.name}-r{rank}-{seed}-{about}"
+    # The config is written last: a folder that has one is whole.
+    if not (folder / "adapter_config.json").exists():
+        random_adapter.write(folder, shape, with_experts, rank, seed)
+    return folder
+
+
+def parse_prefill(text: str) -> tuple[int, int]:
+    """Requests and tokens of each, from ``8x1024``.
+
+    Raises:
+        InputError: If it is not spelled so.
+    """
+    requests, _, tokens = text.partition("x")
+    if not (requests.isdecimal() and tokens.isdecimal() and int(requests) and int(tokens)):
+        raise InputError(f"--prefill: got {text!r}, allowed: REQUESTSxTOKENS, e.g. 8x1024")
+    return int(requests), int(tokens)
+
+
+def parse_variants(texts: Iterable[str]) -> tuple[Variant, ...]:
+    """The further variants of a run.
+
+    Raises:
+        InputError: If one is not spelled as such, or two have one name.
+    """
+    found: Sequence[Variant] = [variants.parse(text) for text in texts]
+    if twice := [each.name for i, each in enumerate(found) if each.name in {other.name for other in found[:i]}]:
+        raise InputError(f"--variant: got {twice[0]} twice; give each a name of its own")
+    return tuple(found)

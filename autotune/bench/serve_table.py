@@ -1,0 +1,209 @@
+"""What an end-to-end run says: milliseconds of each variant, above LoRA off, and whether a difference is one.
+
+A process differs from the next by more than its own repeats do, so the unit of comparison is a process's median. Two
+variants differ where the medians of one are all below those of the other; of one process each that cannot be told.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rich.table import Table
+
+from autotune.bench.rounds import FinishedProcess, names
+from autotune.bench.variants import DEFAULTS, OFF, UNUSED
+from autotune.report.tables import table
+from autotune.servers.engine import Answer
+
+Difference = Literal["faster", "slower", "within the spread", "one round: not known"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant in one phase.
+
+    Attributes:
+        medians_ms: Of each of its processes.
+        above_off_ms: Its median above that of LoRA off; None without that variant.
+        lora_kernels_ms: GPU time of LoRA kernels in a profiled run, and `launches` their number.
+        against_default: How it compares with the server's defaults; None for these themselves and for what is no rival.
+    """
+
+    variant: str
+    phase: str
+    medians_ms: tuple[float, ...]
+    tokens_per_s: float
+    above_off_ms: float | None
+    lora_kernels_ms: float
+    launches: int
+    against_default: Difference | None
+
+    @property
+    def ms(self) -> float:
+        return statistics.median(self.medians_ms)
+
+
+@dataclass(frozen=True)
+class Sameness:
+    """How a variant's greedy answers compare with the defaults' of the first round.
+
+    Attributes:
+        same: Prompts answered with the same tokens.
+        largest_gap: Of the prompts answered otherwise, the largest difference of log-probability between the two tokens
+            at the first step that differs; None where all are the same.
+    """
+
+    variant: str
+    turn: int
+    same: int
+    prompts: int
+    largest_gap: float | None
+
+
+def cells(finished: Sequence[FinishedProcess]) -> list[Cell]:
+    """Every variant in every phase."""
+    phases = [phase.name for phase in finished[0].result.phases]
+    return [_cell(finished, variant, phase) for variant in names(finished) for phase in phases]
+
+
+def _cell(finished: Sequence[FinishedProcess], variant: str, phase: str) -> Cell:
+    own = [each.result.phase(phase) for each in finished if each.variant.name == variant]
+    medians_ms = _medians(finished, variant, phase)
+    off_ms, default_ms = _medians(finished, OFF, phase), _medians(finished, DEFAULTS, phase)
+    profiled = own[0].lora_kernels
+    is_rival = variant not in (DEFAULTS, UNUSED, OFF) and default_ms
+    return Cell(
+        variant=variant,
+        phase=phase,
+        medians_ms=medians_ms,
+        tokens_per_s=statistics.median(rate for result in own for rate in result.tokens_per_s),
+        above_off_ms=statistics.median(medians_ms) - statistics.median(off_ms) if off_ms else None,
+        lora_kernels_ms=sum(kernel.time_us for kernel in profiled) / 1e3,
+        launches=sum(kernel.launches for kernel in profiled),
+        against_default=compare(medians_ms, default_ms) if is_rival else None,
+    )
+
+
+def _medians(finished: Iterable[FinishedProcess], variant: str, phase: str) -> tuple[float, ...]:
+    return tuple(statistics.median(each.result.phase(phase).ms) for each in finished if each.variant.name == variant)
+
+
+def compare(one_ms: Sequence[float], default_ms: Sequence[float]) -> Difference:
+    """Whether the processes of one variant are all faster, or all slower, than those of the default."""
+    if min(len(one_ms), len(default_ms)) < 2:
+        return "one round: not known"
+    if max(one_ms) < min(default_ms):
+        return "faster"
+    return "slower" if min(one_ms) > max(default_ms) else "within the spread"
+
+
+def answers(finished: Sequence[FinishedProcess]) -> list[Sameness]:
+    """Every process that uses adapters against the first one of the defaults, the defaults' other rounds among them."""
+    rivals = [each for each in finished if each.variant.lora == "used"]
+    first = next((each for each in rivals if each.variant.name == DEFAULTS), None)
+    if first is None:
+        return []
+    return [_sameness(first, each) for each in rivals if each is not first]
+
+
+def _sameness(first: FinishedProcess, other: FinishedProcess) -> Sameness:
+    pairs = list(zip(first.result.answers, other.result.answers, strict=True))
+    gaps = [gap for one, two in pairs if (gap := _gap(one, two)) is not None]
+    same = sum(one.tokens == two.tokens for one, two in pairs)
+    return Sameness(other.variant.name, other.turn, same, len(pairs), max(gaps, default=None))
+
+
+def _gap(one: Answer, two: Answer) -> float | None:
+    """How far apart the first one has the two tokens at the first step that differs; None if none does."""
+    for step, (a, b) in enumerate(zip(one.tokens, two.tokens, strict=False)):
+        if a != b:
+            likely = one.logprobs[step]
+            return likely[a] - likely[b] if b in likely else likely[a] - min(likely.values())
+    return None
+
+
+def title(finished: Sequence[FinishedProcess], model: str) -> str:
+    """The model, the machine and the versions that the times are of."""
+    result = finished[0].result
+    versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
+    return f"{model} on {result.gpu}, {versions}"
+
+
+def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
+    """The table with every process's own times behind it."""
+    result = finished[0].result
+    return {
+        "gpu": result.gpu,
+        "versions": dict(result.versions),
+        "variants": {each.variant.name: each.variant.about for each in finished},
+        "cells": [asdict(cell) | {"ms": cell.ms} for cell in found],
+        "processes": [
+            {
+                "variant": each.variant.name,
+                "round": each.turn + 1,
+                "start_s": each.result.start_s,
+                "phases": [asdict(phase) for phase in each.result.phases],
+                "jit_compiles": list(each.result.jit_compiles),
+            }
+            for each in finished
+        ],
+        "answers": [asdict(sameness) for sameness in answers(finished)],
+        "verdicts": list(lines),
+    }
+
+
+def times_table(title: str, found: Sequence[Cell]) -> Table:
+    """A row a variant and phase."""
+    columns = ("variant", "phase", "ms", "rounds", "above N", "tokens/s", "LoRA kernels ms", "launches", "against A")
+    rows = [
+        (
+            cell.variant,
+            cell.phase,
+            f"{cell.ms:.2f}",
+            f"{min(cell.medians_ms):.2f} to {max(cell.medians_ms):.2f}" if len(cell.medians_ms) > 1 else "one",
+            "-" if cell.above_off_ms is None else f"{cell.above_off_ms:.2f}",
+            f"{cell.tokens_per_s:.0f}",
+            f"{cell.lora_kernels_ms:.2f}",
+            cell.launches,
+            cell.against_default or "",
+        )
+        for cell in found
+    ]
+    return table(title, columns, rows)
+
+
+def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list[str]:
+    """What to know, one line each: what was gained, what was compiled while phases were timed, what was said."""
+    lines = []
+    for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
+        own = [cell for cell in found if cell.variant == variant]
+        faster = [cell.phase for cell in own if cell.against_default == "faster"]
+        slower = [cell.phase for cell in own if cell.against_default == "slower"]
+        if slower:
+            lines.append(f"{variant} is slower than the defaults at {', '.join(slower)}: do not serve with it")
+        if faster:
+            lines.append(f"{variant} is faster than the defaults at {', '.join(faster)}")
+        if not faster and not slower:
+            lines.append(f"{variant}: nothing gained beyond the rounds' spread")
+    for each in finished:
+        if each.result.jit_compiles:
+            count = len(each.result.jit_compiles)
+            lines.append(
+                f"{each.variant.name}, round {each.turn + 1}: {count} kernels were compiled while phases were timed: "
+                f"{', '.join(dict.fromkeys(each.result.jit_compiles))}"
+            )
+    lines += [_sameness_line(sameness) for sameness in answers(finished)]
+    return lines
+
+
+def _sameness_line(found: Sameness) -> str:
+    who = f"{found.variant}, round {found.turn + 1}"
+    if found.largest_gap is None:
+        return f"{who}: the same greedy answers as the defaults to all {found.prompts} prompts"
+    return (
+        f"{who}: the same greedy answers as the defaults to {found.same} of {found.prompts} prompts; where they part, "
+        f"the defaults hold the two tokens within {found.largest_gap:.3f} in log-probability"
+    )

@@ -1,0 +1,99 @@
+"""``bench serve``: what a folder of configs is worth on the server's own clock."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from autotune import servers
+from autotune.bench import rounds, serve, serve_table
+from autotune.bench.serve import ServeOptions
+from autotune.cli.flags.model import overrides_of, rank_of
+from autotune.cli.flags.taking import FlagCommand, takes_flags, worded
+from autotune.errors import InputError
+from autotune.report.tables import show
+
+
+@dataclass(frozen=True)
+class ServeFlags:
+    """The flags of `bench serve`."""
+
+    max_loras: int
+    folder: Path | None = None
+    server: str | None = worded("The server whose engine is run.  [default: the first that can be]", default=None)
+    lora_rank: int | None = None
+    adapters: int | None = None
+    lora_paths: tuple[Path, ...] = worded("Folder of an adapter to use; repeatable.", default=())
+    overrides: tuple[str, ...] = ()
+    decode: tuple[int, ...] = ServeOptions.decode
+    prefill: str = "8x1024"
+    rounds: int = ServeOptions.rounds
+    variants: tuple[str, ...] = ()
+    engine_timeout: float = serve.ENGINE_TIMEOUT_S
+
+    def options(self, model: str, server: str) -> ServeOptions:
+        """Returns what is asked for of a server.
+
+        Raises:
+            InputError: If a flag is missing, or not spelled as it must be.
+        """
+        return ServeOptions(
+            model=model,
+            folder=self.folder,
+            rank=rank_of(self.lora_rank, self.lora_paths, server),
+            max_loras=self.max_loras,
+            adapters=self.adapters or self.max_loras,
+            lora_paths=self.lora_paths,
+            overrides=overrides_of(self.overrides),
+            decode=self.decode,
+            prefill=serve.parse_prefill(self.prefill),
+            rounds=self.rounds,
+            further=serve.parse_variants(self.variants),
+            timeout_s=self.engine_timeout,
+        )
+
+
+@click.command("serve", cls=FlagCommand, short_help="Time the server's own engine with and without a folder.")
+@takes_flags
+@click.argument("model")
+def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json: bool = False) -> None:
+    """Time the server's own engine with and without a folder of configs.
+
+    Starts the installed engine once a round for each variant: A without a folder, B with it, C with LoRA on that no
+    request uses, N with LoRA off; further ones by --variant. What counts is milliseconds above N. Rounds are stored as
+    they end: the same command goes on where it was.
+
+    \b
+    Example:
+      python -m autotune bench serve Qwen3-8B --dir tuned --lora-rank 16 --max-loras 4
+    """
+    server = flags.server or next(name for name in servers.names() if servers.get(name).engine())
+    run = serve.prepare(flags.options(model, server), servers.get(server))
+    finished = rounds.run(run, lambda line: click.echo(line, err=True))
+    found = serve_table.cells(finished)
+    lines = serve_table.verdicts(finished, found)
+    title = serve_table.title(finished, model)
+    times = serve_table.times_table(title, found)
+    if as_json:
+        click.echo(json.dumps(serve_table.to_json(finished, found, lines), indent=2))
+    else:
+        show(times)
+        for line in lines:
+            click.echo(line)
+    if html is not None:
+        _write_html(html, times, lines)
+
+
+def _write_html(file: Path, times: Table, lines: list[str]) -> None:
+    console = Console(record=True, file=io.StringIO(), width=160)
+    console.print(times, *lines, sep="\n")
+    try:
+        console.save_html(str(file))
+    except OSError as error:
+        raise InputError(f"--html: cannot write {file} ({error.strerror}); name another file") from error

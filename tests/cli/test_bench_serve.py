@@ -1,0 +1,85 @@
+"""``bench serve``: the table, its JSON and HTML, and what is refused before an engine starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autotune.cli.main import main  # noqa: F401  (loads the command before its server is replaced)
+from autotune.servers.vllm.server import Vllm
+from tests.builders.fake_engine import MOOD, FakeEngine
+from tests.conftest import Cli
+
+SMALL = (
+    "--set num_hidden_layers=1 --set hidden_size=64 --set intermediate_size=64 --set vocab_size=2000 --set head_dim=8"
+)
+COMMAND = f"bench serve Qwen3-8B {SMALL} --dir tuned --lora-rank 8 --max-loras 2 --decode 1,16 --rounds 2"
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Vllm, "engine", lambda self: FakeEngine())
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "NVIDIA_H200_SHRINK.json").write_text("{}")
+
+
+def test_the_table_says_what_a_folder_is_worth(cli: Cli) -> None:
+    printed = cli.ok(COMMAND)
+    assert "Qwen3-8B on NVIDIA H200, fake 1.0" in printed
+    assert "B is faster than the defaults at decode 1, decode 16, prefill 8x1024" in printed
+    assert "the same greedy answers as the defaults to all 4 prompts" in printed
+
+
+def test_json_has_every_process(cli: Cli) -> None:
+    found = json.loads(cli.ok(COMMAND, "--json"))
+    assert [each["variant"] for each in found["processes"]] == list("ABCNNCBA")
+    assert {cell["variant"]: round(cell["above_off_ms"]) for cell in found["cells"]}["A"] == 2
+    assert found["versions"] == {"fake": "1.0"}
+
+
+def test_html_holds_the_table(cli: Cli, tmp_path: Path) -> None:
+    cli.ok(COMMAND, "--html", tmp_path / "serve.html")
+    assert "prefill 8x1024" in (tmp_path / "serve.html").read_text()
+
+
+def test_an_interrupted_run_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MOOD, "dies")
+    failed = cli(COMMAND)
+    assert (failed.exit_code, "variant A" in failed.stderr) == (1, True)
+    monkeypatch.delenv(MOOD)
+    assert cli(COMMAND).stderr.count("round") == 8
+    assert cli(COMMAND).stderr.count("round") == 0
+
+
+def test_adapters_are_made_once_and_have_the_rank(cli: Cli, tmp_path: Path) -> None:
+    cli.ok(COMMAND)
+    configs = list((tmp_path / "cache" / "serve" / "adapters").glob("*/adapter_config.json"))
+    assert len(configs) == 2
+    assert json.loads(configs[0].read_text())["r"] == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        ("--dir nowhere --max-loras 2 --lora-rank 8", ["--dir", "nowhere"]),
+        ("--max-loras 2 --lora-rank 8 --adapters 3", ["--adapters", "3", "2"]),
+        ("--max-loras 2 --lora-rank 8 --prefill 8by1024", ["--prefill", "8by1024"]),
+        ("--max-loras 2 --lora-rank 8 --variant P", ["--variant", "P"]),
+        ("--max-loras 2 --lora-rank 8 --variant P:A=1 --variant P:A=2", ["--variant", "P", "twice"]),
+        ("--max-loras 2", ["--lora-rank"]),
+        ("--max-loras 2 --lora-rank 8 --runtime sglang", ["--runtime", "sglang"]),
+    ],
+)
+def test_what_cannot_be_run_is_refused(cli: Cli, flags: str, parts: list[str]) -> None:
+    done = cli("bench serve Qwen3-8B", flags)
+    assert done.exit_code == 2
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_an_engine_that_is_not_installed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEngine, "package", "no-such-engine")
+    done = cli(COMMAND)
+    assert (done.exit_code, "no-such-engine is not installed" in done.stderr) == (2, True)
