@@ -4,23 +4,34 @@ The command line does its work by these functions.
 
     serving = api.Serving("vllm", tp=1, rank=16, max_loras=4)
     wanted = api.of_plan(api.plan("Qwen3-8B", serving), api.Request())
+    storage = api.open_storage("sqlite:///autotune.db", create=True)
+    wanted.create(storage, skip_if_exists=True)
+    chosen = api.find(storage, plan_name=wanted.plan_name)
+    api.run(storage, chosen, api.RunOptions("sqlite:///autotune.db"), api.Budget(trials=100))
+    api.export(chosen, Path("tuned"), required=api.required_by(chosen, wanted.plan_name))
 """
 
 from __future__ import annotations
 
 from autotune.api.files import check_export, export, look_up, write_csv
 from autotune.api.problems import Problems
+from autotune.api.runs import run
 from autotune.api.studies import StudySet, find, find_one, of_block, of_plan, of_problems, plan, required_by, worth
 from autotune.plan.plan import Plan
+from autotune.run.loop import Budget
+from autotune.run.options import RunOptions
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.study.describe import Request
+from autotune.study.storage import open_storage
 
 __all__ = [
     "Batches",
+    "Budget",
     "Plan",
     "Problems",
     "Request",
+    "RunOptions",
     "Serving",
     "StudySet",
     "check_export",
@@ -31,8 +42,10 @@ __all__ = [
     "of_block",
     "of_plan",
     "of_problems",
+    "open_storage",
     "plan",
     "required_by",
+    "run",
     "worth",
     "write_csv",
 ]

@@ -11,16 +11,13 @@ from types import FrameType
 import click
 from optuna.storages import BaseStorage
 
-from autotune import servers
+from autotune import api, servers
 from autotune.cli.flags.run import RunFlags
 from autotune.cli.progress import RunDisplay
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
-from autotune.report.note import write_note
 from autotune.report.results import before_after, time_line
 from autotune.report.tables import show
-from autotune.run.queue import StudyQueue, turn_runner, turns_of
-from autotune.run.runner import Runner
 from autotune.study import studies
 from autotune.study.serving import serving_notes
 from autotune.study.study import KernelStudy
@@ -48,18 +45,13 @@ def run_studies(
     chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
     say_if_replayed(chosen)
     start_s = time.monotonic()
-    with (
-        _ctrl_c() as check_ctrl_c,
-        Runner(storage, flags.options, on_finished=write_note) as runner,
-        RunDisplay(len(chosen), flags.budget, check_ctrl_c) as display,
-    ):
-        queue = StudyQueue(turn_runner(runner), display, flags.budget, worth)
-        queue.run(turns_of(chosen))
+    with _ctrl_c() as check_ctrl_c, RunDisplay(len(chosen), flags.budget, check_ctrl_c) as display:
+        failures = api.run(storage, chosen, flags.options, flags.budget, display, worth)
     timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
         click.echo(time_line(timed, time.monotonic() - start_s), err=True)
-    if queue.failures:
-        raise AutotuneError("; ".join(queue.failures))
+    if failures:
+        raise AutotuneError("; ".join(failures))
 
 
 def show_results(finished: list[KernelStudy]) -> None:
