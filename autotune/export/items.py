@@ -1,4 +1,4 @@
-"""What finished studies come to for the exporter: the results, the calls they answer, and where they come from."""
+"""Turns finished studies into what is exported: results, the calls that they answer, and where they come from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) ->
     _check_groups(finished)
     by_name = {study.name: study for study in finished}
     items = [item for study in finished for item in _items(study)]
-    items = [_of_larger_m(item, items, by_name) for item in items]
+    items = [_for_larger_m(item, items, by_name) for item in items]
     if not with_timings:
         return items
     return [_timed(item, by_name[item.study]) for item in items]
@@ -100,40 +100,39 @@ def _items(study: KernelStudy) -> list[ExportItem]:
     ]
 
 
-def _of_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
-    """Gives an item whose m no server reads an entry at the config of the nearest larger m at which servers do.
+def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
+    """Returns an item as larger batches need it, if servers read no config at its own m.
 
-    What is written for such an m is read all the same: by larger batches that are nearer to it than to the next m.
-    Theirs is the choice of the larger m, not the default.
+    Batches between its m and the next one of the file do read its entry, where it is the nearest to them. So it gets
+    the config that was chosen for the nearest larger m at which servers read one.
     """
-    if not _unread(study := by_name[item.study]):
+    if _is_read(study := by_name[item.study]):
         return item
-    dims = item.call.dims
-    larger = [
-        other
-        for other in items
-        if replace(other.call, dims={**other.call.dims, "m": dims["m"]}) == item.call
-        and other.call.dims["m"] > dims["m"]
-        and (other.gpu_name, other.shards) == (item.gpu_name, item.shards)
-        and not _unread(by_name[other.study])
-    ]
+    larger = [other for other in items if _is_larger(other, item) and _is_read(by_name[other.study])]
     if not larger:
         return item
     nearest = min(larger, key=lambda other: other.call.dims["m"])
-    default = servers.get(item.call.server).default_config(item.call)
     group = groups.membership(study.kernel.name)
     source = f"{group[0].shared}_of" if group else "config_of"
     about = {"m": nearest.call.dims["m"], "study": nearest.study, "why": "read by batches between the two m only"}
     return replace(
         item,
-        config=default if nearest.is_incumbent else nearest.config,
+        config=servers.get(item.call.server).default_config(item.call) if nearest.is_incumbent else nearest.config,
         is_incumbent=False,
         provenance={**item.provenance, source: about},
     )
 
 
-def _unread(study: KernelStudy) -> bool:
-    return not study.kernel.is_read(study.problem)
+def _is_larger(other: ExportItem, item: ExportItem) -> bool:
+    """Returns whether an item is of the same shape as another one, on the same GPUs, at a larger m."""
+    at_own_m = replace(other.call, dims={**other.call.dims, "m": item.call.dims["m"]})
+    alike = (at_own_m, other.gpu_name, other.shards) == (item.call, item.gpu_name, item.shards)
+    return alike and other.call.dims["m"] > item.call.dims["m"]
+
+
+def _is_read(study: KernelStudy) -> bool:
+    """Returns whether servers read the study's result at its own m."""
+    return study.kernel.is_read(study.problem)
 
 
 def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
