@@ -40,11 +40,13 @@ COORDINATOR = """
 
 SHAPES = """
     import sys
+    from autotune.contract import registry
     from autotune.contract.gpu import H200
-    from tests.kernels.test_conformance import CASES
+    from autotune.testing.problems import problems_of
 
-    assert len({case.values[0].name for case in CASES}) > 9
-    for kernel, problem in (case.values for case in CASES):
+    kernels = [registry.load(name) for name in registry.installed().names()]
+    assert len(kernels) > 9
+    for kernel, problem in ((kernel, problem) for kernel in kernels for problem in problems_of(kernel)):
         for workload in kernel.workloads(problem):
             inputs = kernel.make_inputs(workload.problem, "meta", 0)
             assert kernel.launches(inputs, kernel.default_config(problem, H200))
