@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from autotune.contract.call import Call
 
@@ -39,6 +38,5 @@ def _as_stored(value: Any, _kind: object) -> Any:
 CONVERTER.register_structure_hook(float, _as_stored)
 CONVERTER.register_structure_hook(int, _as_stored)
 
-_CALL = {"server": override(rename="runtime"), "triton": override(omit_if_default=True)}
-CONVERTER.register_unstructure_hook(Call, make_dict_unstructure_fn(Call, CONVERTER, **_CALL))  # type: ignore[arg-type]
-CONVERTER.register_structure_hook(Call, make_dict_structure_fn(Call, CONVERTER, **_CALL))  # type: ignore[arg-type]
+CONVERTER.register_unstructure_hook(Call, Call.to_json)
+CONVERTER.register_structure_hook(Call, lambda data, _kind: Call.from_json(data))
