@@ -1,4 +1,4 @@
-"""The section on SGLang's kernels in docs/results.md: the shapes of PR 20391, beside what that lists.
+"""The section on SGLang's kernels in docs/results.md: the shapes of PR 20391, with what that lists.
 
 `make_results.py` calls it with the data that docs/run_csgmv.sh left in docs/data, GPU by GPU.
 """
@@ -53,7 +53,8 @@ Table = tuple[Sequence[str], list[list[str]]]
 
 
 def tables(studies: Sequence[StudySummary]) -> tuple[Table, Table]:
-    """A row a layer, kernel and chunk size, beside what is listed for the same GPU; then what a block saves."""
+    """Makes a row for each layer, kernel and chunk size, with what is listed for the same GPU, and the table of what a
+    block saves."""
     results = layer_results(QWEN3_EMBEDDING_0_6B, studies)
     if not listed(studies):
         return (COLUMNS, [cells(result) for result in results]), savings(results)
@@ -65,12 +66,12 @@ def tables(studies: Sequence[StudySummary]) -> tuple[Table, Table]:
 
 
 def listed(studies: Sequence[StudySummary]) -> bool:
-    """Whether the GPU is the one that the PR lists times of."""
+    """Tells whether the GPU is the one that the PR lists times of."""
     return studies[0].spec.environment.gpu == _LISTED_GPU
 
 
 def beside_plain(studies: Sequence[StudySummary], plain: Mapping[str, Any]) -> Table:
-    """The tuned expands beside docs/run_prototype.py, a kernel that does nothing but the product."""
+    """Compares the tuned expands with docs/run_prototype.py, a kernel that does nothing but the product."""
     tuned = {(r.layer, r.chunk_size): r for r in layer_results(QWEN3_EMBEDDING_0_6B, studies) if r.op == "expand"}
     rows = []
     for row in plain["rows"]:
@@ -102,7 +103,8 @@ def took(run: Mapping[str, Any], studies: Sequence[StudySummary]) -> str:
 
 
 def _listed(result: LayerResult, bandwidth_bytes_per_s: float) -> list[str]:
-    """Speed-up, default and tuned time as listed, and the listed default over our tuned time; "-" for the unknown."""
+    """Returns speed-up, default and tuned time as listed, and the listed default over our tuned time; "-" for the
+    unknown."""
     key = (result.layer, result.op)
     speedup = _LISTED_SPEEDUPS[key][_CHUNK_SIZES.index(result.chunk_size)]
     if result.chunk_size != _CHUNK_SIZES[-1]:
@@ -114,7 +116,7 @@ def _listed(result: LayerResult, bandwidth_bytes_per_s: float) -> list[str]:
 
 
 def _zeroing_us(result: LayerResult, bandwidth_bytes_per_s: float) -> float:
-    """The least it takes to write the output of an expand once."""
+    """Returns the least time that it takes to write the output of an expand once."""
     if result.op == "shrink":
         return 0.0
     columns = next(sum(layer.widths) for layer in QWEN3_EMBEDDING_0_6B if layer.name == result.layer)

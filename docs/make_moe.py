@@ -63,7 +63,7 @@ def _row(group: GroupResult) -> list[str]:
 
 
 def least_us(group: GroupResult) -> float:
-    """Finds what the sum of a group's ops cannot fall below, whatever their configs."""
+    """Finds what the sum of a group's ops cannot fall below, for any of their configs."""
 
     def possible_us(op: str, block_m: str) -> float:
         result = group.members[op]

@@ -70,7 +70,7 @@ def _cell(timed: Timed | None) -> str:
 
 
 def _total(here: Sequence[tuple[Mapping[str, Any], Timed | None]]) -> str:
-    """Of the layers that have been timed; nothing where a default does not run."""
+    """Sums up the layers that have been timed; nothing where a default does not run."""
     timed = [(sum(map(_count, shape["layers"])), found) for shape, found in here if found]
     if any(found.default_us is None for _, found in timed):
         return "-"
@@ -80,7 +80,7 @@ def _total(here: Sequence[tuple[Mapping[str, Any], Timed | None]]) -> str:
 
 
 def _count(layer: str) -> int:
-    """Of "qkv_proj x36" 36."""
+    """Reads 36 off "qkv_proj x36"."""
     found = re.search(r" x(\d+)$", layer)
     return int(found.group(1)) if found else 1
 

@@ -38,7 +38,7 @@ class Run:
 
     Attributes:
         name: The file's, without its ending.
-        about: All that it says beside the studies.
+        about: All that it says besides the studies.
     """
 
     name: str
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def readme_table(studies: list[StudySummary]) -> list[str]:
-    """Before and after, in short."""
+    """Makes the short table of before and after."""
     rows = [
         [
             label(study),
@@ -82,7 +82,7 @@ def readme_table(studies: list[StudySummary]) -> list[str]:
 
 
 def page(runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]:
-    """The lines of vLLM's dense kernels, GPU by GPU."""
+    """Writes the lines of vLLM's dense kernels, GPU by GPU."""
     return [
         "# Results on a GPU",
         "",
@@ -98,7 +98,7 @@ def page(runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]:
 
 
 def dense_lines(run: Run) -> list[str]:
-    """One GPU's tables."""
+    """Makes one GPU's tables."""
     studies = run.studies
     bandwidth = next(study.result.bandwidth_bytes_per_s or 0.0 for study in studies if study.result) / 1e12
     note = f" {run.about['note']}" if "note" in run.about else ""
@@ -108,7 +108,7 @@ def dense_lines(run: Run) -> list[str]:
 
 
 def csgmv_section(data: Path) -> list[str]:
-    """SGLang's kernels, on every GPU where they have been measured."""
+    """Writes the section on SGLang's kernels, on every GPU where they have been measured."""
     files = sorted(data.glob("csgmv-*.json"), reverse=True)
     if not files:
         return []
@@ -128,7 +128,7 @@ def csgmv_lines(data: Path, run: Run) -> list[str]:
 
 
 def plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
-    """Expands beside a kernel without SGLang's semantics; nothing where that has not been measured."""
+    """Compares expands with a kernel without SGLang's semantics; nothing where that has not been measured."""
     if not file.exists():
         return []
     columns, rows = make_csgmv.beside_plain(studies, json.loads(file.read_text()))
@@ -140,7 +140,7 @@ def plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
 
 
 def moe_section(data: Path) -> list[str]:
-    """Groups of MoE ops; nothing where none has been measured."""
+    """Writes the section on groups of MoE ops; nothing where none has been measured."""
     if not (data / "moe.json").exists():
         return []
     members = read(data / "moe.json").studies
@@ -149,7 +149,7 @@ def moe_section(data: Path) -> list[str]:
 
 
 def plan_section(data: Path) -> list[str]:
-    """Whole models; nothing where none has been tuned."""
+    """Writes the section on whole models; nothing where none has been tuned."""
     runs = [read(file) for file in sorted(data.glob("plan-*.json"), reverse=True)]
     if not runs:
         return []
@@ -212,14 +212,14 @@ def wall_table(studies: list[StudySummary]) -> list[str]:
         )
     columns = ["problem", "space", "measured", "pruned", "failed", "wall s", *_PARTS[1:]]
     note = (
-        "`compile_wait` is the time nothing could be measured for want of compiled configs; the rest of compiling runs "
-        "beside measuring. `measure` includes making the inputs."
+        "`compile_wait` is the time in which nothing could be measured because no config was compiled; the rest of "
+        "compiling runs during measuring. `measure` includes making the inputs."
     )
     return ["Where the time went:", "", *markdown(columns, rows), "", note]
 
 
 def recorded_table(studies: list[StudySummary]) -> list[str]:
-    """Beside vLLM's kernel, on the GPU where that was recorded."""
+    """Compares with vLLM's kernel, on the GPU where that was recorded."""
     if studies[0].spec.environment.gpu != "NVIDIA H200":
         return []
     rows = []
@@ -232,7 +232,7 @@ def recorded_table(studies: list[StudySummary]) -> list[str]:
 
 
 def sweep_table(sweep: dict[str, Any]) -> list[str]:
-    """The default search against measuring everything."""
+    """Compares the default search with measuring everything."""
     rows = []
     for name in ("search", "sweep"):
         seconds, statuses = sweep[name]["seconds"], sweep[name]["statuses"]
@@ -272,7 +272,7 @@ def label(study: StudySummary) -> str:
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> list[str]:
-    """A table; columns of numbers are aligned to the right."""
+    """Makes a table; columns of numbers are aligned to the right."""
     rule = ["---" if index == 0 or column == "config" else "---:" for index, column in enumerate(columns)]
     return ["| " + " | ".join(cells) + " |" for cells in [columns, rule, *rows]]
 

@@ -48,7 +48,7 @@ def _tables(alone: list[Score], helped: list[Score], bare: list[Score], seeds: i
 
 
 def _filled(text: str, tables: dict[str, str]) -> str:
-    """The page with each table between its markers renewed; rows of samplers that did not run stay."""
+    """Returns the page with each table between its markers renewed; rows of samplers that did not run stay."""
     for name, body in tables.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
@@ -58,7 +58,7 @@ def _filled(text: str, tables: dict[str, str]) -> str:
 
 
 def _renewed(old: str, new: str) -> str:
-    """A table's new rows in the places of the old ones, and the old ones that have no successor."""
+    """Returns a table's new rows in the places of the old ones, and the old ones that have no successor."""
     renewed = dict(_rows(new))
     if set(renewed) >= set(dict(_rows(old))):
         return new
@@ -68,7 +68,7 @@ def _renewed(old: str, new: str) -> str:
 
 
 def _rows(body: str) -> list[tuple[tuple[str, ...], list[str]]]:
-    """The rows of a table, headings first, by space and sampler; its rule is left out."""
+    """Returns the rows of a table, headings first, by space and sampler; its rule is left out."""
     lines = [line for line in body.splitlines() if line.startswith("|") and not line.startswith("| -")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     named = 1 + (rows[0][1] == "sampler") if rows else 1

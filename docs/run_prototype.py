@@ -1,4 +1,4 @@
-"""Times a plain csgmv expand, nothing but the product, beside which docs/results.md puts the built-in kernel.
+"""Times a plain csgmv expand, only the product, with which docs/results.md compares the built-in kernel.
 
 It knows one adapter, one rank and full chunks only: no permutation, no masks, no scaling, no empty segments. Timed as a
 study is: CUDA-graph replays over argument sets that overflow the L2 cache.
@@ -64,7 +64,7 @@ def main(path: str) -> None:
 
 
 def _timed(n: int, slices: int, chunk_size: int) -> list[tuple[float, dict[str, int]]]:
-    """Every config's time on one shape."""
+    """Times every config on one shape."""
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, dtype=torch.float16, device="cuda")

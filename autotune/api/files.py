@@ -32,7 +32,7 @@ def export(
     Args:
         on_exist: See `autotune.export.export.export`.
         required: Further lookups that the files must answer, as `required_by` tells of a plan.
-        thin: Leave out the token counts that are known to do with the entries of the nearest one.
+        thin: Leave out the token counts that are known to lose nothing with the entries of the nearest one.
 
     Raises:
         InputError: If a study's kernel has no server to export to, or the folder cannot take the files; nothing has

@@ -1,4 +1,4 @@
-"""Running studies from where they stand to their results."""
+"""Runs studies from where they stand to their results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autotune.study.study import KernelStudy
 
 
 class _Unwatched:
-    """Tells nobody how a run goes."""
+    """Ignores how a run goes."""
 
     def on_start(self, turn: Turn) -> None: ...
 

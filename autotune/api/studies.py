@@ -49,7 +49,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _OfPlan:
-    """The plan that studies are of, with its name in the storage and the studies of each of its entries."""
+    """The plan of a set of studies, with its name in the storage and the studies of each of its entries."""
 
     plan: Plan
     name: str
@@ -69,7 +69,7 @@ class StudySet:
 
     @property
     def plan_name(self) -> str | None:
-        """Name in the storage of the plan that they are of; None where they are of none."""
+        """The plan's name in the storage; None where the studies belong to no plan."""
         return self._of_plan.name if self._of_plan else None
 
     def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
@@ -97,7 +97,7 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     """Describes the studies of a plan.
 
     Raises:
-        InputError: If it comes to none, or one cannot be measured here.
+        InputError: If the plan takes no study, or one cannot be measured here.
     """
     described = planned.describe(plan, request)
     specs = {name: spec for found in described for name, spec in found.items()}

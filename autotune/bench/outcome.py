@@ -19,8 +19,8 @@ Floats = npt.NDArray[np.float64]
 class SearchOutcome:
     """One search on one space, told about every config it asked for.
 
-    An evaluation is a distinct config that is measured. What fails to compile never reaches the GPU: it costs no
-    evaluation, whoever asks for it. Asking again, or for what is not in the space, is free too, but noted.
+    An evaluation is a distinct config that is measured. What fails to compile never reaches the GPU: it costs
+    no search an evaluation. Asking again, or for what is not in the space, is free too, but noted.
 
     Attributes:
         regrets: After each evaluation, how much slower the best config found is than the best of the space (0.01 = 1%).

@@ -81,7 +81,7 @@ def kernel_tuner_strategy(name: str) -> Rival:
         start_s = time.perf_counter()
         configs = kernel_tuner.run(name, recording, budget, seed)
         outcome = SearchOutcome(recording, think_s=time.perf_counter() - start_s)
-        # Of a strategy that cannot be told where to begin: the incumbent is measured first all the same.
+        # The incumbent is measured first, also for a strategy that cannot be told where to begin.
         for config in configs if configs[0] == recording.space.incumbent else [recording.space.incumbent, *configs]:
             outcome.ask(config)
         return outcome

@@ -55,7 +55,7 @@ OnProcess = Callable[[str], None]
 
 
 def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[FinishedProcess]:
-    """Run every process that is not stored yet, in their order; returns all.
+    """Runs every process that is not stored yet, in their order; returns all.
 
     Raises:
         AutotuneError: If an engine does not start or ends badly; what ended before stays stored.
@@ -74,7 +74,7 @@ def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[Finishe
 
 
 def environment(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
-    """What a variant's process finds in its environment."""
+    """Returns what a variant's process finds in its environment."""
     name = serve_run.engine.folder_variable
     inherited = {key: value for key, value in os.environ.items() if key != name}
     folder = {name: str(serve_run.folder)} if variant.reads_folder and serve_run.folder else {}
@@ -82,7 +82,7 @@ def environment(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
 
 
 def job_of(serve_run: ServeRun, variant: Variant) -> EngineJob:
-    """The job of a variant's process."""
+    """Returns the job of a variant's process."""
     lora = serve_run.job.lora
     if variant.lora == "off" or lora is None:
         return replace(serve_run.job, lora=None)
@@ -126,7 +126,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _check(serve_run: ServeRun, variant: Variant, result: EngineResult, place: Path) -> None:
-    """Make sure that a variant was what it says."""
+    """Makes sure that a variant was what it says."""
     read = serve_run.engine.folder_read(result.log)
     ours = {file for file in read if serve_run.folder and file.is_relative_to(serve_run.folder)}
     log = place.with_suffix(".log")
@@ -147,7 +147,7 @@ def _log(place: Path) -> str:
 
 
 def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
-    """Where a process is kept: equal for equal jobs, variables and contents of the folder."""
+    """Returns where a process is stored: the same path for equal jobs, variables and contents of the folder."""
     contents: Mapping[str, str] = {}
     if variant.reads_folder and serve_run.folder:
         files = sorted(serve_run.folder.rglob("*.json"))
@@ -158,5 +158,5 @@ def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
 
 
 def names(finished: Sequence[FinishedProcess]) -> list[str]:
-    """The variants' names, in the order of their first processes."""
+    """Returns the variants' names, in the order of their first processes."""
     return list(dict.fromkeys(each.variant.name for each in finished))

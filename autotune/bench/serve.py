@@ -57,7 +57,7 @@ class ServeOptions:
 
 
 def prepare(options: ServeOptions, server: Server) -> ServeRun:
-    """Everything that the processes of a run need, made in the tool's cache folder.
+    """Makes everything that the processes of a run need, in the tool's cache folder.
 
     Raises:
         InputError: If the engine is not installed, the folder holds no files, or the model or its adapters cannot be
@@ -89,7 +89,7 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
 
 
 def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:
-    """The batches to time.
+    """Returns the batches to time.
 
     Raises:
         InputError: If there is none.
@@ -105,7 +105,7 @@ def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:
 
 
 def _model_folder(source: Source, overrides: Mapping[str, int], store: Path) -> tuple[Path, bool]:
-    """The folder that the engine loads, and whether it holds weights; a config alone is written into one."""
+    """Returns the folder that the engine loads, with whether it holds weights; makes one for a config alone."""
     folder = Path(source.origin).parent
     if not overrides and folder.is_dir() and any(folder.glob("*.safetensors")):
         return folder.resolve(), True
@@ -118,7 +118,7 @@ def _model_folder(source: Source, overrides: Mapping[str, int], store: Path) -> 
 
 
 def _adapters(options: ServeOptions, rank: int, store: Path) -> tuple[str, ...]:
-    """Folders of the adapters, given or made."""
+    """Returns the folders of the adapters, which were given or are made."""
     if options.lora_paths:
         return tuple(str(path.resolve()) for path in options.lora_paths)
     overrides = options.overrides or {}
@@ -138,7 +138,7 @@ def _made(shape: ModelShape, with_experts: Sequence[int], rank: int, seed: int, 
 
 
 def parse_prefill(text: str) -> tuple[int, int]:
-    """Requests and tokens of each, from ``8x1024``.
+    """Reads requests and tokens of each from ``8x1024``.
 
     Raises:
         InputError: If it is not spelled so.
@@ -150,7 +150,7 @@ def parse_prefill(text: str) -> tuple[int, int]:
 
 
 def parse_variants(texts: Iterable[str]) -> tuple[Variant, ...]:
-    """The further variants of a run.
+    """Reads the further variants of a run.
 
     Raises:
         InputError: If one is not spelled as such, or two have one name.

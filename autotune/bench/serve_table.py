@@ -64,7 +64,7 @@ class Sameness:
 
 
 def cells(finished: Sequence[FinishedProcess]) -> list[Cell]:
-    """Every variant in every phase."""
+    """Returns a cell for every variant in every phase."""
     phases = [phase.name for phase in finished[0].result.phases]
     return [_cell(finished, variant, phase) for variant in names(finished) for phase in phases]
 
@@ -92,7 +92,7 @@ def _medians(finished: Iterable[FinishedProcess], variant: str, phase: str) -> t
 
 
 def compare(one_ms: Sequence[float], default_ms: Sequence[float]) -> Difference:
-    """Whether the processes of one variant are all faster, or all slower, than those of the default."""
+    """Tells whether the processes of one variant are all faster, or all slower, than those of the default."""
     if min(len(one_ms), len(default_ms)) < 2:
         return "one round: not known"
     if max(one_ms) < min(default_ms):
@@ -101,7 +101,7 @@ def compare(one_ms: Sequence[float], default_ms: Sequence[float]) -> Difference:
 
 
 def answers(finished: Sequence[FinishedProcess]) -> list[Sameness]:
-    """Every process that uses adapters against the first one of the defaults, the defaults' other rounds among them."""
+    """Compares the answers of every process that uses adapters with those of the defaults' first round."""
     rivals = [each for each in finished if each.variant.lora == "used"]
     first = next((each for each in rivals if each.variant.name == DEFAULTS), None)
     if first is None:
@@ -117,7 +117,7 @@ def _sameness(first: FinishedProcess, other: FinishedProcess) -> Sameness:
 
 
 def _gap(one: Answer, two: Answer) -> float | None:
-    """How far apart the first one has the two tokens at the first step that differs; None if none does."""
+    """Tells how far apart the first one has the two tokens at the first step that differs; None if none does."""
     for step, (a, b) in enumerate(zip(one.tokens, two.tokens, strict=False)):
         if a != b:
             likely = one.logprobs[step]
@@ -126,14 +126,14 @@ def _gap(one: Answer, two: Answer) -> float | None:
 
 
 def title(finished: Sequence[FinishedProcess], model: str) -> str:
-    """The model, the machine and the versions that the times are of."""
+    """Returns the model, the machine and the versions that the times are of."""
     result = finished[0].result
     versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
     return f"{model} on {result.gpu}, {versions}"
 
 
 def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
-    """The table with every process's own times behind it."""
+    """Returns the table, with every process's own times behind it."""
     result = finished[0].result
     return {
         "gpu": result.gpu,
@@ -156,7 +156,7 @@ def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: S
 
 
 def times_table(title: str, found: Sequence[Cell]) -> Table:
-    """A row a variant and phase."""
+    """Makes a row for each variant and phase."""
     columns = ("variant", "phase", "ms", "rounds", "above N", "tokens/s", "LoRA kernels ms", "launches", "against A")
     rows = [
         (
@@ -176,7 +176,7 @@ def times_table(title: str, found: Sequence[Cell]) -> Table:
 
 
 def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list[str]:
-    """What to know, one line each: what was gained, what was compiled while phases were timed, what was said."""
+    """Returns what to know, one line each: gains, compilations while phases were timed, answers."""
     lines = []
     for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
         own = [cell for cell in found if cell.variant == variant]

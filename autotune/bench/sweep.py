@@ -66,7 +66,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class ClosingRace:
-    """The search's winner beside the sweep's best.
+    """The search's winner against the sweep's best.
 
     Attributes:
         winner_us: The median of the search's winner; None if it failed.

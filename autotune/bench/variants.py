@@ -33,7 +33,7 @@ class Variant:
 
 
 def standard(with_folder: bool) -> list[Variant]:
-    """The variants of every run: the server's defaults, the folder, LoRA on but unused, LoRA off."""
+    """Returns the variants of every run: the server's defaults, the folder, LoRA on but unused, LoRA off."""
     folder = [Variant(FOLDER, "with the folder", reads_folder=True)] if with_folder else []
     return [
         Variant(DEFAULTS, "no folder: the server's defaults"),
@@ -44,7 +44,7 @@ def standard(with_folder: bool) -> list[Variant]:
 
 
 def parse(text: str) -> Variant:
-    """The variant that ``NAME:KEY=VALUE,...`` describes: the server's defaults with these variables set.
+    """Reads the variant that ``NAME:KEY=VALUE,...`` describes: the server's defaults with these variables set.
 
     Raises:
         InputError: If it is not spelled so, or takes the name of a standard variant.
@@ -62,7 +62,8 @@ def parse(text: str) -> Variant:
 
 
 def order(variants: Sequence[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
-    """Every variant once a round, forth and back in turn, so that a drift of the machine favours none: A B ... B A."""
+    """Yields every variant once a round, forth and back in turn, so that no drift of the machine favours one: A B B
+    A."""
     for turn in range(rounds):
         for variant in variants if turn % 2 == 0 else reversed(variants):
             yield turn, variant

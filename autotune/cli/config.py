@@ -29,7 +29,7 @@ def config() -> None:
 @takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
 def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
-    """Find what is wrong with anybody's files, and what a server would do of it.
+    """Find what is wrong with anybody's files, and what a server would do with it.
 
     Exit code 1 if anything is found.
 

@@ -79,7 +79,7 @@ def _serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
 
 
 def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:
-    """Says how many m were left, in all files: of each max_loras and num_slices as few as will do."""
+    """Says how many m were left, in all files: as few as are enough for each max_loras and num_slices."""
     grids = [grid for found in by_file.values() for grid in found]
     answered = max(len(grid.kept) + len(grid.served_by) for grid in grids)
     kept = sorted({len(grid.kept) for grid in grids})

@@ -24,7 +24,7 @@ from autotune.study.study import KernelStudy
 
 
 def load_ahead(backend: str) -> None:
-    """Begins to load what the processes that measure need, beside all that comes before the first study."""
+    """Begins to load what the processes that measure need, during all that comes before the first study."""
     if backend in ("auto", "cuda") and driver_installed():
         from autotune.measure.processes import start_server  # needs torch, which replays do not
 
@@ -65,7 +65,7 @@ def show_results(finished: list[KernelStudy]) -> None:
 def _ctrl_c() -> Iterator[Callable[[], None]]:
     """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed; pressed again, it is raised at once.
 
-    Raised anywhere, it is lost where Python is finalising an object: one Ctrl-C in twenty went unheard.
+    Python drops an exception that is raised while it finalises an object: one Ctrl-C in twenty had no effect.
     """
     presses = 0
 
@@ -87,7 +87,7 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
 
 
 def say_advice(finished: list[KernelStudy]) -> None:
-    """Prints what the servers' users should know who serve with these results."""
+    """Prints what users who serve with these results should know."""
     for line in servers.advice(item.call for item in finished):
         click.echo(f"Mind: {line}", err=True)
 

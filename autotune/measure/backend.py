@@ -15,14 +15,14 @@ class Backend(Protocol):
     name: str
 
     def compile_ahead(self, configs: Sequence[Config]) -> None:
-        """Compiles these in the background, the first of them first, instead of what still waits to be; returns at
-        once.
+        """Compiles these in the background, the first of them first, instead of what still waits; returns
+        immediately.
 
         Asking twice for a config is free.
         """
 
     def wait_compiled(self, configs: Sequence[Config]) -> list[Config]:
-        """Returns those of the configs whose compiler has finished, well or not; waits until there is one."""
+        """Returns those of the configs whose compiler has finished or failed; waits until there is one."""
         ...
 
     def compile_failure(self, config: Config) -> Measurement | None:

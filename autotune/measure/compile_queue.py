@@ -41,7 +41,8 @@ class CompileQueue:
     def wait(self, configs: Sequence[Config]) -> list[Config]:
         """Returns those that are compiled; waits only if there is none.
 
-        A measurement is a tenth of a compilation: to time the best that is there teaches more than to wait for better.
+        A measurement is a tenth of a compilation: timing the best that is compiled teaches more than waiting for a
+        better one.
         """
         with self._changed:
             self._want_first(configs)

@@ -53,7 +53,8 @@ class CudaBackend:
         return replace(result, compile_s=compiled.compile_s, resources=compiled.resources)
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        """Configs that fail only now, on fresh inputs or after many runs, are taken out and the others raced again."""
+        """Races the configs; those that fail only now, on fresh inputs or after many runs, are taken out and the others
+        raced again."""
         found: dict[int, Measurement] = {}
         while running := [i for i in range(len(configs)) if i not in found]:
             answer = self._worker.race(self._job, [configs[i] for i in running], rounds)

@@ -67,7 +67,7 @@ class Recording:
 
     @cached_property
     def runs(self) -> bool:
-        """Whether any of its configs does."""
+        """Whether any of its configs runs."""
         return any(m.status == "ok" for m in self.measurements)
 
     @cached_property

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """
+    """How configs are timed, and how long compiling and timing one may take.
+
     Attributes:
         replays: Timed replays of the CUDA graph per config; the median is its time.
         rotation_bytes: The graph walks over argument sets that together exceed this (and 2.5 times the L2 cache), so

@@ -49,7 +49,7 @@ class LayerResult:
 
 
 def layer_results(layers: Iterable[BlockLayer], studies: Iterable[StudySummary]) -> list[LayerResult]:
-    """Every layer's results, kernel by kernel, chunk sizes ascending.
+    """Returns every layer's results, kernel by kernel, chunk sizes ascending.
 
     Args:
         studies: Those without a result, or of no layer, are left out.
@@ -69,7 +69,7 @@ def layer_results(layers: Iterable[BlockLayer], studies: Iterable[StudySummary])
 
 
 def cells(result: LayerResult) -> list[str]:
-    """A row under `COLUMNS`."""
+    """Returns a row under `COLUMNS`."""
     speedup = f"{result.speedup:.2f}x" if result.speedup else "-"
     config = "the default" if result.config is None else config_text(result.config)
     times = (us(result.default_us), us(result.tuned_us), speedup, percent(result.of_floor))
@@ -77,7 +77,8 @@ def cells(result: LayerResult) -> list[str]:
 
 
 def savings(results: Sequence[LayerResult]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: microseconds that a call of a layer takes less, both kernels together; then a whole block."""
+    """Returns columns and rows of a table: the microseconds that a call of a layer takes less, both kernels together;
+    then a whole block."""
     chunks = sorted({result.chunk_size for result in results})
     names = list(dict.fromkeys(result.layer for result in results))
     saved = {

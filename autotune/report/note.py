@@ -12,7 +12,8 @@ from autotune.study.study import KernelStudy
 
 
 def write_note(study: KernelStudy) -> None:
-    """Keeps the note on the study, where the dashboard shows it; without the dashboard nobody would."""
+    """Keeps the note on the study, where the dashboard shows it; without the dashboard there is nobody to show it
+    to."""
     try:
         import optuna_dashboard  # takes a second to load, and need not be installed
     except ModuleNotFoundError:

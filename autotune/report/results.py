@@ -42,7 +42,8 @@ _PARTS = {
 
 
 def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
-    """Where the wall time of a run went that finished these studies; what is no study's is mostly start-up."""
+    """Says in one line where the wall time of a run went that finished these studies; what is no study's is mostly
+    start-up."""
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
         spent.update({part: result.seconds.get(part, 0.0) for part in _PARTS})
@@ -51,7 +52,7 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
 
 
 def before_after(studies: Sequence[KernelStudy]) -> Table:
-    """Default and tuned times of finished studies."""
+    """Makes the table of default and tuned times of finished studies."""
     rows = list[Sequence[object]]()
     for together in by_group(item for item in studies if item.result):
         rows += [_before_after_row(item.name, result) for item in together if (result := item.result)]
@@ -94,7 +95,7 @@ def _speedup_cell(speedup: float | None) -> str:
 
 
 def listing(studies: Sequence[KernelStudy]) -> Table:
-    """Where every study stands."""
+    """Makes the table of where every study stands."""
     rows = []
     for together in by_group(studies):
         for item in together:
@@ -107,7 +108,7 @@ def listing(studies: Sequence[KernelStudy]) -> Table:
 
 
 def summarise(item: KernelStudy) -> dict[str, Any]:
-    """State, number of trials and best time of a study."""
+    """Returns state, number of trials and best time of a study."""
     found = item.study.get_trials(deepcopy=False)
     values = [t.value for t in found if t.state.name == "COMPLETE" and t.value is not None]
     result = item.result
@@ -138,7 +139,7 @@ def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
 
 
 def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:
-    """One flat row per trial, for a CSV file."""
+    """Returns one flat row per trial, for a CSV file."""
     spec = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu.name, **item.spec.problem}
     keys = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
     rows = []
@@ -165,7 +166,7 @@ def _trial_json(trial: Any) -> dict[str, Any]:
 
 
 def machines(studies: Sequence[KernelStudy]) -> str:
-    """Where finished studies were measured, one line a machine."""
+    """Says where finished studies were measured, one line a machine."""
     return "\n".join(sorted({_machine(item) for item in studies if item.result}))
 
 
@@ -178,12 +179,12 @@ def _machine(item: KernelStudy) -> str:
 
 
 def measured(counts: Mapping[str, int]) -> int:
-    """How many configs reached the GPU, given the number of trials by status."""
+    """Counts the configs that reached the GPU, given the number of trials by status."""
     return sum(n for status, n in counts.items() if status not in COMPILE_FAILURES)
 
 
 def failures(counts: Mapping[str, int]) -> int:
-    """How many configs failed, to compile or later."""
+    """Counts the configs that failed, to compile or later."""
     return sum(n for status, n in counts.items() if status in FAILURES)
 
 

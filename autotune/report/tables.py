@@ -16,7 +16,7 @@ _WIDE = 10_000
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; columns whose cells are numbers are aligned to the right."""
+    """Makes a plain table; columns whose cells are numbers are aligned to the right."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
@@ -28,7 +28,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def show(*tables: Table) -> None:
-    """Print tables to stdout; where that is no terminal, with a line a row however wide."""
+    """Prints tables to stdout; where that is no terminal, each row takes one line, however wide."""
     console = Console()
     if console.is_terminal:
         for made in tables:
@@ -41,7 +41,7 @@ def show(*tables: Table) -> None:
 
 
 def us(value: float | None) -> str:
-    """Microseconds with three significant digits or more."""
+    """Formats microseconds with three significant digits or more."""
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 100 else f"{value:.1f}"
@@ -52,7 +52,7 @@ def percent(value: float | None) -> str:
 
 
 def config_text(config: Config) -> str:
-    """A config in one line, ``block_m 16, block_n 32, ...``; unset values left out."""
+    """Formats a config in one line, ``block_m 16, block_n 32, ...``; unset values left out."""
     return ", ".join(f"{name} {value}" for name, value in config.items() if value is not None)
 
 

@@ -23,7 +23,7 @@ class Phase(StrEnum):
 
 
 _IN_TURN = (Phase.COMPILE_WAIT, Phase.MEASURE, Phase.SEARCH, Phase.STORAGE)
-"""The phases that follow one another; learning goes on beside measuring and takes no time of its own."""
+"""The phases that follow one another; learning goes on during measuring and takes no time of its own."""
 
 
 class Clock:

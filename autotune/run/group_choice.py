@@ -19,7 +19,7 @@ class Standing:
     Attributes:
         best_us: The fastest time measured there; None while none has.
         possible_us: The least time the op may still reach there; it does not matter once the op is explored.
-        explored: It has been searched enough for its best time to be taken at its word.
+        explored: It has been searched enough for its best time to be trusted.
     """
 
     best_us: float | None
@@ -71,7 +71,7 @@ def next_search(table: Table, last: str | None = None) -> tuple[int, str] | None
 
     Args:
         last: The op searched last: going on with it spares setting another one up, so it goes first if it has to be
-            searched anyhow. Otherwise the op that may still gain most at the most promising value.
+            searched in any case. Otherwise the op that may still gain most at the most promising value.
     """
     wanted = [
         (value, name)

@@ -23,7 +23,7 @@ PER_VALUE = 3
 """Configs of each op that race at each value."""
 
 VALUES = 2
-"""Values that race, beside the default's own."""
+"""Values that race, besides the default's own."""
 
 
 class Racer(Protocol):

@@ -26,8 +26,8 @@ from autotune.study.result import WALL, GroupResult
 from autotune.study.study import KernelStudy
 
 MOST = 24
-"""Configs of an op tried at a value after which it counts as explored whatever the model says; at the value with the
-least sum, which is what will be exported, twice as many."""
+"""Configs of an op tried at a value after which it counts as explored, even if the model disagrees; at the value with
+the least sum, which is what will be exported, twice as many."""
 
 
 class GroupRunner:
@@ -102,7 +102,7 @@ class GroupRun:
 
     Attributes:
         shared: The parameter whose value all members share.
-        path: Of the server's, the one that the group is of.
+        path: Which of the server's code paths the group is for.
     """
 
     runner: Runner

@@ -22,7 +22,7 @@ OnTrial = Callable[[Config, Measurement], None]
 OnEnding = Callable[[], None]
 
 _ENDING_ROUNDS = 2
-"""A search that will have ended after so many rounds needs compilers no more than others do."""
+"""A search that ends within so many rounds leaves its compilers to others."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SearchLoop:
     """Measures configs of a study until its stop rule, budget or space ends it.
 
     Compiling runs one round behind proposing: each round the newest model names what it would like compiled for the
-    next, and measures a few of all that was compiled before, choosing anew after every time it learns. In a replay the
+    next, and measures a few of all that was compiled before, choosing again after every time it learns. In a replay the
     order depends on no wall time.
 
     Args:
@@ -58,7 +58,7 @@ class SearchLoop:
         self.search = search
         self.backend = backend
         self.clock = Clock()
-        self._beside = ThreadPoolExecutor(max_workers=1)
+        self._measuring = ThreadPoolExecutor(max_workers=1)
         self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
 
     def run(
@@ -71,15 +71,15 @@ class SearchLoop:
 
         Args:
             on_ending: Called while the last few configs are measured: compilers have time for something else. Perhaps
-                more than once, since a measurement may change that, and not if the search ends all of a sudden.
+                more than once, since a measurement may change that, and not at all if the search ends early.
         """
         try:
             with self.keeper:
                 self._run(budget, on_trial, on_ending)
         finally:
             self.backend.compile_ahead([])
-            # Interrupted, it may still be waiting for the GPU: not our concern any more.
-            self._beside.shutdown(wait=False)
+            # After an interrupt it may still wait for the GPU, which need not hold up the end.
+            self._measuring.shutdown(wait=False)
         return self.clock
 
     def _run(self, budget: Budget, on_trial: OnTrial, on_ending: OnEnding) -> None:
@@ -142,7 +142,7 @@ class SearchLoop:
             self.keeper.store()
         with self.clock.timing(Phase.MEASURE):
             limit_us = self.search.pruner.limit_us(self.study)
-            answer = self._beside.submit(self.backend.measure, config, limit_us)
+            answer = self._measuring.submit(self.backend.measure, config, limit_us)
             with self.clock.timing(Phase.LEARN):
                 self.search.sampler.learn(self.study)
             return answer.result()

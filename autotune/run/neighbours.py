@@ -42,7 +42,7 @@ class Neighbourhood:
     def of(self, study: KernelStudy) -> list[Neighbour]:
         """Finds the nearest finished studies of the same kernel, source and GPU, the nearest first.
 
-        The nearest of the same shape is always among them: whether its winner does here, too, decides which of the two
+        The nearest of the same shape is always among them: whether its winner is as good here decides which of the two
         an export needs (`autotune.export.thinning`).
         """
         found = studies.finished(self._storage)
@@ -56,7 +56,7 @@ class Neighbourhood:
 
     def _neighbour(self, name: str, other: Finished, wanted: KernelStudy) -> Neighbour:
         """Takes what the other study timed; its winner is as `wanted` would launch it."""
-        # A study taken up again is finished anew.
+        # A study that is taken up again finishes once more.
         key = name, other.result.finished
         if key not in self._timed:
             self._timed[key] = _timed(studies.load(self._storage, name), other.result.decision.incumbent)

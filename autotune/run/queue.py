@@ -1,7 +1,7 @@
 """Runs studies and groups in turn, and shares a run's time among them.
 
-Time is shared evenly among those still to come. What is left in the end goes to those that it was too short for, to the
-one first that may save most.
+Time is shared evenly among those still to come. What is left in the end goes to those whose share was too short, first
+to the one that may save most.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Watcher(Protocol):
     def on_progress(self, progress: Progress) -> None: ...
 
     def on_result(self, turn: Turn, result: Result) -> None:
-        """A turn has ended; one that had another before may end once more."""
+        """Hears that a turn has ended; one that had another before may end once more."""
         ...
 
     def on_failure(self, turn: Turn) -> None: ...
@@ -150,7 +150,7 @@ class StudyQueue:
             self._take(turn, share_s, None)
 
     def _take(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
-        """Runs a turn for so long and notes whether that was too short."""
+        """Runs a turn for this long and notes whether that was too short."""
         gain_left: float | None = None
 
         def on_progress(progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Runs a study from where it stands to its result: search, race of the finalists, what is kept."""
+"""Runs a study from where it stands to its result: the search, the race of the finalists, the result that is stored."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Runner:
 
         Args:
             then: The stage shown afterwards.
-            following: Its first configs are compiled beside the last of this study.
+            following: Its first configs are compiled along with the last of this study.
         """
         on_ending = functools.partial(self.sessions.prepare, following)
         return self.search(session, self.sessions.search_of(session), budget, on_progress, then, on_ending)
@@ -112,7 +112,7 @@ class Runner:
         then: Stage = "search",
         on_ending: OnEnding = lambda: None,
     ) -> Clock:
-        """Searches as told and tells where the time went."""
+        """Runs a search and tells where the time went."""
         loop = SearchLoop(session.study.study, session.space, search, session.backend, self._writer(session.study))
         reporter = ProgressReporter(session.study.name, loop, on_progress)
         clock = loop.run(budget, reporter.on_trial, on_ending)
@@ -125,7 +125,7 @@ class Runner:
         self._on_finished(study)
 
     def result(self, session: Session, decision: Decision, seconds: Mapping[str, float]) -> StudyResult:
-        """Puts beside a decision what a report needs."""
+        """Makes a study's result of a decision: with what else a report needs."""
         study, space = session.study, session.space
         measured = trials.measured(study.study.get_trials(deepcopy=False), space)
         floor = workloads.floor(study.kernel, study.problem)

@@ -50,7 +50,7 @@ class Sessions:
             session.backend.close()
 
     def prepare(self, study: KernelStudy | None) -> None:
-        """Has a study's first configs compiled before its turn. If that cannot be, its own turn will say why."""
+        """Has a study's first configs compiled before its turn. If that fails, its own turn will say why."""
         if study is None or study.result is not None or study.spec.backend == "replay":
             return
         if self._prepared is not None and self._prepared.study.name == study.name:
@@ -70,7 +70,7 @@ class Sessions:
         session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
 
     def search_of(self, session: Session) -> Search:
-        """Makes the search of a study's whole space, with what its neighbours and its kernel lead one to expect."""
+        """Makes the search of a study's whole space, with what its neighbours and its kernel let it expect."""
         study, space, options = session.study, session.space, self._options
         known = self._neighbourhood.of(study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)

@@ -68,7 +68,7 @@ class SpaceSampler(BaseSampler):
         return self.space.params(config)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Samplers are pickled to go on elsewhere; a lock cannot be."""
+        """Leaves out the lock: a sampler is pickled to go on elsewhere, and a lock cannot be."""
         return {name: value for name, value in vars(self).items() if name != "_choosing"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ _WORTH = 0.1
 _NONE: Indices = np.array([], dtype=np.intp)
 
 SETTLED = 0.005
-"""Expected gain, as a share of the best time, below which there is nothing left but to look around the best."""
+"""Expected gain, as a share of the best time, below which all that is left is to look around the best."""
 
 
 class PoolSampler(RankingSampler):
@@ -43,7 +43,7 @@ class PoolSampler(RankingSampler):
     It begins with the incumbent, the neighbours' best and a spread over the space. From then on it descends: two of
     three measurements go to configs that differ from the best in one parameter, the third to anywhere. Where the kernel
     has an estimate, it is the model's mean, half of the start is chosen by it, and the third measurement is its
-    favourite: no measured cliff can talk it out of that.
+    favourite: no measured cliff can change that.
     """
 
     def __init__(

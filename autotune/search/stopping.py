@@ -31,13 +31,13 @@ class GainStop:
     """Stops when the model has expected little of every untried config for a while, and next to nothing of those
     around the best.
 
-    A Gaussian process is over-confident: one small expectation means little, many on end with the best config's
-    neighbourhood settled mean that the search is done (`docs/search.md` has the calibration).
+    A Gaussian process is over-confident: one small expectation means little, many in a row, with the best config's
+    neighbourhood settled, mean that the search is done (`docs/search.md` has the calibration).
 
     Args:
         gain: Share of the best time that no untried config may be expected to save.
         gain_near: The same of those that differ from the best in one parameter, where the model is most often right.
-        patience: Measurements on end that this must hold for.
+        patience: Measurements in a row that this must hold for.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What finished neighbouring problems lead one to expect: their models' times, as the mean of the new one's."""
+"""What finished neighbouring problems let a new one expect: the times of their models become the mean of its own."""
 
 from __future__ import annotations
 

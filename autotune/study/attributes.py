@@ -77,7 +77,7 @@ def write_searched(study: optuna.Study) -> None:
 
 
 def searched(attributes: Attributes) -> bool:
-    """Tells whether the own search of a member of a group is done."""
+    """Tells whether a member of a group has done its own search."""
     return bool(attributes.get(_SEARCHED))
 
 
@@ -94,7 +94,7 @@ def memberships(attributes: Attributes) -> dict[str, Membership]:
 def _read(kind: type[T], name: str, data: Any) -> T:
     try:
         return from_json(kind, data)
-    except Exception as error:  # whatever is wrong with the data, cattrs raises what it met
+    except Exception as error:  # cattrs has no common type for what can be wrong with the data
         raise InputError(
             f"--storage: the attribute {name!r} of a study is not one that this release can read "
             f"({type(error).__name__}: {error}); run the release that made it, or give another storage"

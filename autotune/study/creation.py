@@ -21,7 +21,8 @@ from autotune.study.study import KernelStudy
 def describe_flags(
     request: Request, values: Mapping[str, Any], m_values: tuple[int, ...], path: str | None = None
 ) -> dict[str, StudySpec]:
-    """Names and specs of the studies that flags describe: one for each m, or of a group one for each m and member.
+    """Returns names and specs of the studies that flags describe: one for each m, or of a group one for each m and
+    member.
 
     Raises:
         InputError: If they describe none.
@@ -39,7 +40,7 @@ def _groups() -> str:
 
 
 def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
-    """The problems that flags describe.
+    """Returns the problems that flags describe.
 
     Raises:
         InputError: If they describe none.
@@ -53,7 +54,7 @@ def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) 
 
 
 def describe_all(request: Request, wanted: list[Problem]) -> dict[str, StudySpec]:
-    """Names and specs of the studies to be; a problem named twice is one study."""
+    """Returns names and specs of the studies to be; a problem named twice is one study."""
     return dict(describe(request, problem) for problem in wanted)
 
 
@@ -80,7 +81,7 @@ def create_all(
     skip_if_exists: bool,
     on_created: Callable[[KernelStudy], None] = lambda study: None,
 ) -> list[str]:
-    """Create the studies, all or none; returns the names of all, new or not.
+    """Creates the studies, all or none; returns the names of all, new or not.
 
     Args:
         on_created: Is told of each new study.

@@ -20,13 +20,14 @@ BACKENDS = ("auto", "cuda", "replay")
 
 @dataclass(frozen=True)
 class Request:
-    """How the studies of a command are to be made.
+    """How the studies of a command are made.
 
     Attributes:
-        kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``; what makes studies fills it in.
+        kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``; filled in by what makes the
+            studies.
         backend: One of `BACKENDS`; ``auto`` takes the GPU if there is one, else a recording.
         space: Name of the kernel's space preset; None for its default.
-        tag: Added to the name, to keep a study beside another of the same problem.
+        tag: Added to the name, to keep a study apart from another one of the same problem.
     """
 
     kernel: str = ""
@@ -38,7 +39,7 @@ class Request:
 
 
 def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
-    """Name and spec of the study of one problem.
+    """Returns the name and the spec of the study of one problem.
 
     Raises:
         InputError: If there is no GPU, or no recording of this problem, for the backend asked for.

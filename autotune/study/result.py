@@ -1,6 +1,6 @@
 """What becomes of a study and of a group: plain data, and the one place that turns it into JSON and back.
 
-A decision's fields stand in the JSON beside those that a report needs, as storages have held them from the start.
+A decision's fields stand in the JSON beside those that a report needs, as in every storage so far.
 What a result of an older release lacks takes the field's default.
 """
 
@@ -85,7 +85,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A decision with what a report needs beside it.
+    """A decision, with what else a report needs.
 
     Attributes:
         configs: Size of the space.
@@ -138,7 +138,7 @@ class GroupDecision:
 
 @dataclass(frozen=True)
 class GroupResult:
-    """A group's decision with what a report needs beside it.
+    """A group's decision, with what else a report needs.
 
     Attributes:
         group: The group's name.
@@ -146,7 +146,7 @@ class GroupResult:
         sums_us: The measured sum of each value at which every op was measured, the fastest first.
         best_us: By study, the fastest time measured at each value: it shows where the ops disagree.
         members: By study, its part: an op alone may be slower than its default.
-        path: Of the server's, the one that the group is of.
+        path: Which of the server's code paths the group is for.
     """
 
     decision: GroupDecision
@@ -169,7 +169,7 @@ def _speedup(incumbent_us: float | None, tuned_us: float) -> float | None:
 
 
 def _register_decision() -> None:
-    """Writes the name of the worst workload, which readers of the JSON look for, and leave it out when reading."""
+    """Writes the name of the worst workload, which readers of the JSON look for, and leaves it out when reading."""
     fields = make_dict_unstructure_fn(Decision, CONVERTER)
 
     def unstructure(decision: Decision) -> dict[str, Any]:

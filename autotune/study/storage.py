@@ -18,7 +18,7 @@ _BUSY_TIMEOUT_S = 60
 
 
 def open_storage(url: str, create: bool = False) -> BaseStorage:
-    """Open the storage at a URL; only with `create` may a missing SQLite file be made.
+    """Opens the storage at a URL; only with `create` may a missing SQLite file be made.
 
     Raises:
         InputError: If the URL is malformed, the database is not reachable, or holds something else than Optuna studies.
@@ -37,13 +37,14 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
 
 
 def shared(url: str) -> bool:
-    """Whether another process that opens the URL finds the same studies."""
+    """Tells whether another process that opens the URL finds the same studies."""
     parsed = make_url(url)
     return parsed.get_backend_name() != "sqlite" or not _in_memory(parsed.database)
 
 
 def identity(url: str) -> str:
-    """The same for every spelling of a SQLite file's place, and from every folder."""
+    """Returns a name of the storage that is the same for every spelling of a SQLite file's place, and from every
+    folder."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return str(Path(parsed.database).resolve())
@@ -51,7 +52,7 @@ def identity(url: str) -> str:
 
 
 def _in_memory(database: str | None) -> bool:
-    """Whether a SQLite URL's database is in no file."""
+    """Tells whether a SQLite URL's database is in no file."""
     return database in (None, "", ":memory:")
 
 

@@ -21,7 +21,7 @@ METRIC = "median time (us)"
 
 
 def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
-    """Make a new study.
+    """Makes a new study.
 
     Raises:
         InputError: If the storage holds one of that name.
@@ -43,7 +43,7 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
 
 
 def exists_error(name: str) -> InputError:
-    """Says what whoever creates a study that is there can do."""
+    """Tells somebody who creates a study that exists what to do instead."""
     return InputError(
         f"study {name} exists; go on with it (study run {name}), pass it by (--skip-if-exists), "
         f"remove it (study delete {name}) or give this one a --tag"
@@ -78,7 +78,7 @@ def memberships(storage: BaseStorage) -> dict[str, dict[str, Membership]]:
 
 
 def load(storage: BaseStorage, name: str) -> KernelStudy:
-    """Open a study.
+    """Opens a study.
 
     Raises:
         InputError: If there is none of that name, or another program made it.

@@ -74,26 +74,26 @@ class KernelStudy:
 
     @property
     def summary(self) -> StudySummary:
-        """All that the study knows but its trials."""
+        """All that the study knows, except its trials."""
         return StudySummary(self.name, self.spec, self.result, self.group_result)
 
     @property
     def searched(self) -> bool:
-        """Whether the own search of a member of a group is done, which knows nothing of the group."""
+        """Whether a member of a group has done its own search, which knows nothing of the group."""
         return attributes.searched(self.study.user_attrs)
 
     def mark_searched(self) -> None:
         attributes.write_searched(self.study)
 
     def membership(self, plan: str) -> Membership | None:
-        """What the study is in a plan; None if it is not one of its."""
+        """Returns the study's place in a plan; None if it is not in it."""
         return attributes.memberships(self.study.user_attrs).get(plan)
 
     def join(self, plan: str, membership: Membership) -> None:
         attributes.write_membership(self.study, plan, membership)
 
     def open_space(self, recorded_dir: Path) -> Space:
-        """Makes the study's space anew.
+        """Builds the study's space again.
 
         Raises:
             InputError: If it is no longer the one the study was created with.

@@ -1,4 +1,4 @@
-"""What a study is about and what became of it, in one piece: all but its trials, which take a while to read."""
+"""What a study is about and what became of it, in one piece: all except its trials, which take a while to read."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _STATUS: dict[TrialState, Status] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "crashed",
 }
-"""Of a trial that was told in Optuna's own way, not by the tuning loop."""
+"""The status of a trial that Optuna's own means have told, not the tuning loop."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MeasuredTrial:
 
 
 def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
-    """A twin in memory to ask, report to and read from: with a database each of these would be a transaction.
+    """Returns a twin in memory to ask, report to and read from: with a database each of these would be a transaction.
 
     What is finished goes to the storage through a `Keeper` (`study.writer`). A trial in flight is not there: a kill
     leaves nothing behind.
@@ -56,7 +56,7 @@ def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
 
 
 def tell(live: optuna.Study, trial: optuna.Trial, measurement: Measurement) -> FrozenTrial:
-    """Put a measurement on an asked trial and finish it."""
+    """Puts a measurement on an asked trial and finishes it."""
     for step, sample_us in enumerate(measurement.samples_us):
         trial.report(sample_us, step)
     for name, value in _attributes(measurement).items():
@@ -67,7 +67,7 @@ def tell(live: optuna.Study, trial: optuna.Trial, measurement: Measurement) -> F
 
 
 def add_failure(live: optuna.Study, space: Space, config: Config, measurement: Measurement) -> FrozenTrial:
-    """Add the failure of a config that was compiled ahead and never asked for."""
+    """Adds the failure of a config that was compiled ahead and never asked for."""
     failed = create_trial(
         state=TrialState.FAIL,
         params=space.params(config),
@@ -79,23 +79,23 @@ def add_failure(live: optuna.Study, space: Space, config: Config, measurement: M
 
 
 def status(trial: FrozenTrial) -> str | None:
-    """The status stored on a trial; None while it runs."""
+    """Returns the status stored on a trial; None while it runs."""
     value = trial.user_attrs.get("status")
     return value if isinstance(value, str) and trial.state.is_finished() else None
 
 
 def measured(trials: Iterable[FrozenTrial], space: Space) -> list[MeasuredTrial]:
-    """The finished trials of a study."""
+    """Returns the finished trials of a study."""
     return [found for trial in trials if (found := as_measured(trial, space)) is not None]
 
 
 def launched(trials: Iterable[FrozenTrial], space: Space) -> int:
-    """How many configs count against a budget: what does not compile never reaches the GPU."""
+    """Counts the configs that count against a budget: what does not compile never reaches the GPU."""
     return sum(found.status not in COMPILE_FAILURES for found in measured(trials, space))
 
 
 def as_measured(trial: FrozenTrial, space: Space) -> MeasuredTrial | None:
-    """A trial as the search sees it; None if it is not finished, or of no config of the space.
+    """Returns a trial as the search sees it; None if it is not finished, or of no config of the space.
 
     One without a status counts by its state, and by its value if it reported no samples: studies may be run by Optuna's
     own means (`Study.optimize`, `Study.tell`).
@@ -109,7 +109,8 @@ def as_measured(trial: FrozenTrial, space: Space) -> MeasuredTrial | None:
 
 
 def position(trial: FrozenTrial, space: Space) -> int | None:
-    """Where the space has a trial's config; None if its parameters are not all there yet, or not of the space."""
+    """Returns where the space has a trial's config; None if its parameters are not all there yet, or not of the
+    space."""
     if not all(parameter.name in trial.params for parameter in space.tunable):
         return None
     try:

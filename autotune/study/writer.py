@@ -1,4 +1,4 @@
-"""Storing finished trials while the search goes on: in a thread, or, beside a GPU, in a process of its own.
+"""Stores finished trials while the search goes on: in a thread or, where a GPU measures, in a process of its own.
 
 A trial takes a SQL storage 13 ms of Python, as much as a GPU takes to measure a config. In a thread that time is taken
 from the search, which has no less to do; where nothing is measured, a replay, a process would take longer to start.
@@ -59,7 +59,7 @@ class StoringProcess:
 
     def __init__(self, url: str) -> None:
         self._pool = processes.pool(1, _open, url)
-        # It loads Optuna and connects, which takes a second, beside all else that starts.
+        # It loads Optuna and connects, which takes a second, while everything else starts.
         self._pool.schedule(_nothing)
 
     def writer(self, study: optuna.Study) -> ProcessWriter:
@@ -103,18 +103,18 @@ class Keeper:
         self._writing: deque[Future[None]] = deque()
 
     def keep(self, finished: FrozenTrial) -> None:
-        """Take a trial, to be stored when there is time."""
+        """Takes a trial, to be stored when there is time."""
         self._kept.append(finished)
 
     def store(self) -> None:
-        """Start storing what was kept; there is time now."""
+        """Starts storing what was kept; called when there is time."""
         self._wait(self._writer.behind)
         if self._kept:
             kept, self._kept = self._kept, []
             self._writing.append(self._writer.write(kept))
 
     def _wait(self, behind: int) -> None:
-        """Wait until no more than so many calls are unfinished."""
+        """Waits until no more than so many calls are unfinished."""
         while len(self._writing) > behind or (self._writing and self._writing[0].done()):
             self._writing.popleft().result()
 

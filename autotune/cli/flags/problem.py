@@ -61,7 +61,7 @@ class ProblemFlags(KernelFlags):
         """Reads what the flags describe.
 
         Raises:
-            InputError: If there is no such kernel, or a flag is not one of its.
+            InputError: If there is no such kernel, or it does not take one of the flags.
         """
         if self.op_type is None:
             raise InputError(f"--op-type: not given; allowed: {one_of(registry.installed().names())}")

@@ -26,7 +26,7 @@ class MakingFlags:
     storage: str = DEFAULT_URL
 
     def request(self, arg_pool_size: int | None = None) -> Request:
-        """Returns how studies are to be made; each has a kernel of its own.
+        """Returns how studies are made; each has a kernel of its own.
 
         Args:
             arg_pool_size: Most argument sets to walk over; None for the usual number.
