@@ -11,16 +11,15 @@ from autotune.bench import rounds, serve_table, variants
 from autotune.bench.rounds import ServeRun
 from autotune.errors import AutotuneError, InputError
 from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
-from tests.builders.fake_engine import FOLDER_VARIABLE, MOOD, OFF_MS, FakeEngine
+from tests.builders.fake_engine import FakeEngine
+from tests.builders.fake_engine_process import FOLDER_VARIABLE, MOOD, OFF_MS
 
 PHASES = (EnginePhase("decode 16", 16, 32, 128), EnginePhase("prefill 8x1024", 8, 1024, 1))
 JOB = EngineJob("model", True, LoraJob(16, 4, ("a", "b"), used=True), PHASES, repeats=3, max_model_len=2048)
 
 
 @pytest.fixture
-def serve_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServeRun:
-    root = Path(__file__).parents[2]
-    monkeypatch.setenv("PYTHONPATH", str(root))
+def serve_run(tmp_path: Path) -> ServeRun:
     folder = tmp_path / "tuned"
     folder.mkdir()
     (folder / "NVIDIA_H200_SHRINK.json").write_text("{}")

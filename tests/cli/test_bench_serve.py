@@ -9,7 +9,8 @@ import pytest
 
 from autotune.cli.main import main  # noqa: F401  (loads the command before its server is replaced)
 from autotune.servers.vllm.server import Vllm
-from tests.builders.fake_engine import MOOD, FakeEngine
+from tests.builders.fake_engine import FakeEngine
+from tests.builders.fake_engine_process import MOOD
 from tests.conftest import Cli
 
 SMALL = (
@@ -21,7 +22,6 @@ COMMAND = f"bench serve Qwen3-8B {SMALL} --dir tuned --lora-rank 8 --max-loras 2
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Vllm, "engine", lambda self: FakeEngine())
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "NVIDIA_H200_SHRINK.json").write_text("{}")
 

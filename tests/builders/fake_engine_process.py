@@ -1,0 +1,62 @@
+"""The process of the fake engine: reads a job, writes times that it makes up.
+
+It imports the standard library alone, so that a start costs a test next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER_VARIABLE = "FAKE_CONFIG_FOLDER"
+MOOD = "FAKE_ENGINE"
+"""A factor of LoRA's time, or what goes wrong: ``dies``, ``hangs``, ``ignores the folder``, ``compiles``, ...
+"""
+
+OFF_MS = 5.0
+
+
+def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
+    """Makes up the `EngineResult` of an `EngineJob`, both as JSON; counts every start in a file beside the job."""
+    lora = job["lora"]
+    used = lora is not None and lora["used"]
+    with starts.open("a") as file:
+        file.write(f"{lora}\n")
+    mood, folder = os.environ.get(MOOD, ""), os.environ.get(FOLDER_VARIABLE)
+    if mood == "dies":
+        print("CUDA out of memory")
+        sys.exit(3)
+    if mood == "hangs":
+        time.sleep(600)
+    if folder and lora and mood != "ignores the folder":
+        for file_read in sorted(Path(folder).glob("*.json")):
+            print(f"read {file_read}")
+    lora_ms = 0.0 if lora is None else 0.5 if not used else 1.0 if folder else 2.0
+    if mood.replace(".", "").isdecimal():
+        lora_ms *= float(mood)
+    drift_ms = 0.01 * len(starts.read_text().splitlines())
+    repeats = job["repeats"]
+    measured = {
+        "ms": [OFF_MS + lora_ms + drift_ms] * repeats,
+        "tokens_per_s": [100.0] * repeats,
+        "lora_kernels": [{"name": "_lora_shrink_kernel", "launches": 36, "time_us": 1e3 * lora_ms}] if used else [],
+    }
+    last = 3 if mood == "says otherwise" else 2
+    return {
+        "gpu": "NVIDIA H200",
+        "versions": {"fake": "1.0"},
+        "start_s": 1.0,
+        "phases": [{"name": phase["name"], **measured} for phase in job["phases"]],
+        "jit_compiles": ["_lora_expand_kernel"] if mood == "compiles" else [],
+        "answers": [{"tokens": [1, last], "logprobs": [{"1": -0.1}, {"2": -0.5, "3": -0.75}]}] * 4,
+    }
+
+
+if __name__ == "__main__":
+    job_file, result_file = map(Path, sys.argv[1:])
+    made_up = run(json.loads(job_file.read_text()), job_file.parents[1] / "starts.txt")
+    result_file.write_text(json.dumps(made_up))
