@@ -1,5 +1,5 @@
-"""Writes docs/results.md, and the table in README.md, from the data that docs/run_results.sh, docs/run_csgmv.sh,
-docs/run_moe.sh and docs/run_plan.sh left in docs/data.
+"""Writes docs/results.md, and the table in README.md, from the data that docs/run_serve.sh, docs/run_results.sh,
+docs/run_csgmv.sh, docs/run_moe.sh and docs/run_plan.sh left in docs/data.
 
 PYTHONPATH=. python docs/make_results.py
 """
@@ -15,6 +15,7 @@ from typing import Any
 import make_csgmv
 import make_moe
 import make_plan
+import make_serve
 
 from autotune.contract.converter import from_json
 from autotune.report.tables import config_text
@@ -56,7 +57,7 @@ def main() -> None:
     runs = [read(file) for file in sorted(data.glob("studies-*.json"))]
     sweeps = [json.loads(file.read_text()) for file in sorted(data.glob("sweep-*.json"))]
     sections = [*csgmv_section(data), *moe_section(data), *plan_section(data)]
-    (DOCS / "results.md").write_text("\n".join([*page(runs, sweeps), *sections]) + "\n")
+    (DOCS / "results.md").write_text("\n".join([*page(data, runs, sweeps), *sections]) + "\n")
     readme = DOCS.parent / "README.md"
     begin, end = "<!-- results: begin -->", "<!-- results: end -->"
     before, after = readme.read_text().split(begin)[0], readme.read_text().split(end)[1]
@@ -81,20 +82,34 @@ def readme_table(studies: list[StudySummary]) -> list[str]:
     return [*markdown(["shape", "default", "tuned", "speed-up", "tuning took"], rows), "", f"Measured on one {machine}"]
 
 
-def page(runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]:
-    """Writes the lines of vLLM's dense kernels, GPU by GPU."""
+def page(data: Path, runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]:
+    """Writes the lines of the engine's own clock, then those of vLLM's dense kernels, GPU by GPU."""
     return [
         "# Results on a GPU",
         "",
         "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured.",
-        "Kernels: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, zeroing included.",
+        *serve_section(data),
         "",
         "## vLLM's dense kernels",
+        "",
+        "Kernels, here and below: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, "
+        "zeroing included.",
         *(line for run in runs for line in dense_lines(run)),
         "",
         "## The search beside an exhaustive sweep",
         *(line for sweep in sweeps for line in ["", *sweep_table(sweep)]),
     ]
+
+
+def serve_section(data: Path) -> list[str]:
+    """Writes what a folder is worth on the server's own engine, with its own kernels."""
+    lines: list[str] = []
+    for file in sorted(data.glob("serve-*.json")):
+        run = json.loads(file.read_text())
+        lines += ["", *markdown(*make_serve.times(run)), "", make_serve.about(run), ""]
+        lines += ["GPU milliseconds of the server's LoRA kernels in one profiled run, and their launches:", ""]
+        lines += [*markdown(*make_serve.kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]
+    return ["", "## On vLLM's own engine, with its own kernels", *lines] if lines else []
 
 
 def dense_lines(run: Run) -> list[str]:

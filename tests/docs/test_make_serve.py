@@ -1,0 +1,51 @@
+"""The section on the server's own engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_module("make_serve")
+
+
+def cell(variant: str, medians_ms: tuple[float, ...], above_off_ms: float) -> dict[str, Any]:
+    middle = sorted(medians_ms)[len(medians_ms) // 2]
+    return {
+        "variant": variant,
+        "phase": "decode 16",
+        "medians_ms": list(medians_ms),
+        "ms": middle,
+        "above_off_ms": above_off_ms,
+        "lora_kernels_ms": 1.5,
+        "launches": 288,
+    }
+
+
+RUN: dict[str, Any] = {
+    "gpu": "NVIDIA H200",
+    "versions": {"vllm": "0.23.0", "torch": "2.11.0"},
+    "note": "A model.",
+    "variants": {"A": "no folder", "N": "LoRA off"},
+    "cells": [cell("A", (8.1, 8.2, 8.3), 2.9), cell("N", (5.3,), 0.0)],
+    "processes": [{"round": 1}, {"round": 2}, {"round": 3}],
+}
+
+
+def test_a_row_says_what_a_variant_takes_above_lora_off(made: ModuleType) -> None:
+    columns, rows = made.times(RUN)
+    assert columns == ["variant", "decode 16, ms"]
+    assert rows == [["A: no folder", "8.20 (8.10 to 8.30), 2.90 above N"], ["N: LoRA off", "5.30, 0.00 above N"]]
+
+
+def test_kernels_are_those_of_a_profile(made: ModuleType) -> None:
+    assert made.kernels(RUN) == (["variant", "decode 16"], [["A", "1.50 in 288"], ["N", "1.50 in 288"]])
+
+
+def test_the_machine_and_the_rounds_are_named(made: ModuleType) -> None:
+    assert made.about(RUN) == "A model. NVIDIA H200, vllm 0.23.0, torch 2.11.0; 3 processes of each variant."
