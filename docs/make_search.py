@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from autotune.bench import table
-from autotune.bench.own import Knowledge
+from autotune.bench.own_searches import Knowledge
 from autotune.bench.plot import draw
 from autotune.bench.score import Score
 from autotune.bench.search import DEFAULT, Comparison, run

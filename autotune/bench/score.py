@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
-from autotune.bench import chance
+from autotune.bench import random_search
 from autotune.bench.outcome import SearchOutcome, Spread
 from autotune.measure.recording import Recording
 
 EXACT = "random"
-"""The sampler whose figures are computed and not run (`autotune.bench.chance`)."""
+"""The sampler whose figures are computed and not run (`autotune.bench.random_search`)."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,19 @@ class Score:
     def spread(self, budget: int) -> Spread:
         """Returns the regrets after `budget` evaluations."""
         if self.sampler == EXACT:
-            return chance.spread(self.recording, budget)
+            return random_search.spread(self.recording, budget)
         return Spread.even([o.regret(budget) for o in self.outcomes])
 
     def worst(self, budget: int) -> float:
         """Returns the largest regret after `budget` evaluations."""
         if self.sampler == EXACT:
-            return chance.worst_regret(self.recording, budget)
+            return random_search.worst_regret(self.recording, budget)
         return max(o.regret(budget) for o in self.outcomes)
 
     def evaluations_to(self, regret: float) -> float | None:
         """Returns the median evaluations; None if half the searches never came so close."""
         if self.sampler == EXACT:
-            return chance.draws_to(self.recording, regret)
+            return random_search.draws_to(self.recording, regret)
         middle = median(o.evaluations_to(regret) for o in self.outcomes)
         return middle if math.isfinite(middle) else None
 

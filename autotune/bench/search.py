@@ -12,10 +12,10 @@ from pathlib import Path
 
 import optuna
 
-from autotune.bench import kernel_tuner, own
+from autotune.bench import kernel_tuner, own_searches
 from autotune.bench.outcome import SearchOutcome
-from autotune.bench.own import Knowledge
-from autotune.bench.rivals import RIVALS
+from autotune.bench.own_searches import Knowledge
+from autotune.bench.rival_searches import RIVALS
 from autotune.bench.score import EXACT, Score
 from autotune.errors import InputError, one_of
 from autotune.measure import recording as recordings
@@ -86,7 +86,7 @@ def replay(job: SearchJob) -> SearchOutcome:
     recording = recordings.load(job.path)
     if job.sampler in RIVALS:
         return RIVALS[job.sampler](recording, job.budget, job.seed)
-    return own.run(job.sampler, recording, job.knowledge, job.budget, job.seed)
+    return own_searches.run(job.sampler, recording, job.knowledge, job.budget, job.seed)
 
 
 def available(samplers: Sequence[str]) -> Iterator[str]:

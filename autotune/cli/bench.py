@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.flags.taking import FlagCommand, takes_flags
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.errors import InputError
 from autotune.measure import recording
 
@@ -46,7 +46,7 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     from autotune.bench import plot as picture
     from autotune.bench import search as benchmark
     from autotune.bench import table
-    from autotune.bench.own import Knowledge
+    from autotune.bench.own_searches import Knowledge
 
     if flags.plot is not None:
         picture.check(flags.plot)

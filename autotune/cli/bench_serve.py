@@ -14,8 +14,8 @@ from rich.table import Table
 from autotune import servers
 from autotune.bench import rounds, serve, serve_table
 from autotune.bench.serve import ServeOptions
+from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
-from autotune.cli.flags.taking import FlagCommand, takes_flags, worded
 from autotune.errors import InputError
 from autotune.report.tables import show
 

@@ -6,9 +6,9 @@ import json
 
 import click
 
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import DEFAULT_TRIALS
-from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
 from autotune.contract.space import Space

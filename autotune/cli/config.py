@@ -11,9 +11,9 @@ import click
 from autotune import api
 from autotune.cli.diff_output import measured, show_differences, show_outcomes
 from autotune.cli.flags.assumptions import AssumptionFlags
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
-from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.config.check import check_folder
 from autotune.config.diff import differences
 from autotune.report.tables import config_text, show, table

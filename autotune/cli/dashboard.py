@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autotune.cli.flags.taking import FlagCommand, takes_flags
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.errors import InputError
 from autotune.study.storage import DEFAULT_URL, open_storage
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from autotune.config.diff import Difference
+from autotune.config.entry_problem import Assumptions, assumed
 from autotune.config.race import RacedDifference, RacedSide, race, this_machine
-from autotune.config.subject import Assumptions, assumed
 from autotune.report.tables import percent, show, table, us
 
 Sides = tuple[Path, Path]

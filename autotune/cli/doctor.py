@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from autotune import paths, servers
-from autotune.cli.flags.taking import FlagCommand, takes_flags
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.contract import registry
 from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
 from autotune.errors import InputError, one_of

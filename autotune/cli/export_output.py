@@ -15,7 +15,7 @@ from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
-from autotune.study.serving import serving_notes
+from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
 
 

@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 
 from autotune import servers
+from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.model import PlanFlags
-from autotune.cli.flags.taking import FlagCommand, takes_flags
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.report.tables import show, table

@@ -19,7 +19,7 @@ from autotune.errors import AutotuneError
 from autotune.report.results import before_after, time_line
 from autotune.report.tables import show
 from autotune.study import studies
-from autotune.study.serving import serving_notes
+from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
 
 

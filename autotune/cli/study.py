@@ -11,10 +11,10 @@ import optuna
 
 from autotune import api
 from autotune.cli.export_output import export_studies
+from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
-from autotune.cli.flags.taking import FlagCommand, names_of, takes_flags
 from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
 from autotune.errors import InputError
 from autotune.export.file import OnExist
@@ -23,7 +23,7 @@ from autotune.report import results
 from autotune.report.note import study_note
 from autotune.report.tables import config_text, show, table, us
 from autotune.study import studies
-from autotune.study.serving import serving_notes
+from autotune.study.serving_notes import serving_notes
 from autotune.study.storage import DEFAULT_URL, open_storage
 
 

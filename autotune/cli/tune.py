@@ -12,10 +12,10 @@ from autotune import api
 from autotune.api import StudySet
 from autotune.cli.export_output import check_csv, export_studies
 from autotune.cli.flags.block import BlockFlags, refuse_unplanned
+from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
-from autotune.cli.flags.taking import FlagCommand, names_of, takes_flags
 from autotune.cli.plan import show_plan
 from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
 from autotune.errors import InputError
@@ -28,7 +28,7 @@ from autotune.report.tables import show, table
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
-from autotune.study.serving import serving_notes
+from autotune.study.serving_notes import serving_notes
 from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from autotune import servers
 from autotune.config.diff import Difference
-from autotune.config.subject import Assumptions, Subject, place_of, subject_of
+from autotune.config.entry_problem import Assumptions, Subject, place_of, subject_of
 from autotune.contract import Config, Gpu, registry
 from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
@@ -26,8 +26,8 @@ from autotune.measure.task import Task
 from autotune.run.finalists import compare, slows_a_workload
 from autotune.servers import KeyPath, Lookup
 from autotune.servers.files import read_json
-from autotune.servers.inverse import Place
-from autotune.servers.values import unlaunchable
+from autotune.servers.launchable import unlaunchable
+from autotune.servers.reverse_lookup import Place
 
 Origin = Literal["entry", "nearest", "other file", "default", "none"]
 Faster = Literal["a", "b", "same", "mixed"]

@@ -15,7 +15,7 @@ from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
 from autotune.study.result import Decision, GroupDecision, StudyResult
-from autotune.study.serving import serving_note
+from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
 

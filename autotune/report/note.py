@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from autotune import servers
 from autotune.report.groups import group_line
 from autotune.report.tables import config_text, us, workload_text
-from autotune.study.serving import serving_note
+from autotune.study.serving_notes import serving_note
 from autotune.study.study import KernelStudy
 
 

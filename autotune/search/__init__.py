@@ -70,7 +70,7 @@ def _plain(name: str, space: Space, seed: int) -> SpaceSampler:
     if name == "grid":
         return OrderSampler(space, None)
     if name == "tpe":
-        from autotune.search.stock import SnapSampler
+        from autotune.search.optuna_samplers import SnapSampler
 
         return SnapSampler(space, lambda seed: optuna.samplers.TPESampler(seed=seed), seed)
     raise InputError(f"--sampler: got {name!r}; allowed: {one_of(SAMPLERS)}")

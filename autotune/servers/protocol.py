@@ -13,9 +13,9 @@ from autotune.servers.checking import Checker
 from autotune.servers.command_line import CommandLine
 from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Shards, Table
-from autotune.servers.inverse import Inverse
 from autotune.servers.lookup import Lookup
 from autotune.servers.planning import Planner
+from autotune.servers.reverse_lookup import ReverseLookup
 
 
 class FileFamily(Protocol):
@@ -116,9 +116,9 @@ class Server(ABC):
         return None
 
     @property
-    def inverse(self) -> Inverse:
+    def reverse_lookup(self) -> ReverseLookup:
         """The way back from the server's files to calls and problems."""
-        return Inverse()
+        return ReverseLookup()
 
     @property
     def checker(self) -> Checker:

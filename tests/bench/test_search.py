@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.bench.own import Knowledge
+from autotune.bench.own_searches import Knowledge
 from autotune.bench.score import Score
 from autotune.bench.search import Comparison, run
 from autotune.measure.recording import Recording

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from autotune.config.diff import differences
+from autotune.config.entry_problem import Assumptions
 from autotune.config.race import Bench, RacedDifference, race
-from autotune.config.subject import Assumptions
 from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.measure.result import Measurement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from autotune.cli.flags.taking import said, spelled, worded
-from autotune.config.subject import Assumptions
+from autotune.cli.flags.command import said, spelled, worded
+from autotune.config.entry_problem import Assumptions
 from autotune.errors import InputError
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import servers
+from autotune.cli.flags.command import said, spelled
 from autotune.cli.flags.problem import ProblemFlags
-from autotune.cli.flags.taking import said, spelled
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape, load
 from autotune.servers.command_line import BlockSizes, DecoderBlock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune import servers
-from autotune.cli.flags.taking import said, spelled, worded
+from autotune.cli.flags.command import said, spelled, worded
 from autotune.contract import Call
 from autotune.errors import InputError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import api, servers
+from autotune.cli.flags.command import names_of, said, spelled
 from autotune.cli.flags.problem import ProblemFlags
-from autotune.cli.flags.taking import names_of, said, spelled
 from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.model.adapters import rank as adapter_rank

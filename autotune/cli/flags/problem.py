@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune import servers
 from autotune.api.problems import Problems
-from autotune.cli.flags.taking import said, spelled
+from autotune.cli.flags.command import said, spelled
 from autotune.contract import groups, registry
 from autotune.errors import InputError, one_of
 

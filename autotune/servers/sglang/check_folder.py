@@ -1,4 +1,4 @@
-"""Defects of a SGLang config folder (contracts B1, B2)."""
+"""Defects of an SGLang config folder (contracts B1, B2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from autotune.contract import Call
 from autotune.errors import one_of
 from autotune.servers import content
 from autotune.servers.finding import Effect, Finding
+from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import is_integer
 from autotune.servers.resources import too_large
 from autotune.servers.sglang import facts
@@ -17,7 +18,6 @@ from autotune.servers.sglang.chunks import reachable
 from autotune.servers.sglang.facts import CHUNK_SIZES, OPTIONAL, REQUIRED, VERSION_FOLDER
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import newest, versions
-from autotune.servers.values import unlaunchable
 
 
 def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:

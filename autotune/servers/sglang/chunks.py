@@ -1,4 +1,4 @@
-"""The chunk sizes that a SGLang server launches its csgmv kernels with, and advice on tuning them (contracts B2)."""
+"""The chunk sizes that an SGLang server launches its csgmv kernels with, and advice on tuning them (contracts B2)."""
 
 from __future__ import annotations
 

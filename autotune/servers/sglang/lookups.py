@@ -1,4 +1,4 @@
-"""The lookups of a SGLang server's csgmv backend for a model's layers (contracts B1, B4)."""
+"""The lookups of an SGLang server's csgmv backend for a model's layers (contracts B1, B4)."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from autotune.servers.protocol import Server
 from autotune.servers.sglang import chunks, csgmv, facts
 from autotune.servers.sglang.checking import SglangChecker
 from autotune.servers.sglang.command_line import COMMAND_LINE
-from autotune.servers.sglang.inverse import SglangInverse
 from autotune.servers.sglang.planning import SglangPlanner
+from autotune.servers.sglang.reverse_lookup import SglangReverseLookup
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import order_warning, versions
 
@@ -28,7 +28,7 @@ class Sglang(Server):
     planner = SglangPlanner()
     command_line = COMMAND_LINE
     checker = SglangChecker()
-    inverse = SglangInverse()
+    reverse_lookup = SglangReverseLookup()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         csgmv.check(call)

@@ -1,4 +1,4 @@
-"""Shrinks in which a SGLang server that is told to splits K, unless a config changes the blocks (contracts B3)."""
+"""Shrinks in which an SGLang server that is told to splits K, unless a config changes the blocks (contracts B3)."""
 
 from __future__ import annotations
 

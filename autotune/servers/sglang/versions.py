@@ -1,4 +1,4 @@
-"""The same file in the folders of several Triton versions: which one a SGLang server takes (contracts B1)."""
+"""The same file in the folders of several Triton versions: which one an SGLang server takes (contracts B1)."""
 
 from __future__ import annotations
 

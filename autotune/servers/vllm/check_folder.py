@@ -10,10 +10,10 @@ from autotune.contract import Call
 from autotune.errors import one_of
 from autotune.servers import content, provenance
 from autotune.servers.finding import Finding
+from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_moe, check_variety, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 

@@ -9,7 +9,7 @@ from autotune.errors import one_of
 from autotune.servers.finding import Effect, Finding
 from autotune.servers.lookup import is_integer
 from autotune.servers.vllm.captures import crash
-from autotune.servers.vllm.descent import descend
+from autotune.servers.vllm.nested_lookup import descend
 
 Key = tuple[str, ...]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from autotune.contract import Call
 from autotune.errors import one_of
 from autotune.servers.finding import Effect, Finding
+from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
-from autotune.servers.values import unlaunchable
 from autotune.servers.vllm import check_block_m, check_variety, facts, moe
 from autotune.servers.vllm.captures import crash
 from autotune.servers.vllm.check_levels import Walk

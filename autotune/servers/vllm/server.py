@@ -16,11 +16,11 @@ from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.vllm import dense, facts, folder_warnings, moe
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
-from autotune.servers.vllm.descent import descend
 from autotune.servers.vllm.engine import VllmEngine
-from autotune.servers.vllm.inverse import VllmInverse
 from autotune.servers.vllm.moe_family import MOE_FAMILY
+from autotune.servers.vllm.nested_lookup import descend
 from autotune.servers.vllm.planning import VllmPlanner
+from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 
 
 class Vllm(Server):
@@ -30,7 +30,7 @@ class Vllm(Server):
     planner = VllmPlanner()
     command_line = COMMAND_LINE
     checker = VllmChecker()
-    inverse = VllmInverse()
+    reverse_lookup = VllmReverseLookup()
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune import servers
-from autotune.config.subject import Assumptions, assumed, place_of, subject_of
+from autotune.config.entry_problem import Assumptions, assumed, place_of, subject_of
 from autotune.contract import AnyKernel, Call, Problem, registry
 from autotune.errors import InputError
 from autotune.kernels.fused_moe_lora.group import FUSED_MOE_LORA

@@ -1,7 +1,7 @@
 """From a place in a config file back to the call that reads it, and on to the problem that measures it.
 
-The inverse of `Kernel.call`. A key has what the server compares; what else makes a problem has to be assumed, and where
-nothing sensible can be, the entry cannot be measured: an `InputError` says what is missing.
+It goes the way of `Kernel.call` back. A key has what the server compares; what else makes a problem has to be assumed,
+and where nothing sensible can be, the entry cannot be measured: an `InputError` says what is missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from autotune import servers
 from autotune.contract import Call, Problem, registry
 from autotune.errors import InputError, one_of
 from autotune.servers import KeyPath
-from autotune.servers.inverse import Place
+from autotune.servers.reverse_lookup import Place
 
 DEFAULT_DTYPE = "float16"
 
@@ -75,7 +75,7 @@ def place_of(path: PurePath, key: KeyPath) -> Place:
         InputError: If no server looks there.
     """
     for server in map(servers.get, servers.names()):
-        if place := server.inverse.place_of(path, key):
+        if place := server.reverse_lookup.place_of(path, key):
             if server.key_path(place.call) != key:
                 raise InputError(f"{'/'.join(key)}: no server looks up a key that is spelled so")
             return place
@@ -88,10 +88,10 @@ def subject_of(call: Call, assumptions: Assumptions) -> Subject:
     Raises:
         InputError: If the problem cannot be known, or no kernel makes the call.
     """
-    inverse = servers.get(call.server).inverse
+    reverse = servers.get(call.server).reverse_lookup
     given = {"dtype": DEFAULT_DTYPE} | {name: v for name, v in assumptions.flags.items() if v is not None}
-    flags = {**given, **inverse.flags_of(call, given)}
-    for name in inverse.kernels_of(call, flags, assumptions.path):
+    flags = {**given, **reverse.flags_of(call, given)}
+    for name in reverse.kernels_of(call, flags, assumptions.path):
         kernel = registry.load(name)
         problem = kernel.problem_from_flags(flags)
         found = kernel.call(problem)

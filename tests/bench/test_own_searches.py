@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from autotune.bench import own
-from autotune.bench.own import Knowledge
+from autotune.bench import own_searches
+from autotune.bench.own_searches import Knowledge
 from autotune.measure.recording import Recording
 from autotune.search import Neighbour
 from autotune.search.api import Search
@@ -18,7 +18,7 @@ from autotune.search.api import Search
 def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Neighbour]]:
     """The neighbours that each search is told of."""
     found: list[list[Neighbour]] = []
-    make_search = own.make_search
+    make_search = own_searches.make_search
 
     def noted(
         name: str, space: Any, seed: int, neighbours: Sequence[Neighbour] = (), *rest: Any, **more: Any
@@ -26,14 +26,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Neighbour]]:
         found.append(list(neighbours))
         return make_search(name, space, seed, neighbours, *rest, **more)
 
-    monkeypatch.setattr(own, "make_search", noted)
+    monkeypatch.setattr(own_searches, "make_search", noted)
     return found
 
 
 def test_a_neighbour_is_another_recording_of_the_kernel(
     toy: Recording, small: Recording, told: list[list[Neighbour]]
 ) -> None:
-    outcome = own.run("gp", toy, Knowledge(neighbour=True), budget=12, seed=0)
+    outcome = own_searches.run("gp", toy, Knowledge(neighbour=True), budget=12, seed=0)
     assert len(outcome.regrets) >= 12
     its_own, ours = told
     assert its_own == []
@@ -42,11 +42,11 @@ def test_a_neighbour_is_another_recording_of_the_kernel(
 
 
 def test_a_search_is_told_of_no_neighbour_unless_asked_for(toy: Recording, told: list[list[Neighbour]]) -> None:
-    own.run("random", toy, Knowledge(), budget=3, seed=0)
+    own_searches.run("random", toy, Knowledge(), budget=3, seed=0)
     assert told == [[]]
 
 
 def test_a_stop_rule_is_noted_and_the_search_carried_on(toy: Recording) -> None:
-    outcome = own.run("gp", toy, Knowledge(), budget=60, seed=0)
+    outcome = own_searches.run("gp", toy, Knowledge(), budget=60, seed=0)
     assert outcome.stopped_after is not None
     assert outcome.stopped_after < 60 <= len(outcome.regrets)

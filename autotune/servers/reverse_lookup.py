@@ -25,8 +25,8 @@ class Place:
     call: Call
 
 
-class Inverse:
-    """The inverse of a server's file names and keys; this one is of a server that has none."""
+class ReverseLookup:
+    """The way back from a server's file names and keys; this one is of a server that has none."""
 
     def place_of(self, file: PurePath, key: KeyPath) -> Place | None:
         """Finds the lookup that ends at this key of a file; None if the server reads no file of this name.

@@ -9,8 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from autotune.cli.flags.command import FlagCommand, said, takes_flags, worded
 from autotune.cli.flags.table import FLAGS
-from autotune.cli.flags.taking import FlagCommand, said, takes_flags, worded
 from autotune.cli.main import main
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink
-from autotune.study.serving import serving_notes
+from autotune.study.serving_notes import serving_notes
 
 SGLANG_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "chunk_size": 16}
 VLLM_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_loras": 4, "dtype": "float16", "m": 16}

@@ -9,12 +9,12 @@ from typing import Any
 from autotune.contract import Call, groups, registry
 from autotune.errors import InputError
 from autotune.servers.files import KeyPath
-from autotune.servers.inverse import Inverse, Place, numbers
+from autotune.servers.reverse_lookup import Place, ReverseLookup, numbers
 from autotune.servers.vllm import facts
 
 
-class VllmInverse(Inverse):
-    """The inverse of vLLM's file names and keys."""
+class VllmReverseLookup(ReverseLookup):
+    """The way back from vLLM's file names and keys."""
 
     def place_of(self, file: PurePath, key: KeyPath) -> Place | None:
         match = facts.FILE.fullmatch(file.name)

@@ -9,14 +9,14 @@ from typing import Any
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.servers.files import KeyPath
-from autotune.servers.inverse import Inverse, Place, numbers
+from autotune.servers.reverse_lookup import Place, ReverseLookup, numbers
 from autotune.servers.sglang import facts
 
 _MOST_EQUAL_SLICES = 2
 
 
-class SglangInverse(Inverse):
-    """The inverse of SGLang's file names and keys."""
+class SglangReverseLookup(ReverseLookup):
+    """The way back from SGLang's file names and keys."""
 
     def place_of(self, file: PurePath, key: KeyPath) -> Place | None:
         match = facts.FILE.fullmatch(file.name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autotune.bench import kernel_tuner
-from autotune.bench.rivals import RIVALS
+from autotune.bench.rival_searches import RIVALS
 from autotune.measure.recording import Recording
 
 
