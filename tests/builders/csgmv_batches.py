@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from autotune.contract import Config
+from autotune.contract import Call, Config
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
-from autotune.servers.sglang import launching
+from autotune.servers.sglang import facts, launching
+from autotune.servers.sglang.server import SGLANG
 
 # The base model, then adapters of the pool's rank, of a lower one, and of one that no wide access suits.
 POOL = Pool(ranks=(0, 16, 8, 5), scalings=(1.0, -0.5, 2.0, 0.75))
@@ -34,10 +37,22 @@ def rounding(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return value.abs() * (1.001 * torch.finfo(dtype).eps / 2) + 2.0**-25
 
 
-def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -> list[Config]:
-    """Make this process a server on "Some GPU" that launches nothing; returns the configs it would take."""
+def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    """Makes this process a server on "Some GPU" that launches nothing, as long as a fixture yields from here; yields
+    the configs it would take."""
     configs: list[Config] = []
     patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
     patch.setattr(launching, "_device_name", lambda: "Some GPU")
     launching.cache_clear()
-    return configs
+    yield configs
+    patch.undo()
+    launching.cache_clear()
+
+
+def serve_config(folder: Path, call: Call, config: Config, patch: pytest.MonkeyPatch) -> None:
+    """Makes this folder, with one entry, the config folder of a server on "Some GPU"."""
+    path = folder / SGLANG.file_name("Some GPU", call)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({str(call.dims["chunk_size"]): config}))
+    patch.setenv(facts.CONFIG_FOLDER, str(folder))
+    launching.cache_clear()

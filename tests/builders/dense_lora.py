@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+from autotune.contract import Config
 from autotune.servers.vllm import launching
+from tests.builders.tables import nested
 
 SHRINK = {"block_m": 16, "block_n": 16, "block_k": 32, "split_k": 1, "group_size_m": 8}
 EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16}
@@ -36,14 +39,22 @@ def products(x: torch.Tensor, weights: Sequence[torch.Tensor], mapping: Sequence
     return torch.cat(columns, dim=1)
 
 
+def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    """Makes the launcher launch nothing, as long as a fixture yields from here; yields the configs it would take."""
+    configs: list[Config] = []
+    patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
+    launching.cache_clear()
+    yield configs
+    patch.undo()
+    launching.cache_clear()
+
+
 def serve_config(
     folder: Path, file: str, path: Sequence[int], config: dict[str, Any], patch: pytest.MonkeyPatch
 ) -> None:
     """Make this process a server on a GPU called "Some GPU" whose config folder has one entry."""
-    entry: dict[str, Any] = {"split_k": 1, "group_size_m": 8, "max_nreg": None, **config}
-    for key in reversed(path):
-        entry = {str(key): entry}
-    (folder / file).write_text(json.dumps(entry))
+    entry = {"split_k": 1, "group_size_m": 8, "max_nreg": None, **config}
+    (folder / file).write_text(json.dumps(nested(*map(str, path), entry)))
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "get_device_name", lambda *_: "Some GPU")
     patch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(folder))

@@ -9,17 +9,15 @@ from pathlib import Path
 from optuna.storages import BaseStorage
 
 from autotune.contract import registry
-from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import INTERPRETER
 from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.measure.backend import Backend
-from autotune.measure.settings import MeasureSettings
 from autotune.run.loop import Budget
 from autotune.run.options import RunOptions
 from autotune.run.runner import Runner
-from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
+from tests.builders.specs import spec_on_gpu
 from tests.builders.stand_in_backend import StandIn, StandInBackends
 
 FILE = Path(__file__).parent / "faulty_kernel.py"
@@ -29,19 +27,7 @@ PROBLEM = sys.modules[type(KERNEL).__module__].DoubleProblem(64)
 SPACE = Space.build(KERNEL, PROBLEM, INTERPRETER, "wide")
 HERE = Environment("NVIDIA H200", driver="575.1", cuda="13.0", torch="2.11.0", triton="3.6.0")
 """The machine that tests with the fixture `here` run on."""
-SPEC = StudySpec(
-    kernel=REFERENCE,
-    problem=PROBLEM.to_json(),
-    call=None,
-    source="builtin",
-    kernel_fingerprint=kernel_fingerprint(KERNEL),
-    backend="cuda",
-    gpu=INTERPRETER,
-    environment=HERE,
-    space="wide",
-    space_fingerprint=SPACE.fingerprint,
-    settings=MeasureSettings(),
-)
+SPEC = spec_on_gpu(REFERENCE, PROBLEM, INTERPRETER, HERE, "wide")
 BUDGET = Budget(3)
 
 

@@ -39,5 +39,20 @@ SMALL_MODEL: dict[str, Any] = {
 }
 """A model without experts."""
 
+DECODER_BLOCK: dict[str, Any] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "num_hidden_layers": 28,
+    "vocab_size": 151669,
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+}
+"""Qwen3-Embedding-0.6B, whose block's csgmv lookups were recorded."""
+
+BLOCK_EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
+"""What makes experts of its MLP, once a number of experts is there."""
+
 EXPERT_FIELDS: dict[str, Any] = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
 """What makes experts of its MLPs."""

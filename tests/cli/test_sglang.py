@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.builders.samples import BLOCK_EXPERTS, DECODER_BLOCK
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -198,20 +200,8 @@ def reference_files() -> list[Path]:
     return list((Path(__file__).parents[1] / "data" / "sglang_csgmv_h200_triton_3_5_1").iterdir())
 
 
-CONFIG = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "num_hidden_layers": 28,
-    "vocab_size": 151669,
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-}
-
-
 def test_a_models_config_gives_the_layers(cli: Cli) -> None:
-    Path("config.json").write_text(json.dumps(CONFIG))
+    Path("config.json").write_text(json.dumps(DECODER_BLOCK))
     cli.ok("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
     from_model = names(cli)
     cli.ok("tune --runtime sglang --model . --qkv-output-dim 4096 --rank 64 --chunk-sizes 16", QUICK)
@@ -221,12 +211,9 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     assert len(from_model) == 7
 
 
-EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
-
-
 @pytest.mark.parametrize("name", ["num_experts", "num_local_experts", "n_routed_experts"])
 def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
-    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | {name: 8}))
+    Path("config.json").write_text(json.dumps(DECODER_BLOCK | BLOCK_EXPERTS | {name: 8}))
     command = ("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
     done = cli(*command)
     assert "experts: SGLang reads no file for their LoRA kernels" in done.stderr

@@ -38,9 +38,11 @@ def problems(draw: st.DrawFn, kernel: AnyKernel) -> Problem:
 
 
 @st.composite
-def spaces(draw: st.DrawFn, kernel: AnyKernel) -> tuple[Problem, Space]:
+def spaces(draw: st.DrawFn, name: str) -> tuple[AnyKernel, Problem, Space]:
+    """A kernel, a problem of it, and one of its spaces."""
+    kernel = registry.load(name)
     problem = draw(problems(kernel))
-    return problem, Space.build(kernel, problem, H200, draw(st.sampled_from(kernel.spaces)))
+    return kernel, problem, Space.build(kernel, problem, H200, draw(st.sampled_from(kernel.spaces)))
 
 
 def canonical_key(kernel: AnyKernel, problem: Problem, config: Config) -> tuple[tuple[str, object], ...]:
@@ -57,8 +59,7 @@ def test_an_alias_will_do_where_it_is_clear() -> None:
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
 def test_every_config_is_feasible_and_none_comes_twice(name: str, data: st.DataObject) -> None:
-    kernel = registry.load(name)
-    problem, space = data.draw(spaces(kernel))
+    kernel, problem, space = data.draw(spaces(name))
     assert all(kernel.infeasible(problem, config, H200) is None for config in space.configs[1:])
     assert len({canonical_key(kernel, problem, config) for config in space.configs}) == len(space)
     assert [space.index(config) for config in space.configs] == list(range(len(space)))
@@ -68,8 +69,7 @@ def test_every_config_is_feasible_and_none_comes_twice(name: str, data: st.DataO
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
 def test_the_incumbent_comes_first(name: str, data: st.DataObject) -> None:
-    kernel = registry.load(name)
-    problem, space = data.draw(spaces(kernel))
+    kernel, problem, space = data.draw(spaces(name))
     assert space.configs[0] == space.incumbent == kernel.default_config(problem, H200)
 
 
@@ -77,7 +77,7 @@ def test_the_incumbent_comes_first(name: str, data: st.DataObject) -> None:
 @settings(deadline=None, max_examples=10)
 @given(data=st.data(), picks=st.randoms(use_true_random=False))
 def test_configs_survive_optuna(name: str, data: st.DataObject, picks: random.Random) -> None:
-    _, space = data.draw(spaces(registry.load(name)))
+    _, _, space = data.draw(spaces(name))
     study = optuna.create_study()
     for config in picks.sample(space.configs, min(3, len(space))):
         study.enqueue_trial(space.params(config))

@@ -9,20 +9,7 @@ import pytest
 from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.servers import files, provenance
-from tests.builders.exports import (
-    ALIAS,
-    EXPAND,
-    KEY,
-    SHRINK,
-    at,
-    entry,
-    expand,
-    item,
-    put,
-    records,
-    snapshot,
-    table,
-)
+from tests.builders.exports import ALIAS, EXPAND, KEY, SHRINK, at, entry, expand, item, put, records, snapshot, table
 
 
 def test_merge_keeps_other_shapes_verbatim(tmp_path: Path) -> None:

@@ -11,17 +11,7 @@ from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.servers.vllm.server import VLLM
-from tests.builders.exports import (
-    EXPAND,
-    GPU,
-    KEY,
-    SHRINK,
-    at,
-    entry,
-    expand,
-    item,
-    table,
-)
+from tests.builders.exports import EXPAND, GPU, KEY, SHRINK, at, entry, expand, item, table
 
 
 def test_what_a_plan_requires_is_answered_by_the_default(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,14 @@ import torch
 from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
-from autotune.errors import InputError
 from autotune.kernels.common.chunks import Pool
 from autotune.kernels.csgmv_expand import csgmv_expand, launcher
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
-from autotune.servers.sglang import facts, launching
-from autotune.servers.sglang.server import SGLANG
-from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding
+from autotune.servers.sglang import facts
+from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding, serve_config
 from tests.builders.dense_lora import half_dtypes
+from tests.builders.refusals import assert_refused_in_a_line
 
 CONFIG = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 4, "num_stages": 1, "maxnreg": None}
 QKV = (2048, 1024, 1024)
@@ -181,8 +180,8 @@ def test_unfit_arguments_are_refused(make: Any) -> None:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    return configs_launched(launcher, "expand", monkeypatch)
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    yield from configs_launched(launcher, "expand", monkeypatch)
 
 
 def test_launcher_takes_what_the_server_would(
@@ -192,14 +191,10 @@ def test_launcher_takes_what_the_server_would(
     csgmv_expand(make())
     assert launched.pop() == {"BLOCK_N": 64, "BLOCK_K": 16}
     call = CsgmvExpand().call(CsgmvExpandProblem("float16", 16, 26, MAX_RANK, 2, slice_widths=(48, 16)))
-    path = tmp_path / SGLANG.file_name("Some GPU", call)
-    path.parent.mkdir(parents=True)
-    path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}}')
-    monkeypatch.setenv(facts.CONFIG_FOLDER, str(tmp_path))
-    launching.cache_clear()
+    tuned = {"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}
+    serve_config(tmp_path, call, tuned, monkeypatch)
     csgmv_expand(make())
-    assert launched == [{"BLOCK_N": 32, "BLOCK_K": 16, "maxnreg": 96}]
-    launching.cache_clear()
+    assert launched == [tuned]
 
 
 def test_flags() -> None:
@@ -226,9 +221,7 @@ def test_flags() -> None:
     ids=str,
 )
 def test_bad_flags(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        CsgmvExpand().problem_from_flags(FLAGS | change)
-    assert "\n" not in str(error.value)
+    assert_refused_in_a_line(CsgmvExpand(), FLAGS | change, message)
 
 
 def test_default_sets_nothing_but_blocks() -> None:

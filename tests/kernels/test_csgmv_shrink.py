@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ import torch
 from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
-from autotune.errors import InputError
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
-from autotune.servers.sglang import facts, launching
-from autotune.servers.sglang.server import SGLANG
-from tests.builders.csgmv_batches import MAX_RANK, POOL, SLOTS, batch, configs_launched, dot_bound, rounding
+from autotune.servers.sglang import facts
+from tests.builders.csgmv_batches import (
+    MAX_RANK,
+    POOL,
+    SLOTS,
+    batch,
+    configs_launched,
+    dot_bound,
+    rounding,
+    serve_config,
+)
 from tests.builders.dense_lora import half_dtypes
+from tests.builders.refusals import assert_refused_in_a_line
 
 CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
 K = 72
@@ -124,8 +132,8 @@ def test_ranks_say_how_wide_accesses_may_be(ranks: tuple[int, ...], alignment: i
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    return configs_launched(launcher, "shrink", monkeypatch)
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    yield from configs_launched(launcher, "shrink", monkeypatch)
 
 
 def test_launcher_takes_what_the_server_would(
@@ -135,14 +143,10 @@ def test_launcher_takes_what_the_server_would(
     csgmv_shrink(make())
     assert launched.pop() == {"BLOCK_N": 16, "BLOCK_K": 256}
     call = CsgmvShrink().call(CsgmvShrinkProblem("float16", 16, 26, MAX_RANK, 2, k=K))
-    path = tmp_path / SGLANG.file_name("Some GPU", call)
-    path.parent.mkdir(parents=True)
-    path.write_text('{"16": {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}}')
-    monkeypatch.setenv(facts.CONFIG_FOLDER, str(tmp_path))
-    launching.cache_clear()
+    tuned = {"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}
+    serve_config(tmp_path, call, tuned, monkeypatch)
     csgmv_shrink(make())
-    assert launched == [{"BLOCK_N": 32, "BLOCK_K": 64, "num_warps": 8}]
-    launching.cache_clear()
+    assert launched == [tuned]
 
 
 def test_flags() -> None:
@@ -179,9 +183,7 @@ def test_decode_flags() -> None:
     ids=str,
 )
 def test_bad_flags(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        CsgmvShrink().problem_from_flags(FLAGS | change)
-    assert "\n" not in str(error.value)
+    assert_refused_in_a_line(CsgmvShrink(), FLAGS | change, message)
 
 
 def test_default_sets_no_warps_or_stages_and_is_not_tried_twice() -> None:

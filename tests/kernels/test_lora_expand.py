@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.contract import Config
 from autotune.contract.gpu import H200, INTERPRETER
-from autotune.errors import InputError
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand import launcher, lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpand, LoraExpandProblem
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
-from autotune.servers.vllm import launching
-from tests.builders.dense_lora import EXPAND, LAUNCH, half_dtypes, products, serve_config
+from tests.builders.dense_lora import EXPAND, LAUNCH, configs_launched, half_dtypes, products, serve_config
+from tests.builders.refusals import assert_refused_in_a_line
 
 CONFIG = EXPAND | LAUNCH
 MAPPING = [2, -1, 0, 2, 2, -1, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
@@ -119,19 +119,13 @@ def test_outputs_of_another_type_are_refused(make: Any) -> None:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """The configs of the launches made."""
-    configs: list[Any] = []
-    monkeypatch.setattr(launcher, "expand_launches", lambda inputs, config: configs.append(config) or [])
-    launching.cache_clear()
-    yield configs
-    monkeypatch.undo()
-    launching.cache_clear()
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    yield from configs_launched(launcher, "expand", monkeypatch)
 
 
 @pytest.mark.parametrize("add_inputs", [True, False])
 def test_launcher_takes_the_tuned_file(
-    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, add_inputs: bool
+    make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, add_inputs: bool
 ) -> None:
     arguments = make(add_inputs=add_inputs)
     file = f"Some_GPU_EXPAND_{str(add_inputs).upper()}.json"
@@ -140,7 +134,7 @@ def test_launcher_takes_the_tuned_file(
     assert launched[0]["block_n"] == CONFIG["block_n"]
 
 
-def test_launcher_takes_vllms_default(make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_takes_vllms_default(make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_TUNED_CONFIG_FOLDER", raising=False)
     lora_expand(make())
     assert launched[0]["block_n"] == 64
@@ -164,9 +158,7 @@ def test_flags() -> None:
     ids=str,
 )
 def test_bad_flags(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        LoraExpand().problem_from_flags(FLAGS | change)
-    assert "\n" not in str(error.value)
+    assert_refused_in_a_line(LoraExpand(), FLAGS | change, message)
 
 
 def test_hopper_runs_one_stage() -> None:

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.contract import Gpu
-from autotune.errors import InputError
+from autotune.contract import Config, Gpu
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_shrink import launcher, lora_shrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink, LoraShrinkProblem
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
-from autotune.servers.vllm import launching
-from tests.builders.dense_lora import LAUNCH, SHRINK, half_dtypes, products, serve_config
+from tests.builders.dense_lora import LAUNCH, SHRINK, configs_launched, half_dtypes, products, serve_config
+from tests.builders.refusals import assert_refused_in_a_line
 
 CONFIG = SHRINK | LAUNCH
 MAPPING = [2, -1, 0, 2, 2, -1, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
@@ -97,24 +96,18 @@ def test_weights_of_another_type_are_refused(make: Any) -> None:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """The configs of the launches made."""
-    configs: list[Any] = []
-    monkeypatch.setattr(launcher, "shrink_launches", lambda inputs, config: configs.append(config) or [])
-    launching.cache_clear()
-    yield configs
-    monkeypatch.undo()
-    launching.cache_clear()
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    yield from configs_launched(launcher, "shrink", monkeypatch)
 
 
-def test_launcher_takes_vllms_default(make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_takes_vllms_default(make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_TUNED_CONFIG_FOLDER", raising=False)
     lora_shrink(make())
     assert (launched[0]["block_k"], launched[0]["split_k"]) == (256, 64)
 
 
 def test_launcher_takes_the_tuned_file(
-    make: Any, launched: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make: Any, launched: list[Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     arguments = make()
     serve_config(tmp_path, "Some_GPU_SHRINK.json", (4, 2, 16, 72, 24), CONFIG, monkeypatch)
@@ -146,9 +139,7 @@ def test_flags() -> None:
     ids=str,
 )
 def test_bad_flags(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        LoraShrink().problem_from_flags(FLAGS | change)
-    assert "\n" not in str(error.value)
+    assert_refused_in_a_line(LoraShrink(), FLAGS | change, message)
 
 
 def test_group_collapses_where_order_cannot_matter(gpu: Gpu) -> None:

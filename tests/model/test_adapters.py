@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,7 @@ from safetensors.numpy import save_file
 
 from autotune.errors import InputError
 from autotune.model.adapters import rank, target_modules
-
-
-def write(folder: Path, name: str, content: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    return folder
+from tests.builders.checkpoints import write
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,9 @@ from autotune.errors import InputError
 from autotune.model.fields import NAMES
 from autotune.model.flag_sizes import FIELDS, infer_sizes
 from autotune.model.shape import load
+from tests.builders.checkpoints import write
 
 MOE = {"hidden_size": 4096, "num_experts": 64, "moe_intermediate_size": 1408, "num_experts_per_tok": 6}
-
-
-def write(folder: Path, name: str, content: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    return folder
 
 
 @pytest.fixture

@@ -16,13 +16,10 @@ from autotune.api import write_csv
 from autotune.cli.export_output import export_studies
 from autotune.contract import Config, registry
 from autotune.contract.converter import from_json
-from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200
-from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
 from autotune.measure.result import Measurement
-from autotune.measure.settings import MeasureSettings
 from autotune.report.note import study_note
 from autotune.report.results import result_line, time_line
 from autotune.run.loop import Budget
@@ -33,25 +30,13 @@ from autotune.study.result import StudyResult
 from autotune.study.spec import StudySpec
 from autotune.study.studies import load
 from autotune.study.study import KernelStudy
+from tests.builders.specs import spec_on_gpu
 from tests.builders.stand_in_backend import StandIn, StandInBackends
 
 STORED = Path(__file__).parents[2] / "docs" / "data" / "studies-h200.json"
-KERNEL = registry.load("csgmv_shrink")
 PROBLEM = CsgmvShrinkProblem("float16", 16, 64, 16, 1, num_loras=2, workload="mixed", decode_requests=(8,), k=64)
 HERE = Environment("NVIDIA H200", triton="3.6.0")
-SPEC = StudySpec(
-    kernel="csgmv_shrink",
-    problem=PROBLEM.to_json(),
-    call=KERNEL.call(PROBLEM),
-    source="builtin",
-    kernel_fingerprint=kernel_fingerprint(KERNEL),
-    backend="cuda",
-    gpu=H200,
-    environment=HERE,
-    space="sglang-grid",
-    space_fingerprint=Space.build(KERNEL, PROBLEM, H200, "sglang-grid").fingerprint,
-    settings=MeasureSettings(),
-)
+SPEC = spec_on_gpu("csgmv_shrink", PROBLEM, H200, HERE, "sglang-grid")
 
 
 class FourWarpsAreFaster(StandIn):

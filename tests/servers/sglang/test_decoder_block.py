@@ -12,18 +12,7 @@ from autotune.errors import InputError
 from autotune.model import shape as models
 from autotune.servers.command_line import BlockSizes, DecoderBlock
 from autotune.servers.sglang.decoder_block import CsgmvLayer, find
-
-CONFIG = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "num_hidden_layers": 28,
-    "vocab_size": 151669,
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-}
-EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 768}
+from tests.builders.samples import BLOCK_EXPERTS, DECODER_BLOCK
 
 
 def layers(block: DecoderBlock) -> list[CsgmvLayer]:
@@ -51,7 +40,7 @@ def test_a_preset_gives_the_layers_by_name_and_by_id(name: str) -> None:
     ids=str,
 )
 def test_mlps_beside_the_experts(experts: dict[str, int], mlps: dict[str, int]) -> None:
-    Path("config.json").write_text(json.dumps(CONFIG | EXPERTS | experts))
+    Path("config.json").write_text(json.dumps(DECODER_BLOCK | BLOCK_EXPERTS | experts))
     block = find(BlockSizes(model=models.load("config.json")))
     assert {layer.name: layer.widths[0] for layer in layers(block)[2:]} == mlps
 

@@ -14,6 +14,7 @@ from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.servers.vllm import launching
 from autotune.servers.vllm.server import VLLM
+from tests.builders.tables import nested
 
 GPU = "NVIDIA H20-3e"
 KEYS = {
@@ -37,14 +38,6 @@ def config(block_m: int = 16) -> dict[str, int | None]:
 
 def entry(block_m: int = 16) -> dict[str, int | None]:
     return VLLM.entry(config(block_m), shrink())
-
-
-def nested(*levels: Any) -> Any:
-    """``nested("5", "1", x)`` is ``{"5": {"1": x}}``."""
-    *keys, value = levels
-    for key in reversed(keys):
-        value = {key: value}
-    return value
 
 
 def test_is_the_runtime_named_vllm() -> None:

@@ -15,6 +15,7 @@ from autotune.errors import InputError
 from autotune.servers.vllm import facts, moe, moe_paths
 from autotune.servers.vllm.moe_family import MOE_FAMILY
 from autotune.servers.vllm.server import VLLM
+from tests.builders.tables import nested
 
 GPU = "NVIDIA H20-3e"
 WANTED = {"max_loras": 4, "num_slices": 2, "m": 64, "k": 16, "n": 2048, "i": 768}
@@ -34,13 +35,6 @@ def config(block_m: int = 16) -> dict[str, int | None]:
 
 def entry(block_m: int = 16) -> dict[str, int | None]:
     return VLLM.entry(config(block_m), call())
-
-
-def nested(*levels: Any) -> Any:
-    *keys, value = levels
-    for key in reversed(keys):
-        value = {key: value}
-    return value
 
 
 def test_file_names_say_which_matrix_and_which_half() -> None:
