@@ -14,7 +14,7 @@ from autotune.export.export import ExportReport, check_merge
 from autotune.export.export import export as write
 from autotune.export.file import OnExist
 from autotune.export.items import calls, export_items, shards
-from autotune.report.results import measured_rows
+from autotune.report.trials import csv_rows
 from autotune.servers import Lookup, provenance
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
@@ -62,7 +62,7 @@ def write_csv(studies: Iterable[KernelStudy], path: Path) -> None:
     Raises:
         InputError: If the file cannot be written.
     """
-    rows = [row for study in studies for row in measured_rows(study)]
+    rows = [row for study in studies for row in csv_rows(study)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     try:
         with path.open("w", newline="") as file:

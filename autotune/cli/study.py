@@ -20,8 +20,10 @@ from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report import results
+from autotune.report.listing import listing, state_of
 from autotune.report.note import study_note
 from autotune.report.tables import config_text, show, table, us
+from autotune.report.trials import trial_rows
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
 from autotune.study.storage import DEFAULT_URL, open_storage
@@ -119,11 +121,11 @@ def list_(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     opened = open_storage(storage)
     found = [studies.load(opened, name) for name in studies.names(opened)]
     if as_json:
-        click.echo(json.dumps([results.summarise(item) for item in found], indent=2))
+        click.echo(json.dumps([state_of(item).to_json() for item in found], indent=2))
     elif not found:
         click.echo("No studies yet; make one with study create.", err=True)
     else:
-        show(results.listing(found))
+        show(listing(found))
 
 
 @study.command("show", cls=FlagCommand)
@@ -135,23 +137,22 @@ def show_(name: str, storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     NAME may be a glob that matches one study.
     """
     item = api.find_one(open_storage(storage), name)
-    data = results.study_json(item)
     if as_json:
-        click.echo(json.dumps(data, indent=2))
+        click.echo(json.dumps(results.study_json(item), indent=2))
         return
     click.echo(study_note(item).replace("*", "").replace("`", ""))
     columns = ("trial", "status", "median us", "registers", "spills", "shared B", "config or message")
     rows = [
         (
-            t["number"],
-            t["status"],
-            us(t["median_us"]),
-            t.get("registers"),
-            t.get("spill_bytes"),
-            t.get("shared_bytes"),
-            config_text(t["params"]) + (f" ({t['message']})" if t.get("message") else ""),
+            row.number,
+            row.status,
+            us(row.median_us),
+            row.registers,
+            row.spill_bytes,
+            row.shared_bytes,
+            config_text(row.params) + (f" ({row.message})" if row.message else ""),
         )
-        for t in data["trials"]
+        for row in trial_rows(item)
     ]
     show(table("", columns, rows))
 

@@ -1,8 +1,7 @@
-"""What became of studies: one line each, a table of all, and their data as JSON."""
+"""What became of finished studies: one line each, a table of all, and their data as JSON."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +12,22 @@ from autotune import servers
 from autotune.contract.converter import to_json
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
 from autotune.report.tables import config_text, percent, table, us, workload_text
-from autotune.study import trials
+from autotune.report.trials import trial_rows
 from autotune.study.result import Decision, GroupResult, StudyResult
 from autotune.study.studies import by_group
 from autotune.study.study import KernelStudy
 
 _OF_BEST = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
 """What `study best --json` prints of a result."""
+
+_PHASES = {
+    "compile_wait": "waiting for compilers",
+    "measure": "measuring",
+    "search": "choosing",
+    "storage": "storing",
+    "finalists": "racing finalists",
+}
+"""The phases of a run, as people read them."""
 
 
 def result_line(name: str, decision: Decision) -> str:
@@ -32,22 +40,13 @@ def result_line(name: str, decision: Decision) -> str:
     return f"{name}: {before}{us(decision.tuned_us)} us{gain}{_worst_text(decision)}"
 
 
-_PARTS = {
-    "compile_wait": "waiting for compilers",
-    "measure": "measuring",
-    "search": "choosing",
-    "storage": "storing",
-    "finalists": "racing finalists",
-}
-
-
 def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     """Says in one line where the wall time of a run went that finished these studies; what is no study's is mostly
     start-up."""
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
-        spent.update({part: result.seconds.get(part, 0.0) for part in _PARTS})
-    parts = [f"{seconds:.1f} {_PARTS[part]}" for part, seconds in spent.items()]
+        spent.update({part: result.seconds.get(part, 0.0) for part in _PHASES})
+    parts = [f"{seconds:.1f} {_PHASES[part]}" for part, seconds in spent.items()]
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
@@ -94,41 +93,12 @@ def _speedup_cell(speedup: float | None) -> str:
     return f"{speedup:.2f}x" if speedup else "-"
 
 
-def listing(studies: Sequence[KernelStudy]) -> Table:
-    """Makes the table of where every study stands."""
-    rows = []
-    for together in by_group(studies):
-        for item in together:
-            summary = summarise(item)
-            rows.append((item.name, summary["state"], summary["trials"], us(summary["best_us"]), summary["source"]))
-        if group := together[0].group_result:
-            state = f"{group.decision.outcome}, {config_text(group.shared)}"
-            rows.append((group.group, state, "", us(group.decision.tuned_us), f"sum of the {len(group.members)} above"))
-    return table("", ("study", "state", "trials", "best us", "source"), rows)
-
-
-def summarise(item: KernelStudy) -> dict[str, Any]:
-    """Returns state, number of trials and best time of a study."""
-    found = item.study.get_trials(deepcopy=False)
-    values = [t.value for t in found if t.state.name == "COMPLETE" and t.value is not None]
-    result = item.result
-    return {
-        "name": item.name,
-        "state": result.decision.outcome if result else ("started" if found else "new"),
-        "trials": len(found),
-        "best_us": min(values, default=None),
-        "source": f"{item.spec.source}, {item.spec.backend}",
-        "gpu": item.spec.gpu.name,
-        **({"group": item.spec.group} if item.spec.group else {}),
-    }
-
-
 def study_json(item: KernelStudy) -> dict[str, Any]:
     """Tells everything the storage knows of a study; `docs/results.md` is made of this."""
     summary: dict[str, Any] = to_json(item.summary)
     if item.spec.group is None:
         del summary["group_result"]
-    return summary | {"trials": _trials_json(item)}
+    return summary | {"trials": [row.to_json() for row in trial_rows(item)]}
 
 
 def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
@@ -136,33 +106,6 @@ def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
     data: dict[str, Any] = to_json(result)
     advice = servers.advice([item.call])
     return {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
-
-
-def measured_rows(item: KernelStudy) -> list[dict[str, Any]]:
-    """Returns one flat row per trial, for a CSV file."""
-    spec = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu.name, **item.spec.problem}
-    keys = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
-    rows = []
-    for trial in _trials_json(item):
-        by_workload = {f"{name} us": time_us for name, time_us in trial.get("workloads_us", {}).items()}
-        rows.append(spec | trial["params"] | {key: trial.get(key) for key in keys} | by_workload)
-    return rows
-
-
-def _trials_json(item: KernelStudy) -> list[dict[str, Any]]:
-    return [_trial_json(trial) for trial in item.study.get_trials(deepcopy=False)]
-
-
-def _trial_json(trial: Any) -> dict[str, Any]:
-    samples = list(trial.intermediate_values.values())
-    return {
-        "number": trial.number,
-        "status": trials.status(trial) or trial.state.name.lower(),
-        "params": trial.params,
-        "median_us": statistics.median(samples) if samples else None,
-        "samples_us": samples,
-        **{name: value for name, value in trial.user_attrs.items() if name != "status"},
-    }
 
 
 def machines(studies: Sequence[KernelStudy]) -> str:

@@ -1,0 +1,90 @@
+"""The trials of a study, one row each: for `study show`, JSON and CSV files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from autotune.study import trials
+from autotune.study.study import KernelStudy
+
+_CSV_COLUMNS = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial, as the storage has it: what was not stored about it is None.
+
+    Attributes:
+        status: How it ended, or Optuna's name of its state.
+        params: Value of each tuned parameter.
+        samples_us: Its time in each replay.
+        workloads_us: Its time on each workload, where there are several.
+        foreign: What another program has noted on it.
+    """
+
+    number: int
+    status: str
+    params: Mapping[str, Any]
+    samples_us: tuple[float, ...]
+    message: str | None = None
+    error_ratio: float | None = None
+    compile_s: float | None = None
+    measure_s: float | None = None
+    workloads_us: Mapping[str, float] | None = None
+    registers: int | None = None
+    spill_bytes: int | None = None
+    shared_bytes: int | None = None
+    foreign: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def median_us(self) -> float | None:
+        return statistics.median(self.samples_us) if self.samples_us else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Leaves out what was not stored."""
+        stored = {name: getattr(self, name) for name in _STORED}
+        return {
+            "number": self.number,
+            "status": self.status,
+            "params": self.params,
+            "median_us": self.median_us,
+            "samples_us": self.samples_us,
+            **{name: value for name, value in stored.items() if value is not None},
+            **self.foreign,
+        }
+
+
+_STORED = tuple(each.name for each in fields(TrialRow) if each.default is None)
+"""The fields that stand in a trial's user attributes, by the same names (`autotune.study.trials`)."""
+
+
+def trial_rows(item: KernelStudy) -> list[TrialRow]:
+    """Reads all trials of a study."""
+    return [_row(trial) for trial in item.study.get_trials(deepcopy=False)]
+
+
+def csv_rows(item: KernelStudy) -> list[dict[str, Any]]:
+    """Returns one flat row per trial, for a CSV file."""
+    about = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu.name, **item.spec.problem}
+    rows = []
+    for row in trial_rows(item):
+        by_workload = {f"{name} us": time_us for name, time_us in (row.workloads_us or {}).items()}
+        rows.append({**about, **row.params, **{name: getattr(row, name) for name in _CSV_COLUMNS}, **by_workload})
+    return rows
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    noted = {name: value for name, value in trial.user_attrs.items() if name != "status"}
+    return TrialRow(
+        number=trial.number,
+        status=trials.status(trial) or trial.state.name.lower(),
+        params=trial.params,
+        samples_us=tuple(trial.intermediate_values.values()),
+        **{name: noted.pop(name) for name in _STORED if name in noted},
+        foreign=noted,
+    )
