@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,8 +23,44 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _RANKS = frozenset(r >> s for r in RANKS for s in range(10) if (r >> s) << s == r and r >> s)
 
 
+class MixedAdapterProblem(Problem):
+    """A problem over a batch of tokens with mixed adapters, of vLLM's dense and fused MoE kernels alike."""
+
+    dtype: str
+    m: int
+    max_loras: int
+    active_loras: int
+
+    def _check_batch(self, sizes: Iterable[str]) -> None:
+        """Fills in `active_loras`, and checks the type and the sizes of these names.
+
+        Raises:
+            InputError: For a type that is not served, or a size below 1.
+        """
+        if self.active_loras == 0:
+            object.__setattr__(self, "active_loras", self.max_loras)
+        check_dtype(self.dtype)
+        for name in sizes:
+            if (size := getattr(self, name)) < 1:
+                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def base_tokens(self) -> int:
+        """Tokens without an adapter: about a sixteenth, once there are enough tokens to spare one."""
+        return max(1, self.m // 16) if self.m >= 8 else 0
+
+    @property
+    def adapters_read(self) -> int:
+        """Adapters that at least one token uses."""
+        return min(self.active_loras, self.m - self.base_tokens)
+
+
 @dataclass(frozen=True)
-class LoraProblem(Problem):
+class LoraProblem(MixedAdapterProblem):
     """One dense LoRA matrix product over a batch of tokens with mixed adapters.
 
     Attributes:
@@ -48,12 +84,7 @@ class LoraProblem(Problem):
     sort_by_lora_id: bool = True
 
     def __post_init__(self) -> None:
-        if self.active_loras == 0:
-            object.__setattr__(self, "active_loras", self.max_loras)
-        check_dtype(self.dtype)
-        for name in ("m", "k", "n", "num_slices", "max_loras", "active_loras"):
-            if (size := getattr(self, name)) < 1:
-                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+        self._check_batch(("m", "k", "n", "num_slices", "max_loras", "active_loras"))
         if self.active_loras > self.max_loras:
             raise InputError(
                 f"active_loras: got {self.active_loras}, allowed: 1 to max_loras={self.max_loras}; "
@@ -71,19 +102,6 @@ class LoraProblem(Problem):
         active = f"-a{self.active_loras}" if self.active_loras != self.max_loras else ""
         return base + active + ("" if self.sort_by_lora_id else "-unsorted")
 
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
-
-    @property
-    def base_tokens(self) -> int:
-        return tokens_without_adapter(self.m)
-
-    @property
-    def adapters_read(self) -> int:
-        """Adapters that at least one token uses."""
-        return min(self.active_loras, self.m - self.base_tokens)
-
     @cached_property
     def tokens_by_adapter(self) -> tuple[int, ...]:
         """Tokens of each adapter in use, the most popular first; one at least."""
@@ -97,11 +115,6 @@ class LoraProblem(Problem):
     def recordable(self) -> bool:
         """Whether recorded spaces have inputs of this kind: fp16, every adapter in use, tokens grouped."""
         return self.dtype == "float16" and self.active_loras == self.max_loras and self.sort_by_lora_id
-
-
-def tokens_without_adapter(m: int) -> int:
-    """Returns the number of base tokens of a batch: about a sixteenth, once there are enough tokens to spare one."""
-    return max(1, m // 16) if m >= 8 else 0
 
 
 def sizes_of_recording(name: str, op: str, sources: str) -> dict[str, int] | None:

@@ -307,13 +307,8 @@ def csgmv_expand(inputs: CsgmvExpandArguments, config: Config | None = None) -> 
         config: Tile sizes as SGLang spells them; None takes what SGLang would use now (tuned file, else default).
     """
     if config is None:
-        config = launching.lora_config(
-            "expand",
-            K=inputs.b.shape[1],
-            R=inputs.b.shape[2],
-            S=len(inputs.slice_widths),
-            chunk_size=inputs.batch.chunk_size,
-        )
+        (_, n, rank), slices = inputs.b.shape, len(inputs.slice_widths)
+        config = launching.lora_config("expand", K=n, R=rank, S=slices, chunk_size=inputs.batch.chunk_size)
     for launch in expand_launches(inputs, config):
         launch.run()
     return inputs.out

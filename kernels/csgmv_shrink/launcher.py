@@ -139,13 +139,8 @@ def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> 
         config: Tile sizes as SGLang spells them; None takes what SGLang would use now (tuned file, else default).
     """
     if config is None:
-        config = launching.lora_config(
-            "shrink",
-            K=inputs.x.shape[1],
-            R=inputs.max_rank,
-            S=inputs.num_slices,
-            chunk_size=inputs.batch.chunk_size,
-        )
+        k, rank, slices = inputs.x.shape[1], inputs.max_rank, inputs.num_slices
+        config = launching.lora_config("shrink", K=k, R=rank, S=slices, chunk_size=inputs.batch.chunk_size)
     for launch in shrink_launches(inputs, config):
         launch.run()
     return inputs.out

@@ -115,6 +115,12 @@ class Batch:
         return Blocks((*tables, r.pairs, width), options, cdiv(width, block_m), r.lora_ids.numel())
 
 
+def check_activations(x: torch.Tensor, out: torch.Tensor, op: str) -> None:
+    """Raises ValueError unless x and the output are contiguous and of one type."""
+    if not (x.is_contiguous() and out.is_contiguous() and out.dtype == x.dtype):
+        raise ValueError(f"{op}: x and out must be contiguous and {x.dtype}")
+
+
 def check_weights(weights: list[torch.Tensor], dtype: torch.dtype, op: str) -> None:
     """Raises ValueError unless all weights ``[L, E, rows, columns]`` have the type, equal strides and whole
     matrices."""

@@ -11,7 +11,7 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of, tile_of
+from autotune.kernels.fused_moe_lora.blocks import Batch, check_activations, check_weights, owner_of, pairs_of, tile_of
 
 _PREFETCHED_PER_WARP = 1024
 """Output elements a warp may load ahead of the product; more would cost too many registers."""
@@ -120,8 +120,7 @@ class MoeExpandArguments:
 
     def __post_init__(self) -> None:
         check_weights(self.b, self.x.dtype, "fused_moe_lora expand")
-        if not (self.x.is_contiguous() and self.out.is_contiguous() and self.out.dtype == self.x.dtype):
-            raise ValueError(f"fused_moe_lora expand: x and out must be contiguous and {self.x.dtype}")
+        check_activations(self.x, self.out, "fused_moe_lora expand")
         if self.offset + len(self.b) * self.b[0].shape[2] > self.out.shape[2]:
             raise ValueError(f"fused_moe_lora expand: out has no room for the columns from {self.offset} on")
         if len(self.b) > 1:

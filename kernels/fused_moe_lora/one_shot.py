@@ -13,7 +13,7 @@ from autotune.contract import Config, Launch
 from autotune.contract.gpu import H200
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2
-from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of
+from autotune.kernels.fused_moe_lora.blocks import Batch, check_activations, check_weights, owner_of, pairs_of
 
 # What vLLM's kernel launches with (contracts A6).
 BLOCK_N = 128
@@ -149,8 +149,7 @@ class MoeOneShotArguments:
     def __post_init__(self) -> None:
         check_weights(self.a, self.x.dtype, "fused_moe_lora one-shot")
         check_weights(self.b, self.x.dtype, "fused_moe_lora one-shot")
-        if not (self.x.is_contiguous() and self.out.is_contiguous() and self.out.dtype == self.x.dtype):
-            raise ValueError(f"fused_moe_lora one-shot: x and out must be contiguous and {self.x.dtype}")
+        check_activations(self.x, self.out, "fused_moe_lora one-shot")
         if len(self.a) > 1:
             object.__setattr__(self, "tables", (address_table(self.a), address_table(self.b)))
 

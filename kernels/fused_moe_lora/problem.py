@@ -10,18 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from autotune.contract import Problem
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.problem import (
-    DTYPES,
+    MixedAdapterProblem,
     batch_from_flags,
-    check_dtype,
     check_rank,
     required,
     switch,
-    tokens_without_adapter,
 )
 from autotune.kernels.common.zipf import zipf_split
 from autotune.servers.vllm.moe_paths import naive
@@ -37,7 +33,7 @@ _MOST_GPUS = 1024
 
 
 @dataclass(frozen=True)
-class MoeProblem(Problem):
+class MoeProblem(MixedAdapterProblem):
     """One LoRA product over tokens that chose `top_k` of `num_experts` experts each, with mixed adapters.
 
     Attributes:
@@ -81,12 +77,7 @@ class MoeProblem(Problem):
     ep: int = 1
 
     def __post_init__(self) -> None:
-        if self.active_loras == 0:
-            object.__setattr__(self, "active_loras", self.max_loras)
-        check_dtype(self.dtype)
-        for name in _SIZES:
-            if (size := getattr(self, name)) < 1:
-                raise InputError(f"{name}: got {size}, allowed: 1 or more; pass a positive size")
+        self._check_batch(_SIZES)
         check_rank(self.rank)
         for name, size, limit in (
             ("num_slices", self.num_slices, _MOST_SLICES),
@@ -150,10 +141,6 @@ class MoeProblem(Problem):
         return data if self.ep > 1 else {name: value for name, value in data.items() if name != "ep"}
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
-
-    @property
     def pairs(self) -> int:
         """Pairs of a token and one of its experts: the rows of the products, on all GPUs together."""
         return self.m * self.top_k
@@ -181,15 +168,6 @@ class MoeProblem(Problem):
         if not counts:
             return 0
         return max(range(0, self.all_experts, here), key=lambda first: sum(counts[first : first + here]))
-
-    @property
-    def base_tokens(self) -> int:
-        return tokens_without_adapter(self.m)
-
-    @property
-    def adapters_read(self) -> int:
-        """Adapters that at least one token uses."""
-        return min(self.active_loras, self.m - self.base_tokens)
 
     @property
     def popularity(self) -> tuple[float, ...]:

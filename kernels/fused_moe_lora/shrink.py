@@ -11,7 +11,7 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.kernels.fused_moe_lora.blocks import Batch, check_weights, owner_of, pairs_of, tile_of
+from autotune.kernels.fused_moe_lora.blocks import Batch, check_activations, check_weights, owner_of, pairs_of, tile_of
 
 
 @triton.jit
@@ -107,8 +107,7 @@ class MoeShrinkArguments:
 
     def __post_init__(self) -> None:
         check_weights(self.a, self.x.dtype, "fused_moe_lora shrink")
-        if not (self.x.is_contiguous() and self.out.is_contiguous() and self.out.dtype == self.x.dtype):
-            raise ValueError(f"fused_moe_lora shrink: x and out must be contiguous and {self.x.dtype}")
+        check_activations(self.x, self.out, "fused_moe_lora shrink")
         if len(self.a) > 1:
             object.__setattr__(self, "table", address_table(self.a))
 

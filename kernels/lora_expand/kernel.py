@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter
 from autotune.errors import InputError
+from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import (
@@ -24,7 +25,6 @@ from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_t
 from autotune.kernels.lora_expand.cost import estimate_us
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages, lora_expand
 from autotune.kernels.lora_expand.reference import reference
-from autotune.servers.vllm.server import VLLM
 
 _X_DTYPE = torch.float32
 
@@ -57,6 +57,10 @@ class LoraExpandProblem(LoraProblem):
         return self.k
 
     @property
+    def recordable(self) -> bool:
+        return super().recordable and self.same_width and self.add_inputs
+
+    @property
     def same_width(self) -> bool:
         return len(set(self.slice_widths)) == 1
 
@@ -74,14 +78,13 @@ class ExpandInputs:
     start: torch.Tensor
 
 
-class LoraExpand(Kernel[LoraExpandProblem, ExpandInputs]):
+class LoraExpand(DenseKernel[LoraExpandProblem, ExpandInputs]):
     """vLLM's dense ``lora_expand`` after a shrink (fp32 x; contracts A4), with its config keys."""
 
     name = "lora_expand"
-    server = "vllm"
     aliases = ("expand",)
     problem_type = LoraExpandProblem
-    spaces = ("wide", "vllm-grid")
+    op = "expand"
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraExpandProblem:
         return LoraExpandProblem(
@@ -110,11 +113,6 @@ class LoraExpand(Kernel[LoraExpandProblem, ExpandInputs]):
                 "num_stages": (1, 2, 3, 4),
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
-
-    def default_config(self, problem: LoraExpandProblem, gpu: Gpu) -> Config:
-        default = VLLM.default_config(self.call(problem))
-        config = {p.name: default[p.name] for p in self.parameters(problem, "wide")}
-        return self.canonical(problem, config, gpu)
 
     def canonical(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> Config:
         stages = forced_stages(_X_DTYPE, gpu.capability)
@@ -165,18 +163,11 @@ class LoraExpand(Kernel[LoraExpandProblem, ExpandInputs]):
         return reference(inputs.arguments, inputs.start, dtype)
 
     def call(self, problem: LoraExpandProblem) -> Call:
-        p = problem
-        dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
-        return Call("vllm", "expand", {**dims, "add_inputs": int(p.add_inputs)})
-
-    def recording(self, problem: LoraExpandProblem) -> str | None:
-        p = problem
-        if not (p.recordable and p.same_width and p.add_inputs):
-            return None
-        return f"vllm_expand_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
+        call = super().call(problem)
+        return replace(call, dims={**call.dims, "add_inputs": int(problem.add_inputs)})
 
     def problem_of_recording(self, name: str) -> LoraExpandProblem | None:
-        fields = fields_from_recording(name, "expand")
+        fields = fields_from_recording(name, self.op)
         return LoraExpandProblem(**fields) if fields else None
 
 

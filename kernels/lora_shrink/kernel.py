@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter
+from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
@@ -16,7 +17,6 @@ from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, power
 from autotune.kernels.lora_shrink.cost import estimate_us
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
 from autotune.kernels.lora_shrink.reference import reference
-from autotune.servers.vllm.server import VLLM
 
 _NEUTRAL_GROUP = 8
 _FULL_WAVES = 3
@@ -32,14 +32,13 @@ class LoraShrinkProblem(LoraProblem):
         return self.n
 
 
-class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
+class LoraShrink(DenseKernel[LoraShrinkProblem, LoraShrinkArguments]):
     """vLLM's dense ``lora_shrink`` (contracts A4), with its configuration keys."""
 
     name = "lora_shrink"
-    server = "vllm"
     aliases = ("shrink",)
     problem_type = LoraShrinkProblem
-    spaces = ("wide", "vllm-grid")
+    op = "shrink"
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraShrinkProblem:
         return LoraShrinkProblem(
@@ -68,10 +67,6 @@ class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
                 "group_size_m": (1, _NEUTRAL_GROUP),
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
-
-    def default_config(self, problem: LoraShrinkProblem, gpu: Gpu) -> Config:
-        default = VLLM.default_config(self.call(problem))
-        return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
 
     def canonical(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """The order of tiles matters only if several lie along both dimensions, in more than one band."""
@@ -132,17 +127,8 @@ class LoraShrink(Kernel[LoraShrinkProblem, LoraShrinkArguments]):
     def reference(self, inputs: LoraShrinkArguments, dtype: torch.dtype) -> Expected:
         return reference(inputs, dtype)
 
-    def call(self, problem: LoraShrinkProblem) -> Call:
-        p = problem
-        dims = {"max_loras": p.max_loras + 1, "num_slices": p.num_slices, "m": p.m, "k": p.k, "n": p.n}
-        return Call("vllm", "shrink", dims)
-
-    def recording(self, problem: LoraShrinkProblem) -> str | None:
-        p = problem
-        return f"vllm_shrink_M{p.m}_K{p.k}_N{p.n}_L{p.max_loras}_S{p.num_slices}" if p.recordable else None
-
     def problem_of_recording(self, name: str) -> LoraShrinkProblem | None:
-        fields = fields_from_recording(name, "shrink")
+        fields = fields_from_recording(name, self.op)
         return LoraShrinkProblem(**fields) if fields else None
 
 
