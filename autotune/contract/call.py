@@ -12,7 +12,7 @@ class Call:
     """What the server looks up when it launches a problem: the server, its op, and the sizes its lookup compares.
 
     Attributes:
-        dims: The values as the server computes them (for vLLM's dense ops ``max_loras`` is already L + 1).
+        dims: The values as the server computes them (``max_loras`` with one more, if it counts the base model).
         triton: The Triton version to serve with, for a server whose files belong to one; None for the installed one.
     """
 

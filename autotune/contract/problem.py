@@ -12,8 +12,7 @@ _DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp3
 
 
 def dtype_name(text: str) -> str:
-    """Returns a dtype as problems spell it, of all that vLLM's script takes: ``torch.float16``, ``half``, ``bf16``,
-    ..."""
+    """Returns a dtype as problems spell it, of what users write: ``torch.float16``, ``half``, ``bf16``, ..."""
     name = text.removeprefix("torch.")
     return _DTYPE_ALIASES.get(name, name)
 

@@ -24,8 +24,8 @@ def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) ->
     """Returns one item for each entry that the studies decided.
 
     Args:
-        with_timings: Tell what was timed, so that token counts which need no entry can be dropped: of vLLM's dense
-            ops. The four files of fused MoE LoRA need one set of m with one block_m each, and stay as they are.
+        with_timings: Tell what was timed, so that token counts which need no entry can be dropped. The files of a
+            group need one set of m with one common value each, and stay as they are.
 
     Raises:
         InputError: If a kernel has no server to export to, or a member of a group comes without the others.

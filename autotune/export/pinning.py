@@ -1,9 +1,9 @@
 """Keeps each default of a server to the token counts (m) that it is the default of.
 
 At an m that has no entry, a server takes the entry of the nearest m. Where that one holds the default of its own m, and
-the server's default changes between the two (vLLM's shrink: at m = 128), the server would launch a default that is
-meant for other token counts: nobody measured it here, and without a file the server would not launch it (law 4). So two
-entries are added: at the last m before the change and at the first m behind it. Such an entry is a *pin*.
+the server's default changes between the two, the server would launch a default that is meant for other token counts:
+nobody measured it here, and without a file the server would not launch it (law 4). So two entries are added: at the
+last m before the change and at the first m behind it. Such an entry is a *pin*.
 """
 
 from __future__ import annotations

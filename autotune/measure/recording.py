@@ -38,7 +38,7 @@ class Recording:
     """One recorded space.
 
     Attributes:
-        path: The file; its name tells the problem, e.g. ``vllm_shrink_M16_K5120_N16_L4_S1.csv.gz``.
+        path: The file; its name tells the problem, e.g. ``builtin_shrink_M64_K4096_N64_L8_S3.csv.gz``.
         configs: Every config, the server's default first.
         measurements: What came of each, in the same order.
     """
@@ -53,7 +53,7 @@ class Recording:
 
     @cached_property
     def kernel(self) -> str:
-        """Server and op, e.g. ``vllm_shrink``: recordings of the same kernel are neighbours."""
+        """Whose kernel and which op, e.g. ``builtin_shrink``: recordings of the same kernel are neighbours."""
         return "_".join(self.name.split("_")[:2])
 
     @cached_property

@@ -250,13 +250,13 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
 
 class GateUpShrink(_Shrink):
     name = "fused_moe_lora_gate_up_shrink"
-    aliases = ("fused_moe_lora_w13_shrink",)
+    aliases = (facts.W13_SHRINK,)
     side = GATE_UP
 
 
 class GateUpExpand(_Expand):
     name = "fused_moe_lora_gate_up_expand"
-    aliases = ("fused_moe_lora_w13_expand",)
+    aliases = (facts.W13_EXPAND,)
     side = GATE_UP
 
 
@@ -267,13 +267,13 @@ class GateUpOneShot(_OneShot):
 
 class DownShrink(_Shrink):
     name = "fused_moe_lora_down_shrink"
-    aliases = ("fused_moe_lora_w2_shrink",)
+    aliases = (facts.W2_SHRINK,)
     side = DOWN
 
 
 class DownExpand(_Expand):
     name = "fused_moe_lora_down_expand"
-    aliases = ("fused_moe_lora_w2_expand",)
+    aliases = (facts.W2_EXPAND,)
     side = DOWN
 
 
