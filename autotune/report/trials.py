@@ -24,7 +24,7 @@ class TrialRow:
         params: Value of each tuned parameter.
         samples_us: Its time in each replay.
         workloads_us: Its time on each workload, where there are several.
-        foreign: What another program has noted on it.
+        attributes: All that the storage holds besides, in its order; what another program has noted is among it.
     """
 
     number: int
@@ -39,7 +39,7 @@ class TrialRow:
     registers: int | None = None
     spill_bytes: int | None = None
     shared_bytes: int | None = None
-    foreign: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def median_us(self) -> float | None:
@@ -47,15 +47,13 @@ class TrialRow:
 
     def to_json(self) -> dict[str, Any]:
         """Leaves out what was not stored."""
-        stored = {name: getattr(self, name) for name in _STORED}
         return {
             "number": self.number,
             "status": self.status,
             "params": self.params,
             "median_us": self.median_us,
             "samples_us": self.samples_us,
-            **{name: value for name, value in stored.items() if value is not None},
-            **self.foreign,
+            **self.attributes,
         }
 
 
@@ -79,12 +77,12 @@ def csv_rows(item: KernelStudy) -> list[dict[str, Any]]:
 
 
 def _row(trial: FrozenTrial) -> TrialRow:
-    noted = {name: value for name, value in trial.user_attrs.items() if name != "status"}
+    attributes = {name: value for name, value in trial.user_attrs.items() if name != "status"}
     return TrialRow(
         number=trial.number,
         status=trials.status(trial) or trial.state.name.lower(),
         params=trial.params,
         samples_us=tuple(trial.intermediate_values.values()),
-        **{name: noted.pop(name) for name in _STORED if name in noted},
-        foreign=noted,
+        **{name: attributes[name] for name in _STORED if name in attributes},
+        attributes=attributes,
     )

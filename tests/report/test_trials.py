@@ -24,7 +24,7 @@ def test_a_timed_trial_has_its_median_and_resources() -> None:
     found = row.to_json()
     assert found["by hand"] == "yes"
     assert found["compile_s"] == 0.0
-    assert not {"message", "foreign", "shared_bytes"} & set(found)
+    assert not {"message", "attributes", "shared_bytes"} & set(found)
     (line,) = csv_rows(study_of(timed))
     assert (line["study"], line["median_us"], line["decode us"], line["message"]) == ("one", 2.0, 2.0, None)
 
