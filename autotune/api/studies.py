@@ -11,10 +11,10 @@ from optuna.storages import BaseStorage
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
 from autotune.errors import InputError, one_of
-from autotune.model import shape as models
-from autotune.plan import plan as plans
-from autotune.plan import studies as planned
+from autotune.model.shape import load as load_model
+from autotune.plan import studies as plan_studies
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
+from autotune.plan.plan import make as make_plan
 from autotune.report.note import write_note
 from autotune.servers.batches import Batches
 from autotune.servers.command_line import DecoderBlock
@@ -44,7 +44,7 @@ def plan(
     Raises:
         InputError: If the model cannot be read, or cannot be served so.
     """
-    return plans.make(models.load(model, overrides or {}), serving, batches or Batches(), dtype)
+    return make_plan(load_model(model, overrides or {}), serving, batches or Batches(), dtype)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class StudySet:
         """
         if (of := self._of_plan) is None:
             return creation.create_all(storage, self.specs, skip_if_exists, write_note)
-        return planned.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
+        return plan_studies.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
 
 
 def of_problems(problems: Problems, request: Request) -> StudySet:
@@ -99,9 +99,9 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     Raises:
         InputError: If the plan takes no study, or one cannot be measured here.
     """
-    described = planned.describe(plan, request)
+    described = plan_studies.describe(plan, request)
     specs = {name: spec for found in described for name, spec in found.items()}
-    return StudySet(specs, _OfPlan(plan, planned.name_of(plan, request), described))
+    return StudySet(specs, _OfPlan(plan, plan_studies.name_of(plan, request), described))
 
 
 def of_block(block: DecoderBlock, server: str, problems: Problems, request: Request) -> StudySet:
@@ -132,7 +132,7 @@ def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | No
     if plan_name is not None:
         if patterns:
             raise InputError(f"--plan: got {plan_name!r} and the glob {patterns[0]!r}; give one of them")
-        return planned.of_plan(storage, plan_name)
+        return plan_studies.of_plan(storage, plan_name)
     names = studies.names(storage)
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -167,4 +167,4 @@ def required_by(chosen: Iterable[KernelStudy], plan_name: str) -> list[Call]:
     Args:
         chosen: The plan's studies, finished or not.
     """
-    return planned.required(chosen, plan_name)
+    return plan_studies.required(chosen, plan_name)

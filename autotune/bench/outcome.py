@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES, Measurement
-
-Floats = npt.NDArray[np.float64]
+from autotune.search.arrays import Floats
 
 
 @dataclass

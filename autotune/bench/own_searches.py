@@ -19,7 +19,8 @@ from autotune.run.clock import Phase
 from autotune.run.loop import Budget, SearchLoop
 from autotune.search import Neighbour, make_search
 from autotune.search.api import Search, StopRule
-from autotune.search.estimate import Floats, estimated
+from autotune.search.arrays import Floats
+from autotune.search.estimate import estimated
 from autotune.search.neighbour import distance
 
 _NEIGHBOUR_TRIALS = 100

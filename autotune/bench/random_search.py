@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-from autotune.bench.outcome import Floats, Spread, slowest
+from autotune.bench.outcome import Spread, slowest
 from autotune.measure.recording import Recording
 from autotune.measure.result import COMPILE_FAILURES
+from autotune.search.arrays import Floats
 
 
 def regrets(recording: Recording) -> Floats:

@@ -43,15 +43,14 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     An evaluation is a distinct config that is measured; compile failures are free to every search. Regret is how much
     slower the best found is than the best of all.
     """
-    from autotune.bench import plot as picture
-    from autotune.bench import search as benchmark
-    from autotune.bench import table
+    from autotune.bench import plot, table
     from autotune.bench.own_searches import Knowledge
+    from autotune.bench.search import DEFAULT, Comparison, available, run
 
     if flags.plot is not None:
-        picture.check(flags.plot)
-    wanted = tuple(dict.fromkeys(flags.samplers or benchmark.DEFAULT))
-    runnable = tuple(benchmark.available(wanted))
+        plot.check(flags.plot)
+    wanted = tuple(dict.fromkeys(flags.samplers or DEFAULT))
+    runnable = tuple(available(wanted))
     if len(runnable) < len(wanted):
         click.echo("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
     if flags.samplers is not None and not runnable:
@@ -59,8 +58,8 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     paths = _spaces(flags.recorded, flags.spaces, flags.min_configs)
     knowledge = Knowledge(flags.neighbour, estimate=not flags.no_estimate)
     after = _numbers(flags.budgets)
-    comparison = benchmark.Comparison(paths, runnable, flags.seeds, after, knowledge)
-    scores = benchmark.run(comparison, workers=flags.workers)
+    comparison = Comparison(paths, runnable, flags.seeds, after, knowledge)
+    scores = run(comparison, workers=flags.workers)
     if as_json:
         click.echo(json.dumps([asdict(score.row(budget)) for score in scores for budget in after], indent=1))
     else:
@@ -68,7 +67,7 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
         if len(paths) > 1:
             click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, after)}")
     if flags.plot is not None:
-        picture.draw(scores, max(after), flags.plot)
+        plot.draw(scores, max(after), flags.plot)
 
 
 def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:

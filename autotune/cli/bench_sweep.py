@@ -19,6 +19,8 @@ from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
 
+_PARTS = ("wall", "compile_wait", "measure", "search", "finalists")
+
 
 @click.command("sweep", cls=FlagCommand, short_help="Search and sweep a space on this GPU: time saved, regret.")
 @takes_flags
@@ -60,6 +62,3 @@ def sweep(
         f"{report.times_faster:.1f} times less wall time; the search's winner takes "
         f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."
     )
-
-
-_PARTS = ("wall", "compile_wait", "measure", "search", "finalists")

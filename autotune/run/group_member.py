@@ -17,8 +17,8 @@ from autotune.run.progress import OnProgress
 from autotune.run.runner import Runner
 from autotune.run.sessions import Session
 from autotune.search.api import Search
+from autotune.search.arrays import Mask
 from autotune.search.coordinates import variants
-from autotune.search.history import Mask
 from autotune.search.pool import SETTLED, PoolSampler
 from autotune.search.pruning import GapPruner
 from autotune.search.stopping import NeverStop

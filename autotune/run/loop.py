@@ -16,7 +16,7 @@ from autotune.measure.result import COMPILE_FAILURES, Measurement
 from autotune.run.clock import Clock, Phase
 from autotune.search.api import Search
 from autotune.study import trials
-from autotune.study.writer import Keeper, ThreadWriter, Writer
+from autotune.study.writer import ThreadWriter, WriteQueue, Writer
 
 OnTrial = Callable[[Config, Measurement], None]
 OnEnding = Callable[[], None]
@@ -52,7 +52,7 @@ class SearchLoop:
     def __init__(
         self, study: optuna.Study, space: Space, search: Search, backend: Backend, writer: Writer | None = None
     ) -> None:
-        self.keeper = Keeper(writer or ThreadWriter(study))
+        self._finished_trials = WriteQueue(writer or ThreadWriter(study))
         self.study = trials.working_copy(study, search.sampler)
         self.space = space
         self.search = search
@@ -74,7 +74,7 @@ class SearchLoop:
                 more than once, since a measurement may change that, and not at all if the search ends early.
         """
         try:
-            with self.keeper:
+            with self._finished_trials:
                 self._run(budget, on_trial, on_ending)
         finally:
             self.backend.compile_ahead([])
@@ -137,9 +137,9 @@ class SearchLoop:
         self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
 
     def _measure(self, config: Config) -> Measurement:
-        """Measures a config; meanwhile what was kept is stored and the model learns."""
+        """Measures a config; meanwhile finished trials are stored and the model learns."""
         with self.clock.timing(Phase.STORAGE):
-            self.keeper.store()
+            self._finished_trials.store()
         with self.clock.timing(Phase.MEASURE):
             limit_us = self.search.pruner.limit_us(self.study)
             answer = self._measuring.submit(self.backend.measure, config, limit_us)
@@ -148,7 +148,7 @@ class SearchLoop:
             return answer.result()
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
-        self.keeper.keep(trial)
+        self._finished_trials.add(trial)
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self.clock.timing(Phase.SEARCH):

@@ -13,7 +13,7 @@ import optuna
 from autotune.contract.space import Space
 from autotune.errors import InputError, one_of
 from autotune.search.api import Search, SpaceSampler
-from autotune.search.estimate import Floats
+from autotune.search.arrays import Floats
 from autotune.search.neighbour import Neighbour
 from autotune.search.pruning import GapPruner
 from autotune.search.ranking import OrderSampler

@@ -6,12 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.contract import Config, Parameter, Value
 from autotune.contract.space import Space
-
-Floats = npt.NDArray[np.float64]
+from autotune.search.arrays import Floats, Mask
 
 _UNSET_DISTANCE = 2.0
 """How far an unset value is from every set one, in doublings; the model's length scale has the last word."""
@@ -44,12 +42,12 @@ def with_pairs(points: Floats) -> Floats:
     return np.concatenate([points, (first + second) / np.sqrt(2), (first - second) / np.sqrt(2)], axis=1)
 
 
-def variants(space: Space, index: int) -> npt.NDArray[np.bool_]:
+def variants(space: Space, index: int) -> Mask:
     """Returns the configs that differ from one in a single parameter, by however much."""
     return np.asarray((space.ordinals != space.ordinals[index]).sum(axis=1) == 1)
 
 
-def steps(space: Space, index: int) -> npt.NDArray[np.bool_]:
+def steps(space: Space, index: int) -> Mask:
     """Returns the configs one step away from one: a single parameter differs, by the next smaller or larger of its
     values."""
     return np.asarray(np.abs(space.ordinals - space.ordinals[index]).sum(axis=1) == 1)

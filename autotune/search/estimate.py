@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.contract import AnyKernel, Config, Gpu, Problem
-
-Floats = npt.NDArray[np.float64]
+from autotune.search.arrays import Floats
 
 
 def estimated(configs: Sequence[Config], kernel: AnyKernel, problem: Problem, gpu: Gpu) -> Floats | None:

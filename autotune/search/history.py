@@ -6,19 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.contract.space import Space
 from autotune.measure.result import FAILURES
+from autotune.search.arrays import Floats, Indices, Mask
 from autotune.search.resources import dominated
 from autotune.study import trials
 from autotune.study.trials import MeasuredTrial
-
-Indices = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

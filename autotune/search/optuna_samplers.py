@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.search.api import SpaceExhausted, SpaceSampler
-from autotune.search.history import Mask
+from autotune.search.arrays import Mask
 
 
 class SnapSampler(SpaceSampler):

@@ -11,8 +11,9 @@ import optuna
 
 from autotune.contract import Config
 from autotune.contract.space import Space
-from autotune.search.coordinates import Floats, coordinates, steps, variants, with_pairs
-from autotune.search.history import History, Indices, Mask
+from autotune.search.arrays import Floats, Indices, Mask
+from autotune.search.coordinates import coordinates, steps, variants, with_pairs
+from autotune.search.history import History
 from autotune.search.neighbour import Neighbour, seeds
 from autotune.search.ranking import RankingSampler
 from autotune.search.start import favoured, spread

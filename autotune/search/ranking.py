@@ -11,7 +11,8 @@ import optuna
 from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.search.api import SpaceExhausted, SpaceSampler
-from autotune.search.history import History, Indices
+from autotune.search.arrays import Indices
+from autotune.search.history import History
 
 
 class RankingSampler(SpaceSampler):

@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.contract.space import Space
+from autotune.search.arrays import Mask
 
 _GROWING = re.compile(r"block|tile|stage", re.IGNORECASE)
 
 
-def growing(space: Space) -> npt.NDArray[np.bool_]:
+def growing(space: Space) -> Mask:
     """Tells which of the tunable parameters take more shared memory and registers as they grow.
 
     Tile sizes and pipeline stages do, under any server's names for them. Warps and register caps take more of one and
@@ -22,7 +22,7 @@ def growing(space: Space) -> npt.NDArray[np.bool_]:
     return np.array([bool(_GROWING.search(p.name)) for p in space.tunable], dtype=bool)
 
 
-def dominated(space: Space, out_of_resources: Sequence[int]) -> npt.NDArray[np.bool_]:
+def dominated(space: Space, out_of_resources: Sequence[int]) -> Mask:
     """Tells which configs are like one that ran out of resources, but no smaller in any parameter that takes them.
 
     Alike means equal in all other parameters. Even so a few that would run are caught (a compiler pipelines a short

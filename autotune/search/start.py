@@ -5,23 +5,22 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import qmc
+
+from autotune.search.arrays import Floats
 
 _FAST_SHARE = 0.1
 """Of a space, by estimate: what its favourites are spread over, so that they are not all of a kind."""
 
 
-def favoured(
-    points: npt.NDArray[np.float64], log_estimate: npt.NDArray[np.float64], count: int, seed: int
-) -> list[int]:
+def favoured(points: Floats, log_estimate: Floats, count: int, seed: int) -> list[int]:
     """Returns the positions of `count` distinct configs, spread evenly over those that are estimated to be the
     fastest."""
     fastest = np.argsort(log_estimate, kind="stable")[: max(count, int(_FAST_SHARE * len(points)))]
     return [int(i) for i in fastest[spread(points[fastest], count, seed)]]
 
 
-def spread(points: npt.NDArray[np.float64], count: int, seed: int) -> list[int]:
+def spread(points: Floats, count: int, seed: int) -> list[int]:
     """Returns the positions of `count` distinct configs, each the nearest one left to a point of a scrambled Sobol
     sequence.
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from autotune.contract.space import Space
-from autotune.search.coordinates import Floats, coordinates, with_pairs
+from autotune.search.arrays import Floats
+from autotune.search.coordinates import coordinates, with_pairs
 from autotune.search.neighbour import Neighbour
 from autotune.search.surrogate import Surrogate
 

@@ -47,7 +47,7 @@ class MeasuredTrial:
 def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
     """Returns a twin in memory to ask, report to and read from: with a database each of these would be a transaction.
 
-    What is finished goes to the storage through a `Keeper` (`study.writer`). A trial in flight is not there: a kill
+    What is finished goes to the storage through a `WriteQueue` (`study.writer`). A trial in flight is not there: a kill
     leaves nothing behind.
     """
     live = optuna.create_study(direction=study.direction, sampler=sampler, pruner=NopPruner())

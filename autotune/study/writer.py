@@ -87,11 +87,11 @@ class ProcessWriter:
         return
 
 
-class Keeper:
-    """Stores finished trials behind the search's back, in order, each in one transaction.
+class WriteQueue:
+    """Holds finished trials until the search has time for storing them, and stores them in order.
 
     A kill loses the trial in flight and what was not written yet: the trials of the last measurement, or the last few
-    where the writer may fall behind. Leaving the keeper (``with``) stores the last.
+    where the writer may fall behind. Leaving the queue (``with``) stores the last.
 
     Raises:
         Exception: What storing raised, at a later measurement or at the end.
@@ -99,19 +99,19 @@ class Keeper:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._kept: list[FrozenTrial] = []
+        self._waiting: list[FrozenTrial] = []
         self._writing: deque[Future[None]] = deque()
 
-    def keep(self, finished: FrozenTrial) -> None:
+    def add(self, finished: FrozenTrial) -> None:
         """Takes a trial, to be stored when there is time."""
-        self._kept.append(finished)
+        self._waiting.append(finished)
 
     def store(self) -> None:
-        """Starts storing what was kept; called when there is time."""
+        """Starts storing what waits; called when there is time."""
         self._wait(self._writer.behind)
-        if self._kept:
-            kept, self._kept = self._kept, []
-            self._writing.append(self._writer.write(kept))
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._writing.append(self._writer.write(waiting))
 
     def _wait(self, behind: int) -> None:
         """Waits until no more than so many calls are unfinished."""

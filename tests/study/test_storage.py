@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune.study import studies
-from autotune.study.storage import identity, open_storage
+from autotune.study.storage import identity, open_storage, shared
 from tests.builders.double_study import SPEC
 
 if TYPE_CHECKING:
@@ -65,3 +65,11 @@ def test_unfinished_studies_of_an_old_storage_are_run(old: Cli) -> None:
     (unfinished,) = re.findall(r"^(\S+-new) +new ", WRITTEN["printed"]["list"], re.MULTILINE)
     old.ok("study run --trials 3", unfinished)
     assert json.loads(old.ok("study show --json", unfinished))["result"]["configs"] > 3
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("sqlite:///some/file.db", True), ("sqlite://", False), ("sqlite:///:memory:", False), ("mysql://host/db", True)],
+)
+def test_a_storage_in_memory_cannot_be_shared(url: str, expected: bool) -> None:
+    assert shared(url) is expected

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from autotune.measure.result import Measurement, Status
 from autotune.search.history import observe
 from autotune.study import trials
-from autotune.study.writer import Keeper, ThreadWriter
+from autotune.study.writer import ThreadWriter, WriteQueue
 from tests.builders.double_study import SPACE
 
 
@@ -30,8 +30,8 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     index = SPACE.index(SPACE.config(asked.params))
     assert observe(live, SPACE).in_flight == (index,)
     measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
-    with Keeper(ThreadWriter(tried)) as keeper:
-        keeper.keep(trials.tell(live, asked, measurement))
+    with WriteQueue(ThreadWriter(tried)) as queue:
+        queue.add(trials.tell(live, asked, measurement))
     assert observe(live, SPACE).in_flight == ()
     (stored,) = tried.trials
     assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs

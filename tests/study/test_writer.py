@@ -12,8 +12,8 @@ from optuna.distributions import IntDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autotune.study.storage import open_storage, shared
-from autotune.study.writer import Keeper, StoringProcess, ThreadWriter
+from autotune.study.storage import open_storage
+from autotune.study.writer import StoringProcess, ThreadWriter, WriteQueue
 
 COUNT = 12
 
@@ -58,10 +58,10 @@ def test_a_process_stores_for_several_studies(process: tuple[optuna.Study, Stori
     one, storing = process
     two = optuna.create_study(storage=one._storage, study_name="two")
     for study, numbers in ((one, range(COUNT)), (two, range(3))):
-        with Keeper(storing.writer(study)) as keeper:
+        with WriteQueue(storing.writer(study)) as queue:
             for number in numbers:
-                keeper.keep(finished(number))
-                keeper.store()
+                queue.add(finished(number))
+                queue.store()
         assert [trial.params["x"] for trial in study.get_trials()] == list(numbers)
     assert one.trials[3].value == 3.0
     assert one.trials[3].user_attrs == {"status": "ok"}
@@ -71,41 +71,33 @@ def test_a_process_stores_for_several_studies(process: tuple[optuna.Study, Stori
 def test_what_a_process_could_not_store_is_raised(process: tuple[optuna.Study, StoringProcess]) -> None:
     study, storing = process
     optuna.delete_study(study_name="one", storage=study._storage)
-    keeper = Keeper(storing.writer(study))
-    keeper.keep(finished(0))
-    with pytest.raises(KeyError), keeper:
+    queue = WriteQueue(storing.writer(study))
+    queue.add(finished(0))
+    with pytest.raises(KeyError), queue:
         pass
 
 
 def test_leaving_stores_the_last() -> None:
     study = optuna.create_study(storage=InMemoryStorage())
-    with Keeper(ThreadWriter(study)) as keeper:
-        keeper.keep(finished(0))
-        keeper.store()
-        keeper.keep(finished(1))
+    with WriteQueue(ThreadWriter(study)) as queue:
+        queue.add(finished(0))
+        queue.store()
+        queue.add(finished(1))
     assert [trial.params["x"] for trial in study.trials] == [0, 1]
 
 
 def test_a_writer_falls_no_further_behind_than_it_may() -> None:
     writer = SlowWriter(behind=2)
-    keeper = Keeper(writer)
+    queue = WriteQueue(writer)
     for number in range(3):
-        keeper.keep(finished(number))
-        keeper.store()
+        queue.add(finished(number))
+        queue.store()
     assert [[trial.params["x"] for trial in call] for call, _ in writer.calls] == [[0], [1], [2]]
     writer.calls[0][1].set_exception(OSError("disk full"))
     with pytest.raises(OSError, match="disk full"):
-        keeper.store()
+        queue.store()
     for _, future in writer.calls[1:]:
         future.set_result(None)
-    with keeper:
+    with queue:
         pass
     assert writer.closed
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [("sqlite:///some/file.db", True), ("sqlite://", False), ("sqlite:///:memory:", False), ("mysql://host/db", True)],
-)
-def test_a_storage_in_memory_is_nobody_elses(url: str, expected: bool) -> None:
-    assert shared(url) is expected
