@@ -19,7 +19,7 @@ import make_serve
 
 from autotune.contract.converter import from_json
 from autotune.report.tables import config_text
-from autotune.study.result import Decision
+from autotune.study.result import Decision, StudyResult
 from autotune.study.summary import StudySummary
 
 DOCS = Path(__file__).parent
@@ -74,8 +74,7 @@ def readme_table(studies: list[StudySummary]) -> list[str]:
             speedup(decision),
             f"{result.wall_s:.0f} s",
         ]
-        for study in studies
-        if (result := study.result)
+        for study, result in finished(studies)
         for decision in [result.decision]
     ]
     machine = f"{machine_text(studies[0])}; more in [docs/results.md](docs/results.md)."
@@ -186,11 +185,14 @@ def plan_section(data: Path) -> list[str]:
     return lines
 
 
+def finished(studies: list[StudySummary]) -> list[tuple[StudySummary, StudyResult]]:
+    """Returns the studies that have a result, with it."""
+    return [(study, study.result) for study in studies if study.result]
+
+
 def tuned_table(studies: list[StudySummary]) -> list[str]:
     rows = []
-    for study in studies:
-        if (result := study.result) is None:
-            continue
+    for study, result in finished(studies):
         decision = result.decision
         tuned = decision.outcome == "tuned"
         rows.append(
@@ -210,9 +212,7 @@ def tuned_table(studies: list[StudySummary]) -> list[str]:
 
 def wall_table(studies: list[StudySummary]) -> list[str]:
     rows = []
-    for study in studies:
-        if (result := study.result) is None:
-            continue
+    for study, result in finished(studies):
         counts = result.counts
         failed = sum(n for status, n in counts.items() if status not in ("ok", "pruned"))
         rows.append(
@@ -238,9 +238,9 @@ def recorded_table(studies: list[StudySummary]) -> list[str]:
     if studies[0].spec.environment.gpu != "NVIDIA H200":
         return []
     rows = []
-    for study in studies:
-        if study.result and (best_us := RECORDED_BEST_US.get(label(study))) is not None:
-            tuned_us = study.result.decision.tuned_us
+    for study, result in finished(studies):
+        if (best_us := RECORDED_BEST_US.get(label(study))) is not None:
+            tuned_us = result.decision.tuned_us
             rows.append([label(study), f"{best_us:.2f}", f"{tuned_us:.2f}", f"{tuned_us / best_us:.2f}"])
     columns = ["problem", "vLLM's kernel, best recorded us", "built-in, tuned us", "ratio"]
     return ["", "Beside vLLM's own kernel:", "", *markdown(columns, rows)]
