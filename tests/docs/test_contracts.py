@@ -30,6 +30,23 @@ def test_every_section_cited_is_in_the_contracts() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize(("server", "section"), [("vllm", "A"), ("sglang", "B")])
+def test_the_facts_are_of_the_release_that_the_contracts_name(server: str, section: str) -> None:
+    page = (ROOT / "docs" / "contracts.md").read_text()
+    facts = importlib.import_module(f"autotune.servers.{server}.facts")
+    heading = re.search(rf"^## {section}\. (\w+ \d+\.\d+\.\d+)", page, re.MULTILINE)
+    told = re.search(r"\w+ \d+\.\d+\.\d+", facts.__doc__)
+    assert heading
+    assert told
+    assert told[0] == heading[1]
+    assert heading[1].split()[0].lower() == server
+
+
+def test_every_constant_of_a_server_cites_the_contracts() -> None:
+    """In the text below it, or below the next one that has such a text."""
+    assert not list(uncited())
+
+
 def test_every_law_cited_is_in_the_contributing_guide() -> None:
     missing = [f"{place}: law {number}" for place, number in cited(LAW) if int(number) not in laws()]
     assert not missing
@@ -60,6 +77,18 @@ def test_every_file_named_exists() -> None:
 )
 def test_citations_are_found_in_docstrings_and_comments_alone(text: str, found: list[str]) -> None:
     assert SECTION.findall(prose(text)) == found
+
+
+def uncited() -> Iterator[str]:
+    for file in sorted(ROOT.glob("autotune/servers/*/facts.py")):
+        waiting: list[str] = []
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                waiting.append(node.target.id)
+            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and waiting:
+                yield from () if SECTION.search(str(node.value.value)) else (f"{file.parent.name}.{waiting[-1]}",)
+                waiting = []
+        yield from (f"{file.parent.name}.{name}" for name in waiting)
 
 
 def cited(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:

@@ -10,6 +10,7 @@ import pytest
 
 from autotune.contract import Config, registry
 from autotune.contract.gpu import H200
+from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.run.group_runner import GroupRunner
@@ -22,6 +23,7 @@ from autotune.study.result import GroupResult
 from autotune.study.study import KernelStudy
 from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
 from tests.builders.mortal_storage import Killed, MortalStorage
+from tests.builders.stand_in_backend import StandInBackends
 
 FLAGS = {"m": 16, "hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_intermediate_size": 768}
 
@@ -121,23 +123,29 @@ def test_a_decided_group_is_not_run_again(recorded: Path) -> None:
     assert storage.writes == 0
 
 
-def test_all_ops_begin_to_compile_before_the_first_is_searched(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    happened: list[str] = []
-    compile_ahead, measure = ReplayBackend.compile_ahead, ReplayBackend.measure
+class NotedReplay(ReplayBackend):
+    """Notes what it is asked for."""
 
-    def compiled(self: ReplayBackend, configs: Sequence[Config]) -> None:
+    def __init__(self, recording: Recording, happened: list[str]) -> None:
+        super().__init__(recording)
+        self.happened = happened
+
+    def compile_ahead(self, configs: Sequence[Config]) -> None:
         if configs:
-            happened.append("compile")
-        compile_ahead(self, configs)
+            self.happened.append("compile")
+        super().compile_ahead(configs)
 
-    def measured(self: ReplayBackend, config: Config, limit_us: float | None) -> Measurement:
-        happened.append("measure")
-        return measure(self, config, limit_us)
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        self.happened.append("measure")
+        return super().measure(config, limit_us)
 
-    monkeypatch.setattr(ReplayBackend, "compile_ahead", compiled)
-    monkeypatch.setattr(ReplayBackend, "measure", measured)
+
+def test_all_ops_begin_to_compile_before_the_first_is_searched(recorded: Path) -> None:
+    happened: list[str] = []
+    backends = StandInBackends(lambda study: NotedReplay(study.open_recording(recorded), happened))
     storage = new_group(recorded)
-    assert run(storage, recorded) is not None
+    with Runner(storage, RunOptions("sqlite://", recorded_dir=recorded), backends) as runner:
+        GroupRunner(runner).run(members(storage), Budget(14))
     ops = len(members(storage))
     assert happened[:ops] == ["compile"] * ops
 

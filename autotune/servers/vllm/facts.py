@@ -44,7 +44,7 @@ MOE_OPS: Final = (W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND)
 """The ops of fused MoE LoRA; each has a file of its own (contracts A1)."""
 
 MOE_GROUP: Final = "fused_moe_lora"
-"""How the names of these ops begin, and what the group of kernels is called that is tuned for them."""
+"""How the names of these ops begin (contracts A1), and what the group of kernels is called that is tuned for them."""
 
 USUAL_SLICES: Final = frozenset({1, 2, 3})
 """The num_slices that the dense layers of nearly every model look up: o_proj, gate_up and qkv (contracts A5)."""
@@ -102,10 +102,10 @@ RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Allowed values of ``max_lora_rank`` (contracts A5)."""
 
 DEFAULT_MAX_NUM_SEQS: Final = 256
-"""``--max-num-seqs`` where it is not given."""
+"""What the tool takes for ``--max-num-seqs`` where it is not given (contracts A7)."""
 
 DEFAULT_MAX_NUM_BATCHED_TOKENS: Final = 8192
-"""``--max-num-batched-tokens`` where it is not given."""
+"""What the tool takes for ``--max-num-batched-tokens`` where it is not given (contracts A7)."""
 
 MAX_CAPTURE: Final = 512
 """The most tokens that a CUDA graph is captured for (contracts A7)."""
