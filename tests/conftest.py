@@ -26,7 +26,7 @@ pytest_plugins = ("autotune.testing.plugin",)
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], object]], None]:
-    """Look until something is so; fails when it takes longer than anything here may."""
+    """Looks until something is so; fails when it takes longer than anything here may."""
 
     def wait(condition: Callable[[], object], limit_s: float = 60.0) -> None:
         end_s = time.monotonic() + limit_s
@@ -39,7 +39,7 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture(scope="session")
 def wait_gone() -> Callable[[int], None]:
-    """Wait for any process, child or not, to end."""
+    """Waits for any process, child or not, to end."""
 
     def wait(pid: int, limit_s: float = 60.0) -> None:
         try:
@@ -56,7 +56,7 @@ def wait_gone() -> Callable[[int], None]:
 
 @pytest.fixture(scope="session")
 def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the tool's wheel and unpack it; returns the folder, which serves as a site-packages of its own."""
+    """Builds the tool's wheel and unpacks it; returns the folder, which serves as a site-packages of its own."""
     folder, checkout = tmp_path_factory.mktemp("wheel"), Path(__file__).parents[1]
     source, site = folder / "source", folder / "site"
     for name in ("autotune", "kernels", "studies"):
@@ -73,7 +73,7 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the checkout or the user's cache folder, nor reads the user's settings."""
+    """Keeps every test off the checkout, the user's cache folder and the user's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
     for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER"):
@@ -103,7 +103,7 @@ class Cli:
         return {"AUTOTUNE_STORAGE": self.url, "AUTOTUNE_CACHE_DIR": str(self.folder / "cache"), "COLUMNS": "200"}
 
     def __call__(self, *words: str | Path) -> Result:
-        """Run a command: strings are split at blanks, paths are not."""
+        """Runs a command: strings are split at blanks, paths are not."""
         from click.testing import CliRunner
 
         from autotune.cli.main import main
@@ -112,7 +112,7 @@ class Cli:
         return CliRunner(env=self.env).invoke(main, arguments, catch_exceptions=False)
 
     def ok(self, *words: str | Path) -> str:
-        """What a command that succeeds prints on stdout."""
+        """Returns what a command that succeeds prints on stdout."""
         result = self(*words)
         assert result.exit_code == 0, result.output
         return result.stdout
@@ -134,7 +134,7 @@ def _finished_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 
 @pytest.fixture
 def finished(cli: Cli, _finished_once: Cli) -> Cli:
-    """The command line with two finished replay studies in its storage: shrink, then expand."""
+    """Returns the command line with two finished replay studies in its storage: shrink, then expand."""
     for file in _finished_once.folder.glob("studies.db*"):
         shutil.copy(file, cli.folder)
     return cli
@@ -142,7 +142,7 @@ def finished(cli: Cli, _finished_once: Cli) -> Cli:
 
 @pytest.fixture(scope="session")
 def recorded_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two recorded spaces of one made-up kernel."""
+    """Returns a folder of two recorded spaces of one made-up kernel."""
     from tests.builders.toy_spaces import write_toy_spaces
 
     folder = tmp_path_factory.mktemp("recorded")

@@ -1,4 +1,4 @@
-"""Our own searches on a recorded space: what they are told beforehand, and how they end."""
+"""Our own searches on a recorded space: what they are told in advance, and how they end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autotune.search.api import Search
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Neighbour]]:
-    """The neighbours that each search is told of."""
+    """Returns the neighbours that each search is told of."""
     found: list[list[Neighbour]] = []
     make_search = own_searches.make_search
 

@@ -28,7 +28,7 @@ def serve_run(tmp_path: Path) -> ServeRun:
 
 
 def starts(serve_run: ServeRun) -> int:
-    """How many processes of all variants were started."""
+    """Tells how many processes of all variants were started."""
     return sum(len(file.read_text().splitlines()) for file in serve_run.store.rglob("starts.txt"))
 
 

@@ -28,12 +28,12 @@ def batch(
 
 
 def dot_bound(terms: int, magnitude: torch.Tensor) -> torch.Tensor:
-    """Error of `terms` truncating fp32 additions, one more for every eight of them, and two to spare."""
+    """Returns the error of `terms` truncating fp32 additions, one more for every eight of them, and two to spare."""
     return 1.001 * (terms + terms // 8 + 2) * 2.0**-23 * magnitude
 
 
 def rounding(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Error of rounding to nearest, and of an underflow."""
+    """Returns the error of rounding to nearest, and of an underflow."""
     return value.abs() * (1.001 * torch.finfo(dtype).eps / 2) + 2.0**-25
 
 

@@ -21,12 +21,13 @@ LAUNCH = {"num_warps": 4, "num_stages": 1, "num_ctas": 1}
 
 
 def half_dtypes(device: str) -> tuple[torch.dtype, ...]:
-    """Triton's interpreter multiplies bfloat16 as integers."""
+    """Returns the types to test: the interpreter, on a CPU, multiplies bfloat16 as integers."""
     return (torch.float16,) if device == "cpu" else (torch.float16, torch.bfloat16)
 
 
 def products(x: torch.Tensor, weights: Sequence[torch.Tensor], mapping: Sequence[int]) -> torch.Tensor:
-    """``x[s, t] @ weights[s][mapping[t]].T`` in float64, slices side by side: ``[M, sum of N_s]``; 0 without one."""
+    """Returns ``x[s, t] @ weights[s][mapping[t]].T`` in float64, slices side by side: ``[M, sum of N_s]``; 0 without
+    one."""
     columns = []
     for slice_x, weight in zip(x, weights, strict=True):
         rows = [
@@ -52,7 +53,7 @@ def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -
 def serve_config(
     folder: Path, file: str, path: Sequence[int], config: dict[str, Any], patch: pytest.MonkeyPatch
 ) -> None:
-    """Make this process a server on a GPU called "Some GPU" whose config folder has one entry."""
+    """Makes this process a server on a GPU called "Some GPU" whose config folder has one entry."""
     entry = {"split_k": 1, "group_size_m": 8, "max_nreg": None, **config}
     (folder / file).write_text(json.dumps(nested(*map(str, path), entry)))
     patch.setattr(torch.cuda, "is_available", lambda: True)

@@ -38,6 +38,6 @@ def runner_of(
     allow_env_change: bool = False,
     backend: str = "auto",
 ) -> Runner:
-    """Make a runner that measures on a stand-in, in any order."""
+    """Makes a runner that measures on a stand-in, in any order."""
     options = RunOptions("sqlite://", backend, sampler="random", allow_env_change=allow_env_change)
     return Runner(storage, options, StandInBackends(make))

@@ -117,7 +117,8 @@ class FakeKernel(Kernel[FakeProblem, None]):
         return {p.name: default[p.name] for p in self.parameters(problem, "wide")}
 
     def time_us(self, problem: FakeProblem, config: Config) -> float:
-        """Least at block_n 32, block_k 64, 8 warps; a fifth slower for each halving or doubling of one."""
+        """Returns a time that is least at block_n 32, block_k 64, 8 warps; a fifth slower for each halving or doubling
+        of one."""
         base = TIMES_US[self.name][BLOCK_MS.index(int(config["block_m"] or 0))]
         best = {"block_n": 32, "block_k": 64, "num_warps": 8}
         off = sum(abs(math.log2((config[name] or 0) / best[name])) for name in config if name in best)
@@ -153,7 +154,7 @@ def registry_of_fakes() -> Registry:
 
 
 def record(folder: Path, kernel: FakeKernel, problem: FakeProblem, gpu: Gpu) -> None:
-    """Write the recording that a replay of this problem reads."""
+    """Writes the recording that a replay of this problem reads."""
     parameters = kernel.parameters(problem, "wide")
     names = [p.name for p in parameters]
     default = kernel.default_config(problem, gpu)

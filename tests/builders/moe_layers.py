@@ -20,7 +20,7 @@ EXPAND = {"block_m": 16, "block_n": 32, "block_k": 16, "group_size_m": 8, "num_w
 def make_routing(
     topk_ids: Sequence[Sequence[int]], mapping: Sequence[int], enabled: Sequence[int], experts: int, device: str
 ) -> Routing:
-    """A batch with these choices, and random routing weights that do not sum to one."""
+    """Returns a batch with these choices, and random routing weights that do not sum to one."""
     weights = torch.rand(len(topk_ids), len(topk_ids[0]), generator=torch.Generator().manual_seed(7)) + 0.1
     return Routing.build(torch.tensor(topk_ids), weights, torch.tensor(mapping), torch.tensor(enabled), experts).to(
         device
@@ -69,7 +69,7 @@ class Layer:
         return MoeOneShotArguments(self.x, self.a, self.b, self.start.clone(), self.batch, add_inputs, routed)
 
     def expected_shrink(self) -> torch.Tensor:
-        """``[S, M, T, R]`` in float64, one pair after the other."""
+        """Returns ``[S, M, T, R]`` in float64, one pair after the other."""
         out = self.start.new_zeros(len(self.a), *self.batch.routing.topk_ids.shape, self.a[0].shape[2]).double()
         for t, j, lora, expert in live_pairs(self.batch.routing):
             row = t if self.x.shape[0] == out.shape[1] else t * out.shape[2] + j
@@ -78,7 +78,7 @@ class Layer:
         return out
 
     def expected(self, x: torch.Tensor, add_inputs: bool = True, routed: bool = False) -> torch.Tensor:
-        """``[M, T, S * N]`` in float64 from shrunk x ``[S, M, T, R]``, one pair after the other."""
+        """Returns ``[M, T, S * N]`` in float64 from shrunk x ``[S, M, T, R]``, one pair after the other."""
         out, routing = self.start.double(), self.batch.routing
         for t, j, lora, expert in live_pairs(routing):
             weight = routing.topk_weights[t, j].double() if routed else 1.0
@@ -88,7 +88,7 @@ class Layer:
 
 
 def live_pairs(routing: Routing) -> list[tuple[int, int, int, int]]:
-    """Token, choice, adapter and expert of every pair whose adapter is there and enabled."""
+    """Yields token, choice, adapter and expert of every pair whose adapter is there and enabled."""
     enabled, mapping = routing.enabled.tolist(), routing.token_lora_mapping.tolist()
     return [
         (t, j, lora, expert)

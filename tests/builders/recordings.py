@@ -14,7 +14,7 @@ from autotune.search import Neighbour
 
 
 def write_machine(folder: Path) -> None:
-    """Say where the recordings of a folder were made."""
+    """Says where the recordings of a folder were made."""
     folder.mkdir(exist_ok=True)
     (folder / "machine.toml").write_text(
         '[environment]\ngpu = "NVIDIA H200"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
@@ -24,7 +24,7 @@ def write_machine(folder: Path) -> None:
 def write_recording(
     folder: Path, name: str, times_us: Sequence[tuple[Config, float]], spread: tuple[float, float] = (0.999, 1.001)
 ) -> None:
-    """Write the recording of this name.
+    """Writes the recording of this name.
 
     Args:
         times_us: Configs and their times, the default first.
@@ -41,6 +41,6 @@ def write_recording(
 
 
 def neighbour_of(recording: Recording) -> Neighbour:
-    """Return what a finished study of all that a recording measured tells the next one."""
+    """Returns what a finished study of all that a recording measured tells the next one."""
     ok = [(c, m) for c, m in zip(recording.configs, recording.measurements, strict=True) if m.status == "ok"]
     return Neighbour(recording.sizes, [c for c, _ in ok], [math.log(m.median_us) for _, m in ok])

@@ -43,7 +43,7 @@ def _write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def write_toy_spaces(folder: Path) -> None:
-    """Write the spaces: 192 configs, and 12 of them."""
+    """Writes the spaces: 192 configs, and 12 of them."""
     rows = _rows()
     _write(folder / f"{TOY}.csv.gz", rows)
     _write(folder / f"{SMALL}.csv.gz", rows[:12])

@@ -30,7 +30,7 @@ FLAGS = {
 
 
 def contents(cli: Cli) -> dict[str, object]:
-    """Everything in the folder; of the database what it holds, since reading already changes SQLite's files."""
+    """Returns everything in the folder; of the database what it holds, since reading already changes SQLite's files."""
     files = [path for path in sorted(cli.folder.rglob("*")) if not path.name.startswith(cli.database.name)]
     found: dict[str, object] = {str(path): path.read_bytes() if path.is_file() else None for path in files}
     if cli.database.exists():
@@ -48,7 +48,7 @@ def held(database: Path) -> list[object]:
 
 @pytest.fixture
 def refuse(cli: Cli) -> Callable[..., str]:
-    """Run a command that must be refused; returns its one line."""
+    """Runs a command that must be refused; returns its one line."""
 
     def refuse(*words: str | Path) -> str:
         before = contents(cli)
@@ -68,7 +68,7 @@ def the_line(result: Result) -> str:
 
 
 def flags(**changes: str | None) -> str:
-    """The flags of a sound problem, with changes; None leaves a flag out."""
+    """Returns the flags of a sound problem, with changes; None leaves a flag out."""
     changed = FLAGS | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
     return " ".join(f"{name} {value}" for name, value in changed.items() if value is not None)
 

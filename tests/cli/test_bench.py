@@ -32,7 +32,7 @@ _FIELDS = {
 
 
 def _search(*words: str) -> Result:
-    """Run the command in this process: starting others takes longer than searching the toy spaces."""
+    """Runs the command in this process: starting others takes longer than searching the toy spaces."""
     return CliRunner().invoke(bench, ["search", "--workers", "1", *words])
 
 

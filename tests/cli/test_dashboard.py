@@ -40,7 +40,7 @@ class Client:
 
 @pytest.fixture
 def dashboard(finished: Cli) -> Iterator[Client]:
-    """A served dashboard on a storage with two finished studies."""
+    """Returns a served dashboard on a storage with two finished studies."""
     storage = open_storage(finished.url)
     server = make_server("127.0.0.1", 0, optuna_dashboard.wsgi(storage), handler_class=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])

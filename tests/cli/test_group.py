@@ -45,7 +45,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def entries(op: str) -> dict[str, Any]:
-    """What stands in an op's file, by m."""
+    """Returns what stands in an op's file, by m."""
     table = files.read_table(Path("tuned") / moe.file_name("NVIDIA_H200", op), facts.MOE_LEVELS)
     return {key[2]: config for key, config in table.items()}
 

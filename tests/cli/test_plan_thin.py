@@ -41,7 +41,7 @@ KEPT = [4, 16, 64, 256]
 
 @pytest.fixture
 def planned(cli: Cli) -> Cli:
-    """The finished studies of a plan of one layer."""
+    """Returns the finished studies of a plan of one layer."""
     Path("small").mkdir()
     Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
     folder = Path("recorded")

@@ -97,7 +97,7 @@ def test_equal_slice_widths_are_not_taken_for_one(cli: Cli) -> None:
 
 @pytest.fixture
 def tuned(cli: Cli) -> Cli:
-    """Two finished studies of one file's chunk sizes, and one of vLLM's."""
+    """Returns two finished studies of one file's chunk sizes, and one of vLLM's."""
     cli.ok("study create --runtime sglang --op-type shrink --chunk-sizes 16,128", SHRINK)
     cli.ok("study create", cli.SHRINK)
     cli.ok("study run", QUICK)

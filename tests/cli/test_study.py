@@ -245,13 +245,13 @@ def copy_recordings(folder: Path) -> None:
 
 
 def spoil(recording: Path) -> None:
-    """Let all of the first few configs fail, and leave the others out."""
+    """Lets all of the first few configs fail, and leaves the others out."""
     lines = gzip.decompress(recording.read_bytes()).decode().splitlines()[:6]
     recording.write_bytes(gzip.compress("\n".join(line.replace(",ok,", ",OutOfResources,") for line in lines).encode()))
 
 
 def existing_file(folder: Path) -> Path:
-    """A config file with an entry of another max_loras."""
+    """Returns a config file with an entry of another max_loras."""
     config: dict[str, Any] = {"block_m": 32, "block_n": 16, "block_k": 64, "split_k": 8, "num_warps": 4}
     config |= {"num_ctas": 1, "num_stages": 2, "max_nreg": None, "group_size_m": 8}
     folder.mkdir()

@@ -99,13 +99,13 @@ def cited(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:
 
 @cache
 def texts() -> dict[Path, str]:
-    """By file, everything that is written for readers."""
+    """Returns everything that is written for readers, by file."""
     code = {file: prose(file.read_text()) for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))}
     return {**code, **{file: file.read_text() for file in PAGES}}
 
 
 def prose(code: str) -> str:
-    """A module's docstrings (of constants, too) and comments."""
+    """Returns a module's docstrings (of constants, too) and comments."""
     docstrings = [
         node.value.value
         for node in ast.walk(ast.parse(code))
@@ -139,7 +139,7 @@ def rooms() -> frozenset[str]:
 
 
 def resolves(name: str, place: Path) -> bool:
-    """Whether a name is one from the package, from our top or from the module's own folder."""
+    """Tells whether a name is one from the package, from our top or from the module's own folder."""
     here = ".".join(place.parent.relative_to(ROOT).parts)
     return any(is_name(full) for full in (name, f"autotune.{name}", f"{here}.{name}") if full.startswith("autotune."))
 
@@ -160,5 +160,5 @@ def is_name(full: str) -> bool:
 
 
 def bases(place: Path) -> tuple[Path, ...]:
-    """Where a path may start: at the top, in the package, among the kernels, or beside what names it."""
+    """Returns where a path may start: at the top, in the package, among the kernels, or beside what names it."""
     return ROOT, ROOT / "autotune", ROOT / "kernels", place.parent

@@ -20,7 +20,7 @@ def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def studies(made: ModuleType, gpu: str = "NVIDIA H200") -> list[StudySummary]:
-    """Every problem of the model at every chunk size, all of which take 100 us, and 50 when tuned."""
+    """Returns every problem of the model at every chunk size, all of which take 100 us, and 50 when tuned."""
     result = study_result(incumbent_us=100.0, tuned_us=50.0, config={"BLOCK_N": 64}, floor_us=25.0, wall_s=2.0)
     assert result.bandwidth_bytes_per_s == BANDWIDTH
     layers = made.QWEN3_EMBEDDING_0_6B

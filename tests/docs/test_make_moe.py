@@ -17,7 +17,7 @@ def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def group(**measured: int) -> GroupResult:
-    """Two ops of ten configs each."""
+    """Makes the result of two ops of ten configs each."""
     members = {
         name: study_result(floor_us=floor_us, counts={"ok": 1, "pruned": measured[name] - 1})
         for name, floor_us in (("shrink", 10.0), ("expand", 20.0))

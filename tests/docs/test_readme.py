@@ -15,7 +15,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def commands() -> list[str]:
-    """What the README's code blocks call the tool with, continued lines joined."""
+    """Returns what the README's code blocks call the tool with, continued lines joined."""
     blocks = re.findall(r"^```\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [line.partition("python -m autotune ")[2] for line in lines if "python -m autotune " in line]

@@ -60,7 +60,7 @@ def case(request: pytest.FixtureRequest, device: str, gpu: Gpu) -> Case:
 
 
 def changed_element(out: torch.Tensor, before: torch.Tensor) -> int:
-    """The element that the kernel changed most."""
+    """Returns the element that the kernel changed most."""
     return int((out.float() - before.float()).abs().nan_to_num(nan=torch.inf).argmax())
 
 

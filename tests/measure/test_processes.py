@@ -140,7 +140,7 @@ def test_a_closed_machine_leaves_no_process(tmp_path: Path, wait_gone: WaitGone)
 
 
 def running(program: str, argument: str, backend: CudaBackend) -> list[int]:
-    """Processes that the compiler of this backend's problem has started."""
+    """Finds the processes that the compiler of this backend's problem has started."""
     wanted = [program, argument, str(backend._task.problem.to_json()["size"])]
     return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if arguments(path) == wanted]
 

@@ -81,7 +81,7 @@ Clock = Callable[[str], float]
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], Workbench]:
-    """A workbench on which runs of a workload take what a clock says, plain calls 300 us more."""
+    """Returns a workbench on which runs of a workload take what a clock says, plain calls 300 us more."""
 
     def make(clock: Clock) -> Workbench:
         class ScriptedTimer:

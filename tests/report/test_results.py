@@ -56,7 +56,7 @@ class FourWarpsAreFaster(StandIn):
 
 @pytest.fixture
 def mixed(monkeypatch: pytest.MonkeyPatch) -> KernelStudy:
-    """A finished study of two workloads."""
+    """Returns a finished study of two workloads."""
     monkeypatch.setattr("autotune.run.identity.current_environment", lambda: HERE)
     storage = InMemoryStorage()
     (name,) = creation.create_all(storage, {"mixed": SPEC}, skip_if_exists=False)

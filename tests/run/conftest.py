@@ -13,7 +13,7 @@ def storage() -> BaseStorage:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run on the machine that the studies of `tests.builders.double_study` were created on."""
+    """Runs on the machine that the studies of `tests.builders.double_study` were created on."""
     from tests.builders.double_study import HERE
 
     monkeypatch.setattr("autotune.run.identity.current_environment", lambda: HERE)

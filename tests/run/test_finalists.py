@@ -50,7 +50,7 @@ FAILED = Measurement("wrong_result", message="error is 3 times the largest a cor
 
 
 def searched(screened: Mapping[int, Measurement]) -> optuna.Study:
-    """A study whose search has measured these blocks."""
+    """Returns a study whose search has measured these blocks."""
     study = optuna.create_study()
     for block, measurement in screened.items():
         study.enqueue_trial({"block": block})
@@ -166,7 +166,7 @@ def test_a_config_is_not_faster_than_itself() -> None:
 
 
 def mixed(prefill_us: float, decode_us: float, noise: float = 0.01, seed: int = 0) -> Measurement:
-    """Two workloads of one weight."""
+    """Makes two workloads of one weight."""
     generator = np.random.default_rng(seed)
     prefill, decode = (us * np.exp(noise * generator.standard_normal(ROUNDS)) for us in (prefill_us, decode_us))
     by_workload = {"prefill": tuple(prefill.tolist()), "decode": tuple(decode.tolist())}

@@ -68,7 +68,7 @@ def test_a_value_where_an_op_cannot_run_is_out() -> None:
     assert 32 not in in_the_running(table)
 
 
-def test_the_op_searched_last_goes_first_if_it_has_to_be_searched_anyhow() -> None:
+def test_the_op_searched_last_goes_first_if_it_has_to_be_searched_at_all() -> None:
     table = {**DISAGREE, 32: {**DISAGREE[32], "a": guess(11, 5), "d": guess(12, 11)}}
     assert next_search(table) == (32, "a")
     assert next_search(table, last="d") == (32, "d")
@@ -89,7 +89,7 @@ TIMES = st.lists(st.floats(1, 100), min_size=16, max_size=16)
 def test_following_it_to_the_end_finds_the_least_sum(
     truth: list[float], slack: list[float], explored: list[bool]
 ) -> None:
-    """Whatever is known beforehand, if no optimism is false the value chosen in the end has the least true sum."""
+    """For anything known in advance: if no optimism is false the value chosen in the end has the least true sum."""
     cells = [(value, op) for value in (16, 32, 64, 128) for op in "abcd"]
     best = dict(zip(cells, truth, strict=True))
     table = {

@@ -55,7 +55,7 @@ def members(storage: MortalStorage) -> list[KernelStudy]:
 
 
 def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -> GroupResult | None:
-    """Run the group as a fresh process would; None if it was killed."""
+    """Runs the group as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
     options = RunOptions("sqlite://", recorded_dir=recorded)
     try:
@@ -68,7 +68,7 @@ def run(storage: MortalStorage, recorded: Path, last_write: int | None = None) -
 
 
 def decided(result: GroupResult) -> tuple[object, ...]:
-    """Take what does not depend on when it ran, nor on how often."""
+    """Returns what does not depend on when it ran, nor on how often."""
     decision = result.decision
     return decision.outcome, result.shared, decision.incumbent_us, decision.tuned_us
 

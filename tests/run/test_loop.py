@@ -85,7 +85,7 @@ class Countdown(NeverStop):
 
 
 @pytest.mark.parametrize("rule", [NeverStop(), Countdown()], ids=["the budget", "the stop rule"])
-def test_the_end_is_told_beforehand_and_no_more_compiled_than_is_left(toy: Recording, rule: NeverStop) -> None:
+def test_the_end_is_told_in_advance_and_no_more_compiled_than_is_left(toy: Recording, rule: NeverStop) -> None:
     search, backend = replace(make_search("gp", toy.space, 0), stop=rule), CountsWants(toy)
     budget = Budget(TRIALS if type(rule) is NeverStop else 10 * TRIALS)
     endings: list[int] = []

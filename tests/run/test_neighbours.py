@@ -47,7 +47,7 @@ def test_what_a_neighbour_timed_is_read_once_for_each_result(
 
 
 def later(finished: Callable[[BaseStorage], dict[str, Finished]]) -> Callable[[BaseStorage], dict[str, Finished]]:
-    """As if the results were of another second."""
+    """Pretends that the results were of another second."""
 
     def found(storage: BaseStorage) -> dict[str, Finished]:
         return {

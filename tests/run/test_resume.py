@@ -78,7 +78,7 @@ def test_ctrl_c_stops_with_one_line(cli: Cli, wait_until: WaitUntil) -> None:
 
 @contextlib.contextmanager
 def running(cli: Cli, flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``study run`` in a process of its own."""
+    """Runs ``study run`` in a process of its own."""
     command = [sys.executable, "-m", "autotune", "study", "run", *flags.split()]
     environment = os.environ | cli.env | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, cwd=cli.folder, stderr=subprocess.PIPE) as process:
@@ -133,7 +133,7 @@ def new_study(storage: MortalStorage) -> KernelStudy:
 
 
 def run(storage: MortalStorage, backend: Scripted, last_write: int | None = None) -> StudyResult | None:
-    """Run the study as a fresh process would; None if it was killed."""
+    """Runs the study as a fresh process would; None if it was killed."""
     storage.writes, storage.last_write = 0, last_write
     options = RunOptions("sqlite://", sampler="random", stop="none", allow_env_change=True)
     try:

@@ -45,7 +45,7 @@ def test_a_runner_closes_the_backends_it_was_given(storage: BaseStorage) -> None
     assert backends.closed
 
 
-def test_whoever_asks_is_told_of_a_result_once_it_is_stored(storage: BaseStorage) -> None:
+def test_a_listener_is_told_of_a_result_once_it_is_stored(storage: BaseStorage) -> None:
     told: list[str] = []
 
     def on_finished(study: KernelStudy) -> None:

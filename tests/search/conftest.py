@@ -18,7 +18,7 @@ Replay = Callable[..., list[tuple[int, Measurement]]]
 
 @pytest.fixture(scope="session")
 def replay() -> Replay:
-    """Run a search in the tuning loop on a recording; positions and measurements in the order they came."""
+    """Runs a search in the tuning loop on a recording; returns positions and measurements in the order they came."""
     from autotune.measure.replay import ReplayBackend
     from autotune.run.loop import Budget, SearchLoop
 

@@ -20,7 +20,7 @@ Replay = Callable[..., list[tuple[int, Measurement]]]
 
 
 def _log_times(recording: Recording) -> Floats:
-    """A perfect estimate; what fails is thought to be quick."""
+    """Returns a perfect estimate; what fails is thought to be quick."""
     return np.array([math.log(m.median_us) if m.status == "ok" else 0.0 for m in recording.measurements])
 
 

@@ -20,7 +20,7 @@ PRUNED, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
 
 
 def time_us(toy: Recording, trial: optuna.Trial) -> float:
-    """What an objective of a user's own would do: suggest, run, return the time; fail where the config does."""
+    """Returns what an objective of a user's own would do: suggest, run, return the time; fail where the config does."""
     params = {p.name: trial.suggest_categorical(p.name, p.values) for p in toy.space.tunable}
     found = toy.measurement(toy.space.config(params))
     if not found.samples_us:

@@ -32,7 +32,7 @@ def test_never_stops_before_incumbent_and_seeds(toy: Recording) -> None:
 
 
 def _ask_and_report(study: optuna.Study, recording: Recording) -> optuna.Trial:
-    """Every config takes as long as every other."""
+    """Asks for a trial that takes 10 us, as every config does."""
     trial = study.ask(recording.space.distributions)
     trial.report(10.0, 0)
     trial.set_user_attr("status", "ok")
@@ -88,7 +88,7 @@ def test_a_study_resumed_again_and_again_stops_where_it_would_have(toy: Recordin
             break
         told += len(replay(toy, search, told + 5, study))
     assert search.stop.done(study)
-    # A resumed search fits its model anew: it may go another way, but not on for ever.
+    # A resumed search fits its model again: it may go another way, but it does end.
     assert told <= whole + 15
 
 

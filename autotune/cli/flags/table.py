@@ -180,11 +180,11 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
     "Comparison": {
         "spaces": _flag("--spaces", "Recorded spaces, by name.", metavar="GLOB"),
         "samplers": _flag("--samplers", "Samplers, with commas between.  [default: auto and every rival]", Words()),
-        "seeds": _flag("--seeds", "Searches of each.", click.IntRange(min=1)),
+        "seeds": _flag("--seeds", "Searches of each sampler on each space.", click.IntRange(min=1)),
         "budgets": _flag("--budgets", "Evaluations, with commas between.  [default: 25,50,100]", Words()),
         "neighbour": _flag("--neighbour", "Give ours one finished neighbour: leave-one-out within a kernel.", bool),
         "no_estimate": _flag("--no-estimate", "Give ours nothing of what kernels expect of their configs.", bool),
-        "min_configs": _flag("--min-configs", "Leave out smaller.", click.IntRange(min=1)),
+        "min_configs": _flag("--min-configs", "Leave out spaces of fewer configs.", click.IntRange(min=1)),
         "workers": _flag("--workers", "Number of processes.  [default: one a core]", click.IntRange(min=1)),
         "plot": _flag("--plot", "Draw the curves.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
     },
@@ -226,7 +226,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
     "Storage": {
         "storage": _flag("--storage", "Database URL of the Optuna storage.", envvar="AUTOTUNE_STORAGE"),
         "tag": _flag("--tag", "Ending of the studies' names, to keep them beside others."),
-        "skip_if_exists": _flag("--skip-if-exists", "Pass by studies that exist.", bool),
+        "skip_if_exists": _flag("--skip-if-exists", "Skip studies that exist.", bool),
         "yes": _flag("--yes", "Do not ask.", bool),
         "port": _flag("--port", "Port to listen on.", click.IntRange(1, 65535)),
     },
