@@ -122,8 +122,3 @@ class Observer:
             self._dominated |= dominated(self._space, sorted(new))
             self._out_of_resources |= new
         return self._dominated
-
-
-def observe(study: optuna.Study, space: Space) -> History:
-    """Takes one look at a study's trials."""
-    return Observer(space).observe(study)

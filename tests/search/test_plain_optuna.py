@@ -10,7 +10,7 @@ import pytest
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS, make_search
-from autotune.search.history import observe
+from autotune.search.history import Observer
 from autotune.search.pool import PoolSampler
 from autotune.search.ranking import OrderSampler
 from autotune.study import trials
@@ -69,7 +69,7 @@ def test_states_stand_in_for_a_status(toy: Recording) -> None:
     study.tell(failed, state=FAIL)
     found = [(m.index, m.status, m.time_us) for m in trials.measured(study.trials, toy.space)]
     assert found == [(0, "ok", 30.0), (1, "ok", 11.0), (2, "pruned", 50.0), (3, "pruned", None), (4, "crashed", None)]
-    history = observe(study, toy.space)
+    history = Observer(toy.space).observe(study)
     assert history.timed.tolist() == [0, 1, 2]
     assert history.best == 1
 
@@ -83,7 +83,7 @@ def test_trials_of_no_config_of_the_space_are_passed_over(toy: Recording) -> Non
     foreign = dict.fromkeys(toy.space.distributions, other)
     study.add_trial(optuna.trial.create_trial(value=1.0, params=dict.fromkeys(foreign, 3), distributions=foreign))
     study.ask(toy.space.distributions)
-    assert len(observe(study, toy.space).timed) == 0
+    assert len(Observer(toy.space).observe(study).timed) == 0
 
 
 def test_a_pickled_sampler_goes_on(toy: Recording) -> None:

@@ -7,7 +7,7 @@ import optuna
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import make_search
-from autotune.search.history import observe
+from autotune.search.history import Observer
 from autotune.search.resources import dominated
 from autotune.study import trials
 
@@ -33,7 +33,7 @@ def test_hopeless_configs_come_last(toy: Recording) -> None:
         for registers in (None, 64, 128):
             config = toy.space.configs[_at(toy, 64, 64, 2, registers)]
             trials.add_failure(study, toy.space, config, Measurement("out_of_resources"))
-        hopeless = observe(study, toy.space).hopeless
+        hopeless = Observer(toy.space).observe(study).hopeless
         hopeful = len(toy.space) - 3 - int(hopeless.sum())
         order = [toy.space.index(config) for config in search.sampler.shortlist(study, len(toy.space))]
         assert hopeless.any()

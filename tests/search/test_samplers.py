@@ -15,7 +15,7 @@ from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS, SWEEP_BELOW, make_search
 from autotune.search.api import SpaceExhausted
-from autotune.search.history import observe
+from autotune.search.history import Observer
 from autotune.search.pool import PoolSampler
 from autotune.study import trials
 
@@ -131,7 +131,7 @@ def test_failures_leave_the_model_alone(toy: Recording) -> None:
         for index, time_us in times.items():
             study.enqueue_trial(toy.space.params(toy.space.configs[index]))
             trials.tell(study, study.ask(toy.space.distributions), Measurement("ok", (time_us,)))
-        beliefs.append(sampler.belief(observe(study, toy.space)))
+        beliefs.append(sampler.belief(Observer(toy.space).observe(study)))
     assert beliefs[0].mean == pytest.approx(beliefs[1].mean)
 
 
@@ -139,7 +139,7 @@ def test_pruned_configs_inform_the_model(toy: Recording) -> None:
     study = optuna.create_study()
     study.enqueue_trial(toy.space.params(toy.space.configs[9]))
     trials.tell(study, study.ask(toy.space.distributions), Measurement("pruned", (8.0, 9.0, 11.0)))
-    history = observe(study, toy.space)
+    history = Observer(toy.space).observe(study)
     assert list(history.timed) == [9]
     assert history.log_us[0] == pytest.approx(2.1972, abs=1e-3)
     assert history.best is None
@@ -162,9 +162,9 @@ def test_configs_in_flight_take_doubt_away(toy: Recording, replay: Replay) -> No
     replay(toy, search, 20, study)
     assert isinstance(search.sampler, PoolSampler)
     search.sampler.among = None
-    before = search.sampler.belief(observe(study, toy.space))
+    before = search.sampler.belief(Observer(toy.space).observe(study))
     flying = toy.space.index(toy.space.config(study.ask(toy.space.distributions).params))
-    after = search.sampler.belief(observe(study, toy.space))
+    after = search.sampler.belief(Observer(toy.space).observe(study))
     # A normal variable seen once through noise: variances add as conductances do.
     surrogate = search.sampler.surrogate
     assert surrogate._theta is not None

@@ -12,7 +12,7 @@ from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import Neighbour, make_search
 from autotune.search.coordinates import steps
-from autotune.search.history import observe
+from autotune.search.history import Observer
 from autotune.search.pool import PoolSampler
 
 Replay = Callable[..., list[tuple[int, Measurement]]]
@@ -23,11 +23,11 @@ def test_never_stops_before_incumbent_and_seeds(toy: Recording) -> None:
     search = make_search("gp", toy.space, 0, [neighbour])
     assert isinstance(search.sampler, PoolSampler)
     study = optuna.create_study(sampler=search.sampler)
-    while not search.sampler.started(observe(study, toy.space)):
+    while not search.sampler.started(Observer(toy.space).observe(study)):
         assert not search.stop.done(study)
         assert search.stop.gain_left(study) is None
         study.tell(_ask_and_report(study, toy), 10.0)
-    done = observe(study, toy.space)
+    done = Observer(toy.space).observe(study)
     assert not done.untried[search.sampler.known].any()
 
 
@@ -45,7 +45,7 @@ def test_stops_on_the_best_with_nothing_expected_around_it(toy: Recording, repla
         search = make_search("gp", toy.space, seed)
         told = replay(toy, search, len(toy.space), study)
         assert len(told) < len(toy.space)
-        history = observe(study, toy.space)
+        history = Observer(toy.space).observe(study)
         assert isinstance(search.sampler, PoolSampler)
         assert search.sampler.gain_near(history) < 0.0005
         assert np.exp(history.log_us.min()) <= 1.02 * toy.best_us

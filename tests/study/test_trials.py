@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from autotune.measure.result import Measurement, Status
-from autotune.search.history import observe
+from autotune.search.history import Observer
 from autotune.study import trials
 from autotune.study.writer import ThreadWriter, WriteQueue
 from tests.builders.double_study import SPACE
@@ -28,11 +28,11 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
     live = trials.working_copy(tried, RandomSampler())
     asked = live.ask(SPACE.distributions)
     index = SPACE.index(SPACE.config(asked.params))
-    assert observe(live, SPACE).in_flight == (index,)
+    assert Observer(SPACE).observe(live).in_flight == (index,)
     measurement = Measurement(status, samples, "why", error_ratio=0.5, compile_s=1.5)
     with WriteQueue(ThreadWriter(tried)) as queue:
         queue.add(trials.tell(live, asked, measurement))
-    assert observe(live, SPACE).in_flight == ()
+    assert Observer(SPACE).observe(live).in_flight == ()
     (stored,) = tried.trials
     assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
     assert stored.state == state
