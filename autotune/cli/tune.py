@@ -136,9 +136,10 @@ def _refuse_model_flags(problem: ProblemFlags, serving: PlanFlags, block: BlockF
     """Refuses what only makes sense with all that a server looks up for a model."""
     if block.model is not None and problem.op_type is None:
         refuse_unplanned(problem.server, serving.tp)
-    serving.refuse("--model", but=names_of(ProblemFlags, ScriptFlags))
+    lacking = "--model" if block.model is None else "--max-loras"
+    serving.refuse(lacking, but=names_of(ProblemFlags, ScriptFlags))
     if script.all_m:
-        raise InputError("--all-m: is about a model's plan, and no --model is given; leave it out: all are written")
+        raise InputError(f"--all-m: is about a model's plan, and no {lacking} is given; leave it out: all are written")
     if len(script.lora_paths) > 1:
         raise InputError("--lora-path: got several adapters, allowed without --model: one")
 

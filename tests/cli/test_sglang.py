@@ -268,6 +268,11 @@ def test_chunk_sizes_may_be_words_of_their_own(cli: Cli, words: str) -> None:
         (f"tune {BLOCK} --routing zipf", ["--routing", "not a flag of SGLang's"]),
         (f"tune {BLOCK} --m-values 16", ["--m-values", "--total-tokens"]),
         ("tune --op-type lora_shrink --qkv-output-dim 2048,1024", ["--qkv-output-dim", "--runtime sglang"]),
+        (
+            "tune --runtime sglang --model Qwen3-8B --rank 64 --dual-stream",
+            ["--dual-stream", "no --max-loras is given"],
+        ),
+        ("tune --runtime sglang --hidden-size 64 --rank 64 --dual-stream", ["--dual-stream", "no --model is given"]),
     ],
 )
 def test_layers_that_make_no_sense_are_refused_in_a_line(cli: Cli, flags: str, parts: list[str]) -> None:

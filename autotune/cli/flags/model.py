@@ -71,11 +71,11 @@ class PlanFlags:
             raise InputError(f"--runtime: not given; allowed: {one_of(reversed(servers.names()))}")
         return self.server
 
-    def refuse(self, model_flag: str, but: Collection[str] = ()) -> None:
-        """Refuses the flags where no model is given.
+    def refuse(self, lacking: str, but: Collection[str] = ()) -> None:
+        """Refuses the flags where no model is planned.
 
         Args:
-            model_flag: What would give one.
+            lacking: The flag that a plan would need.
             but: Names of flags that the command takes for another purpose, too.
 
         Raises:
@@ -83,9 +83,7 @@ class PlanFlags:
         """
         for name in said(self):
             if name not in but:
-                raise InputError(
-                    f"{spelled(name)}: is about a model's plan, and no {model_flag} is given; leave it out"
-                )
+                raise InputError(f"{spelled(name)}: is about a model's plan, and no {lacking} is given; leave it out")
 
     def refuse_problem(self, model_flag: str, problem: ProblemFlags) -> None:
         """Refuses the flags of a single problem where a model is given.
