@@ -120,23 +120,24 @@ class Kernel(ABC, Generic[P, Inputs]):
         return None
 
     def answers(self, call: Call, config: Config) -> list[tuple[Call, Config]]:
-        """Which lookups a result for this one answers, and what to write for each; by default itself alone.
+        """Tells which lookups a result for this one answers, and what to write for each; by default itself alone.
 
         A kernel that does what a server looks up as several ops answers them all.
         """
         return [(call, config)]
 
     def shards(self, problem: P) -> int:
-        """Over how many GPUs the server splits the op, if its lookup then has a shard of a size (see
+        """Tells over how many GPUs the server splits the op, if its lookup then has a shard of a size (see
         `autotune.servers.Shards`)."""
         return 1
 
     def is_read(self, problem: P) -> bool:
-        """Whether the server reads the entry for batches of the problem's own size."""
+        """Tells whether the server reads the entry for batches of the problem's own size."""
         return True
 
     def serving_note(self, problem: P, grouped: bool) -> str | None:
-        """What the server really runs for the problem, and what the result has to do with it; None where that is clear.
+        """Tells what the server really runs for the problem, and what the result has to do with it; None where that is
+        clear.
 
         Args:
             grouped: The result is one of a group's.

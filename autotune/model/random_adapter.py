@@ -20,7 +20,7 @@ Module = tuple[str, int, int]
 
 
 def write(folder: Path, model: ModelShape, with_experts: Collection[int], rank: int, seed: int) -> Path:
-    """Write an adapter of this rank over all projections of attention and MLP; returns its folder.
+    """Writes an adapter of this rank over all projections of attention and MLP; returns its folder.
 
     Args:
         with_experts: The layers whose MLP is a mixture of experts, counted from 0.

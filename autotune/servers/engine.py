@@ -138,7 +138,7 @@ class Engine(Protocol):
         """The environment variable that names the folder of config files."""
 
     def command(self, job: Path, result: Path) -> list[str]:
-        """The command that reads an `EngineJob` as JSON and writes an `EngineResult` as JSON."""
+        """Returns the command that reads an `EngineJob` as JSON and writes an `EngineResult` as JSON."""
 
     def folder_read(self, log: str) -> set[Path]:
-        """The config files that the engine's log says it read."""
+        """Returns the config files that the engine's log says it read."""

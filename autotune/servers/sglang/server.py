@@ -52,7 +52,7 @@ class Sglang(Server):
         return csgmv.resolve(table, call)
 
     def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
-        """Without a file for its own Triton version the server takes that of another, the last one by name."""
+        """Looks the call up in the file of the server's Triton version, else in that of another, the last by name."""
         path, others = file_of(folder, gpu_name, call)
         if path is None:
             return Lookup("default", self.default_config(call), path=folder / self.file_name(gpu_name, call))

@@ -116,7 +116,7 @@ def check_together(family: dict[str, Walk], serving: Serving | None = None) -> N
 
 
 def _timed(finding: Finding) -> Finding:
-    """An assertion that surely fails does so at start, if its m is captured."""
+    """Says of an assertion that surely fails that it does so at start, if its m is captured."""
     if finding.defect != "block_m differs" or finding.effect != "crash at request":
         return finding
     return replace(finding, effect=crash(int(finding.key[2])))

@@ -79,11 +79,11 @@ class Requests:
         self._adapters = [LoRARequest(f"adapter{i}", i + 1, folder) for i, folder in enumerate(folders)]
 
     def restart(self) -> None:
-        """Draw the same prompts again."""
+        """Starts over: the same prompts are drawn again."""
         self._random.manual_seed(self._seed)
 
     def batch(self, phase: EnginePhase) -> Generate:
-        """Draw one random batch of the phase."""
+        """Draws one random batch of the phase."""
         import torch
 
         low, high = min(_FIRST_TOKEN_ID, self._vocabulary // 2), self._vocabulary - 1
@@ -106,7 +106,7 @@ class Requests:
 
 
 def ragged(requests: int, adapters: int) -> list[int]:
-    """An adapter for each request: the first has half of them, the next half of the rest, and so on, the last the rest.
+    """Deals adapters to requests: the first has half of them, the next half of the rest, and so on, the last the rest.
 
     While there are requests enough, each adapter has one at least.
     """
@@ -132,7 +132,7 @@ class Compilations:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count what is compiled within."""
+        """Counts what is compiled within."""
         self._counting = True
         try:
             yield
@@ -147,7 +147,7 @@ class Compilations:
 
 
 def run(job: EngineJob) -> EngineResult:
-    """Start the engine and measure every phase of the job."""
+    """Starts the engine and measures every phase of the job."""
     start_s = time.monotonic()
     import torch
     from vllm import LLM
@@ -225,14 +225,14 @@ def _measure(requests: Requests, phase: EnginePhase, repeats: int, compilations:
 
 
 def _seconds(generate: Generate, tokens: int) -> float:
-    """Wall seconds until all outputs are there: the engine hands them over as numbers, so the GPU is done."""
+    """Times a run until all outputs are there: the engine hands them over as numbers, so the GPU is done."""
     start_s = time.perf_counter()
     generate(tokens)
     return time.perf_counter() - start_s
 
 
 def _profile(generate: Generate, tokens: int) -> tuple[KernelTime, ...]:
-    """The LoRA kernels of one run, the longest first; none where there is no GPU to profile."""
+    """Lists the LoRA kernels of one run, the longest first; none where there is no GPU to profile."""
     import torch
 
     if not torch.cuda.is_available():
@@ -249,7 +249,7 @@ def _profile(generate: Generate, tokens: int) -> tuple[KernelTime, ...]:
 
 
 def _answers(requests: Requests) -> tuple[Answer, ...]:
-    """Greedy answers to prompts that are the same in every process of a job's seed."""
+    """Returns greedy answers to prompts that are the same in every process of a job's seed."""
     requests.restart()
     outputs = requests.batch(_ANSWERS)(_ANSWERS.new_tokens, logprobs=_LIKELIEST)
     completions = [output.outputs[0] for output in outputs]
@@ -263,7 +263,7 @@ def _answers(requests: Requests) -> tuple[Answer, ...]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the job, run it, write the result; the process then ends at once, whatever the engine still holds."""
+    """Reads the job, runs it, writes the result; the process then ends at once, whatever the engine still holds."""
     job_file, result_file = map(Path, arguments)
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
     converter = make_converter()
