@@ -25,8 +25,8 @@ _NEEDED = {
     "triton": "pip install triton",
     "optuna": "pip install 'optuna>=5,<6'",
     "sqlalchemy": "pip install 'sqlalchemy>=2'",
-    "optuna-dashboard": "pip install optuna-dashboard",
 }
+_OPTIONAL = {"optuna-dashboard": "pip install optuna-dashboard"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ def _findings(storage: str) -> Iterator[Observation]:
     for package, line in _NEEDED.items():
         version = installed_version(package)
         yield Observation(package, version or "not installed", "" if version else line)
+    for package, line in _OPTIONAL.items():
+        version = installed_version(package)
+        yield Observation(package, version or "not installed (optional)", "" if version else line)
     yield _storage(storage)
     yield _cache()
     yield from _kernels()

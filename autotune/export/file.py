@@ -183,8 +183,7 @@ class ConfigFile:
     def put(self, key: KeyPath, kind: Kind, config: dict[str, Value], item: ExportItem | None = None) -> None:
         """Writes an entry; with an item, that of a result."""
         about = dict(item.provenance) if item else {}
-        earlier = self.before.records[key].shards if key in self.before.records else ()
-        if item and (shards := sorted({*earlier, item.shards})) != [1]:
+        if item and (shards := self._all_shards(key, item.shards)) != [1]:
             about["shards"] = shards
         stood = self.after.table.get(key, self.before.pins.get(key))
         replaced = None if stood == config else stood
@@ -197,7 +196,7 @@ class ConfigFile:
     def expect(self, key: KeyPath, shards: int) -> None:
         """Makes room for a result that is still to be measured: it will replace what stands there."""
         self.after.table.pop(key, None)
-        about = {"shards": [shards]}
+        about = {"shards": self._all_shards(key, shards)}
         self.before.records[key] = Record(self.name, key, "own", None, {}, provenance=about)
 
     def drop(self, key: KeyPath, taken: KeyPath, loss: float, largest_loss: float) -> None:
@@ -214,3 +213,8 @@ class ConfigFile:
         record = self.after.dropped.pop(key)
         self.after.written[key] = replace(record.undropped(), replaced=None)
         self.after.table[key] = record.config
+
+    def _all_shards(self, key: KeyPath, shards: int) -> list[int]:
+        """Returns over how many GPUs servers split what the entry is for: this result's, and earlier exports'."""
+        earlier = self.before.records[key].shards if key in self.before.records else ()
+        return sorted({*earlier, shards})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.contract import Call
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, InputError
 from autotune.export.file import ConfigFile
 from autotune.servers import Lookup
 from autotune.servers.files import read_json
@@ -26,12 +26,18 @@ def prove(file: ConfigFile, lookup: Callable[[Call], Lookup]) -> list[Proof]:
     """Looks up what this export wrote and dropped.
 
     Raises:
+        InputError: If an entry of somebody else's, which a pin repeats, stops the server.
         AutotuneError: If the server would find anything else.
     """
     records = [*file.after.written.values(), *file.after.dropped.values()]
     proofs = [Proof(record, lookup(file.identity.call_at(record.key))) for record in records]
     for proof in proofs:
         record, found = proof.record, proof.lookup
+        if found.failure is not None and (taken := record.provenance.get("taken")):
+            raise InputError(
+                f"{file.name}: the entry {'/'.join(taken)} was there before, and a server that takes it stops: "
+                f"{found.failure.message}, or take the entry out"
+            )
         if found.config != record.found or not (found.exact or record.kind == "dropped"):
             raise AutotuneError(
                 f"{file.name}: the server's lookup of {'/'.join(record.key)} gives {found.config} by way of "

@@ -6,6 +6,7 @@ to the one that may save most.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ class StudyQueue:
         """
         deadline = Deadline(self._budget.timeout_s, self._now_s)
         studies_left = sum(len(turn.studies) for turn in turns)
-        for turn, following in zip(turns, [*turns[1:], None], strict=True):
+        for turn, following in itertools.zip_longest(turns, turns[1:]):
             left_s = deadline.left_s
             share_s = None if left_s is None else left_s * len(turn.studies) / studies_left
             studies_left -= len(turn.studies)

@@ -39,6 +39,8 @@ def test_a_missing_package_is_named_with_its_install_line(cli: Cli, monkeypatch:
         assert found[package]["found"] == "not installed"
         assert f"pip install {package}" in found[package]["mend"].replace("'", "")
 
+    assert found["optuna-dashboard"]["found"] == "not installed (optional)"
+
 
 def test_a_storage_that_is_not_there_is_no_error_and_not_made(cli: Cli) -> None:
     storage = findings(cli)["storage"]

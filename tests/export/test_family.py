@@ -243,6 +243,15 @@ class TestFullySharded:
             check_merge(wanted, tmp_path)
         check_merge([(call, gpu, 1) for call, gpu, _ in wanted], tmp_path)
 
+    def test_a_check_ahead_forgets_no_server_that_reads_an_entry(self, tmp_path: Path) -> None:
+        """Rank 32 over 2 GPUs joins 16 and 32, so a server of rank 64 over 4 GPUs joins 16, 32 and 64."""
+        export(sharded(32, 2), tmp_path)
+        export(four((4, 64, 32, 2048, 768), 32), tmp_path)
+        export(four((4, 64, 64, 2048, 768), 128), tmp_path)
+        again = [(each.call, GPU, 1) for each in sharded(32, 1) if "w2" in each.call.op]
+        with pytest.raises(InputError, match=r"m 64, k 16\+32\+64, .*block_m is"):
+            check_merge([*((each.call, GPU, 4) for each in sharded(64, 4)), *again], tmp_path)
+
 
 SERVERS = st.tuples(st.sampled_from([4, 64, 512]), st.sampled_from([8, 16, 32]), st.sampled_from([1, 2, 4]))
 

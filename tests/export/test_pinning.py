@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.export.pinning import Pin, missing_pins
@@ -23,8 +24,10 @@ from tests.builders.exports import (
     TUNED,
     item,
     m_keys,
+    put,
     served,
     shrink,
+    snapshot,
     table,
 )
 
@@ -128,3 +131,11 @@ def test_no_lookup_gets_the_default_of_another_side(
             call = shrink(m, k)
             assert lookup(call).config in (VLLM.default_config(call), VLLM.entry(TUNED, call))
     assert set(table(folder)) == {record.key for record in provenance.read(folder)}
+
+
+def test_a_pin_that_would_repeat_what_stops_a_server_names_it_and_what_to_do(tmp_path: Path) -> None:
+    put(tmp_path, {("5", "1", "64", "8192", "16"): {"block_m": 32}})
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match=r"SHRINK.json: the entry 5/1/64/8192/16 .* lacks .*tune the shape, or take"):
+        export([result(64), result(300)], tmp_path)
+    assert snapshot(tmp_path) == before

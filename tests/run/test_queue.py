@@ -133,6 +133,11 @@ def test_a_study_that_ended_before_its_time_is_not_taken_again(run: Run) -> None
     assert [name for name, _ in run.taken] == ["early"]
 
 
+def test_nothing_to_run_takes_no_turn(run: Run) -> None:
+    StudyQueue(run.run_turn, run, Budget(100, 60.0), now_s=lambda: run.now_s).run([])
+    assert run.taken == []
+
+
 def test_without_a_limit_each_has_its_turn_and_all_the_time(run: Run) -> None:
     run.queue(None).run(turns(PROMISING, QUICK))
     assert run.taken == [("promising", None), ("quick", None)]

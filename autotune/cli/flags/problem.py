@@ -83,7 +83,7 @@ class ProblemFlags(KernelFlags):
 
     def _refuse_others(self, kernel: str) -> None:
         """Refuses flags that only another server's kernels take."""
-        server = None if groups.find(kernel) else registry.load(kernel).server
+        server = (groups.find(kernel) or registry.load(kernel)).server
         if server is None:
             return
         for name in said(self):

@@ -23,6 +23,16 @@ class SglangCommandLine(CommandLine):
     modules_of_adapters = True
     tunes_blocks = True
     own_flags = OwnFlags(
+        problem=(
+            "output_dim",
+            "chunk_sizes",
+            "max_lora_chunk_size",
+            "total_tokens",
+            "workload",
+            "decode_requests",
+            "adapter_ranks",
+            "adapter_shares",
+        ),
         plan=("chunk_sizes", "max_lora_chunk_size", "workload"),
         lookup=("lora_rank", "chunk_size", "triton"),
     )
