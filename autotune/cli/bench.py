@@ -15,7 +15,7 @@ from autotune.measure import recording
 
 @click.group()
 def bench() -> None:
-    """Compare searches."""
+    """Compare searches, and a server with and without a folder."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
 
     \b
     Example:
-      python -m autotune bench serve Qwen3-8B --dir tuned --lora-rank 16 --max-loras 4
+      python -m autotune bench serve Qwen3-8B --dir tuned \\
+          --lora-rank 16 --max-loras 4
     """
     server = flags.server or next(name for name in servers.names() if servers.get(name).engine())
     run = serve.prepare(flags.options(model, server), servers.get(server))

@@ -25,7 +25,7 @@ def config() -> None:
     """Check, look up and compare the files that servers load."""
 
 
-@config.command("check", cls=FlagCommand)
+@config.command("check", cls=FlagCommand, short_help="Find what is wrong with anybody's files.")
 @takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
 def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
@@ -36,7 +36,8 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     \b
     Example:
       python -m autotune config check tuned --runtime vllm
-      python -m autotune config check tuned --runtime vllm --model Qwen3-8B --lora-rank 16 --max-loras 4
+      python -m autotune config check tuned --runtime vllm \\
+          --model Qwen3-8B --lora-rank 16 --max-loras 4
     """
     server = serving.named_server()
     if model is None:
@@ -53,7 +54,7 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     click.get_current_context().exit(1 if findings else 0)
 
 
-@config.command("lookup", cls=FlagCommand)
+@config.command("lookup", cls=FlagCommand, short_help="Say what a server would use for one call.")
 @takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
 def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
@@ -63,8 +64,8 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
 
     \b
     Example:
-      python -m autotune config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-slices 3 \\
-          --m 24 --k 4096 --n 16
+      python -m autotune config lookup tuned --runtime vllm --op shrink \\
+          --max-loras 4 --num-slices 3 --m 24 --k 4096 --n 16
     """
     found = api.look_up(directory, wanted.call(), wanted.gpu)
     if as_json:
@@ -74,7 +75,7 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     click.get_current_context().exit(1 if found.failure else 0)
 
 
-@config.command("diff", cls=FlagCommand)
+@config.command("diff", cls=FlagCommand, short_help="List the entries in which files or folders differ.")
 @takes_flags
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
@@ -87,7 +88,8 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
     \b
     Example:
       python -m autotune config diff tuned other
-      python -m autotune config diff tuned other --measure --dtype bfloat16 --slice-widths 4096,1024,1024
+      python -m autotune config diff tuned other --measure \\
+          --dtype bfloat16 --slice-widths 4096,1024,1024
     """
     assumptions = flags.read(measure)
     found = differences(a, b)

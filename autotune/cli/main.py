@@ -67,8 +67,8 @@ def main() -> None:
 
     \b
     One shape, from nothing to a file:
-      python -m autotune tune --op-type lora_shrink --batch-size 16 --hidden-size 5120 \\
-          --lora-rank 16 --num-loras 4 --save-json-dir tuned
+      python -m autotune tune --op-type lora_shrink --batch-size 16 \\
+          --hidden-size 5120 --lora-rank 16 --num-loras 4 --save-json-dir tuned
     The same in steps: study create, study run, study export.
     """
 

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from autotune import __version__
+from autotune.cli.main import main
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -67,3 +71,20 @@ def test_the_installed_script_and_the_module_are_one_program() -> None:
     assert script.returncode == module.returncode == 2
     assert "see lora-autotune study list --help" in script.stderr
     assert module.stderr == script.stderr.replace("lora-autotune", "python -m autotune")
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(commands(main)), ids=" ".join)
+def test_help_fits_a_narrow_terminal_and_is_not_cut(path: tuple[str, ...]) -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, [*path, "--help"], prog_name="python -m autotune").output
+    usage, *lines = shown.splitlines()
+    assert usage.startswith("Usage: ")
+    assert not [line for line in lines if len(line) > 80 or line.endswith("...")]

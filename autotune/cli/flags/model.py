@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import api, servers
-from autotune.cli.flags.command import names_of, said, spelled
+from autotune.cli.flags.command import names_of, said, spelled, worded
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.errors import InputError, one_of
 from autotune.model import fields
@@ -24,22 +24,26 @@ from autotune.servers.serving import Serving
 class PlanFlags:
     """The flags that say how a model is served, and what of it to tune."""
 
-    server: str | None = None
-    tp: int = 1
+    server: str | None = worded("The server of a plan.", default=None)
+    tp: int = worded("The server's tensor-parallel size.", default=1)
     max_loras: int | None = None
     fully_sharded: bool = False
-    ep: bool = False
+    ep: bool = worded("vLLM: the server runs with --enable-expert-parallel.", default=False)
     dual_stream: bool = False
     target_modules: str | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
-    chunk_sizes: tuple[int, ...] = ()
+    chunk_sizes: tuple[int, ...] = worded(
+        "SGLang: chunk sizes to tune, or auto.  [default: auto, those that occur]", default=()
+    )
     max_lora_chunk_size: int | None = None
     traffic: Path | None = None
     overrides: tuple[str, ...] = ()
     lora_rank: int | None = None
-    lora_paths: tuple[Path, ...] = ()
-    m_values: tuple[int, ...] = ()
+    lora_paths: tuple[Path, ...] = worded(
+        "Folder of an adapter: gives the rank (and SGLang's modules); repeatable.", default=()
+    )
+    m_values: tuple[int, ...] = worded("vLLM: token counts to tune, or auto.  [default: auto]", default=())
     workload: str | None = None
 
     def plan(self, model: str, dtype: str = DEFAULT_DTYPE) -> Plan:
