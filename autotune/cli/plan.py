@@ -31,8 +31,7 @@ def plan(
     Example:
       python -m autotune plan Qwen3-8B --runtime vllm --tp 2 \\
           --lora-rank 16 --max-loras 4
-    Then the same flags on: study create --plan MODEL ..., or
-      tune --model MODEL ...
+    The same flags then go to study create --plan MODEL, or tune --model MODEL.
     """
     made = serving.plan(model, dtype)
     if as_json:
