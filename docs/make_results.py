@@ -106,7 +106,10 @@ def serve_section(data: Path) -> list[str]:
     for file in sorted(data.glob("serve-*.json")):
         run = json.loads(file.read_text())
         lines += ["", *markdown(*make_serve.times(run)), "", make_serve.about(run), ""]
-        lines += ["GPU milliseconds of the server's LoRA kernels in one profiled run, and their launches:", ""]
+        lines += [
+            "GPU milliseconds of the server's LoRA kernels in a profile (17 tokens of a decode) and launches:",
+            "",
+        ]
         lines += [*markdown(*make_serve.kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]
     return ["", "## On vLLM's own engine, with its own kernels", *lines] if lines else []
 

@@ -12,6 +12,6 @@ from pathlib import Path
 
 out = Path(sys.argv[1])
 run = json.loads((out / "serve.json").read_text())
-run["note"] = "Qwen3-8B's shape with random weights, rank 16, 4 random adapters, all in use; folder tuned on the built-in kernels."
+run["note"] = "Qwen3-8B's shape with random weights, rank 16, 4 random adapters, all in use; the folder was tuned on the built-in kernels."
 (out / "serve-vllm.json").write_text(json.dumps(run))
 PYTHON

@@ -19,6 +19,7 @@ from autotune.report.tables import table
 from autotune.servers.engine import Answer
 
 Difference = Literal["faster", "slower", "within the spread", "one round: not known"]
+_UNKNOWN: Difference = "one round: not known"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _medians(finished: Iterable[FinishedProcess], variant: str, phase: str) -> t
 def compare(one_ms: Sequence[float], default_ms: Sequence[float]) -> Difference:
     """Tells whether the processes of one variant are all faster, or all slower, than those of the default."""
     if min(len(one_ms), len(default_ms)) < 2:
-        return "one round: not known"
+        return _UNKNOWN
     if max(one_ms) < min(default_ms):
         return "faster"
     return "slower" if min(one_ms) > max(default_ms) else "within the spread"
@@ -179,15 +180,7 @@ def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list
     """Returns what to know, one line each: gains, compilations while phases were timed, answers."""
     lines = []
     for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
-        own = [cell for cell in found if cell.variant == variant]
-        faster = [cell.phase for cell in own if cell.against_default == "faster"]
-        slower = [cell.phase for cell in own if cell.against_default == "slower"]
-        if slower:
-            lines.append(f"{variant} is slower than the defaults at {', '.join(slower)}: do not serve with it")
-        if faster:
-            lines.append(f"{variant} is faster than the defaults at {', '.join(faster)}")
-        if not faster and not slower:
-            lines.append(f"{variant}: nothing gained beyond the rounds' spread")
+        lines += _variant_lines(variant, [cell for cell in found if cell.variant == variant])
     for each in finished:
         if each.result.jit_compiles:
             count = len(each.result.jit_compiles)
@@ -197,6 +190,21 @@ def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list
             )
     lines += [_sameness_line(sameness) for sameness in answers(finished)]
     return lines
+
+
+def _variant_lines(variant: str, own: Sequence[Cell]) -> list[str]:
+    """Says how a variant compares with the defaults, phase by phase."""
+    by_difference: dict[Difference | None, list[str]] = {}
+    for cell in own:
+        by_difference.setdefault(cell.against_default, []).append(cell.phase)
+    lines = []
+    if slower := by_difference.get("slower"):
+        lines.append(f"{variant} is slower than the defaults at {', '.join(slower)}: do not serve with it")
+    if faster := by_difference.get("faster"):
+        lines.append(f"{variant} is faster than the defaults at {', '.join(faster)}")
+    if _UNKNOWN in by_difference:
+        lines.append(f"{variant}: one process each cannot tell a difference from the spread; give --rounds 3")
+    return lines or [f"{variant}: nothing gained beyond the rounds' spread"]
 
 
 def _sameness_line(found: Sameness) -> str:
