@@ -89,12 +89,22 @@ def current_environment() -> Environment:
     )
 
 
-@functools.cache
 def driver_version() -> str | None:
-    """Returns the NVIDIA driver's version, which nvidia-smi takes a while to tell; no process outlives a change of
-    driver."""
+    """Returns the NVIDIA driver's version; no process outlives a change of driver."""
+    return _ask_driver("driver_version")
+
+
+def gpu_of_driver() -> str | None:
+    """Returns the first GPU's name as the driver spells it, without a CUDA context of this process's own; None where
+    there is no driver."""
+    return _ask_driver("name")
+
+
+@functools.cache
+def _ask_driver(field: str) -> str | None:
+    """Asks nvidia-smi, which takes a while."""
     if (command := shutil.which(_SMI)) is None:
         return None
-    query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
+    query = [command, f"--query-gpu={field}", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
     return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from autotune import paths
 from autotune.bench import variants
 from autotune.bench.rounds import ServeRun
 from autotune.bench.variants import Variant
-from autotune.environment import installed_version
-from autotune.errors import InputError
+from autotune.environment import gpu_of_driver, installed_version
+from autotune.errors import InputError, one_of
 from autotune.model import random_adapter
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields, language_model
@@ -69,8 +70,8 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
         raise InputError(
             f"bench serve: {engine.package} is not installed here; run it in the environment that the server runs in"
         )
-    if options.folder is not None and not any(options.folder.rglob("*.json")):
-        raise InputError(f"--dir: {options.folder} holds no config files; give the folder that an export wrote")
+    if options.folder is not None:
+        _check_folder(options.folder, server)
     if options.adapters > options.max_loras:
         raise InputError(
             f"--adapters: got {options.adapters}, allowed: up to --max-loras {options.max_loras}; a batch holds no more"
@@ -86,6 +87,23 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
     chosen = (*variants.standard(options.folder is not None), *options.further)
     folder = options.folder.resolve() if options.folder else None
     return ServeRun(engine, job, folder, chosen, options.rounds, store / "rounds", options.timeout_s)
+
+
+def _check_folder(folder: Path, server: Server) -> None:
+    """Refuses a folder that the server would not read anything of on this machine's GPU."""
+    there = sorted({reader.gpu for reader in server.checker.readers(folder)}) if folder.is_dir() else []
+    if not there:
+        raise InputError(
+            f"--dir: {folder} holds no config files of {server.name}; give the folder that an export wrote"
+        )
+    gpu = gpu_of_driver()
+    if gpu is not None and _words(gpu) not in map(_words, there):
+        raise InputError(f"--dir: {folder} holds files of {one_of(there)}, and this GPU is {gpu}; tune on this machine")
+
+
+def _words(gpu: str) -> list[str]:
+    """Splits a GPU's name at what servers spell in ways of their own: blanks, hyphens, underscores."""
+    return re.split(r"[\W_]+", gpu)
 
 
 def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:

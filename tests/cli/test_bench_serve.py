@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.bench import serve
 from autotune.cli.main import main  # noqa: F401  (loads the command before its server is replaced)
 from autotune.servers.vllm.server import Vllm
 from tests.builders.fake_engine import FakeEngine
@@ -77,6 +78,15 @@ def test_what_cannot_be_run_is_refused(cli: Cli, flags: str, parts: list[str]) -
     done = cli("bench serve Qwen3-8B", flags)
     assert done.exit_code == 2
     assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_a_folder_for_another_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "gpu_of_driver", lambda: "NVIDIA H100 80GB HBM3")
+    done = cli(COMMAND)
+    assert done.exit_code == 2
+    assert "files of NVIDIA_H200, and this GPU is NVIDIA H100 80GB HBM3" in done.stderr
+    monkeypatch.setattr(serve, "gpu_of_driver", lambda: "NVIDIA H200")
+    assert cli(COMMAND).exit_code == 0
 
 
 def test_an_engine_that_is_not_installed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
