@@ -15,6 +15,7 @@ from cattrs.preconf.json import make_converter
 
 from autotune.bench import variants
 from autotune.bench.variants import Variant
+from autotune.environment import gpu_of_driver, installed_version
 from autotune.errors import AutotuneError
 from autotune.servers.engine import Engine, EngineJob, EngineResult
 
@@ -147,14 +148,23 @@ def _log(place: Path) -> str:
 
 
 def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
-    """Returns where a process is stored: the same path for equal jobs, variables and contents of the folder."""
+    """Returns where a process is stored: a path for each job, machine, set of variables and contents of the folder."""
     contents: Mapping[str, str] = {}
     if variant.reads_folder and serve_run.folder:
         files = sorted(serve_run.folder.rglob("*.json"))
         contents = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    about = [_CONVERTER.dumps(job_of(serve_run, variant)), dict(variant.environment), contents]
+    versions = [installed_version(name) for name in (serve_run.engine.package, "torch", "triton")]
+    job = _CONVERTER.dumps(job_of(serve_run, variant))
+    about = [job, versions, gpu_of_driver(), _own_variables(serve_run, variant), contents]
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     return serve_run.store / f"{variant.name}-{key}" / f"round{turn + 1}"
+
+
+def _own_variables(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
+    """Returns the variables that change what is measured: the server's own, inherited or not, and the variant's."""
+    prefix = f"{serve_run.engine.package.upper()}_"
+    given = environment(serve_run, variant)
+    return {name: value for name, value in given.items() if name.startswith(prefix) or name in variant.environment}
 
 
 def names(finished: Sequence[FinishedProcess]) -> list[str]:

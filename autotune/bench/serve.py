@@ -72,16 +72,14 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
         )
     if options.folder is not None:
         _check_folder(options.folder, server)
-    if options.adapters > options.max_loras:
-        raise InputError(
-            f"--adapters: got {options.adapters}, allowed: up to --max-loras {options.max_loras}; a batch holds no more"
-        )
+    flag, count = ("--lora-path", len(options.lora_paths)) if options.lora_paths else ("--adapters", options.adapters)
+    if count > options.max_loras:
+        raise InputError(f"{flag}: got {count}, allowed: up to --max-loras {options.max_loras}; a batch holds no more")
     source = find(options.model)
     store = paths.cache_dir() / "serve"
     model_folder, has_weights = _model_folder(source, options.overrides or {}, store)
     phases = phases_of(options)
-    rank = options.rank
-    lora = LoraJob(rank, options.max_loras, _adapters(options, rank, store), used=True)
+    lora = LoraJob(options.rank, options.max_loras, _adapters(options, store), used=True)
     longest = max(phase.prompt_tokens + phase.new_tokens for phase in phases)
     job = EngineJob(str(model_folder), not has_weights, lora, phases, REPEATS, longest + _ANSWER_TOKENS)
     chosen = (*variants.standard(options.folder is not None), *options.further)
@@ -135,7 +133,7 @@ def _model_folder(source: Source, overrides: Mapping[str, int], store: Path) -> 
     return made, False
 
 
-def _adapters(options: ServeOptions, rank: int, store: Path) -> tuple[str, ...]:
+def _adapters(options: ServeOptions, store: Path) -> tuple[str, ...]:
     """Returns the folders of the adapters, which were given or are made."""
     if options.lora_paths:
         return tuple(str(path.resolve()) for path in options.lora_paths)
@@ -143,7 +141,7 @@ def _adapters(options: ServeOptions, rank: int, store: Path) -> tuple[str, ...]:
     source, shape = find(options.model), load(options.model, overrides)
     fields = Fields(source.origin, {**language_model(source.config), **overrides})
     with_experts = expert_layers(fields) if shape.experts else []
-    return tuple(str(_made(shape, with_experts, rank, seed, store)) for seed in range(options.adapters))
+    return tuple(str(_made(shape, with_experts, options.rank, seed, store)) for seed in range(options.adapters))
 
 
 def _made(shape: ModelShape, with_experts: Sequence[int], rank: int, seed: int, store: Path) -> Path:

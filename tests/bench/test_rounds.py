@@ -69,6 +69,22 @@ def test_another_content_of_the_folder_is_another_variant(serve_run: ServeRun) -
     assert "with the folder" in said[0]
 
 
+def test_another_setting_or_version_of_the_server_is_run_again(
+    serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, said = replace(serve_run, rounds=1, variants=serve_run.variants[:1]), list[str]()
+    rounds.run(once, said.append)
+    monkeypatch.setenv("CLICK_MODEL_RUNNER", "2")
+    rounds.run(once, said.append)
+    monkeypatch.setattr(rounds, "installed_version", lambda package: "99")
+    rounds.run(once, said.append)
+    monkeypatch.setattr(rounds, "gpu_of_driver", lambda: "another")
+    rounds.run(once, said.append)
+    monkeypatch.setenv("UNRELATED", "2")
+    rounds.run(once, said.append)
+    assert len(said) == 4
+
+
 def test_only_the_variant_of_the_folder_gets_the_folder(serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, "/of/the/shell")
     given = {

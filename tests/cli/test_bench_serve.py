@@ -67,6 +67,7 @@ def test_adapters_are_made_once_and_have_the_rank(cli: Cli, tmp_path: Path) -> N
     [
         ("--dir nowhere --max-loras 2 --lora-rank 8", ["--dir", "nowhere"]),
         ("--max-loras 2 --lora-rank 8 --adapters 3", ["--adapters", "3", "2"]),
+        ("--max-loras 1 --lora-rank 8 --lora-path a --lora-path b", ["--lora-path", "no such"]),
         ("--max-loras 2 --lora-rank 8 --prefill 8by1024", ["--prefill", "8by1024"]),
         ("--max-loras 2 --lora-rank 8 --variant P", ["--variant", "P"]),
         ("--max-loras 2 --lora-rank 8 --variant P:A=1 --variant P:A=2", ["--variant", "P", "twice"]),
