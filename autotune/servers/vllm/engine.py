@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from cattrs.preconf.json import make_converter
 
 from autotune.environment import installed_version
+from autotune.model.fields import language_model
 from autotune.servers.engine import Answer, EngineJob, EnginePhase, EngineResult, KernelTime, PhaseResult
 from autotune.servers.vllm import facts
 
@@ -193,7 +194,7 @@ def _arguments(job: EngineJob) -> dict[str, Any]:
 
 def _vocabulary(job: EngineJob) -> int:
     config = json.loads((Path(job.model) / "config.json").read_text())
-    return int((config.get("text_config") or config)["vocab_size"])
+    return int(language_model(config)["vocab_size"])
 
 
 def _unit_norms(model: Any) -> int:
