@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
 from autotune.errors import InputError, one_of
-from autotune.model.shape import load as load_model
+from autotune.model.shape import look_up
 from autotune.plan import studies as plan_studies
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.plan.plan import make as make_plan
@@ -44,7 +44,7 @@ def plan(
     Raises:
         InputError: If the model cannot be read, or cannot be served so.
     """
-    return make_plan(load_model(model, overrides or {}), serving, batches or Batches(), dtype)
+    return make_plan(look_up(model, overrides), serving, batches or Batches(), dtype)
 
 
 @dataclass(frozen=True)

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from autotune.errors import InputError
 from autotune.model.fields import Fields
 
-# Fields by which further families place their experts, and the values with which these do not matter.
-_UNREAD: dict[str, tuple[object, ...]] = {
-    "moe_layer_start_index": (0,),
-    "moe_layer_end_index": (-1,),
-    "moe_layer_interval": (1,),
-    "moe_layers_enum": ("",),
-    "expert_interval": (1,),
-    "expert_layer_period": (1,),
-    "expert_layer_offset": (0,),
-    "mlp_layer_types": ([],),
-    "num_dense_layers": (0,),
-}
+_DENSE, _SPARSE = "dense", "sparse"
 
 
 def expert_layers(fields: Fields) -> list[int]:
     """Returns the layers that have experts, counted from 0, of a model that has any.
 
     Raises:
-        InputError: If a field says so that is not read here, or one makes no sense.
+        InputError: If a field makes no sense.
     """
-    for name, neutral in _UNREAD.items():
-        if (value := fields.config.get(name)) is not None and value not in neutral:
-            raise InputError(
-                f"{fields.origin}: {name}: got {value!r}, which places the experts in a way that is not read here; "
-                "create studies of single shapes (study create --op-type ...) from what the server logs"
-            )
     count = fields["num_hidden_layers"]
+    if (kinds := fields.config.get("mlp_layer_types")) or (kinds := fields.config.get("mlp_layer_type")):
+        return [layer for layer, kind in enumerate(_kinds(fields, kinds, count)) if kind == _SPARSE]
+    return [layer for layer in range(count) if all(rule(fields, layer, count) for rule in _RULES)]
+
+
+def _is_listed(fields: Fields, layer: int, count: int) -> bool:
     dense, listed = fields.integers("mlp_only_layers"), fields.integers("moe_layers")
-    first, step = fields.get("first_k_dense_replace") or 0, fields.get("decoder_sparse_step") or 1
-    sparse = set(listed or range(first, count)) - set(dense)
-    return [i for i in range(count) if i in sparse and (i + 1) % step == 0 and _is_placed(fields, i, count)]
+    if text := fields.config.get("moe_layers_enum"):
+        try:
+            listed = tuple(int(each) for each in str(text).split(","))
+        except ValueError as error:
+            raise InputError(
+                f"{fields.origin}: moe_layers_enum: got {text!r}, allowed: integers with commas between; mend it"
+            ) from error
+    return layer not in dense and (not listed or layer in listed)
 
 
-def _is_placed(fields: Fields, layer: int, count: int) -> bool:
-    """Tells whether the fields that count layers say that this one has experts."""
+def _is_after_the_dense_ones(fields: Fields, layer: int, count: int) -> bool:
+    listed = fields.integers("moe_layers") or fields.config.get("moe_layers_enum")
+    return bool(listed) or layer >= (fields.get("first_k_dense_replace") or 0)
+
+
+def _is_between(fields: Fields, layer: int, count: int) -> bool:
+    """Tells whether a layer is one of those that a first, a last and a distance name; lists are of text, then image."""
+    first, last, every = (_first(fields, f"moe_layer_{name}") for name in ("start_index", "end_index", "interval"))
+    last = count - 1 if last is None or last == -1 else last
+    return (first or 0) <= layer <= last and (layer + 1) % (every or 1) == 0
+
+
+def _is_each_so_many(fields: Fields, layer: int, count: int) -> bool:
+    step, interleave = fields.get("decoder_sparse_step") or 1, fields.get("interleave_moe_layer_step")
+    if (layer + 1) % step or interleave == 0 or (layer + 1) % (interleave or 1):
+        return False
+    period, offset = _first(fields, "expert_layer_period") or 1, _first(fields, "expert_layer_offset") or 0
+    return layer % period == offset % period
+
+
+def _is_frequent(fields: Fields, layer: int, count: int) -> bool:
     if isinstance(fields.config.get("moe_layer_freq"), list):
         flags = fields.integers("moe_layer_freq")
         if len(flags) != count or not set(flags) <= {0, 1}:
@@ -49,7 +64,33 @@ def _is_placed(fields: Fields, layer: int, count: int) -> bool:
             )
         return bool(flags[layer])
     every = fields.get("moe_layer_freq")
-    interleave = fields.get("interleave_moe_layer_step")
     if every == 0:
         raise InputError(f"{fields.origin}: moe_layer_freq: got 0, allowed: 1 or more; mend it")
-    return layer % (every or 1) == 0 and interleave != 0 and (layer + 1) % (interleave or 1) == 0
+    return layer % (every or 1) == 0
+
+
+_RULES: tuple[Callable[[Fields, int, int], bool], ...] = (
+    _is_listed,
+    _is_after_the_dense_ones,
+    _is_between,
+    _is_each_so_many,
+    _is_frequent,
+)
+
+
+def _kinds(fields: Fields, kinds: object, count: int) -> list[str]:
+    if not isinstance(kinds, list) or len(kinds) < count or not set(kinds) <= {_DENSE, _SPARSE}:
+        raise InputError(
+            f"{fields.origin}: mlp_layer_types: got {kinds!r}, allowed: {_DENSE} or {_SPARSE} for each of the {count} "
+            "layers; mend it"
+        )
+    return kinds[:count]
+
+
+def _first(fields: Fields, name: str) -> int | None:
+    """Returns a number, of a list (one for each modality) its first."""
+    value = fields.config.get(name)
+    value = value[0] if isinstance(value, list) and value else value
+    if value is not None and type(value) is not int:
+        raise InputError(f"{fields.origin}: {name}: got {value!r}, allowed: an integer; mend it")
+    return value

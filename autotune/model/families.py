@@ -1,4 +1,4 @@
-"""What a model's architecture says beyond its sizes: which modules take LoRA, and how experts are stored."""
+"""What a model's architecture says beyond its config: defaults of fields, and what adapters store as one matrix."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ EMBEDDINGS = ("embed_tokens", "lm_head")
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture.
+    """One architecture, as far as its config does not tell it.
 
     Attributes:
-        embedding_modules: Modules besides the layers whose class lets them take LoRA (contracts A5).
-        gate: The router of its experts is a linear layer that takes LoRA too.
-        fused_experts: Gate and up weights of an expert are one matrix (``3D`` experts; contracts A1).
-        packed: Its qkv and its gate_up take one LoRA each, not one for each part (contracts A5).
-        padded_experts: The server may round the experts' sizes up, so their keys need a check.
+        fused_experts: Gate and up weights of an expert are one matrix.
+        packed: An adapter has one matrix for its qkv and one for its gate_up, not one for each part.
         defaults: Values of fields that its configs leave out, since its configuration class has them.
         checked: Its lookups were compared with a server's (contracts A7).
     """
 
-    embedding_modules: tuple[str, ...] = EMBEDDINGS
-    gate: bool = True
     fused_experts: bool = False
     packed: bool = False
-    padded_experts: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
     checked: bool = False
 
@@ -40,19 +34,18 @@ FAMILIES: Mapping[str, Family] = {
     "LlamaForCausalLM": Family(checked=True),
     "Qwen3ForCausalLM": Family(checked=True),
     "Qwen3MoeForCausalLM": Family(checked=True),
-    # Its model class says that it takes no LoRA on embeddings.
-    "MistralForCausalLM": Family(embedding_modules=()),
+    "MistralForCausalLM": Family(),
     "MixtralForCausalLM": Family(),
     "Phi3ForCausalLM": Family(packed=True),
     "Qwen2ForCausalLM": Family(),
     "Qwen2MoeForCausalLM": Family(),
-    "Glm4MoeForCausalLM": Family(gate=False),
+    "Glm4MoeForCausalLM": Family(),
     # Each of its MoE layers has a shared expert as wide as the others, which its configs do not mention.
     "Llama4ForCausalLM": Family(defaults=_LLAMA4),
     "Llama4ForConditionalGeneration": Family(defaults=_LLAMA4),
-    "Gemma3ForCausalLM": Family(embedding_modules=(), defaults=_GEMMA3),
-    "Gemma3ForConditionalGeneration": Family(embedding_modules=(), defaults=_GEMMA3),
-    "GptOssForCausalLM": Family(embedding_modules=(), fused_experts=True, padded_experts=True),
+    "Gemma3ForCausalLM": Family(defaults=_GEMMA3),
+    "Gemma3ForConditionalGeneration": Family(defaults=_GEMMA3),
+    "GptOssForCausalLM": Family(fused_experts=True),
 }
 
 # Fields of configs whose LoRA shapes do not follow from the sizes alone (contracts A7, last line).

@@ -23,14 +23,20 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "num_experts_per_tok",
         "num_experts_per_token",
         "moe_top_k",
+        "moe_topk",
         "moe_k",
         "top_k_experts",
         "top_k",
     ),
     "moe_intermediate_size": ("moe_intermediate_size", "intermediate_size", "ffn_hidden_size"),
     "shared_expert_intermediate_size": ("shared_expert_intermediate_size",),
-    "n_shared_experts": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
-    "first_k_dense_replace": ("first_k_dense_replace",),
+    "n_shared_experts": (
+        "n_shared_experts",
+        "num_shared_experts",
+        "moe_num_shared_experts",
+        "num_shared_expert",
+    ),
+    "first_k_dense_replace": ("first_k_dense_replace", "num_dense_layers"),
     "decoder_sparse_step": ("decoder_sparse_step",),
     "moe_layer_freq": ("moe_layer_freq",),
     "interleave_moe_layer_step": ("interleave_moe_layer_step",),
@@ -74,6 +80,8 @@ class Fields:
             value = self.config.get(field)
             if value is None or isinstance(value, bool):
                 continue
+            if isinstance(value, list | tuple) and len(set(map(str, value))) == 1:
+                value = value[0]
             if not isinstance(value, int) or value < 0:
                 flag = self.flags.get(name, f"--set {name}=N")
                 raise InputError(

@@ -51,6 +51,7 @@ class ExpertLayer:
         experts: Of this worker.
         intermediate: Of one expert, on this worker.
         fused: Gate and up are one matrix.
+        gated: There is a gate; else up alone.
     """
 
     hidden: int
@@ -59,6 +60,7 @@ class ExpertLayer:
     top_k: int
     fused: bool
     count: int
+    gated: bool = True
 
     @property
     def label(self) -> str:
@@ -66,23 +68,19 @@ class ExpertLayer:
 
 
 def dense_layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
-    """Returns the layers that are wrapped, without the routed experts."""
+    """Returns the layers that are wrapped, without routers and routed experts."""
     h, tp = model.hidden, wrapping.tp
     q = model.heads * model.head_dim // tp
     kv = model.head_dim * max(1, model.kv_heads // tp)
-    packed = model.packed and wrapping.packs
     layers = [
-        Layer("qkv_proj", "column", h, (q + 2 * kv,) if packed else (q, kv, kv), model.layers),
+        Layer("qkv_proj", "column", h, (q, kv, kv), model.layers),
         Layer("o_proj", "row", q, (h,), model.layers),
     ]
     if model.dense_layers:
-        layers += _mlp(h, model.intermediate // tp, model.dense_layers, packed)
-    if model.experts:
-        if model.experts.gate and wrapping.routers:
-            layers.append(Layer("gate", "replicated", h, (model.experts.count,), model.experts.layers))
-        if model.experts.shared:
-            shared = _mlp(h, model.experts.shared // tp, model.experts.layers, packed)
-            layers += [replace(layer, part_of="shared_experts") for layer in shared]
+        layers += _mlp(h, model.intermediate // tp, model.dense_layers)
+    if model.experts and model.experts.shared:
+        shared = _mlp(h, model.experts.shared // tp, model.experts.layers)
+        layers += [replace(layer, part_of="shared_experts") for layer in shared]
     embedding = {
         "embed_tokens": Layer("embed_tokens", "embed", 0, (h,), 1),
         "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, wrapping.head_shards),), 1),
@@ -91,29 +89,13 @@ def dense_layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
     return [layer for layer in layers if wrapping.wraps(layer.name)]
 
 
-def expert_layer(model: ModelShape, wrapping: Wrapping) -> ExpertLayer | None:
-    """Returns the routed experts as one worker holds them, None if they are not wrapped."""
-    if model.experts is None or not wrapping.wraps("experts"):
-        return None
-    e, tp, whole = model.experts, wrapping.tp, wrapping.whole_experts
-    return ExpertLayer(
-        hidden=model.hidden,
-        intermediate=e.intermediate if whole else e.intermediate // tp,
-        experts=e.count // tp if whole else e.count,
-        top_k=e.top_k,
-        fused=e.fused,
-        count=e.layers,
-    )
-
-
 def _head_columns(model: ModelShape, shards: int) -> int:
     padded = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING if shards > 1 else model.vocab
     return padded // shards
 
 
-def _mlp(hidden: int, intermediate: int, count: int, packed: bool) -> list[Layer]:
-    widths = (2 * intermediate,) if packed else (intermediate, intermediate)
+def _mlp(hidden: int, intermediate: int, count: int) -> list[Layer]:
     return [
-        Layer("gate_up_proj", "column", hidden, widths, count),
+        Layer("gate_up_proj", "column", hidden, (intermediate, intermediate), count),
         Layer("down_proj", "row", intermediate, (hidden,), count),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import InputError
@@ -26,7 +26,6 @@ class Experts:
         shared: Width of the shared experts together; 0 without.
         layers: Layers that have experts.
         fused: Gate and up are one matrix.
-        gate: The router takes LoRA.
     """
 
     count: int
@@ -35,7 +34,6 @@ class Experts:
     shared: int
     layers: int
     fused: bool
-    gate: bool
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,11 @@ class ModelShape:
         dense_layers: Layers with a dense MLP of width `intermediate`.
         packed: An adapter has one matrix for all of qkv, and one for gate and up, not one for each part.
         tied: lm_head shares the weights of embed_tokens.
-        embedding_modules: The embeddings that its class lets take LoRA; some servers go by it.
+        embedding_modules: The embeddings that take LoRA, where its source says so; None to go by the server's classes.
+        config: All fields, as found.
         overrides: Fields that were given in place of the config's.
         assumptions: What was taken for granted; one line each.
+        unknown: Why its sizes cannot be worked out without a server's own tables; then those above are 0.
     """
 
     name: str
@@ -67,9 +67,20 @@ class ModelShape:
     packed: bool
     tied: bool
     experts: Experts | None
-    embedding_modules: tuple[str, ...]
+    embedding_modules: tuple[str, ...] | None
     overrides: Mapping[str, int]
     assumptions: tuple[str, ...]
+    config: Mapping[str, Any] = field(repr=False)
+    unknown: str | None = None
+
+    def require_sizes(self) -> None:
+        """Makes sure that its sizes are known.
+
+        Raises:
+            InputError: If they do not follow from its config.
+        """
+        if self.unknown is not None:
+            raise InputError(self.unknown)
 
 
 def load(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
@@ -81,15 +92,43 @@ def load(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
     Raises:
         InputError: If there is no such model, a field is missing, or its LoRA shapes do not follow from its sizes.
     """
+    found = look_up(model, overrides)
+    found.require_sizes()
+    return found
+
+
+def look_up(model: str, overrides: Mapping[str, int] | None = None) -> ModelShape:
+    """Returns the shape of a model even if its sizes do not follow from its config alone; a server may know more.
+
+    Raises:
+        InputError: If there is no such model.
+    """
     return read(find(model), overrides or {})
 
 
 def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
-    """Returns the shape that a config describes.
+    """Returns the shape that a config describes; what keeps its sizes from being known is its `unknown`."""
+    try:
+        return _read(source, overrides)
+    except InputError as error:
+        return ModelShape(
+            name=source.name,
+            origin=source.origin,
+            architecture=_architecture(source.config),
+            **dict.fromkeys(("hidden", "heads", "kv_heads", "head_dim", "intermediate"), 0),
+            **dict.fromkeys(("vocab", "layers", "dense_layers"), 0),
+            packed=False,
+            tied=False,
+            experts=None,
+            embedding_modules=source.embedding_modules,
+            overrides=dict(overrides),
+            assumptions=(),
+            config=source.config,
+            unknown=str(error),
+        )
 
-    Raises:
-        InputError: As `load`.
-    """
+
+def _read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
     config = language_model(source.config)
     architecture = _architecture(source.config)
     if what := underivable(config):
@@ -105,7 +144,6 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
     if dense_layers:
         sizes.require("intermediate_size")
     heads = sizes["num_attention_heads"]
-    modules = family.embedding_modules if source.embedding_modules is None else source.embedding_modules
     return ModelShape(
         name=source.name,
         origin=source.origin,
@@ -121,9 +159,10 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
         packed=family.packed,
         tied=bool(source.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))),
         experts=experts,
-        embedding_modules=modules,
+        embedding_modules=source.embedding_modules,
         overrides=dict(overrides),
         assumptions=tuple(_assumptions(source, architecture, family, experts, dense_layers)),
+        config=source.config,
     )
 
 
@@ -157,7 +196,6 @@ def _experts(sizes: Fields, family: Family) -> Experts | None:
         shared=shared,
         layers=layers,
         fused=family.fused_experts,
-        gate=family.gate,
     )
 
 
@@ -167,8 +205,8 @@ def _assumptions(
     lines = []
     if architecture not in FAMILIES:
         lines.append(
-            f"{architecture} is not known here: taken for a decoder with merged qkv and gate_up projections whose "
-            "embed_tokens and lm_head take LoRA; compare with what the server logs"
+            f"{architecture} is not known here: taken for a decoder with merged qkv and gate_up projections; "
+            "compare with what the server logs"
         )
     elif not family.checked:
         lines.append(
@@ -180,9 +218,4 @@ def _assumptions(
         shared = "shared experts, taken for a merged gate_up and a down projection in each MoE layer"
         has_shared = shared if experts.shared else "no shared experts"
         lines.append(f"{experts.layers} MoE layers, {dense_layers} dense, {has_shared}")
-    if experts and family.padded_experts:
-        lines.append(
-            f"{architecture}: a server may pad the experts' sizes for its base kernels; then i (and hidden) of the MoE "
-            "lookups are larger than planned here"
-        )
     return lines

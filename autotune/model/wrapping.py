@@ -13,19 +13,13 @@ class Wrapping:
 
     Attributes:
         tp: Tensor-parallel size.
-        whole_experts: Experts are shared out as they are, none is sharded.
         targets: The modules that alone are wrapped; None for all that the server can wrap.
-        packs: A packed qkv or gate_up has one LoRA for all of it; else it has one for each part, as any other.
-        routers: Routers of experts are wrapped.
         embeddings: The embeddings that are wrapped, embed_tokens and lm_head.
         head_shards: Over how many GPUs the columns of lm_head's B are split.
     """
 
     tp: int
-    whole_experts: bool
     targets: tuple[str, ...] | None
-    packs: bool
-    routers: bool
     embeddings: tuple[str, ...]
     head_shards: int
 

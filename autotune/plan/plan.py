@@ -13,7 +13,7 @@ from autotune.contract import Call, dtype_name, groups
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches
-from autotune.servers.serving import Serving, check
+from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 
 DTYPES = ("float16", "bfloat16")
@@ -111,7 +111,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "model": asdict(self.model),
+            "model": {name: value for name, value in asdict(self.model).items() if name not in ("config", "unknown")},
             "serving": {"runtime" if name == "server" else name: value for name, value in asdict(self.serving).items()},
             "dtype": self.dtype,
             "shapes": [
@@ -153,7 +153,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEF
     """
     planner = servers.get(serving.server).planner
     planner.check(serving)
-    check(model, serving)
+    planner.check_model(model, serving)
     dtype = dtype_name(dtype)
     if dtype not in DTYPES:
         raise InputError(f"--dtype: got {dtype!r}, allowed: {one_of(DTYPES)}; give one of them")
@@ -172,7 +172,7 @@ def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEF
         answered=sizes.answered,
         dtype=dtype,
         variant=_variant(model, serving, batches),
-        warnings=(*model.assumptions, *warnings),
+        warnings=(*planner.assumptions(model, serving), *warnings),
         advice=tuple(planner.advice(serving, batches)),
     )
 

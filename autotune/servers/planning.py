@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
-from autotune.servers.serving import Serving
+from autotune.servers.serving import Serving, check
 from autotune.servers.shapes import Shape
 
 
@@ -30,6 +30,19 @@ class Planner(ABC):
         Raises:
             InputError: If it does not; names the flag.
         """
+
+    def check_model(self, model: ModelShape, serving: Serving) -> None:
+        """Makes sure that the server can serve the model so.
+
+        Raises:
+            InputError: If it cannot; names the flag or the field.
+        """
+        model.require_sizes()
+        check(model, serving)
+
+    def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
+        """Tells what is taken for granted of the model; one line each."""
+        return list(model.assumptions)
 
     @abstractmethod
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:

@@ -83,19 +83,19 @@ TP1, TP2, TP2_FS = (1, False), (2, False), (2, True)
             M,
             TP1,
             {3: {(2048, R)}, 1: {(4096, R), (2048, R)}},
-            {3: {(R, 4096)}, 1: {(R, 2048), (R, 128), (R, 151936)}},
+            {3: {(R, 4096)}, 1: {(R, 2048), (R, 151936)}},
         ),
         (
             M,
             TP2,
             {3: {(2048, R)}, 1: {(2048, R)}},
-            {3: {(R, 2048)}, 1: {(R, 2048), (R, 128), (R, 151936)}},
+            {3: {(R, 2048)}, 1: {(R, 2048), (R, 151936)}},
         ),
         (
             M,
             TP2_FS,
             {3: {(2048, HALF)}, 1: {(2048, R)}},
-            {3: {(R, 2048)}, 1: {(R, 1024), (R, 2048), (R, 128), (R, 151936)}},
+            {3: {(R, 2048)}, 1: {(R, 1024), (R, 2048), (R, 151936)}},
         ),
     ],
     ids=lambda value: (
@@ -119,7 +119,7 @@ def test_layers_that_share_a_lookup_are_one_study() -> None:
     assert by_key["shrink", 1, 4096, R] == ("o_proj x36", "lm_head")
     assert by_key["expand", 1, R, 4096] == ("o_proj x36", "down_proj x36", "embed_tokens")
     by_key = {(s.op, s.dims["num_slices"], s.dims["k"], s.dims["n"]): s.layers for s in vllm(M, 2)}
-    assert by_key["shrink", 1, 2048, R] == ("o_proj x48", "gate x48", "lm_head")
+    assert by_key["shrink", 1, 2048, R] == ("o_proj x48", "lm_head")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_only_batches_that_are_sorted_are_planned(name: str, how: Serving) -> No
 def test_dual_stream_moves_the_layers_but_not_gate_and_embeddings() -> None:
     found = vllm(M, 1, dual=True)
     assert dense(found, "expand", add_inputs=0) == {3: {(R, 4096)}, 1: {(R, 2048)}}
-    assert dense(found, "expand", add_inputs=1) == {1: {(R, 128), (R, 2048), (R, 151936)}}
+    assert dense(found, "expand", add_inputs=1) == {1: {(R, 2048), (R, 151936)}}
     assert dense(found, "shrink") == dense(vllm(M, 1), "shrink")
 
 

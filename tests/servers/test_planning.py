@@ -16,6 +16,8 @@ from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
+MOE = {"architectures": ["Qwen3MoeForCausalLM"], **EXPERT_FIELDS}
+
 
 def model(**changes: Any) -> ModelShape:
     return shape.read(Source("model", "config.json", SMALL_MODEL | changes), {})
@@ -25,14 +27,18 @@ def model(**changes: Any) -> ModelShape:
     ("how", "changes", "parts"),
     [
         ({"tp": 3}, {}, ["--tp: got 3", "num_attention_heads 16"]),
-        ({"tp": 16}, {"intermediate_size": 4088}, ["--tp: got 16", "intermediate_size 4088"]),
+        ({"tp": 16}, {"intermediate_size": 4088}, ["--tp: got 16", "gate_up_proj 4088"]),
         ({"tp": 4}, {"num_key_value_heads": 6}, ["--tp: got 4", "num_key_value_heads 6"]),
         ({"tp": 16}, {"num_key_value_heads": 3}, ["--tp: got 16", "no multiple", "num_key_value_heads 3"]),
         ({"rank": 24}, {}, ["--lora-rank: got 24", "16, 32", "padded"]),
         ({"rank": 8, "tp": 16, "fully_sharded": True}, {}, ["--fully-sharded", "8", "16"]),
         ({"tp": 2, "fully_sharded": True, "dual_stream": True}, {}, ["--dual-stream", "--fully-sharded-loras"]),
         ({"expert_parallel": True}, {}, ["--ep", "no experts"]),
-        ({"tp": 16, "expert_parallel": True}, EXPERT_FIELDS, ["--tp: got 16", "num_experts 8"]),
+        (
+            {"tp": 2, "expert_parallel": True, "fully_sharded": True},
+            MOE,
+            ["--fully-sharded", "--enable-expert-parallel"],
+        ),
         ({"server": "sglang", "fully_sharded": True}, {}, ["--fully-sharded", "SGLang"]),
         ({"server": "sglang", "dual_stream": True}, {}, ["--dual-stream", "SGLang"]),
         ({"target_modules": ("q_prol",)}, {}, ["--target-modules", "q_prol", "q_proj"]),
@@ -73,7 +79,7 @@ def test_a_packed_qkv_is_one_slice_to_vllm_alone() -> None:
 
 
 def test_routers_take_lora_on_vllm_alone() -> None:
-    assert "gate x4" in layers("vllm", **EXPERT_FIELDS)
+    assert "gate x4" in layers("vllm", **EXPERT_FIELDS, architectures=["MixtralForCausalLM"])
     assert "gate x4" not in layers("sglang", **EXPERT_FIELDS)
 
 

@@ -27,10 +27,7 @@ def wrapping(serving: Serving) -> Wrapping:
     named; each GPU keeps its shard of lm_head (contracts B4)."""
     return Wrapping(
         tp=serving.tp,
-        whole_experts=False,
         targets=serving.target_modules,
-        packs=False,
-        routers=False,
         embeddings=serving.target_modules or (),
         head_shards=serving.tp,
     )

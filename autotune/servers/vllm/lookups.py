@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from autotune.contract import Call
-from autotune.model.layers import ExpertLayer, Layer, dense_layers, expert_layer
+from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.architectures.wrapped import no_module_is_named, wrapped
 from autotune.servers.vllm.moe_paths import server_path
-from autotune.servers.vllm.serving import wrapping
 
 
 def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape]:
     """Finds every distinct lookup, in the order of the layers."""
-    found, wrapped = list[Shape](), wrapping(model, serving)
-    for layer in dense_layers(model, wrapped):
+    found, wrap = list[Shape](), wrapped(model, serving)
+    for layer in wrap.layers:
         found += _dense(layer, serving, max_num_seqs)
-    if experts := expert_layer(model, wrapped):
+    for experts in wrap.experts:
         found += _experts(experts, serving)
+    if not found:
+        raise no_module_is_named(model, serving, wrap.language_model)
     return merged(found)
 
 
@@ -111,7 +113,9 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     For each of them k is the rank and n the hidden size, and max_loras is not raised by one (contracts A1).
     """
     shards, spread = serving.tp if serving.fully_sharded else 1, serving.experts_spread
-    slices, width = (1, 2 * experts.intermediate) if experts.fused else (2, experts.intermediate)
+    slices, width = 2 if experts.gated else 1, experts.intermediate
+    if experts.fused:
+        slices, width = 1, slices * width
     found = []
     for weight, rank, parts, i in (
         ("w13", serving.rank // shards, slices, width),
@@ -119,7 +123,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     ):
         for op in ("shrink", "expand"):
             # The group answers all four lookups, but it has one width.
-            group = (weight, op) == ("w13", "shrink") and not experts.fused
+            group = (weight, op) == ("w13", "shrink") and experts.gated and not experts.fused
             found.append(
                 Shape(
                     server=facts.NAME,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from autotune.errors import one_of
-from autotune.model.layers import ExpertLayer, expert_layer
+from autotune.model.layers import ExpertLayer
 from autotune.model.shape import ModelShape
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm.facts import MAX_LM_HEAD_COLUMNS, ONE_SHOT_RANKS
+from autotune.servers.vllm.architectures.wrapped import Wrapped, wrapped
+from autotune.servers.vllm.facts import ONE_SHOT_RANKS
 from autotune.servers.vllm.lookups import naive_tokens, one_shot
-from autotune.servers.vllm.serving import wrapping
 
 _MANY_LORAS = 8
 
@@ -26,8 +26,29 @@ def warnings(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes
             "fully sharded: nothing in the files' keys tells it apart; a server with the same sizes that is not fully "
             "sharded needs a folder of its own"
         )
-    if (experts := expert_layer(model, wrapping(model, serving))) is not None:
+    found = wrapped(model, serving)
+    sizes = tuple(sizes)
+    for experts in found.experts:
         yield from _experts(experts, serving, sizes)
+    if found.unmatched:
+        yield (
+            f"--target-modules: {one_of(found.unmatched)}: the server wraps no module by this name; nothing is planned "
+            "for it"
+        )
+
+
+def assumptions(found: Wrapped) -> Iterator[str]:
+    """Tells where the plan is from, and what of it was taken for granted; one line each."""
+    known = found.language_model
+    yield from known.assumed
+    if not known.assumed:
+        yield f"{known.architecture}: the lookups are by the tables of vLLM's classes, not read off a server"
+    if found.uncalled:
+        yield f"{one_of(found.uncalled)}: the server wraps it and never calls the wrapper; it is not planned"
+    if known.multimodal:
+        yield "the language model alone is planned, not its towers and connectors"
+    if known.decoder:
+        yield from known.decoder.unknown
 
 
 def advice(serving: Serving) -> Iterator[str]:
@@ -55,11 +76,6 @@ def _lm_head(model: ModelShape, shapes: Sequence[Shape]) -> Iterator[str]:
         "lm_head: its m is the number of sampled rows, any integer up to --max-num-seqs, outside CUDA graphs: "
         "between the keys it takes the nearest one's config"
     )
-    if model.vocab > MAX_LM_HEAD_COLUMNS:
-        yield (
-            f"lm_head: vLLM takes no LoRA on more than {MAX_LM_HEAD_COLUMNS} columns, {model.name} has "
-            f"{model.vocab}: the server refuses such adapters"
-        )
     if model.tied:
         yield "lm_head: its weights are those of embed_tokens; it is planned as if it were a layer of its own"
 

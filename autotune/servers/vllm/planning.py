@@ -13,6 +13,7 @@ from autotune.servers.shapes import Shape
 from autotune.servers.vllm import lookups, notes
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
+from autotune.servers.vllm.architectures.wrapped import wrapped
 
 
 class VllmPlanner(Planner):
@@ -23,6 +24,12 @@ class VllmPlanner(Planner):
 
     def check(self, serving: Serving) -> None:
         flags.check(serving)
+
+    def check_model(self, model: ModelShape, serving: Serving) -> None:
+        wrapped(model, serving)
+
+    def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
+        return list(notes.assumptions(wrapped(model, serving)))
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.max_num_seqs)

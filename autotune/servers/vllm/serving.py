@@ -1,10 +1,8 @@
-"""The flags that vLLM accepts, and what it wraps by them (contracts A5, A6)."""
+"""The flags that vLLM accepts (contracts A5, A6)."""
 
 from __future__ import annotations
 
 from autotune.errors import InputError, one_of
-from autotune.model.shape import ModelShape
-from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
 from autotune.servers.vllm.facts import RANKS
 
@@ -40,17 +38,3 @@ def check(serving: Serving) -> None:
             f"--fully-sharded: --lora-rank {serving.rank} is no multiple of --tp {serving.tp}; raise the rank, or "
             "leave --fully-sharded out"
         )
-
-
-def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
-    """Returns what a server wraps: a packed qkv or gate_up as one slice, routers, and the embeddings that the model's
-    class lists; the logits are gathered before lm_head's LoRA (contracts A5)."""
-    return Wrapping(
-        tp=serving.tp,
-        whole_experts=serving.expert_parallel,
-        targets=serving.target_modules,
-        packs=True,
-        routers=True,
-        embeddings=model.embedding_modules,
-        head_shards=1,
-    )

@@ -1,0 +1,129 @@
+"""The modules that vLLM's decoders are made of: the table `decoders.toml`, typed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+_FILE = Path(__file__).parent / "decoders.toml"
+
+ModuleKind = Literal["qkv", "merged", "column", "row", "replicated", "embedding", "head", "experts"]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One linear layer of the server's model classes; sizes are expressions, see `expressions`.
+
+    Attributes:
+        name: The server's name of it, without the path.
+        kind: How it is sharded: ``qkv`` and ``merged`` are ``column`` layers of several parts.
+        inputs: Columns of its input.
+        outputs: Columns of each part of its output; of ``qkv`` heads, key-value heads and the size of a head; of
+            ``experts`` the width of one.
+        when: It is there if this is not 0.
+        called: It runs through its LoRA wrapper. What is wrapped and not called is never looked up.
+        whole: Each GPU has all of it.
+    """
+
+    name: str
+    kind: ModuleKind
+    inputs: str = "hidden_size"
+    outputs: tuple[str, ...] = ()
+    when: str = "1"
+    called: bool = True
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules that stand in the layers of one kind.
+
+    Attributes:
+        on: The kind; ``model`` for what the model has once.
+        name: What tells its modules from others of the same name.
+    """
+
+    on: str
+    modules: tuple[Module, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder's layers.
+
+    Attributes:
+        parts: What its layers are made of.
+        mixers: How its config places attention and what stands in its place: empty where each layer has attention.
+        sizes: Expressions for names that its config spells otherwise or leaves out, before those of all decoders.
+        by_layer_type: The same, by entry of the config's ``layer_types``.
+        packed: What its classes merge once they are made, beside what they list.
+        packed_when: The condition for some of these.
+        unknown: What of it the table cannot tell; one line each.
+    """
+
+    parts: tuple[Part, ...]
+    mixers: str = ""
+    sizes: Mapping[str, str] = field(default_factory=dict)
+    by_layer_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    packed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    packed_when: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of `decoders.toml`.
+
+    Attributes:
+        decoders: By their name in the table.
+        architectures: The decoder of each architecture.
+        language_models: For multimodal architectures the architecture of the language model; empty where the config
+            tells it.
+        text_configs: Where configs keep the language model's fields, as paths, the first that is there.
+        mixers: By the config's name for a kind of layer, our name.
+        sizes: Expressions for names that no config has.
+    """
+
+    decoders: Mapping[str, Decoder]
+    architectures: Mapping[str, str]
+    language_models: Mapping[str, str]
+    text_configs: tuple[str, ...]
+    mixers: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[str, str]
+
+
+@cache
+def table() -> Table:
+    """Returns the table."""
+    data = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    parts = {name: _part(part) for name, part in data["parts"].items()}
+    return Table(
+        decoders={name: _decoder(row, parts) for name, row in data["decoders"].items()},
+        architectures={each: name for name, row in data["decoders"].items() for each in row.get("architectures", ())},
+        language_models={each: name for name, names in data["language_models"].items() for each in names},
+        text_configs=tuple(data["text_configs"]),
+        mixers={name: tuple(kinds) for name, kinds in data["mixers"].items()},
+        sizes=data["sizes"],
+    )
+
+
+def _part(data: Mapping[str, Any]) -> Part:
+    modules = [Module(**(row | {"outputs": tuple(row.get("outputs", ()))})) for row in data["modules"]]
+    return Part(data["on"], tuple(modules), data.get("name", ""))
+
+
+def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
+    return Decoder(
+        parts=tuple(parts[name] for name in data["parts"]),
+        mixers=data.get("mixers", ""),
+        sizes=data.get("sizes", {}),
+        by_layer_type=data.get("by_layer_type", {}),
+        packed={name: tuple(names) for name, names in data.get("packed", {}).items()},
+        packed_when=data.get("packed_when", {}),
+        unknown=tuple(data.get("unknown", ())),
+    )

@@ -1,0 +1,200 @@
+"""From a config to the language model that vLLM builds of it: its architecture, class, decoder and fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import InputError
+from autotune.model.fields import NAMES
+from autotune.servers.vllm.architectures.classes import ModelClass, classes
+from autotune.servers.vllm.architectures.decoders import Decoder, table
+
+_DEFAULTS = Path(__file__).parent / "config_defaults.json"
+
+# Endings of architectures that are not registered, and of those that are served without a head for tokens; a model
+# whose head is `score` gets a linear layer of that name in its place (contracts A8).
+_SCORED = ("ForSequenceClassification", "ForTokenClassification", "ClassificationModel", "ForAudioClassification")
+_HEADLESS = (*_SCORED, "EmbeddingModel", "ForTextEncoding", "ForRewardModeling", "RewardModel", "Model")
+_GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatModel")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What vLLM builds of a config, as far as LoRA goes.
+
+    Attributes:
+        architecture: Of the whole model, as the config names it.
+        model: The class that serves it.
+        inner: The class of the language model inside, of a multimodal one; else the same.
+        decoder: Its layers; None where the table has none.
+        fields: Of the language model, with the defaults of its configuration class.
+        multimodal: There are towers and connectors besides.
+        head: Columns of ``score``, 0 without; -1 for a head for tokens.
+        assumed: What the table does not tell for certain; one line each.
+    """
+
+    architecture: str
+    model: ModelClass
+    inner: ModelClass
+    decoder: Decoder | None
+    fields: Mapping[str, Any]
+    multimodal: bool
+    head: int
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def embedding_modules(self) -> set[str]:
+        """The embeddings and heads that take LoRA: those that any class of it lists."""
+        return {*self.model.embedding_modules, *self.inner.embedding_modules}
+
+    def packed(self, holds: Callable[[str], bool]) -> dict[str, tuple[str, ...]]:
+        """Returns what is merged into each module: the outer class decides, unless it lists nothing.
+
+        Args:
+            holds: Tells whether a condition of the table holds.
+        """
+        listed = dict(self.model.packed or self.inner.packed)
+        if self.decoder is None:
+            return listed
+        always = self.decoder.packed_when
+        made = {name: parts for name, parts in self.decoder.packed.items() if holds(always.get(name, "1"))}
+        return {**made, **listed}
+
+
+def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
+    """Returns the language model that a config describes.
+
+    Raises:
+        InputError: If the server has no such class, or one without LoRA.
+    """
+    architecture = _architecture(config)
+    registered = _registered(architecture)
+    if registered is None:
+        return _unregistered(architecture, config)
+    model = classes()[registered]
+    if not model.lora:
+        raise InputError(
+            f"{origin}: {architecture}: vLLM's class {model.name} does not implement SupportsLoRA, so the "
+            "server refuses --enable-lora; there is nothing to tune for it"
+        )
+    text, nested = _text_config(config)
+    known = table()
+    inner_name = registered
+    if registered in known.language_models:
+        inner_name = known.language_models[registered] or _text_architecture(text, origin)
+    inner = classes().get(inner_name, model)
+    name = known.architectures.get(inner_name) or known.architectures.get(inner.name)
+    return LanguageModel(
+        architecture=architecture,
+        model=model,
+        inner=inner,
+        decoder=known.decoders[name] if name else None,
+        fields=_with_defaults(text),
+        multimodal=nested or registered in known.language_models,
+        head=_head(architecture, config),
+    )
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    if isinstance(names, list) and names:
+        return str(names[0])
+    return _defaults_of(config.get("model_type")).get("architecture") or "an unnamed architecture"
+
+
+def _registered(architecture: str) -> str | None:
+    """Returns the architecture of the registry that serves this one, None for none."""
+    if architecture in classes():
+        return architecture
+    for ending in _HEADLESS:
+        if architecture.endswith(ending):
+            stem = architecture.removesuffix(ending)
+            return next((stem + other for other in ("ForCausalLM", *_GENERATING) if stem + other in classes()), None)
+    return None
+
+
+def _unregistered(architecture: str, config: Mapping[str, Any]) -> LanguageModel:
+    """Returns what vLLM's Transformers backend makes of an architecture that it does not have."""
+    text, nested = _text_config(config)
+    fields = _with_defaults(text)
+    experts = any((fields.get(name) or 0) > 1 for name in NAMES["num_experts"] if type(fields.get(name)) is int)
+    backend = "TransformersMoEForCausalLM" if experts else "TransformersForCausalLM"
+    model = classes()[backend]
+    return LanguageModel(
+        architecture=architecture,
+        model=model,
+        inner=model,
+        decoder=table().decoders[table().architectures[backend]],
+        fields=fields,
+        multimodal=nested,
+        head=_head(architecture, config),
+        assumed=(
+            f"{architecture} is not known here: taken for a decoder with merged qkv and gate_up projections that "
+            "vLLM's Transformers backend serves; compare with what the server logs",
+        ),
+    )
+
+
+def _head(architecture: str, config: Mapping[str, Any]) -> int:
+    if not architecture.endswith(_HEADLESS):
+        return -1
+    if not architecture.endswith(_SCORED):
+        return 0
+    labels = config.get("num_labels") or len(config.get("id2label") or ())
+    return labels if type(labels) is int and labels else 2
+
+
+def _text_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Returns the language model's fields, and whether they stand a level down; what that leaves out is of the top."""
+    for path in table().text_configs:
+        found: Any = config
+        for step in path.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping):
+            outer = _defaults_of(config.get("model_type")).get("text_model_type")
+            model_type = found.get("model_type") or outer
+            own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+            return {**_plain(own), **found, "model_type": model_type}, True
+    return dict(config), False
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in ("architectures", "model_type")}
+
+
+def _text_architecture(text: Mapping[str, Any], origin: str) -> str:
+    names = text.get("architectures")
+    found = str(names[0]) if isinstance(names, list) and names else None
+    found = found or _defaults_of(text.get("model_type") or "llama").get("architecture")
+    if found is None:
+        raise InputError(
+            f"{origin}: text_config: got model_type {text.get('model_type')!r}, whose architecture is not known here; "
+            'add "architectures" to the text_config of a copy'
+        )
+    return found
+
+
+def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields with the defaults of the configuration class for those that are there under no name."""
+    defaults = _defaults_of(text.get("model_type")).get("defaults", {})
+    found = dict(text)
+    for name, value in defaults.items():
+        others = next((names for names in NAMES.values() if name in names), (name,))
+        if not any(other in text for other in others):
+            found[name] = value
+    return found
+
+
+def _defaults_of(model_type: object) -> dict[str, Any]:
+    row = _defaults().get(model_type if isinstance(model_type, str) else "")
+    return dict(row) if row else {}
+
+
+@cache
+def _defaults() -> Mapping[str, Mapping[str, Any]]:
+    return dict(json.loads(_DEFAULTS.read_text(encoding="utf-8"))["model_types"])

@@ -1,0 +1,108 @@
+"""Which layers of a decoder have attention, what stands in its place, a dense MLP, or experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotune.errors import InputError, one_of
+from autotune.model.expert_layers import expert_layers
+from autotune.model.fields import Fields
+from autotune.servers.vllm.architectures.decoders import Decoder, table
+
+EVERY_LAYER = "layer"
+_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
+_WHOLE_LAYERS = {"dense", "sparse"}
+
+
+def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
+    """Returns the kinds of each layer: of its mixers, and of its MLP.
+
+    Raises:
+        InputError: If the config names a kind that is not known here, or lacks what places them.
+    """
+    count = fields["num_hidden_layers"]
+    if decoder.mixers == "block_configs":
+        return [frozenset(_block_kinds(fields, layer)) for layer in range(count)]
+    mixers = _mixers(decoder, fields, count)
+    if any(_WHOLE_LAYERS & set(each) for each in mixers):
+        return [frozenset({EVERY_LAYER, *each}) for each in mixers]
+    sparse = set(expert_layers(fields)) if fields.expert_count and _has_experts(decoder) else set()
+    return [
+        frozenset({EVERY_LAYER, "sparse" if layer in sparse else "dense", *mixers[layer]}) for layer in range(count)
+    ]
+
+
+def layer_types(fields: Fields, count: int) -> Sequence[str]:
+    """Returns the config's own names for the kinds of layers; empty where it has none."""
+    for name in _LISTS:
+        if found := fields.config.get(name):
+            if not isinstance(found, list | tuple | str) or len(found) < count:
+                raise InputError(
+                    f"{fields.origin}: {name}: got {found!r}, allowed: one kind for each of the {count} layers; mend it"
+                )
+            return [str(each) for each in found[:count]]
+    return ()
+
+
+def block_widths(fields: Fields, layer: int) -> dict[str, int]:
+    """Returns the widths that a list of blocks has for one layer."""
+    block = _block(fields, layer)
+    attention, mlp = block.get("attention") or {}, block.get("ffn") or {}
+    found = {}
+    if group := attention.get("n_heads_in_group"):
+        found["block_key_value_heads"] = fields["num_attention_heads"] // group
+    if width := mlp.get("intermediate_size"):
+        found["block_mlp_width"] = width
+    elif factor := mlp.get("ffn_mult"):
+        found["block_mlp_width"] = -(-int(2 * factor * fields["hidden_size"] / 3) // 256) * 256
+    return found
+
+
+def _has_experts(decoder: Decoder) -> bool:
+    return any(part.on == "sparse" for part in decoder.parts)
+
+
+def _mixers(decoder: Decoder, fields: Fields, count: int) -> list[tuple[str, ...]]:
+    if not decoder.mixers:
+        return [("attention",)] * count
+    if decoder.mixers == "parallel":
+        return [("attention", "mamba")] * count
+    if listed := layer_types(fields, count):
+        known = table().mixers
+        if unknown := sorted(set(listed) - set(known)):
+            raise InputError(
+                f"{fields.origin}: layer types: got {one_of(unknown)}, known here: {one_of(known)}; plan with "
+                "--target-modules, or create studies of single shapes (study create --op-type ...)"
+            )
+        return [known[each] for each in listed]
+    other = next(part.on for part in decoder.parts if part.on not in ("attention", "dense", "sparse", "model"))
+    placed = _attention_layers(fields, count)
+    return [("attention",) if layer in placed else (other,) for layer in range(count)]
+
+
+def _attention_layers(fields: Fields, count: int) -> set[int]:
+    """Returns the layers with attention where no list tells them."""
+    config: Mapping[str, Any] = fields.config
+    if (listed := config.get("full_attn_idxs") or config.get("attn_layer_indices")) is not None:
+        return set(listed)
+    if period := config.get("attn_layer_period"):
+        return {layer for layer in range(count) if layer % period == config.get("attn_layer_offset", 0)}
+    interval = config.get("full_attention_interval") or 4
+    return {layer for layer in range(count) if (layer + 1) % interval == 0}
+
+
+def _block(fields: Fields, layer: int) -> Mapping[str, Any]:
+    blocks = fields.config.get("block_configs")
+    if not isinstance(blocks, list) or len(blocks) <= layer:
+        raise InputError(f"{fields.origin}: block_configs: allowed: a list of one object for each layer; mend it")
+    return dict(blocks[layer])
+
+
+def _block_kinds(fields: Fields, layer: int) -> set[str]:
+    block, kinds = _block(fields, layer), {EVERY_LAYER}
+    for part, kind in (("attention", "attention"), ("ffn", "dense")):
+        of_part = block.get(part) or {}
+        if not of_part.get("no_op") and not of_part.get("replace_with_linear"):
+            kinds.add(kind)
+    return kinds

@@ -1,0 +1,85 @@
+"""The sizes of one layer of a decoder: names of the table, looked up in its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autotune.errors import InputError
+from autotune.model.fields import NAMES, Fields
+from autotune.servers.vllm.architectures.decoders import Decoder, table
+from autotune.servers.vllm.architectures.expressions import MissingFieldError, Number, evaluate
+
+
+class LayerSizes:
+    """Names and their values in one layer.
+
+    A name is what the decoder says of layers of this type, or of all its layers, or the config's field, or what all
+    decoders have for it.
+    """
+
+    def __init__(
+        self, decoder: Decoder, fields: Fields, known: Mapping[str, int], layer: int | None, layer_type: str = ""
+    ) -> None:
+        self._expressions = (decoder.by_layer_type.get(layer_type, {}), decoder.sizes)
+        self._fields = fields
+        self._known = known
+        self._layer = layer
+        self._busy: list[str] = []
+
+    def __call__(self, expression: str) -> int:
+        """Returns what an expression comes to.
+
+        Raises:
+            InputError: If the config lacks a field that counts; names it.
+        """
+        try:
+            return int(evaluate(expression, self._value))
+        except MissingFieldError as missing:
+            name = missing.args[0]
+            remedy = f"--set {name}=N" if name in NAMES else "the model's whole config.json"
+            raise InputError(f"{self._fields.origin}: lacks {name}; give {remedy}") from None
+
+    def holds(self, condition: str) -> bool:
+        """Tells whether a condition holds; what the config lacks is 0."""
+        try:
+            return bool(evaluate(condition, self._value))
+        except MissingFieldError:
+            return False
+
+    def _value(self, name: str) -> Number:
+        if name in self._known:
+            return self._known[name]
+        for expressions in self._expressions:
+            if name in expressions and name not in self._busy:
+                return self._nested(name, expressions[name])
+        if (found := self._field(name)) is not None:
+            return found
+        if name in table().sizes and name not in self._busy:
+            return self._nested(name, table().sizes[name])
+        raise MissingFieldError(name)
+
+    def _nested(self, name: str, expression: str) -> Number:
+        self._busy.append(name)
+        try:
+            return evaluate(expression, self._value)
+        finally:
+            self._busy.pop()
+
+    def _field(self, name: str) -> Number | None:
+        """Returns the value of a field; of a list for all layers that of this one."""
+        for spelled in NAMES.get(name, (name,)):
+            value = self._fields.config.get(spelled)
+            if isinstance(value, list | tuple) and value and all(type(each) is int for each in value):
+                return int(value[min(self._layer or 0, len(value) - 1)])
+            if value is None:
+                continue
+            if isinstance(value, bool):
+                if name in NAMES:
+                    continue
+                return int(value)
+            if not isinstance(value, int | float) or value < 0:
+                if name in NAMES:
+                    self._fields.get(name)
+                continue
+            return value
+        return None

@@ -1,0 +1,39 @@
+"""Which modules the server wraps: all that take LoRA, or those that --lora-target-modules names (contracts A5)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from autotune.servers.vllm.architectures.decoders import Module
+
+_EMBEDDINGS = ("embedding", "head")
+
+
+class Targets:
+    """The server's --lora-target-modules.
+
+    A name fits a module of that name, one into which a module of that name is merged, and one that is merged into a
+    module of that name. Embeddings are wrapped where they are named, or, without names, where a class lists them.
+    """
+
+    def __init__(
+        self, names: Sequence[str] | None, packed: Mapping[str, Sequence[str]], embeddings: Collection[str]
+    ) -> None:
+        self._names = names
+        self._packed = packed
+        self._embeddings = embeddings
+        self._met: set[str] = set()
+
+    @property
+    def unmatched(self) -> tuple[str, ...]:
+        """The names that fitted none of the modules asked about."""
+        return tuple(name for name in self._names or () if name not in self._met)
+
+    def wrap(self, module: Module) -> bool:
+        """Tells whether a module is wrapped."""
+        if self._names is None:
+            return module.kind not in _EMBEDDINGS or module.name in self._embeddings
+        parents = {parent for parent, parts in self._packed.items() if module.name in parts}
+        fitting = {module.name, *self._packed.get(module.name, ()), *parents} & set(self._names)
+        self._met |= fitting
+        return bool(fitting)

@@ -1,0 +1,166 @@
+"""The layers of a model that vLLM wraps for LoRA, as one worker holds them (contracts A5, A8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from autotune.errors import InputError, one_of
+from autotune.model.fields import Fields
+from autotune.model.layers import ExpertLayer, Layer
+from autotune.model.shape import ModelShape
+from autotune.servers.serving import Serving
+from autotune.servers.vllm.architectures.decoders import Module, Part
+from autotune.servers.vllm.architectures.language_model import LanguageModel, read
+from autotune.servers.vllm.architectures.layer_kinds import block_widths, layer_kinds, layer_types
+from autotune.servers.vllm.architectures.sharding import lora_layer
+from autotune.servers.vllm.architectures.sizes import LayerSizes
+from autotune.servers.vllm.architectures.targets import Targets
+
+_SCORE = Module("score", "replicated", outputs=("labels",))
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """What one worker wraps.
+
+    Attributes:
+        experts: The routed experts, by width.
+        uncalled: Names of modules that are wrapped and never called through their wrapper.
+        unmatched: Targets that name no module.
+    """
+
+    language_model: LanguageModel
+    layers: tuple[Layer, ...]
+    experts: tuple[ExpertLayer, ...]
+    uncalled: tuple[str, ...]
+    unmatched: tuple[str, ...]
+
+
+def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
+    """Finds what is wrapped.
+
+    Raises:
+        InputError: If the server refuses the model, it cannot be sharded so, or its layers are not known here.
+    """
+    found = read(model.config, model.origin)
+    if found.decoder is None:
+        raise InputError(
+            f"{model.origin}: the layers of {found.inner.name} are not known here; plan with a server installed, or "
+            "create studies of single shapes (study create --op-type ...) from what the server logs"
+        )
+    fields = Fields(model.origin, {**found.fields, **model.overrides})
+    _check(model, fields, serving)
+    packed = found.packed(LayerSizes(found.decoder, fields, _common(found, fields, serving.tp), None).holds)
+    targets = Targets(serving.target_modules, packed, embeddings(model, found))
+    layers, experts, uncalled = dict[Layer, int](), dict[ExpertLayer, int](), list[str]()
+    for part, module, sizes in _modules(found, fields, serving.tp):
+        if not targets.wrap(module) or not sizes.holds(module.when):
+            continue
+        if not module.called:
+            uncalled.append(module.name)
+        elif module.kind == "experts":
+            expert = _expert_layer(module, sizes, found, fields, serving)
+            experts[expert] = experts.get(expert, 0) + 1
+        elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
+            layers[layer] = layers.get(layer, 0) + 1
+    return Wrapped(
+        language_model=found,
+        layers=tuple(replace(layer, count=count) for layer, count in layers.items()),
+        experts=tuple(replace(expert, count=count) for expert, count in experts.items()),
+        uncalled=tuple(dict.fromkeys(uncalled)),
+        unmatched=targets.unmatched,
+    )
+
+
+def embeddings(model: ModelShape, found: LanguageModel) -> set[str]:
+    """Returns the embeddings and heads that take LoRA: what the preset says, or else the classes."""
+    if model.embedding_modules is not None:
+        return set(model.embedding_modules)
+    return found.embedding_modules
+
+
+def _common(found: LanguageModel, fields: Fields, tp: int) -> dict[str, int]:
+    """Returns names that are no fields."""
+    return {
+        "tensor_parallel_size": tp,
+        "labels": max(found.head, 0),
+        "listed_dense_layers": len(fields.integers("mlp_only_layers")),
+    }
+
+
+def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Part, Module, LayerSizes]]:
+    """Yields the modules of all layers, a part at a time, each with the sizes of its layer."""
+    decoder = found.decoder
+    assert decoder is not None
+    fields.require("hidden_size", "num_hidden_layers")
+    common = _common(found, fields, tp)
+    kinds = layer_kinds(decoder, fields)
+    types = layer_types(fields, len(kinds)) if decoder.by_layer_type else ()
+    by_layer = []
+    for layer in range(len(kinds)):
+        known: Mapping[str, int] = common
+        if decoder.mixers == "block_configs":
+            known = {**common, **block_widths(fields, layer)}
+        by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
+    for part in decoder.parts:
+        for module in part.modules:
+            if part.on == "model":
+                if module.kind != "head" or found.head == -1:
+                    yield part, module, LayerSizes(decoder, fields, common, None)
+                continue
+            for kind, sizes in zip(kinds, by_layer, strict=True):
+                if part.on in kind:
+                    yield part, module, sizes
+    if found.head > 0:
+        yield Part("model", (_SCORE,)), _SCORE, LayerSizes(decoder, fields, common, None)
+
+
+def _expert_layer(
+    module: Module, sizes: LayerSizes, found: LanguageModel, fields: Fields, serving: Serving
+) -> ExpertLayer:
+    width, count = sizes(module.outputs[0]), fields.expert_count
+    if not serving.experts_spread and width % serving.tp:
+        raise InputError(f"--tp: got {serving.tp}, which does not divide the experts' width {width}; give another one")
+    if serving.experts_spread and serving.fully_sharded:
+        raise InputError(
+            "--fully-sharded: vLLM's fused MoE LoRA has no --enable-expert-parallel together with "
+            "--fully-sharded-loras, and the server stops; leave one of them out"
+        )
+    fields.require("num_experts_per_tok")
+    return ExpertLayer(
+        hidden=sizes(module.inputs),
+        intermediate=width if serving.experts_spread else width // serving.tp,
+        experts=-(-count // serving.tp) if serving.experts_spread else count,
+        top_k=fields["num_experts_per_tok"],
+        fused=found.model.experts_3d,
+        gated=found.model.gated,
+        count=1,
+    )
+
+
+def _check(model: ModelShape, fields: Fields, serving: Serving) -> None:
+    """Makes sure that the model can be shared out so at all, by the server's own rules.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    heads, tp = fields.get("num_attention_heads"), serving.tp
+    if heads and heads % tp:
+        raise InputError(
+            f"--tp: got {tp}, which does not divide {model.name}'s num_attention_heads {heads} (vLLM: total number of "
+            f"attention heads ({heads}) must be divisible by tensor parallel size ({tp})); give another one"
+        )
+    if serving.expert_parallel and not fields.expert_count:
+        raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
+
+
+def no_module_is_named(model: ModelShape, serving: Serving, found: LanguageModel) -> InputError:
+    """Returns the error for targets that name no module."""
+    names = (
+        dict.fromkeys(module.name for part in found.decoder.parts for module in part.modules) if found.decoder else ()
+    )
+    return InputError(
+        f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this server; "
+        f"it has {one_of(names)}, and what its class merges into them"
+    )

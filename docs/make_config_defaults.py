@@ -1,0 +1,78 @@
+"""Writes the defaults of Transformers' configuration classes: `python docs/make_config_defaults.py`, where they are.
+
+Configs leave out what is as their class has it; the server then goes by the class. Kept are the fields that the table
+of decoders reads, and the architecture that a language model has whose config names none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from autotune.model.fields import NAMES
+from autotune.servers.vllm.architectures.decoders import table
+
+FOLDER = Path(__file__).parents[1] / "autotune" / "servers" / "vllm" / "architectures"
+TARGET = FOLDER / "config_defaults.json"
+OTHERS = ("layer_types", "mlp_layer_types", "full_attention_interval", "attn_layer_period", "attn_layer_offset")
+
+
+def main() -> None:
+    """Writes the table."""
+    configs = import_module("transformers.models.auto.configuration_auto")
+    models = import_module("transformers.models.auto.modeling_auto")
+    rows = {}
+    for model_type in sorted(configs.CONFIG_MAPPING_NAMES):
+        config = configs.CONFIG_MAPPING[model_type]
+        row = {
+            "architecture": architecture(models.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, model_type),
+            "defaults": defaults(config),
+            "text_model_type": text_model_type(config),
+        }
+        if row["architecture"] or row["text_model_type"] or model_type.endswith("text"):
+            rows[model_type] = row
+    provenance = {
+        "package": f"transformers {metadata.version('transformers')}",
+        "read": "off its configuration classes",
+    }
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rows[name], sort_keys=True)}" for name in rows)
+    TARGET.write_text(f'{{"provenance": {json.dumps(provenance)},\n "model_types": {{\n{lines}\n }}}}\n')
+    print(f"{TARGET}: {len(rows)} model types")
+
+
+def defaults(config: type) -> dict[str, Any]:
+    """Returns the integers (and lists) that a configuration class has for fields that are left out."""
+    if not dataclasses.is_dataclass(config):
+        return {}
+    wanted = read_fields()
+    found = {each.name: each.default for each in dataclasses.fields(config) if each.name in wanted}
+    return {name: value for name, value in found.items() if isinstance(value, int | float | list | tuple)}
+
+
+def architecture(models: Mapping[str, Any], model_type: str) -> str | None:
+    """Returns the class of a language model of this type, by Transformers' own table."""
+    found = models.get(model_type)
+    return found[0] if isinstance(found, tuple | list) else found
+
+
+def text_model_type(config: type) -> str | None:
+    """Returns the type of the language model inside, where its class fixes it."""
+    text = getattr(config, "sub_configs", {}).get("text_config")
+    name = getattr(text, "model_type", "")
+    return name or None
+
+
+def read_fields() -> set[str]:
+    """Returns every name that may be a config's field in the table of decoders."""
+    texts = [json.dumps(dataclasses.asdict(decoder)) for decoder in table().decoders.values()]
+    words = set(re.findall(r"[A-Za-z_]\w*", " ".join([*texts, *table().sizes.values()])))
+    return words | {name for names in NAMES.values() for name in names} | set(OTHERS)
+
+
+if __name__ == "__main__":
+    main()

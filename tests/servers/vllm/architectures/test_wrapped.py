@@ -1,0 +1,136 @@
+"""Plans by the tables, beside what vLLM's own classes wrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autotune.errors import InputError
+from autotune.model.shape import read
+from autotune.model.sources import Source
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+from autotune.servers.vllm.architectures.classes import classes
+from autotune.servers.vllm.architectures.decoders import table
+from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
+from tests.builders.scripts import load_script
+
+script = load_script("make_wrapped")
+
+# What vLLM says as it stops, and what a plan then names.
+REASONS = {
+    "does not implement": "SupportsLoRA",
+    "is not supported for": "SupportsLoRA",
+    "must be divisible by tensor parallel size": "must be divisible by tensor parallel size",
+    "vocab size must be": "vocab size must be",
+    "AssertionError": "num_key_value_heads",
+}
+
+
+@pytest.mark.parametrize("name", script.recorded())
+def test_a_plan_is_what_the_server_wraps_and_calls(name: str) -> None:
+    found = script.compare(name)
+    if found.error is None:
+        assert (found.refused, found.extra, found.missing) == (None, frozenset(), frozenset())
+    else:
+        reason = next(ours for theirs, ours in REASONS.items() if theirs in found.error)
+        assert found.refused is not None
+        assert reason in found.refused
+
+
+def plan(targets: str | None = None, **changes: Any) -> Plan:
+    """Plans the small model with changes."""
+    config = {name: value for name, value in (SMALL_MODEL | changes).items() if value is not None}
+    names = tuple(targets.split(",")) if targets else None
+    return make(
+        read(Source("model", "config.json", config), {}), Serving("vllm", 1, 16, 4, target_modules=names), Batches()
+    )
+
+
+def lookups(targets: str | None = None, **changes: Any) -> set[tuple[str | int, ...]]:
+    return {
+        (s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims))
+        for s in plan(targets, **changes).shapes
+    }
+
+
+NEXT = {
+    "architectures": ["Qwen3NextForCausalLM"],
+    "hidden_size": 2048,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "num_experts": 512,
+    "num_experts_per_tok": 10,
+    "moe_intermediate_size": 512,
+    "shared_expert_intermediate_size": 512,
+    "full_attention_interval": 4,
+    "linear_num_key_heads": 16,
+    "linear_num_value_heads": 32,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+}
+
+
+def test_of_a_hybrid_attention_alone_is_planned_where_it_alone_is_targeted() -> None:
+    assert lookups("q_proj,k_proj,v_proj,o_proj", **NEXT) == {
+        ("shrink", 3, 2048, 16),
+        ("expand", 3, 16, 4096),
+        ("shrink", 1, 2048, 16),
+        ("expand", 1, 16, 2048),
+    }
+
+
+def test_what_is_never_called_is_named_and_not_planned() -> None:
+    found = plan(**NEXT)
+    assert any("conv1d, gate, shared_expert_gate" in line for line in found.warnings)
+    assert not {"gate x4", "conv1d x3"} & {label for shape in found.shapes for label in shape.layers}
+
+
+def test_a_named_module_is_wrapped_where_the_class_lists_no_embeddings() -> None:
+    assert lookups("lm_head", architectures=["MistralForCausalLM"]) == {
+        ("shrink", 1, 1024, 16),
+        ("expand", 1, 16, 32000),
+    }
+
+
+def test_experts_are_wrapped_by_their_own_name_alone() -> None:
+    moe = {"architectures": ["Qwen3MoeForCausalLM"], **EXPERT_FIELDS}
+    with pytest.raises(InputError, match=r"none of which model has .*qkv_proj.*experts"):
+        plan("gate_proj,up_proj,down_proj", **moe)
+    assert {op for op, *_ in lookups("experts", **moe)} == {
+        f"fused_moe_lora_{weight}_{op}" for weight in ("w13", "w2") for op in ("shrink", "expand")
+    }
+
+
+def test_a_target_that_wraps_nothing_is_named_and_the_rest_is_planned() -> None:
+    found = plan("q_proj,up_proj", architectures=["Qwen3MoeForCausalLM"], **EXPERT_FIELDS)
+    assert {label for shape in found.shapes for label in shape.layers} == {"qkv_proj x4"}
+    assert any("--target-modules: up_proj: the server wraps no module" in line for line in found.warnings)
+
+
+def test_widths_may_differ_from_layer_to_layer() -> None:
+    found = lookups("gate_up_proj", intermediate_size=[4096, 4096, 2048, 2048])
+    assert {n for op, _, _, n in found if op == "expand"} == {4096, 2048}
+
+
+def test_defaults_are_those_of_the_configuration_class() -> None:
+    text = {"model_type": "llama", "vocab_size": 32064}
+    changes: dict[str, Any] = dict.fromkeys(SMALL_MODEL)
+    found = lookups(**changes | {"architectures": ["LlavaForConditionalGeneration"], "text_config": text})
+    assert ("expand", 2, 16, 11008) in found
+    assert ("expand", 1, 16, 32064) in found
+
+
+@pytest.mark.parametrize("architecture", table().architectures)
+def test_every_decoder_is_of_a_class_with_lora(architecture: str) -> None:
+    assert classes()[architecture].lora
+
+
+@pytest.mark.parametrize("architecture", table().language_models)
+def test_every_language_model_is_one_that_has_a_decoder(architecture: str) -> None:
+    assert classes()[architecture].lora
+    inner = table().language_models[architecture]
+    assert not inner or inner in table().architectures
