@@ -17,7 +17,7 @@ from autotune.servers.vllm.architectures.decoders import Decoder, table
 _DEFAULTS = Path(__file__).parent / "config_defaults.json"
 
 # Endings of architectures that are not registered, and of those that are served without a head for tokens; a model
-# whose head is `score` gets a linear layer of that name in its place (contracts A8).
+# whose head is `score` gets a linear layer of that name in its place (contracts A9).
 _SCORED = ("ForSequenceClassification", "ForTokenClassification", "ClassificationModel", "ForAudioClassification")
 _HEADLESS = (*_SCORED, "EmbeddingModel", "ForTextEncoding", "ForRewardModeling", "RewardModel", "Model")
 _GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatModel")

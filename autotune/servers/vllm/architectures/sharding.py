@@ -64,7 +64,7 @@ def _qkv(module: Module, part: str, sizes: LayerSizes, packed: Sequence[str], tp
 
 
 def _slices(widths: tuple[int, ...], packed: int, sharded: bool) -> tuple[int, ...]:
-    """Returns the widths of the LoRA slices of a merged layer; none where no LoRA layer replaces it (contracts A8)."""
+    """Returns the widths of the LoRA slices of a merged layer; none where no LoRA layer replaces it (contracts A9)."""
     if packed == 1 and len(widths) <= _PAIR:
         return (sum(widths),)
     if packed == _PAIR:
