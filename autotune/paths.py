@@ -1,4 +1,4 @@
-"""The tool's cache folder: compiled kernels and locks. Nothing else is written outside storage and output (law 6)."""
+"""The tool's cache folder: compiled kernels. Nothing else is written outside storage and output (law 6)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 from platformdirs import user_cache_path
-
-from autotune.errors import InputError
 
 
 def cache_dir() -> Path:
@@ -21,17 +19,3 @@ def triton_cache_dir() -> Path:
     It is apart from the user's ``~/.triton``: a stale entry there has given wrong results before.
     """
     return cache_dir() / "triton"
-
-
-def locks_dir() -> Path:
-    """Returns the folder in which running studies are locked, and makes it where there is none.
-
-    Raises:
-        InputError: If it cannot be made.
-    """
-    folder = cache_dir() / "locks"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"AUTOTUNE_CACHE_DIR: cannot make {folder} ({error.strerror}); name another folder") from error
-    return folder

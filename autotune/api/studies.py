@@ -78,9 +78,10 @@ class StudySet:
         Raises:
             InputError: If one exists and may not be skipped, or exists with another meaning.
         """
-        if (of := self._of_plan) is None:
-            return creation.create_all(storage, self.specs, skip_if_exists, write_note)
-        return plan_studies.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
+        with creation.alone(storage):
+            if (of := self._of_plan) is None:
+                return creation.create_all(storage, self.specs, skip_if_exists, write_note)
+            return plan_studies.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
 
 
 def of_problems(problems: Problems, request: Request) -> StudySet:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import optuna
 
 from autotune import api
 from autotune.cli.export_output import export_studies
@@ -215,7 +214,7 @@ def export(patterns: tuple[str, ...], flags: ExportFlags, storage: str = DEFAULT
 def delete(name: str, yes: bool = False, storage: str = DEFAULT_URL) -> None:
     """Delete a study and its measurements."""
     opened = open_storage(storage)
-    item = studies.load(opened, name)
+    trials = studies.count_trials(opened, name)
     if not yes:
-        click.confirm(f"Delete {name} with {len(item.study.trials)} trials?", abort=True)
-    optuna.delete_study(study_name=name, storage=opened)
+        click.confirm(f"Delete {name} with {trials} trials?", abort=True)
+    studies.delete(opened, name)

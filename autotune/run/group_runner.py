@@ -51,7 +51,8 @@ class GroupRunner:
             following: Run next: its first configs are compiled while this group is decided.
 
         Raises:
-            InputError: If a study is missing or cannot go on here, or another process is running one.
+            InputError: If a study is missing or cannot go on here.
+            HeldError: If another process is running one.
             AutotuneError: If there is no common value at which every op ran correctly.
         """
         kind, path = check_complete(studies)
@@ -60,7 +61,7 @@ class GroupRunner:
             identity.check(study, runner.options)
         with ExitStack() as stack:
             for study in studies:
-                stack.enter_context(identity.locked(study, runner.options.storage_url))
+                stack.enter_context(runner.holding(study))
             result = studies[0].group_result
             if result is None:
                 sessions = [stack.enter_context(runner.sessions.opened(study)) for study in studies]

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import filelock
-
-from autotune import paths
 from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.environment import current_environment
 from autotune.errors import InputError
 from autotune.run.options import RunOptions
-from autotune.study.storage import identity
 from autotune.study.study import KernelStudy
 
 
@@ -36,19 +28,3 @@ def check(study: KernelStudy, options: RunOptions) -> None:
             f"study {study.name} was created elsewhere: {', '.join(changed)}; create a new study here "
             "(study create ... --tag NAME), or mix the measurements with --allow-env-change"
         )
-
-
-@contextmanager
-def locked(study: KernelStudy, storage_url: str) -> Iterator[None]:
-    """Keeps other processes of this machine from running the study.
-
-    Raises:
-        InputError: If another process is running it.
-    """
-    key = hashlib.sha256(f"{identity(storage_url)} {study.name}".encode()).hexdigest()[:24]
-    lock = filelock.FileLock(paths.locks_dir() / f"{key}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise InputError(f"study {study.name} is being run by another process; wait for it, or stop it") from error

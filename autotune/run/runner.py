@@ -7,6 +7,7 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Self
 
 from optuna.storages import BaseStorage
@@ -23,6 +24,7 @@ from autotune.run.progress import OnProgress, ProgressReporter, Stage
 from autotune.run.sessions import Session, Sessions
 from autotune.search.api import Search
 from autotune.study import trials
+from autotune.study.leases import Leases
 from autotune.study.result import WALL, Decision, StudyResult
 from autotune.study.storage import shared
 from autotune.study.study import KernelStudy
@@ -47,6 +49,7 @@ class Runner:
         self.options = options
         self.backends = backends or LocalBackends(options.recorded_dir)
         self.sessions = Sessions(storage, options, self.backends)
+        self._leases = Leases(storage)
         self._on_finished = on_finished
         self._storing: StoringProcess | None = None
 
@@ -72,11 +75,12 @@ class Runner:
             following: Run next: its first configs are compiled while this study is decided.
 
         Raises:
-            InputError: If the study cannot go on here, or another process is running it.
+            InputError: If the study cannot go on here.
+            HeldError: If another process is running it.
             AutotuneError: If none of its configs ran correctly.
         """
         identity.check(study, self.options)
-        with identity.locked(study, self.options.storage_url):
+        with self.holding(study):
             if (result := study.result) is not None:
                 return result
             with self.sessions.opened(study) as session:
@@ -85,6 +89,14 @@ class Runner:
                 result = self._decide(session, clock)
                 self.finish(study, result)
                 return result
+
+    def holding(self, study: KernelStudy) -> AbstractContextManager[None]:
+        """Keeps every other process from running a study during a block.
+
+        Raises:
+            HeldError: If another process is running it.
+        """
+        return self._leases.holding(f"study {study.name}", f"study {study.name} is being run")
 
     def search_whole(
         self,

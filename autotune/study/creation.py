@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,18 @@ from autotune.contract.groups import GroupKind
 from autotune.errors import InputError, one_of
 from autotune.study import studies
 from autotune.study.describe import Request, describe
+from autotune.study.leases import Leases
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
+
+_PATIENCE_S = 600.0
+
+
+@contextmanager
+def alone(storage: BaseStorage) -> Iterator[None]:
+    """Keeps other processes from creating studies in a storage during a block; waits until none does."""
+    with Leases(storage).waiting_for("creation", "studies are being created", _PATIENCE_S):
+        yield
 
 
 def describe_flags(
@@ -87,9 +98,10 @@ def create_all(
         on_created: Is told of each new study.
 
     Raises:
-        InputError: If one exists and may not be skipped, or exists with another meaning.
+        InputError: If one exists and may not be skipped, or exists with another meaning, or is another program's.
     """
     existing = set(studies.names(storage)) & set(specs)
+    studies.check_free(storage, set(specs) - existing)
     if existing and not skip_if_exists:
         raise studies.exists_error(sorted(existing)[0])
     for name in sorted(existing):

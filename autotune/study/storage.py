@@ -12,9 +12,12 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from autotune.errors import InputError
+from autotune.study.making import made_by_all
 
 DEFAULT_URL = "sqlite:///autotune.db"
 _BUSY_TIMEOUT_S = 60
+_FIRST_TABLES = {"studies", "version_info"}
+"""What Optuna makes before everything else: a database that is just being made has no more."""
 
 
 def open_storage(url: str, create: bool = False) -> BaseStorage:
@@ -29,8 +32,8 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite":
             _check_sqlite(url, parsed.database, create)
-            return _sqlite(url)
-        return RDBStorage(url)
+            return made_by_all(lambda: _sqlite(url))
+        return made_by_all(lambda: RDBStorage(url))
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_URL}") from error
@@ -40,15 +43,6 @@ def shared(url: str) -> bool:
     """Tells whether another process that opens the URL finds the same studies."""
     parsed = make_url(url)
     return parsed.get_backend_name() != "sqlite" or not _in_memory(parsed.database)
-
-
-def identity(url: str) -> str:
-    """Returns a name of the storage that is the same for every spelling of a SQLite file's place, and from every
-    folder."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return str(Path(parsed.database).resolve())
-    return url
 
 
 def _in_memory(database: str | None) -> bool:
@@ -69,12 +63,12 @@ def _check_sqlite(url: str, database: str | None, create: bool) -> None:
     if path.is_dir():
         raise InputError(f"--storage: got {url}, but {path} is a folder; name a file")
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         connection.close()
     except sqlite3.DatabaseError as error:
         raise InputError(f"--storage: {path} is not a SQLite database ({error}); name another file") from error
-    if tables and "studies" not in tables:
+    if tables and not tables & _FIRST_TABLES:
         raise InputError(f"--storage: {path} is a database of something else (no Optuna tables); name another file")
 
 
@@ -85,10 +79,13 @@ def _sqlite(url: str) -> RDBStorage:
     def _wal(connection: Any, _record: object) -> None:
         # Half the time a trial takes with the default journal; safe against a kill, not against a power cut.
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        # Asked for in vain it would still wait for whoever else has the file open.
+        if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
     # The connection that the constructor opened has not met the hook.
     storage.engine.dispose()
+    storage.engine.connect().close()
     return storage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 import optuna
@@ -21,7 +21,7 @@ METRIC = "median time (us)"
 
 
 def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
-    """Makes a new study.
+    """Makes a new study; one that a killed creation left empty is taken over.
 
     Raises:
         InputError: If the storage holds one of that name.
@@ -32,6 +32,7 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
             study_name=name,
             direction=StudyDirection.MINIMIZE,
             pruner=optuna.pruners.NopPruner(),
+            load_if_exists=name in _empty(storage),
         )
     except optuna.exceptions.DuplicatedStudyError as error:
         raise exists_error(name) from error
@@ -48,6 +49,17 @@ def exists_error(name: str) -> InputError:
         f"study {name} exists; go on with it (study run {name}), pass it by (--skip-if-exists), "
         f"remove it (study delete {name}) or give this one a --tag"
     )
+
+
+def check_free(storage: BaseStorage, wanted: Set[str]) -> None:
+    """Refuses names that another program's studies have.
+
+    Raises:
+        InputError: If there is one.
+    """
+    taken = {study.study_name for study in storage.get_all_studies()} & wanted - _empty(storage)
+    for name in sorted(taken):
+        raise InputError(f"study {name} exists and was not made by this tool; give this one a --tag")
 
 
 def names(storage: BaseStorage) -> list[str]:
@@ -89,8 +101,29 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
         known = one_of(names(storage)[:10]) or "none; make one with study create"
         raise InputError(f"study: got {name!r}, the storage has: {known}") from error
     if not attributes.is_ours(found := study.user_attrs):
+        if name in _empty(storage):
+            raise InputError(
+                f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
+                "again, which takes it over"
+            )
         raise InputError(f"study {name} was not made by this tool; name one of: {one_of(names(storage)[:10])}")
     return KernelStudy(study, attributes.spec(found))
+
+
+def count_trials(storage: BaseStorage, name: str) -> int:
+    """Counts the trials of a study of ours, or of one that is empty.
+
+    Raises:
+        InputError: If there is none of that name, or another program made it.
+    """
+    if name in _empty(storage):
+        return 0
+    return storage.get_n_trials(load(storage, name).study._study_id)
+
+
+def delete(storage: BaseStorage, name: str) -> None:
+    """Deletes a study with its trials."""
+    optuna.delete_study(study_name=name, storage=storage)
 
 
 def members(storage: BaseStorage, group: str) -> list[KernelStudy]:
@@ -115,6 +148,18 @@ def by_group(chosen: Iterable[KernelStudy]) -> list[list[KernelStudy]]:
         key = ("study", study.name) if study.spec.group is None else ("group", study.spec.group)
         found.setdefault(key, []).append(study)
     return list(found.values())
+
+
+def _empty(storage: BaseStorage) -> set[str]:
+    """Finds the studies without a trial and a word of what they are about: a study and its spec are stored one after
+    the other, and a kill may come between."""
+    return {
+        study.study_name
+        for study in storage.get_all_studies()
+        if not study.user_attrs
+        and study.directions == [StudyDirection.MINIMIZE]
+        and storage.get_n_trials(study._study_id) == 0
+    }
 
 
 def _attributes(storage: BaseStorage) -> dict[str, attributes.Attributes]:

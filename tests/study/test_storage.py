@@ -1,4 +1,4 @@
-"""Where studies are kept: one file by any spelling, opened in WAL mode.
+"""Where studies are kept: opened in WAL mode, by many at once.
 
 A storage of an older revision opens, too; every command prints and exports the very bytes that that revision did.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune.study import studies
-from autotune.study.storage import identity, open_storage, shared
+from autotune.study.storage import open_storage, shared
 from tests.builders.double_study import SPEC
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 OLD = Path(__file__).parents[1] / "data" / "storage_1a9b4aa"
 WRITTEN = json.loads(gzip.decompress((OLD / "printed.json.gz").read_bytes()))
-
-
-def test_every_spelling_of_a_file_is_one_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = identity(f"sqlite:///{tmp_path}/a.db")
-    (tmp_path / "sub").mkdir()
-    assert identity("sqlite:///a.db") == identity("sqlite:///sub/../a.db") == place
-    monkeypatch.chdir(tmp_path / "sub")
-    assert identity("sqlite:///a.db") != place
-    assert identity("postgresql://host/a") == "postgresql://host/a"
 
 
 def test_sqlite_is_opened_in_wal_mode(tmp_path: Path) -> None:
