@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from autotune.config.check import check_folder
-from autotune.contract import Call, gpu, registry
+from autotune.contract import Call, gpu_names, registry
+from autotune.contract.gpu import H200
 from autotune.measure import recording
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
@@ -33,7 +34,7 @@ def said(recorded: recording.Recording) -> list[tuple[str, str | None]]:
     call = call_of(recorded)
     kernel = registry.load(registry.of_server(call.op, call.server))
     return [
-        (measured.status, kernel.cannot_run(call, config, gpu.H200.shared_bytes))
+        (measured.status, kernel.cannot_run(call, config, H200.shared_bytes))
         for config, measured in zip(recorded.configs, recorded.measurements, strict=True)
     ]
 
@@ -71,7 +72,7 @@ def test_most_that_ran_out_of_resources_are(name: str, share: float) -> None:
     ],
 )
 def test_shared_memory_by_name(name: str, size: int) -> None:
-    assert gpu.shared_bytes(name) == size
+    assert gpu_names.shared_bytes(name) == size
 
 
 def write(name: str, content: dict[str, Any]) -> Path:

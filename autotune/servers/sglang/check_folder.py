@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.contract import Call
+from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
 from autotune.servers import content
 from autotune.servers.finding import Effect, Finding
@@ -37,6 +38,10 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
             findings.append(_ignored(path, directory, "a link to nothing: the server finds no file there; remove it"))
             continue
         files += 1
+        if names := reported_names(match["device"]):
+            right = " or ".join(map(facts.gpu_in_file, names))
+            why = f"drivers report no GPU as {match['device']} but {' or '.join(names)}: unread; write {right}"
+            findings.append(Finding(path.relative_to(directory).as_posix(), (), "generic GPU name", "ignored", why))
         findings += _check_file(path, directory, match, max_chunk)
     return findings + _versions(directory), files
 

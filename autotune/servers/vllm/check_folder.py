@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autotune.contract import Call
+from autotune.contract import Call, Config
+from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
 from autotune.servers import content, provenance
 from autotune.servers.finding import Finding
@@ -14,7 +15,7 @@ from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm import check_moe, check_variety, facts
+from autotune.servers.vllm import check_moe, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 
@@ -28,16 +29,18 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
     """
     looked_up = {shape.op: shape.dims["max_loras"] for shape in shapes}
     findings: list[Finding] = []
-    dense: list[Walk] = []
+    walks: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
     for path in sorted(directory.glob("*.json")):
-        if path.name == provenance.FILE_NAME or facts.BASE_MOE_FILE.fullmatch(path.name):
+        if path.name == provenance.FILE_NAME or _is_of_another_reader(path.name):
             continue
         match = facts.FILE.fullmatch(path.name)
         if problem := _name_problem(match):
             findings.append(Finding(path.name, (), "file name", "ignored", problem))
             continue
         assert match is not None
+        if names := reported_names(match["gpu"]):
+            findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
         op = match["op"].lower()
         kind = op if op in facts.MOE_OPS else op.partition("_")[0]
         if serving and kind not in looked_up:
@@ -52,10 +55,10 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
             experts.setdefault(match["gpu"], {})[op] = made
             check_moe.check_entries(made, op, match["gpu"], serving)
         else:
-            dense.append(made)
+            walks.append(made)
             _check_entries(made, op, match["gpu"])
-    dual_stream = any("EXPAND_FALSE" in made.file for made in dense)
-    for made in dense:
+    dual_stream = any("EXPAND_FALSE" in made.file for made in walks)
+    for made in walks:
         # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
         if serving is None and not (dual_stream and "EXPAND_TRUE" in made.file):
             _check_slices(made, bool(experts))
@@ -63,9 +66,22 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         if serving is None:
             check_moe.check_slices(family)
         check_moe.check_together(family, serving)
-    walks = [*dense, *(made for family in experts.values() for made in family.values())]
+    walks += [made for family in experts.values() for made in family.values()]
     findings += [finding for made in walks for finding in made.grouped()]
     return findings, len(walks)
+
+
+def _is_of_another_reader(name: str) -> bool:
+    """Tells whether the server reads a file of this name for something else than LoRA."""
+    return any(pattern.fullmatch(name) for pattern in (facts.BASE_MOE_FILE, facts.SSM_FILE))
+
+
+def _generic(match: re.Match[str], names: Sequence[str]) -> str:
+    right = [f"{facts.gpu_in_file(name)}_{match['op']}.json" for name in names]
+    return (
+        f"drivers report no GPU as {match['gpu']} but {' or '.join(names)}, so that no server may read it; name it "
+        f"{' or '.join(right)}"
+    )
 
 
 def _name_problem(match: re.Match[str] | None) -> str | None:
@@ -81,25 +97,28 @@ def _name_problem(match: re.Match[str] | None) -> str | None:
 def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
     op, _, adds = file_op.partition("_")
     live = (*facts.DENSE_REQUIRED[op], *(("group_size_m",) if op == "shrink" else ()))
-    check_variety.check(made, {key: {name: config.get(name) for name in live} for key, config in made.leaves.items()})
-    for key, config in made.leaves.items():
+    launched = {key: dense.launched(config) for key, config in made.leaves.items()}
+    check_variety.check(made, {key: {name: config.get(name) for name in live} for key, config in launched.items()})
+    for key, config in launched.items():
         if missing := [name for name in facts.DENSE_REQUIRED[op] if name not in config]:
             upper = [name for name in config if name != name.lower()]
             hint = f"; {one_of(upper)} is not read, dense ops know lower case only" if upper else ""
             made.add(
                 key, "missing key", made.crash(key), f"lacks {one_of(missing)}: KeyError {missing[0]!r}{hint}; add it"
             )
-        bad = list(unlaunchable({name: config[name] for name in config if name in facts.DENSE_REQUIRED[op]}))
+        bad = list(unlaunchable({name: config[name] for name in config if name in live}))
         for name, problem in bad:
             made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
         dims = {**dict(zip(facts.DENSE_LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
         if not missing and not bad and (reason := too_large(Call(facts.NAME, op, dims), config, gpu)):
             made.add(key, "too large", made.crash(key), reason)
+        for name in dense.left_to_triton(made.leaves[key]):
+            made.add((*key, name), "null", "ignored", f"null: Triton's own {config[name]} is taken; write it")
         for name, why in _dead(config, op):
             made.add((*key, name), "dead key", "ignored", why)
 
 
-def _dead(config: dict[str, object], op: str) -> Iterator[tuple[str, str]]:
+def _dead(config: Config, op: str) -> Iterator[tuple[str, str]]:
     if config.get("max_nreg") is not None:
         yield "max_nreg", f"got {config['max_nreg']}, but it is never passed to a kernel; set it to null"
     if op == "expand" and config.get("split_k") not in (None, 1):

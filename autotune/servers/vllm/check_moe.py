@@ -46,7 +46,7 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
         default = moe.default_config(op, dims)
         bad = list(unlaunchable({name: v for name, v in config.items() if v != default.get(name)}))
         for name, problem in bad:
-            if not (op.endswith("_expand") and name.lower() == "split_k"):
+            if name.lower() != "num_ctas" and not (op.endswith("_expand") and name.lower() == "split_k"):
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
         if launched and _two_kernels(dims["k"], serving):
             compiled[key] = launched

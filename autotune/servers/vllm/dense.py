@@ -26,6 +26,12 @@ def default_config(call: Call) -> dict[str, Value]:
     return _nine_keys(block_m=64, block_n=block_n, block_k=32, split_k=1, num_warps=4, num_stages=2)
 
 
+def batch_invariant_config(call: Call) -> dict[str, Value]:
+    """Returns what the lookup of a batch-invariant server finds, which reads no file (contracts A2)."""
+    found = default_config(call)
+    return {**found, "split_k": facts.BATCH_INVARIANT_SPLIT_K} if call.op == "shrink" else found
+
+
 def file_name(gpu: str, call: Call) -> str:
     """Names the file of the call's op, for a GPU as file names spell it."""
     if call.op == "shrink":
@@ -82,6 +88,16 @@ def needed_paths(paths: Collection[KeyPath]) -> set[KeyPath]:
         ms, shapes = by_group.get(group, by_slices[group[1]])
         needed |= {(*group, m, *shape) for m, shape in itertools.product(ms, shapes)}
     return needed
+
+
+def left_to_triton(config: Config) -> list[str]:
+    """Lists the parameters that an entry has as null and that Triton then chooses (contracts A3)."""
+    return [name for name in facts.TRITON_OWN if name in config and config[name] is None]
+
+
+def launched(config: Config) -> dict[str, Value]:
+    """Returns what the server launches by an entry."""
+    return {**config, **{name: facts.TRITON_OWN[name] for name in left_to_triton(config)}}
 
 
 def config_failure(node: Any, op: str) -> Failure | None:

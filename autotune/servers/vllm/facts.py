@@ -17,6 +17,9 @@ CONFIG_FOLDER: Final = "VLLM_TUNED_CONFIG_FOLDER"
 BATCH_INVARIANT: Final = "VLLM_BATCH_INVARIANT"
 """Environment variable that keeps a server from reading any config file (contracts A1)."""
 
+BATCH_INVARIANT_SPLIT_K: Final = 1
+"""The split_k of a batch-invariant server's shrink, as its lookup has it (contracts A2)."""
+
 # Ops and their files.
 
 FILE: Final = re.compile(
@@ -26,6 +29,9 @@ FILE: Final = re.compile(
 
 BASE_MOE_FILE: Final = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
 """Names of the base model's expert tiles, which a server reads from the same folder (contracts A1)."""
+
+SSM_FILE: Final = re.compile(r"headdim=\d+,dstate=\d+,device_name=.*,cache_dtype=\w+\.json")
+"""Names of the tiles of state-space layers, which a server reads from the same folder (contracts A1)."""
 
 DENSE_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "n")
 """Levels of a dense op's file, outermost first (contracts A1)."""
@@ -70,6 +76,10 @@ DENSE_REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By dense op, the keys that it reads with `config[key]`, in its order: the first one absent is the server's KeyError
 (contracts A3)."""
+
+TRITON_OWN: Final[Mapping[str, Value]] = {"num_warps": 4, "num_stages": 3, "num_ctas": 1}
+"""What runs where a dense entry has null for one of these: the op hands it on, and Triton takes its own (contracts
+A3)."""
 
 GROUP_SIZE: Final = 8
 """The group_size_m of every default, and of an entry that leaves it out (contracts A2, A3)."""

@@ -13,7 +13,7 @@ from typing import Any
 from autotune.contract import Call, Value
 from autotune.errors import InputError
 from autotune.servers.files import read_json
-from autotune.servers.vllm import facts
+from autotune.servers.vllm import dense, facts
 from autotune.servers.vllm.server import VLLM
 
 
@@ -48,7 +48,9 @@ def cache_clear() -> None:
 def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Value]:
     call = Call(facts.NAME, op, dict(dims))
     folder = os.environ.get(facts.CONFIG_FOLDER)
-    if not folder or os.environ.get(facts.BATCH_INVARIANT, "0") not in ("", "0"):
+    if os.environ.get(facts.BATCH_INVARIANT, "0") not in ("", "0"):
+        return VLLM.default_config(call) if op in facts.MOE_OPS else dense.batch_invariant_config(call)
+    if not folder:
         return VLLM.default_config(call)
     path = Path(folder) / VLLM.file_name(_device_name(), call)
     found = VLLM.resolve(_current_table(path), call)

@@ -57,6 +57,7 @@ def test_a_sound_folder_is_clean() -> None:
         (EXPAND, {"16": CONFIG | {"num_warps": 6}}, "16/num_warps", "bad value", "crash at start"),
         (EXPAND, {"32": CONFIG, "16": CONFIG}, "", "unordered keys", "slower"),
         (EXPAND, {"16": CONFIG, "48": CONFIG}, "48", "unreachable chunk size", "ignored"),
+        (SHRINK.replace("H200", "H100"), {"16": CONFIG}, "", "generic GPU name", "ignored"),
         ("lora_shrink,K=1,R=64,device=NVIDIA_H200.json", {}, "", "file name", "ignored"),
         ("lora_shrink,K=1,R=64,S=1,device=NVIDIA H200.json", {}, "", "file name", "ignored"),
         (SHRINK.replace(".json", "_tuned_1.json"), {"16": CONFIG}, "", "file name", "ignored"),

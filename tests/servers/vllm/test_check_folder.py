@@ -16,6 +16,7 @@ from autotune.errors import InputError
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
+from autotune.servers.finding import Finding
 from autotune.servers.serving import Serving
 from tests.builders.samples import VLLM_ENTRY
 
@@ -479,3 +480,47 @@ def test_no_content_takes_the_linter_down(tmp_path_factory: pytest.TempPathFacto
 
 
 PLAN = plan("Qwen3-30B-A3B")
+
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+
+
+def case_findings(folder: Path) -> list[Finding]:
+    return check_folder(folder, "vllm")[0]
+
+
+@pytest.mark.parametrize("gpu", ["pro6000", "ada6000", "a5000", "gb10"])
+def test_entries_that_a_gpu_cannot_hold_crash(gpu: str) -> None:
+    found = case_findings(CASES / f"28-shared-memory-{gpu}")
+    assert {finding.defect for finding in found} == {"too large"}
+    assert {finding.effect for finding in found} == {"crash at start"}
+    assert all("101376" in finding.message for finding in found)
+
+
+def test_a_file_of_state_space_layers_is_read_by_the_server() -> None:
+    assert case_findings(CASES / "29-ssm-file-beside") == []
+
+
+def test_a_general_name_is_no_gpu_of_a_driver() -> None:
+    (found,) = case_findings(CASES / "30-generic-device-name")
+    assert (found.defect, found.effect) == ("generic GPU name", "ignored")
+    assert "NVIDIA H100 80GB HBM3 or NVIDIA H100 PCIe or NVIDIA H100 NVL" in found.message
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("num_warps", "ignored"),
+        ("num_stages", "ignored"),
+        ("num_ctas", "ignored"),
+        ("max_nreg", None),
+        ("group_size_m", "crash at start"),
+        ("split_k", "crash at start"),
+        ("block_m", "crash at start"),
+    ],
+)
+def test_null_is_taken_as_the_server_takes_it(tmp_path: Path, name: str, effect: str | None) -> None:
+    entry: dict[str, Any] = {**VLLM_ENTRY, "group_size_m": 8, name: None}
+    content = {"5": {slices: {"16": {"4096": {"16": entry}}} for slices in ("1", "2", "3")}}
+    (tmp_path / "NVIDIA_H200_SHRINK.json").write_text(json.dumps(content))
+    assert {finding.effect for finding in case_findings(tmp_path)} == ({effect} if effect else set())
