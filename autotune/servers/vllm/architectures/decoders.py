@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+LAYER_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
+"""Fields of configs that name a kind for each layer."""
+
 _FILE = Path(__file__).parent / "decoders.toml"
 
 ModuleKind = Literal["qkv", "merged", "column", "row", "replicated", "embedding", "head", "experts"]
@@ -59,6 +62,7 @@ class Decoder:
     Attributes:
         parts: What its layers are made of.
         mixers: How its config places attention and what stands in its place: empty where each layer has attention.
+        attention_interval: Each so many layers have attention, where nothing in the config places it; 0 for none.
         sizes: Expressions for names that its config spells otherwise or leaves out, before those of all decoders.
         by_layer_type: The same, by entry of the config's ``layer_types``.
         packed: What its classes merge once they are made, beside what they list.
@@ -68,6 +72,7 @@ class Decoder:
 
     parts: tuple[Part, ...]
     mixers: str = ""
+    attention_interval: int = 0
     sizes: Mapping[str, str] = field(default_factory=dict)
     by_layer_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     packed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -82,8 +87,9 @@ class Table:
     Attributes:
         decoders: By their name in the table.
         architectures: The decoder of each architecture.
-        language_models: For multimodal architectures the architecture of the language model; empty where the config
-            tells it.
+        language_models: For multimodal architectures the architecture of the language model, or a decoder; empty where
+            the config tells it.
+        by_version: The same by the config's ``version``.
         text_configs: Where configs keep the language model's fields, as paths, the first that is there.
         mixers: By the config's name for a kind of layer, our name.
         sizes: Expressions for names that no config has.
@@ -92,6 +98,7 @@ class Table:
     decoders: Mapping[str, Decoder]
     architectures: Mapping[str, str]
     language_models: Mapping[str, str]
+    by_version: Mapping[str, Mapping[str, str]]
     text_configs: tuple[str, ...]
     mixers: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, str]
@@ -106,6 +113,7 @@ def table() -> Table:
         decoders={name: _decoder(row, parts) for name, row in data["decoders"].items()},
         architectures={each: name for name, row in data["decoders"].items() for each in row.get("architectures", ())},
         language_models={each: name for name, names in data["language_models"].items() for each in names},
+        by_version=data["language_model_by_version"],
         text_configs=tuple(data["text_configs"]),
         mixers={name: tuple(kinds) for name, kinds in data["mixers"].items()},
         sizes=data["sizes"],
@@ -121,6 +129,7 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
     return Decoder(
         parts=tuple(parts[name] for name in data["parts"]),
         mixers=data.get("mixers", ""),
+        attention_interval=data.get("attention_interval", 0),
         sizes=data.get("sizes", {}),
         by_layer_type=data.get("by_layer_type", {}),
         packed={name: tuple(names) for name, names in data.get("packed", {}).items()},

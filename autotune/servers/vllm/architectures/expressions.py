@@ -49,6 +49,8 @@ def _value(node: ast.expr, value_of: Callable[[str], Number]) -> Number:
             return value_of(name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, value_of), _value(right, value_of))
+        case ast.Compare(left=left, ops=[ast.GtE()], comparators=[right]):
+            return int(_value(left, value_of) >= _value(right, value_of))
         case ast.Call(func=ast.Name(id="int"), args=[argument]):
             return int(_value(argument, value_of))
         case ast.UnaryOp(op=ast.Not(), operand=operand):

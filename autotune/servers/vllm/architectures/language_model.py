@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.model.fields import NAMES
 from autotune.servers.vllm.architectures.classes import ModelClass, classes
-from autotune.servers.vllm.architectures.decoders import Decoder, table
+from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
 
 _DEFAULTS = Path(__file__).parent / "config_defaults.json"
 
@@ -34,7 +34,9 @@ class LanguageModel:
         decoder: Its layers; None where the table has none.
         fields: Of the language model, with the defaults of its configuration class.
         multimodal: There are towers and connectors besides.
-        head: Columns of ``score``, 0 without; -1 for a head for tokens.
+        has_head: It has a head for tokens, as its class has.
+        scored: A layer ``score`` stands in the place of that head.
+        labels: How many classes a classifier tells apart.
         assumed: What the table does not tell for certain; one line each.
     """
 
@@ -44,7 +46,9 @@ class LanguageModel:
     decoder: Decoder | None
     fields: Mapping[str, Any]
     multimodal: bool
-    head: int
+    has_head: bool
+    scored: bool
+    labels: int
     assumed: tuple[str, ...] = ()
 
     @property
@@ -84,19 +88,19 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
         )
     text, nested = _text_config(config)
     known = table()
-    inner_name = registered
-    if registered in known.language_models:
-        inner_name = known.language_models[registered] or _text_architecture(text, origin)
+    inner_name = _inner(registered, config, text, origin)
     inner = classes().get(inner_name, model)
-    name = known.architectures.get(inner_name) or known.architectures.get(inner.name)
+    name = inner_name if inner_name in known.decoders else known.architectures.get(inner_name)
     return LanguageModel(
         architecture=architecture,
         model=model,
         inner=inner,
         decoder=known.decoders[name] if name else None,
         fields=_with_defaults(text),
-        multimodal=nested or registered in known.language_models,
-        head=_head(architecture, config),
+        multimodal=nested or inner_name != registered,
+        has_head=registered == architecture or not architecture.endswith(_HEADLESS),
+        scored=registered != architecture and architecture.endswith(_SCORED),
+        labels=_labels(config),
     )
 
 
@@ -124,27 +128,42 @@ def _unregistered(architecture: str, config: Mapping[str, Any]) -> LanguageModel
     fields = _with_defaults(text)
     experts = any((fields.get(name) or 0) > 1 for name in NAMES["num_experts"] if type(fields.get(name)) is int)
     backend = "TransformersMoEForCausalLM" if experts else "TransformersForCausalLM"
-    model = classes()[backend]
+    model, known = classes()[backend], table()
+    # Of one that Transformers itself has, the layers are as its own code has them.
+    listed = architecture in known.architectures or architecture in _own_architectures()
+    name = known.architectures.get(architecture if listed else backend)
     return LanguageModel(
         architecture=architecture,
         model=model,
         inner=model,
-        decoder=table().decoders[table().architectures[backend]],
+        decoder=known.decoders[name] if name else None,
         fields=fields,
         multimodal=nested,
-        head=_head(architecture, config),
-        assumed=(
+        has_head=not architecture.endswith(_HEADLESS),
+        scored=architecture.endswith(_SCORED),
+        labels=_labels(config),
+        assumed=()
+        if listed
+        else (
             f"{architecture} is not known here: taken for a decoder with merged qkv and gate_up projections that "
             "vLLM's Transformers backend serves; compare with what the server logs",
         ),
     )
 
 
-def _head(architecture: str, config: Mapping[str, Any]) -> int:
-    if not architecture.endswith(_HEADLESS):
-        return -1
-    if not architecture.endswith(_SCORED):
-        return 0
+def _inner(registered: str, config: Mapping[str, Any], text: Mapping[str, Any], origin: str) -> str:
+    """Returns the architecture of the language model inside, or its decoder; of a text model the same."""
+    known = table()
+    if (versions := known.by_version.get(registered)) is not None:
+        if (version := str(config.get("version"))) not in versions:
+            raise InputError(f"{origin}: version: got {version}, known here of {registered}: {one_of(versions)}")
+        return versions[version]
+    if registered not in known.language_models:
+        return registered
+    return known.language_models[registered] or _text_architecture(text, origin)
+
+
+def _labels(config: Mapping[str, Any]) -> int:
     labels = config.get("num_labels") or len(config.get("id2label") or ())
     return labels if type(labels) is int and labels else 2
 
@@ -187,7 +206,15 @@ def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
         others = next((names for names in NAMES.values() if name in names), (name,))
         if not any(other in text for other in others):
             found[name] = value
+    layers = next((found[name] for name in LAYER_LISTS if found.get(name)), ())
+    if layers and not any(found.get(name) for name in NAMES["num_hidden_layers"]):
+        found["num_hidden_layers"] = len(layers)
     return found
+
+
+def _own_architectures() -> set[str]:
+    """Returns the architectures of language models that Transformers has."""
+    return {str(row["architecture"]) for row in _defaults().values() if row["architecture"]}
 
 
 def _defaults_of(model_type: object) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 from autotune.errors import InputError, one_of
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields
-from autotune.servers.vllm.architectures.decoders import Decoder, table
+from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
 
 EVERY_LAYER = "layer"
-_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 _WHOLE_LAYERS = {"dense", "sparse"}
+_NO_MIXERS = {"attention", "model", EVERY_LAYER, *_WHOLE_LAYERS}
 
 
 def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
@@ -35,7 +35,7 @@ def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
 
 def layer_types(fields: Fields, count: int) -> Sequence[str]:
     """Returns the config's own names for the kinds of layers; empty where it has none."""
-    for name in _LISTS:
+    for name in LAYER_LISTS:
         if found := fields.config.get(name):
             if not isinstance(found, list | tuple | str) or len(found) < count:
                 raise InputError(
@@ -75,21 +75,32 @@ def _mixers(decoder: Decoder, fields: Fields, count: int) -> list[tuple[str, ...
                 f"{fields.origin}: layer types: got {one_of(unknown)}, known here: {one_of(known)}; plan with "
                 "--target-modules, or create studies of single shapes (study create --op-type ...)"
             )
-        return [known[each] for each in listed]
-    other = next(part.on for part in decoder.parts if part.on not in ("attention", "dense", "sparse", "model"))
-    placed = _attention_layers(fields, count)
+        return [_of_decoder(known[each], decoder) for each in listed]
+    other = _other_mixer(decoder)
+    placed = _attention_layers(fields, count, decoder.attention_interval)
     return [("attention",) if layer in placed else (other,) for layer in range(count)]
 
 
-def _attention_layers(fields: Fields, count: int) -> set[int]:
+def _other_mixer(decoder: Decoder) -> str:
+    """Returns what stands in the place of attention."""
+    return next(part.on for part in decoder.parts if part.on not in _NO_MIXERS)
+
+
+def _of_decoder(kinds: tuple[str, ...], decoder: Decoder) -> tuple[str, ...]:
+    """Returns kinds as this decoder has them: configs may call a state-space layer linear attention."""
+    own = {part.on for part in decoder.parts} | _WHOLE_LAYERS
+    return tuple(kind if kind in own else _other_mixer(decoder) for kind in kinds)
+
+
+def _attention_layers(fields: Fields, count: int, interval: int) -> set[int]:
     """Returns the layers with attention where no list tells them."""
     config: Mapping[str, Any] = fields.config
     if (listed := config.get("full_attn_idxs") or config.get("attn_layer_indices")) is not None:
         return set(listed)
     if period := config.get("attn_layer_period"):
         return {layer for layer in range(count) if layer % period == config.get("attn_layer_offset", 0)}
-    interval = config.get("full_attention_interval") or 4
-    return {layer for layer in range(count) if (layer + 1) % interval == 0}
+    every = config.get("full_attention_interval") or interval
+    return {layer for layer in range(count) if every and (layer + 1) % every == 0}
 
 
 def _block(fields: Fields, layer: int) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     found = read(model.config, model.origin)
     if found.decoder is None:
         raise InputError(
-            f"{model.origin}: the layers of {found.inner.name} are not known here; plan with a server installed, or "
+            f"{model.origin}: the layers of {found.architecture} are not known here; plan with a server installed, or "
             "create studies of single shapes (study create --op-type ...) from what the server logs"
         )
     fields = Fields(model.origin, {**found.fields, **model.overrides})
@@ -84,7 +84,7 @@ def _common(found: LanguageModel, fields: Fields, tp: int) -> dict[str, int]:
     """Returns names that are no fields."""
     return {
         "tensor_parallel_size": tp,
-        "labels": max(found.head, 0),
+        "labels": found.labels,
         "listed_dense_layers": len(fields.integers("mlp_only_layers")),
     }
 
@@ -99,20 +99,20 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
     types = layer_types(fields, len(kinds)) if decoder.by_layer_type else ()
     by_layer = []
     for layer in range(len(kinds)):
-        known: Mapping[str, int] = common
+        known: Mapping[str, int] = {**common, "layer": layer}
         if decoder.mixers == "block_configs":
-            known = {**common, **block_widths(fields, layer)}
+            known = {**known, **block_widths(fields, layer)}
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
     for part in decoder.parts:
         for module in part.modules:
             if part.on == "model":
-                if module.kind != "head" or found.head == -1:
+                if module.kind != "head" or found.has_head:
                     yield part, module, LayerSizes(decoder, fields, common, None)
                 continue
             for kind, sizes in zip(kinds, by_layer, strict=True):
                 if part.on in kind:
                     yield part, module, sizes
-    if found.head > 0:
+    if found.scored:
         yield Part("model", (_SCORE,)), _SCORE, LayerSizes(decoder, fields, common, None)
 
 
