@@ -76,6 +76,16 @@ def current_gpu() -> Gpu:
     )
 
 
+def gpu_uuid() -> str | None:
+    """Returns the UUID of the GPU that this process measures on; None where there is none."""
+    if not cuda_available():
+        return None
+    import torch
+
+    found: Any = torch.cuda.get_device_properties(0)
+    return f"GPU-{found.uuid}"
+
+
 def current_environment() -> Environment:
     """Reads what this process measures with, as kept on a study and in the provenance of its files."""
     import torch

@@ -2,6 +2,7 @@
 
     AutotuneError       exit code 1: the tool could not do what was asked
       InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step
+      HeldError         exit code 1: not now, since another process is at it
 
 A config that fails is no error: it is data on its trial (see `autotune.measure.result`).
 """
@@ -21,6 +22,10 @@ class InputError(AutotuneError):
     """What was asked cannot be done; nothing has been written."""
 
     exit_code = 2
+
+
+class HeldError(AutotuneError):
+    """Another process has what is wanted; it may be free later."""
 
 
 def one_of(names: Iterable[object]) -> str:

@@ -39,6 +39,7 @@ STORIES = {
     "measure/faults",
     "plan/worked_models",
     "run/resume",
+    "run/sharing",
     "search/plain_optuna",
     "search/samplers",
 }

@@ -28,6 +28,8 @@ class _Unwatched:
 
     def on_failure(self, turn: Turn) -> None: ...
 
+    def on_held(self, turn: Turn, why: str) -> None: ...
+
 
 def run(
     storage: BaseStorage,
@@ -39,6 +41,8 @@ def run(
 ) -> list[str]:
     """Runs studies, and all of their groups, in turn; what is finished stays as it is.
 
+    What another process runs is passed by, and come back to in the end: several runs share the work.
+
     Args:
         budget: Trials of each study, and seconds of the whole run.
         watcher: Is told how the run goes; one that raises KeyboardInterrupt stops it.
@@ -46,7 +50,7 @@ def run(
             said. Time that some studies leave goes where most is to be gained.
 
     Returns:
-        A message for each study that failed; the others have run.
+        A message for each study that failed, or that another process still runs when time is up; the others have run.
 
     Raises:
         InputError: If a study cannot go on here.

@@ -96,6 +96,9 @@ def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = No
 
     A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
+
+    Started several times, on one machine or many, runs share the work: what another runs is passed by, and come back to
+    in the end. A GPU is one run's at a time.
     """
     storage = open_storage(running.storage)
     chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from autotune import paths
+from autotune.environment import gpu_uuid
 from autotune.measure.compile_pool import CompilePool
 from autotune.measure.cuda import CudaBackend
+from autotune.measure.gpu_lock import GpuLock
 from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
 from autotune.measure.worker import GpuWorker
@@ -21,9 +23,17 @@ class Machine:
     Args:
         cache_dir: Where compiled kernels are kept; by default in the tool's cache folder, apart from the user's own.
         compilers: Number of compile processes; by default one per core but one.
+
+    Attributes:
+        gpu: UUID of the GPU, which no other process of this host has until this is closed; None where there is none.
+
+    Raises:
+        HeldError: If another process measures on the GPU.
     """
 
     def __init__(self, cache_dir: Path | None = None, compilers: int | None = None) -> None:
+        self.gpu = gpu_uuid()
+        self._lock = None if self.gpu is None else GpuLock(self.gpu)
         folder = str(cache_dir or paths.triton_cache_dir())
         self.compilers = CompilePool(folder, compilers or max(1, (os.cpu_count() or 2) - 1))
         self.worker = GpuWorker(folder)
@@ -43,6 +53,8 @@ class Machine:
         """Stops every process."""
         self.compilers.close()
         self.worker.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self

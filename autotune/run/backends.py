@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 class Backends(Protocol):
     """A place where studies are measured."""
 
+    def reserve(self, study: KernelStudy) -> str | None:
+        """Takes what measures a study for this process alone, and returns the GPU's UUID; None if it takes no GPU.
+
+        Raises:
+            HeldError: If another process measures on the GPU.
+        """
+        ...
+
     def open(self, study: KernelStudy) -> Backend:
         """Opens a study's backend; whoever opens it closes it."""
         ...
@@ -42,20 +50,27 @@ class LocalBackends:
         self._recorded_dir = recorded_dir
         self._machine: Machine | None = None
 
+    def reserve(self, study: KernelStudy) -> str | None:
+        return None if study.spec.backend == "replay" else self._started.gpu
+
     def open(self, study: KernelStudy) -> Backend:
         if study.spec.backend == "replay":
             return ReplayBackend(study.open_recording(self._recorded_dir))
-        if self._machine is None:
-            from autotune.measure.machine import Machine  # needs torch, which replays do not
-
-            self._machine = Machine()
-        return self._machine.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
+        return self._started.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
         """Tells the recording's, or measures this machine's once it is in use."""
         if study.spec.backend == "replay":
             return recording.machine(self._recorded_dir).copy_bandwidth_bytes_per_s
         return None if self._machine is None else self._machine.copy_bandwidth_bytes_per_s
+
+    @property
+    def _started(self) -> Machine:
+        if self._machine is None:
+            from autotune.measure.machine import Machine  # needs torch, which replays do not
+
+            self._machine = Machine()
+        return self._machine
 
     def close(self) -> None:
         if self._machine is not None:

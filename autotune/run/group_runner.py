@@ -60,8 +60,7 @@ class GroupRunner:
         for study in studies:
             identity.check(study, runner.options)
         with ExitStack() as stack:
-            for study in studies:
-                stack.enter_context(runner.holding(study))
+            stack.enter_context(runner.holding(studies))
             result = studies[0].group_result
             if result is None:
                 sessions = [stack.enter_context(runner.sessions.opened(study)) for study in studies]

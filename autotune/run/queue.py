@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotune.errors import AutotuneError, InputError
+from autotune.errors import AutotuneError, HeldError, InputError
 from autotune.run.clock import Deadline
 from autotune.run.loop import Budget
 from autotune.run.progress import OnProgress, Progress
@@ -23,6 +23,9 @@ from autotune.study.study import KernelStudy
 
 LEAST_TURN_S = 3.0
 """Less is not worth another race of finalists."""
+
+LOOK_S = 1.0
+"""How often a run looks at what others hold, when nothing else is left to do."""
 
 Result = StudyResult | GroupResult
 
@@ -64,6 +67,10 @@ class Watcher(Protocol):
 
     def on_failure(self, turn: Turn) -> None: ...
 
+    def on_held(self, turn: Turn, why: str) -> None:
+        """Hears, once a turn, that another process is at it; it is come back to."""
+        ...
+
 
 def turns_of(chosen: Sequence[KernelStudy]) -> list[Turn]:
     """Sorts studies by what is run together."""
@@ -84,6 +91,14 @@ def turn_runner(runner: Runner) -> TurnRunner:
 
 
 @dataclass(frozen=True)
+class _HeldTurn:
+    """A turn that another process is at."""
+
+    turn: Turn
+    why: str
+
+
+@dataclass(frozen=True)
 class _Unfinished:
     """A study that its time was too short for.
 
@@ -98,13 +113,17 @@ class _Unfinished:
 class StudyQueue:
     """Takes turns one after the other, each once, and then again those that may gain most.
 
+    What another process runs is passed by, and come back to in the end, until it is finished here or there: several
+    runs of the same studies share the work.
+
     Args:
         budget: Trials of each study, and seconds of the whole run.
         worth: What a microsecond less is worth, by study; 1 where it is not said.
         now_s: Tells the time.
+        sleep: Waits for so many seconds.
 
     Attributes:
-        failures: Messages of the turns that failed; the others have run.
+        failures: Messages of the turns that failed, or that others held until the end; the others have run.
     """
 
     def __init__(
@@ -114,6 +133,7 @@ class StudyQueue:
         budget: Budget,
         worth: Mapping[str, float] | None = None,
         now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.failures: list[str] = []
         self._run_turn = run_turn
@@ -121,7 +141,9 @@ class StudyQueue:
         self._budget = budget
         self._worth = worth or {}
         self._now_s = now_s
+        self._sleep = sleep
         self._unfinished: dict[str, _Unfinished] = {}
+        self._held: dict[str, _HeldTurn] = {}
 
     def run(self, turns: Sequence[Turn]) -> None:
         """Takes all turns.
@@ -137,7 +159,22 @@ class StudyQueue:
             share_s = None if left_s is None else left_s * len(turn.studies) / studies_left
             studies_left -= len(turn.studies)
             self._take(turn, share_s, following.studies[0] if following else None)
+        self._take_held(deadline)
         self._take_again(deadline)
+        self._take_held(deadline)
+
+    def _take_held(self, deadline: Deadline) -> None:
+        """Comes back to what others hold, until nobody holds any or time is up."""
+        while self._held:
+            before, held = len(self._held), list(self._held.values())
+            for each in held:
+                left_s = deadline.left_s
+                self._take(each.turn, None if left_s is None else left_s / len(held), None)
+            if deadline.left_s == 0:
+                self.failures += [each.why for each in self._held.values()]
+                self._held.clear()
+            elif len(self._held) == before:
+                self._sleep(LOOK_S)
 
     def _take_again(self, deadline: Deadline) -> None:
         """Gives what time is left to the unfinished."""
@@ -166,7 +203,13 @@ class StudyQueue:
             self._watcher.on_result(turn, result)
         except InputError:
             raise
+        except HeldError as error:
+            if turn.name not in self._held:
+                self._watcher.on_held(turn, str(error))
+            self._held[turn.name] = _HeldTurn(turn, str(error))
+            return
         except AutotuneError as error:
+            self._held.pop(turn.name, None)
             self.failures.append(str(error))
             self._watcher.on_failure(turn)
         except KeyboardInterrupt:
@@ -174,6 +217,7 @@ class StudyQueue:
                 f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
             ) from None
         else:
+            self._held.pop(turn.name, None)
             if time_s is not None and gain_left and isinstance(result, StudyResult) and result.wall_s >= time_s:
                 gain = gain_left * result.decision.tuned_us * self._worth.get(turn.name, 1.0)
                 self._unfinished[turn.name] = _Unfinished(turn, gain)

@@ -6,8 +6,8 @@ import datetime
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from optuna.storages import BaseStorage
@@ -50,6 +50,8 @@ class Runner:
         self.backends = backends or LocalBackends(options.recorded_dir)
         self.sessions = Sessions(storage, options, self.backends)
         self._leases = Leases(storage)
+        self._held = ExitStack()
+        self._gpu: str | None = None
         self._on_finished = on_finished
         self._storing: StoringProcess | None = None
 
@@ -61,6 +63,7 @@ class Runner:
         if self._storing is not None:
             self._storing.close()
         self.backends.close()
+        self._held.close()
 
     def run(
         self,
@@ -76,11 +79,11 @@ class Runner:
 
         Raises:
             InputError: If the study cannot go on here.
-            HeldError: If another process is running it.
+            HeldError: If another process is running it, or measures on its GPU.
             AutotuneError: If none of its configs ran correctly.
         """
         identity.check(study, self.options)
-        with self.holding(study):
+        with self.holding([study]):
             if (result := study.result) is not None:
                 return result
             with self.sessions.opened(study) as session:
@@ -90,13 +93,26 @@ class Runner:
                 self.finish(study, result)
                 return result
 
-    def holding(self, study: KernelStudy) -> AbstractContextManager[None]:
-        """Keeps every other process from running a study during a block.
+    @contextmanager
+    def holding(self, studies: Sequence[KernelStudy]) -> Iterator[None]:
+        """Keeps every other process from running studies during a block, and from their GPU for as long as this runner
+        lives.
 
         Raises:
-            HeldError: If another process is running it.
+            HeldError: If another process is running one, or measures on their GPU.
         """
-        return self._leases.holding(f"study {study.name}", f"study {study.name} is being run")
+        self._reserve(studies[0])
+        with ExitStack() as stack:
+            for study in studies:
+                stack.enter_context(self._leases.holding(f"study {study.name}", f"study {study.name} is being run"))
+            yield
+
+    def _reserve(self, study: KernelStudy) -> None:
+        """Takes the GPU on this host, and in the storage: the containers of a host may know each other by it alone."""
+        gpu = self.backends.reserve(study)
+        if gpu is not None and gpu != self._gpu:
+            self._held.enter_context(self._leases.holding(f"gpu {gpu}", f"GPU {gpu} is being measured on"))
+            self._gpu = gpu
 
     def search_whole(
         self,

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from autotune.errors import AutotuneError
+from autotune.errors import HeldError
 from autotune.study.lease_table import Held, table_of
 from autotune.study.owner import Owner
 
@@ -25,10 +25,6 @@ BEAT_S = 5.0
 LAPSE_S = 30.0
 """Six beats missed."""
 _LOOK_S = 0.1
-
-
-class HeldError(AutotuneError):
-    """Another process holds what is wanted; it may be free later."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ class StandInBackends:
         self.make = make
         self.closed = False
 
+    def reserve(self, study: KernelStudy) -> str | None:
+        return None
+
     def open(self, study: KernelStudy) -> Backend:
         return self.make(study)
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 from optuna.storages import BaseStorage
 
-from autotune.errors import InputError
+from autotune.errors import HeldError, InputError
 from autotune.study import studies
-from autotune.study.leases import HeldError
 from autotune.study.spec import StudySpec
 from tests.builders.double_study import BUDGET, HERE, SPEC, runner_of
 
@@ -61,7 +60,7 @@ def test_another_backend_is_refused(storage: BaseStorage) -> None:
 def test_a_running_study_is_not_run_twice(storage: BaseStorage) -> None:
     created = studies.create(storage, "one", SPEC)
     other = studies.create(storage, "other", SPEC)
-    with runner_of(storage).holding(created):
+    with runner_of(storage).holding([created]):
         with pytest.raises(HeldError, match=r"study one is being run by process \d+ on "):
             runner_of(storage).run(created, BUDGET)
         assert runner_of(storage).run(other, BUDGET)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from autotune.errors import AutotuneError, InputError
+from autotune.errors import AutotuneError, HeldError, InputError
 from autotune.run.loop import Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.queue import LEAST_TURN_S, Result, StudyQueue, Turn
@@ -25,6 +25,7 @@ class Study:
     Attributes:
         gain_left: What its search still expects to save when its time is over.
         takes_s: What it takes if there is time enough; None for all that it gets.
+        held_until_s: Until when another process is at it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Study:
     group: str | None = None
     error: BaseException | None = None
     finished: bool = False
+    held_until_s: float = 0.0
 
     @property
     def spec(self) -> Any:
@@ -59,6 +61,8 @@ class Run:
         self.taken.append((turn.name, None if budget.timeout_s is None else round(budget.timeout_s, 3)))
         self.trials.add(budget.trials)
         self.following.append(following.name if following else None)
+        if self.now_s < study.held_until_s:
+            raise HeldError(f"{turn.name} is being run by process 7")
         if study.error is not None:
             raise study.error
         used_s = study.takes_s if study.takes_s is not None else budget.timeout_s or 0.0
@@ -69,6 +73,10 @@ class Run:
             return group_result(study.group, {}, {})
         return study_result(wall_s=used_s)
 
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.told.append("sleep")
+
     def on_start(self, turn: Turn) -> None:
         self.told.append(f"start {turn.name}")
 
@@ -78,11 +86,14 @@ class Run:
     def on_result(self, turn: Turn, result: Result) -> None:
         self.told.append(f"result {turn.name}")
 
+    def on_held(self, turn: Turn, why: str) -> None:
+        self.told.append(f"held {turn.name}")
+
     def on_failure(self, turn: Turn) -> None:
         self.told.append(f"failure {turn.name}")
 
     def queue(self, timeout_s: float | None = 30.0, worth: Mapping[str, float] | None = None) -> StudyQueue:
-        return StudyQueue(self.run_turn, self, Budget(7, timeout_s), worth, lambda: self.now_s)
+        return StudyQueue(self.run_turn, self, Budget(7, timeout_s), worth, lambda: self.now_s, self.sleep)
 
 
 QUICK = Study("quick", takes_s=0.0)
@@ -172,3 +183,21 @@ def test_ctrl_c_stops_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(AutotuneError, match="stopped in quick; nothing measured is lost: study run goes on"):
         run.queue().run(turns(QUICK, PROMISING))
     assert "promising" not in [name for name, _ in run.taken]
+
+
+def test_what_another_process_runs_is_passed_by_and_come_back_to(run: Run) -> None:
+    held, free = Study("held", takes_s=1.0, held_until_s=5.0), Study("free", takes_s=2.0)
+    queue = run.queue(None)
+    queue.run(turns(held, free))
+    assert [name for name, _ in run.taken] == ["held", "free", *["held"] * 4]
+    assert run.told.count("held held") == 1, "it is said once"
+    assert run.told.count("sleep") == 3, "it waits only when nothing else is to be done"
+    assert held.finished
+    assert queue.failures == []
+
+
+def test_what_another_process_still_runs_when_time_is_up_has_failed(run: Run) -> None:
+    queue = run.queue(20.0)
+    queue.run(turns(Study("held", held_until_s=100.0), Study("free", takes_s=2.0)))
+    assert queue.failures == ["held is being run by process 7"]
+    assert 20.0 <= run.now_s < 30.0

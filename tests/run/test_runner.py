@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from optuna.storages import BaseStorage
 
-from autotune.errors import InputError
+from autotune.errors import HeldError, InputError
 from autotune.run.options import RunOptions
 from autotune.run.runner import Runner
 from autotune.study import studies
@@ -57,3 +57,19 @@ def test_a_listener_is_told_of_a_result_once_it_is_stored(storage: BaseStorage) 
         study = studies.create(storage, "one", SPEC)
         assert running.run(study, BUDGET) == running.run(study, BUDGET)
     assert told == ["one"], "it is finished once"
+
+
+def test_a_run_of_a_gpu_keeps_other_runs_of_the_storage_from_it(storage: BaseStorage) -> None:
+    class OnGpu(StandInBackends):
+        def reserve(self, study: KernelStudy) -> str | None:
+            return "GPU-1"
+
+    one, two = studies.create(storage, "one", SPEC), studies.create(storage, "two", SPEC)
+    options = RunOptions("sqlite://", sampler="random")
+    with Runner(storage, options, OnGpu()) as running:
+        running.run(one, BUDGET)
+        with Runner(storage, options, OnGpu()) as other, pytest.raises(HeldError, match="GPU GPU-1 is being measured"):
+            other.run(two, BUDGET)
+        running.run(two, BUDGET)
+    with Runner(storage, options, OnGpu()) as later:
+        later.run(studies.create(storage, "three", SPEC), BUDGET)

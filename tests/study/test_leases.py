@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
+from autotune.errors import HeldError
 from autotune.study import leases
 from autotune.study.lease_table import table_of
-from autotune.study.leases import LAPSE_S, HeldError, Leases
+from autotune.study.leases import LAPSE_S, Leases
 from autotune.study.owner import Owner
 from autotune.study.storage import open_storage
 
