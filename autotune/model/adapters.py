@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from autotune.errors import InputError, one_of
 from autotune.model.json_objects import read_object
-from autotune.model.modules import MODULE_NAMES
+from autotune.model.modules import ALL_LINEAR, ALL_MODULES, MODULE_NAMES
 
 _FLAG = "--lora-path"
 _CONFIG = "adapter_config.json"
@@ -47,6 +47,16 @@ def rank(path: Path) -> int:
     )
 
 
+def config_of(path: Path) -> dict[str, Any] | None:
+    """Returns an adapter's config; None where its folder has none.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    make_sure_of(path)
+    return _read(path / _CONFIG) if (path / _CONFIG).is_file() else None
+
+
 def target_modules(paths: Sequence[Path]) -> tuple[str, ...] | None:
     """Returns the modules that the adapters together have weights for; None where their configs do not list them.
 
@@ -57,14 +67,17 @@ def target_modules(paths: Sequence[Path]) -> tuple[str, ...] | None:
     for path in paths:
         file = path / _CONFIG
         listed = _read(file).get("target_modules") if file.is_file() else None
+        if listed in ALL_MODULES:
+            found.add(ALL_LINEAR)
+            continue
         if not isinstance(listed, list):
             return None
         found |= {str(name).rpartition(".")[2] for name in listed}
-    if unknown := sorted(found - set(MODULE_NAMES)):
+    if unknown := sorted(found - {*MODULE_NAMES, ALL_LINEAR}):
         raise InputError(
             f"{_FLAG}: the adapters target {one_of(unknown)}, known here: {one_of(MODULE_NAMES)}; give --target-modules"
         )
-    return tuple(name for name in MODULE_NAMES if name in found)
+    return tuple(name for name in (*MODULE_NAMES, ALL_LINEAR) if name in found)
 
 
 def _rank_of_config(file: Path) -> int | None:

@@ -19,6 +19,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 MODULE_NAMES = tuple(name for names in MODULES.values() for name in names)
 
 
+ALL_LINEAR = "all-linear"
+ALL_MODULES = ("all", ALL_LINEAR)
+"""What adapters and servers have in place of a list of names."""
+
+
 def modules_of(layer: str) -> tuple[str, ...]:
     """Returns the modules that name a layer; experts are named by any of their projections too."""
     if layer == "experts":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
@@ -22,6 +23,10 @@ class Planner(ABC):
             InputError: If the server takes none as large.
         """
         return largest
+
+    def adapter_problems(self, config: Mapping[str, Any]) -> Iterable[str]:
+        """Tells what the server's loader refuses of an adapter, by its config; each in a few words."""
+        return ()
 
     @abstractmethod
     def check(self, serving: Serving) -> None:

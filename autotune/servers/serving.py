@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune.errors import InputError, one_of
-from autotune.model.modules import MODULE_NAMES
+from autotune.model.modules import ALL_MODULES, MODULE_NAMES
 from autotune.model.shape import ModelShape
 
 
@@ -36,7 +36,7 @@ class Serving:
         for name in ("tp", "rank", "max_loras"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name}: got {value}, allowed: 1 or more")
-        if unknown := sorted(set(self.target_modules or ()) - set(MODULE_NAMES)):
+        if unknown := sorted(set(self.target_modules or ()) - {*MODULE_NAMES, *ALL_MODULES}):
             raise InputError(f"--target-modules: got {one_of(unknown)}, allowed: {one_of(MODULE_NAMES)}")
 
     @property

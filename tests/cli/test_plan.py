@@ -34,7 +34,7 @@ def small() -> Path:
 
 def adapter(name: str, rank: int | None, *modules: str) -> str:
     Path(name).mkdir()
-    config = {"r": rank, "target_modules": list(modules)} if rank else {"target_modules": list(modules)}
+    config = {"peft_type": "LORA", "lora_alpha": 16, "target_modules": list(modules), **({"r": rank} if rank else {})}
     Path(name, "adapter_config.json").write_text(json.dumps(config))
     return f"--lora-path {name}"
 
@@ -158,10 +158,10 @@ def test_tune_of_a_preset_says_that_max_loras_is_missing(cli: Cli) -> None:
 
 def test_adapters_that_cannot_be(cli: Cli) -> None:
     for paths, rank, part in (
-        (adapter("no-rank", None, "q_proj"), "", "has no rank"),
+        (adapter("no-rank", None, "q_proj"), "", "r missing"),
         (adapter("large", 600), "", "rank 600"),
         (adapter("middling", 32), "--lora-rank 16", "need 32"),
-        (adapter("odd", 8, "wq") + " --runtime sglang", "", "target wq"),
+        (adapter("odd", 8, "wq") + " --runtime sglang", "", "target_modules wq: get_hidden_dim not implemented"),
     ):
         done = cli("plan Qwen3-8B --runtime vllm --max-loras 4", paths, rank)
         assert done.exit_code == 2

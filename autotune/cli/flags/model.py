@@ -11,8 +11,8 @@ from autotune.cli.flags.command import names_of, said, spelled, worded
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.errors import InputError, one_of
 from autotune.model import fields
+from autotune.model.adapters import config_of, target_modules
 from autotune.model.adapters import rank as adapter_rank
-from autotune.model.adapters import target_modules
 from autotune.model.modules import MODULE_NAMES
 from autotune.plan import traffic
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
@@ -28,7 +28,7 @@ class PlanFlags:
     tp: int = worded("The server's tensor-parallel size.", default=1)
     max_loras: int | None = None
     fully_sharded: bool = False
-    ep: bool = worded("vLLM: the server runs with --enable-expert-parallel.", default=False)
+    ep: bool = worded("The server runs with --enable-expert-parallel (SGLang: --ep-size of --tp).", default=False)
     dual_stream: bool = False
     target_modules: str | None = None
     max_num_seqs: int | None = None
@@ -100,6 +100,8 @@ class PlanFlags:
                 raise InputError(f"{spelled(name)}: describes a single problem, {model_flag} a model; leave one out")
 
     def _serving(self, server: str, max_loras: int) -> Serving:
+        for path in self.lora_paths:
+            refuse_unloadable(path, server)
         return Serving(
             server=server,
             tp=self.tp,
@@ -154,6 +156,21 @@ def overrides_of(items: Iterable[str]) -> dict[str, int]:
             raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")
         found[name] = int(value)
     return found
+
+
+def refuse_unloadable(path: Path, server: str) -> None:
+    """Refuses an adapter that the server does not load.
+
+    Raises:
+        InputError: If it is one; says why, in the server's terms.
+    """
+    if (config := config_of(path)) is None:
+        return
+    if problems := list(servers.get(server).planner.adapter_problems(config)):
+        raise InputError(
+            f"--lora-path: {path} is refused by {servers.get(server).command_line.label}: {'; '.join(problems)}; "
+            "give an adapter that it loads, or --lora-rank without one"
+        )
 
 
 def rank_of(lora_rank: int | None, lora_paths: Sequence[Path], server: str) -> int:

@@ -56,6 +56,36 @@ OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By op, further keys that it reads (contracts B1)."""
 
+# Adapters.
+
+ADAPTER_REQUIRED: Final = ("r", "lora_alpha", "target_modules", "peft_type")
+"""Fields that an adapter's config must have (contracts B6)."""
+
+EMBEDDINGS: Final = ("embed_tokens", "lm_head")
+"""What is wrapped only where it is named (contracts B4)."""
+
+ALL: Final = "all"
+"""What the flag of target modules takes for every module, embeddings too (contracts B6)."""
+
+ALL_LINEAR: Final = ("all", "all-linear")
+"""What an adapter may have in place of a list: every module that the model has (contracts B6)."""
+
+WRAPPED_AS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "qkv_proj"),
+    "o_proj": "o_proj",
+    **dict.fromkeys(("gate_proj", "up_proj", "gate_up_proj"), "gate_up_proj"),
+    "down_proj": "down_proj",
+    **dict.fromkeys(("embed_tokens", "vocab_emb", "embeddings", "word_embeddings"), "embed_tokens"),
+    **dict.fromkeys(("lm_head", "output", "unembed_tokens"), "lm_head"),
+    **dict.fromkeys(("q_a_proj", "kv_a_proj_with_mqa", "fused_qkv_a_proj_with_mqa"), "fused_qkv_a_proj_with_mqa"),
+    "q_b_proj": "q_b_proj",
+    "kv_b_proj": "kv_b_proj",
+    "wq_b": "indexer.wq_b",
+    "wk": "indexer.wk",
+    "weights_proj": "indexer.weights_proj",
+}
+"""For each module that an adapter may name, the layer that is wrapped for it (contracts B6)."""
+
 # Chunk sizes.
 
 CHUNK_SIZES: Final = (16, 32, 64, 128)

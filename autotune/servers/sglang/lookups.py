@@ -25,7 +25,7 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
     """
     if workload not in (None, *WORKLOADS):
         raise InputError(f"--workload: got {workload!r}, allowed: {one_of(WORKLOADS)}; give one of them")
-    layers = dense_layers(model, wrapping(serving))
+    layers = dense_layers(model, wrapping(model, serving))
     return merged(shape for layer in layers for shape in _dense(layer, serving, workload))
 
 

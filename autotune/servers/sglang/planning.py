@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import lookups, notes
+from autotune.servers.sglang import adapters, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.shapes import Shape
@@ -16,6 +17,9 @@ from autotune.servers.shapes import Shape
 
 class SglangPlanner(Planner):
     """What SGLang looks up for a model, and what to mind of it."""
+
+    def adapter_problems(self, config: Mapping[str, Any]) -> Iterable[str]:
+        return adapters.problems(config)
 
     def check(self, serving: Serving) -> None:
         flags.check(serving)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
+from autotune.model.shape import ModelShape
 from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
+from autotune.servers.sglang import facts
 
 
 def check(serving: Serving) -> None:
@@ -15,19 +17,29 @@ def check(serving: Serving) -> None:
     """
     for flag, given in (
         ("--fully-sharded", serving.fully_sharded),
-        ("--ep", serving.expert_parallel),
         ("--dual-stream", serving.dual_stream),
     ):
         if given:
             raise InputError(f"{flag}: SGLang's csgmv backend has no such mode; leave it out")
+    targets = serving.target_modules or ()
+    if unknown := [name for name in targets if name not in (*facts.WRAPPED_AS, *facts.ALL_LINEAR)]:
+        raise InputError(
+            f"--target-modules: got {one_of(unknown)}, which SGLang puts no LoRA on; allowed: {facts.ALL}, or of "
+            f"{one_of(facts.WRAPPED_AS)}"
+        )
 
 
-def wrapping(serving: Serving) -> Wrapping:
+def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
     """Returns what a server wraps: a packed qkv or gate_up part by part, no routers, embeddings only where they are
-    named; each GPU keeps its shard of lm_head (contracts B4)."""
+    named; each GPU keeps its shard of lm_head (contracts B4). ``all`` names both embeddings; an adapter's
+    ``all-linear`` those that the model has, of which lm_head is none that is tied (contracts B6)."""
+    named = serving.target_modules or ()
+    everything = set(named) & set(facts.ALL_LINEAR)
+    of_model = ("embed_tokens",) if model.tied else facts.EMBEDDINGS
+    found = facts.EMBEDDINGS if facts.ALL in named else of_model if everything else ()
     return Wrapping(
         tp=serving.tp,
-        targets=serving.target_modules,
-        embeddings=serving.target_modules or (),
+        targets=None if everything else serving.target_modules,
+        embeddings=(*found, *named),
         head_shards=serving.tp,
     )

@@ -108,6 +108,25 @@ MOE_FALLBACK: Final[Mapping[str, Value]] = {
 
 # What a server accepts.
 
+ADAPTER_REQUIRED: Final = ("r", "lora_alpha", "target_modules")
+"""Fields that an adapter's config must have (contracts A9)."""
+
+SAVED_MODULES: Final = ("classifier", "score")
+"""Modules that an adapter may bring whole (contracts A9)."""
+
+REFUSED_FEATURES: Final[Mapping[str, str]] = {
+    "use_dora": "DoRA",
+    "lora_bias": "LoRA biases",
+    "alora_invocation_tokens": "activated LoRA (aLoRA)",
+    "layer_replication": "layer_replication",
+    "use_bdlora": "block-diagonal LoRA",
+    "use_qalora": "QALoRA",
+}
+"""Fields of an adapter's config that must not be set, and what they are (contracts A9)."""
+
+PLAIN_INITS: Final = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Values of init_lora_weights, besides booleans, that leave the base model's weights alone (contracts A9)."""
+
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Allowed values of ``max_lora_rank`` (contracts A5)."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
@@ -10,7 +11,7 @@ from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm import lookups, notes
+from autotune.servers.vllm import adapters, lookups, notes
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm.architectures.wrapped import wrapped
@@ -21,6 +22,9 @@ class VllmPlanner(Planner):
 
     def pool_rank(self, largest: int) -> int:
         return flags.pool_rank(largest)
+
+    def adapter_problems(self, config: Mapping[str, Any]) -> Iterable[str]:
+        return adapters.problems(config)
 
     def check(self, serving: Serving) -> None:
         flags.check(serving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotune.errors import InputError, one_of
+from autotune.model.modules import ALL_MODULES
 from autotune.servers.serving import Serving
 from autotune.servers.vllm.facts import RANKS
 
@@ -24,6 +25,8 @@ def check(serving: Serving) -> None:
     Raises:
         InputError: If it does not; names the flag.
     """
+    if words := sorted(set(serving.target_modules or ()) & set(ALL_MODULES)):
+        raise InputError(f"--target-modules: got {one_of(words)}, which is no module to vLLM; leave it out for all")
     if serving.rank not in RANKS:
         raise InputError(
             f"--lora-rank: got {serving.rank}, allowed: {one_of(RANKS)}; pass the server's --max-lora-rank, "
