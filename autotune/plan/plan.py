@@ -88,7 +88,17 @@ class Plan:
         s = self.serving
         parts = [self.model.name, s.server, f"tp{s.tp}", f"r{s.rank}", f"l{s.max_loras}"]
         parts += [
-            word for word, on in (("fs", s.fully_sharded), ("ep", s.expert_parallel), ("dual", s.dual_stream)) if on
+            word
+            for word, on in (
+                (f"dp{s.data_parallel}", s.data_parallel > 1),
+                ("fs", s.fully_sharded),
+                ("ep", s.expert_parallel),
+                ("dual", s.dual_stream),
+                ("mixed", s.mixed_moe_format),
+                ("shared", s.moe_shared_loras),
+                ("towers", s.tower_connector),
+            )
+            if on
         ]
         parts += [word for word in (self.dtype, self.variant) if word not in (DEFAULT_DTYPE, "")]
         return "-".join(parts)

@@ -21,6 +21,10 @@ class Serving:
         expert_parallel: Experts are shared out whole.
         dual_stream: LoRA runs beside the base layers.
         target_modules: Modules that alone are wrapped; None where they are not given.
+        data_parallel: Data-parallel size: the experts are shared out over the GPUs of all replicas.
+        mixed_moe_format: Experts take adapters of both layouts, gate and up apart or as one matrix.
+        moe_shared_loras: Adapters of experts share their outer matrices.
+        tower_connector: LoRA is on the towers and connectors of multimodal models, too.
     """
 
     server: str
@@ -31,18 +35,35 @@ class Serving:
     expert_parallel: bool = False
     dual_stream: bool = False
     target_modules: tuple[str, ...] | None = None
+    data_parallel: int = 1
+    mixed_moe_format: bool = False
+    moe_shared_loras: bool = False
+    tower_connector: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("tp", "rank", "max_loras"):
+        for name in ("tp", "rank", "max_loras", "data_parallel"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name}: got {value}, allowed: 1 or more")
-        if unknown := sorted(set(self.target_modules or ()) - {*MODULE_NAMES, *ALL_MODULES}):
-            raise InputError(f"--target-modules: got {one_of(unknown)}, allowed: {one_of(MODULE_NAMES)}")
+
+    @property
+    def expert_gpus(self) -> int:
+        """Over how many GPUs the experts of a layer are shared out."""
+        return self.tp * self.data_parallel
 
     @property
     def experts_spread(self) -> bool:
         """Whether whole experts are on different GPUs, each of which leaves the tokens of the others alone."""
-        return self.expert_parallel and self.tp > 1
+        return self.expert_parallel and self.expert_gpus > 1
+
+
+def check_targets(serving: Serving) -> None:
+    """Makes sure that targets are modules that are known here.
+
+    Raises:
+        InputError: If one is not.
+    """
+    if unknown := sorted(set(serving.target_modules or ()) - {*MODULE_NAMES, *ALL_MODULES}):
+        raise InputError(f"--target-modules: got {one_of(unknown)}, allowed: {one_of(MODULE_NAMES)}")
 
 
 def check(model: ModelShape, serving: Serving) -> None:

@@ -13,7 +13,6 @@ from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.model.adapters import config_of, target_modules
 from autotune.model.adapters import rank as adapter_rank
-from autotune.model.modules import MODULE_NAMES
 from autotune.plan import traffic
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.servers.batches import Batches
@@ -30,6 +29,10 @@ class PlanFlags:
     fully_sharded: bool = False
     ep: bool = worded("The server runs with --enable-expert-parallel (SGLang: --ep-size of --tp).", default=False)
     dual_stream: bool = False
+    data_parallel_size: int = 1
+    mixed_moe_lora_format: bool = False
+    moe_shared_loras: bool = False
+    tower_connector_lora: bool = False
     target_modules: str | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
@@ -110,6 +113,10 @@ class PlanFlags:
             fully_sharded=self.fully_sharded,
             expert_parallel=self.ep,
             dual_stream=self.dual_stream,
+            data_parallel=self.data_parallel_size,
+            mixed_moe_format=self.mixed_moe_lora_format,
+            moe_shared_loras=self.moe_shared_loras,
+            tower_connector=self.tower_connector_lora,
             target_modules=self._modules(server),
         )
 
@@ -130,8 +137,8 @@ class PlanFlags:
         if self.target_modules:
             if not (names := tuple(self.target_modules.replace(",", " ").split())):
                 raise InputError(
-                    f"--target-modules: got {self.target_modules!r}, allowed: names with commas between, of "
-                    f"{one_of(MODULE_NAMES)}; leave it out for all modules"
+                    f"--target-modules: got {self.target_modules!r}, allowed: names with commas between, such as "
+                    "q_proj,v_proj; leave it out for all modules"
                 )
             return names
         return (

@@ -63,6 +63,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             metavar="NAMES",
         ),
         "dual_stream": _flag("--dual-stream", "vLLM: VLLM_LORA_ENABLE_DUAL_STREAM=1.", bool),
+        "data_parallel_size": _flag(
+            "--data-parallel-size", "vLLM: its flag; experts are shared out over all GPUs.  [default: 1]", Size()
+        ),
+        "mixed_moe_lora_format": _flag("--enable-mixed-moe-lora-format", "vLLM: its flag.", bool),
+        "moe_shared_loras": _flag("--enable-moe-shared-loras", "vLLM: its flag.", bool),
+        "tower_connector_lora": _flag("--enable-tower-connector-lora", "vLLM: its flag.", bool),
         "max_num_seqs": _flag("--max-num-seqs", f"vLLM: its flag.  [default: {Batches.max_num_seqs}]", Size()),
         "max_num_batched_tokens": _flag(
             "--max-num-batched-tokens", f"vLLM: its flag.  [default: {Batches.max_num_batched_tokens}]", Size()

@@ -8,7 +8,7 @@ from typing import Any
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner
-from autotune.servers.serving import Serving
+from autotune.servers.serving import Serving, check_targets
 from autotune.servers.sglang import adapters, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
@@ -23,6 +23,7 @@ class SglangPlanner(Planner):
 
     def check(self, serving: Serving) -> None:
         flags.check(serving)
+        check_targets(serving)
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.workload)

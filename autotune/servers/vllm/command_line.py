@@ -30,7 +30,15 @@ class VllmCommandLine(CommandLine):
             "topk_ids",
             "path",
         ),
-        plan=("m_values", "max_num_seqs", "max_num_batched_tokens"),
+        plan=(
+            "m_values",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "data_parallel_size",
+            "mixed_moe_lora_format",
+            "moe_shared_loras",
+            "tower_connector_lora",
+        ),
         lookup=("max_loras", "m", "n", "intermediate", "expand_add_inputs"),
     )
 

@@ -22,7 +22,7 @@ def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape
     for experts in wrap.experts:
         found += _experts(experts, serving)
     if not found:
-        raise no_module_is_named(model, serving, wrap.language_model)
+        raise no_module_is_named(model, serving, wrap)
     return merged(found)
 
 
@@ -112,7 +112,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
 
     For each of them k is the rank and n the hidden size, and max_loras is not raised by one (contracts A1).
     """
-    shards, spread = serving.tp if serving.fully_sharded else 1, serving.experts_spread
+    shards, spread = serving.expert_gpus if serving.fully_sharded else 1, serving.experts_spread
     slices, width = 2 if experts.gated else 1, experts.intermediate
     if experts.fused:
         slices, width = 1, slices * width
@@ -140,7 +140,7 @@ def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                         "moe_intermediate_size": i,
                         "num_slices": parts,
                         "fully_sharded": int(serving.fully_sharded),
-                        "tp": serving.tp if spread else shards,
+                        "tp": serving.expert_gpus if spread else shards,
                         "ep": int(spread),
                         "expand_add_inputs": int(not serving.dual_stream),
                     },

@@ -37,7 +37,7 @@ def warnings(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes
         )
 
 
-def assumptions(found: Wrapped) -> Iterator[str]:
+def assumptions(found: Wrapped, tower_connector: bool) -> Iterator[str]:
     """Tells where the plan is from, and what of it was taken for granted; one line each."""
     known = found.language_model
     yield from known.assumed
@@ -47,6 +47,11 @@ def assumptions(found: Wrapped) -> Iterator[str]:
         yield f"{one_of(found.uncalled)}: the server wraps it and never calls the wrapper; it is not planned"
     if known.multimodal:
         yield "the language model alone is planned, not its towers and connectors"
+        if tower_connector:
+            yield (
+                "--enable-tower-connector-lora: what the towers and connectors look up is not known by the tables; "
+                "plan with a server installed, or expect their lookups to run the nearest entry or the default"
+            )
     if known.decoder:
         yield from known.decoder.unknown
 

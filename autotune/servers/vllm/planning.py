@@ -33,7 +33,7 @@ class VllmPlanner(Planner):
         wrapped(model, serving)
 
     def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
-        return list(notes.assumptions(wrapped(model, serving)))
+        return list(notes.assumptions(wrapped(model, serving), serving.tower_connector))
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.max_num_seqs)

@@ -23,17 +23,25 @@ class Targets:
         self._packed = packed
         self._embeddings = embeddings
         self._met: set[str] = set()
+        self._there: dict[str, None] = {}
 
     @property
     def unmatched(self) -> tuple[str, ...]:
         """The names that fitted none of the modules asked about."""
         return tuple(name for name in self._names or () if name not in self._met)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that fit one of the modules asked about."""
+        return tuple(self._there)
+
     def wrap(self, module: Module) -> bool:
         """Tells whether a module is wrapped."""
         if self._names is None:
             return module.kind not in _EMBEDDINGS or module.name in self._embeddings
-        parents = {parent for parent, parts in self._packed.items() if module.name in parts}
-        fitting = {module.name, *self._packed.get(module.name, ()), *parents} & set(self._names)
+        parents = [parent for parent, parts in self._packed.items() if module.name in parts]
+        names = (module.name, *self._packed.get(module.name, ()), *parents)
+        self._there |= dict.fromkeys(names)
+        fitting = set(names) & set(self._names)
         self._met |= fitting
         return bool(fitting)

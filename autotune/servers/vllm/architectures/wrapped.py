@@ -28,6 +28,7 @@ class Wrapped:
         experts: The routed experts, by width.
         uncalled: Names of modules that are wrapped and never called through their wrapper.
         unmatched: Targets that name no module.
+        names: What targets may name.
     """
 
     language_model: LanguageModel
@@ -35,6 +36,7 @@ class Wrapped:
     experts: tuple[ExpertLayer, ...]
     uncalled: tuple[str, ...]
     unmatched: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
@@ -70,6 +72,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         experts=tuple(replace(expert, count=count) for expert, count in experts.items()),
         uncalled=tuple(dict.fromkeys(uncalled)),
         unmatched=targets.unmatched,
+        names=targets.names,
     )
 
 
@@ -119,21 +122,23 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
 def _expert_layer(
     module: Module, sizes: LayerSizes, found: LanguageModel, fields: Fields, serving: Serving
 ) -> ExpertLayer:
-    width, count = sizes(module.outputs[0]), fields.expert_count
-    if not serving.experts_spread and width % serving.tp:
-        raise InputError(f"--tp: got {serving.tp}, which does not divide the experts' width {width}; give another one")
-    if serving.experts_spread and serving.fully_sharded:
+    width, count, gpus = sizes(module.outputs[0]), fields.expert_count, serving.expert_gpus
+    spread = serving.experts_spread
+    if not spread and width % gpus:
+        raise InputError(f"--tp: got {gpus} GPUs, which do not divide the experts' width {width}; give another one")
+    if spread and serving.fully_sharded:
         raise InputError(
             "--fully-sharded: vLLM's fused MoE LoRA has no --enable-expert-parallel together with "
             "--fully-sharded-loras, and the server stops; leave one of them out"
         )
     fields.require("num_experts_per_tok")
+    apart = serving.mixed_moe_format or serving.moe_shared_loras
     return ExpertLayer(
         hidden=sizes(module.inputs),
-        intermediate=width if serving.experts_spread else width // serving.tp,
-        experts=-(-count // serving.tp) if serving.experts_spread else count,
+        intermediate=width if spread else width // gpus,
+        experts=-(-count // gpus) if spread else count,
         top_k=fields["num_experts_per_tok"],
-        fused=found.model.experts_3d,
+        fused=found.model.experts_3d and not apart,
         gated=found.model.gated,
         count=1,
     )
@@ -155,12 +160,9 @@ def _check(model: ModelShape, fields: Fields, serving: Serving) -> None:
         raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
 
 
-def no_module_is_named(model: ModelShape, serving: Serving, found: LanguageModel) -> InputError:
+def no_module_is_named(model: ModelShape, serving: Serving, found: Wrapped) -> InputError:
     """Returns the error for targets that name no module."""
-    names = (
-        dict.fromkeys(module.name for part in found.decoder.parts for module in part.modules) if found.decoder else ()
-    )
     return InputError(
         f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this server; "
-        f"it has {one_of(names)}, and what its class merges into them"
+        f"it wraps by {one_of(found.names)}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autotune.errors import InputError
-from autotune.model.shape import read
+from autotune.model.shape import load, read
 from autotune.model.sources import Source
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
@@ -38,6 +38,22 @@ def test_a_plan_is_what_the_server_wraps_and_calls(name: str) -> None:
         reason = next(ours for theirs, ours in REASONS.items() if theirs in found.error)
         assert found.refused is not None
         assert reason in found.refused
+
+
+def gpt_oss(**how: Any) -> set[tuple[str | int, ...]]:
+    """Slices, k, n and i of w13 of gpt-oss."""
+    found = make(load("GPT-OSS-20B"), Serving("vllm", 1, 16, 4, **how), Batches())
+    shapes = [s.dims for s in found.shapes if s.op == "fused_moe_lora_w13_shrink"]
+    return {tuple(dims[d] for d in ("num_slices", "k", "n", "i")) for dims in shapes}
+
+
+def test_flags_that_change_the_experts_lookups() -> None:
+    assert gpt_oss() == {(1, 16, 2880, 5760)}
+    assert gpt_oss(mixed_moe_format=True) == gpt_oss(moe_shared_loras=True) == {(2, 16, 2880, 2880)}
+    assert gpt_oss(data_parallel=2) == {(1, 16, 2880, 2880)}
+    assert gpt_oss(data_parallel=2, expert_parallel=True) == {(1, 16, 2880, 5760)}
+    with pytest.raises(InputError, match="--enable-expert-parallel together"):
+        gpt_oss(data_parallel=2, expert_parallel=True, fully_sharded=True)
 
 
 def plan(targets: str | None = None, **changes: Any) -> Plan:
@@ -98,7 +114,7 @@ def test_a_named_module_is_wrapped_where_the_class_lists_no_embeddings() -> None
 
 def test_experts_are_wrapped_by_their_own_name_alone() -> None:
     moe = {"architectures": ["Qwen3MoeForCausalLM"], **EXPERT_FIELDS}
-    with pytest.raises(InputError, match=r"none of which model has .*qkv_proj.*experts"):
+    with pytest.raises(InputError, match=r"none of which model has .*q_proj.*experts"):
         plan("gate_proj,up_proj,down_proj", **moe)
     assert {op for op, *_ in lookups("experts", **moe)} == {
         f"fused_moe_lora_{weight}_{op}" for weight in ("w13", "w2") for op in ("shrink", "expand")
