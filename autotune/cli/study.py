@@ -120,8 +120,7 @@ def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = No
 @takes_flags
 def list_(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """List the studies of the storage."""
-    opened = open_storage(storage)
-    found = [studies.load(opened, name) for name in studies.names(opened)]
+    found = studies.standings(open_storage(storage))
     if as_json:
         click.echo(json.dumps([state_of(item).to_json() for item in found], indent=2))
     elif not found:

@@ -9,8 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from autotune.report.tables import config_text, table, us
-from autotune.study.studies import by_group
-from autotune.study.study import KernelStudy
+from autotune.study.studies import Standing, by_group
 
 
 @dataclass(frozen=True)
@@ -38,27 +37,26 @@ class StudyState:
         return {name: value for name, value in asdict(self).items() if name != "group" or value is not None}
 
 
-def state_of(item: KernelStudy) -> StudyState:
-    """Finds out where a study stands."""
-    found = item.study.get_trials(deepcopy=False)
-    values = [t.value for t in found if t.state.name == "COMPLETE" and t.value is not None]
-    result = item.result
+def state_of(standing: Standing) -> StudyState:
+    """Says where a study stands."""
+    item, count, result = standing.summary, standing.count, standing.summary.result
     return StudyState(
         name=item.name,
-        state=result.decision.outcome if result else ("started" if found else "new"),
-        trials=len(found),
-        best_us=min(values, default=None),
+        state=result.decision.outcome if result else ("started" if count.trials else "new"),
+        trials=count.trials,
+        best_us=count.best_us,
         source=f"{item.spec.source}, {item.spec.backend}",
         gpu=item.spec.gpu.name,
         group=item.spec.group,
     )
 
 
-def listing(studies: Sequence[KernelStudy]) -> Table:
+def listing(standings: Sequence[Standing]) -> Table:
     """Makes the table of where every study stands."""
+    of_name = {standing.summary.name: standing for standing in standings}
     rows: list[tuple[object, ...]] = []
-    for together in by_group(studies):
-        for found in map(state_of, together):
+    for together in by_group(standing.summary for standing in standings):
+        for found in (state_of(of_name[item.name]) for item in together):
             rows.append((found.name, found.state, found.trials, us(found.best_us), found.source))
         if group := together[0].group_result:
             state = f"{group.decision.outcome}, {config_text(group.shared)}"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from typing import TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from autotune.errors import InputError, one_of
-from autotune.study import attributes
+from autotune.study import attributes, counting
+from autotune.study.counting import TrialCount
 from autotune.study.membership import Membership
 from autotune.study.result import StudyResult
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
+from autotune.study.summary import StudySummary
 
+Study = TypeVar("Study", KernelStudy, StudySummary)
 METRIC = "median time (us)"
 
 
@@ -65,6 +69,32 @@ def check_free(storage: BaseStorage, wanted: Set[str]) -> None:
 def names(storage: BaseStorage) -> list[str]:
     """Lists the names of the studies that are ours, in order of creation."""
     return list(_attributes(storage))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A study, and how far it is."""
+
+    summary: StudySummary
+    count: TrialCount
+
+
+def standings(storage: BaseStorage) -> list[Standing]:
+    """Tells how far every study of ours is, in order of creation; no trial is read."""
+    counts = counting.count(storage)
+    return [
+        Standing(
+            StudySummary(
+                study.study_name,
+                attributes.spec(study.user_attrs),
+                attributes.result(study.user_attrs),
+                attributes.group_result(study.user_attrs),
+            ),
+            counts.get(study._study_id, TrialCount()),
+        )
+        for study in storage.get_all_studies()
+        if attributes.is_ours(study.user_attrs)
+    ]
 
 
 @dataclass(frozen=True)
@@ -141,9 +171,9 @@ def whole_groups(storage: BaseStorage, chosen: Iterable[KernelStudy]) -> list[Ke
     return list(found.values())
 
 
-def by_group(chosen: Iterable[KernelStudy]) -> list[list[KernelStudy]]:
+def by_group(chosen: Iterable[Study]) -> list[list[Study]]:
     """Sorts studies by what is run and decided together: the members of each group, every other study by itself."""
-    found: dict[tuple[str, str], list[KernelStudy]] = {}
+    found: dict[tuple[str, str], list[Study]] = {}
     for study in chosen:
         key = ("study", study.name) if study.spec.group is None else ("group", study.spec.group)
         found.setdefault(key, []).append(study)

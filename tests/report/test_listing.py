@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import optuna
-from optuna.trial import TrialState, create_trial
+import pytest
 
 from autotune.report.listing import state_of
-from autotune.study.study import KernelStudy
+from autotune.study.counting import TrialCount
+from autotune.study.studies import Standing
+from autotune.study.summary import StudySummary
 from tests.builders.double_study import SPEC
 from tests.builders.study_results import study_result
 
+NEW = StudySummary("one", SPEC, None)
 
-def test_a_study_is_new_then_started_then_decided() -> None:
-    study = KernelStudy(optuna.create_study(study_name="one"), SPEC)
-    new = state_of(study)
-    assert (new.state, new.trials, new.best_us) == ("new", 0, None)
-    study.study.add_trials([create_trial(value=3.0), create_trial(value=2.0), create_trial(state=TrialState.FAIL)])
-    started = state_of(study)
-    assert (started.state, started.trials, started.best_us) == ("started", 3, 2.0)
-    study.finish(study_result())
-    assert state_of(study).state == "tuned"
+
+@pytest.mark.parametrize(
+    ("summary", "count", "state"),
+    [
+        (NEW, TrialCount(), "new"),
+        (NEW, TrialCount(3, 2.0), "started"),
+        (replace(NEW, result=study_result()), TrialCount(3, 2.0), "tuned"),
+    ],
+)
+def test_a_study_is_new_then_started_then_decided(summary: StudySummary, count: TrialCount, state: str) -> None:
+    found = state_of(Standing(summary, count))
+    assert (found.state, found.trials, found.best_us) == (state, count.trials, count.best_us)
 
 
 def test_json_names_a_group_only_where_there_is_one() -> None:
-    study = optuna.create_study(study_name="one")
-    assert "group" not in state_of(KernelStudy(study, SPEC)).to_json()
-    assert state_of(KernelStudy(study, replace(SPEC, group="together"))).to_json()["group"] == "together"
+    assert "group" not in state_of(Standing(NEW, TrialCount())).to_json()
+    grouped = replace(NEW, spec=replace(SPEC, group="together"))
+    assert state_of(Standing(grouped, TrialCount())).to_json()["group"] == "together"
