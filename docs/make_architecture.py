@@ -18,6 +18,7 @@ PAGE = DOCS / "architecture.md"
 ROOMS = (
     "errors",
     "paths",
+    "untrusted",
     "contract",
     "environment",
     "model",

@@ -11,6 +11,7 @@ import click
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.errors import InputError
 from autotune.measure import recording
+from autotune.untrusted.printing import say
 
 
 @click.group()
@@ -52,7 +53,7 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     wanted = tuple(dict.fromkeys(flags.samplers or DEFAULT))
     runnable = tuple(available(wanted))
     if len(runnable) < len(wanted):
-        click.echo("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
+        say("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
     if flags.samplers is not None and not runnable:
         raise InputError("--samplers: none of them can run here")
     paths = _spaces(flags.recorded, flags.spaces, flags.min_configs)
@@ -61,11 +62,11 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     comparison = Comparison(paths, runnable, flags.seeds, after, knowledge)
     scores = run(comparison, workers=flags.workers)
     if as_json:
-        click.echo(json.dumps([asdict(score.row(budget)) for score in scores for budget in after], indent=1))
+        say(json.dumps([asdict(score.row(budget)) for score in scores for budget in after], indent=1))
     else:
-        click.echo(table.markdown(scores, after))
+        say(table.markdown(scores, after))
         if len(paths) > 1:
-            click.echo(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, after)}")
+            say(f"\nAll {len(paths)} spaces, each counting the same:\n{table.summary(scores, after)}")
     if flags.plot is not None:
         plot.draw(scores, max(after), flags.plot)
 
@@ -79,13 +80,13 @@ def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
     loaded = [each for each in map(recording.load, found) if len(each.configs) >= min_configs]
     for each in loaded:
         if not each.runs:
-            click.echo(f"{each.path}: left out, none of its configs has the status ok", err=True)
+            say(f"{each.path}: left out, none of its configs has the status ok", err=True)
     if not (paths := tuple(each.path for each in loaded if each.runs)):
         raise InputError(f"--spaces: got {pattern!r}, of which none in {recorded} can be replayed; see --min-configs")
     return paths
 
 
 def _numbers(budgets: tuple[str, ...]) -> tuple[int, ...]:
-    if not budgets or not all(b.isdecimal() and int(b) for b in budgets):
+    if not budgets or not all(len(b) < 10 and b.isdecimal() and int(b) for b in budgets):
         raise InputError(f"--budgets: got {','.join(budgets)!r}, allowed: positive integers with commas between")
     return tuple(sorted({int(b) for b in budgets}))

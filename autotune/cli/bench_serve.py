@@ -18,6 +18,7 @@ from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
 from autotune.errors import InputError
 from autotune.report.tables import show
+from autotune.untrusted.printing import say
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,17 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
     """
     server = flags.server or next(name for name in servers.names() if servers.get(name).engine())
     run = serve.prepare(flags.options(model, server), servers.get(server))
-    finished = rounds.run(run, lambda line: click.echo(line, err=True))
+    finished = rounds.run(run, lambda line: say(line, err=True))
     found = serve_table.cells(finished)
     lines = serve_table.verdicts(finished, found)
     title = serve_table.title(finished, model)
     times = serve_table.times_table(title, found)
     if as_json:
-        click.echo(json.dumps(serve_table.to_json(finished, found, lines), indent=2))
+        say(json.dumps(serve_table.to_json(finished, found, lines), indent=2))
     else:
         show(times)
         for line in lines:
-            click.echo(line)
+            say(line)
     if html is not None:
         _write_html(html, times, lines)
 

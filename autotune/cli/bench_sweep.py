@@ -18,6 +18,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
+from autotune.untrusted.printing import say
 
 _PARTS = ("wall", "compile_wait", "measure", "search", "finalists")
 
@@ -50,7 +51,7 @@ def sweep(
     task = Task(absolute(wanted.kernel), problems[0], gpu, MeasureSettings())
     report = run(task, built, trials, seed)
     if as_json:
-        click.echo(json.dumps(to_json(report), indent=1))
+        say(json.dumps(to_json(report), indent=1))
         return
     contests = (("search", report.search), ("sweep", report.sweep))
     rows = [
@@ -58,7 +59,7 @@ def sweep(
         for name, contest in contests
     ]
     show(table(f"{gpu.name}, {len(built)} configs", ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
-    click.echo(
+    say(
         f"{report.times_faster:.1f} times less wall time; the search's winner takes "
         f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."
     )

@@ -18,6 +18,7 @@ from autotune.config.check import check_folder
 from autotune.config.diff import differences
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
+from autotune.untrusted.printing import say
 
 
 @click.group()
@@ -45,12 +46,12 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     plan = serving.plan(model) if model is not None else None
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     if as_json:
-        click.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+        say(json.dumps([finding.to_json() for finding in findings], indent=2))
     elif findings:
         rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
         show(table("", ("the server", "file", "at", "what"), rows))
     if not as_json:
-        click.echo(f"{files} files, {len(findings)} findings.")
+        say(f"{files} files, {len(findings)} findings.")
     click.get_current_context().exit(1 if findings else 0)
 
 
@@ -69,7 +70,7 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     """
     found = api.look_up(directory, wanted.call(), wanted.gpu)
     if as_json:
-        click.echo(json.dumps(_lookup_json(found), indent=2))
+        say(json.dumps(_lookup_json(found), indent=2))
     else:
         _show_lookup(found)
     click.get_current_context().exit(1 if found.failure else 0)
@@ -95,28 +96,28 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
     found = differences(a, b)
     outcomes = measured(found, (a, b), assumptions) if measure else []
     if as_json:
-        click.echo(json.dumps([item.to_json() for item in (outcomes if measure else found)], indent=2))
+        say(json.dumps([item.to_json() for item in (outcomes if measure else found)], indent=2))
         return
     if measure:
         show_outcomes(outcomes, (a, b))
     else:
         show_differences(found, (a, b))
-    click.echo(f"{len(found)} entries differ.")
+    say(f"{len(found)} entries differ.")
 
 
 def _show_lookup(found: Lookup) -> None:
-    click.echo(f"file: {found.path}{'' if found.origin == 'file' else ' (not there, or empty)'}")
+    say(f"file: {found.path}{'' if found.origin == 'file' else ' (not there, or empty)'}")
     for step in found.steps:
         ties = f"; just as near: {', '.join(step.ties)}, the first in the file is taken" if step.ties else ""
         empty = ", whose own object is empty" if step.skipped_empty else ""
-        click.echo(f"  {step.level} {step.wanted} -> {step.taken} ({step.match}{empty}{ties})")
+        say(f"  {step.level} {step.wanted} -> {step.taken} ({step.match}{empty}{ties})")
     for warning in found.warnings:
-        click.echo(f"Mind: {warning}", err=True)
+        say(f"Mind: {warning}", err=True)
     if found.failure is not None:
-        click.echo(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
+        say(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
     elif found.config is not None:
         where = "built-in default" if found.origin == "default" else "config"
-        click.echo(f"{where}: {config_text(found.config)}")
+        say(f"{where}: {config_text(found.config)}")
 
 
 def _lookup_json(found: Lookup) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.errors import InputError
 from autotune.study.storage import DEFAULT_URL, open_storage
+from autotune.untrusted.printing import say
 
 # The dashboard has no login and lets anybody who can connect delete studies: this machine only.
 HOST = "127.0.0.1"
@@ -25,7 +26,7 @@ def dashboard(port: int = 8080, storage: str = DEFAULT_URL) -> None:
     except ModuleNotFoundError as error:
         raise InputError("dashboard: optuna-dashboard is not installed; pip install optuna-dashboard") from error
     opened = open_storage(storage)
-    click.echo(f"http://{HOST}:{port}/ (Ctrl-C stops it)")
+    say(f"http://{HOST}:{port}/ (Ctrl-C stops it)")
     try:
         optuna_dashboard.run_server(opened, host=HOST, port=port)
     except OSError as error:

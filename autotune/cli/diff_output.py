@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import track
 
@@ -14,6 +13,7 @@ from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, assumed
 from autotune.config.race import RacedDifference, RacedSide, race, this_machine
 from autotune.report.tables import percent, show, table, us
+from autotune.untrusted.printing import say
 
 Sides = tuple[Path, Path]
 """The files or folders that were compared."""
@@ -49,7 +49,7 @@ def show_outcomes(outcomes: Sequence[RacedDifference], sides: Sides) -> None:
         rows.append((*_place_cells(o.difference), label, _time(o.a), _time(o.b), o.faster or "-", gain, _note(o)))
     show(table("", columns, rows))
     if line := assumed(o.subject for o in outcomes if o.subject):
-        click.echo(f"Keys do not tell all of a problem; measured with: {line}.")
+        say(f"Keys do not tell all of a problem; measured with: {line}.")
 
 
 def _place_cells(difference: Difference) -> tuple[str, str, str, str]:

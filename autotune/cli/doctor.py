@@ -19,6 +19,7 @@ from autotune.measure import recording
 from autotune.report.tables import show, table
 from autotune.study import studies
 from autotune.study.storage import DEFAULT_URL, open_storage
+from autotune.untrusted.printing import say
 
 _NEEDED = {
     "torch": "pip install torch==2.13.0",
@@ -51,7 +52,7 @@ def doctor(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """
     findings = list(_findings(storage))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         show(table("", ("what", "found", "to mend it"), [(f.what, f.found, f.mend) for f in findings]))
 

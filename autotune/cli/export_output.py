@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import click
-
 from autotune import api, servers
 from autotune.cli.running import say_advice, say_if_replayed
 from autotune.contract import Call
@@ -17,6 +15,7 @@ from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
 from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
+from autotune.untrusted.printing import say
 
 
 def export_studies(
@@ -46,18 +45,18 @@ def export_studies(
     if as_json:
         notes = [*report.warnings, *servers.advice(study.call for study in finished)]
         data = {"files": [str(f) for f in report.files], "warnings": notes}
-        click.echo(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
+        say(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
         return
     say_if_replayed(finished)
     for file in report.files:
-        click.echo(file)
+        say(file)
     if report.grids:
-        click.echo(_grids_line(report.grids))
-    click.echo(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
+        say(_grids_line(report.grids))
+    say(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
     for command in _serve_commands(report.files, directory):
-        click.echo(f"Serve with it: {command}")
+        say(f"Serve with it: {command}")
     for warning in [*serving_notes(finished), *report.warnings]:
-        click.echo(f"Mind: {warning}", err=True)
+        say(f"Mind: {warning}", err=True)
     say_advice(finished)
 
 

@@ -19,13 +19,14 @@ from autotune.cli.plan import plan
 from autotune.cli.study import study
 from autotune.cli.tune import tune
 from autotune.errors import AutotuneError
+from autotune.untrusted.printing import printable
 
 
 class _Failure(click.ClickException):
     """An error of ours, printed as one line."""
 
     def __init__(self, error: AutotuneError) -> None:
-        super().__init__(str(error))
+        super().__init__(printable(str(error)))
         self.error = error
 
     @property
@@ -40,7 +41,7 @@ class _Misuse(click.ClickException):
 
     def __init__(self, error: click.UsageError) -> None:
         command = error.ctx.command_path if error.ctx else "python -m autotune"
-        super().__init__(f"{error.format_message().rstrip('.')}; see {command} --help")
+        super().__init__(printable(f"{error.format_message().rstrip('.')}; see {command} --help"))
 
 
 class _Commands(click.Group):

@@ -15,6 +15,7 @@ from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.report.tables import show, table
 from autotune.servers.shapes import Shape
+from autotune.untrusted.printing import say
 
 
 @click.command(cls=FlagCommand, short_help="List a model's lookups and what tuning them takes.")
@@ -35,28 +36,28 @@ def plan(
     """
     made = serving.plan(model, dtype)
     if as_json:
-        click.echo(json.dumps(made.to_json(), indent=2))
+        say(json.dumps(made.to_json(), indent=2))
     else:
         show_plan(made)
 
 
 def show_plan(made: Plan) -> None:
     """Prints a plan: a table for each file, then what it takes and what to mind."""
-    click.echo(f"{made.name} ({made.model.origin})\n")
+    say(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
     level = servers.get(made.serving.server).command_line.sizes
-    click.echo(f"\n{level}: {sizes}")
+    say(f"\n{level}: {sizes}")
     if others := [size for size in made.answered if size not in made.sizes]:
-        click.echo(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
-    click.echo(
+        say(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
+    say(
         f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H100 "
         f"with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
     for line in made.warnings:
-        click.echo(f"Mind: {line}.")
+        say(f"Mind: {line}.")
     for line in made.advice:
-        click.echo(f"Before tuning: {line}")
+        say(f"Before tuning: {line}")
 
 
 def _tables(made: Plan) -> Iterator[Table]:

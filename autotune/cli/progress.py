@@ -15,6 +15,7 @@ from autotune.run.loop import Budget
 from autotune.run.progress import Progress as StudyProgress
 from autotune.run.queue import Turn
 from autotune.study.result import GroupResult, StudyResult
+from autotune.untrusted.printing import cell, printable
 
 
 class RunDisplay:
@@ -30,10 +31,10 @@ class RunDisplay:
         self._trials = budget.trials
         self._check = check
         self._live = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
@@ -55,14 +56,14 @@ class RunDisplay:
     def on_start(self, turn: Turn) -> None:
         if self._turn_task is not None:
             self._live.remove_task(self._turn_task)
-        self._turn_task = self._live.add_task(turn.name, total=self._trials, state="")
+        self._turn_task = self._live.add_task(printable(turn.name), total=self._trials, state="")
         self._check()
 
     def on_progress(self, progress: StudyProgress) -> None:
         if self._turn_task is not None:
             self._live.update(
                 self._turn_task,
-                description=progress.study,
+                description=printable(progress.study),
                 completed=measured(progress.counts),
                 total=min(self._trials, progress.space_size),
                 state=_state(progress),
@@ -86,7 +87,7 @@ class RunDisplay:
         if turn.name not in self._ended:
             self._ended.add(turn.name)
             self._live.advance(self._run_task, len(turn.studies))
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(cell(line), highlight=False, soft_wrap=True)
 
 
 def _state(progress: StudyProgress) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-import click
 from optuna.storages import BaseStorage
 
 from autotune import api, servers
@@ -21,6 +20,7 @@ from autotune.report.tables import show
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
+from autotune.untrusted.printing import say
 
 
 def load_ahead(backend: str) -> None:
@@ -49,7 +49,7 @@ def run_studies(
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth)
     timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
-        click.echo(time_line(timed, time.monotonic() - start_s), err=True)
+        say(time_line(timed, time.monotonic() - start_s), err=True)
     if failures:
         raise AutotuneError("; ".join(failures))
 
@@ -58,7 +58,7 @@ def show_results(finished: list[KernelStudy]) -> None:
     """Prints before and after, and what a server makes of it."""
     show(before_after(finished))
     for note in serving_notes(finished):
-        click.echo(note)
+        say(note)
 
 
 @contextmanager
@@ -89,10 +89,10 @@ def _ctrl_c() -> Iterator[Callable[[], None]]:
 def say_advice(finished: list[KernelStudy]) -> None:
     """Prints what users who serve with these results should know."""
     for line in servers.advice(item.call for item in finished):
-        click.echo(f"Mind: {line}", err=True)
+        say(f"Mind: {line}", err=True)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:
     """Prints one plain line where times are not of this machine."""
     if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
-        click.echo(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)
+        say(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)

@@ -26,6 +26,7 @@ from autotune.report.trials import trial_rows
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
 from autotune.study.storage import DEFAULT_URL, open_storage
+from autotune.untrusted.printing import printable, say
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ def create(
     storage = open_storage(making.storage, create=True)
     names = wanted.create(storage, skip_if_exists)
     if wanted.plan_name is not None:
-        click.echo(f"Run them with: study run --plan {wanted.plan_name}", err=True)
-    click.echo(json.dumps(names) if as_json else "\n".join(names))
+        say(f"Run them with: study run --plan {wanted.plan_name}", err=True)
+    say(json.dumps(names) if as_json else "\n".join(names))
     if wanted.plan_name is None:
         for note in serving_notes(studies.load(storage, name) for name in names):
-            click.echo(note, err=True)
+            say(note, err=True)
 
 
 @study.command(cls=FlagCommand)
@@ -104,7 +105,7 @@ def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = No
     chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))
     unfinished = [item.name for item in chosen if item.result is None]
     if not unfinished:
-        click.echo("Nothing to run: every matching study is finished; see study list.", err=True)
+        say("Nothing to run: every matching study is finished; see study list.", err=True)
         return
     load_ahead(running.backend)
     try:
@@ -122,9 +123,9 @@ def list_(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """List the studies of the storage."""
     found = studies.standings(open_storage(storage))
     if as_json:
-        click.echo(json.dumps([state_of(item).to_json() for item in found], indent=2))
+        say(json.dumps([state_of(item).to_json() for item in found], indent=2))
     elif not found:
-        click.echo("No studies yet; make one with study create.", err=True)
+        say("No studies yet; make one with study create.", err=True)
     else:
         show(listing(found))
 
@@ -139,9 +140,9 @@ def show_(name: str, storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """
     item = api.find_one(open_storage(storage), name)
     if as_json:
-        click.echo(json.dumps(results.study_json(item), indent=2))
+        say(json.dumps(results.study_json(item), indent=2))
         return
-    click.echo(study_note(item).replace("*", "").replace("`", ""))
+    say(study_note(item).replace("*", "").replace("`", ""))
     columns = ("trial", "status", "median us", "registers", "spills", "shared B", "config or message")
     rows = [
         (
@@ -170,10 +171,10 @@ def best(name: str, storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     if (result := item.result) is None:
         raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:
-        click.echo(json.dumps(results.best_json(item, result), indent=2))
+        say(json.dumps(results.best_json(item, result), indent=2))
     else:
-        click.echo(results.result_line(item.name, result.decision))
-        click.echo(config_text(result.decision.config))
+        say(results.result_line(item.name, result.decision))
+        say(config_text(result.decision.config))
         say_advice([item])
 
 
@@ -218,5 +219,5 @@ def delete(name: str, yes: bool = False, storage: str = DEFAULT_URL) -> None:
     opened = open_storage(storage)
     trials = studies.count_trials(opened, name)
     if not yes:
-        click.confirm(f"Delete {name} with {trials} trials?", abort=True)
+        click.confirm(f"Delete {printable(name)} with {trials} trials?", abort=True)
     studies.delete(opened, name)

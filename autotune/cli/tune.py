@@ -31,6 +31,7 @@ from autotune.study.describe import Request
 from autotune.study.serving_notes import serving_notes
 from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
+from autotune.untrusted.printing import say
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: Scrip
         return api.of_problems(problems, request)
     studies = api.of_block(block, problem.server or "", problems, request)
     for note in block.notes:
-        click.echo(f"Mind: {note}", err=True)
+        say(f"Mind: {note}", err=True)
     return studies
 
 
@@ -157,10 +158,10 @@ def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
     """Prints a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
     results = layer_results(block.layers, [item.summary for item in finished])
     show(table(machines(finished), COLUMNS, map(cells, results)))
-    click.echo()
+    say()
     show(table("", *savings(results)))
     for note in serving_notes(finished):
-        click.echo(note)
+        say(note)
 
 
 def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | None) -> None:
@@ -174,6 +175,6 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
         return
     say_advice(finished)
     way = "study export --plan" if plan_name else "study export"
-    click.echo(f"No file was written; name a folder with --save-json-dir, or use {way}.", err=True)
+    say(f"No file was written; name a folder with --save-json-dir, or use {way}.", err=True)
     if script.output_csv is not None:
         api.write_csv(finished, script.output_csv)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.contract import Call, Config, Value
+from autotune.errors import InputError
 from autotune.export.timings import Timings
 from autotune.servers import KeyPath, Server, Table
 from autotune.servers.files import read_table
 from autotune.servers.provenance import Kind, Record
+from autotune.untrusted.names import check_name, check_relative
+from autotune.untrusted.printing import shortened
 
 OnExist = Literal["merge", "overwrite", "new"]
 
@@ -71,8 +74,18 @@ class FileIdentity:
 
     @classmethod
     def of(cls, call: Call, server: Server, gpu_name: str) -> FileIdentity:
-        """Returns the identity of the file that a server reads for a call."""
-        return cls(server, gpu_name, call, server.file_name(gpu_name, call))
+        """Returns the identity of the file that a server reads for a call.
+
+        Raises:
+            InputError: If a name or a size in it, which a storage of anybody's may give, is not fit for a file's name.
+        """
+        check_name(gpu_name, f"GPU of a study of {call.op}")
+        for name, size in call.dims.items():
+            if type(size) is not int:
+                raise InputError(f"study of {call.op}: {name}: got {shortened(size)}, allowed: an integer; mend it")
+        if call.triton is not None:
+            check_name(call.triton, f"Triton's version of a study of {call.op}")
+        return cls(server, gpu_name, call, check_relative(server.file_name(gpu_name, call), "name of an export's file"))
 
     @property
     def levels(self) -> tuple[str, ...]:

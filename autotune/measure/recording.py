@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import gzip
+import io
 import itertools
 import math
 import re
-import tomllib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,8 @@ from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.errors import InputError
 from autotune.measure.result import Measurement, Status
+from autotune.untrusted import reading
+from autotune.untrusted.names import check_name
 
 RECORDED_DIR = Path(__file__).parents[1] / "studies" / "recorded"
 SUFFIX = ".csv.gz"
@@ -85,9 +85,8 @@ def load(path: Path) -> Recording:
         InputError: If the file is not in the recorded format; names the file and the line.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(reading.read_gzip_text(path), newline="")))
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a readable .csv.gz file ({error})") from error
     if not rows or not set(_RESULT_COLUMNS) <= set(rows[0]):
         raise InputError(f"{path}: needs at least one row and the columns {', '.join(_RESULT_COLUMNS)}")
@@ -145,12 +144,17 @@ def machine(directory: Path = RECORDED_DIR) -> RecordedMachine:
     """
     path = directory / "machine.toml"
     try:
-        found = tomllib.loads(path.read_text())
+        found = reading.read_toml(path)
         told = found["environment"]
         versions = {name: str(told[name]) for name in ("driver", "cuda", "torch", "triton") if name in told}
         bandwidth_bytes_per_s = float(found["measured"]["copy_bandwidth_bytes_per_s"])
-        return RecordedMachine(Environment(told["gpu"], **versions), bandwidth_bytes_per_s)
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        if not 0 < bandwidth_bytes_per_s < math.inf:
+            raise ValueError(f"copy_bandwidth_bytes_per_s is {bandwidth_bytes_per_s}, allowed: a positive number")
+        for name, version in versions.items():
+            check_name(version, f"{path}: {name}")
+        gpu = check_name(told["gpu"], f"{path}: gpu")
+        return RecordedMachine(Environment(gpu, **versions), bandwidth_bytes_per_s)
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: must say which GPU was recorded ([environment] gpu, [measured] copy_bandwidth_bytes_per_s); "
             f"{type(error).__name__}: {error}"
@@ -158,12 +162,14 @@ def machine(directory: Path = RECORDED_DIR) -> RecordedMachine:
 
 
 def _value(text: str) -> Value:
-    return int(text) if text else None
+    return reading.integer(text) if text else None
 
 
 def _measurement(row: Mapping[str, str]) -> Measurement:
     status = _STATUS.get(row["status"], "crashed")
     compile_s = float(row["compile_s"] or 0)
+    if not 0 <= compile_s < math.inf:
+        raise ValueError("compile_s must not be negative, and finite")
     if status not in ("ok", "pruned"):
         return Measurement(status, message=row["status"], compile_s=compile_s)
     low, mid, high = (float(row[name] or row["ms"]) * 1e3 for name in ("ms_min", "ms", "ms_max"))

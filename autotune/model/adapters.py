@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from autotune.errors import InputError, one_of
 from autotune.model.json_objects import read_object
 from autotune.model.modules import ALL_LINEAR, ALL_MODULES, MODULE_NAMES
+from autotune.untrusted import reading
 
 _FLAG = "--lora-path"
 _CONFIG = "adapter_config.json"
@@ -101,9 +102,10 @@ def _rank_of_config(file: Path) -> int | None:
 def _rank_of_weights(file: Path) -> int | None:
     """Returns the least short side of all A and B matrices: the short side is the rank, unless an output is tiny."""
     try:
+        reading.check_regular(file)
         with safe_open(file, framework="np") as weights:
             shapes = [weights.get_slice(key).get_shape() for key in weights.keys() if "lora_" in key]  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{_FLAG}: {file} is not a readable safetensors file ({error})") from error
     return min((min(shape) for shape in shapes if len(shape) == 2), default=None)
 

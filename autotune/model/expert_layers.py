@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from autotune.errors import InputError
 from autotune.model.fields import Fields
+from autotune.untrusted.reading import integer
 
 _DENSE, _SPARSE = "dense", "sparse"
 
@@ -26,7 +27,7 @@ def _is_listed(fields: Fields, layer: int, count: int) -> bool:
     dense, listed = fields.integers("mlp_only_layers"), fields.integers("moe_layers")
     if text := fields.config.get("moe_layers_enum"):
         try:
-            listed = tuple(int(each) for each in str(text).split(","))
+            listed = tuple(integer(each.strip()) for each in str(text).split(","))
         except ValueError as error:
             raise InputError(
                 f"{fields.origin}: moe_layers_enum: got {text!r}, allowed: integers with commas between; mend it"

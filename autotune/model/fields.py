@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.errors import InputError, one_of
+from autotune.untrusted.printing import shortened
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
@@ -42,6 +43,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "interleave_moe_layer_step": ("interleave_moe_layer_step",),
 }
 """For each size its names, the one that counts first; the others are read where that is absent."""
+
+MOST_SIZE = 1 << 24
+"""Largest size that is believed; the largest vocabularies have 2**18 entries."""
+
+MOST: Mapping[str, int] = {"num_hidden_layers": 4096, "num_experts": 1 << 16}
+"""Largest numbers that are believed of what a plan holds one object each for."""
 
 
 def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,10 +89,12 @@ class Fields:
                 continue
             if isinstance(value, list | tuple) and len(set(map(str, value))) == 1:
                 value = value[0]
-            if not isinstance(value, int) or value < 0:
+            most = MOST.get(name, MOST_SIZE)
+            if not isinstance(value, int) or not 0 <= value <= most:
                 flag = self.flags.get(name, f"--set {name}=N")
                 raise InputError(
-                    f"{self.origin}: {field}: got {value!r}, allowed: one integer for all layers; give {flag}"
+                    f"{self.origin}: {field}: got {shortened(value)}, allowed: one integer for all layers, at most "
+                    f"{most}; give {flag}"
                 )
             return value
         return None

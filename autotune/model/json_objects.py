@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from autotune.errors import InputError
+from autotune.untrusted import reading
 
 
 def read_object(file: Path, flag: str, remedy: str) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def read_object(file: Path, flag: str, remedy: str) -> dict[str, Any]:
         InputError: If the file cannot be read or holds anything else.
     """
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = reading.read_json(file)
     except (OSError, ValueError) as error:
         raise InputError(f"{flag}: cannot read {file} ({error}); {remedy}") from error
     if not isinstance(data, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from autotune.errors import InputError, one_of
 from autotune.model.families import EMBEDDINGS
 from autotune.model.json_objects import read_object
+from autotune.untrusted import reading
 
 PRESETS_DIR = Path(__file__).parents[1] / "studies" / "presets"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -82,7 +82,7 @@ def local(path: Path, flag: str = "MODEL") -> Source:
 
 def _from_toml(file: Path) -> Source:
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = reading.read_toml(file)
     except (OSError, ValueError) as error:
         raise InputError(f"MODEL: cannot read {file} ({error}); see the shipped presets for the format") from error
     config = data.get("config")

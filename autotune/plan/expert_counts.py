@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import InputError
+from autotune.untrusted import reading
 
 _FLAG = "--topk-ids"
 _ID = re.compile(r"-?[0-9]{1,9}")
@@ -44,18 +45,20 @@ def count_experts(file: Path, num_experts: int, top_k: int) -> tuple[int, ...]:
 
 def _rows(file: Path) -> Iterator[tuple[str, list[int]]]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = reading.read_text(file, "utf-8-sig")
     except OSError as error:
         raise InputError(f"{_FLAG}: cannot read {file} ({error.strerror}); give a file of expert ids") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{_FLAG}: {file} is no text; give expert ids as JSON or as text") from error
+    except ValueError as error:
+        raise InputError(f"{_FLAG}: cannot read {file} ({error}); give a file of expert ids") from error
     return _json_rows(file, text) if file.suffix == ".json" else _text_rows(file, text)
 
 
 def _json_rows(file: Path, text: str) -> Iterator[tuple[str, list[int]]]:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = reading.json_of(text)
+    except ValueError as error:
         line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{_FLAG}: {file}{line}: no valid JSON; give a list of lists of expert ids") from error
     if not isinstance(content, list):

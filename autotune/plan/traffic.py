@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from autotune.errors import InputError
+from autotune.untrusted import reading
 
 
 def read(path: Path) -> dict[int, float]:
@@ -19,12 +19,12 @@ def read(path: Path) -> dict[int, float]:
         InputError: If the file is anything else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reading.read_text(path)
         pairs = _json(text) if path.suffix == ".json" else _csv(text)
         found: dict[int, float] = {}
         for tokens, weight in pairs:
             found[_whole(tokens)] = found.get(_whole(tokens), 0.0) + float(weight)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, csv.Error) as error:
         raise InputError(
             f'--traffic: cannot read {path} ({error}); give JSON like {{"16": 0.7, "512": 0.3}} or a CSV of '
             "token count and weight"
@@ -41,11 +41,11 @@ def read(path: Path) -> dict[int, float]:
 def _whole(tokens: str | float) -> int:
     if isinstance(tokens, bool) or (isinstance(tokens, float) and not tokens.is_integer()):
         raise ValueError(f"{tokens!r} is no whole number of tokens")
-    return int(tokens)
+    return reading.integer(str(tokens).strip().removesuffix(".0"))
 
 
 def _json(text: str) -> Iterable[tuple[str | float, str]]:
-    data = json.loads(text)
+    data = reading.json_of(text)
     return data if isinstance(data, list) else list(data.items())
 
 

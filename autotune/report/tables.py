@@ -11,19 +11,22 @@ from rich.table import Table
 
 from autotune.contract import Config
 from autotune.study.result import WorkloadTimes
+from autotune.untrusted.printing import cell
 
 _WIDE = 10_000
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Makes a plain table; columns whose cells are numbers are aligned to the right."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    cells = [["" if value is None else str(value) for value in row] for row in rows]
+    made = Table(
+        title=cell(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for index, name in enumerate(columns):
         numeric = all(_numeric(row[index]) for row in cells)
-        made.add_column(name, justify="right" if numeric and cells else "left", overflow="fold")
+        made.add_column(cell(name), justify="right" if numeric and cells else "left", overflow="fold")
     for row in cells:
-        made.add_row(*row)
+        made.add_row(*map(cell, row))
     return made
 
 

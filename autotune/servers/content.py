@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotune.servers.finding import Finding
+from autotune.untrusted import reading
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.twice = [name for name in self if names.count(name) > 1] if len(self) < len(names) else []
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else Counter[str]()
+        self.twice = [name for name, count in counts.items() if count > 1]
 
 
 def read(path: Path, directory: Path) -> Content:
     """Reads a file; a server that cannot parse it stops."""
     file = path.relative_to(directory).as_posix()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
-    except (OSError, ValueError, RecursionError) as error:
+        data = reading.read_json(path, _Object)
+    except (OSError, ValueError) as error:
         message = f"cannot be read as JSON ({str(error) or type(error).__name__}); repair or remove it"
         return Content(file, None, (Finding(file, (), "no JSON", "crash at start", message),))
     message = "stands twice in one object: the last one counts; remove one"

@@ -8,11 +8,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import filelock
 
 from autotune.errors import AutotuneError, InputError
+from autotune.untrusted import reading
 
 KeyPath = tuple[str, ...]
 """Where an entry stands in a nested config file, outermost key first."""
@@ -27,7 +28,7 @@ some server splits: it looks up other sizes of the same thing in other files."""
 LOCK_NAME = ".autotune.lock"
 LOCK_TIMEOUT_S = 5.0
 
-_INTEGER = re.compile(r"0|[1-9][0-9]*")
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def read_json(path: Path) -> Any:
@@ -37,15 +38,15 @@ def read_json(path: Path) -> Any:
         InputError: If it cannot be read, or is no JSON; names the file and the place in it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return reading.read_json(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check path and rights") from error
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}: no valid JSON at line {error.lineno} column {error.colno} ({error.msg}); repair or move it"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: no valid JSON ({type(error).__name__}); repair or move it") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no valid JSON ({error}); repair or move it") from error
 
 
 def read_table(path: Path, levels: tuple[str, ...]) -> Table:
@@ -74,12 +75,12 @@ def write_all(texts: Mapping[Path, str]) -> None:
     Raises:
         InputError: If the folder cannot be written to.
     """
-    # The names are fixed, the caller holds the folder's lock: what a killed export left behind is reused.
+    # The names are fixed, the caller holds the folder's lock: what a killed export left behind is replaced.
     staged = {path: path.with_name(f".{path.name}.tmp") for path in texts}
     try:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with staged[path].open("w", encoding="utf-8") as file:
+            with _new(staged[path]) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -140,6 +141,13 @@ def _entries(
         if not _INTEGER.fullmatch(key):
             raise InputError(f"{where}: got {level} {key!r}, allowed: an integer; repair or move the file")
         yield from _entries(child, path, levels, (*key_path, key))
+
+
+def _new(path: Path) -> TextIO:
+    """Opens a new file: what a killed export left is removed, a link that somebody put there is not followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "w", encoding="utf-8")
 
 
 def _sync_folder(folder: Path) -> None:

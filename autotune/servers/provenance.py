@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.servers.files import KeyPath, Table, read_json
+from autotune.untrusted.names import check_relative
+from autotune.untrusted.reading import integer
 
 FILE_NAME = "autotune-provenance.json"
 SCHEMA_VERSION = 1
@@ -91,11 +93,31 @@ def read(directory: Path) -> list[Record]:
             f"{path}: got schema_version {version!r}, allowed: {SCHEMA_VERSION}; move the file or upgrade the tool"
         )
     try:
-        return [
-            Record(**(entry | {"key": tuple(str(int(key)) for key in entry["key"])})) for entry in content["entries"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        return [_record(entry) for entry in content["entries"]]
+    except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: got a malformed entry ({error}); repair or move the file") from error
+
+
+def _record(entry: dict[str, Any]) -> Record:
+    """Makes a record of what stands in a side-car, which anybody may have edited.
+
+    Raises:
+        Exception: One of several, if it is not what `text` writes.
+    """
+    record = Record(**(entry | {"key": tuple(str(integer(str(key))) for key in entry["key"])}))
+    check_relative(record.file, "file")
+    dropped = record.provenance.get("dropped", {})
+    objects = [record.config, record.provenance, {} if record.replaced is None else record.replaced, dropped]
+    if record.kind == "dropped":
+        objects.append(dropped["config"])
+    if not all(isinstance(each, dict) for each in objects) or not isinstance(record.study, str | None):
+        raise TypeError("config, replaced and provenance are objects, study is a name")
+    for kind in (record.kind, dropped.get("kind", "own")):
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind is {kind!r}, allowed: {one_of(get_args(Kind))}")
+    if not all(type(count) is int and 0 < count < 1 << 16 for count in record.shards):
+        raise ValueError("shards are numbers of GPUs")
+    return record
 
 
 def text(records: Iterable[Record]) -> str:

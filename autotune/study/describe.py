@@ -14,6 +14,8 @@ from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
 from autotune.study.spec import StudySpec
+from autotune.untrusted.names import MOST_CHARACTERS
+from autotune.untrusted.printing import shortened
 
 BACKENDS = ("auto", "cuda", "replay")
 
@@ -45,6 +47,9 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
         InputError: If there is no GPU, or no recording of this problem, for the backend asked for.
     """
     kernel = registry.load(request.kernel)
+    if not request.tag.isprintable() or len(request.tag) > MOST_CHARACTERS:
+        shown = shortened(request.tag)
+        raise InputError(f"--tag: got {shown}, allowed: up to {MOST_CHARACTERS} printable characters; shorten it")
     backend = request.backend
     if backend == "auto":
         backend = "cuda" if cuda_available() else "replay"

@@ -17,6 +17,7 @@ from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
 from autotune.study.summary import StudySummary
+from autotune.untrusted.names import check_name
 
 
 class KernelStudy:
@@ -110,4 +111,5 @@ class KernelStudy:
         return space
 
     def open_recording(self, recorded_dir: Path) -> recording.Recording:
-        return recording.load(recorded_dir / (self.spec.space + recording.SUFFIX))
+        name = check_name(self.spec.space, f"study {self.name}: its recording")
+        return recording.load(recorded_dir / (name + recording.SUFFIX))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def overrides_of(items: Iterable[str]) -> dict[str, int]:
     found = {}
     for item in items:
         name, _, value = item.partition("=")
-        if not name or not value.isdecimal():
+        if not name or not re.fullmatch(r"[0-9]{1,9}", value):
             raise InputError(f"--set: got {item!r}, allowed: FIELD=N, e.g. --set num_attention_heads=32")
         if name not in fields.NAMES:
             raise InputError(f"--set: got field {name!r}, allowed: {one_of(fields.NAMES)}; spell it so")

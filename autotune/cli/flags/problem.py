@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,4 +107,4 @@ def _dim(item: str) -> tuple[str, int | str]:
     name, equals, value = item.partition("=")
     if not (name and equals):
         raise InputError(f"--dim: got {item!r}, allowed: NAME=VALUE, e.g. --dim rows=4096")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    return name, int(value) if re.fullmatch(r"-?[0-9]{1,10}", value) else value

@@ -164,7 +164,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "stop": _flag(
             "--stop", "Stop when little is left to gain, or only at the bounds.", click.Choice(["auto", "none"])
         ),
-        "seed": _flag("--seed", "Seed of the search.", int),
+        "seed": _flag("--seed", "Seed of the search.", click.IntRange(0, (1 << 32) - 1)),
         "backend": _flag(
             "--backend",
             "Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+MOST_SIZE = (1 << 31) - 1
+"""Largest size that a flag takes: kernels count in 32 bits."""
+
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -18,11 +21,18 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
             return float(value)
-        if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)) is None:
+        if (match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh]?)", value)) is None:
             self.fail(f"got {value!r}, allowed: seconds, or a number with s, m or h, e.g. 10m", param, ctx)
         if not (seconds := float(match[1]) * _UNIT_S[match[2]]):
             self.fail(f"got {value!r}, allowed: more than nothing, e.g. 10m", param, ctx)
         return seconds
+
+
+def _positive(word: str) -> int | None:
+    """Reads a positive integer in plain digits; None for anything else, and for one out of bounds."""
+    if not re.fullmatch(r"[0-9]{1,10}", word) or not 0 < int(word) <= MOST_SIZE:
+        return None
+    return int(word)
 
 
 class Size(click.ParamType[int]):
@@ -31,9 +41,9 @@ class Size(click.ParamType[int]):
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not str(value).isdecimal() or int(value) == 0:
-            self.fail(f"got {str(value)!r}, allowed: a positive integer", param, ctx)
-        return int(value)
+        if (size := _positive(str(value))) is None:
+            self.fail(f"got {str(value)[:60]!r}, allowed: a positive integer, at most {MOST_SIZE}", param, ctx)
+        return size
 
 
 class Bit(click.ParamType[int]):
@@ -65,9 +75,10 @@ class Integers(click.ParamType[tuple[int, ...]]):
         if self.auto and value == "auto":
             return ()
         words = value.replace(",", " ").split()
-        if not words or not all(word.isdigit() and int(word) > 0 for word in words):
-            self.fail(f"got {value!r}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
-        integers = tuple(int(word) for word in words)
+        integers = tuple(size for word in words if (size := _positive(word)) is not None)
+        if not words or len(integers) < len(words):
+            shown = repr(value[:60])
+            self.fail(f"got {shown}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
         return tuple(dict.fromkeys(integers)) if self.distinct else integers
 
 
