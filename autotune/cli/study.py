@@ -121,7 +121,7 @@ def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = No
 @takes_flags
 def list_(storage: str = DEFAULT_URL, as_json: bool = False) -> None:
     """List the studies of the storage."""
-    found = studies.standings(open_storage(storage))
+    found = studies.counted(open_storage(storage))
     if as_json:
         say(json.dumps([state_of(item).to_json() for item in found], indent=2))
     elif not found:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from autotune.report.tables import config_text, table, us
-from autotune.study.studies import Standing, by_group
+from autotune.study.studies import CountedStudy, by_group
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StudyState:
         return {name: value for name, value in asdict(self).items() if name != "group" or value is not None}
 
 
-def state_of(standing: Standing) -> StudyState:
+def state_of(standing: CountedStudy) -> StudyState:
     """Says where a study stands."""
     item, count, result = standing.summary, standing.count, standing.summary.result
     return StudyState(
@@ -51,11 +51,11 @@ def state_of(standing: Standing) -> StudyState:
     )
 
 
-def listing(standings: Sequence[Standing]) -> Table:
+def listing(counted: Sequence[CountedStudy]) -> Table:
     """Makes the table of where every study stands."""
-    of_name = {standing.summary.name: standing for standing in standings}
+    of_name = {standing.summary.name: standing for standing in counted}
     rows: list[tuple[object, ...]] = []
-    for together in by_group(standing.summary for standing in standings):
+    for together in by_group(standing.summary for standing in counted):
         for found in (state_of(of_name[item.name]) for item in together):
             rows.append((found.name, found.state, found.trials, us(found.best_us), found.source))
         if group := together[0].group_result:

@@ -72,18 +72,18 @@ def names(storage: BaseStorage) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Standing:
+class CountedStudy:
     """A study, and how far it is."""
 
     summary: StudySummary
     count: TrialCount
 
 
-def standings(storage: BaseStorage) -> list[Standing]:
+def counted(storage: BaseStorage) -> list[CountedStudy]:
     """Tells how far every study of ours is, in order of creation; no trial is read."""
     counts = counting.count(storage)
     return [
-        Standing(
+        CountedStudy(
             StudySummary(
                 study.study_name,
                 attributes.spec(study.user_attrs),

@@ -8,7 +8,7 @@ import pytest
 
 from autotune.report.listing import state_of
 from autotune.study.counting import TrialCount
-from autotune.study.studies import Standing
+from autotune.study.studies import CountedStudy
 from autotune.study.summary import StudySummary
 from tests.builders.double_study import SPEC
 from tests.builders.study_results import study_result
@@ -25,11 +25,11 @@ NEW = StudySummary("one", SPEC, None)
     ],
 )
 def test_a_study_is_new_then_started_then_decided(summary: StudySummary, count: TrialCount, state: str) -> None:
-    found = state_of(Standing(summary, count))
+    found = state_of(CountedStudy(summary, count))
     assert (found.state, found.trials, found.best_us) == (state, count.trials, count.best_us)
 
 
 def test_json_names_a_group_only_where_there_is_one() -> None:
-    assert "group" not in state_of(Standing(NEW, TrialCount())).to_json()
+    assert "group" not in state_of(CountedStudy(NEW, TrialCount())).to_json()
     grouped = replace(NEW, spec=replace(SPEC, group="together"))
-    assert state_of(Standing(grouped, TrialCount())).to_json()["group"] == "together"
+    assert state_of(CountedStudy(grouped, TrialCount())).to_json()["group"] == "together"

@@ -26,7 +26,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage:
 def test_every_study_is_counted_by_itself(storage: BaseStorage) -> None:
     for name, trials in (("one", [*TRIALS, PRUNED]), ("none", []), ("failed", TRIALS[2:])):
         studies.create(storage, name, SPEC).study.add_trials(trials)
-    found = {standing.summary.name: standing.count for standing in studies.standings(storage)}
+    found = {standing.summary.name: standing.count for standing in studies.counted(storage)}
     assert found == {"one": TrialCount(4, 2.0), "none": TrialCount(), "failed": TrialCount(1)}
     assert found["one"].best_us == optuna.load_study(storage=storage, study_name="one").best_value
 
