@@ -2,6 +2,7 @@
 
     AutotuneError       exit code 1: the tool could not do what was asked
       InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step
+      StorageError      exit code 1: the storage failed or is gone
       HeldError         exit code 1: not now, since another process is at it
 
 A config that fails is no error: it is data on its trial (see `autotune.measure.result`).
@@ -22,6 +23,10 @@ class InputError(AutotuneError):
     """What was asked cannot be done; nothing has been written."""
 
     exit_code = 2
+
+
+class StorageError(AutotuneError):
+    """The storage cannot be written or read, or is not there any more."""
 
 
 class HeldError(AutotuneError):

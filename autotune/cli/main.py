@@ -7,6 +7,8 @@ from typing import Any
 import click
 import optuna
 from click.exceptions import NoArgsIsHelpError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from autotune import __version__
 from autotune.cli.bench import bench
@@ -19,6 +21,7 @@ from autotune.cli.plan import plan
 from autotune.cli.study import study
 from autotune.cli.tune import tune
 from autotune.errors import AutotuneError
+from autotune.study.storage_failure import failure_of
 from autotune.untrusted.printing import printable
 
 
@@ -52,6 +55,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except AutotuneError as error:
             raise _Failure(error) from error
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise _Failure(failure_of(error)) from error
         except NoArgsIsHelpError:
             raise
         except click.UsageError as error:

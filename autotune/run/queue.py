@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotune.errors import AutotuneError, HeldError, InputError
+from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.run.clock import Deadline
 from autotune.run.loop import Budget
 from autotune.run.progress import OnProgress, Progress
@@ -150,6 +150,7 @@ class StudyQueue:
 
         Raises:
             InputError: If a study cannot go on here.
+            StorageError: If the storage failed or is gone.
             AutotuneError: If it was stopped.
         """
         deadline = Deadline(self._budget.timeout_s, self._now_s)
@@ -201,7 +202,7 @@ class StudyQueue:
             self._watcher.on_start(turn)
             result = self._run_turn(turn, Budget(self._budget.trials, time_s), on_progress, following)
             self._watcher.on_result(turn, result)
-        except InputError:
+        except (InputError, StorageError):
             raise
         except HeldError as error:
             if turn.name not in self._held:

@@ -13,7 +13,7 @@ from typing import Self
 from optuna.storages import BaseStorage
 
 from autotune.contract import workloads
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, StorageError
 from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
 from autotune.run.clock import Clock
@@ -27,6 +27,7 @@ from autotune.study import trials
 from autotune.study.leases import Leases
 from autotune.study.result import WALL, Decision, StudyResult
 from autotune.study.storage import shared
+from autotune.study.storage_failure import Presence
 from autotune.study.study import KernelStudy
 from autotune.study.writer import StoringProcess, Writer
 
@@ -50,6 +51,7 @@ class Runner:
         self.backends = backends or LocalBackends(options.recorded_dir)
         self.sessions = Sessions(storage, options, self.backends)
         self._leases = Leases(storage)
+        self._presence = Presence(storage)
         self._held = ExitStack()
         self._gpu: str | None = None
         self._on_finished = on_finished
@@ -148,8 +150,19 @@ class Runner:
         return clock
 
     def finish(self, study: KernelStudy, result: StudyResult) -> None:
-        """Stores a study's result."""
+        """Stores a study's result.
+
+        Raises:
+            StorageError: If the storage is gone, or another process has taken the study over meanwhile.
+        """
+        self._presence.check()
+        if lost := self._leases.lost():
+            raise StorageError(
+                f"{sorted(lost)[0]}: another process has taken it over, or the storage was overwritten, while this one "
+                "stood still; see study list"
+            )
         study.finish(result)
+        self._presence.check()
         self._on_finished(study)
 
     def result(self, session: Session, decision: Decision, seconds: Mapping[str, float]) -> StudyResult:
