@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -38,6 +39,33 @@ def test_a_plan_is_what_the_server_wraps_and_calls(name: str) -> None:
         reason = next(ours for theirs, ours in REASONS.items() if theirs in found.error)
         assert found.refused is not None
         assert reason in found.refused
+
+
+BY_CLASS: dict[str, dict[str, Any]] = json.loads((script.DATA / "by_class.json").read_text())
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_a_plan_of_a_config_as_its_class_has_it(name: str) -> None:
+    recorded = BY_CLASS[name]
+    found = make(read(Source(name, name, recorded["config"]), {}), Serving("vllm", 1, 16, 4), Batches())
+    planned = {(s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in found.shapes}
+    assert planned == {tuple(lookup) for lookup in recorded["lookups"]}
+
+
+def test_experts_need_not_divide_by_the_gpus_that_share_them() -> None:
+    config = json.loads((script.DATA / "configs" / "qwen1.5-moe-a2.7b.json").read_text())
+    spread = Serving("vllm", 4, 16, 4, expert_parallel=True, data_parallel=2)
+    found = make(read(Source("qwen", "config.json", config), {}), spread, Batches())
+    (w13,) = [s for s in found.shapes if s.op == "fused_moe_lora_w13_shrink"]
+    assert (w13.dims["i"], w13.flags["num_experts"]) == (1408, 8)
+
+
+def test_targets_may_be_a_models_own_names() -> None:
+    chatglm = json.loads((script.DATA / "configs" / "chatglm3-6b.json").read_text())
+    assert lookups("dense_h_to_4h", **dict.fromkeys(SMALL_MODEL) | chatglm) == {
+        ("shrink", 1, 4096, 16),
+        ("expand", 1, 16, 27392),
+    }
 
 
 def gpt_oss(**how: Any) -> set[tuple[str | int, ...]]:
