@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import column, func, select, table
+from sqlalchemy import String, cast, column, func, select, table
 
 _TRIALS = table("trials", column("trial_id"), column("study_id"), column("state"))
 _VALUES = table("trial_values", column("trial_id"), column("value"))
@@ -42,7 +42,8 @@ def _count_in_database(storage: RDBStorage) -> dict[int, TrialCount]:
     best = (
         select(trials.study_id, func.min(values.value).label("best_us"))
         .select_from(succeeded)
-        .where(trials.state == TrialState.COMPLETE.name)
+        # Some databases keep the state as an enumeration of their own.
+        .where(cast(trials.state, String) == TrialState.COMPLETE.name)
         .group_by(trials.study_id)
     )
     with storage.engine.connect() as connection:

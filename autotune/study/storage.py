@@ -16,6 +16,12 @@ from autotune.study.making import made_by_all
 
 DEFAULT_URL = "sqlite:///autotune.db"
 _BUSY_TIMEOUT_S = 60
+_EXTRAS = {
+    "postgresql": ("postgresql", "postgresql+psycopg"),
+    "mysql": ("mysql", "mysql+pymysql"),
+    "mariadb": ("mysql", "mariadb+pymysql"),
+}
+"""The extra that brings a database's driver, and the URL that asks for that driver."""
 _FIRST_TABLES = {"studies", "version_info"}
 """What Optuna makes before everything else: a database that is just being made has no more."""
 
@@ -34,9 +40,21 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
             _check_sqlite(url, parsed.database, create)
             return made_by_all(lambda: _sqlite(url))
         return made_by_all(lambda: RDBStorage(url))
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError) as error:
+    except ImportError as error:
+        raise InputError(f"--storage: cannot open {shown}, {_driver_of(url)}") from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_URL}") from error
+
+
+def _driver_of(url: str) -> str:
+    """Says which driver a URL wants, and how to get one."""
+    parsed = make_url(url)
+    wanted = f"its driver is not installed ({parsed.get_backend_name()}, {parsed.drivername})"
+    if (extra := _EXTRAS.get(parsed.get_backend_name())) is None:
+        return f"{wanted}; install it, or give e.g. {DEFAULT_URL}"
+    name, scheme = extra
+    return f"{wanted}; pip install 'lora-autotune[{name}]' and give {scheme}://USER@HOST/DATABASE"
 
 
 def shared(url: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.errors import InputError
 from autotune.study import studies
 from autotune.study.storage import open_storage, shared
 from tests.builders.double_study import SPEC
@@ -64,3 +65,12 @@ def test_unfinished_studies_of_an_old_storage_are_run(old: Cli) -> None:
 )
 def test_a_storage_in_memory_cannot_be_shared(url: str, expected: bool) -> None:
     assert shared(url) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [("postgresql+pg8000://u@h/d", "postgresql"), ("mysql+asyncmy://u@h/d", "mysql"), ("mysql://u@h/d", "mysql")],
+)
+def test_a_missing_driver_is_named_with_what_brings_one(url: str, extra: str) -> None:
+    with pytest.raises(InputError, match=rf"its driver is not installed .*pip install 'lora-autotune\[{extra}\]'"):
+        open_storage(url)
