@@ -15,6 +15,7 @@ from autotune.model.shape import look_up
 from autotune.plan import studies as plan_studies
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.plan.plan import make as make_plan
+from autotune.plan.roads import Road
 from autotune.report.note import write_note
 from autotune.servers.batches import Batches
 from autotune.servers.command_line import DecoderBlock
@@ -31,6 +32,7 @@ def plan(
     batches: Batches | None = None,
     dtype: str = DEFAULT_DTYPE,
     overrides: Mapping[str, int] | None = None,
+    road: Road = "auto",
 ) -> Plan:
     """Lists every lookup that a server makes for a model's LoRA layers, and the studies that tuning them takes.
 
@@ -40,11 +42,12 @@ def plan(
         batches: What batches it will run; None for its defaults.
         dtype: Of the adapters' weights.
         overrides: Fields of the model's config that differ from what it says.
+        road: Where the lookups are from: the installed server's classes, or the tool's tables of them.
 
     Raises:
         InputError: If the model cannot be read, or cannot be served so.
     """
-    return make_plan(look_up(model, overrides), serving, batches or Batches(), dtype)
+    return make_plan(look_up(model, overrides), serving, batches or Batches(), dtype, road)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from autotune import servers
 from autotune.contract import Call, dtype_name, groups
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
+from autotune.plan import roads
+from autotune.plan.roads import Road
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
@@ -155,34 +157,42 @@ class Plan:
                         yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
 
 
-def make(model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEFAULT_DTYPE) -> Plan:
+def make(
+    model: ModelShape, serving: Serving, batches: Batches, dtype: str = DEFAULT_DTYPE, road: Road = "tables"
+) -> Plan:
     """Plans a model that is served so.
+
+    Args:
+        road: Where the lookups are from.
 
     Raises:
         InputError: If it cannot be served so, or flags contradict each other.
     """
     planner = servers.get(serving.server).planner
     planner.check(serving)
-    planner.check_model(model, serving)
     dtype = dtype_name(dtype)
     if dtype not in DTYPES:
         raise InputError(f"--dtype: got {dtype!r}, allowed: {one_of(DTYPES)}; give one of them")
-    shapes, sizes = planner.shapes(model, serving, batches), planner.sizes(batches)
+    found, sizes = roads.find(model, serving, batches, road), planner.sizes(batches)
+    shapes = found.shapes
     if not shapes:
         raise InputError(
             f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this "
             "server; leave it out for all modules"
         )
-    warnings = planner.warnings(model, serving, batches, shapes, sizes.shares)
+    try:
+        warnings = planner.warnings(model, serving, batches, shapes, sizes.shares)
+    except InputError:  # a model that the server's own classes know and the tables do not
+        warnings = []
     return Plan(
         model=model,
         serving=serving,
-        shapes=tuple(shapes),
+        shapes=shapes,
         sizes=sizes.shares,
         answered=sizes.answered,
         dtype=dtype,
         variant=_variant(model, serving, batches),
-        warnings=(*planner.assumptions(model, serving), *warnings),
+        warnings=(*found.notes, *warnings),
         advice=tuple(planner.advice(serving, batches)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Call
@@ -11,6 +12,20 @@ from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.serving import Serving, check
 from autotune.servers.shapes import Shape
+
+
+@dataclass(frozen=True)
+class ReadOff:
+    """What was read off an installed server's own classes.
+
+    Attributes:
+        notes: What to say of it, or of why nothing was read although the server is there; one line each.
+        lacking: Why nothing was read; None where it was.
+    """
+
+    shapes: tuple[Shape, ...]
+    notes: tuple[str, ...]
+    lacking: str | None
 
 
 class Planner(ABC):
@@ -56,6 +71,14 @@ class Planner(ABC):
         Raises:
             InputError: If the flags of the batches make no sense.
         """
+
+    def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
+        """Reads every distinct lookup off the installed server's own classes, where the tool knows how.
+
+        Raises:
+            InputError: If the server refuses to serve the model so.
+        """
+        return ReadOff((), (), "the tool cannot ask this server's classes")
 
     @abstractmethod
     def sizes(self, batches: Batches) -> BatchSizes:

@@ -16,6 +16,7 @@ from autotune.model.adapters import config_of, target_modules
 from autotune.model.adapters import rank as adapter_rank
 from autotune.plan import traffic
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
+from autotune.plan.roads import Road
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 
@@ -49,6 +50,8 @@ class PlanFlags:
     )
     m_values: tuple[int, ...] = worded("vLLM: token counts to tune, or auto.  [default: auto]", default=())
     workload: str | None = None
+    from_server: bool = False
+    from_tables: bool = False
 
     def plan(self, model: str, dtype: str = DEFAULT_DTYPE) -> Plan:
         """Plans a model.
@@ -66,7 +69,12 @@ class PlanFlags:
         if self.max_loras is None:
             raise InputError("--max-loras: not given; pass the most adapters that the server keeps for one batch")
         return api.plan(
-            model, self._serving(server, self.max_loras), self._batches(), dtype, overrides_of(self.overrides)
+            model,
+            self._serving(server, self.max_loras),
+            self._batches(),
+            dtype,
+            overrides_of(self.overrides),
+            self._road(),
         )
 
     def named_server(self) -> str:
@@ -102,6 +110,11 @@ class PlanFlags:
         for name in said(problem):
             if name not in {"dtype", *names_of(PlanFlags)}:
                 raise InputError(f"{spelled(name)}: describes a single problem, {model_flag} a model; leave one out")
+
+    def _road(self) -> Road:
+        if self.from_server and self.from_tables:
+            raise InputError("--from-tables: contradicts --from-server; leave one out")
+        return "server" if self.from_server else "tables" if self.from_tables else "auto"
 
     def _serving(self, server: str, max_loras: int) -> Serving:
         for path in self.lora_paths:

@@ -74,6 +74,10 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "--max-num-batched-tokens", f"vLLM: its flag.  [default: {Batches.max_num_batched_tokens}]", Size()
         ),
         "traffic": _flag("--traffic", "Token counts and weights, JSON or CSV.", _FILE, metavar="FILE"),
+        "from_server": _flag(
+            "--from-server", "Plan by the installed server's own classes or not at all.  [default: where it is]", bool
+        ),
+        "from_tables": _flag("--from-tables", "Plan by the tool's tables even where the server is installed.", bool),
         "overrides": _flag("--set", "A field of the model's config; repeatable.", metavar="FIELD=N", multiple=True),
     },
     "Server": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from autotune.contract import Call
 from autotune.model.layers import ExpertLayer, Layer
@@ -20,7 +21,7 @@ def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape
     for layer in wrap.layers:
         found += _dense(layer, serving, max_num_seqs)
     for experts in wrap.experts:
-        found += _experts(experts, serving)
+        found += expert_shapes(experts, serving)
     if not found:
         raise no_module_is_named(model, serving, wrap)
     return merged(found)
@@ -60,12 +61,23 @@ def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
 
 def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
     sharded = serving.fully_sharded and serving.tp > 1
+    rows = serving.rank // serving.tp if sharded and layer.kind == "column" else serving.rank
+    if sharded and layer.kind == "row":
+        layer = replace(layer, widths=tuple(width // serving.tp for width in layer.widths))
+    return dense_shapes(layer, rows, serving, max_num_seqs)
+
+
+def dense_shapes(layer: Layer, rows: int, serving: Serving, max_num_seqs: int) -> list[Shape]:
+    """Returns the lookups of a layer whose widths are those of its stacked B.
+
+    Args:
+        rows: Of its stacked A.
+    """
     rank = serving.rank
     found = []
     most = max_num_seqs if layer.kind == "lm_head" else None
     common = {"num_slices": layer.slices, "num_loras": serving.max_loras}
     if layer.inputs:
-        rows = rank // serving.tp if sharded and layer.kind == "column" else rank
         found.append(
             Shape(
                 server=facts.NAME,
@@ -80,8 +92,6 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
             )
         )
     widths = layer.widths
-    if sharded and layer.kind == "row":
-        widths = tuple(width // serving.tp for width in widths)
     # Embeddings, lm_head and routers never run beside the base layer.
     add_inputs = not (serving.dual_stream and layer.kind in ("column", "row"))
     found.append(
@@ -107,7 +117,7 @@ def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
     return found
 
 
-def _experts(experts: ExpertLayer, serving: Serving) -> list[Shape]:
+def expert_shapes(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     """Returns the lookups of all four ops.
 
     For each of them k is the rank and n the hidden size, and max_loras is not raised by one (contracts A1).

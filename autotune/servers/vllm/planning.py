@@ -8,13 +8,14 @@ from typing import Any
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
-from autotune.servers.planning import Planner
+from autotune.servers.planning import Planner, ReadOff
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm import adapters, lookups, notes
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm.architectures.wrapped import wrapped
+from autotune.servers.vllm.from_server import road
 
 
 class VllmPlanner(Planner):
@@ -37,6 +38,9 @@ class VllmPlanner(Planner):
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.max_num_seqs)
+
+    def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
+        return road.read_off(model, serving, batches)
 
     def sizes(self, batches: Batches) -> BatchSizes:
         return token_counts.sizes(batches)

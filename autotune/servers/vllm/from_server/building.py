@@ -1,0 +1,77 @@
+"""Builds a model's modules with vLLM's own classes and wraps them with its own LoRA manager; in the child process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotune.servers.vllm.from_server.answer import Job
+from autotune.servers.vllm.from_server.fakes import fake_groups
+
+# What is wrapped depends on neither.
+_MAX_NUM_SEQS = 256
+_MAX_NUM_BATCHED_TOKENS = 8192
+_WEIGHTS_FORMAT = "quantization_config"
+
+
+def build(job: Job, folder: Path) -> Any:
+    """Returns the server's LoRA manager of a model that has no weights.
+
+    Args:
+        folder: Empty; the config is written to it, for the server reads folders.
+    """
+    from vllm.config import (
+        DeviceConfig,
+        LoadConfig,
+        LoRAConfig,
+        ModelConfig,
+        ParallelConfig,
+        VllmConfig,
+        set_current_vllm_config,
+    )
+    from vllm.lora.model_manager import create_lora_manager
+    from vllm.model_executor.model_loader.utils import initialize_model
+    from vllm.utils.torch_utils import set_default_torch_dtype
+
+    # Adapters are not quantised, and quantised layers are wrapped like others.
+    config = {name: value for name, value in job.config.items() if name != _WEIGHTS_FORMAT}
+    (folder / "config.json").write_text(json.dumps(config))
+    fake_groups(job.tp)
+    model_config = ModelConfig(
+        model=str(folder), tokenizer=str(folder), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True
+    )
+    lora_config = LoRAConfig(
+        max_lora_rank=job.rank,
+        max_loras=job.max_loras,
+        max_cpu_loras=job.max_loras,
+        fully_sharded_loras=job.fully_sharded,
+        target_modules=job.target_modules,
+        enable_mixed_moe_lora_format=job.mixed_moe_format,
+        enable_moe_shared_loras=job.moe_shared_loras,
+        enable_tower_connector_lora=job.tower_connector,
+    )
+    server = VllmConfig(
+        model_config=model_config,
+        lora_config=lora_config,
+        parallel_config=ParallelConfig(
+            tensor_parallel_size=job.tp,
+            enable_expert_parallel=job.expert_parallel,
+            distributed_executor_backend="mp" if job.tp > 1 else None,
+        ),
+        load_config=LoadConfig(load_format="dummy"),
+        device_config=DeviceConfig("cpu"),
+    )
+    meta = torch.device("meta")
+    with set_current_vllm_config(server), set_default_torch_dtype(torch.bfloat16), meta:
+        return create_lora_manager(
+            initialize_model(server),
+            _MAX_NUM_SEQS,
+            _MAX_NUM_BATCHED_TOKENS,
+            model_config.get_vocab_size(),
+            lora_config,
+            server,
+            meta,
+        )

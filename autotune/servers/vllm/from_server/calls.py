@@ -1,0 +1,73 @@
+"""Tells whether a wrapped layer is ever called through its wrapper, from the code of the modules that hold it.
+
+A convolution's weights are used without a call, and the experts' runner keeps a router of its own (contracts A10): such
+layers are wrapped, and their LoRA never runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from functools import cache
+from typing import Any
+
+
+def is_called(layer: Any, model: Any) -> bool:
+    """Tells whether any module that holds the layer uses it, other than for its attributes.
+
+    A layer that no code names, as where code is made at run time, counts as called.
+    """
+    named = False
+    for holder in model.modules():
+        for name, child in holder._modules.items():
+            if child is not layer:
+                continue
+            whole, all_names = _names(holder.__class__)
+            if name.isdecimal() or name in whole:
+                return True
+            named = named or name in all_names
+    return not named
+
+
+@cache
+def _names(cls: type[object]) -> tuple[frozenset[str], frozenset[str]]:
+    """Returns the attributes of `self` that a class's methods use as a whole (``self.x(...)``, not ``self.x.weight``),
+    and all that its code names.
+
+    What is done where modules are made and weights are loaded is no use.
+    """
+    whole, all_names = set[str](), set[str]()
+    for base in cls.__mro__:
+        if base.__module__.startswith(("torch.", "builtins")):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        except (OSError, TypeError, SyntaxError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and _of_self(node):
+                all_names.add(node.attr)
+            if isinstance(node, ast.FunctionDef) and node.name not in ("__init__", "load_weights"):
+                whole |= _uses(node)
+    return frozenset(whole), frozenset(all_names)
+
+
+def _uses(function: ast.FunctionDef) -> set[str]:
+    looked_into = {
+        id(node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr not in ("forward", "__call__")
+    }
+    return {
+        node.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute)
+        and _of_self(node)
+        and isinstance(node.ctx, ast.Load)
+        and id(node) not in looked_into
+    }
+
+
+def _of_self(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id == "self"

@@ -1,0 +1,56 @@
+"""The child process: ``python -m autotune.servers.vllm.from_server.child JOB ANSWER``, both JSON files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
+
+_NOT_THE_SERVERS_WORD = ("failed to be inspected", "Transformers does not recognize", "No module named")
+
+
+def main(job_file: str, answer_file: str) -> None:
+    """Answers one job; whatever goes wrong is part of the answer."""
+    job = Job(**json.loads(Path(job_file).read_text()))
+    try:
+        answer = _answer(job)
+    except (ValueError, AssertionError) as error:  # how the server's configs and layers refuse
+        told = _told(error)
+        own = any(part in told for part in _NOT_THE_SERVERS_WORD)
+        answer = WrappedAnswer(failed=told) if own else WrappedAnswer(refused=told)
+    except Exception as error:  # the server's, torch's, Transformers': its classes cannot be built here
+        answer = WrappedAnswer(failed=_told(error))
+    Path(answer_file).write_text(json.dumps(asdict(answer)))
+
+
+def _answer(job: Job) -> WrappedAnswer:
+    os.environ.update(HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
+    from autotune.servers.vllm.from_server.building import build
+    from autotune.servers.vllm.from_server.fakes import fake_machine, fake_server
+    from autotune.servers.vllm.from_server.reading import read
+
+    fake_machine()
+    fake_server()
+    with tempfile.TemporaryDirectory() as folder:
+        return read(build(job, Path(folder)))
+
+
+def _told(error: BaseException) -> str:
+    """Returns an error in one line; one without a text by its place."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if type(error).__name__ == "ValidationError" and len(lines) > 1:
+        lines = [lines[1].removeprefix("Value error, ").partition(" [type=")[0]]
+    if lines:
+        return lines[0]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}, line {place.lineno}: {place.line}"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

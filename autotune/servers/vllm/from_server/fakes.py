@@ -1,0 +1,128 @@
+"""Stand-ins for what vLLM's classes ask of a machine, so that they can be built where no GPU is (contracts A10).
+
+Only the child process imports it: the stand-ins replace parts of the server for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import torch
+
+_GPU_BYTES = 141 * 10**9
+_CAPABILITY = (9, 0)
+_PROCESSORS = 132
+_FLASH_ATTENTION = "vllm.vllm_flash_attn"
+
+
+class FakeGroup:
+    """A group of processes that has a size and no members; this is its first worker."""
+
+    def __init__(self, size: int) -> None:
+        self.world_size = size
+        self.ranks = list(range(size))
+        self.rank = self.rank_in_group = self.local_rank = self.first_rank = 0
+        self.last_rank = size - 1
+        self.is_first_rank = True
+        self.is_last_rank = size == 1
+        self.device = torch.device("meta")
+
+    @property
+    def device_group(self) -> FakeGroup:
+        return self
+
+    cpu_group = device_group
+
+    def size(self) -> int:
+        return self.world_size
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
+
+
+class _EmptyModule(types.ModuleType):
+    """A module of functions that do nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _nothing
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def fake_machine() -> None:
+    """Makes vLLM believe in a GPU of capability 9.0; to be called before anything else of it is imported."""
+    import vllm.platforms
+    from vllm.platforms.interface import DeviceCapability, Platform, PlatformEnum
+
+    def attention(cls: Any, backend: Any, *args: Any, **kwargs: Any) -> str:
+        chosen = kwargs.get("attn_selector_config") or (args[0] if args else None)
+        family = "mla.triton_mla.TritonMLA" if getattr(chosen, "use_mla", False) else "triton_attn.TritonAttention"
+        return f"vllm.v1.attention.backends.{family}Backend"
+
+    def always(value: Any) -> Any:
+        return classmethod(lambda cls, *_, **__: value)
+
+    answers = {
+        "_enum": PlatformEnum.CUDA,
+        "device_name": "cuda",
+        "device_type": "cpu",  # tensors that no device is named for must exist without a GPU
+        "dispatch_key": "CUDA",
+        "supported_dtypes": [torch.bfloat16, torch.float16, torch.float32],
+        "get_device_capability": always(DeviceCapability(*_CAPABILITY)),
+        "get_device_name": always("NVIDIA H200"),
+        "get_device_total_memory": always(_GPU_BYTES),
+        "num_compute_units": always(_PROCESSORS),
+        "get_attn_backend_cls": classmethod(attention),
+    }
+    for name in ("import_kernels", "check_and_update_config", "check_if_supports_dtype"):
+        answers[name] = always(None)
+    vllm.platforms._current_platform = type("FakeGpu", (Platform,), answers)()
+    flash = _EmptyModule(_FLASH_ATTENTION)
+    flash.__path__ = []
+    sys.modules[_FLASH_ATTENTION] = flash
+    import vllm._custom_ops as ops
+
+    for name in dir(ops):
+        if "supports" in name:
+            setattr(ops, name, _nothing)
+
+
+def fake_server() -> None:
+    """Replaces what needs a driver or compiled ops once the classes are imported."""
+    import vllm.lora.model_manager as manager
+    import vllm.model_executor.models.registry as registry
+
+    manager.get_punica_wrapper = lambda *_, **__: types.SimpleNamespace()
+    # Each class would be inspected in a process of its own, which imports the server anew.
+    registry._run_in_subprocess = lambda function: function()
+    namespace = torch._ops._OpNamespace
+    found = namespace.__getattr__
+
+    def op(self: Any, name: str) -> Any:
+        try:
+            return found(self, name)
+        except AttributeError:
+            if name.startswith("__") or not self.name.startswith("_"):
+                raise
+            return _nothing
+
+    namespace.__getattr__ = op  # type: ignore[method-assign]
+
+
+def fake_groups(tp: int) -> None:
+    """Sets up groups of a server on this many GPUs: one for tensor and expert parallelism, the others of one."""
+    import vllm.distributed.parallel_state as state
+
+    for name in ("_WORLD", "_TP", "_ETP", "_EP", "_EPLB"):
+        setattr(state, name, FakeGroup(tp))
+    for name in ("_INNER_DP_WORLD", "_PP", "_DP", "_DCP", "_PCP"):
+        setattr(state, name, FakeGroup(1))
+    state._NODE_COUNT = 1
