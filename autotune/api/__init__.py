@@ -13,7 +13,7 @@ The command line does its work by these functions.
 
 from __future__ import annotations
 
-from autotune.api.files import check_export, export, look_up, write_csv
+from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
 from autotune.api.problems import Problems
 from autotune.api.runs import run
 from autotune.api.studies import StudySet, find, find_one, of_block, of_plan, of_problems, plan, required_by, worth
@@ -39,6 +39,7 @@ __all__ = [
     "find",
     "find_one",
     "look_up",
+    "look_up_builtin",
     "of_block",
     "of_plan",
     "of_problems",

@@ -13,9 +13,9 @@ from autotune.errors import InputError
 from autotune.export.export import ExportReport, check_merge
 from autotune.export.export import export as write
 from autotune.export.file import OnExist
-from autotune.export.items import calls, export_items, shards
+from autotune.export.items import calls, export_items, is_builtin, shards
 from autotune.report.trials import csv_rows
-from autotune.servers import Lookup, provenance
+from autotune.servers import Lookup, places, provenance
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
 
@@ -50,10 +50,14 @@ def check_export(specs: Iterable[StudySpec], directory: Path, on_exist: OnExist 
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{directory}: cannot be written to; choose a folder you may write to")
-    provenance.read(directory)
-    wanted = [(call, spec.gpu.name, shards(spec)) for spec in specs for call in calls(spec)]
-    if on_exist == "merge":
-        check_merge(wanted, directory)
+    wanted: dict[bool, list[tuple[Call, str, int]]] = {False: [], True: []}
+    for spec in specs:
+        wanted[is_builtin(spec)] += [(call, spec.gpu.name, shards(spec)) for call in calls(spec)]
+    for of_builtin, results in wanted.items():
+        folder = places.folder_for(directory, of_builtin)
+        provenance.read(folder)
+        if on_exist == "merge":
+            check_merge(results, folder, of_builtin)
 
 
 def write_csv(studies: Iterable[KernelStudy], path: Path) -> None:
@@ -84,3 +88,16 @@ def look_up(directory: Path, call: Call, gpu: str | None = None) -> Lookup:
     """
     gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
     return servers.get(call.server).lookup(directory, gpu, call)
+
+
+def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Lookup | None:
+    """Says what the built-in kernel would be launched with, by the results of it that an output folder holds; None if
+    it holds none.
+
+    Raises:
+        InputError: As `look_up`.
+    """
+    if len(there := places.folders(directory)) == 1:
+        return None
+    gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
+    return servers.get(call.server).lookup(there[-1], gpu, call)

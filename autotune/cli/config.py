@@ -16,6 +16,7 @@ from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
 from autotune.config.check import check_folder
 from autotune.config.diff import differences
+from autotune.config.kernels import kernels_of
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
 from autotune.untrusted.printing import say
@@ -32,7 +33,7 @@ def config() -> None:
 def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
     """Find what is wrong with anybody's files, and what a server would do with it.
 
-    Exit code 1 if anything is found.
+    Results of the built-in kernels, in its autotune/, are checked as well. Exit code 1 if anything is found.
 
     \b
     Example:
@@ -45,12 +46,15 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
         serving.refuse("--model", but=("server", "max_lora_chunk_size"))
     plan = serving.plan(model) if model is not None else None
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
+    kernels = kernels_of(directory)
     if as_json:
-        say(json.dumps([finding.to_json() for finding in findings], indent=2))
+        say(json.dumps([{**found.to_json(), "kernel": kernels.get(found.file)} for found in findings], indent=2))
     elif findings:
         rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
         show(table("", ("the server", "file", "at", "what"), rows))
     if not as_json:
+        for file, kernel in kernels.items():
+            say(f"{file}: timed on: {kernel} kernel")
         say(f"{files} files, {len(findings)} findings.")
     click.get_current_context().exit(1 if findings else 0)
 
@@ -61,19 +65,28 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
 def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     """Say what a server would use for one call, and by which keys it gets there.
 
-    Exit code 1 if the server fails in it.
+    A folder that holds results of the built-in kernels, too, in autotune/, is looked up in for both. Exit code 1 if the
+    server fails in it.
 
     \b
     Example:
       python -m autotune config lookup tuned --runtime vllm --op shrink \\
           --max-loras 4 --num-slices 3 --m 24 --k 4096 --n 16
     """
-    found = api.look_up(directory, wanted.call(), wanted.gpu)
+    call = wanted.call()
+    found = api.look_up(directory, call, wanted.gpu)
+    builtin = api.look_up_builtin(directory, call, wanted.gpu)
     if as_json:
-        say(json.dumps(_lookup_json(found), indent=2))
+        of_builtin = {"builtin": _lookup_json(builtin, directory)} if builtin else {}
+        say(json.dumps({**_lookup_json(found, directory), **of_builtin}, indent=2))
     else:
-        _show_lookup(found)
-    click.get_current_context().exit(1 if found.failure else 0)
+        if builtin:
+            say("The server's own kernel:")
+        _show_lookup(found, directory)
+        if builtin:
+            say("This project's kernel, by its plug-in:")
+            _show_lookup(builtin, directory)
+    click.get_current_context().exit(1 if found.failure or (builtin and builtin.failure) else 0)
 
 
 @config.command("diff", cls=FlagCommand, short_help="List the entries in which files or folders differ.")
@@ -105,8 +118,10 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
     say(f"{len(found)} entries differ.")
 
 
-def _show_lookup(found: Lookup) -> None:
-    say(f"file: {found.path}{'' if found.origin == 'file' else ' (not there, or empty)'}")
+def _show_lookup(found: Lookup, directory: Path) -> None:
+    kernel = _kernel(found, directory)
+    timed = f", timed on: {kernel} kernel" if kernel else ""
+    say(f"file: {found.path}{timed if found.origin == 'file' else ' (not there, or empty)'}")
     for step in found.steps:
         ties = f"; just as near: {', '.join(step.ties)}, the first in the file is taken" if step.ties else ""
         empty = ", whose own object is empty" if step.skipped_empty else ""
@@ -120,11 +135,19 @@ def _show_lookup(found: Lookup) -> None:
         say(f"{where}: {config_text(found.config)}")
 
 
-def _lookup_json(found: Lookup) -> dict[str, Any]:
+def _kernel(found: Lookup, directory: Path) -> str | None:
+    """Says whose kernel the file that a lookup found was timed on; None where no side-car tells."""
+    if found.path is None or found.origin != "file":
+        return None
+    return kernels_of(directory).get(found.path.relative_to(directory).as_posix())
+
+
+def _lookup_json(found: Lookup, directory: Path) -> dict[str, Any]:
     failure = found.failure
     return {
         "file": str(found.path),
         "origin": found.origin,
+        "kernel": _kernel(found, directory),
         "steps": [
             {"level": s.level, "wanted": s.wanted, "taken": s.taken, "match": s.match, "ties": list(s.ties)}
             for s in found.steps

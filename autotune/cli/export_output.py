@@ -13,6 +13,8 @@ from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
+from autotune.servers import places
+from autotune.servers.command_line import CommandLine
 from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
@@ -44,17 +46,25 @@ def export_studies(
         api.write_csv(finished, csv_file)
     if as_json:
         notes = [*report.warnings, *servers.advice(study.call for study in finished)]
-        data = {"files": [str(f) for f in report.files], "warnings": notes}
+        data = {
+            "files": [str(f) for f in report.files],
+            "kernels": _kernels(report.files, directory),
+            "warnings": notes,
+        }
         say(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
         return
     say_if_replayed(finished)
+    kernels = _kernels(report.files, directory)
     for file in report.files:
-        say(file)
+        of = kernels.get(str(file))
+        say(f"{file} (timed on: {of} kernel)" if of else file)
     if report.grids:
         say(_grids_line(report.grids))
     say(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
-    for command in _serve_commands(report.files, directory):
+    for command in serve_commands(report.files, directory):
         say(f"Serve with it: {command}")
+    for line in builtin_lines(report.files, directory):
+        say(line)
     for warning in [*serving_notes(finished), *report.warnings]:
         say(f"Mind: {warning}", err=True)
     say_advice(finished)
@@ -70,11 +80,41 @@ def check_csv(path: Path, flag: str) -> None:
         raise InputError(f"{flag}: cannot write {path}; name a file in a folder that is there")
 
 
-def _serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
+def serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
     """Returns how to serve with a folder, of each server that reads one of the files written into it."""
-    names = [file.relative_to(directory) for file in files]
     lines = [servers.get(name).command_line for name in reversed(servers.names())]
-    return [line.serve(directory) for line in lines if any(line.gpu_of_file(name) is not None for name in names)]
+    return [line.serve(directory) for line in lines if _is_served(line, files, directory)]
+
+
+def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
+    """Says how results of the built-in kernels are read, and what not to set where nothing else was written."""
+    folder = places.folder_for(directory, is_builtin=True)
+    names = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
+    if not names:
+        return []
+    lines = [
+        f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in, which is to "
+        f"come; set {places.VARIABLE}={folder.resolve()} then."
+    ]
+    for name in servers.names():
+        line = servers.get(name).command_line
+        if any(line.gpu_of_file(file) is not None for file in names) and not _is_served(line, files, directory):
+            lines.append(f"Leave {line.folder_variable} unset for it: it {line.costs_of_variable}.")
+    return lines
+
+
+def _is_served(line: CommandLine, files: Iterable[Path], directory: Path) -> bool:
+    """Tells whether one of the files stands where the server's own kernels read it."""
+    folder = places.folder_for(directory, is_builtin=True)
+    names = [file.relative_to(directory) for file in files if not file.is_relative_to(folder)]
+    return any(line.gpu_of_file(name) is not None for name in names)
+
+
+def _kernels(files: Iterable[Path], directory: Path) -> dict[str, str]:
+    """Says of each config file whose kernel its results were timed on."""
+    of_files = places.sources(directory)
+    named = {file: of_files.get(file.relative_to(directory).as_posix()) for file in files}
+    return {str(file): source for file, source in named.items() if source is not None}
 
 
 def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:

@@ -185,7 +185,8 @@ def export(patterns: tuple[str, ...], flags: ExportFlags, storage: str = DEFAULT
     """Write finished studies as the JSON that the server loads.
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
-    SGLANG_LORA_CONFIG_DIR at the folder to use it.
+    SGLANG_LORA_CONFIG_DIR at the folder to use it. Results of this project's own kernels go into its autotune/, which
+    no server reads; LORA_AUTOTUNE_CONFIG_DIR is to name that for the plug-in to come.
 
     Of a plan for vLLM, an m is left out if every shape at it is known to lose less than 2% with what the server takes
     instead, the entries of the nearest m, and nothing to the default; MoE files keep all.

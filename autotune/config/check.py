@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from autotune import servers
 from autotune.config.plan_lookups import check_lookups
 from autotune.errors import InputError
 from autotune.plan.plan import Plan
+from autotune.servers import places, provenance
 from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 
@@ -27,10 +29,43 @@ def check_folder(
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
     known = Known(plan.serving, plan.shapes, max_chunk) if plan else Known(max_chunk=max_chunk)
-    found, files = servers.get(server).checker.check(directory, known)
+    found: list[Finding] = []
+    files = 0
+    for folder in places.folders(directory):
+        # An output folder may hold results of the built-in kernels alone.
+        if folder == directory and _holds_builtin_only(directory, server):
+            continue
+        inside, count = servers.get(server).checker.check(folder, known)
+        inside += check_lookups(folder, plan) if plan is not None else []
+        found += [_in_folder(finding, folder.relative_to(directory)) for finding in inside]
+        files += count
+    found += _misplaced(directory)
     if not files and not found:
         message = f"holds no LoRA file that a {server} server reads: it takes its defaults; give its config folder"
         found.append(Finding(".", (), "no files", "slower", message))
-    if plan is not None:
-        found += check_lookups(directory, plan)
     return sorted(set(found), key=lambda finding: finding.order), files
+
+
+def _holds_builtin_only(directory: Path, server: str) -> bool:
+    """Tells whether all files of a server in a folder are those of the built-in kernels, inside it."""
+    inside = places.folder_for(directory, is_builtin=True)
+    served = any(path for path in directory.rglob("*.json") if not path.is_relative_to(inside))
+    return not served and bool(servers.get(server).checker.readers(inside))
+
+
+def _in_folder(finding: Finding, folder: Path) -> Finding:
+    return replace(finding, file=(folder / finding.file).as_posix() if finding.file else finding.file)
+
+
+def _misplaced(directory: Path) -> list[Finding]:
+    """Finds results of the built-in kernels that stand where a server's own kernel reads them."""
+    try:
+        found = places.misplaced(directory)
+    except InputError as error:
+        return [
+            Finding(provenance.FILE_NAME, (), "side-car", "ignored", f"does not tell where entries are from: {error}")
+        ]
+    return [
+        Finding(file, ("*",), "built-in kernel's entries", "slower", places.misplaced_message(count))
+        for file, count in found.items()
+    ]

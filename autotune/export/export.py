@@ -6,6 +6,7 @@ Everything is prepared and proven in memory first: on an error nothing has been 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -18,7 +19,7 @@ from autotune.export.file import ConfigFile, ExportItem, OnExist, SkippedAlias
 from autotune.export.gathering import Gathering, gather
 from autotune.export.proving import Proof, lookup_in_folder, prove
 from autotune.export.thinning import Grid
-from autotune.servers import provenance
+from autotune.servers import places, provenance
 from autotune.servers.files import locked, table_text, write_all
 from autotune.servers.provenance import Kind, Record
 
@@ -52,6 +53,8 @@ def export(
 ) -> ExportReport:
     """Writes the results into the folder, each under its own key and its aliases.
 
+    Those of built-in kernels go into a folder of their own inside it, in the same layout (`autotune.servers.places`).
+
     Args:
         items: Results of finished studies, of any mix of servers, ops and GPUs.
         directory: The server's config folder; created if need be.
@@ -71,49 +74,93 @@ def export(
     """
     if on_exist not in get_args(OnExist):
         raise InputError(f"on_exist: got {on_exist!r}, allowed: {one_of(get_args(OnExist))}")
-    return Export(gather(items, required), directory, on_exist).run()
+    exports = _by_kernel(list(items), directory, on_exist, list(required))
+    with ExitStack() as locks:
+        for each in exports:
+            each.check_results()
+        for each in exports:
+            locks.enter_context(locked(each.directory))
+            each.prepare()
+        for each in exports:
+            each.write()
+        return _joined(exports, directory)
+
+
+def _by_kernel(items: list[ExportItem], directory: Path, on_exist: OnExist, required: list[Call]) -> list[Export]:
+    """Returns an export for each kind of kernel that has results: the servers' own first."""
+    kinds = sorted({item.is_builtin for item in items}) or [False]
+    return [
+        Export(
+            gather((item for item in items if item.is_builtin == is_builtin), required),
+            places.folder_for(directory, is_builtin),
+            on_exist,
+            is_builtin,
+        )
+        for is_builtin in kinds
+    ]
+
+
+def _joined(exports: Sequence[Export], directory: Path) -> ExportReport:
+    """Returns one report of all that was written into an output folder, and warns of what stands there already."""
+    reports = [each.report() for each in exports]
+    misplaced = places.misplaced(directory).items()
+    standing = [f"{directory / name}: {places.misplaced_message(count)}" for name, count in misplaced]
+    return ExportReport(
+        files=tuple(file for report in reports for file in report.files),
+        records=tuple(record for report in reports for record in report.records),
+        skipped_aliases=tuple(skipped for report in reports for skipped in report.skipped_aliases),
+        warnings=(*dict.fromkeys(line for report in reports for line in report.warnings), *standing),
+        proofs=tuple(proof for report in reports for proof in report.proofs),
+        grids={
+            (each.directory / name).relative_to(directory).as_posix(): grids
+            for each in exports
+            for name, grids in each.grids.items()
+        },
+    )
 
 
 class Export:
-    """One export of these files into a folder; `run` lists its steps in their order."""
+    """One export of these files into a folder: `check_results`, `prepare`, `write` and `report`, in this order."""
 
-    def __init__(self, files: list[ConfigFile], directory: Path, on_exist: OnExist) -> None:
+    def __init__(self, files: list[ConfigFile], directory: Path, on_exist: OnExist, is_builtin: bool) -> None:
         self.files = files
+        self.is_builtin = is_builtin
         self.families = families(files)
         self.directory = directory
         self.on_exist = on_exist
-
-    def run(self) -> ExportReport:
-        """Prepares everything in memory, proves it there, writes it, and proves it again from the disk."""
-        self.check_results()
-        with locked(self.directory):
-            side_car = provenance.read(self.directory)
-            self.name_files()
-            self.read(side_car)
-            self.put_results()
-            self.put_aliases()
-            self.fill()
-            self.pin()
-            grids = self.thin()
-            texts = self.prove_in_memory()
-            written = self.write(side_car, texts)
-            proofs = self.prove_from_disk()
-        return self.report(written, proofs, grids)
+        self.side_car: list[Record] = []
+        self.grids: dict[str, list[Grid]] = {}
+        self.texts: dict[Path, str] = {}
+        self.written: tuple[Path, ...] = ()
+        self.proofs: list[Proof] = []
 
     def check_results(self) -> None:
         """Refuses results that contradict each other before the folder is touched."""
         for family in self.families:
             family.check_results()
 
+    def prepare(self) -> None:
+        """Prepares everything in memory, in the order of the steps, and proves it there."""
+        self.side_car = provenance.read(self.directory)
+        self.name_files()
+        self.read()
+        self.put_results()
+        self.put_aliases()
+        self.fill()
+        self.pin()
+        self.grids = self.thin()
+        self.texts = self.prove_in_memory()
+
     def name_files(self) -> None:
         """Chooses the names to write under."""
         for family in self.families:
             family.name_files(self.directory, self.on_exist)
 
-    def read(self, side_car: list[Record]) -> None:
+    def read(self) -> None:
         """Reads what stands in the files, and who wrote it."""
+        known = places.usable(self.side_car, self.is_builtin)
         for file in self.files:
-            file.read(self.directory, self.on_exist, side_car)
+            file.read(self.directory, self.on_exist, known)
 
     def put_results(self) -> None:
         """Writes each result under its own key."""
@@ -151,35 +198,31 @@ class Export:
             prove(file, filling.lookup_in(file, text))
         return texts
 
-    def write(self, side_car: list[Record], texts: Mapping[Path, str]) -> tuple[Path, ...]:
-        """Writes the side-car, then the files; returns all their paths.
+    def write(self) -> None:
+        """Writes the side-car, then the files, and looks up everything once more as the server finds it on the disk.
 
         A crash between two of them leaves a side-car that knows both the old entries and the new ones.
         """
-        text = provenance.text(self._records(side_car))
         path = self.directory / provenance.FILE_NAME
-        write_all({path: text, **texts})
-        return (*texts, path)
+        write_all({path: provenance.text(self._records()), **self.texts})
+        self.written = (*self.texts, path)
+        self.proofs = [proof for file in self.files for proof in prove(file, lookup_in_folder(file, self.directory))]
 
-    def prove_from_disk(self) -> list[Proof]:
-        """Looks up everything once more, in the folder as the server finds it."""
-        return [proof for file in self.files for proof in prove(file, lookup_in_folder(file, self.directory))]
-
-    def report(self, written: tuple[Path, ...], proofs: list[Proof], grids: Mapping[str, list[Grid]]) -> ExportReport:
+    def report(self) -> ExportReport:
         """Sums up what was done."""
         return ExportReport(
-            files=written,
+            files=self.written,
             records=tuple(record for file in self.files for record in file.after.written.values()),
             skipped_aliases=tuple(skipped for file in self.files for skipped in file.after.skipped),
             warnings=tuple(self._warnings()),
-            proofs=tuple(proofs),
-            grids=grids,
+            proofs=tuple(self.proofs),
+            grids=self.grids,
         )
 
-    def _records(self, side_car: list[Record]) -> list[Record]:
+    def _records(self) -> list[Record]:
         """Returns the records of other files, those of these files that still hold, and the new ones."""
         names = {file.name for file in self.files}
-        records = [record for record in side_car if record.file not in names]
+        records = [record for record in self.side_car if record.file not in names]
         for file in self.files:
             records += (file.records | file.after.dropped).values()
         return records
@@ -197,13 +240,17 @@ class Export:
         return warnings
 
 
-def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path) -> None:
+def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path, is_builtin: bool = False) -> None:
     """Finds out ahead whether results of these calls, on GPUs of these names and of so many shards, can be merged.
+
+    Args:
+        directory: Where they go (`places.folder_for`).
+        is_builtin: They are results of the built-in kernels.
 
     Raises:
         InputError: If a file is malformed, or files that are only correct together contradict each other elsewhere.
     """
-    side_car = provenance.read(directory)
+    side_car = places.usable(provenance.read(directory), is_builtin)
     gathering = Gathering()
     expected = [(gathering.file(call, gpu_name), call, shards) for call, gpu_name, shards in wanted]
     for file in gathering.files.values():

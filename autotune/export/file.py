@@ -32,6 +32,7 @@ class ExportItem:
         provenance: Written to the side-car as it is: GPU, versions, times, date, backend.
         timings: What the study timed, by the entries that its configs become; None to keep its entry in any case.
         shards: Over how many GPUs the server splits the op, where its key has a shard (`autotune.servers.Shards`).
+        is_builtin: It was timed on a built-in kernel, not on the server's own, which must not read it.
     """
 
     study: str
@@ -42,6 +43,7 @@ class ExportItem:
     provenance: Mapping[str, Any]
     timings: Timings | None = None
     shards: int = 1
+    is_builtin: bool = False
 
     def entry(self, server: Server) -> dict[str, Value]:
         """Returns what is written for the result."""

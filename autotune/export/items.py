@@ -14,6 +14,7 @@ from autotune.contract.converter import to_json
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
+from autotune.servers.places import BUILTIN
 from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec
@@ -52,6 +53,11 @@ def shards(spec: StudySpec) -> int:
     """Returns over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
     kernel = registry.load(spec.kernel)
     return kernel.shards(kernel.problem_type.from_json(spec.problem))
+
+
+def is_builtin(spec: StudySpec) -> bool:
+    """Returns whether a study times a built-in kernel, or replays times of one."""
+    return spec.source == BUILTIN
 
 
 def _own_call(spec: StudySpec) -> Call:
@@ -95,6 +101,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             gpu_name=study.spec.gpu.name,
             provenance=_provenance(study, result),
             shards=shards(study.spec),
+            is_builtin=is_builtin(study.spec),
         )
         for call, config in study.kernel.answers(_own_call(study.spec), decision.config)
     ]
@@ -126,8 +133,8 @@ def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mappin
 def _is_larger(other: ExportItem, item: ExportItem) -> bool:
     """Returns whether an item is of the same shape as another one, on the same GPUs, at a larger m."""
     at_own_m = replace(other.call, dims={**other.call.dims, "m": item.call.dims["m"]})
-    alike = (at_own_m, other.gpu_name, other.shards) == (item.call, item.gpu_name, item.shards)
-    return alike and other.call.dims["m"] > item.call.dims["m"]
+    other_file, own_file = ((each.gpu_name, each.shards, each.is_builtin) for each in (other, item))
+    return (at_own_m, other_file) == (item.call, own_file) and other.call.dims["m"] > item.call.dims["m"]
 
 
 def _is_read(study: KernelStudy) -> bool:

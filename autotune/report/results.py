@@ -105,7 +105,8 @@ def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
     """Tells which config a finished study decided for, and what the server's users should know."""
     data: dict[str, Any] = to_json(result)
     advice = servers.advice([item.call])
-    return {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
+    timed = {"kernel": item.spec.kernel, "source": item.spec.source}
+    return timed | {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
 
 
 def machines(studies: Sequence[KernelStudy]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from autotune.contract import Call
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
+from autotune.servers.places import folders
 from autotune.servers.shapes import Shape
 
 
@@ -88,6 +89,12 @@ class CommandLine(ABC):
     """What the sizes of a plan are, in a word or two."""
     modules_of_adapters: ClassVar[bool] = False
     """Whether it wraps the modules that its adapters name, and no others."""
+    start: ClassVar[str]
+    """The shell command that starts it with LoRA."""
+    folder_variable: ClassVar[str]
+    """The environment variable that names its config folder."""
+    costs_of_variable: ClassVar[str]
+    """What setting that variable changes beside the LoRA files that are there."""
     tunes_blocks: ClassVar[bool] = False
     """Whether `block` works: its users know a script that tunes all layers of a decoder block."""
 
@@ -114,9 +121,9 @@ class CommandLine(ABC):
     def file_of(self, shape: Shape) -> str:
         """Names the file, or files, that a plan's shape is looked up in."""
 
-    @abstractmethod
     def serve(self, directory: Path) -> str:
         """Returns the shell command that serves with the files of a folder."""
+        return f"{self.folder_variable}={directory.resolve()} {self.start}"
 
     def block(self, sizes: BlockSizes) -> DecoderBlock:
         """Finds the layers of a decoder block.
@@ -134,8 +141,8 @@ class CommandLine(ABC):
         """
         if not directory.is_dir():
             raise InputError(f"{directory}: no such folder; give the server's config folder")
-        files = (path.relative_to(directory) for path in directory.rglob("*.json"))
-        names = {gpu for file in files if (gpu := self.gpu_of_file(file)) is not None}
+        there = ((path, folder) for folder in folders(directory) for path in folder.rglob("*.json"))
+        names = {gpu for path, folder in there if (gpu := self.gpu_of_file(path.relative_to(folder))) is not None}
         if len(names) != 1:
             found = one_of(sorted(names)) or "none"
             raise InputError(f"--gpu: not given, and {directory} has files of: {found}; name one")

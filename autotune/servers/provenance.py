@@ -62,6 +62,12 @@ class Record:
         """Over how many GPUs servers, earlier ones included, split what it is for (`autotune.servers.Shards`)."""
         return tuple(self.provenance.get("shards", (1,)))
 
+    @property
+    def source(self) -> str | None:
+        """Whose kernel it was timed on; None of an entry without a study."""
+        source = self.provenance.get("source")
+        return source if isinstance(source, str) else None
+
     def undropped(self) -> Record:
         """Returns the record as it was, or would be, with the entry in the file."""
         if self.kind != "dropped":

@@ -13,6 +13,7 @@ from autotune.environment import cuda_available, current_environment, current_gp
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
+from autotune.servers.places import BUILTIN
 from autotune.study.spec import StudySpec
 from autotune.untrusted.names import MOST_CHARACTERS
 from autotune.untrusted.printing import shortened
@@ -64,7 +65,7 @@ def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
         kernel=registry.absolute(request.kernel),
         problem=problem.to_json(),
         call=kernel.call(problem),
-        source="builtin",
+        source=BUILTIN,
         kernel_fingerprint=kernel_fingerprint(kernel),
         backend="cuda",
         gpu=gpu,

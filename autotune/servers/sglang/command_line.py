@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from autotune.contract import Call
@@ -20,6 +20,10 @@ class SglangCommandLine(CommandLine):
     label = "SGLang"
     ops = ("shrink", "expand")
     sizes = "chunk sizes"
+    start = "python -m sglang.launch_server --enable-lora ..."
+    folder_variable = facts.CONFIG_FOLDER
+    # Contracts B1.
+    costs_of_variable = "hides the files that SGLang ships"
     modules_of_adapters = True
     tunes_blocks = True
     own_flags = OwnFlags(
@@ -51,9 +55,6 @@ class SglangCommandLine(CommandLine):
 
     def file_of(self, shape: Shape) -> str:
         return f"lora_{shape.op} files"
-
-    def serve(self, directory: Path) -> str:
-        return f"{facts.CONFIG_FOLDER}={directory.resolve()} python -m sglang.launch_server --enable-lora ..."
 
     def block(self, sizes: BlockSizes) -> DecoderBlock:
         return decoder_block.find(sizes)

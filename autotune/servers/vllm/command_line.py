@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from autotune.contract import Call
@@ -18,6 +18,10 @@ class VllmCommandLine(CommandLine):
     label = "vLLM"
     ops = ("shrink", "expand", *facts.MOE_OPS)
     sizes = "m"
+    start = "vllm serve ..."
+    folder_variable = facts.CONFIG_FOLDER
+    # Contracts A2.
+    costs_of_variable = "moves the LoRA kernels of experts from the base MoE's tiles to the folder's default of 64 rows"
     own_flags = OwnFlags(
         problem=(
             "sort_by_lora_id",
@@ -59,9 +63,6 @@ class VllmCommandLine(CommandLine):
 
     def file_of(self, shape: Shape) -> str:
         return f"EXPAND_{str(bool(shape.dims['add_inputs'])).upper()}" if shape.op == "expand" else shape.op.upper()
-
-    def serve(self, directory: Path) -> str:
-        return f"{facts.CONFIG_FOLDER}={directory.resolve()} vllm serve ..."
 
 
 COMMAND_LINE = VllmCommandLine()
