@@ -109,7 +109,12 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
     found = differences(a, b)
     outcomes = measured(found, (a, b), assumptions) if measure else []
     if as_json:
-        say(json.dumps([item.to_json() for item in (outcomes if measure else found)], indent=2))
+        sides = {"a": kernels_of(a if a.is_dir() else a.parent), "b": kernels_of(b if b.is_dir() else b.parent)}
+        names = {"a": a.name, "b": b.name} if a.is_file() else {}
+        rows = [item.to_json() for item in (outcomes if measure else found)]
+        for row in rows:
+            row["kernels"] = {side: kernels.get(names.get(side, row["file"])) for side, kernels in sides.items()}
+        say(json.dumps(rows, indent=2))
         return
     if measure:
         show_outcomes(outcomes, (a, b))

@@ -70,6 +70,19 @@ def test_lookup_answers_for_both_kernels(cli: Cli) -> None:
     assert "This project's kernel" in cli.ok(LOOKUP)
 
 
+def test_diff_names_the_kernel_of_each_side(cli: Cli) -> None:
+    write("builtin", 32)
+    write("vllm", 64, "other/autotune")
+    found = json.loads(cli.ok("config diff tuned other --json"))
+    assert found
+    assert {(each["file"], *each["kernels"].values()) for each in found} == {
+        ("autotune/NVIDIA_H200_SHRINK.json", "builtin", "vllm")
+    }
+    file = "NVIDIA_H200_SHRINK.json"
+    (first, *_) = json.loads(cli.ok(f"config diff tuned/autotune/{file} other/autotune/{file} --json"))
+    assert first["kernels"] == {"a": "builtin", "b": "vllm"}
+
+
 def test_an_export_says_what_to_set_and_what_not() -> None:
     files = write("builtin", 32)
     told = " ".join(export_output.builtin_lines(files, Path("tuned")))
