@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from platformdirs import user_cache_path
+
+from autotune.errors import InputError
 
 
 def cache_dir() -> Path:
@@ -19,3 +22,20 @@ def triton_cache_dir() -> Path:
     It is apart from the user's ``~/.triton``: a stale entry there has given wrong results before.
     """
     return cache_dir() / "triton"
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a cache folder where there is none, before processes that fill it are started.
+
+    Raises:
+        InputError: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the cache of compiled kernels cannot be written to ({error.strerror}); "
+            "free it, or set AUTOTUNE_CACHE_DIR to another folder"
+        ) from error

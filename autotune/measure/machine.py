@@ -29,14 +29,16 @@ class Machine:
 
     Raises:
         HeldError: If another process measures on the GPU.
+        InputError: If the cache folder cannot be written to.
     """
 
     def __init__(self, cache_dir: Path | None = None, compilers: int | None = None) -> None:
+        folder = cache_dir or paths.triton_cache_dir()
+        paths.check_writable(folder)
         self.gpu = gpu_uuid()
         self._lock = None if self.gpu is None else GpuLock(self.gpu)
-        folder = str(cache_dir or paths.triton_cache_dir())
-        self.compilers = CompilePool(folder, compilers or max(1, (os.cpu_count() or 2) - 1))
-        self.worker = GpuWorker(folder)
+        self.compilers = CompilePool(str(folder), compilers or max(1, (os.cpu_count() or 2) - 1))
+        self.worker = GpuWorker(str(folder))
         # It takes seconds to come up, and so do the first compilers.
         self.worker.start()
 

@@ -285,12 +285,10 @@ def test_a_checkpoint_that_tells_nothing(refuse: Callable[..., str]) -> None:
     assert "--lora-path" in refuse("tune --lora-path nowhere", flags())
 
 
-def test_a_cache_folder_that_cannot_be_written(cli: Cli) -> None:
+def test_a_replay_needs_no_cache_folder(cli: Cli) -> None:
     cli.ok("study create", flags())
     (cli.folder / "cache").write_text("in the way")
-    result = cli("study run --trials 3")
-    assert result.exit_code == 2
-    assert "AUTOTUNE_CACHE_DIR" in result.stderr
+    cli.ok("study run --trials 3")
 
 
 WITHOUT = """
