@@ -2,6 +2,7 @@
 
     AutotuneError       exit code 1: the tool could not do what was asked
       InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step
+        NotInstalledError
       StorageError      exit code 1: the storage failed or is gone
       HeldError         exit code 1: not now, since another process is at it
 
@@ -23,6 +24,10 @@ class InputError(AutotuneError):
     """What was asked cannot be done; nothing has been written."""
 
     exit_code = 2
+
+
+class NotInstalledError(InputError):
+    """What was asked needs a package that is not installed here."""
 
 
 class StorageError(AutotuneError):

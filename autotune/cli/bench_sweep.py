@@ -18,6 +18,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
+from autotune.study.sources import AUTO, reference
 from autotune.untrusted.printing import say
 
 _PARTS = ("wall", "compile_wait", "measure", "search", "finalists")
@@ -30,6 +31,7 @@ def sweep(
     space: str | None = None,
     trials: int = DEFAULT_TRIALS,
     seed: int = 0,
+    source: str = AUTO,
     as_json: bool = False,
 ) -> None:
     """Search a space and sweep it, on this GPU: how much time is saved, and is anything lost?
@@ -44,11 +46,12 @@ def sweep(
             f"bench sweep: got {len(problems)} problems, allowed: one at a time; give --batch-size, or a single one of "
             "--m-values or --chunk-sizes"
         )
-    kernel = load(wanted.kernel)
+    timed = reference(wanted.kernel, source, "cuda")
+    kernel = load(timed)
     built = Space.build(kernel, problems[0], gpu, space or kernel.spaces[0])
     from autotune.bench.sweep import run  # needs torch
 
-    task = Task(absolute(wanted.kernel), problems[0], gpu, MeasureSettings())
+    task = Task(absolute(timed), problems[0], gpu, MeasureSettings())
     report = run(task, built, trials, seed)
     if as_json:
         say(json.dumps(to_json(report), indent=1))
@@ -58,7 +61,13 @@ def sweep(
         (name, contest.measured, *(f"{contest.seconds.get(part, 0):.1f}" for part in _PARTS))
         for name, contest in contests
     ]
-    show(table(f"{gpu.name}, {len(built)} configs", ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
+    show(
+        table(
+            f"{kernel.name} on {gpu.name}, {len(built)} configs",
+            ("", "measured", *(f"{part} s" for part in _PARTS)),
+            rows,
+        )
+    )
     say(
         f"{report.times_faster:.1f} times less wall time; the search's winner takes "
         f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."

@@ -19,6 +19,7 @@ from autotune.report.results import before_after, time_line
 from autotune.report.tables import show
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
+from autotune.study.sources import notices
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
@@ -44,6 +45,8 @@ def run_studies(
     """
     chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
     say_if_replayed(chosen)
+    for line in notices(item.spec for item in chosen):
+        say(f"Mind: {line}.", err=True)
     start_s = time.monotonic()
     with _ctrl_c() as check_ctrl_c, RunDisplay(len(chosen), flags.budget, check_ctrl_c) as display:
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth)

@@ -10,7 +10,14 @@ from autotune.contract.kernel import AnyKernel
 
 
 def kernel_fingerprint(kernel: AnyKernel) -> str:
-    """Hashes a kernel's source: its folder and what built-in kernels share, or the one file it lives in."""
+    """Hashes a kernel's source: its folder and what built-in kernels share, the one file it lives in, or the modules
+    of a server's package.
+
+    Raises:
+        InputError: For a server's own kernel whose package is not installed here.
+    """
+    if (origin := kernel.origin()) is not None:
+        return origin.source_hash
     module = Path(inspect.getfile(type(kernel)))
     files = [module]
     if module.name == "kernel.py":

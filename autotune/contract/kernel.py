@@ -15,6 +15,7 @@ from autotune.contract.config import Config, Parameter
 from autotune.contract.gpu import Gpu
 from autotune.contract.launch import Expected, Launch
 from autotune.contract.problem import Floor, Problem, Workload
+from autotune.contract.source import BUILTIN, Origin
 
 if TYPE_CHECKING:
     import torch
@@ -32,12 +33,14 @@ class Kernel(ABC, Generic[P, Inputs]):
     `reference`, then timing of `run`.
     """
 
-    name: ClassVar[str]
-    problem_type: ClassVar[type[Problem]]
+    name: str
+    problem_type: type[Problem]
     spaces: ClassVar[tuple[str, ...]] = ("wide",)
     """Names of the spaces `parameters` knows; the first is the default."""
     server: ClassVar[str | None] = None
     """The server that this is a kernel of; None for any or none."""
+    source: str = BUILTIN
+    """Whose code runs: ``builtin``, or the server whose installed package it is."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Further names it goes by among the kernels of its server."""
 
@@ -148,6 +151,14 @@ class Kernel(ABC, Generic[P, Inputs]):
         """Estimates how long `run` takes, from the launch and the GPU alone, to begin a search with; None if unknown.
 
         Only how configs compare matters. It is scaled by what is measured, and ignored when it misleads.
+        """
+        return None
+
+    def origin(self) -> Origin | None:
+        """Tells which installed package the code comes from; None for a kernel that is in no server's package.
+
+        Raises:
+            InputError: If the package is not installed here, or is of another release than the kernel.
         """
         return None
 

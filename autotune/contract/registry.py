@@ -2,7 +2,8 @@
 
 Built-in kernels are the modules ``autotune.kernels.<folder>.kernel`` with a list `KERNELS`; a package offers its own
 through the entry-point group ``autotune.kernels``, each entry naming a `Kernel` object; ``path/to/file.py:NAME`` names
-an object in a file.
+an object in a file. ``NAME@SERVER`` names the installed server's own kernel of an op, which the server's folder
+offers in ``autotune.servers.<server>.served`` by a function `served_kernel`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from autotune.contract import AnyKernel, Kernel
+from autotune.contract import AnyKernel, Kernel, source
 from autotune.errors import InputError, one_of
 
 ENTRY_POINT_GROUP = "autotune.kernels"
@@ -63,10 +64,19 @@ def load(reference: str) -> AnyKernel:
     Raises:
         InputError: If there is no such kernel, file or object.
     """
+    name, server, version = source.split(reference)
+    if server != source.BUILTIN:
+        return _served(name, server, version)
     path, colon, attribute = reference.rpartition(":")
     if not colon:
         return installed().get(reference)
     return _load_file(Path(path).resolve(), attribute)
+
+
+def has_served(name: str, server: str) -> bool:
+    """Tells whether the tool can time this server's own kernel of an op."""
+    offered = _served_module(server)
+    return offered is not None and name in offered.NAMES
 
 
 def of_server(reference: str, server: str | None) -> str:
@@ -94,8 +104,25 @@ def of_server(reference: str, server: str | None) -> str:
     )
 
 
+@functools.cache
+def _served(name: str, server: str, version: str) -> AnyKernel:
+    offered = _served_module(server)
+    if offered is None or name not in offered.NAMES:
+        allowed = f"allowed: {one_of(offered.NAMES)}" if offered else "a server whose own kernels are not timed"
+        raise InputError(f"kernel: got {name!r} of {server}, {allowed}; or leave the server out for the built-in one")
+    kernel: AnyKernel = offered.served_kernel(installed().get(name), version)
+    return kernel
+
+
+def _served_module(server: str) -> ModuleType | None:
+    name = f"autotune.servers.{server}.served"
+    return importlib.import_module(name) if server.isidentifier() and importlib.util.find_spec(name) else None
+
+
 def absolute(reference: str) -> str:
     """Returns the reference as a worker process, or a later run from elsewhere, can load it."""
+    if source.split(reference)[1] != source.BUILTIN:
+        return load(reference).name
     path, colon, attribute = reference.rpartition(":")
     return f"{Path(path).resolve()}:{attribute}" if colon else reference
 

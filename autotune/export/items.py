@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 from autotune import __version__, servers
 from autotune.contract import Call, Config, config_key, groups, registry
 from autotune.contract.converter import to_json
+from autotune.contract.source import BUILTIN
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
-from autotune.servers.places import BUILTIN
 from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec

@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from autotune.contract.source import BUILTIN
 from autotune.errors import InputError
 from autotune.servers import provenance
 from autotune.servers.files import KeyPath, read_json
 from autotune.servers.provenance import Record
 
-BUILTIN = "builtin"
-"""The source of a study of a built-in kernel, and of a result of one."""
 BUILTIN_FOLDER = "autotune"
 VARIABLE = "LORA_AUTOTUNE_CONFIG_DIR"
 """The environment variable that names the folder with results of the built-in kernels."""

@@ -13,7 +13,7 @@ from autotune.environment import cuda_available, current_environment, current_gp
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
-from autotune.servers.places import BUILTIN
+from autotune.study.sources import AUTO, reference
 from autotune.study.spec import StudySpec
 from autotune.untrusted.names import MOST_CHARACTERS
 from autotune.untrusted.printing import shortened
@@ -31,6 +31,8 @@ class Request:
         backend: One of `BACKENDS`; ``auto`` takes the GPU if there is one, else a recording.
         space: Name of the kernel's space preset; None for its default.
         tag: Added to the name, to keep a study apart from another one of the same problem.
+        source: One of `SOURCES`: the kernel of the installed server, ours, or whichever can be had.
+        allow_unknown_server: Time a server's own kernel although its release is not known.
     """
 
     kernel: str = ""
@@ -39,6 +41,8 @@ class Request:
     tag: str = ""
     recorded_dir: Path = recording.RECORDED_DIR
     settings: MeasureSettings = field(default_factory=MeasureSettings)
+    source: str = AUTO
+    allow_unknown_server: bool = False
 
 
 def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
@@ -47,25 +51,29 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
     Raises:
         InputError: If there is no GPU, or no recording of this problem, for the backend asked for.
     """
+    backend = request.backend
+    if backend == "auto":
+        backend = "cuda" if cuda_available() else "replay"
+    request = replace(request, kernel=reference(request.kernel, request.source, backend))
     kernel = registry.load(request.kernel)
     if not request.tag.isprintable() or len(request.tag) > MOST_CHARACTERS:
         shown = shortened(request.tag)
         raise InputError(f"--tag: got {shown}, allowed: up to {MOST_CHARACTERS} printable characters; shorten it")
-    backend = request.backend
-    if backend == "auto":
-        backend = "cuda" if cuda_available() else "replay"
     spec = _on_recording(request, kernel, problem) if backend == "replay" else _on_gpu(request, kernel, problem)
     return _name(request, kernel, problem, spec), spec
 
 
 def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
+    origin = kernel.origin()
+    if origin is not None and origin.unknown and not request.allow_unknown_server:
+        raise InputError(f"--source {request.source}: {origin.unknown}")
     gpu = current_gpu()
     preset = request.space or kernel.spaces[0]
     return StudySpec(
         kernel=registry.absolute(request.kernel),
         problem=problem.to_json(),
         call=kernel.call(problem),
-        source=BUILTIN,
+        source=kernel.source,
         kernel_fingerprint=kernel_fingerprint(kernel),
         backend="cuda",
         gpu=gpu,

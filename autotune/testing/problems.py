@@ -14,14 +14,17 @@ from types import ModuleType
 
 from autotune.contract import AnyKernel, Problem
 from autotune.errors import InputError
+from autotune.servers.served import ServedKernel
 
 
 def problems_of(kernel: AnyKernel) -> tuple[Problem, ...]:
-    """Returns the problems that a kernel is checked on.
+    """Returns the problems that a kernel is checked on: a server's own on those of the built-in kernel of its op.
 
     Raises:
         InputError: If it has none.
     """
+    if isinstance(kernel, ServedKernel):
+        return problems_of(kernel.builtin)
     problems = tuple(_problems_of_all(kernel).get(kernel.name, ()))
     if not problems:
         module, package = _module_of(kernel), _package_of(kernel)

@@ -10,6 +10,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.run.loop import Budget
 from autotune.run.options import RunOptions
 from autotune.study.describe import Request
+from autotune.study.sources import AUTO
 from autotune.study.storage import DEFAULT_URL
 
 DEFAULT_TRIALS = 100
@@ -23,6 +24,8 @@ class MakingFlags:
     tag: str = ""
     backend: str = "auto"
     recorded: Path = RECORDED_DIR
+    source: str = AUTO
+    allow_unknown_server: bool = False
     storage: str = DEFAULT_URL
 
     def request(self, arg_pool_size: int | None = None) -> Request:
@@ -34,7 +37,15 @@ class MakingFlags:
         settings = MeasureSettings()
         if arg_pool_size is not None:
             settings = replace(settings, max_sets=arg_pool_size)
-        return Request("", self.backend, self.space, self.tag, self.recorded, settings)
+        return Request(
+            backend=self.backend,
+            space=self.space,
+            tag=self.tag,
+            recorded_dir=self.recorded,
+            settings=settings,
+            source=self.source,
+            allow_unknown_server=self.allow_unknown_server,
+        )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from autotune.export.file import OnExist
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
 from autotune.study.describe import BACKENDS
+from autotune.study.sources import SOURCES
 
 _FILE = click.Path(path_type=Path)
 
@@ -173,6 +174,15 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "--backend",
             "Where times come from: this GPU, or a recorded space (auto: the GPU if there is one).",
             click.Choice(BACKENDS),
+        ),
+        "source": _flag(
+            "--source",
+            "Whose kernel is timed: the installed server's own, or the built-in one (auto: the server's where it is "
+            "installed beside a GPU).",
+            click.Choice(SOURCES),
+        ),
+        "allow_unknown_server": _flag(
+            "--allow-unknown-server", "Time the server's own kernel although its release is not known.", bool
         ),
         "recorded": _flag(
             "--recorded", "Folder of recorded spaces for --backend replay.  [default: the shipped ones]", _FILE

@@ -1,0 +1,130 @@
+"""Whether an installed server's ops are those that the tool knows: told by their sources, without running them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions, requires
+from importlib.util import find_spec
+from pathlib import Path
+
+from autotune.contract.source import Origin
+from autotune.errors import InputError, NotInstalledError
+
+_NOT_IN_EVERY_PYTHON = ("type_params", "type_comment", "kind", "type_ignores")
+
+
+@dataclass(frozen=True)
+class ServedModules:
+    """The modules that an op is made of, and the releases in which they are known.
+
+    Attributes:
+        package: The distribution, which is also the top-level module.
+        compiler: The package that brings the compiler of its kernels, whose version it asks for.
+        names: The modules' dotted names; several lists where releases differ in them.
+        known: By version, the hash of the modules' sources.
+    """
+
+    package: str
+    compiler: str
+    names: Sequence[Sequence[str]]
+    known: Mapping[str, str]
+
+    def version(self) -> str:
+        """Returns the installed version, without importing the package.
+
+        Raises:
+            NotInstalledError: If it is not installed.
+            InputError: If it is there in several versions.
+        """
+        versions = sorted({found.version for found in distributions(name=self.package)})
+        if len(versions) > 1:
+            raise InputError(
+                f"--source served: {self.package} is on the path in {len(versions)} versions ({', '.join(versions)}); "
+                "leave one in the environment and in PYTHONPATH"
+            )
+        if not versions or not self._roots():
+            raise NotInstalledError(
+                f"--source served: {self.package} is not installed here; install the tool into the environment that "
+                "the server runs in, or time the built-in kernels with --source builtin"
+            )
+        return versions[0]
+
+    def files(self) -> list[Path]:
+        """Finds the modules' files without importing them.
+
+        Raises:
+            InputError: If one of them is not there.
+        """
+        roots = self._roots()
+        for names in self.names:
+            found = [_file(roots, name) for name in names]
+            if all(found):
+                return [file for file in found if file]
+        raise InputError(
+            f"--source served: {self.package} {self.version()} has no module {self.names[0][0]}; "
+            f"known releases: {', '.join(self.known)}; install one of these, or give --source builtin"
+        )
+
+    def origin(self) -> Origin:
+        """Returns the package's version and the hash of the op's modules, and whether they are known.
+
+        Raises:
+            InputError: As `version` and `files`.
+        """
+        version, found = self.version(), source_hash(self.files())
+        unknown = (
+            ""
+            if found in self.known.values()
+            else f"the LoRA ops of {self.package} {version} have sources {found}, known are those of "
+            f"{', '.join(self.known)}; install one of these, or give --source builtin or --allow-unknown-server"
+        )
+        return Origin(self.package, version, found, unknown, self._requires())
+
+    def _roots(self) -> list[Path]:
+        spec = find_spec(self.package)
+        return [Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
+
+    def _requires(self) -> str:
+        needed = [each.partition(";")[0].strip() for each in requires(self.package) or ()]
+        return next((each for each in needed if each.startswith(f"{self.compiler}==")), "")
+
+
+def _file(roots: list[Path], module: str) -> Path | None:
+    _, *parts = module.split(".")
+    files = (root.joinpath(*parts).with_suffix(".py") for root in roots)
+    return next((file for file in files if file.is_file()), None)
+
+
+def source_hash(files: Sequence[Path]) -> str:
+    """Hashes the syntax trees of modules: a change of comments, docstrings or layout is no change."""
+    digest = hashlib.sha256()
+    for file in files:
+        for token in _tokens(ast.parse(file.read_bytes())):
+            digest.update(token.encode())
+            digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _tokens(node: ast.AST) -> Iterator[str]:
+    """Walks a tree; leaves out docstrings, empty fields, and fields that only some Python versions have."""
+    yield f"({type(node).__name__}"
+    for name, value in ast.iter_fields(node):
+        if name in _NOT_IN_EVERY_PYTHON or value is None or value == []:
+            continue
+        yield f".{name}"
+        for item in value if isinstance(value, list) else [value]:
+            if _is_docstring(item):
+                continue
+            if isinstance(item, ast.AST):
+                yield from _tokens(item)
+            else:
+                yield repr(item)
+    yield ")"
+
+
+def _is_docstring(item: object) -> bool:
+    """Tells whether a statement is a bare string, which does nothing wherever it stands."""
+    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)

@@ -1,0 +1,49 @@
+"""The modules of vLLM's LoRA ops: which releases are known, and their import when they are first called."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any, Final
+
+from autotune.errors import InputError
+from autotune.servers.source_check import ServedModules
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.served_releases import DENSE_SOURCES
+
+_OPS: Final = "vllm.lora.ops.triton_ops"
+
+DENSE: Final = ServedModules(
+    package=facts.NAME,
+    compiler="torch",
+    names=[
+        [
+            f"{_OPS}.{name}"
+            for name in ("lora_shrink_op", "lora_expand_op", "kernel_utils", "utils", "lora_kernel_metadata")
+        ]
+    ],
+    known=DENSE_SOURCES,
+)
+"""What the dense ops are made of (contracts A12)."""
+
+
+@cache
+def imported(name: str) -> Any:
+    """Imports one of the ops' modules.
+
+    Raises:
+        InputError: If the package cannot be imported, or has turned Triton off.
+    """
+    try:
+        module = importlib.import_module(f"{_OPS}.{name}")
+        triton_on = getattr(importlib.import_module("vllm.triton_utils"), "HAS_TRITON", True)
+    except ImportError as error:
+        raise InputError(
+            f"--source served: vllm cannot be imported ({str(error).splitlines()[0]}); mend the server's environment, "
+            "or time the built-in kernels with --source builtin"
+        ) from error
+    if not triton_on:
+        raise InputError(
+            "--source served: vllm has turned Triton off, as it found no GPU driver; run where the server runs"
+        )
+    return module

@@ -1,0 +1,30 @@
+"""Which sources of the LoRA ops each known release of vLLM has, and in what the releases differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+DENSE_SOURCES: Final[Mapping[str, str]] = {
+    "0.23.0": "00a850df5cb9cfba",
+    "0.28.0": "00a850df5cb9cfba",
+    "0.31.0": "ff80c95b80363729",
+    "0.32.0": "40692c65b066943f",
+    "0.33.0": "2dd8b21e9c36aaae",
+}
+"""By release, the hash of what the dense ops are made of (contracts A12)."""
+
+_ONE_STAGE_SINCE = (0, 33)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of vLLM, and what its ops do that others do not."""
+
+    version: str
+
+    @property
+    def one_stage_on_hopper(self) -> bool:
+        """Whether expand has one stage for fp32 x on Hopper (contracts A3, triton#9433)."""
+        return tuple(int(part) for part in self.version.split(".")[:2]) >= _ONE_STAGE_SINCE

@@ -1,0 +1,25 @@
+"""A stand-in for vLLM's package: ops of its names and signatures, in plain torch, over a kernel that only notes its
+launch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent / "files"
+
+
+def install(folder: Path, version: str = "0.33.0") -> Path:
+    """Lays the package out in a folder that goes on the path; returns the folder."""
+    ops = folder / "vllm" / "lora" / "ops" / "triton_ops"
+    ops.mkdir(parents=True)
+    for package in (ops, *ops.parents[:3]):
+        (package / "__init__.py").write_text("")
+    for source in PACKAGE.glob("*.txt"):
+        (ops / f"{source.stem}.py").write_text(source.read_text())
+    (folder / "vllm" / "triton_utils.py").write_text("HAS_TRITON = True\n")
+    info = folder / f"vllm-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.4\nName: vllm\nVersion: {version}\nRequires-Dist: torch==2.14.0\n"
+    )
+    return folder

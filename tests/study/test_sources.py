@@ -1,0 +1,87 @@
+"""Which kernel a study times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autotune.contract import registry
+from autotune.errors import InputError, NotInstalledError
+from autotune.study.describe import Request, describe
+from autotune.study.sources import notices, reference
+from autotune.study.spec import StudySpec
+from tests.builders import served_vllm
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(served_vllm.install(tmp_path, "0.33.0"))
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    """What was installed is asked anew."""
+    registry._served.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("wanted", "backend", "found"),
+    [
+        ("auto", "cuda", "lora_shrink@vllm-0.33.0"),
+        ("served", "cuda", "lora_shrink@vllm-0.33.0"),
+        ("builtin", "cuda", "lora_shrink"),
+        ("auto", "replay", "lora_shrink"),
+    ],
+)
+def test_where_the_server_is_installed(wanted: str, backend: str, found: str) -> None:
+    assert reference("lora_shrink", wanted, backend) == found
+
+
+def test_auto_takes_the_built_in_kernel_where_no_server_is() -> None:
+    assert reference("lora_shrink", "auto", "cuda") == "lora_shrink"
+
+
+def test_the_served_kernel_must_be_installed() -> None:
+    with pytest.raises(NotInstalledError, match="--source served: vllm is not installed here"):
+        reference("lora_shrink", "served", "cuda")
+
+
+@pytest.mark.usefixtures("installed")
+def test_auto_does_not_hide_two_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "older", "0.31.0"))
+    with pytest.raises(InputError, match="2 versions"):
+        reference("lora_shrink", "auto", "cuda")
+
+
+def test_a_kernel_that_no_server_has_cannot_be_served() -> None:
+    with pytest.raises(InputError, match=r"--source served: got .*allowed: lora_expand, lora_shrink"):
+        reference("fused_moe_lora_gate_up_shrink", "served", "cuda")
+
+
+def test_times_of_the_built_in_kernels_are_said_to_be() -> None:
+    spec = replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_shrink")
+    (line,) = notices([spec, spec])
+    assert "built-in" in line
+    assert "vllm" in line
+    assert notices([replace(spec, backend="replay")]) == []
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_compiler_that_the_server_does_not_ask_for_is_told() -> None:
+    served = replace(dense_spec(), backend="cuda", source="vllm", kernel="lora_shrink@vllm-0.33.0")
+    elsewhere = replace(served, environment=replace(served.environment, torch="2.11.0+cu130", triton="3.6.0"))
+    (line,) = notices([elsewhere])
+    assert "vllm 0.33.0 asks for torch==2.14.0" in line
+    assert "Triton 3.6.0" in line
+    assert notices([replace(served, environment=replace(served.environment, torch="2.14.0+cu130"))]) == []
+
+
+def dense_spec() -> StudySpec:
+    """Describes a recorded problem of the dense shrink."""
+    problem = registry.load("lora_shrink").problem_from_flags(
+        {"batch_size": 8192, "hidden_size": 8192, "lora_rank": 64, "num_loras": 8, "num_slices": 2, "dtype": "float16"}
+    )
+    return describe(Request("lora_shrink", backend="replay"), problem)[1]
