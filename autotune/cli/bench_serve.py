@@ -27,8 +27,10 @@ class ServeFlags:
 
     max_loras: int
     folder: Path | None = None
+    serve_command: str | None = None
     server: str | None = worded("The server whose engine is run.  [default: the first that can be]", default=None)
     lora_rank: int | None = None
+    tp: int = worded("Tensor-parallel size; only 1 can be timed yet.", default=1)
     adapters: int | None = None
     lora_paths: tuple[Path, ...] = worded("Folder of an adapter to use; repeatable.", default=())
     overrides: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class ServeFlags:
         Raises:
             InputError: If a flag is missing, or not spelled as it must be.
         """
+        if self.tp > 1:
+            raise InputError(f"--tp: got {self.tp}, allowed: 1; the engine is timed on one GPU, and not sharded yet")
         return ServeOptions(
             model=model,
             folder=self.folder,

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from autotune.contract import Call
 from autotune.errors import InputError, one_of
+from autotune.servers import serve_command
 from autotune.servers.files import KeyPath, Shards, Table
 from autotune.servers.lookup import Failure, Lookup, Step
 from autotune.servers.protocol import FileFamily, Server
+from autotune.servers.serve_command import ServeCommand
 from autotune.servers.sglang.server import SGLANG
 from autotune.servers.vllm.server import VLLM
 
@@ -17,6 +19,7 @@ __all__ = [
     "FileFamily",
     "KeyPath",
     "Lookup",
+    "ServeCommand",
     "Server",
     "Shards",
     "Step",
@@ -26,6 +29,7 @@ __all__ = [
     "names",
     "ops",
     "owner_of_flag",
+    "read_serve_command",
 ]
 
 # A new server is one more name here, and a folder.
@@ -69,3 +73,12 @@ def owner_of_flag(kind: str, flag: str) -> str | None:
         kind: One of the attributes of `OwnFlags`.
     """
     return next((name for name in names() if flag in getattr(get(name).command_line.own_flags, kind)), None)
+
+
+def read_serve_command(text: str) -> ServeCommand:
+    """Reads the shell command that starts one of the servers.
+
+    Raises:
+        InputError: If it starts none, or cannot be read.
+    """
+    return serve_command.read(text, {name: get(name).command_line.serve_syntax for name in names()})

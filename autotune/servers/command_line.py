@@ -12,6 +12,7 @@ from autotune.contract import Call
 from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
 from autotune.servers.places import folders
+from autotune.servers.serve_command import ServeSyntax
 from autotune.servers.shapes import Shape
 
 
@@ -83,6 +84,8 @@ class CommandLine(ABC):
     label: ClassVar[str]
     """How its makers spell its name."""
     own_flags: ClassVar[OwnFlags]
+    serve_syntax: ClassVar[ServeSyntax]
+    """How commands that start it are spelled."""
     ops: ClassVar[tuple[str, ...]]
     """The ops that it looks configs up for."""
     sizes: ClassVar[str]

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from autotune.cli.flags.serve_command import Filling
 from autotune.cli.flags.table import FLAGS, Flag
 
 Result = TypeVar("Result")
@@ -74,10 +75,10 @@ def takes_flags(command: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def _given() -> set[str]:
-    """Returns the names of the parameters that the running command was given, if only by an environment variable."""
+    """Returns the names of the parameters that the running command was given, if only by an environment variable or by
+    the command that starts the server."""
     context = click.get_current_context()
-    unsaid = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    return {name for name in context.params if context.get_parameter_source(name) not in unsaid}
+    return {name for name in context.params if context.get_parameter_source(name) != ParameterSource.DEFAULT}
 
 
 def said(flags: Any) -> list[str]:
@@ -111,7 +112,12 @@ class FlagCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         lists = {name for each in self.params for name in each.opts if getattr(each, "name", "") == "chunk_sizes"}
-        return super().parse_args(ctx, _join_listed(args, lists))
+        args = _join_listed(args, lists)
+        filling = Filling.of(self, ctx, args)
+        ctx.default_map = {**(ctx.default_map or {}), **filling.values}
+        rest = super().parse_args(ctx, args)
+        filling.check(ctx)
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         by_heading: dict[str, list[tuple[str, str]]] = {}

@@ -25,6 +25,7 @@ from autotune.servers.serving import Serving
 class PlanFlags:
     """The flags that say how a model is served, and what of it to tune."""
 
+    serve_command: str | None = None
     server: str | None = worded("The server of a plan.", default=None)
     tp: int = worded("The server's tensor-parallel size.", default=1)
     max_loras: int | None = None

@@ -54,12 +54,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "plan_model": _flag("--plan", "All studies of a model; takes plan's flags, and no --op-type.", metavar="MODEL"),
         "plan_name": _flag("--plan", "The studies of a plan, by the name that plan prints.", metavar="NAME"),
         "model": _flag("--model", "Model to look up all for: a folder, preset or Hugging Face id.", metavar="MODEL"),
-        "max_loras": _flag("--max-loras", "The server's --max-loras (SGLang: --max-loras-per-batch).", Size()),
+        "max_loras": _flag("--max-loras --max-loras-per-batch", "The most adapters of one batch.", Size()),
         "lora_paths": _flag(
             "--lora-path", "Folder of an adapter: gives the rank (and SGLang's modules).", _FILE, multiple=True
         ),
         "target_modules": _flag(
-            "--target-modules",
+            "--target-modules --lora-target-modules",
             "--lora-target-modules of the server, with commas between.  [default: all that it wraps]",
             metavar="NAMES",
         ),
@@ -82,15 +82,26 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "overrides": _flag("--set", "A field of the model's config; repeatable.", metavar="FIELD=N", multiple=True),
     },
     "Server": {
+        "serve_command": _flag(
+            "--serve-command",
+            "How the server is started, quoted: 'vllm serve MODEL ...'; fills the flags that it says.",
+            metavar="COMMAND",
+        ),
         "server": _flag(
             "--runtime", "Whose kernels and files.  [default: the kernel's]", click.Choice(servers.names())
         ),
-        "lora_rank": _flag("--lora-rank --rank", "The server's max_lora_rank.", Size()),
+        "lora_rank": _flag("--lora-rank --rank --max-lora-rank", "The server's max_lora_rank.", Size()),
         "tp": _flag(
-            "--tp", "Tensor-parallel size: of a plan, or of MoE ops, fully sharded or --ep.  [default: 1]", Size()
+            "--tp --tensor-parallel-size --tp-size",
+            "Tensor-parallel size: of a plan, or of MoE ops, fully sharded or --ep.  [default: 1]",
+            Size(),
         ),
-        "fully_sharded": _flag("--fully-sharded", "vLLM: the server runs with --fully-sharded-loras.", bool),
-        "ep": _flag("--ep", "vLLM: it runs with --enable-expert-parallel; --num-experts is one GPU's.", bool),
+        "fully_sharded": _flag("--fully-sharded --fully-sharded-loras", "vLLM: the server runs with it.", bool),
+        "ep": _flag(
+            "--ep --enable-expert-parallel",
+            "vLLM: it runs with it; --num-experts is one GPU's.",
+            bool,
+        ),
         "max_lora_chunk_size": _flag(
             "--max-lora-chunk-size", f"SGLang: its flag.  [default: {Batches.max_lora_chunk_size}]", Size()
         ),

@@ -11,6 +11,7 @@ from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
 from autotune.servers.command_line import BlockSizes, CommandLine, DecoderBlock, OwnFlags, sizes_given
 from autotune.servers.sglang import decoder_block, facts
+from autotune.servers.sglang.serve_syntax import SERVE_SYNTAX
 from autotune.servers.shapes import Shape
 
 
@@ -18,6 +19,7 @@ class SglangCommandLine(CommandLine):
     """SGLang's flags, and what its users are told."""
 
     label = "SGLang"
+    serve_syntax = SERVE_SYNTAX
     ops = ("shrink", "expand")
     sizes = "chunk sizes"
     start = "python -m sglang.launch_server --enable-lora ..."

@@ -97,6 +97,17 @@ DEFAULT_MAX_CHUNK: Final = 16
 CHUNK_STEPS: Final = ((0, 16), (64, 32), (256, 128))
 """From how many tokens on a batch is cut into chunks of which size, as far as the flag allows it (contracts B2)."""
 
+# How a server is started.
+
+BACKEND: Final = "csgmv"
+"""The value of ``--lora-backend`` whose kernels read the files, and its default (contracts B7)."""
+
+SERVE_SWITCHES: Final = frozenset({"--enable-lora", "--trust-remote-code", "--disable-radix-cache"})
+"""Frequent flags of ``sglang.launch_server`` that take no value (contracts B7)."""
+
+DEFAULT_MAX_LORAS: Final = 8
+"""The default of ``--max-loras-per-batch`` (contracts B7)."""
+
 # Splitting K.
 
 SPLIT_K_CHUNK: Final = 16

@@ -10,12 +10,14 @@ from autotune.contract import Call
 from autotune.servers.command_line import CommandLine, OwnFlags, sizes_given
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.serve_syntax import SERVE_SYNTAX
 
 
 class VllmCommandLine(CommandLine):
     """vLLM's flags, and what its users are told."""
 
     label = "vLLM"
+    serve_syntax = SERVE_SYNTAX
     ops = ("shrink", "expand", *facts.MOE_OPS)
     sizes = "m"
     start = "vllm serve ..."

@@ -142,6 +142,20 @@ MAX_CAPTURE: Final = 512
 MAX_LM_HEAD_COLUMNS: Final = 258_048
 """An lm_head with more columns takes no LoRA (contracts A5)."""
 
+SERVE_SWITCHES: Final = frozenset(
+    {"--enable-lora", "--enforce-eager", "--trust-remote-code", "--enable-prefix-caching"}
+)
+"""Frequent flags of ``vllm serve`` that take no value (contracts A11)."""
+
+DUAL_STREAM: Final = "VLLM_LORA_ENABLE_DUAL_STREAM"
+"""Environment variable that lets LoRA run beside the base layers (contracts A4, A11)."""
+
+DEFAULT_RANK: Final = 16
+"""The default of ``--max-lora-rank`` (contracts A11)."""
+
+DEFAULT_MAX_LORAS: Final = 1
+"""The default of ``--max-loras`` (contracts A11)."""
+
 # Which kernels run for the experts.
 
 ServerPath = Literal["one-shot", "two-kernel"]

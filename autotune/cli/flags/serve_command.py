@@ -1,0 +1,104 @@
+"""``--serve-command``: fills the flags of a command by what starts the server, and refuses what contradicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from autotune import servers
+from autotune.cli.flags.table import FLAGS
+from autotune.errors import InputError
+from autotune.servers import ServeCommand
+
+_OPTION = "serve_command"
+_FIELD_OF = {"plan_model": "model"}
+"""Parameters of commands that another field of the server's command fills."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What the server's command fills of a command's parameters.
+
+    Attributes:
+        read: What the command says; None where there is none.
+        values: By parameter.
+    """
+
+    read: ServeCommand | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, command: click.Command, ctx: click.Context, args: list[str]) -> Filling:
+        """Reads the server's command off the arguments, before any of them is checked.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+        if all(parameter.name != _OPTION for parameter in command.params) or ctx.resilient_parsing:
+            return cls()
+        given, _, _ = command.make_parser(ctx).parse_args(list(args))
+        if not isinstance(text := given.get(_OPTION), str):
+            return cls()
+        read = servers.read_serve_command(text)
+        known = {**read.defaults, **{name: value for name, (value, _) in read.said.items()}, "server": read.server}
+        names = (parameter.name or "" for parameter in command.params)
+        values = {name: known[_field(name)] for name in names if _field(name) in known}
+        return cls(read, {name: value for name, value in values.items() if value is not False})
+
+    def check(self, ctx: click.Context) -> None:
+        """Prints what was read, once nothing given beside it contradicts it.
+
+        Raises:
+            InputError: If a flag says otherwise; names both.
+        """
+        if self.read is None:
+            return
+        for name, value in ctx.params.items():
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                self._compare(name, value)
+        click.echo(self._text(ctx), err=True)
+
+    def _compare(self, name: str, value: Any) -> None:
+        read = self.read
+        if read is None or name == _OPTION:
+            return
+        said = {**read.said, "server": (read.server, f"a command of {read.server}")}
+        expected, words = said.get(_field(name), (value, ""))
+        if value != expected:
+            raise InputError(
+                f"{_spelled(name)}: got {value}, but --serve-command says {words}; correct one of them, or leave "
+                f"{_spelled(name)} out"
+            )
+
+    def _text(self, ctx: click.Context) -> str:
+        """Says what was read, what of it this command has no use for, and what was passed by."""
+        read = self.read
+        if read is None:
+            return ""
+        used = {_field(name) for name in ctx.params}
+        taken = [f"{name.replace('_', '-')} {value}" for name, (value, _) in read.said.items() if name in used]
+        assumed = [f"{name.replace('_', '-')} {value}" for name, value in read.defaults.items() if name in used]
+        unused = [words for name, (_, words) in read.said.items() if name not in used]
+        parts = [
+            f"{label}: {', '.join(items)}"
+            for label, items in (
+                ("read", [read.server, *taken]),
+                (f"{read.server}'s defaults", assumed),
+                ("of no use to this command", unused),
+                ("passed by", read.passed_by),
+            )
+            if items
+        ]
+        return f"--serve-command: {'; '.join(parts)}"
+
+
+def _field(name: str) -> str:
+    return _FIELD_OF.get(name, name)
+
+
+def _spelled(name: str) -> str:
+    return FLAGS[name].names[0] if name in FLAGS else name.upper()

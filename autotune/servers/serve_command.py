@@ -1,0 +1,187 @@
+"""Reads the shell command that starts a server, for what LoRA lookups depend on; what it does not know it passes by."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.contract.problem import dtype_name
+from autotune.errors import InputError, one_of
+
+_FLAG = "--serve-command"
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_OPERATORS = frozenset(";&|<>()")
+_NO_VALUE = ""
+
+
+@dataclass(frozen=True)
+class ServeFlag:
+    """One flag of a server that says something to the tool.
+
+    Attributes:
+        names: As the server spells it.
+        field: The tool's flag that it fills, by its name in Python.
+        read: Makes the value of the words behind the flag; None for a switch, which takes none. A value of None says
+            nothing.
+        several: It takes all words up to the next flag, not one.
+    """
+
+    names: tuple[str, ...]
+    field: str
+    read: Callable[[str], Any] | None = None
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class ServeSyntax:
+    """How commands that start a server are spelled.
+
+    Attributes:
+        programs: The words that one of them begins with.
+        flags: Of two that fill one field, the first that is given counts.
+        switches: Flags that take no value and say nothing, so that the word behind one is the model.
+        variables: Environment variables that fill a field when they are set to 1.
+        defaults: What the server takes where the command says nothing, by field.
+    """
+
+    programs: tuple[tuple[str, ...], ...]
+    flags: tuple[ServeFlag, ...]
+    switches: frozenset[str] = frozenset()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServeCommand:
+    """What a command says.
+
+    Attributes:
+        said: By the field that it fills, the value and the words that say so.
+        defaults: What the server takes besides, by field.
+        passed_by: Flags that were not read.
+    """
+
+    server: str
+    said: Mapping[str, tuple[Any, str]]
+    defaults: Mapping[str, Any]
+    passed_by: tuple[str, ...]
+
+
+def read(text: str, syntaxes: Mapping[str, ServeSyntax]) -> ServeCommand:
+    """Reads a command of one of several servers.
+
+    Raises:
+        InputError: If it starts none of them, or a flag that is read has a value that the server would not take.
+    """
+    words = _words(text)
+    for server, syntax in syntaxes.items():
+        for program in syntax.programs:
+            if (start := _find(words, program)) is not None:
+                return _read(server, syntax, words[:start], words[start + len(program) :])
+    wanted = one_of(f"{' '.join(syntax.programs[0])} ..." for syntax in syntaxes.values())
+    raise InputError(f"{_FLAG}: got {text[:60]!r}, which starts no server; allowed: {wanted}")
+
+
+def count(text: str) -> int:
+    """Reads a positive integer.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not re.fullmatch(r"[0-9]+", text) or not int(text):
+        raise ValueError("a positive integer")
+    return int(text)
+
+
+def count_with_unit(text: str) -> int:
+    """Reads a positive integer, or one in thousands (``8k``) or in 1024s (``8K``)."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kmgKMG])", text)
+    return count(text) if match is None else int(float(match[1]) * _UNITS[match[2]])
+
+
+def dtype(text: str) -> str | None:
+    """Reads a dtype; ``auto`` says nothing."""
+    return None if text == "auto" else dtype_name(text)
+
+
+def _words(text: str) -> list[str]:
+    lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise InputError(f"{_FLAG}: cannot be read ({error}); quote it as a shell would need it") from error
+    end = next((i for i, word in enumerate(words) if word and set(word) <= _OPERATORS), len(words))
+    return words[:end]
+
+
+def _find(words: Sequence[str], program: Sequence[str]) -> int | None:
+    """Returns where a program's words begin; a path before the first one is part of it."""
+    for start in range(len(words) - len(program) + 1):
+        first, *rest = words[start : start + len(program)]
+        if [first.rpartition("/")[2], *rest] == list(program):
+            return start
+    return None
+
+
+def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequence[str]) -> ServeCommand:
+    by_name = {name: flag for flag in syntax.flags for name in flag.names}
+    found, passed_by, left = dict[ServeFlag, tuple[Any, str]](), list[str](), list(words)
+    model: str | None = None
+    while left:
+        word = left.pop(0)
+        if not _is_flag(word):
+            if model is not None:
+                raise InputError(f"{_FLAG}: got {word!r}, which belongs to no flag; take it out or quote what it is of")
+            model = word
+            continue
+        name, equals, value = word.partition("=")
+        name = name.replace("_", "-") if name.startswith("--") else name
+        positive = name.replace("--no-", "--", 1)
+        if (flag := by_name.get(name)) is not None:
+            spelled, read_value = _value(flag, name, value if equals else None, left)
+            found[flag] = (read_value, spelled)
+        elif (switch := by_name.get(positive)) is not None and switch.read is None:
+            found[switch] = (False, name)
+        else:
+            passed_by.append(name)
+            while not equals and name not in syntax.switches and left and not _is_flag(left[0]):
+                left.pop(0)
+    said: dict[str, tuple[Any, str]] = {} if model is None else {"model": (model, model)}
+    for variable, switched in _environment(before).items():
+        if variable in syntax.variables and switched == "1":
+            said[syntax.variables[variable]] = (True, f"{variable}=1")
+    for flag in (flag for flag in syntax.flags if flag in found and found[flag][0] is not None):
+        said.setdefault(flag.field, found[flag])
+    defaults = {name: value for name, value in syntax.defaults.items() if name not in said}
+    return ServeCommand(server, said, defaults, tuple(dict.fromkeys(passed_by)))
+
+
+def _value(flag: ServeFlag, name: str, attached: str | None, left: list[str]) -> tuple[str, Any]:
+    """Takes a flag's words off those that are left; returns how they were spelled, and the value."""
+    if flag.read is None:
+        if attached is not None:
+            raise InputError(f"{_FLAG}: {name}: got the value {attached!r}, allowed: none; leave the value out")
+        return name, True
+    taken = [] if attached is None else [attached]
+    while attached is None and left and not _is_flag(left[0]) and (flag.several or not taken):
+        taken.append(left.pop(0))
+    text = ",".join(taken)
+    if text == _NO_VALUE:
+        raise InputError(f"{_FLAG}: {name}: got no value; give the one that the server is started with")
+    try:
+        return f"{name} {text}", flag.read(text)
+    except ValueError as error:
+        raise InputError(f"{_FLAG}: {name}: got {text!r}, allowed: {error}; correct the command") from error
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1
+
+
+def _environment(words: Sequence[str]) -> dict[str, str]:
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, equals, value in pairs if equals and name.isidentifier()}

@@ -1,0 +1,28 @@
+"""How commands that start SGLang are spelled (contracts B7)."""
+
+from __future__ import annotations
+
+from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype
+from autotune.servers.sglang import facts
+
+
+def _csgmv(text: str) -> None:
+    if text != facts.BACKEND:
+        raise ValueError(f"{facts.BACKEND}, the one backend that reads the files")
+
+
+SERVE_SYNTAX = ServeSyntax(
+    programs=(("-m", "sglang.launch_server"), ("sglang", "serve")),
+    flags=(
+        ServeFlag(("--model-path", "--model"), "model", str),
+        ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),
+        ServeFlag(("--max-lora-rank",), "lora_rank", count),
+        ServeFlag(("--max-loras-per-batch",), "max_loras", count),
+        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),
+        ServeFlag(("--max-lora-chunk-size",), "max_lora_chunk_size", count),
+        ServeFlag(("--lora-backend",), "server", _csgmv),
+        ServeFlag(("--dtype",), "dtype", dtype),
+    ),
+    switches=facts.SERVE_SWITCHES,
+    defaults={"max_loras": facts.DEFAULT_MAX_LORAS},
+)

@@ -1,0 +1,69 @@
+"""``--serve-command`` on the command line: it fills what is not given, and nothing beside it may contradict it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import Cli
+
+SERVE = "vllm serve Qwen3-8B --enable-lora --tensor-parallel-size 2 --max-lora-rank 32 --max-loras 4 --port 1"
+
+
+def run(cli: Cli, *words: str) -> tuple[int, str, str]:
+    from click.testing import CliRunner
+
+    from autotune.cli.main import main
+
+    done = CliRunner(env=cli.env).invoke(main, list(words), catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_it_fills_the_model_and_the_flags_of_a_plan(cli: Cli) -> None:
+    code, out, err = run(cli, "plan", "--serve-command", SERVE, "--json")
+    assert code == 0, err
+    assert json.loads(out)["name"].startswith("Qwen3-8B-vllm-tp2-r32-l4")
+    assert "read: vllm, model Qwen3-8B, tp 2, lora-rank 32, max-loras 4" in err
+    assert "passed by: --enable-lora, --port" in err
+
+
+def test_the_plan_is_that_of_the_flags(cli: Cli) -> None:
+    _, filled, _ = run(cli, "plan", f"--serve-command={SERVE}", "--json")
+    flags = "plan Qwen3-8B --runtime vllm --tensor-parallel-size 2 --max-lora-rank 32 --max-loras-per-batch 4 --json"
+    assert json.loads(filled) == json.loads(cli.ok(flags))
+
+
+def test_the_same_said_twice_is_no_contradiction(cli: Cli) -> None:
+    code, _, err = run(cli, "plan", "Qwen3-8B", "--tp", "2", "--serve-command", SERVE)
+    assert code == 0, err
+
+
+def test_a_flag_goes_before_a_default_of_the_server(cli: Cli) -> None:
+    code, out, err = run(cli, "plan", "--max-loras", "8", "--serve-command", "vllm serve Qwen3-8B", "--json")
+    assert code == 0, err
+    assert json.loads(out)["serving"]["max_loras"] == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["plan", "--tp", "4"], ["--tp", "4", "--tensor-parallel-size 2"]),
+        (["plan", "Llama-3.1-8B"], ["--model", "Llama-3.1-8B", "Qwen3-8B"]),
+        (["plan", "--runtime", "sglang"], ["--runtime", "sglang", "vllm"]),
+        (["tune", "--model", "Llama-3.1-8B"], ["--model", "Llama-3.1-8B", "Qwen3-8B"]),
+        (["tune", "--lora-rank", "8"], ["--lora-rank", "8", "--max-lora-rank 32"]),
+        (["bench", "serve", "--max-loras", "2"], ["--max-loras", "2", "--max-loras 4"]),
+        (["bench", "serve"], ["--tp", "2", "one GPU"]),
+    ],
+)
+def test_a_contradiction_is_refused_by_both_names(cli: Cli, words: list[str], parts: list[str]) -> None:
+    code, _, err = run(cli, *words, "--serve-command", SERVE)
+    assert code == 2
+    assert len(err.strip().splitlines()) <= 2
+    assert all(part in err for part in parts), err
+
+
+def test_a_malformed_command_is_refused_before_anything_is_printed(cli: Cli) -> None:
+    code, out, err = run(cli, "plan", "--serve-command", "vllm serve M -tp two")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)

@@ -1,0 +1,98 @@
+"""The commands that start a server: what is read of them, what is passed by, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune import servers
+from autotune.cli.flags.table import FLAGS
+from autotune.errors import InputError
+
+
+def said(text: str) -> dict[str, object]:
+    return {name: value for name, (value, _) in servers.read_serve_command(text).said.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("vllm serve M", {"model": "M"}),
+        ("/opt/bin/vllm serve --model=M -tp 2", {"model": "M", "tp": 2}),
+        ("A=1 nice vllm serve M --max_lora_rank 32", {"model": "M", "lora_rank": 32}),
+        ("python3 -m vllm.entrypoints.openai.api_server --model M", {"model": "M"}),
+        ("vllm serve --enable-lora M", {"model": "M"}),
+        (
+            "vllm serve M --enable-expert-parallel --no-fully-sharded-loras",
+            {"model": "M", "ep": True, "fully_sharded": False},
+        ),
+        ("vllm serve M \\\n --max-loras 2 --max-loras 4", {"model": "M", "max_loras": 4}),
+        ("vllm serve M --max-num-batched-tokens 8K", {"model": "M", "max_num_batched_tokens": 8192}),
+        ("vllm serve M --max-num-batched-tokens 2.5k", {"model": "M", "max_num_batched_tokens": 2500}),
+        (
+            "vllm serve M --lora-target-modules o_proj q_proj --port 1",
+            {"model": "M", "target_modules": "o_proj,q_proj"},
+        ),
+        ("vllm serve M --dtype half --lora-dtype auto", {"model": "M", "dtype": "float16"}),
+        ("vllm serve M --dtype half --lora-dtype bfloat16", {"model": "M", "dtype": "bfloat16"}),
+        ("VLLM_LORA_ENABLE_DUAL_STREAM=1 vllm serve M", {"model": "M", "dual_stream": True}),
+        ("vllm serve M > log 2>&1", {"model": "M"}),
+        ("""vllm serve M --compilation-config '{"a": [1, 2]}' -tp 4""", {"model": "M", "tp": 4}),
+        ("python -m sglang.launch_server --model-path M --tp 2", {"model": "M", "tp": 2}),
+        ("sglang serve --model-path M --max-loras-per-batch 4", {"model": "M", "max_loras": 4}),
+        ("sglang serve --model M --lora-target-modules all", {"model": "M", "target_modules": "all"}),
+        (
+            "sglang serve --model M --max-lora-chunk-size 64",
+            {"model": "M", "max_lora_chunk_size": 64},
+        ),
+    ],
+)
+def test_what_a_command_says(text: str, expected: dict[str, object]) -> None:
+    assert said(text) == expected
+
+
+def test_what_it_does_not_say_is_the_servers_default_and_the_rest_is_named() -> None:
+    read = servers.read_serve_command("vllm serve M --max-loras 4 --port 8000 --api-key=x --enable-lora")
+    assert read.server == "vllm"
+    assert read.defaults == {"lora_rank": 16}
+    assert read.passed_by == ("--port", "--api-key", "--enable-lora")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["starts no server", "vllm serve"]),
+        ("trtllm-serve M", ["starts no server"]),
+        ("vllm serve 'M", ["cannot be read", "quote"]),
+        ("vllm serve M -tp", ["-tp", "no value"]),
+        ("vllm serve M --max-loras --port 1", ["--max-loras", "no value"]),
+        ("vllm serve M --max-loras=", ["--max-loras", "no value"]),
+        ("vllm serve M --max-lora-rank sixteen", ["--max-lora-rank", "sixteen", "positive integer"]),
+        ("vllm serve M --max-num-seqs 0", ["--max-num-seqs", "'0'", "positive integer"]),
+        ("vllm serve M --fully-sharded-loras=yes", ["--fully-sharded-loras", "'yes'", "none"]),
+        ("vllm serve M N", ["'N'", "no flag"]),
+        ("sglang serve --model M --lora-backend triton", ["--lora-backend", "triton", "csgmv"]),
+    ],
+)
+def test_what_no_server_would_take_is_one_line(text: str, parts: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        servers.read_serve_command(text)
+    assert str(caught.value).startswith("--serve-command: ")
+    assert "\n" not in str(caught.value)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        servers.read_serve_command(f"vllm serve M {text}")
+    except InputError as error:
+        assert str(error).startswith("--serve-command: ")
+
+
+def test_every_field_is_a_flag_of_the_tool() -> None:
+    for name in servers.names():
+        syntax = servers.get(name).command_line.serve_syntax
+        fields = {flag.field for flag in syntax.flags} | set(syntax.variables.values()) | set(syntax.defaults)
+        assert fields <= set(FLAGS)
