@@ -99,7 +99,7 @@ def test_each_workloads_times_go_into_csv_and_side_car(mixed: KernelStudy, tmp_p
         rows = list(csv.DictReader(file))
     assert {(row["num_warps"], row["prefill us"], row["decode of 8 us"]) for row in rows} >= {("4", "40.0", "20.0")}
     export_studies([mixed], tmp_path / "tuned", "merge", None, as_json=False)
-    entries = json.loads((tmp_path / "tuned" / "autotune-provenance.json").read_text())["entries"]
+    entries = json.loads((tmp_path / "tuned" / "autotune" / "autotune-provenance.json").read_text())["entries"]
     (own,) = [entry["provenance"] for entry in entries if entry["kind"] == "own"]
     assert [w["name"] for w in own["workloads"]] == ["prefill", "decode of 8"]
 

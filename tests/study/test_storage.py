@@ -44,7 +44,14 @@ def old(cli: Cli) -> Cli:
 
 def test_an_old_storage_is_printed_as_before(old: Cli) -> None:
     for command, printed in WRITTEN["printed"].items():
-        assert old.ok("study", command) == printed, command
+        assert without_kernel(command, old.ok("study", command)) == printed, command
+
+
+def without_kernel(command: str, printed: str) -> str:
+    """Leaves out of `best --json` whose kernel a result is of, which was not told before."""
+    if not str(command).startswith("best --json"):
+        return printed
+    return re.sub(r'^ +"(kernel|source)": .*\n', "", printed, flags=re.MULTILINE)
 
 
 def test_an_old_storage_is_exported_as_before(old: Cli, tmp_path: Path) -> None:

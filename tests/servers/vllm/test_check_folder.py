@@ -423,8 +423,14 @@ def test_experts_lack_a_key_silently() -> None:
     assert found(files) == [(MOE[1], "4/2/64/16/2048/768", "missing key", "slower")]
 
 
+EMPTY_SIDE_CAR = {"schema_version": 1, "entries": []}
+
+
 def test_the_base_models_expert_files_and_our_side_car_are_left_alone() -> None:
-    others = {"E=128,N=768,device_name=NVIDIA_H200.json": "{", "autotune-provenance.json": {"x": 1}}
+    others = {
+        "E=128,N=768,device_name=NVIDIA_H200.json": "{",
+        "autotune-provenance.json": EMPTY_SIDE_CAR,
+    }
     assert found(sound(plan()) | others) == []
 
 
@@ -450,7 +456,7 @@ def test_what_a_models_lookups_come_to(defect: Callable[[Files], None], expected
     assert new == expected
 
 
-@pytest.mark.parametrize("others", [{}, {"notes.txt": "x", "autotune-provenance.json": {}}])
+@pytest.mark.parametrize("others", [{}, {"notes.txt": "x", "autotune-provenance.json": EMPTY_SIDE_CAR}])
 def test_a_folder_without_files_for_the_server(others: Files) -> None:
     assert found(others) == [(".", "", "no files", "slower")]
 
