@@ -32,6 +32,7 @@ def sweep(
     trials: int = DEFAULT_TRIALS,
     seed: int = 0,
     source: str = AUTO,
+    allow_unknown_server: bool = False,
     as_json: bool = False,
 ) -> None:
     """Search a space and sweep it, on this GPU: how much time is saved, and is anything lost?
@@ -46,7 +47,7 @@ def sweep(
             f"bench sweep: got {len(problems)} problems, allowed: one at a time; give --batch-size, or a single one of "
             "--m-values or --chunk-sizes"
         )
-    timed = reference(wanted.kernel, source, "cuda")
+    timed = reference(wanted.kernel, source, "cuda", allow_unknown_server)
     kernel = load(timed)
     built = Space.build(kernel, problems[0], gpu, space or kernel.spaces[0])
     from autotune.bench.sweep import run  # needs torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -54,10 +55,6 @@ class ServedOp(ABC, Generic[A]):
     @abstractmethod
     def launches(self, arguments: A, config: Config) -> list[Launch]:
         """Records the Triton launches that `run` would make, without making them."""
-
-    def parameters(self, problem: Any, offered: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-        """Returns the values worth trying, given those of the built-in kernel."""
-        return offered
 
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         """Returns the config that the op really executes."""
@@ -115,7 +112,7 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.workloads(problem)
 
     def parameters(self, problem: Problem, space: str) -> tuple[Parameter, ...]:
-        return self.op.parameters(problem, self.builtin.parameters(problem, space))
+        return self.builtin.parameters(problem, space)
 
     def default_config(self, problem: Problem, gpu: Gpu) -> Config:
         return self.canonical(problem, self.builtin.default_config(problem, gpu), gpu)
@@ -175,13 +172,18 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         Raises:
             InputError: If it is not installed, or is of another release than the kernel.
         """
-        found = self.op.origin()
+        found = self._installed
         if found.version != self.version:
             raise InputError(
                 f"kernel {self.name}: {found} is installed here; make studies of that one, or run where "
                 f"{self.source} {self.version} is installed"
             )
         return found
+
+    @cached_property
+    def _installed(self) -> Origin:
+        """Hashes the op's sources once: every study of the kernel asks for them."""
+        return self.op.origin()
 
     def recording(self, problem: Problem) -> str | None:
         name = self.builtin.recording(problem)

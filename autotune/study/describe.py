@@ -54,7 +54,7 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
     backend = request.backend
     if backend == "auto":
         backend = "cuda" if cuda_available() else "replay"
-    request = replace(request, kernel=reference(request.kernel, request.source, backend))
+    request = replace(request, kernel=reference(request.kernel, request.source, backend, request.allow_unknown_server))
     kernel = registry.load(request.kernel)
     if not request.tag.isprintable() or len(request.tag) > MOST_CHARACTERS:
         shown = shortened(request.tag)
@@ -64,9 +64,6 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
 
 
 def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
-    origin = kernel.origin()
-    if origin is not None and origin.unknown and not request.allow_unknown_server:
-        raise InputError(f"--source {request.source}: {origin.unknown}")
     gpu = current_gpu()
     preset = request.space or kernel.spaces[0]
     return StudySpec(

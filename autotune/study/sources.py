@@ -14,17 +14,27 @@ SERVED: Final = "served"
 SOURCES: Final = (AUTO, SERVED, source.BUILTIN)
 
 
-def reference(kernel: str, wanted: str, backend: str) -> str:
+def reference(kernel: str, wanted: str, backend: str, allow_unknown_server: bool = False) -> str:
     """Returns the reference of the kernel to time.
 
     Args:
         kernel: Reference of a kernel; one that names its source is left as it is.
         wanted: One of `SOURCES`; ``auto`` takes the server's own where its package is installed.
         backend: ``cuda``, or ``replay``: a recording has the source it was recorded of.
+        allow_unknown_server: Time a server's own kernel although its release is not known.
 
     Raises:
-        InputError: If the server's own kernel is asked for, and there is none, or it is not installed.
+        InputError: If the server's own kernel is asked for, and there is none, or it is not installed; or if its
+            release is not known.
     """
+    chosen = _chosen(kernel, wanted, backend)
+    origin = None if backend == "replay" or allow_unknown_server else registry.load(chosen).origin()
+    if origin is not None and origin.unknown:
+        raise InputError(f"--source {wanted}: {origin.unknown}")
+    return chosen
+
+
+def _chosen(kernel: str, wanted: str, backend: str) -> str:
     if wanted == source.BUILTIN or source.split(kernel)[1] != source.BUILTIN:
         return kernel
     loaded = registry.load(kernel)
@@ -57,7 +67,10 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
         for server in ours
     ]
     for kernel, environment in dict.fromkeys((spec.kernel, spec.environment) for spec in timed):
-        origin = registry.load(kernel).origin()
+        try:
+            origin = registry.load(kernel).origin()
+        except InputError:
+            continue  # Its own run says so; the other studies have theirs.
         if origin is not None and origin.requires and not _is_met(origin.requires, environment.torch):
             lines.append(
                 f"{origin} asks for {origin.requires}, and times here are of torch {environment.torch} with Triton "

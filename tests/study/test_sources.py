@@ -9,6 +9,8 @@ import pytest
 
 from autotune.contract import registry
 from autotune.errors import InputError, NotInstalledError
+from autotune.servers.vllm.served_modules import DENSE
+from autotune.servers.vllm.served_releases import DENSE_SOURCES
 from autotune.study.describe import Request, describe
 from autotune.study.sources import notices, reference
 from autotune.study.spec import StudySpec
@@ -20,13 +22,19 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path, "0.33.0"))
 
 
+@pytest.fixture
+def known(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the stand-in's sources those of a known release."""
+    monkeypatch.setitem(DENSE_SOURCES, "0.33.0", DENSE.origin().source_hash)  # type: ignore[arg-type]
+
+
 @pytest.fixture(autouse=True)
 def forget() -> None:
     """What was installed is asked anew."""
     registry._served.cache_clear()
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize(
     ("wanted", "backend", "found"),
     [
@@ -85,3 +93,25 @@ def dense_spec() -> StudySpec:
         {"batch_size": 8192, "hidden_size": 8192, "lora_rank": 64, "num_loras": 8, "num_slices": 2, "dtype": "float16"}
     )
     return describe(Request("lora_shrink", backend="replay"), problem)[1]
+
+
+@pytest.mark.usefixtures("known")
+def test_the_sources_of_the_ops_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = registry.load(reference("lora_shrink", "served", "cuda"))
+    monkeypatch.setattr("autotune.servers.source_check.source_hash", lambda files: pytest.fail("hashed again"))
+    assert kernel.origin() == kernel.origin()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kernel", ["lora_shrink", "lora_shrink@vllm-0.33.0"])
+def test_a_release_of_unknown_sources_is_refused_wherever_a_kernel_is_chosen(kernel: str) -> None:
+    with pytest.raises(InputError, match="--allow-unknown-server"):
+        reference(kernel, "auto", "cuda")
+    assert reference(kernel, "auto", "cuda", allow_unknown_server=True) == "lora_shrink@vllm-0.33.0"
+
+
+def test_a_server_that_is_gone_keeps_no_other_study_from_its_notice() -> None:
+    ours = replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_shrink")
+    gone = replace(ours, source="vllm", kernel="lora_shrink@vllm-0.33.0")
+    assert notices([gone]) == []
+    assert notices([gone, ours]) == notices([ours])
