@@ -36,7 +36,7 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
             study_name=name,
             direction=StudyDirection.MINIMIZE,
             pruner=optuna.pruners.NopPruner(),
-            load_if_exists=name in _empty(storage),
+            load_if_exists=_is_empty(storage, name),
         )
     except optuna.exceptions.DuplicatedStudyError as error:
         raise exists_error(name) from error
@@ -61,9 +61,9 @@ def check_free(storage: BaseStorage, wanted: Set[str]) -> None:
     Raises:
         InputError: If there is one.
     """
-    taken = {study.study_name for study in storage.get_all_studies()} & wanted - _empty(storage)
-    for name in sorted(taken):
-        raise InputError(f"study {name} exists and was not made by this tool; give this one a --tag")
+    for name in sorted(wanted & {study.study_name for study in storage.get_all_studies()}):
+        if not _is_empty(storage, name):
+            raise InputError(f"study {name} exists and was not made by this tool; give this one a --tag")
 
 
 def names(storage: BaseStorage) -> list[str]:
@@ -131,7 +131,7 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
         known = one_of(names(storage)[:10]) or "none; make one with study create"
         raise InputError(f"study: got {name!r}, the storage has: {known}") from error
     if not attributes.is_ours(found := study.user_attrs):
-        if name in _empty(storage):
+        if _is_empty(storage, name):
             raise InputError(
                 f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
                 "again, which takes it over"
@@ -146,7 +146,7 @@ def count_trials(storage: BaseStorage, name: str) -> int:
     Raises:
         InputError: If there is none of that name, or another program made it.
     """
-    if name in _empty(storage):
+    if _is_empty(storage, name):
         return 0
     return storage.get_n_trials(load(storage, name).study._study_id)
 
@@ -180,16 +180,18 @@ def by_group(chosen: Iterable[Study]) -> list[list[Study]]:
     return list(found.values())
 
 
-def _empty(storage: BaseStorage) -> set[str]:
-    """Finds the studies without a trial and a word of what they are about: a study and its spec are stored one after
-    the other, and a kill may come between."""
-    return {
-        study.study_name
-        for study in storage.get_all_studies()
-        if not study.user_attrs
-        and study.directions == [StudyDirection.MINIMIZE]
-        and storage.get_n_trials(study._study_id) == 0
-    }
+def _is_empty(storage: BaseStorage, name: str) -> bool:
+    """Tells whether a study is there without a trial and a word of what it is about: a study and its spec are stored
+    one after the other, and a kill may come between."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    return (
+        not storage.get_study_user_attrs(study_id)
+        and storage.get_study_directions(study_id) == [StudyDirection.MINIMIZE]
+        and storage.get_n_trials(study_id) == 0
+    )
 
 
 def _attributes(storage: BaseStorage) -> dict[str, attributes.Attributes]:
