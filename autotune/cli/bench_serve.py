@@ -18,7 +18,7 @@ from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
 from autotune.errors import InputError
 from autotune.report.tables import show
-from autotune.untrusted.printing import say
+from autotune.untrusted.printing import cell, say
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
 
 def _write_html(file: Path, times: Table, lines: list[str]) -> None:
     console = Console(record=True, file=io.StringIO(), width=160)
-    console.print(times, *lines, sep="\n")
+    console.print(times, *map(cell, lines), sep="\n")
     try:
         console.save_html(str(file))
     except OSError as error:

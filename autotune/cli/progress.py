@@ -80,7 +80,7 @@ class RunDisplay:
         self._end(turn, f"{turn.name}: failed")
 
     def on_held(self, turn: Turn, why: str) -> None:
-        self._console.print(f"{why}; coming back to it", highlight=False, soft_wrap=True)
+        self._console.print(cell(f"{why}; coming back to it"), highlight=False, soft_wrap=True)
 
     def _end(self, turn: Turn, line: str) -> None:
         """Prints how a turn ended; one taken again counts once."""

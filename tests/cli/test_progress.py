@@ -37,6 +37,12 @@ def test_a_failure_counts_as_ended(capsys: pytest.CaptureFixture[str]) -> None:
     assert "one: failed" in capsys.readouterr().err
 
 
+def test_a_name_in_what_holds_a_study_up_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunDisplay(1, Budget(5), check=lambda: None) as display:
+        display.on_held(TURN, "study one-[/x]\x1b[2J is being run")
+    assert r"study one-[/x]\x1b[2J is being run; coming back to it" in capsys.readouterr().err
+
+
 def test_it_asks_at_every_step_whether_to_stop() -> None:
     asked: list[None] = []
     with RunDisplay(1, Budget(5), check=lambda: asked.append(None)) as display:

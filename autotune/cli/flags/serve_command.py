@@ -13,6 +13,7 @@ from autotune import servers
 from autotune.cli.flags.table import FLAGS
 from autotune.errors import InputError
 from autotune.servers import ServeCommand
+from autotune.untrusted.printing import say
 
 _OPTION = "serve_command"
 _FIELD_OF = {"plan_model": "model"}
@@ -60,7 +61,7 @@ class Filling:
         for name, value in ctx.params.items():
             if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 self._compare(name, value)
-        click.echo(self._text(ctx), err=True)
+        say(self._text(ctx), err=True)
 
     def _compare(self, name: str, value: Any) -> None:
         read = self.read

@@ -67,3 +67,9 @@ def test_a_contradiction_is_refused_by_both_names(cli: Cli, words: list[str], pa
 def test_a_malformed_command_is_refused_before_anything_is_printed(cli: Cli) -> None:
     code, out, err = run(cli, "plan", "--serve-command", "vllm serve M -tp two")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+
+def test_what_is_passed_by_is_printed_as_it_is_spelled(cli: Cli) -> None:
+    _, _, err = run(cli, "plan", "--serve-command", f"{SERVE} --\x1b[2J 1")
+    assert r"--\x1b[2J" in err
+    assert "\x1b" not in err
