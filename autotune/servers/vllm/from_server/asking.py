@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
+from autotune.environment import installed_version
 from autotune.errors import InputError
 from autotune.model.shape import ModelShape
 from autotune.paths import cache_dir
@@ -25,12 +26,7 @@ _CODE = ("answer.py", "building.py", "calls.py", "child.py", "fakes.py", "readin
 
 def version() -> str | None:
     """Returns the installed server's version without importing it; None where none is installed."""
-    if util.find_spec(facts.NAME) is None:
-        return None
-    try:
-        return metadata.version(facts.NAME)
-    except metadata.PackageNotFoundError:
-        return None
+    return installed_version(facts.NAME) if util.find_spec(facts.NAME) else None
 
 
 def ask(model: ModelShape, serving: Serving, installed: str) -> WrappedAnswer:
