@@ -1,0 +1,219 @@
+"""What exported files are worth on the server's own dense kernels: against no folder, and against the best there is.
+
+    PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--seconds N]
+    PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOB] [--seconds N]
+
+`never-slower` races every entry of DIR against what the server launches without the folder, both found by the server's
+own loader, in A B B A order. `regret` times many configs of each study's space (near the exported one and at random, or
+the whole space), and races the ten fastest and the exported one again on fresh inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import importlib
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.config.diff import differences
+from autotune.config.entry_problem import place_of
+from autotune.contract import Call, Config, Problem, config_key
+from autotune.contract.space import Space
+from autotune.environment import current_environment
+from autotune.measure.machine import Machine
+from autotune.measure.task import Task
+from autotune.run.finalists import compare
+from autotune.study import studies
+from autotune.study.storage import open_storage
+from autotune.study.study import KernelStudy
+
+_UTILS = "vllm.lora.ops.triton_ops.utils"
+_FOLDER = "VLLM_TUNED_CONFIG_FOLDER"
+_ROUNDS = 100
+_TOP = 10
+_CHUNK = 96
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    slower = commands.add_parser("never-slower")
+    slower.add_argument("url")
+    slower.add_argument("folder", type=Path)
+    regret = commands.add_parser("regret")
+    regret.add_argument("url")
+    regret.add_argument("--around", type=int, default=300, metavar="N")
+    regret.add_argument("--whole", default="", metavar="GLOB")
+    for command in (slower, regret):
+        command.add_argument("out", type=Path)
+        command.add_argument("--seconds", type=float, default=300.0)
+    arguments = parser.parse_args()
+    storage = open_storage(arguments.url)
+    found = [studies.load(storage, name) for name in studies.names(storage)]
+    chosen = [item for item in found if item.result is not None and item.spec.source != "builtin"]
+    end_s = time.monotonic() + arguments.seconds
+    with Machine() as machine:
+        if arguments.command == "never-slower":
+            rows = never_slower(machine, chosen, arguments.folder, end_s)
+        else:
+            rows = regrets(machine, chosen, arguments.around, arguments.whole, end_s)
+        data: dict[str, Any] = {"environment": current_environment().known, "rows": []}
+        for row in rows:
+            data["rows"].append(row)
+            arguments.out.write_text(json.dumps(data))
+
+
+def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_s: float) -> Iterator[dict[str, Any]]:
+    """Races every entry of a folder against the server's default."""
+    empty = folder.parent / "empty"
+    empty.mkdir(exist_ok=True)
+    like = {_shape(item.call): item for item in chosen if item.call}
+    for difference in differences(empty, folder):
+        call = place_of(folder / difference.file, difference.key).call
+        item = like.get(_shape(call))
+        if item is None or time.monotonic() > end_s:
+            yield {"key": difference.key, "file": difference.file, "left_out": "time" if item else "no study"}
+            continue
+        problem = _at(item.problem, call.dims["m"])
+        configs = [_executed(item, problem, _loaded(call, where)) for where in (None, str(folder))]
+        yield {"key": difference.key, "file": difference.file, **_raced(machine, item, problem, configs)}
+
+
+def _shape(call: Call | None) -> tuple[Any, ...]:
+    assert call is not None
+    return (call.op, *sorted((name, value) for name, value in call.dims.items() if name != "m"))
+
+
+def _at(problem: Problem, m: int) -> Problem:
+    tokens: Any = {"m": m}
+    return replace(problem, **tokens)
+
+
+def _executed(item: KernelStudy, problem: Problem, found: Config) -> dict[str, Any]:
+    """Returns the kernel's own parameters of what a server found, in canonical form."""
+    names = item.kernel.default_config(problem, item.gpu)
+    return dict(item.kernel.canonical(problem, {name: found[name] for name in names}, item.gpu))
+
+
+def _raced(machine: Machine, item: KernelStudy, problem: Problem, configs: list[dict[str, Any]]) -> dict[str, Any]:
+    default, exported = configs
+    row = {"problem": problem.label, "kernel": item.spec.kernel, "default": default, "exported": exported}
+    if default == exported:
+        return {**row, "gain": 0.0, "p_slower": 1.0}
+    backend = machine.backend(Task(item.spec.kernel, problem, item.gpu, item.settings))
+    backend.compile_ahead(configs)
+    try:
+        for config in configs:
+            backend.compile_failure(config)
+        a, b = backend.race(configs, _ROUNDS)
+    finally:
+        backend.close()
+    if a.status != "ok" or b.status != "ok":
+        return {**row, "failed": [a.status, a.message, b.status, b.message]}
+    faster, slower = compare(b.samples_us, a.samples_us), compare(a.samples_us, b.samples_us)
+    return {
+        **row,
+        "default_us": a.median_us,
+        "exported_us": b.median_us,
+        "gain": faster.gain,
+        "p_faster": faster.p_value,
+        "p_slower": slower.p_value,
+    }
+
+
+def _loaded(call: Call, folder: str | None) -> Config:
+    """Returns what the server's own loader gives for a call."""
+    utils = importlib.import_module(_UTILS)
+    if folder is None:
+        os.environ.pop(_FOLDER, None)
+    else:
+        os.environ[_FOLDER] = folder
+    utils.load_lora_op_config.cache_clear()
+    utils.get_lora_op_configs.cache_clear()
+    d = call.dims
+    shrink = "shrink" in call.op
+    hidden, rank = (d["k"], d["n"]) if shrink else (d["n"], d["k"])
+    add_inputs = None if shrink else bool(d["add_inputs"])
+    found: Config = utils.get_lora_op_configs(
+        "shrink" if shrink else "expand", d["max_loras"], d["m"], hidden, rank, d["num_slices"], add_inputs
+    )
+    return found
+
+
+def regrets(
+    machine: Machine, chosen: list[KernelStudy], around: int, whole: str, end_s: float
+) -> Iterator[dict[str, Any]]:
+    """Times many configs of each study's space; the shapes in an order that mixes sizes, so that an early end leaves a
+    fair sample."""
+    order = random.Random(0).sample(chosen, len(chosen))
+    swept = [item for item in order if fnmatch.fnmatch(item.name, whole)]
+    for item in [*swept, *(item for item in order if item not in swept)]:
+        if time.monotonic() > end_s:
+            return
+        space = Space.build(item.kernel, item.problem, item.gpu, item.spec.space)
+        configs = [dict(config) for config in space.configs] if item in swept else _some(space, item, around)
+        yield _regret(machine, item, space, configs)
+
+
+def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:
+    """Returns configs that differ from the exported one in one or two parameters, and as many at random, half of them
+    of the grid of vLLM's own script."""
+    assert item.result is not None
+    won = item.result.decision.config
+    near = [c for c in space.configs if 0 < sum(c[name] != won.get(name) for name in c) <= 2]
+    rng = random.Random(item.name)
+    near = rng.sample(near, min(len(near), count // 2))
+    grid = Space.build(item.kernel, item.problem, item.gpu, "vllm-grid").configs
+    rest = [c for some in (space.configs, grid) for c in rng.sample(some, min(len(some), (count - len(near)) // 2))]
+    return list({config_key(c): dict(c) for c in (*near, *rest)}.values())
+
+
+def _regret(machine: Machine, item: KernelStudy, space: Space, configs: list[dict[str, Any]]) -> dict[str, Any]:
+    assert item.result is not None
+    start_s, exported = time.monotonic(), dict(item.result.decision.config)
+    backend = machine.backend(Task(item.spec.kernel, item.problem, item.gpu, item.settings))
+    found: list[tuple[float, dict[str, Any]]] = []
+    best_us = float("inf")
+    try:
+        for position, config in enumerate(configs):
+            if position % _CHUNK == 0:
+                backend.compile_ahead(configs[position : position + 2 * _CHUNK])
+            if backend.compile_failure(config) is not None:
+                continue
+            measured = backend.measure(config, 1.1 * best_us if found else None)
+            if measured.status == "ok":
+                found.append((measured.median_us, config))
+                best_us = min(best_us, measured.median_us)
+        found.sort(key=lambda pair: pair[0])
+        top = [exported, *(config for _, config in found[:_TOP] if config != exported)]
+        raced = backend.race(top, _ROUNDS)
+    finally:
+        backend.close()
+    fine = [m for m in raced if m.status == "ok"]
+    fastest = min(fine, key=lambda m: m.median_us)
+    ratios = sorted(e / f for e, f in zip(raced[0].samples_us, fastest.samples_us, strict=True))
+    return {
+        "study": item.name,
+        "kernel": item.spec.kernel,
+        "problem": item.problem.label,
+        "configs": len(configs),
+        "space": len(space),
+        "exported": exported,
+        "exported_us": raced[0].median_us,
+        "best": top[raced.index(fastest)],
+        "best_us": fastest.median_us,
+        "ratio": ratios[len(ratios) // 2],
+        "floor_us": item.result.floor_us,
+        "seconds": time.monotonic() - start_s,
+    }
+
+
+if __name__ == "__main__":
+    main()
