@@ -15,6 +15,7 @@ from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
+from autotune.contract import registry
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.plan.plan import DEFAULT_DTYPE
@@ -90,7 +91,9 @@ def create(
 @study.command(cls=FlagCommand)
 @takes_flags
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1)
-def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = None) -> None:
+def run(
+    patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = None, kernel_files: tuple[str, ...] = ()
+) -> None:
     """Run the unfinished studies, all or those that match.
 
     With --plan those of a plan, in its order; with --timeout, time that some leave goes where most is to be gained.
@@ -101,6 +104,8 @@ def run(patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = No
     Started several times, on one machine or many, runs share the work: what another runs is passed by, and come back to
     in the end. A GPU is one run's at a time.
     """
+    for file in kernel_files:
+        registry.name_file(file)
     storage = open_storage(running.storage)
     chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))
     unfinished = [item.name for item in chosen if item.result is None]
@@ -181,7 +186,9 @@ def best(name: str, storage: str = DEFAULT_URL, as_json: bool = False) -> None:
 @study.command(cls=FlagCommand)
 @takes_flags
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1)
-def export(patterns: tuple[str, ...], flags: ExportFlags, storage: str = DEFAULT_URL) -> None:
+def export(
+    patterns: tuple[str, ...], flags: ExportFlags, kernel_files: tuple[str, ...] = (), storage: str = DEFAULT_URL
+) -> None:
     """Write finished studies as the JSON that the server loads.
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
@@ -193,6 +200,8 @@ def export(patterns: tuple[str, ...], flags: ExportFlags, storage: str = DEFAULT
     """
     if flags.all_m and flags.plan_name is None:
         raise InputError("--all-m: is about a plan, and no --plan is given; leave it out: all are written")
+    for file in kernel_files:
+        registry.name_file(file)
     opened, server = open_storage(storage), flags.of_server
     chosen = studies.whole_groups(opened, api.find(opened, patterns, flags.plan_name))
     finished = [item for item in chosen if item.result is not None]

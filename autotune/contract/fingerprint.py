@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 from autotune.contract.kernel import AnyKernel
+from autotune.untrusted.reading import read_bytes
 
 
 def kernel_fingerprint(kernel: AnyKernel) -> str:
@@ -18,8 +19,17 @@ def kernel_fingerprint(kernel: AnyKernel) -> str:
     """
     if (origin := kernel.origin()) is not None:
         return origin.source_hash
-    module = Path(inspect.getfile(type(kernel)))
+    return file_fingerprint(Path(inspect.getfile(type(kernel))))
+
+
+def file_fingerprint(module: Path) -> str:
+    """Hashes the source of a kernel in a file, without running any of it.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If something of it is no regular file, or is too large.
+    """
     files = [module]
     if module.name == "kernel.py":
         files = sorted([*module.parent.glob("*.py"), *(module.parents[1] / "common").glob("*.py")])
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(read_bytes(file) for file in files)).hexdigest()[:16]

@@ -4,6 +4,9 @@ Built-in kernels are the modules ``autotune.kernels.<folder>.kernel`` with a lis
 through the entry-point group ``autotune.kernels``, each entry naming a `Kernel` object; ``path/to/file.py:NAME`` names
 an object in a file. ``NAME@SERVER`` names the installed server's own kernel of an op, which the server's folder
 offers in ``autotune.servers.<server>.served`` by a function `served_kernel`.
+
+A kernel in a file is the user's own program: it runs where the user names the file. What a storage names, which others
+may write to, runs only where it is surely the same (`load_stored`).
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from autotune.contract import AnyKernel, Kernel, source
+from autotune.contract.trust import distrust
 from autotune.errors import InputError, one_of
 
 ENTRY_POINT_GROUP = "autotune.kernels"
@@ -67,10 +74,42 @@ def load(reference: str) -> AnyKernel:
     name, server, version = source.split(reference)
     if server != source.BUILTIN:
         return _served(name, server, version)
-    path, colon, attribute = reference.rpartition(":")
-    if not colon:
+    if (there := _file_of(reference)) is None:
         return installed().get(reference)
-    return _load_file(Path(path).resolve(), attribute)
+    _named.add(there[0])
+    return _load_file(*there)
+
+
+def load_stored(reference: str, fingerprint: str) -> AnyKernel:
+    """Returns the kernel that a storage names.
+
+    Args:
+        fingerprint: What the storage says its file's is (`autotune.contract.fingerprint.file_fingerprint`).
+
+    Raises:
+        InputError: If it is in a file that the user has not named in this process, and that others may have written
+            or changed; or as `load`.
+    """
+    there = _file_of(reference)
+    if there is not None and there[0] not in _named and (why := distrust(there[0], fingerprint)):
+        raise InputError(
+            f"--kernel: the storage names {there[0]}, {why}; look at the file, and if it may run, name it: "
+            f"--kernel {there[0]}"
+        )
+    return load(reference)
+
+
+def name_file(reference: str) -> None:
+    """Notes that the user names a file of kernels, ``path/to/file.py`` or ``path/to/file.py:NAME``, without loading it.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    there = _file_of(reference)
+    path = there[0] if there is not None and there[0].is_file() else Path(reference).resolve()
+    if not path.is_file():
+        raise InputError(f"--kernel: got {reference!r}, no such file; give path/to/file.py")
+    _named.add(path)
 
 
 def has_served(name: str, server: str) -> bool:
@@ -123,8 +162,8 @@ def absolute(reference: str) -> str:
     """Returns the reference as a worker process, or a later run from elsewhere, can load it."""
     if source.split(reference)[1] != source.BUILTIN:
         return load(reference).name
-    path, colon, attribute = reference.rpartition(":")
-    return f"{Path(path).resolve()}:{attribute}" if colon else reference
+    there = _file_of(reference)
+    return f"{there[0]}:{there[1]}" if there else reference
 
 
 def folder_modules(name: str) -> list[ModuleType]:
@@ -145,19 +184,35 @@ def folder_modules(name: str) -> list[ModuleType]:
         raise
 
 
+_named: set[Path] = set()
+"""Files that the user has named in this process."""
+
+
+class _Source(SourceFileLoader):
+    """Compiles the file itself: it takes no bytecode, which anybody may have put beside it, and leaves none there."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError("bytecode is neither read nor written")
+
+
+def _file_of(reference: str) -> tuple[Path, str] | None:
+    """Returns the file, and the name in it, that a reference is of; None for one of a registered kernel."""
+    path, colon, attribute = reference.rpartition(":")
+    return (Path(path).resolve(), attribute) if colon else None
+
+
 @functools.cache
 def _load_file(path: Path, attribute: str) -> AnyKernel:
     if not path.is_file():
         raise InputError(f"--kernel: got {path}, no such file; give path/to/file.py:NAME")
     # Two files of one name are two modules.
     name = f"autotune_user_kernel_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--kernel: got {path}, not a Python file; give path/to/file.py:NAME")
-    module = importlib.util.module_from_spec(spec)
+    loader = _Source(name, str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"--kernel: cannot load {path} ({type(error).__name__}: {reason}); mend the file") from error

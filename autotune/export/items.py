@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from autotune import __version__, servers
-from autotune.contract import Call, Config, config_key, groups, registry
+from autotune.contract import Call, Config, config_key, groups
 from autotune.contract.converter import to_json
 from autotune.contract.source import BUILTIN
 from autotune.errors import InputError, one_of
@@ -46,12 +46,12 @@ def calls(spec: StudySpec) -> list[Call]:
     Raises:
         InputError: If no server loads configs for the kernel, or none but those of a whole group.
     """
-    return [answered for answered, _ in registry.load(spec.kernel).answers(_own_call(spec), {})]
+    return [answered for answered, _ in spec.load_kernel().answers(_own_call(spec), {})]
 
 
 def shards(spec: StudySpec) -> int:
     """Returns over how many GPUs the study's server splits the op (`autotune.servers.Shards`)."""
-    kernel = registry.load(spec.kernel)
+    kernel = spec.load_kernel()
     return kernel.shards(kernel.problem_type.from_json(spec.problem))
 
 

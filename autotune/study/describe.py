@@ -89,7 +89,8 @@ def _on_recording(request: Request, kernel: AnyKernel, problem: Problem) -> Stud
         problem=problem.to_json(),
         call=kernel.call(problem),
         source=path.name.split("_")[0],
-        kernel_fingerprint="recorded",
+        # A storage may name a file only by what was in it.
+        kernel_fingerprint=kernel_fingerprint(kernel) if ":" in request.kernel else "recorded",
         backend="replay",
         gpu=replace(H200, name=environment.gpu),
         environment=environment,

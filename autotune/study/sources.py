@@ -66,9 +66,10 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
         f"time its own kernels, install the tool where {server} is installed"
         for server in ours
     ]
-    for kernel, environment in dict.fromkeys((spec.kernel, spec.environment) for spec in timed):
+    for spec in {(spec.kernel, spec.environment): spec for spec in timed}.values():
+        environment = spec.environment
         try:
-            origin = registry.load(kernel).origin()
+            origin = spec.load_kernel().origin()
         except InputError:
             continue  # Its own run says so; the other studies have theirs.
         if origin is not None and origin.requires and not _is_met(origin.requires, environment.torch):

@@ -7,7 +7,7 @@ from typing import Any
 
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from autotune.contract import Call, Gpu
+from autotune.contract import AnyKernel, Call, Gpu, registry
 from autotune.contract.converter import CONVERTER, from_json, to_json
 from autotune.environment import Environment
 from autotune.measure.settings import MeasureSettings
@@ -24,7 +24,7 @@ class StudySpec:
         problem: The problem as JSON, which its kernel reads.
         call: The server's lookup; None for a kernel that no server loads configs for.
         source: Whose kernel is timed; ``builtin`` is ours.
-        kernel_fingerprint: Hash of the kernel's source.
+        kernel_fingerprint: Hash of the kernel's source; ``recorded`` for a replay of a registered one.
         backend: ``cuda`` or ``replay``.
         environment: GPU, driver and versions, of this machine or of the recording.
         space: Name of the space preset, or of the recording.
@@ -46,6 +46,14 @@ class StudySpec:
     settings: MeasureSettings | None
     group: str | None = None
     schema_version: int = _SCHEMA_VERSION
+
+    def load_kernel(self) -> AnyKernel:
+        """Returns the kernel.
+
+        Raises:
+            InputError: If it is not to be had here, or is in a file that may run only once the user names it.
+        """
+        return registry.load_stored(self.kernel, self.kernel_fingerprint)
 
     @property
     def server_call(self) -> Call | None:

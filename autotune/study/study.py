@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 
-from autotune.contract import AnyKernel, Call, Gpu, Problem, registry
+from autotune.contract import AnyKernel, Call, Gpu, Problem
 from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure import recording
@@ -33,7 +33,7 @@ class KernelStudy:
 
     @cached_property
     def kernel(self) -> AnyKernel:
-        return registry.load(self.spec.kernel)
+        return self.spec.load_kernel()
 
     @cached_property
     def problem(self) -> Problem:

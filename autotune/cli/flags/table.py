@@ -114,6 +114,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "Kernel: lora_shrink, lora_expand, ..., path/to/file.py:NAME; or fused_moe_lora for its ops together.",
             metavar="NAME",
         ),
+        "kernel_files": _flag(
+            "--kernel",
+            "File of a study's kernel that may run although it has changed, is not your own or others can write to it.",
+            metavar="FILE",
+            multiple=True,
+        ),
         "dtype": _flag("--dtype", "float16 or bfloat16."),
         "hidden_size": _flag("--hidden-size", "Hidden size: k of a shrink, n of an expand.", Size()),
         "num_loras": _flag("--num-loras", "max_loras of the server.", Size()),
