@@ -107,7 +107,7 @@ def serve_section(data: Path) -> list[str]:
         run = json.loads(file.read_text())
         lines += ["", *markdown(*make_serve.times(run)), "", make_serve.about(run), ""]
         lines += [
-            "GPU milliseconds of the server's LoRA kernels in a profile (17 tokens of a decode) and launches:",
+            "GPU milliseconds of LoRA kernels and their launches, a step, from a short profile of the same process:",
             "",
         ]
         lines += [*markdown(*make_serve.kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]

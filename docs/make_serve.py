@@ -22,13 +22,12 @@ def times(run: Mapping[str, Any]) -> Table:
 
 
 def kernels(run: Mapping[str, Any]) -> Table:
-    """Makes a row a variant, a column a phase: GPU milliseconds of LoRA kernels in a profile, and their launches."""
+    """Makes a row a variant, a column a phase: GPU milliseconds of LoRA kernels a step, and their launches."""
     phases = list(dict.fromkeys(cell["phase"] for cell in run["cells"]))
     rows = []
     for variant in run["variants"]:
         cells = {cell["phase"]: cell for cell in run["cells"] if cell["variant"] == variant}
-        texts = [f"{cells[phase]['lora_kernels_ms']:.2f} in {cells[phase]['launches']}" for phase in phases]
-        rows.append([variant, *texts])
+        rows.append([variant, *(_kernels_of(cells[phase]) for phase in phases)])
     return ["variant", *phases], rows
 
 
@@ -38,6 +37,11 @@ def about(run: Mapping[str, Any]) -> str:
     rounds = max(process["round"] for process in run["processes"])
     times_each = "one process" if rounds == 1 else f"{rounds} processes"
     return f"{run['note']} {run['gpu']}, {versions}; {times_each} of each variant."
+
+
+def _kernels_of(cell: Mapping[str, Any]) -> str:
+    steps = cell["profiled_steps"]
+    return f"{cell['lora_kernels_ms'] / steps:.2f} in {cell['launches'] / steps:g}"
 
 
 def _cell(cell: Mapping[str, Any]) -> str:

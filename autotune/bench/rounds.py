@@ -7,20 +7,26 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cattrs.preconf.json import make_converter
 
-from autotune.bench import variants
+from autotune import __version__
+from autotune.bench import evidence, variants
+from autotune.bench.evidence import Evidence
+from autotune.bench.serve_folder import ServeFolder
 from autotune.bench.variants import Variant
 from autotune.environment import gpu_of_driver, installed_version
 from autotune.errors import AutotuneError
+from autotune.servers import places
 from autotune.servers.engine import Engine, EngineJob, EngineResult
 
 _CONVERTER = make_converter()
 _LAST_LINES = 5
+_FORMAT = 2
+"""Of what is stored: a round of another one is run again."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,20 @@ class ServeRun:
 
     Attributes:
         job: Of a variant that uses its adapters.
-        folder: The server's config folder; None to run without one.
+        folder: The config files that variants are given.
         store: Where finished processes are kept, by what they depend on.
         timeout_s: Longest that one process may take.
+        notes: What is left out, and why.
     """
 
     engine: Engine
     job: EngineJob
-    folder: Path | None
+    folder: ServeFolder
     variants: tuple[Variant, ...]
     rounds: int
     store: Path
     timeout_s: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class FinishedProcess:
     turn: int
     variant: Variant
     result: EngineResult
+    shown: Evidence
 
 
 OnProcess = Callable[[str], None]
@@ -69,16 +78,23 @@ def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[Finishe
             say(f"round {turn + 1} of {serve_run.rounds}: {variant.name} ({variant.about})")
             _run_process(serve_run, variant, place)
         result = replace(_CONVERTER.loads(stored.read_text(), EngineResult), log=_log(place))
-        _check(serve_run, variant, result, place)
-        finished.append(FinishedProcess(turn, variant, result))
+        shown = evidence.of(serve_run.engine, result)
+        try:
+            evidence.check(variant, serve_run.folder, shown, result.gpu)
+        except AutotuneError as error:
+            # What it was not is not kept: the next run starts it again.
+            stored.unlink()
+            raise AutotuneError(f"{error}; see {place.with_suffix('.log')}") from error
+        finished.append(FinishedProcess(turn, variant, result, shown))
     return finished
 
 
 def environment(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
     """Returns what a variant's process finds in its environment."""
-    name = serve_run.engine.folder_variable
-    inherited = {key: value for key, value in os.environ.items() if key != name}
-    folder = {name: str(serve_run.folder)} if variant.reads_folder and serve_run.folder else {}
+    name, served = serve_run.engine.folder_variable, serve_run.folder.served
+    ours = (name, places.SWITCH, places.VARIABLE)
+    inherited = {key: value for key, value in os.environ.items() if key not in ours}
+    folder = {name: str(served)} if variant.reads_folder and served else {}
     return {**inherited, **folder, **variant.environment}
 
 
@@ -126,33 +142,15 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _check(serve_run: ServeRun, variant: Variant, result: EngineResult, place: Path) -> None:
-    """Makes sure that a variant was what it says."""
-    read = serve_run.engine.folder_read(result.log)
-    ours = {file for file in read if serve_run.folder and file.is_relative_to(serve_run.folder)}
-    log = place.with_suffix(".log")
-    if variant.reads_folder and not ours:
-        raise AutotuneError(
-            f"variant {variant.name}: the engine's log does not say that it read a file of {serve_run.folder}; is the "
-            f"folder for this GPU ({result.gpu})? see {log}"
-        )
-    if not variant.reads_folder and not variant.environment and read:
-        raise AutotuneError(f"variant {variant.name}: the engine read {min(read)}, which it was not given; see {log}")
-    launches = sum(kernel.launches for phase in result.phases for kernel in phase.lora_kernels)
-    if variant.lora == "off" and launches:
-        raise AutotuneError(f"variant {variant.name}: LoRA is off, yet {launches} LoRA kernels ran; see {log}")
-
-
 def _log(place: Path) -> str:
     return place.with_suffix(".log").read_text(errors="replace")
 
 
 def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
     """Returns where a process is stored: a path for each job, machine, set of variables and contents of the folder."""
-    contents: Mapping[str, str] = {}
-    if variant.reads_folder and serve_run.folder:
-        files = sorted(serve_run.folder.rglob("*.json"))
-        contents = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    served = serve_run.folder.served_contents() if variant.reads_folder else {}
+    builtin = serve_run.folder.builtin_contents() if variant.with_plugin else {}
+    contents = [_FORMAT, served, builtin, __version__ if variant.with_plugin else ""]
     versions = [installed_version(name) for name in (serve_run.engine.package, "torch", "triton")]
     job = _CONVERTER.dumps(job_of(serve_run, variant))
     about = [job, versions, gpu_of_driver(), _own_variables(serve_run, variant), contents]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotune import paths
-from autotune.bench import variants
+from autotune.bench import serve_folder, variants
 from autotune.bench.rounds import ServeRun
 from autotune.bench.variants import Variant
-from autotune.environment import gpu_of_driver, installed_version
-from autotune.errors import InputError, one_of
+from autotune.environment import installed_version
+from autotune.errors import InputError
 from autotune.model import random_adapter
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields, language_model
@@ -29,6 +28,10 @@ DECODE_PROMPT = 32
 REPEATS = 7
 ENGINE_TIMEOUT_S = 900.0
 _ANSWER_TOKENS = 128
+_NOT_READ = (
+    "{folder} is for the built-in kernels, which the server runs by the plug-in alone, and that is not installed here; "
+    "install this project where the server is (pip install --no-deps), to time it as variant D"
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,11 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
         raise InputError(
             f"bench serve: {engine.package} is not installed here; run it in the environment that the server runs in"
         )
-    if options.folder is not None:
-        _check_folder(options.folder, server)
+    folder = serve_folder.find(options.folder, server)
+    plugin_installed = engine.plugin_installed()
+    notes = (_NOT_READ.format(folder=folder.builtin),) if folder.builtin and not plugin_installed else ()
+    if notes and not folder.served:
+        raise InputError(f"--dir: {notes[0]}")
     flag, count = ("--lora-path", len(options.lora_paths)) if options.lora_paths else ("--adapters", options.adapters)
     if count > options.max_loras:
         raise InputError(f"{flag}: got {count}, allowed: up to --max-loras {options.max_loras}; a batch holds no more")
@@ -82,26 +88,8 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
     lora = LoraJob(options.rank, options.max_loras, _adapters(options, store), used=True)
     longest = max(phase.prompt_tokens + phase.new_tokens for phase in phases)
     job = EngineJob(str(model_folder), not has_weights, lora, phases, REPEATS, longest + _ANSWER_TOKENS)
-    chosen = (*variants.standard(options.folder is not None), *options.further)
-    folder = options.folder.resolve() if options.folder else None
-    return ServeRun(engine, job, folder, chosen, options.rounds, store / "rounds", options.timeout_s)
-
-
-def _check_folder(folder: Path, server: Server) -> None:
-    """Refuses a folder that the server would not read anything of on this machine's GPU."""
-    there = sorted({reader.gpu for reader in server.checker.readers(folder)}) if folder.is_dir() else []
-    if not there:
-        raise InputError(
-            f"--dir: {folder} holds no config files of {server.name}; give the folder that an export wrote"
-        )
-    gpu = gpu_of_driver()
-    if gpu is not None and _words(gpu) not in map(_words, there):
-        raise InputError(f"--dir: {folder} holds files of {one_of(there)}, and this GPU is {gpu}; tune on this machine")
-
-
-def _words(gpu: str) -> list[str]:
-    """Splits a GPU's name at what servers spell in ways of their own: blanks, hyphens, underscores."""
-    return re.split(r"[\W_]+", gpu)
+    chosen = (*variants.standard(folder, plugin_installed), *options.further)
+    return ServeRun(engine, job, folder, chosen, options.rounds, store / "rounds", options.timeout_s, notes)
 
 
 def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:

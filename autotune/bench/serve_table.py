@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from rich.table import Table
+from dataclasses import dataclass
+from typing import Literal
 
 from autotune.bench.rounds import FinishedProcess, names
 from autotune.bench.variants import DEFAULTS, OFF, UNUSED
-from autotune.report.tables import table
 from autotune.servers.engine import Answer
 
 Difference = Literal["faster", "slower", "within the spread", "one round: not known"]
@@ -29,7 +26,7 @@ class Cell:
     Attributes:
         medians_ms: Of each of its processes.
         above_off_ms: Its median above that of LoRA off; None without that variant.
-        lora_kernels_ms: GPU time of LoRA kernels in a profiled run, and `launches` their number.
+        lora_kernels_ms: GPU time of LoRA kernels in its first process's `profiled_steps`, and `launches` their number.
         against_default: How it compares with the server's defaults; None for these themselves and for what is no rival.
     """
 
@@ -40,11 +37,20 @@ class Cell:
     above_off_ms: float | None
     lora_kernels_ms: float
     launches: int
+    profiled_steps: int
     against_default: Difference | None
 
     @property
     def ms(self) -> float:
         return statistics.median(self.medians_ms)
+
+    @property
+    def launches_a_step(self) -> float:
+        return self.launches / self.profiled_steps
+
+    @property
+    def lora_ms_a_step(self) -> float:
+        return self.lora_kernels_ms / self.profiled_steps
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def _cell(finished: Sequence[FinishedProcess], variant: str, phase: str) -> Cell
         above_off_ms=statistics.median(medians_ms) - statistics.median(off_ms) if off_ms else None,
         lora_kernels_ms=sum(kernel.time_us for kernel in profiled) / 1e3,
         launches=sum(kernel.launches for kernel in profiled),
+        profiled_steps=own[0].profiled_steps,
         against_default=compare(medians_ms, default_ms) if is_rival else None,
     )
 
@@ -126,70 +133,30 @@ def _gap(one: Answer, two: Answer) -> float | None:
     return None
 
 
-def title(finished: Sequence[FinishedProcess], model: str) -> str:
-    """Returns the model, the machine and the versions that the times are of."""
-    result = finished[0].result
-    versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
-    return f"{model} on {result.gpu}, {versions}"
-
-
-def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
-    """Returns the table, with every process's own times behind it."""
-    result = finished[0].result
-    return {
-        "gpu": result.gpu,
-        "versions": dict(result.versions),
-        "variants": {each.variant.name: each.variant.about for each in finished},
-        "cells": [asdict(cell) | {"ms": cell.ms} for cell in found],
-        "processes": [
-            {
-                "variant": each.variant.name,
-                "round": each.turn + 1,
-                "start_s": each.result.start_s,
-                "phases": [asdict(phase) for phase in each.result.phases],
-                "jit_compiles": list(each.result.jit_compiles),
-            }
-            for each in finished
-        ],
-        "answers": [asdict(sameness) for sameness in answers(finished)],
-        "verdicts": list(lines),
-    }
-
-
-def times_table(title: str, found: Sequence[Cell]) -> Table:
-    """Makes a row for each variant and phase."""
-    columns = ("variant", "phase", "ms", "rounds", "above N", "tokens/s", "LoRA kernels ms", "launches", "against A")
-    rows = [
-        (
-            cell.variant,
-            cell.phase,
-            f"{cell.ms:.2f}",
-            f"{min(cell.medians_ms):.2f} to {max(cell.medians_ms):.2f}" if len(cell.medians_ms) > 1 else "one",
-            "-" if cell.above_off_ms is None else f"{cell.above_off_ms:.2f}",
-            f"{cell.tokens_per_s:.0f}",
-            f"{cell.lora_kernels_ms:.2f}",
-            cell.launches,
-            cell.against_default or "",
-        )
-        for cell in found
-    ]
-    return table(title, columns, rows)
-
-
 def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list[str]:
     """Returns what to know, one line each: gains, compilations while phases were timed, answers."""
     lines = []
     for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
         lines += _variant_lines(variant, [cell for cell in found if cell.variant == variant])
-    for each in finished:
-        if each.result.jit_compiles:
-            count = len(each.result.jit_compiles)
-            lines.append(
-                f"{each.variant.name}, round {each.turn + 1}: {count} kernels were compiled while phases were timed: "
-                f"{', '.join(dict.fromkeys(each.result.jit_compiles))}"
-            )
+    lines += [_compiled_line(each) for each in finished if each.result.jit_compiles]
+    if not any(each.result.jit_compiles for each in finished):
+        lines.append("no Triton kernel was compiled while phases were timed")
+    if unseen := [name for name in names(finished) if _uses_lora_unseen(name, finished)]:
+        lines.append(f"{', '.join(unseen)}: the profile saw no LoRA kernel, so whose kernels ran is not shown")
     lines += [_sameness_line(sameness) for sameness in answers(finished)]
     return lines
+
+
+def _compiled_line(each: FinishedProcess) -> str:
+    return (
+        f"{each.variant.name}, round {each.turn + 1}: {len(each.result.jit_compiles)} kernels were compiled while "
+        f"phases were timed: {', '.join(dict.fromkeys(each.result.jit_compiles))}"
+    )
+
+
+def _uses_lora_unseen(variant: str, finished: Iterable[FinishedProcess]) -> bool:
+    own = [each for each in finished if each.variant.name == variant and each.variant.lora == "used"]
+    return bool(own) and not any(each.shown.sources for each in own)
 
 
 def _variant_lines(variant: str, own: Sequence[Cell]) -> list[str]:

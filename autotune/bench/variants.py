@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from autotune.bench.serve_folder import ServeFolder
 from autotune.errors import InputError
+from autotune.servers import places
 
 Lora = Literal["used", "unused", "off"]
 
-DEFAULTS, FOLDER, UNUSED, OFF = "A", "B", "C", "N"
+DEFAULTS, FOLDER, UNUSED, PLUGIN, OFF = "A", "B", "C", "D", "N"
+_SWITCHED_OFF = ("", "0")
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Variant:
         name: A letter, or what ``--variant`` names it.
         about: A few words for tables.
         lora: Whether requests use adapters, LoRA is on and none uses it, or it is off.
-        reads_folder: The server is given the folder of config files.
+        reads_folder: The server is given the folder with files for its own kernels.
         environment: Variables that this variant alone has.
     """
 
@@ -31,16 +35,37 @@ class Variant:
     reads_folder: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def with_plugin(self) -> bool:
+        """Whether the plug-in is on."""
+        return self.environment.get(places.SWITCH, "") not in _SWITCHED_OFF
 
-def standard(with_folder: bool) -> list[Variant]:
-    """Returns the variants of every run: the server's defaults, the folder, LoRA on but unused, LoRA off."""
-    folder = [Variant(FOLDER, "with the folder", reads_folder=True)] if with_folder else []
+    @property
+    def must_read_folder(self) -> bool:
+        """Whether the server's own kernels cannot run without reading the folder."""
+        return self.reads_folder and not self.with_plugin
+
+
+def standard(folder: ServeFolder, plugin_installed: bool) -> list[Variant]:
+    """Returns the variants of every run: the server's defaults, the folder, the plug-in with its files, LoRA on but
+    unused, LoRA off."""
+    with_folder = []
+    if folder.served:
+        with_folder.append(Variant(FOLDER, "with the folder", reads_folder=True))
+    if folder.builtin and plugin_installed:
+        with_folder.append(_plugin(folder.builtin, folder.served is not None))
     return [
         Variant(DEFAULTS, "no folder: the server's defaults"),
-        *folder,
+        *with_folder,
         Variant(UNUSED, "LoRA on, no request uses it", lora="unused"),
         Variant(OFF, "LoRA off", lora="off"),
     ]
+
+
+def _plugin(builtin: Path, reads_folder: bool) -> Variant:
+    """Returns the variant of the plug-in: what it leaves to the server's own kernels goes by the server's files."""
+    about = f"the plug-in, with the folder's {builtin.name}/"
+    return Variant(PLUGIN, about, "used", reads_folder, {places.SWITCH: "1", places.VARIABLE: str(builtin)})
 
 
 def parse(text: str) -> Variant:
@@ -53,7 +78,7 @@ def parse(text: str) -> Variant:
     pairs = [part.partition("=") for part in rest.split(",")] if rest else []
     if not name or not pairs or not all(key and equals for key, equals, _ in pairs):
         raise InputError(f"--variant: got {text!r}, allowed: NAME:KEY=VALUE,... e.g. P:LORA_AUTOTUNE_KERNELS=1")
-    if name in (DEFAULTS, FOLDER, UNUSED, OFF):
+    if name in (DEFAULTS, FOLDER, UNUSED, PLUGIN, OFF):
         raise InputError(f"--variant: got the name {name}, which a standard variant has; give another one")
     if not name.isalnum():
         raise InputError(f"--variant: got the name {name!r}, allowed: letters and digits")

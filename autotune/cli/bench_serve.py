@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autotune import servers
-from autotune.bench import rounds, serve, serve_table
+from autotune.bench import rounds, serve, serve_output, serve_table
 from autotune.bench.serve import ServeOptions
 from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
@@ -70,9 +70,11 @@ class ServeFlags:
 def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json: bool = False) -> None:
     """Time the server's own engine with and without a folder of configs.
 
-    Starts the installed engine once a round for each variant: A without a folder, B with it, C with LoRA on that no
-    request uses, N with LoRA off; further ones by --variant. What counts is milliseconds above N. Rounds are stored as
-    they end: the same command goes on where it was.
+    Starts the installed engine once a round for each variant: A without a folder, B with it, D with the plug-in and
+    the folder's autotune/, C with LoRA on that no request uses, N with LoRA off; further ones by --variant. B and D
+    run where the folder has files for them. What counts is milliseconds above N. Each process has to show that it is
+    what its variant says, by its log and a short profile. Rounds are stored as they end: the same command goes on
+    where it was.
 
     \b
     Example:
@@ -83,22 +85,23 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
     run = serve.prepare(flags.options(model, server), servers.get(server))
     finished = rounds.run(run, lambda line: say(line, err=True))
     found = serve_table.cells(finished)
-    lines = serve_table.verdicts(finished, found)
-    title = serve_table.title(finished, model)
-    times = serve_table.times_table(title, found)
+    lines = [*run.notes, *serve_table.verdicts(finished, found)]
+    tables = serve_output.tables(serve_output.title(finished, model), finished, found)
     if as_json:
-        say(json.dumps(serve_table.to_json(finished, found, lines), indent=2))
+        say(json.dumps(serve_output.to_json(finished, found, lines), indent=2))
     else:
-        show(times)
+        show(*tables)
         for line in lines:
             say(line)
     if html is not None:
-        _write_html(html, times, lines)
+        _write_html(html, tables, lines)
 
 
-def _write_html(file: Path, times: Table, lines: list[str]) -> None:
+def _write_html(file: Path, tables: list[Table], lines: list[str]) -> None:
     console = Console(record=True, file=io.StringIO(), width=160)
-    console.print(times, *map(cell, lines), sep="\n")
+    for each in tables:
+        console.print(each)
+    console.print(*map(cell, lines), sep="\n")
     try:
         console.save_html(str(file))
     except OSError as error:

@@ -64,13 +64,15 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """A kernel's launches in the profile of one run of a phase.
+    """A kernel's launches in the profiled steps of a phase.
 
     Attributes:
+        source: Whose kernel it is: the server's, by its name, or ``builtin``.
         time_us: Microseconds of GPU time, all launches together.
     """
 
     name: str
+    source: str
     launches: int
     time_us: float
 
@@ -83,12 +85,14 @@ class PhaseResult:
         ms: Milliseconds of each timed run: a step of a decode, the whole of a prefill.
         tokens_per_s: Of each timed run; generated tokens of a decode, prompt tokens of a prefill.
         lora_kernels: The profile's LoRA kernels; empty where nothing was profiled.
+        profiled_steps: Steps that the profile is of: some of a decode without its prefill, or the one of a prefill.
     """
 
     name: str
     ms: tuple[float, ...]
     tokens_per_s: tuple[float, ...]
     lora_kernels: tuple[KernelTime, ...] = ()
+    profiled_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -142,3 +146,9 @@ class Engine(Protocol):
 
     def folder_read(self, log: str) -> set[Path]:
         """Returns the config files that the engine's log says it read."""
+
+    def plugin_installed(self) -> bool:
+        """Tells whether the server will find the plug-in that puts the built-in kernels in the place of its own."""
+
+    def plugin_said(self, log: str) -> str | None:
+        """Returns what the plug-in told the engine's log at start; None where it is off, or not there."""

@@ -9,6 +9,7 @@ import pytest
 
 from autotune.bench import rounds, serve_table, variants
 from autotune.bench.rounds import ServeRun
+from autotune.bench.serve_folder import ServeFolder
 from autotune.errors import AutotuneError, InputError
 from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
 from tests.builders.fake_engine import FakeEngine
@@ -20,10 +21,12 @@ JOB = EngineJob("model", True, LoraJob(16, 4, ("a", "b"), used=True), PHASES, re
 
 @pytest.fixture
 def serve_run(tmp_path: Path) -> ServeRun:
-    folder = tmp_path / "tuned"
-    folder.mkdir()
-    (folder / "NVIDIA_H200_SHRINK.json").write_text("{}")
-    chosen = tuple(variants.standard(with_folder=True))
+    folder = ServeFolder(tmp_path / "tuned", tmp_path / "tuned" / "autotune")
+    for place in (folder.served, folder.builtin):
+        assert place is not None
+        place.mkdir()
+        (place / "NVIDIA_H200_SHRINK.json").write_text("{}")
+    chosen = tuple(variant for variant in variants.standard(folder, True) if variant.name != variants.PLUGIN)
     return ServeRun(FakeEngine(), JOB, folder, chosen, 2, tmp_path / "store", timeout_s=60)
 
 
@@ -33,8 +36,21 @@ def starts(serve_run: ServeRun) -> int:
 
 
 def test_variants_run_forth_and_back() -> None:
-    chosen = variants.standard(with_folder=True)
-    assert "".join(variant.name for _, variant in variants.order(chosen, 3)) == "ABCNNCBAABCN"
+    chosen = variants.standard(ServeFolder(Path("tuned"), Path("tuned/autotune")), True)
+    assert "".join(variant.name for _, variant in variants.order(chosen, 3)) == "ABDCNNCDBAABDCN"
+
+
+@pytest.mark.parametrize(
+    ("folder", "installed", "names"),
+    [
+        (ServeFolder(), True, "ACN"),
+        (ServeFolder(served=Path("tuned")), True, "ABCN"),
+        (ServeFolder(builtin=Path("tuned/autotune")), True, "ADCN"),
+        (ServeFolder(Path("tuned"), Path("tuned/autotune")), False, "ABCN"),
+    ],
+)
+def test_variants_are_those_that_the_folder_has_files_for(folder: ServeFolder, installed: bool, names: str) -> None:
+    assert "".join(variant.name for variant in variants.standard(folder, installed)) == names
 
 
 def test_what_counts_is_the_time_above_lora_off(serve_run: ServeRun) -> None:
@@ -61,8 +77,10 @@ def test_what_is_stored_is_not_run_again(serve_run: ServeRun) -> None:
 
 def test_another_content_of_the_folder_is_another_variant(serve_run: ServeRun) -> None:
     rounds.run(replace(serve_run, rounds=1))
-    assert serve_run.folder is not None
-    (serve_run.folder / "NVIDIA_H200_SHRINK.json").write_text('{"5": {}}')
+    assert serve_run.folder.served is not None
+    assert serve_run.folder.builtin is not None
+    (serve_run.folder.served / "NVIDIA_H200_SHRINK.json").write_text('{"5": {}}')
+    (serve_run.folder.builtin / "NVIDIA_H200_SHRINK.json").write_text('{"6": {}}')
     said: list[str] = []
     rounds.run(replace(serve_run, rounds=1), said.append)
     assert len(said) == 1
@@ -90,7 +108,7 @@ def test_only_the_variant_of_the_folder_gets_the_folder(serve_run: ServeRun, mon
     given = {
         variant.name: rounds.environment(serve_run, variant).get(FOLDER_VARIABLE) for variant in serve_run.variants
     }
-    assert given == {"A": None, "B": str(serve_run.folder), "C": None, "N": None}
+    assert given == {"A": None, "B": str(serve_run.folder.served), "C": None, "N": None}
 
 
 def test_a_further_variant_has_its_own_environment(serve_run: ServeRun) -> None:
@@ -100,6 +118,62 @@ def test_a_further_variant_has_its_own_environment(serve_run: ServeRun) -> None:
     assert cell.against_default == "slower"
     lines = serve_table.verdicts(finished, serve_table.cells(finished))
     assert "S is slower than the defaults at decode 16, prefill 8x1024: do not serve with it" in lines
+
+
+def with_plugin(serve_run: ServeRun) -> ServeRun:
+    """The run of the defaults and of the plug-in."""
+    chosen = variants.standard(serve_run.folder, True)
+    return replace(serve_run, rounds=1, variants=tuple(each for each in chosen if each.name in "AD"))
+
+
+def test_the_plugin_is_on_in_its_variant_alone(serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "1")
+    monkeypatch.setenv("LORA_AUTOTUNE_CONFIG_DIR", "/of/the/shell")
+    defaults, plugin = rounds.run(with_plugin(serve_run))
+    assert (defaults.shown.plugin, defaults.shown.sources) == (None, ("fake",))
+    assert plugin.shown.plugin == f"lora_shrink with files of {serve_run.folder.builtin}"
+    assert plugin.shown.sources == ("builtin",)
+
+
+def test_the_server_gets_no_folder_that_holds_nothing_for_it(serve_run: ServeRun) -> None:
+    both = with_plugin(serve_run)
+    ours = replace(serve_run, folder=ServeFolder(builtin=serve_run.folder.builtin))
+    given = [rounds.environment(each, with_plugin(each).variants[1]).get(FOLDER_VARIABLE) for each in (both, ours)]
+    assert given == [str(serve_run.folder.served), None]
+
+
+def test_other_files_of_the_plugin_are_another_variant(serve_run: ServeRun) -> None:
+    rounds.run(with_plugin(serve_run))
+    assert serve_run.folder.builtin is not None
+    (serve_run.folder.builtin / "NVIDIA_H200_SHRINK.json").write_text('{"5": {}}')
+    said: list[str] = []
+    rounds.run(with_plugin(serve_run), said.append)
+    assert ["variant" in line or "(the plug-in" in line for line in said] == [True]
+
+
+@pytest.mark.parametrize(
+    ("mood", "what"),
+    [
+        ("keeps the plug-in off", r"variant D: the plug-in is to be on, yet .* no line of it"),
+        ("runs its own", r"variant D: the plug-in says .* yet all LoRA kernels that ran are of fake"),
+        ("runs ours unasked", r"variant A: the plug-in is to be off, yet it ran"),
+    ],
+)
+def test_a_variant_that_is_not_what_it_says_is_refused_and_not_kept(
+    serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch, mood: str, what: str
+) -> None:
+    monkeypatch.setenv(MOOD, mood)
+    with pytest.raises(AutotuneError, match=what):
+        rounds.run(with_plugin(serve_run))
+    monkeypatch.delenv(MOOD)
+    assert "".join(each.variant.name for each in rounds.run(with_plugin(serve_run))) == "AD"
+
+
+def test_launches_are_those_of_a_step(serve_run: ServeRun) -> None:
+    finished = rounds.run(replace(serve_run, rounds=1))
+    found = {(cell.variant, cell.phase): cell for cell in serve_table.cells(finished)}
+    assert found["A", "decode 16"].launches_a_step == 36
+    assert found["A", "decode 16"].lora_ms_a_step == pytest.approx(1.0)
 
 
 def test_one_round_cannot_tell(serve_run: ServeRun) -> None:
@@ -137,6 +211,7 @@ def test_compilations_while_timing_are_told(serve_run: ServeRun, monkeypatch: py
     monkeypatch.setenv(MOOD, "compiles")
     finished = rounds.run(replace(serve_run, rounds=1))
     lines = serve_table.verdicts(finished, serve_table.cells(finished))
+    assert not any("no Triton kernel was compiled" in line for line in lines)
     assert any("B, round 1: 1 kernels were compiled" in line and "_lora_expand_kernel" in line for line in lines)
 
 

@@ -19,3 +19,9 @@ class FakeEngine:
 
     def folder_read(self, log: str) -> set[Path]:
         return {Path(line.removeprefix("read ")) for line in log.splitlines() if line.startswith("read ")}
+
+    def plugin_installed(self) -> bool:
+        return True
+
+    def plugin_said(self, log: str) -> str | None:
+        return next((line.removeprefix("ours ") for line in log.splitlines() if line.startswith("ours ")), None)

@@ -35,15 +35,26 @@ def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
     if folder and lora and mood != "ignores the folder":
         for file_read in sorted(Path(folder).glob("*.json")):
             print(f"read {file_read}")
-    lora_ms = 0.0 if lora is None else 0.5 if not used else 1.0 if folder else 2.0
+    ours = os.environ.get("LORA_AUTOTUNE_KERNELS") == "1" or mood == "runs ours unasked"
+    if ours and mood != "keeps the plug-in off":
+        print(f"ours lora_shrink with files of {os.environ.get('LORA_AUTOTUNE_CONFIG_DIR')}")
+    ours = ours and mood not in ("keeps the plug-in off", "runs its own")
+    lora_ms = 0.0 if lora is None else 0.5 if not used else 0.75 if ours else 1.0 if folder else 2.0
     if mood.replace(".", "").isdecimal():
         lora_ms *= float(mood)
     drift_ms = 0.01 * len(starts.read_text().splitlines())
     repeats = job["repeats"]
+    kernel = {
+        "name": "lora_shrink_kernel" if ours else "_lora_shrink_kernel",
+        "source": "builtin" if ours else "fake",
+        "launches": 72,
+        "time_us": 1e3 * lora_ms,
+    }
     measured = {
         "ms": [OFF_MS + lora_ms + drift_ms] * repeats,
         "tokens_per_s": [100.0] * repeats,
-        "lora_kernels": [{"name": "_lora_shrink_kernel", "launches": 36, "time_us": 1e3 * lora_ms}] if used else [],
+        "lora_kernels": [kernel] if used else [],
+        "profiled_steps": 2,
     }
     last = 3 if mood == "says otherwise" else 2
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.bench import serve
+from autotune.bench import serve_folder
 from autotune.cli.main import main  # noqa: F401  (loads the command before its server is replaced)
 from autotune.servers.vllm.server import Vllm
 from tests.builders.fake_engine import FakeEngine
@@ -34,6 +34,35 @@ def test_the_table_says_what_a_folder_is_worth(cli: Cli) -> None:
     assert "the same greedy answers as the defaults to all 4 prompts" in printed
 
 
+def test_what_each_process_showed_is_in_the_tables(cli: Cli) -> None:
+    printed = cli.ok(COMMAND)
+    assert "_lora_shrink_kernel" in printed
+    assert "launches a step" in printed
+    assert "no Triton kernel was compiled while phases were timed" in printed
+
+
+def test_files_of_the_builtin_kernels_are_timed_by_the_plugin(cli: Cli, tmp_path: Path) -> None:
+    inside = tmp_path / "tuned" / "autotune"
+    inside.mkdir()
+    (tmp_path / "tuned" / "NVIDIA_H200_SHRINK.json").rename(inside / "NVIDIA_H200_SHRINK.json")
+    found = json.loads(cli.ok(COMMAND, "--json"))
+    assert [each["variant"] for each in found["processes"]] == list("ADCNNCDA")
+    plugin = found["processes"][1]
+    assert plugin["environment"] == {"LORA_AUTOTUNE_KERNELS": "1", "LORA_AUTOTUNE_CONFIG_DIR": str(inside.resolve())}
+    assert plugin["kernels_of"] == ["builtin"]
+    assert plugin["files_read"] == [], "the server's own variable is not set"
+
+
+def test_files_that_only_the_plugin_reads_need_it(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEngine, "plugin_installed", lambda self: False)
+    (tmp_path / "tuned" / "autotune").mkdir()
+    (tmp_path / "tuned" / "autotune" / "NVIDIA_H200_SHRINK.json").write_text("{}")
+    assert "which the server runs by the plug-in alone" in cli.ok(COMMAND)
+    (tmp_path / "tuned" / "NVIDIA_H200_SHRINK.json").unlink()
+    done = cli(COMMAND)
+    assert (done.exit_code, "pip install" in done.stderr) == (2, True)
+
+
 def test_json_has_every_process(cli: Cli) -> None:
     found = json.loads(cli.ok(COMMAND, "--json"))
     assert [each["variant"] for each in found["processes"]] == list("ABCNNCBA")
@@ -43,7 +72,8 @@ def test_json_has_every_process(cli: Cli) -> None:
 
 def test_html_holds_the_table(cli: Cli, tmp_path: Path) -> None:
     cli.ok(COMMAND, "--html", tmp_path / "serve.html")
-    assert "prefill 8x1024" in (tmp_path / "serve.html").read_text()
+    page = (tmp_path / "serve.html").read_text()
+    assert all(part in page for part in ("prefill 8x1024", "_lora_shrink_kernel", "plug-in"))
 
 
 def test_an_interrupted_run_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,11 +112,11 @@ def test_what_cannot_be_run_is_refused(cli: Cli, flags: str, parts: list[str]) -
 
 
 def test_a_folder_for_another_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "gpu_of_driver", lambda: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(serve_folder, "gpu_of_driver", lambda: "NVIDIA H100 80GB HBM3")
     done = cli(COMMAND)
     assert done.exit_code == 2
     assert "files of NVIDIA_H200, and this GPU is NVIDIA H100 80GB HBM3" in done.stderr
-    monkeypatch.setattr(serve, "gpu_of_driver", lambda: "NVIDIA H200")
+    monkeypatch.setattr(serve_folder, "gpu_of_driver", lambda: "NVIDIA H200")
     assert cli(COMMAND).exit_code == 0
 
 

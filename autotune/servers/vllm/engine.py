@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,13 +23,15 @@ from cattrs.preconf.json import make_converter
 
 from autotune.environment import installed_version
 from autotune.model.fields import language_model
+from autotune.servers import profile
 from autotune.servers.engine import Answer, EngineJob, EnginePhase, EngineResult, KernelTime, PhaseResult
 from autotune.servers.vllm import facts
 
 _READ = re.compile(r"Using tuned LoRA kernel configs from (?P<file>.+?\.json)")
-_LORA_KERNEL = re.compile(r"lora_(shrink|expand)|moe_lora")
+_PLUGIN_SAID = re.compile(r"lora-autotune: (?P<said>.*\S)")
+_PLUGIN_GROUP, _PLUGIN_NAME = "vllm.general_plugins", "lora_autotune"
 _WARM_UPS = 2
-_STEPS_PROFILED = 17
+_TOKENS_PROFILED = 17
 _ANSWERS = EnginePhase("answers", requests=16, prompt_tokens=64, new_tokens=24)
 _LIKELIEST = 5
 _FIRST_TOKEN_ID = 1000
@@ -55,6 +58,13 @@ class VllmEngine:
 
     def folder_read(self, log: str) -> set[Path]:
         return {Path(match["file"]) for match in _READ.finditer(log)}
+
+    def plugin_installed(self) -> bool:
+        return any(point.name == _PLUGIN_NAME for point in entry_points(group=_PLUGIN_GROUP))
+
+    def plugin_said(self, log: str) -> str | None:
+        found = _PLUGIN_SAID.search(log)
+        return found["said"] if found else None
 
 
 class Generate(Protocol):
@@ -207,7 +217,7 @@ def _unit_norms(model: Any) -> int:
 def _measure(requests: Requests, phase: EnginePhase, repeats: int, compilations: Compilations) -> PhaseResult:
     generate = requests.batch(phase)
     for _ in range(_WARM_UPS):
-        generate(min(phase.new_tokens, _STEPS_PROFILED))
+        generate(min(phase.new_tokens, _TOKENS_PROFILED))
     first_s, whole_s = list[float](), list[float]()
     with compilations.counted():
         for _ in range(repeats):
@@ -222,7 +232,7 @@ def _measure(requests: Requests, phase: EnginePhase, repeats: int, compilations:
         ms = tuple(whole * 1e3 for whole in whole_s)
         tokens = phase.requests * phase.prompt_tokens
     rates = tuple(tokens / whole for whole in whole_s)
-    return PhaseResult(phase.name, ms, rates, _profile(generate, min(phase.new_tokens, _STEPS_PROFILED)))
+    return PhaseResult(phase.name, ms, rates, *_profile(generate, phase))
 
 
 def _seconds(generate: Generate, tokens: int) -> float:
@@ -232,21 +242,16 @@ def _seconds(generate: Generate, tokens: int) -> float:
     return time.perf_counter() - start_s
 
 
-def _profile(generate: Generate, tokens: int) -> tuple[KernelTime, ...]:
-    """Lists the LoRA kernels of one run, the longest first; none where there is no GPU to profile."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return ()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        generate(tokens)
-        torch.cuda.synchronize()
-    rows = [
-        KernelTime(event.key[:120], event.count, float(event.self_device_time_total))
-        for event in profile.key_averages()
-        if _LORA_KERNEL.search(event.key)
-    ]
-    return tuple(sorted(rows, key=lambda row: -row.time_us))
+def _profile(generate: Generate, phase: EnginePhase) -> tuple[tuple[KernelTime, ...], int]:
+    """Returns the LoRA kernels of a few steps of a phase, and how many steps these are; a decode's prefill is profiled
+    apart and left out."""
+    prefill = profile.of(lambda: generate(1))
+    if phase.is_decode:
+        tokens = min(phase.new_tokens, _TOKENS_PROFILED)
+        runs, steps = profile.without(profile.of(lambda: generate(tokens)), prefill), tokens - 1
+    else:
+        runs, steps = prefill, 1
+    return profile.lora_kernels(runs, facts.NAME), steps
 
 
 def _answers(requests: Requests) -> tuple[Answer, ...]:

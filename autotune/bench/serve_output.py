@@ -1,0 +1,126 @@
+"""How an end-to-end run is shown: tables for a terminal or a page, and JSON with every process's own times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from autotune.bench.rounds import FinishedProcess
+from autotune.bench.serve_table import Cell, answers
+from autotune.report.tables import table, us
+
+
+def title(finished: Sequence[FinishedProcess], model: str) -> str:
+    """Returns the model, the machine and the versions that the times are of."""
+    result = finished[0].result
+    versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
+    return f"{model} on {result.gpu}, {versions}"
+
+
+def tables(title: str, finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list[Table]:
+    """Makes the tables of a run: times, LoRA kernels, and what each process showed of itself."""
+    return [_times(title, found), _kernels(finished), _processes(finished)]
+
+
+def _times(title: str, found: Sequence[Cell]) -> Table:
+    """Makes a row for each variant and phase."""
+    columns = (
+        "variant",
+        "phase",
+        "ms",
+        "rounds",
+        "above N",
+        "tokens/s",
+        "LoRA ms a step",
+        "launches a step",
+        "against A",
+    )
+    rows = [
+        (
+            cell.variant,
+            cell.phase,
+            f"{cell.ms:.2f}",
+            f"{min(cell.medians_ms):.2f} to {max(cell.medians_ms):.2f}" if len(cell.medians_ms) > 1 else "one",
+            "-" if cell.above_off_ms is None else f"{cell.above_off_ms:.2f}",
+            f"{cell.tokens_per_s:.0f}",
+            f"{cell.lora_ms_a_step:.2f}",
+            f"{cell.launches_a_step:g}",
+            cell.against_default or "",
+        )
+        for cell in found
+    ]
+    return table(title, columns, rows)
+
+
+def _kernels(finished: Sequence[FinishedProcess]) -> Table:
+    """Makes a row for each LoRA kernel in the profile of each variant's first process."""
+    first = {each.variant.name: each for each in reversed(finished)}
+    rows = [
+        (
+            name,
+            phase.name,
+            kernel.name,
+            kernel.source,
+            f"{kernel.launches / phase.profiled_steps:g}",
+            us(kernel.time_us / kernel.launches),
+            f"{kernel.time_us / phase.profiled_steps / 1e3:.2f}",
+        )
+        for name, each in reversed(first.items())
+        for phase in each.result.phases
+        for kernel in phase.lora_kernels
+    ]
+    columns = ("variant", "phase", "kernel", "of", "launches a step", "us a launch", "ms a step")
+    return table("\nLoRA kernels, profiled after the timed runs", columns, rows)
+
+
+def _processes(finished: Sequence[FinishedProcess]) -> Table:
+    """Makes a row for each process."""
+    rows = [
+        (
+            each.variant.name,
+            each.variant.about,
+            each.turn + 1,
+            f"{each.result.start_s:.0f}",
+            len(each.shown.files),
+            each.shown.about,
+            "off" if each.shown.plugin is None else each.shown.plugin,
+            len(each.result.jit_compiles),
+        )
+        for each in finished
+    ]
+    columns = ("variant", "is", "round", "start s", "files read", "LoRA kernels of", "plug-in", "compiled while timed")
+    return table("\nProcesses", columns, rows)
+
+
+def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
+    """Returns the tables, with every process's own times behind them."""
+    result = finished[0].result
+    return {
+        "gpu": result.gpu,
+        "versions": dict(result.versions),
+        "variants": {each.variant.name: each.variant.about for each in finished},
+        "cells": [
+            asdict(cell)
+            | {"ms": cell.ms, "lora_ms_a_step": cell.lora_ms_a_step, "launches_a_step": cell.launches_a_step}
+            for cell in found
+        ],
+        "processes": [
+            {
+                "variant": each.variant.name,
+                "round": each.turn + 1,
+                "environment": dict(each.variant.environment),
+                "start_s": each.result.start_s,
+                "phases": [asdict(phase) for phase in each.result.phases],
+                "jit_compiles": list(each.result.jit_compiles),
+                "files_read": list(each.shown.files),
+                "plugin": each.shown.plugin,
+                "kernels_of": list(each.shown.sources),
+            }
+            for each in finished
+        ],
+        "answers": [asdict(sameness) for sameness in answers(finished)],
+        "verdicts": list(lines),
+    }

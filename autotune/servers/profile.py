@@ -1,0 +1,81 @@
+"""A short profile of a server's engine, in its own process: which LoRA kernels were launched, and whose they are."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from autotune.contract.source import BUILTIN
+from autotune.servers.engine import KernelTime
+
+_OURS = "autotune"
+"""The package of the built-in kernels."""
+
+_LORA = re.compile("lora", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Launches:
+    """All launches of one kernel in a profile.
+
+    Attributes:
+        time_us: Microseconds of GPU time, all together.
+    """
+
+    count: int
+    time_us: float
+
+
+Profile = Mapping[str, Launches]
+"""The kernels that ran on the GPU, by name."""
+
+
+def of(run: Callable[[], object]) -> Profile:
+    """Profiles what a run does on the GPU; empty where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        run()
+        return {}
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        run()
+        torch.cuda.synchronize()
+    events = (event for event in found.key_averages() if event.self_device_time_total > 0)
+    return {event.key: Launches(event.count, float(event.self_device_time_total)) for event in events}
+
+
+def without(whole: Profile, part: Profile) -> Profile:
+    """Returns what a profile has beyond that of a part of its run, which was profiled apart."""
+    none = Launches(0, 0.0)
+    left = {
+        name: Launches(all_.count - part.get(name, none).count, max(all_.time_us - part.get(name, none).time_us, 0.0))
+        for name, all_ in whole.items()
+    }
+    return {name: launches for name, launches in left.items() if launches.count > 0}
+
+
+def lora_kernels(profile: Profile, server: str) -> tuple[KernelTime, ...]:
+    """Lists the LoRA kernels of a profile, the longest first.
+
+    A kernel is a built-in one if a module of this project that this process has loaded defines it; another one is the
+    server's if its name says LoRA.
+    """
+    ours = triton_kernels(_OURS)
+    rows = [
+        KernelTime(name[:120], BUILTIN if name in ours else server, launches.count, launches.time_us)
+        for name, launches in profile.items()
+        if name in ours or _LORA.search(name)
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.time_us))
+
+
+def triton_kernels(package: str) -> set[str]:
+    """Returns the names of the Triton functions that the loaded modules of a package define."""
+    from triton.runtime.jit import KernelInterface
+
+    modules = {name: module for name, module in list(sys.modules.items()) if f"{name}.".startswith(f"{package}.")}
+    values = ((name, value) for name, module in modules.items() for value in list(vars(module).values()))
+    functions = ((name, value.fn) for name, value in values if isinstance(value, KernelInterface))
+    return {str(function.__name__) for name, function in functions if function.__module__ == name}
