@@ -1,5 +1,5 @@
 """Writes docs/results.md, and the table in README.md, from the data that docs/run_serve.sh, docs/run_results.sh,
-docs/run_csgmv.sh, docs/run_moe.sh and docs/run_plan.sh left in docs/data.
+docs/run_csgmv.sh, docs/run_moe.sh, docs/run_plan.sh and docs/run_served.py left in docs/data.
 
 PYTHONPATH=. python docs/make_results.py
 """
@@ -16,6 +16,7 @@ import make_csgmv
 import make_moe
 import make_plan
 import make_serve
+import make_served
 
 from autotune.contract.converter import from_json
 from autotune.report.tables import config_text
@@ -88,8 +89,9 @@ def page(data: Path, runs: list[Run], sweeps: list[dict[str, Any]]) -> list[str]
         "",
         "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured.",
         *serve_section(data),
+        *served_section(data),
         "",
-        "## vLLM's dense kernels",
+        "## Our kernels of vLLM's dense ops",
         "",
         "Kernels, here and below: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, "
         "zeroing included.",
@@ -112,6 +114,29 @@ def serve_section(data: Path) -> list[str]:
         ]
         lines += [*markdown(*make_serve.kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]
     return ["", "## On vLLM's own engine, with its own kernels", *lines] if lines else []
+
+
+def served_section(data: Path) -> list[str]:
+    """Writes what the files are worth to the kernels that servers launch; nothing where that has not been measured."""
+    lines: list[str] = []
+    for run in map(read, sorted(data.glob("served-*.json"))):
+        plan = run.about["plan"]
+        serving, kernel = plan["serving"], run.studies[0].spec.kernel.partition("@")[2]
+        columns, rows = make_plan.before_after(plan, run.studies)
+        lines += [
+            "",
+            f"### {plan['model']['name']} on the kernels of {kernel}",
+            "",
+            f"TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters; {len(run.studies)} studies "
+            f"in {run.about['wall_s']:.0f} s. Machine: {machine_text(run.studies[0])}. Default → tuned, us a launch:",
+            "",
+            *markdown(list(columns), rows),
+            "",
+            f"- {make_served.against_no_folder(run.about['never_slower'])}",
+            f"- {make_served.against_the_best(run.about['regret'])}",
+        ]
+    title = "## The servers' own kernels: files tuned on what the server launches"
+    return ["", title, *lines] if lines else []
 
 
 def dense_lines(run: Run) -> list[str]:

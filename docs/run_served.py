@@ -159,7 +159,7 @@ def regrets(
             return
         space = Space.build(item.kernel, item.problem, item.gpu, item.spec.space)
         configs = [dict(config) for config in space.configs] if item in swept else _some(space, item, around)
-        yield _regret(machine, item, space, configs)
+        yield {**_regret(machine, item, space, configs), "whole": item in swept}
 
 
 def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""The section on the servers' own kernels in docs/results.md: what exported files are worth to what a server launches.
+
+`make_results.py` calls it with the data that docs/run_plan.sh (SOURCE=served) and docs/run_served.py left in docs/data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median, quantiles
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+
+SLOWER = 0.01
+"""An exported entry is slower where it loses this much, and the loss is significant at this level after Holm's
+correction over all entries."""
+
+
+def against_no_folder(rows: Rows) -> str:
+    """Sums up the race of every entry with the folder against without."""
+    raced = [row for row in rows if "gain" in row]
+    lost = holm([row["p_slower"] for row in raced])
+    slower = [row for row, p_value in zip(raced, lost, strict=True) if row["gain"] <= -SLOWER and p_value <= SLOWER]
+    gains = [1 / (1 - row["gain"]) for row in raced]
+    same = sum(row["default"] == row["exported"] for row in raced)
+    pinned = len(rows) - len(raced)
+    return (
+        f"Each exported entry beside no folder, both found by the server's own loader, 100 interleaved rounds: "
+        f"{len(slower)} of {len(raced)} slower (by 1% or more, significant after Holm's correction), {same} the same "
+        f"as the default, speed-up median {median(gains):.2f}x, least {min(gains):.2f}x, most {max(gains):.2f}x"
+        + (f"; {pinned} more entries repeat these for another number of adapters." if pinned else ".")
+    )
+
+
+def against_the_best(rows: Rows) -> str:
+    """Sums up the exported configs' times over those of the best config of many."""
+    ratios = sorted(row["ratio"] for row in rows)
+    whole = sum(row.get("whole", False) for row in rows)
+    tested = sum(row["configs"] for row in rows)
+    return (
+        f"Exported over best: {len(rows)} lookups, {tested} further configs timed (the whole space of {whole}, else "
+        f"around the exported one and at random, also from the grid of vLLM's script), the ten fastest and the exported "
+        f"one raced again in a process of its own: median {median(ratios):.3f}, 95th percentile "
+        f"{quantiles(ratios, n=20, method='inclusive')[-1]:.3f}, worst {ratios[-1]:.3f}."
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects p-values for their number (Holm 1979, Scand. J. Statist. 6)."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Tunes a model on the installed server's own kernels, then holds the files against no folder and against many other
+# configs: bash docs/run_served.sh OUT_DIR. Copy OUT_DIR/served-*.json into docs/data for make_results.py.
+# AROUND: configs a lookup; WHOLE: names of studies whose space is measured whole; SECONDS_LEFT bounds the last part.
+set -euo pipefail
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+name=${MODEL:-Qwen3-8B}
+serving=(--runtime vllm --lora-rank "${RANK:-16}" --max-loras "${ADAPTERS:-4}" --tp "${TP:-1}")
+export AUTOTUNE_STORAGE="sqlite:///$out/studies.db" PYTHONPATH=.:${PYTHONPATH:-}
+rm -rf "$out/studies.db" "$out/tuned"
+start=$(date +%s.%N)
+python3 -m autotune tune --source served --model "$name" "${serving[@]}" --save-json-dir "$out/tuned" >"$out/tune.txt"
+end=$(date +%s.%N)
+checked=0
+python3 -m autotune config check "$out/tuned" --model "$name" "${serving[@]}" || checked=$?
+python3 -m autotune plan "$name" "${serving[@]}" --json >"$out/plan.json"
+python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/studies.json"
+python3 docs/run_served.py never-slower "$AUTOTUNE_STORAGE" "$out/tuned" "$out/never_slower.json"
+python3 docs/run_served.py regret "$AUTOTUNE_STORAGE" "$out/regret.json" --around "${AROUND:-300}" --whole "${WHOLE:-}" \
+    --seconds "${SECONDS_LEFT:-900}"
+python3 - "$out" "$start" "$end" "$checked" <<'PYTHON'
+import json, sys
+from pathlib import Path
+
+out, start_s, end_s, check = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+read = {part: json.loads((out / f"{part}.json").read_text()) for part in ("plan", "studies", "never_slower", "regret")}
+found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": read["plan"], **read["studies"]}
+found |= {part: read[part]["rows"] for part in ("never_slower", "regret")}
+kernel = found["studies"][0]["spec"]["kernel"].partition("@")[2]
+(out / f"served-{kernel}-{read['plan']['model']['name']}.json").write_text(json.dumps(found))
+PYTHON
