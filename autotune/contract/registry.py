@@ -100,7 +100,7 @@ def load_stored(reference: str, fingerprint: str) -> AnyKernel:
 
 
 def name_file(reference: str) -> None:
-    """Notes that the user names a file of kernels, ``path/to/file.py`` or ``path/to/file.py:NAME``, without loading it.
+    """Notes that the user names a file of kernels, ``path/to/file.py:NAME`` or without the name, without loading it.
 
     Raises:
         InputError: If there is no such file.
