@@ -107,7 +107,7 @@ def serve_section(data: Path) -> list[str]:
     lines: list[str] = []
     for file in sorted(data.glob("serve-*.json")):
         run = json.loads(file.read_text())
-        lines += ["", *markdown(*make_serve.times(run)), "", make_serve.about(run), ""]
+        lines += ["", make_serve.about(run), "", *markdown(*make_serve.times(run)), ""]
         lines += [
             "GPU milliseconds of LoRA kernels and their launches, a step, from a short profile of the same process:",
             "",

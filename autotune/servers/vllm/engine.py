@@ -29,6 +29,7 @@ from autotune.servers.vllm import facts
 
 _READ = re.compile(r"Using tuned LoRA kernel configs from (?P<file>.+?\.json)")
 _PLUGIN_SAID = re.compile(r"lora-autotune: (?P<said>.*\S)")
+_PLUGIN_RUNS = "run this project's kernels"
 _PLUGIN_GROUP, _PLUGIN_NAME = "vllm.general_plugins", "lora_autotune"
 _WARM_UPS = 2
 _TOKENS_PROFILED = 17
@@ -63,8 +64,8 @@ class VllmEngine:
         return any(point.name == _PLUGIN_NAME for point in entry_points(group=_PLUGIN_GROUP))
 
     def plugin_said(self, log: str) -> str | None:
-        found = _PLUGIN_SAID.search(log)
-        return found["said"] if found else None
+        lines = [found["said"] for found in _PLUGIN_SAID.finditer(log)]
+        return next((line for line in lines if _PLUGIN_RUNS in line), lines[0] if lines else None)
 
 
 class Generate(Protocol):

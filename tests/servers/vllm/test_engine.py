@@ -75,6 +75,16 @@ def test_the_log_tells_which_files_were_read(tmp_path: Path) -> None:
     assert not engine.folder_read("WARNING No LoRA kernel configs found in /some/NVIDIA_H200_SHRINK.json")
 
 
+def test_the_log_tells_what_the_plugin_said() -> None:
+    listed = "INFO Available plugins for group vllm.general_plugins: - lora_autotune -> autotune.servers:register\n"
+    ignored = "lora-autotune: LORA_AUTOTUNE_KERNELS: got 'x', allowed: 1; ignored\n"
+    runs = "vllm's lora_shrink run this project's kernels; configs: none"
+    engine = VllmEngine()
+    assert engine.plugin_said(listed) is None
+    assert engine.plugin_said(f"{listed}{ignored}WARNING lora-autotune: {runs} \n") == runs
+    assert engine.plugin_said("lora-autotune: vllm runs its own kernels: why\n") == "vllm runs its own kernels: why"
+
+
 @given(st.integers(1, 300), st.integers(1, 20))
 def test_adapters_are_ragged_and_none_is_left_out(requests: int, adapters: int) -> None:
     slots = ragged(requests, adapters)
