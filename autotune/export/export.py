@@ -17,6 +17,7 @@ from autotune.export import filling, pinning, thinning
 from autotune.export.family import families
 from autotune.export.file import ConfigFile, ExportItem, OnExist, SkippedAlias
 from autotune.export.gathering import Gathering, gather
+from autotune.export.linting import check_standing
 from autotune.export.proving import Proof, lookup_in_folder, prove
 from autotune.export.thinning import Grid
 from autotune.servers import places, provenance
@@ -161,6 +162,7 @@ class Export:
         known = places.usable(self.side_car, self.is_builtin)
         for file in self.files:
             file.read(self.directory, self.on_exist, known)
+        check_standing(self.files, self.directory)
 
     def put_results(self) -> None:
         """Writes each result under its own key."""
@@ -248,13 +250,15 @@ def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path, is_bui
         is_builtin: They are results of the built-in kernels.
 
     Raises:
-        InputError: If a file is malformed, or files that are only correct together contradict each other elsewhere.
+        InputError: If a file is malformed or holds values that no kernel compiles with, or files that are only correct
+            together contradict each other elsewhere.
     """
     side_car = places.usable(provenance.read(directory), is_builtin)
     gathering = Gathering()
     expected = [(gathering.file(call, gpu_name), call, shards) for call, gpu_name, shards in wanted]
     for file in gathering.files.values():
         file.read(directory, "merge", side_car)
+    check_standing(list(gathering.files.values()), directory)
     for file, call, shards in expected:
         file.expect(file.identity.server.key_path(call), shards)
     for family in families(gathering.files.values()):

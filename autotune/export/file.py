@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.contract import Call, Config, Value
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.export.timings import Timings
 from autotune.servers import KeyPath, Server, Table
 from autotune.servers.files import read_table
+from autotune.servers.provenance import FILE_NAME as SIDE_CAR
 from autotune.servers.provenance import Kind, Record
 from autotune.untrusted.names import check_name, check_relative
 from autotune.untrusted.printing import shortened
@@ -186,6 +187,12 @@ class ConfigFile:
         path, merges = directory / self.name, on_exist == "merge"
         table = read_table(path, self.identity.levels) if merges and path.exists() else {}
         ours = [record for record in side_car if record.file == self.name]
+        for record in ours:
+            if len(record.key) != len(self.identity.levels):
+                raise InputError(
+                    f"{directory / SIDE_CAR}: {self.name} at {'/'.join(record.key)}: got {len(record.key)} keys, "
+                    f"allowed: {one_of(self.identity.levels)}; repair or move it"
+                )
         standing = {record.key: record.undropped() for record in ours if record.matches(table)}
         pins = [key for key, record in standing.items() if record.kind == "pin"]
         self.before.pins = {key: table.pop(key) for key in pins}

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from autotune.errors import InputError, one_of
 from autotune.servers.files import KeyPath, Table, read_json
+from autotune.servers.launchable import unlaunchable
 from autotune.untrusted.names import check_relative
 from autotune.untrusted.reading import integer
 
@@ -111,19 +112,36 @@ def _record(entry: dict[str, Any]) -> Record:
         Exception: One of several, if it is not what `text` writes.
     """
     record = Record(**(entry | {"key": tuple(str(integer(str(key))) for key in entry["key"])}))
+    objects = [record.config, record.provenance, {} if record.replaced is None else record.replaced]
+    texts = [record.file, record.kind, "" if record.study is None else record.study]
+    if not all(isinstance(each, dict) for each in objects) or not all(isinstance(each, str) for each in texts):
+        raise TypeError("config, replaced and provenance are objects; file, kind and study are names")
     check_relative(record.file, "file")
-    dropped = record.provenance.get("dropped", {})
-    objects = [record.config, record.provenance, {} if record.replaced is None else record.replaced, dropped]
+    if any(int(key) < 0 for key in record.key):
+        raise ValueError("keys are sizes, none below 0")
+    kinds: list[object] = [record.kind]
     if record.kind == "dropped":
-        objects.append(dropped["config"])
-    if not all(isinstance(each, dict) for each in objects) or not isinstance(record.study, str | None):
-        raise TypeError("config, replaced and provenance are objects, study is a name")
-    for kind in (record.kind, dropped.get("kind", "own")):
+        kinds.append(_dropped_kind(record))
+    for kind in kinds:
         if kind not in get_args(Kind):
             raise ValueError(f"kind is {kind!r}, allowed: {one_of(get_args(Kind))}")
     if not all(type(count) is int and 0 < count < 1 << 16 for count in record.shards):
         raise ValueError("shards are numbers of GPUs")
     return record
+
+
+def _dropped_kind(record: Record) -> object:
+    """Returns the kind of a dropped entry, which an export may write back.
+
+    Raises:
+        Exception: One of several, if what is said of it cannot be used so.
+    """
+    dropped = record.provenance["dropped"]
+    if not isinstance(dropped["config"], dict) or dropped["kind"] == "dropped":
+        raise TypeError("a dropped entry has the config that is taken for it, and the kind that it was of")
+    for name, problem in unlaunchable(record.config):
+        raise ValueError(f"{name}: {problem}")
+    return dropped["kind"]
 
 
 def text(records: Iterable[Record]) -> str:

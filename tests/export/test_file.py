@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.builders.exports import ALIAS, EXPAND, KEY, SHRINK, at, entry, expand
 
 
 def test_merge_keeps_other_shapes_verbatim(tmp_path: Path) -> None:
-    foreign: files.Table = {("9", "3", "64", "4096", "16"): {"block_m": 7, "comment": "theirs"}}
+    foreign: files.Table = {("9", "3", "64", "4096", "16"): {"block_m": 32, "comment": "theirs"}}
     put(tmp_path, foreign)
     export([item(at("9", "1", "64", "4096", "16"))], tmp_path)
     assert table(tmp_path).items() >= foreign.items()
@@ -72,3 +73,14 @@ def test_malformed_files_stop_the_export_and_stay(tmp_path: Path, file: str, con
         export([item(expand()), item()], tmp_path)
     assert "\n" not in str(error.value)
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("key", [[], ["4"], ["4", "1", "64", "4096", "16", "1"]])
+def test_a_side_car_with_keys_of_another_depth_stops_the_export(tmp_path: Path, key: list[str]) -> None:
+    export([item()], tmp_path)
+    side_car = tmp_path / provenance.FILE_NAME
+    content = json.loads(side_car.read_text())
+    content["entries"][0]["key"] = key
+    side_car.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{provenance.FILE_NAME}.*got {len(key)} keys"):
+        export([item()], tmp_path)
