@@ -24,6 +24,22 @@ if TYPE_CHECKING:
 pytest_plugins = ("autotune.testing.plugin",)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--served",
+        metavar="DIR",
+        type=Path,
+        help="a folder of servers' packages, SERVER-VERSION each",
+    )
+
+
+@pytest.fixture
+def served_folder(request: pytest.FixtureRequest) -> Path:
+    """Returns the folder of servers' packages; skips a test where none is given."""
+    folder: Path | None = request.config.getoption("--served")
+    return folder.resolve() if folder else pytest.skip("needs --served DIR")
+
+
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], object]], None]:
     """Looks until something is so; fails when it takes longer than anything here may."""

@@ -42,3 +42,11 @@ def recording(module: ModuleType, *kernels: str) -> Iterator[list[Launch]]:
         for name in kernels:
             stack.enter_context(patch.object(module, name, Recorder(getattr(module, name), launches)))
         yield launches
+
+
+def positional(launch: Launch) -> Launch:
+    """Returns the same launch with all of the kernel's parameters in their order, those too that were given by name."""
+    names = launch.fn.arg_names
+    given = {**dict(zip(names, launch.args, strict=False)), **launch.options}
+    options = {name: value for name, value in launch.options.items() if name not in names}
+    return Launch(launch.fn, launch.grid, tuple(given[name] for name in names), options)

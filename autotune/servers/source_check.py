@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from autotune.contract.source import Origin
 from autotune.errors import InputError, NotInstalledError
@@ -52,17 +54,17 @@ class ServedModules:
             )
         return versions[0]
 
-    def files(self) -> list[Path]:
-        """Finds the modules' files without importing them.
+    def files(self) -> dict[str, Path]:
+        """Finds the modules of the installed release, by name, and their files, without importing them.
 
         Raises:
             InputError: If one of them is not there.
         """
         roots = self._roots()
         for names in self.names:
-            found = [_file(roots, name) for name in names]
-            if all(found):
-                return [file for file in found if file]
+            found = {name: file for name in names if (file := _file(roots, name))}
+            if len(found) == len(names):
+                return found
         raise InputError(
             f"--source served: {self.package} {self.version()} has no module {self.names[0][0]}; "
             f"known releases: {', '.join(self.known)}; install one of these, or give --source builtin"
@@ -74,7 +76,7 @@ class ServedModules:
         Raises:
             InputError: As `version` and `files`.
         """
-        version, found = self.version(), source_hash(self.files())
+        version, found = self.version(), source_hash(self.files().values())
         unknown = (
             ""
             if found in self.known.values()
@@ -82,6 +84,22 @@ class ServedModules:
             f"{', '.join(self.known)}; install one of these, or give --source builtin or --allow-unknown-server"
         )
         return Origin(self.package, version, found, unknown, self._requires())
+
+    def load(self, name: str) -> ModuleType:
+        """Imports a module of the package, given by its last name where it is one of `names`, else by all of it.
+
+        Raises:
+            InputError: If it is not there, or the package cannot be imported.
+        """
+        full = name if "." in name else next(each for each in self.files() if each.rpartition(".")[2] == name)
+        try:
+            return importlib.import_module(full)
+        except ImportError as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"--source served: {self.package} cannot be imported ({reason}); mend the server's environment, or "
+                "time the built-in kernels with --source builtin"
+            ) from error
 
     def _roots(self) -> list[Path]:
         spec = find_spec(self.package)
@@ -98,7 +116,7 @@ def _file(roots: list[Path], module: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def source_hash(files: Sequence[Path]) -> str:
+def source_hash(files: Iterable[Path]) -> str:
     """Hashes the syntax trees of modules: a change of comments, docstrings or layout is no change."""
     digest = hashlib.sha256()
     for file in files:

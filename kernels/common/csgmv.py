@@ -15,7 +15,7 @@ from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
 from autotune.kernels.common.tiles import Tile, cdiv, integers
 from autotune.servers.sglang import chunks
-from autotune.servers.sglang.facts import CHUNK_SIZES
+from autotune.servers.sglang.facts import CHUNK_SIZES, TRITON_DEFAULTS
 
 WORKLOADS = ("prefill", "decode", "mixed")
 SHARES = ("skewed", "equal")
@@ -27,9 +27,6 @@ MIXED_LORAS = 8
 """SGLang's default of ``--max-loras-per-batch``."""
 GRAPH_BATCH = 256
 """Requests that a decode graph's segment buffer has room for, one segment each."""
-
-TRITON_DEFAULTS: Mapping[str, int] = {"num_warps": 4, "num_stages": 3}
-"""What Triton takes on NVIDIA GPUs where a config leaves it the choice."""
 
 _PROMPT_TOKENS = 192
 _OTHERS = {"m": "m-values", "batch_size": "batch-size", "seq_length": "seq-length"}

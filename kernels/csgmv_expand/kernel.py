@@ -12,7 +12,6 @@ import torch
 from autotune.contract import Config, Expected, Floor, Gpu, Launch, Parameter, Value
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.csgmv import (
-    TRITON_DEFAULTS,
     CsgmvProblem,
     fields_from_flags,
     fields_from_recording,
@@ -26,6 +25,7 @@ from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.reference import reference
+from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 _ONE_STAGE = 1
 _MOST_REGISTERS = 255

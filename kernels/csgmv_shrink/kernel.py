@@ -11,7 +11,6 @@ import torch
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter, Value
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import (
-    TRITON_DEFAULTS,
     CsgmvProblem,
     csgmv_tile,
     fields_from_flags,
@@ -26,6 +25,7 @@ from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.reference import reference
+from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 
 @dataclass(frozen=True, kw_only=True)

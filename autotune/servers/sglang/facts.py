@@ -47,6 +47,9 @@ DEFAULTS: Final[Mapping[str, Mapping[str, int]]] = {
 """By op, what a server launches with when no file says otherwise; warps and stages are left to Triton (contracts
 B1)."""
 
+TRITON_DEFAULTS: Final[Mapping[str, int]] = {"num_warps": 4, "num_stages": 3}
+"""What Triton takes on NVIDIA GPUs where a config leaves it the choice (contracts B1)."""
+
 REQUIRED: Final = ("BLOCK_N", "BLOCK_K")
 """Keys that every entry needs (contracts B1)."""
 

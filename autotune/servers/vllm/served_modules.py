@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import Any, Final
 
@@ -34,14 +33,8 @@ def imported(name: str) -> Any:
     Raises:
         InputError: If the package cannot be imported, or has turned Triton off.
     """
-    try:
-        module = importlib.import_module(f"{_OPS}.{name}")
-        triton_on = getattr(importlib.import_module("vllm.triton_utils"), "HAS_TRITON", True)
-    except ImportError as error:
-        raise InputError(
-            f"--source served: vllm cannot be imported ({str(error).splitlines()[0]}); mend the server's environment, "
-            "or time the built-in kernels with --source builtin"
-        ) from error
+    module = DENSE.load(f"{_OPS}.{name}")
+    triton_on = getattr(DENSE.load("vllm.triton_utils"), "HAS_TRITON", True)
     if not triton_on:
         raise InputError(
             "--source served: vllm has turned Triton off, as it found no GPU driver; run where the server runs"

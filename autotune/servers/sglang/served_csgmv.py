@@ -1,0 +1,212 @@
+"""SGLang's csgmv shrink and expand, driven as its csgmv backend drives them (contracts B3, B8)."""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Protocol
+from unittest.mock import patch
+
+import torch
+
+from autotune.contract import AnyKernel, Config, Gpu, Launch
+from autotune.contract.source import Origin
+from autotune.servers.recorder import positional, recording
+from autotune.servers.served import ServedOp
+from autotune.servers.sglang import facts
+from autotune.servers.sglang.served_modules import BATCH, CSGMV, EXPAND, SHRINK, imported
+
+_ONE_STAGE: Final = 1
+
+
+class BatchIndices(Protocol):
+    """The index tensors of a batch in chunks, as the built-in kernels have them (contracts B3)."""
+
+    @property
+    def permutation(self) -> torch.Tensor: ...
+
+    @property
+    def seg_indptr(self) -> torch.Tensor: ...
+
+    @property
+    def weight_indices(self) -> torch.Tensor: ...
+
+    @property
+    def lora_ranks(self) -> torch.Tensor: ...
+
+    @property
+    def scalings(self) -> torch.Tensor: ...
+
+    @property
+    def chunk_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class CsgmvArguments:
+    """Arguments of one call of an op, by name.
+
+    Attributes:
+        named: What the server passes.
+        out: ``[T, S * R]`` of shrink, which the op allocates, or ``[T, N]`` of expand, which it adds to.
+    """
+
+    named: dict[str, Any]
+    out: torch.Tensor
+
+
+class ServedCsgmv(ServedOp[CsgmvArguments]):
+    """What shrink and expand have in common.
+
+    Args:
+        builtin: Our kernel of the op; what cannot run or win is the same for both, as they make the same products in
+            the same tiles.
+    """
+
+    module: ClassVar[str]
+    function: ClassVar[str]
+    lookup: ClassVar[str]
+    """The function that the op asks for its config, imported into its module by name."""
+    kernels: ClassVar[tuple[str, ...]]
+    """Triton kernels that the op launches, in some release."""
+
+    def __init__(self, builtin: AnyKernel) -> None:
+        self.builtin = builtin
+
+    def origin(self) -> Origin:
+        return CSGMV.origin()
+
+    @abstractmethod
+    def named(self, inputs: Any) -> dict[str, Any]:
+        """Returns what the server passes, over the tensors of the built-in kernel's arguments."""
+
+    def arguments(self, inputs: Any) -> CsgmvArguments:
+        return CsgmvArguments(self.named(inputs.arguments), inputs.arguments.out)
+
+    def run(self, arguments: CsgmvArguments, config: Config) -> torch.Tensor:
+        with self._under_test(config, arguments.out):
+            return self._call(arguments)
+
+    def launches(self, arguments: CsgmvArguments, config: Config) -> list[Launch]:
+        """Runs the op's Python, on tensors that may be on torch's ``meta`` device; it asks none for a value."""
+        module = imported(self.module)
+        with self._under_test(config, arguments.out), recording(module, *_there(module, self.kernels)) as found:
+            self._call(arguments)
+        return [positional(launch) for launch in found]
+
+    def _call(self, arguments: CsgmvArguments) -> torch.Tensor:
+        found: torch.Tensor = getattr(imported(self.module), self.function)(**arguments.named)
+        return found
+
+    @contextmanager
+    def _under_test(self, config: Config, out: torch.Tensor) -> Iterator[None]:
+        """Makes the op take this config whatever file its own lookup would read, launch what Triton compiles for it
+        and not what is kept of a config before (contracts B3), and write to this output."""
+        module = imported(self.module)
+        given = {name: value for name, value in config.items() if value is not None}
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(module, self.lookup, lambda *_, **__: given))
+            stack.enter_context(patch.object(module, "torch", _Allocating(out)))
+            for name in _there(module, self.kernels):
+                stack.enter_context(patch.object(module, name, _uncached(getattr(module, name))))
+            yield
+
+    def infeasible(self, problem: Any, config: Config, gpu: Gpu) -> str | None:
+        return self.builtin.infeasible(problem, config, gpu)
+
+
+class ServedCsgmvShrink(ServedCsgmv):
+    """``chunked_sgmv_lora_shrink_forward``. Where the server is told to split K it does so here, too (contracts B3)."""
+
+    module = SHRINK
+    function = "chunked_sgmv_lora_shrink_forward"
+    lookup = "get_lora_shrink_config"
+    kernels = ("_chunked_lora_shrink_kernel", "_chunked_lora_shrink_split_k_kernel", "_reduce_shrink_split_k")
+
+    def named(self, inputs: Any) -> dict[str, Any]:
+        batch_info = metadata(inputs.batch)
+        return {"x": inputs.x, "weights": inputs.a, "batch_info": batch_info, "num_slices": inputs.num_slices}
+
+    def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
+        return self.builtin.canonical(problem, config, gpu)
+
+
+class ServedCsgmvExpand(ServedCsgmv):
+    """``chunked_sgmv_lora_expand_forward``, with the slices' offsets on the CPU where the release takes them."""
+
+    module = EXPAND
+    function = "chunked_sgmv_lora_expand_forward"
+    lookup = "get_lora_expand_config"
+    kernels = ("_chunked_lora_expand_kernel",)
+
+    def named(self, inputs: Any) -> dict[str, Any]:
+        offsets = torch.tensor(inputs.slice_offsets, dtype=torch.int32, device="cpu")
+        named = {
+            "x": inputs.x,
+            "weights": inputs.b,
+            "batch_info": metadata(inputs.batch),
+            "slice_offsets": offsets.to(inputs.x.device),
+            "max_slice_size": max(inputs.slice_widths),
+            "base_output": inputs.out,
+        }
+        takes = inspect.signature(getattr(imported(self.module), self.function)).parameters
+        return named | {"slice_offsets_cpu": offsets} if "slice_offsets_cpu" in takes else named
+
+    def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
+        """Its loads are masked by a rank that is known on the GPU alone, so element by element, and Triton loads
+        nothing so small ahead: all stages are the same."""
+        default = self.builtin.default_config(problem, gpu)
+        spelled = {**default, **facts.TRITON_DEFAULTS, "num_stages": config.get("num_stages")}
+        return default if config in (default, spelled) else {**config, "num_stages": _ONE_STAGE}
+
+
+def metadata(batch: BatchIndices) -> Any:
+    """Returns the ops' metadata: the server's own class over the batch's tensors.
+
+    The server's builder takes requests and pins memory; the tests hold what it builds against these tensors. A
+    graph's buffer, whose tail is empty, is launched as so many segments.
+    """
+    segments = batch.weight_indices.numel()
+    return imported(BATCH).LoRABatchInfo(
+        use_cuda_graph=False,
+        bs=segments,
+        num_segments=segments,
+        seg_indptr=batch.seg_indptr,
+        weight_indices=batch.weight_indices,
+        lora_ranks=batch.lora_ranks,
+        scalings=batch.scalings,
+        max_len=batch.chunk_size,
+        seg_lens=None,
+        permutation=batch.permutation,
+    )
+
+
+class _Allocating:
+    """Stands where an op's module has torch, and gives it the tensor under test as its output, so that what the op
+    leaves unwritten can be told.
+
+    Args:
+        out: The output.
+    """
+
+    def __init__(self, out: torch.Tensor) -> None:
+        self._out = out
+
+    def empty(self, size: Any, **options: Any) -> torch.Tensor:
+        wanted = (tuple(size), options.get("dtype"))
+        is_output = wanted == (tuple(self._out.shape), self._out.dtype)
+        return self._out if is_output else torch.empty(size, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def _uncached(kernel: Any) -> Any:
+    """Returns Triton's own kernel, without the server's cache of compiled ones around it, if there is one."""
+    return kernel.fn if hasattr(kernel, "kernel_cache") else kernel
+
+
+def _there(module: Any, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if hasattr(module, name)]

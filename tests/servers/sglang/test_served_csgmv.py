@@ -1,0 +1,176 @@
+"""SGLang's own csgmv ops as kernels, on a stand-in package of the same signatures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.contract import AnyKernel, Problem, registry
+from autotune.contract.gpu import H200
+from autotune.contract.space import Space
+from autotune.errors import InputError
+from autotune.servers.sglang import facts, served_modules
+from autotune.servers.sglang.served_modules import CSGMV
+from autotune.testing.problems import problems_of
+from tests.builders import served_sglang
+
+KERNELS = ("csgmv_shrink", "csgmv_expand")
+RELEASES = tuple(served_sglang.FOLDERS)
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str = "0.5.23") -> None:
+    monkeypatch.syspath_prepend(served_sglang.install(folder, version))
+    forget()
+
+
+def forget() -> None:
+    served_modules.imported.cache_clear()
+    registry._served.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sglang"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Puts the stand-in on the path, and forgets it afterwards."""
+    install(tmp_path, monkeypatch)
+    yield
+    forget()
+
+
+def served(name: str) -> AnyKernel:
+    return registry.load(f"{name}@sglang")
+
+
+def small(kernel: AnyKernel) -> list[Problem]:
+    return [p for p in problems_of(kernel) if getattr(p, "dtype", "") == "float16" and kernel.floor(p).flops < 1e6]
+
+
+def launched(name: str) -> list[Any]:
+    """Returns what the stand-in's kernel was launched with."""
+    module = served_modules.imported(name.replace("csgmv", "chunked_sgmv"))
+    kernel = getattr(module, f"_{name.replace('csgmv', 'chunked_lora')}_kernel")
+    found: list[Any] = kernel.fn.launched
+    return found
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_it_computes_what_the_op_computes(name: str) -> None:
+    kernel = served(name)
+    assert len(small(kernel)) > 3
+    for problem in small(kernel):
+        inputs = kernel.make_inputs(problem, "cpu", 3)
+        kernel.poison(inputs)
+        expected = kernel.reference(inputs, torch.float64)
+        config = kernel.default_config(problem, H200)
+        error = (kernel.run(inputs, config).double() - expected.value).abs()
+        assert bool((error <= expected.bound(config)).all())
+
+
+@pytest.mark.parametrize("version", RELEASES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_ops_are_found_where_a_release_has_them(
+    name: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    install(tmp_path / "elsewhere", monkeypatch, version)
+    kernel = served(name)
+    assert kernel.name == f"{name}@sglang-{version}"
+    problem = small(kernel)[0]
+    kernel.run(kernel.make_inputs(problem, "cpu", 0), kernel.default_config(problem, H200))
+    assert launched(name)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_config_under_test_is_launched_and_the_lookup_is_left_alone(name: str) -> None:
+    """What a config leaves to Triton is not passed, and a kernel that is kept of another config is not taken."""
+    kernel = served(name)
+    problem = small(kernel)[0]
+    inputs = kernel.make_inputs(problem, "cpu", 0)
+    config = {**kernel.default_config(problem, H200), "BLOCK_N": 32, "num_warps": 2}
+    kernel.run(inputs, config)
+    _, options = launched(name)[-1]
+    assert (options["BLOCK_N"], options["num_warps"]) == (32, 2)
+    assert not {"num_stages", "maxnreg"} & set(options)
+    module = served_modules.imported(name.replace("csgmv", "chunked_sgmv"))
+    lookup = getattr(module, f"get_lora_{name.removeprefix('csgmv_')}_config")
+    with pytest.raises(AssertionError, match="not asked"):
+        lookup(1, 1, 1, 16)
+    assert module.torch is torch
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_launches_are_recorded_with_their_arguments_in_order_and_not_made(name: str, device: str) -> None:
+    kernel = served(name)
+    problem = max(small(kernel), key=lambda p: getattr(p, "num_slices", 0))
+    inputs = kernel.make_inputs(problem, device, 0)
+    (launch,) = kernel.launches(inputs, {**kernel.default_config(problem, H200), "num_warps": 2})
+    assert not launched(name)
+    assert launch.args[0] is inputs.builtin.arguments.x
+    assert len(launch.args) == len(launch.fn.arg_names)
+    assert dict(launch.options) == {"num_warps": 2}
+
+
+def test_a_decode_batch_is_launched_over_the_whole_buffer_of_the_graph() -> None:
+    kernel = served("csgmv_expand")
+    problem = next(p for p in small(kernel) if getattr(p, "workload", "") == "decode")
+    inputs = kernel.make_inputs(problem, "cpu", 0)
+    (launch,) = kernel.launches(inputs, kernel.default_config(problem, H200))
+    assert launch.grid[-1] == inputs.builtin.arguments.batch.segments > problem.tokens  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_spaces_hold_the_default_and_are_of_the_served_kernel_alone(name: str) -> None:
+    kernel = served(name)
+    for problem in small(kernel):
+        for preset in kernel.spaces:
+            space = Space.build(kernel, problem, H200, preset)
+            assert space.incumbent == kernel.default_config(problem, H200)
+            assert all(kernel.canonical(problem, config, H200) == config for config in space.configs)
+
+
+def test_no_trial_is_spent_on_stages_of_an_expand() -> None:
+    kernel = served("csgmv_expand")
+    problem = kernel.problem_from_flags(
+        {"chunk_size": 128, "lora_rank": 64, "num_slices": 3, "slice_widths": "2048,1024,1024"}
+    )
+    space = Space.build(kernel, problem, H200, "wide")
+    tried = [config for config in space.configs if config != space.incumbent]
+    assert {config["num_stages"] for config in tried} == {1}
+    spelled = {**space.incumbent, **facts.TRITON_DEFAULTS, "num_stages": 2}
+    assert kernel.canonical(problem, spelled, H200) == space.incumbent
+
+
+def test_a_study_of_another_release_than_the_installed_one_is_refused() -> None:
+    with pytest.raises(InputError, match=r"csgmv_shrink@sglang-0.5.21: sglang 0.5.23 is installed here"):
+        registry.load("csgmv_shrink@sglang-0.5.21").origin()
+
+
+def test_a_release_of_unknown_sources_is_told_with_the_known_ones() -> None:
+    origin = CSGMV.origin()
+    assert "0.5.15, 0.5.21, 0.5.23" in origin.unknown
+    assert origin.source_hash in origin.unknown
+
+
+def test_a_release_that_has_the_ops_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sglang" / "kernels").rename(tmp_path / "sglang" / "elsewhere")
+    with pytest.raises(InputError, match=r"sglang 0.5.23 has no module .*chunked_sgmv_shrink; known releases: 0.5.15"):
+        CSGMV.origin()
+
+
+def test_a_package_that_cannot_be_imported_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sglang" / "srt" / "utils.py").write_text("import no_such_dependency\n")
+    kernel = served("csgmv_expand")
+    with pytest.raises(InputError, match=r"sglang cannot be imported \(No module named 'no_such_dependency'\)"):
+        kernel.make_inputs(small(kernel)[0], "cpu", 0)
+
+
+def test_kernels_that_no_server_has_are_named() -> None:
+    with pytest.raises(InputError, match="allowed: csgmv_shrink, csgmv_expand"):
+        registry.load("lora_shrink@sglang")
