@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotune.environment import gpu_of_driver
 from autotune.errors import InputError, one_of
-from autotune.servers import Server, places
+from autotune.servers import Server, places, provenance
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ServeFolder:
         """Returns the hash of every file for the server's own kernels, by its path."""
         inside = self.served / places.BUILTIN_FOLDER if self.served else None
         files = self.served.rglob("*.json") if self.served else ()
-        return _hashes(file for file in files if inside not in file.parents)
+        return _hashes(file for file in files if inside not in file.parents and file.name not in provenance.SIDE_CARS)
 
     def builtin_contents(self) -> Mapping[str, str]:
         """Returns the hash of every file for the built-in kernels, by its path."""

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
-from autotune.bench.rounds import FinishedProcess
-from autotune.bench.serve_table import Cell, answers
+from autotune.bench.rounds import FinishedProcess, ServeRun
+from autotune.bench.serve_table import Cell, answers, cells, verdicts
 from autotune.report.tables import table, us
 
 
-def title(finished: Sequence[FinishedProcess], model: str) -> str:
+@dataclass(frozen=True)
+class ServeReport:
+    """What a run came to.
+
+    Attributes:
+        tables: Times, LoRA kernels, and what each process showed of itself.
+        lines: What to know, one line each.
+        json: The same, with every process's own times.
+    """
+
+    tables: tuple[Table, ...]
+    lines: tuple[str, ...]
+    json: dict[str, Any]
+
+
+def report(serve_run: ServeRun, finished: Sequence[FinishedProcess], model: str) -> ServeReport:
+    """Makes the report of a run of a model."""
+    found = cells(finished)
+    lines = (*serve_run.notes, *verdicts(finished, found))
+    made = (_times(_title(finished, model), found), _kernels(finished), _processes(finished))
+    return ServeReport(made, lines, {"model": model, **_to_json(finished, found, lines)})
+
+
+def _title(finished: Sequence[FinishedProcess], model: str) -> str:
     """Returns the model, the machine and the versions that the times are of."""
     result = finished[0].result
     versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
     return f"{model} on {result.gpu}, {versions}"
-
-
-def tables(title: str, finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list[Table]:
-    """Makes the tables of a run: times, LoRA kernels, and what each process showed of itself."""
-    return [_times(title, found), _kernels(finished), _processes(finished)]
 
 
 def _times(title: str, found: Sequence[Cell]) -> Table:
@@ -95,7 +113,7 @@ def _processes(finished: Sequence[FinishedProcess]) -> Table:
     return table("\nProcesses", columns, rows)
 
 
-def to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
+def _to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: Sequence[str]) -> dict[str, Any]:
     """Returns the tables, with every process's own times behind them."""
     result = finished[0].result
     return {

@@ -137,7 +137,7 @@ def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list
     """Returns what to know, one line each: gains, compilations while phases were timed, answers."""
     lines = []
     for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
-        lines += _variant_lines(variant, [cell for cell in found if cell.variant == variant])
+        lines += _variant_lines(variant, found)
     lines += [_compiled_line(each) for each in finished if each.result.jit_compiles]
     if not any(each.result.jit_compiles for each in finished):
         lines.append("no Triton kernel was compiled while phases were timed")
@@ -159,8 +159,9 @@ def _uses_lora_unseen(variant: str, finished: Iterable[FinishedProcess]) -> bool
     return bool(own) and not any(each.shown.sources for each in own)
 
 
-def _variant_lines(variant: str, own: Sequence[Cell]) -> list[str]:
+def _variant_lines(variant: str, found: Sequence[Cell]) -> list[str]:
     """Says how a variant compares with the defaults, phase by phase."""
+    own, defaults = ([cell for cell in found if cell.variant == name] for name in (variant, DEFAULTS))
     by_difference: dict[Difference | None, list[str]] = {}
     for cell in own:
         by_difference.setdefault(cell.against_default, []).append(cell.phase)
@@ -170,8 +171,16 @@ def _variant_lines(variant: str, own: Sequence[Cell]) -> list[str]:
     if faster := by_difference.get("faster"):
         lines.append(f"{variant} is faster than the defaults at {', '.join(faster)}")
     if _UNKNOWN in by_difference:
-        lines.append(f"{variant}: one process each cannot tell a difference from the spread; give --rounds 3")
+        lines.append(
+            f"{variant} takes {_differences_ms(own, defaults)} against the defaults; one process each cannot tell that "
+            "from the spread of processes: give bench serve --rounds 3"
+        )
     return lines or [f"{variant}: nothing gained beyond the rounds' spread"]
+
+
+def _differences_ms(own: Sequence[Cell], defaults: Sequence[Cell]) -> str:
+    default_ms = {cell.phase: cell.ms for cell in defaults}
+    return ", ".join(f"{cell.ms - default_ms[cell.phase]:+.2f} ms at {cell.phase}" for cell in own)
 
 
 def _sameness_line(found: Sameness) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from autotune import servers
-from autotune.bench import rounds, serve, serve_output, serve_table
+from autotune.bench import rounds, serve, serve_output
 from autotune.bench.serve import ServeOptions
+from autotune.bench.serve_output import ServeReport
 from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
 from autotune.errors import InputError
@@ -84,24 +84,27 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
     server = flags.server or next(name for name in servers.names() if servers.get(name).engine())
     run = serve.prepare(flags.options(model, server), servers.get(server))
     finished = rounds.run(run, lambda line: say(line, err=True))
-    found = serve_table.cells(finished)
-    lines = [*run.notes, *serve_table.verdicts(finished, found)]
-    tables = serve_output.tables(serve_output.title(finished, model), finished, found)
+    report = serve_output.report(run, finished, model)
     if as_json:
-        say(json.dumps(serve_output.to_json(finished, found, lines), indent=2))
+        say(json.dumps(report.json, indent=2))
     else:
-        show(*tables)
-        for line in lines:
-            say(line)
+        show_report(report)
     if html is not None:
-        _write_html(html, tables, lines)
+        _write_html(html, report)
 
 
-def _write_html(file: Path, tables: list[Table], lines: list[str]) -> None:
+def show_report(report: ServeReport) -> None:
+    """Prints the tables of a run, and what to know."""
+    show(*report.tables)
+    for line in report.lines:
+        say(line)
+
+
+def _write_html(file: Path, report: ServeReport) -> None:
     console = Console(record=True, file=io.StringIO(), width=160)
-    for each in tables:
+    for each in report.tables:
         console.print(each)
-    console.print(*map(cell, lines), sep="\n")
+    console.print(*map(cell, report.lines), sep="\n")
     try:
         console.save_html(str(file))
     except OSError as error:

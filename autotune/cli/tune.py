@@ -17,11 +17,12 @@ from autotune.cli.flags.model import PlanFlags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.plan import show_plan
+from autotune.cli.proving import EngineRound
 from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.model.flag_sizes import infer_sizes
-from autotune.plan.plan import DEFAULT_DTYPE
+from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.report.layers import COLUMNS, cells, layer_results, savings
 from autotune.report.results import machines
 from autotune.report.tables import show, table
@@ -48,6 +49,7 @@ class ScriptFlags:
     cuda_graph_nops: int | None = None
     test_correctness: bool = False
     all_m: bool = False
+    prove: bool = False
 
     @property
     def on_exist(self) -> OnExist:
@@ -87,9 +89,11 @@ def tune(
     """
     # Before the kernels are looked up, which loads torch here, too.
     load_ahead(making.backend)
-    request, layers = making.request(script.arg_pool_size), None
+    request, layers, proof = making.request(script.arg_pool_size), None, None
     if block.model is not None and serving.max_loras is not None:
-        wanted = _of_model(block.model, problem, serving, request, dtype)
+        plan = _planned(problem, serving, block.model, dtype)
+        proof = _proof(block.model, plan, serving, script)
+        wanted = api.of_plan(plan, request)
     else:
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)
@@ -107,14 +111,27 @@ def tune(
     else:
         show_results(finished)
     _write(finished, script, wanted.plan_name)
+    if proof is not None and script.save_json_dir is not None:
+        proof.run(script.save_json_dir)
 
 
-def _of_model(model: str, problem: ProblemFlags, serving: PlanFlags, request: Request, dtype: str) -> StudySet:
+def _planned(problem: ProblemFlags, serving: PlanFlags, model: str, dtype: str) -> Plan:
     """Plans the model, and shows the plan."""
     serving.refuse_problem("--model", problem)
     plan = serving.plan(model, dtype)
     show_plan(plan)
-    return api.of_plan(plan, request)
+    return plan
+
+
+def _proof(model: str, plan: Plan, serving: PlanFlags, script: ScriptFlags) -> EngineRound | None:
+    """Returns the round of the engine that was asked for."""
+    if not script.prove:
+        return None
+    if script.save_json_dir is None:
+        raise InputError(
+            "--prove: times the server with the files, and there are none without --save-json-dir; give it"
+        )
+    return EngineRound.of(model, plan, script.lora_paths, serving.overrides)
 
 
 def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: ScriptFlags, request: Request) -> StudySet:
@@ -139,6 +156,8 @@ def _refuse_model_flags(problem: ProblemFlags, serving: PlanFlags, block: BlockF
         refuse_unplanned(problem.server, serving.tp)
     lacking = "--model" if block.model is None else "--max-loras"
     serving.refuse(lacking, but=names_of(ProblemFlags, ScriptFlags))
+    if script.prove:
+        raise InputError(f"--prove: times a whole model, and no {lacking} is given; leave it out")
     if script.all_m:
         raise InputError(f"--all-m: is about a model's plan, and no {lacking} is given; leave it out: all are written")
     if len(script.lora_paths) > 1:

@@ -50,7 +50,10 @@ def differences(a: Path, b: Path) -> list[Difference]:
         return _files(b.name, a, b)
     names = sorted({path.relative_to(side).as_posix() for side in (a, b) for path in side.rglob("*.json")})
     return [
-        found for name in names if Path(name).name != provenance.FILE_NAME for found in _files(name, a / name, b / name)
+        found
+        for name in names
+        if Path(name).name not in provenance.SIDE_CARS
+        for found in _files(name, a / name, b / name)
     ]
 
 

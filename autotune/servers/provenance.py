@@ -19,6 +19,10 @@ from autotune.untrusted.names import check_relative
 from autotune.untrusted.reading import integer
 
 FILE_NAME = "autotune-provenance.json"
+PROOF_NAME = "autotune-served.json"
+"""The file beside it with what the server's own engine took with the folder and without."""
+
+SIDE_CARS = frozenset({FILE_NAME, PROOF_NAME})
 SCHEMA_VERSION = 1
 
 Kind = Literal["own", "alias", "default-fill", "pin", "dropped"]

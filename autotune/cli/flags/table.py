@@ -238,6 +238,11 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             multiple=True,
         ),
         "engine_timeout": _flag("--engine-timeout", "Longest that one process may take.  [default: 15m]", Duration()),
+        "prove": _flag(
+            "--prove",
+            "Of a model: time the server's engine with what was written, one round; the table is kept beside it.",
+            bool,
+        ),
         "html": _flag("--html", "Write the tables.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
     },
     "Output": {

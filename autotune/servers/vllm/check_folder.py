@@ -32,7 +32,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
     walks: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
     for path in sorted(directory.glob("*.json")):
-        if path.name == provenance.FILE_NAME or _is_of_another_reader(path.name):
+        if path.name in provenance.SIDE_CARS or _is_of_another_reader(path.name):
             continue
         match = facts.FILE.fullmatch(path.name)
         if problem := _name_problem(match):
