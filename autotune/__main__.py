@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from autotune.cli import stopping
+
 
 def main() -> None:
     """Runs a command; says in one line what is not installed."""
+    stopping.listen()
     try:
         from autotune.cli.main import main as command
     except ModuleNotFoundError as error:
@@ -19,7 +22,13 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
+    stopping.loaded()
+    try:
+        command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
+    except SystemExit as end:
+        sys.exit(stopping.exit_code(end.code) if isinstance(end.code, int) else end.code)
+    finally:
+        stopping.show_cursor()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from autotune.bench.rival_searches import RIVALS
 from autotune.bench.score import EXACT, Score
 from autotune.errors import InputError, one_of
 from autotune.measure import recording as recordings
+from autotune.measure.processes import deaf_to_ctrl_c
 from autotune.search import SAMPLERS
 
 CHOICES = (*SAMPLERS, *RIVALS)
@@ -111,5 +112,13 @@ def _mapping(workers: int) -> Iterator[_Map]:
         return
     # One thread a process: the matrices are small, and every core has a process of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool.map
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def in_order(function: Callable[[SearchJob], SearchOutcome], jobs: Sequence[SearchJob]) -> Iterable[SearchOutcome]:
+        with deaf_to_ctrl_c():
+            return pool.map(function, jobs)
+
+    try:
+        yield in_order
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 
 from optuna.storages import BaseStorage
 
 from autotune import api, servers
 from autotune.cli.flags.run import RunFlags
 from autotune.cli.progress import RunDisplay
+from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
 from autotune.report.results import before_after, time_line
@@ -35,7 +33,7 @@ def load_ahead(backend: str) -> None:
 def run_studies(
     storage: BaseStorage, names: list[str], flags: RunFlags, worth: Mapping[str, float] | None = None
 ) -> None:
-    """Runs the studies, and all of their groups, in turn; Ctrl-C keeps what was measured.
+    """Runs the studies, and all of their groups, in turn; Ctrl-C and SIGTERM keep what was measured.
 
     Args:
         worth: What a microsecond less is worth, by study; 1 where it is not said.
@@ -48,7 +46,7 @@ def run_studies(
     for line in notices(item.spec for item in chosen):
         say(f"Mind: {line}.", err=True)
     start_s = time.monotonic()
-    with _ctrl_c() as check_ctrl_c, RunDisplay(len(chosen), flags.budget, check_ctrl_c) as display:
+    with between_steps() as check_stop, RunDisplay(len(chosen), flags.budget, check_stop) as display:
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth)
     timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
@@ -62,31 +60,6 @@ def show_results(finished: list[KernelStudy]) -> None:
     show(before_after(finished))
     for note in serving_notes(finished):
         say(note)
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed; pressed again, it is raised at once.
-
-    Python drops an exception that is raised while it finalises an object: one Ctrl-C in twenty had no effect.
-    """
-    presses = 0
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal presses
-        presses += 1
-        if presses > 1:
-            raise KeyboardInterrupt
-
-    def check() -> None:
-        if presses:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def say_advice(finished: list[KernelStudy]) -> None:

@@ -10,7 +10,8 @@ import multiprocessing
 import os
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -36,11 +37,23 @@ def start_server() -> ForkServerContext:
     context.set_forkserver_preload(["autotune.measure.preload"])
     interpret = os.environ.pop("TRITON_INTERPRET", None)
     try:
-        forkserver.ensure_running()
+        with deaf_to_ctrl_c():
+            forkserver.ensure_running()
     finally:
         if interpret is not None:
             os.environ["TRITON_INTERPRET"] = interpret
     return context
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Has processes that are started in a block never hear of Ctrl-C, which this one handles, not even while they
+    load."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:

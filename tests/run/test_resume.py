@@ -70,7 +70,7 @@ def test_ctrl_c_stops_with_one_line(cli: Cli, wait_until: WaitUntil) -> None:
         wait_until(lambda: finished_trials(cli.database) >= 5)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
-    assert process.returncode == 1, errors
+    assert process.returncode == 130, errors
     replayed, stopped = errors.decode().splitlines()
     assert "recordings of NVIDIA H200" in replayed
     assert stopped == f"Error: stopped in {SHRINK}; nothing measured is lost: study run goes on from here"
