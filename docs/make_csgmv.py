@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune.contract import source
 from autotune.report.layers import COLUMNS, LayerResult, cells, layer_results, savings
 from autotune.report.tables import us
 from autotune.servers.sglang.decoder_block import CsgmvLayer
@@ -65,6 +66,12 @@ def tables(studies: Sequence[StudySummary]) -> tuple[Table, Table]:
     return ([*COLUMNS[:-1], *LISTED_COLUMNS, COLUMNS[-1]], rows), savings(results)
 
 
+def whose(studies: Sequence[StudySummary]) -> str:
+    """Tells whose kernels were timed."""
+    _, server, version = source.split(studies[0].spec.kernel)
+    return "our kernels" if server == source.BUILTIN else f"SGLang {version}'s own kernels"
+
+
 def listed(studies: Sequence[StudySummary]) -> bool:
     """Tells whether the GPU is the one that the PR lists times of."""
     return studies[0].spec.environment.gpu == _LISTED_GPU
@@ -82,12 +89,12 @@ def beside_plain(studies: Sequence[StudySummary], plain: Mapping[str, Any]) -> T
 
 
 MEANING = (
-    f"Qwen3-Embedding-0.6B, rank 64, float16, {TOKENS} tokens of one adapter, our kernels; down shares its expand with "
-    "o. `of floor` is the least time to move each byte once, at the measured copy bandwidth, over the tuned time."
+    f"Qwen3-Embedding-0.6B, rank 64, float16, {TOKENS} tokens of one adapter; down shares its expand with o. "
+    "`of floor` is the least time to move each byte once, at the measured copy bandwidth, over the tuned time."
 )
 LISTED = (
     "`listed` is SGLang's PR 20391, with SGLang's kernels of then; its default times are tuned time x speed-up, and "
-    "known at chunk size 128 only. Its expand times include zeroing the output, ours do not: before `over listed "
+    "known at chunk size 128 only. Its expand times include zeroing the output, these do not: before `over listed "
     "default`, the least that zeroing takes at the measured bandwidth was taken off, so it is at most this."
 )
 

@@ -163,8 +163,13 @@ def csgmv_lines(data: Path, run: Run) -> list[str]:
     studies = run.studies
     layers, saved = (markdown(list(columns), rows) for columns, rows in make_csgmv.tables(studies))
     listed = ["", make_csgmv.LISTED] if make_csgmv.listed(studies) else []
-    lines = ["", f"### {studies[0].spec.environment.gpu}", "", f"Machine: {machine_text(studies[0])}."]
+    heading = f"### {studies[0].spec.environment.gpu}, {make_csgmv.whose(studies)}"
+    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}."]
     lines += ["", *layers, *listed, "", *saved, "", make_csgmv.took(run.about, studies)]
+    if "never_slower" in run.about:
+        lines += ["", make_served.against_no_folder(run.about["never_slower"])]
+    if len(run.about.get("regret", ())) > 1:
+        lines += ["", make_served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")
     return [*lines, *plain_lines(data / f"prototype-{gpu}.json", studies)]
 

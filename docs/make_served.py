@@ -39,7 +39,7 @@ def against_the_best(rows: Rows) -> str:
     tested = sum(row["configs"] for row in rows)
     return (
         f"Exported over best: {len(rows)} lookups, {tested} further configs timed (the whole space of {whole}, else "
-        f"around the exported one and at random, also from the grid of vLLM's script), the ten fastest and the "
+        f"around the exported one and at random, also from the grid of the server's script), the ten fastest and the "
         f"exported one raced again in a process of its own: median {median(ratios):.3f}, 95th percentile "
         f"{quantiles(ratios, n=20, method='inclusive')[-1]:.3f}, worst {ratios[-1]:.3f}."
     )

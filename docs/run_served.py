@@ -1,4 +1,4 @@
-"""What exported files are worth on the server's own dense kernels: against no folder, and against the best there is.
+"""What exported files are worth on the server's own kernels: against no folder, and against the best there is.
 
     PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--seconds N]
     PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOB] [--seconds N]
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import importlib
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from served_loaders import loaded
 
 from autotune.config.diff import differences
 from autotune.config.entry_problem import place_of
@@ -34,8 +34,6 @@ from autotune.study import studies
 from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
 
-_UTILS = "vllm.lora.ops.triton_ops.utils"
-_FOLDER = "VLLM_TUNED_CONFIG_FOLDER"
 _ROUNDS = 100
 _TOP = 10
 _CHUNK = 96
@@ -81,8 +79,8 @@ def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_
         if item is None or time.monotonic() > end_s:
             yield {"key": difference.key, "file": difference.file, "left_out": "time" if item else "no study"}
             continue
-        problem = _at(item.problem, call.dims["m"])
-        configs = [_executed(item, problem, _loaded(call, where)) for where in (None, str(folder))]
+        problem = _at(item.problem, call)
+        configs = [_executed(item, problem, loaded(call, where)) for where in (None, str(folder))]
         yield {"key": difference.key, "file": difference.file, **_raced(machine, item, problem, configs)}
 
 
@@ -91,15 +89,16 @@ def _shape(call: Call | None) -> tuple[Any, ...]:
     return (call.op, *sorted((name, value) for name, value in call.dims.items() if name != "m"))
 
 
-def _at(problem: Problem, m: int) -> Problem:
-    tokens: Any = {"m": m}
+def _at(problem: Problem, call: Call) -> Problem:
+    """Returns the problem with the call's number of tokens, where its lookup goes by that."""
+    tokens: Any = {"m": call.dims["m"]} if "m" in call.dims else {}
     return replace(problem, **tokens)
 
 
 def _executed(item: KernelStudy, problem: Problem, found: Config) -> dict[str, Any]:
     """Returns the kernel's own parameters of what a server found, in canonical form."""
     names = item.kernel.default_config(problem, item.gpu)
-    return dict(item.kernel.canonical(problem, {name: found[name] for name in names}, item.gpu))
+    return dict(item.kernel.canonical(problem, {name: found.get(name) for name in names}, item.gpu))
 
 
 def _raced(machine: Machine, item: KernelStudy, problem: Problem, configs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -128,25 +127,6 @@ def _raced(machine: Machine, item: KernelStudy, problem: Problem, configs: list[
     }
 
 
-def _loaded(call: Call, folder: str | None) -> Config:
-    """Returns what the server's own loader gives for a call."""
-    utils = importlib.import_module(_UTILS)
-    if folder is None:
-        os.environ.pop(_FOLDER, None)
-    else:
-        os.environ[_FOLDER] = folder
-    utils.load_lora_op_config.cache_clear()
-    utils.get_lora_op_configs.cache_clear()
-    d = call.dims
-    shrink = "shrink" in call.op
-    hidden, rank = (d["k"], d["n"]) if shrink else (d["n"], d["k"])
-    add_inputs = None if shrink else bool(d["add_inputs"])
-    found: Config = utils.get_lora_op_configs(
-        "shrink" if shrink else "expand", d["max_loras"], d["m"], hidden, rank, d["num_slices"], add_inputs
-    )
-    return found
-
-
 def regrets(
     machine: Machine, chosen: list[KernelStudy], around: int, whole: str, end_s: float
 ) -> Iterator[dict[str, Any]]:
@@ -164,13 +144,13 @@ def regrets(
 
 def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:
     """Returns configs that differ from the exported one in one or two parameters, and as many at random, half of them
-    of the grid of vLLM's own script."""
+    of the grid of the server's own script."""
     assert item.result is not None
     won = item.result.decision.config
     near = [c for c in space.configs if 0 < sum(c[name] != won.get(name) for name in c) <= 2]
     rng = random.Random(item.name)
     near = rng.sample(near, min(len(near), count // 2))
-    grid = Space.build(item.kernel, item.problem, item.gpu, "vllm-grid").configs
+    grid = Space.build(item.kernel, item.problem, item.gpu, item.kernel.spaces[-1]).configs
     rest = [c for some in (space.configs, grid) for c in rng.sample(some, min(len(some), (count - len(near)) // 2))]
     return list({config_key(c): dict(c) for c in (*near, *rest)}.values())
 

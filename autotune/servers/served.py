@@ -64,6 +64,10 @@ class ServedOp(ABC, Generic[A]):
         """Tells why a config cannot run or cannot win, or None."""
         return None
 
+    def estimate_us(self, problem: Any, config: Config, gpu: Gpu) -> float | None:
+        """Tells what a config is likely to take; None leaves it to the built-in kernel's estimate."""
+        return None
+
 
 @dataclass(frozen=True)
 class ServedInputs(Generic[A]):
@@ -163,8 +167,10 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.serving_note(problem, grouped)
 
     def estimate_us(self, problem: Problem, config: Config, gpu: Gpu) -> float | None:
-        """Begins with the built-in kernel's estimate: the same bytes move and the same products are made."""
-        return self.builtin.estimate_us(problem, config, gpu)
+        """Begins with the built-in kernel's estimate where the op has none of its own: the same bytes move and the same
+        products are made."""
+        found = self.op.estimate_us(problem, config, gpu)
+        return self.builtin.estimate_us(problem, config, gpu) if found is None else found
 
     def origin(self) -> Origin:
         """Tells which package is installed.

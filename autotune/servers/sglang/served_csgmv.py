@@ -17,9 +17,13 @@ from autotune.contract.source import Origin
 from autotune.servers.recorder import positional, recording
 from autotune.servers.served import ServedOp
 from autotune.servers.sglang import facts
+from autotune.servers.sglang.served_cost import ExpandWork
 from autotune.servers.sglang.served_modules import BATCH, CSGMV, EXPAND, SHRINK, imported
 
 _ONE_STAGE: Final = 1
+_LANES: Final = 32
+_REGISTERS_PER_ELEMENT: Final = 3
+"""What an element of the expand's output surely takes: its sum and its address."""
 
 
 class BatchIndices(Protocol):
@@ -160,6 +164,22 @@ class ServedCsgmvExpand(ServedCsgmv):
         default = self.builtin.default_config(problem, gpu)
         spelled = {**default, **facts.TRITON_DEFAULTS, "num_stages": config.get("num_stages")}
         return default if config in (default, spelled) else {**config, "num_stages": _ONE_STAGE}
+
+    def infeasible(self, problem: Any, config: Config, gpu: Gpu) -> str | None:
+        c = _spelled(config)
+        elements = problem.chunk_size * c["BLOCK_N"] // (_LANES * c["num_warps"])
+        if "maxnreg" in c and (needed := _REGISTERS_PER_ELEMENT * elements) > c["maxnreg"]:
+            return f"maxnreg {c['maxnreg']}: sums and 64-bit addresses of {elements} elements a thread need {needed}"
+        return super().infeasible(problem, config, gpu)
+
+    def estimate_us(self, problem: Any, config: Config, gpu: Gpu) -> float | None:
+        p, (chunks, _) = problem, problem.segments
+        return ExpandWork(p.chunk_size, p.rank, p.slice_widths, chunks).us(_spelled(config), gpu)
+
+
+def _spelled(config: Config) -> dict[str, int]:
+    """Returns a config with Triton's choice where it leaves one."""
+    return {**facts.TRITON_DEFAULTS, **{name: value for name, value in config.items() if value is not None}}
 
 
 def metadata(batch: BatchIndices) -> Any:

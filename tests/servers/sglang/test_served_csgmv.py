@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from autotune.contract import AnyKernel, Problem, registry
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.errors import InputError
+from autotune.measure import recording
 from autotune.servers.sglang import facts, served_modules
 from autotune.servers.sglang.served_modules import CSGMV
 from autotune.testing.problems import problems_of
@@ -145,6 +147,34 @@ def test_no_trial_is_spent_on_stages_of_an_expand() -> None:
     assert {config["num_stages"] for config in tried} == {1}
     spelled = {**space.incumbent, **facts.TRITON_DEFAULTS, "num_stages": 2}
     assert kernel.canonical(problem, spelled, H200) == space.incumbent
+
+
+@pytest.mark.parametrize("chunk", [16, 128])
+def test_the_estimate_of_an_expand_ranks_what_was_measured(chunk: int) -> None:
+    """A rough figure, but far from chance; that of the built-in kernel ranks chunks of 128 the wrong way round."""
+    (path,) = recording.find(pattern=f"sglang_expand_K4096_R64_S3_chunk{chunk}*")
+    recorded, kernel = recording.load(path), served("csgmv_expand")
+    problem = registry.load("csgmv_expand").problem_of_recording(recorded.name)
+    assert problem is not None
+    ok = [(c, m.median_us) for c, m in zip(recorded.configs, recorded.measurements, strict=True) if m.status == "ok"]
+    estimates = [kernel.estimate_us(problem, config, H200) for config, _ in ok]
+    assert spearmanr(estimates, [us for _, us in ok]).statistic > 0.5
+
+
+@pytest.mark.parametrize("pattern", ["sglang_expand*", "sglangx_expand*"])
+def test_what_an_expand_leaves_out_was_measured_to_lose(pattern: str) -> None:
+    """Of each recorded space the best config is within what the space keeps."""
+    kernel = served("csgmv_expand")
+    for path in recording.find(pattern=pattern):
+        recorded = recording.load(path)
+        problem = registry.load("csgmv_expand").problem_of_recording(recorded.name)
+        assert problem is not None
+        times: dict[bool, list[float]] = {True: [], False: []}
+        for config, m in zip(recorded.configs, recorded.measurements, strict=True):
+            if m.status == "ok":
+                kept = kernel.infeasible(problem, kernel.canonical(problem, config, H200), H200) is None
+                times[kept].append(m.median_us)
+        assert min(times[True]) <= min(times[False], default=float("inf"))
 
 
 def test_a_study_of_another_release_than_the_installed_one_is_refused() -> None:
