@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.contract import registry
+from autotune.contract import registry, source
 from autotune.errors import InputError, one_of
 
 AUTO = "auto"
@@ -26,7 +26,8 @@ class GroupKind:
         name: What ``--op-type`` takes for the whole group.
         server: Whose kernels they are.
         shared: The parameter that must be equal in all members.
-        members: The kernels, by the path on which a server runs them.
+        members: The kernels, by the path on which a server runs them; those of a server's own package go by these
+            names, too.
         served_path: Says which path a server takes for flag values.
     """
 
@@ -58,8 +59,9 @@ def find(op_type: str) -> GroupKind | None:
 
 
 def membership(kernel: str) -> tuple[GroupKind, str] | None:
-    """Returns the kind of group that a kernel is of, and its path; None if it is of none."""
-    found = ((kind, path) for kind in kinds() for path, members in kind.members.items() if kernel in members)
+    """Returns the kind of group that a kernel is of, whatever its source, and its path; None if it is of none."""
+    name, _, _ = source.split(kernel)
+    found = ((kind, path) for kind in kinds() for path, members in kind.members.items() if name in members)
     return next(found, None)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from autotune.contract import groups
+from autotune.contract import groups, source
 from autotune.errors import AutotuneError, InputError, one_of
 from autotune.run import identity
 from autotune.run.clock import Deadline
@@ -87,7 +87,7 @@ def check_complete(studies: Sequence[KernelStudy]) -> tuple[groups.GroupKind, st
         InputError: If one of its studies is missing.
     """
     kind, path = groups.kind_of(studies[0].kernel.name)
-    there = {study.kernel.name for study in studies}
+    there = {source.split(study.kernel.name)[0] for study in studies}
     if missing := [name for name in kind.members[path] if name not in there]:
         raise InputError(
             f"group {studies[0].spec.group}: has no study of {one_of(missing)}; make it again with the flags of the "

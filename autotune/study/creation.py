@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from autotune.contract import Problem, groups, registry
+from autotune.contract import Problem, groups, registry, source
 from autotune.contract.converter import to_json
 from autotune.contract.groups import GroupKind
 from autotune.errors import InputError, one_of
@@ -79,11 +79,17 @@ def _describe_group(
         described = [
             describe(replace(request, kernel=name), problem) for name, problem in zip(members, at_one_m, strict=True)
         ]
-        # Named like its first member, whose problem they all share.
-        about = described[0][0].removeprefix(f"{members[0]}-")
-        group = f"{kind.name}-{path}-{about}"
+        group = _group_name(kind, path, *described[0])
         specs |= {name: replace(spec, group=group) for name, spec in described}
     return specs
+
+
+def _group_name(kind: GroupKind, path: str, study: str, spec: StudySpec) -> str:
+    """Names a group like its first member, whose problem and source they all share."""
+    member = registry.load(spec.kernel).name
+    _, origin, version = source.split(member)
+    whose = kind.name if origin == source.BUILTIN else source.join(kind.name, origin, version)
+    return f"{whose}-{path}-{study.removeprefix(f'{member}-')}"
 
 
 def create_all(

@@ -182,10 +182,12 @@ def test_workloads_are_problems_of_the_kernel(kernel: AnyKernel, problem: Proble
 
 
 def test_estimates_are_times(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
-    """Kernels that estimate nothing are left out."""
+    """A kernel estimates all configs of a problem, or none."""
     space = Space.build(kernel, problem, gpu, kernel.spaces[0])
     found = [kernel.estimate_us(problem, config, gpu) for config in space.configs[:: 1 + len(space) // 50]]
-    assert all(us is not None and 0 < us < 1e9 for us in found)
+    told = [us for us in found if us is not None]
+    assert len(told) in (0, len(found))
+    assert all(0 < us < 1e9 for us in told)
 
 
 def test_labels_tell_problems_apart(kernel: AnyKernel) -> None:

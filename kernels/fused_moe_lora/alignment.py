@@ -33,7 +33,11 @@ class Alignment:
 
 def padded_width(pairs: int, num_experts: int, block_m: int) -> int:
     """Returns the rows that any routing fits in: every expert may need padding, if there are enough pairs to hit
-    all."""
+    all.
+
+    Args:
+        num_experts: Of all GPUs: the server has room for those of the others, too (contracts A6).
+    """
     most = pairs * block_m if pairs < num_experts else pairs + num_experts * (block_m - 1)
     return cdiv(most, block_m) * block_m
 
@@ -45,7 +49,7 @@ def align(routing: Routing, block_m: int) -> Alignment:
     """
     loras, experts, pairs = routing.max_loras, routing.num_experts, routing.pairs
     nowhere = loras * experts
-    width = padded_width(pairs, experts, block_m)
+    width = padded_width(pairs, routing.all_experts, block_m)
     device = routing.topk_ids.device
     if device.type == "meta":
         # Computing it on meta would load torch's own compiler: seconds, in every compile process.

@@ -91,11 +91,17 @@ class Batch:
     routing: Routing
     naive: bool
     block_ms: tuple[int, ...] = BLOCK_MS
-    alignments: Mapping[int, Alignment] = field(init=False)
+    alignments: dict[int, Alignment] = field(init=False)
 
     def __post_init__(self) -> None:
         sizes = () if self.naive else self.block_ms
         object.__setattr__(self, "alignments", {size: align(self.routing, size) for size in sizes})
+
+    def aligned(self, block_m: int) -> Alignment:
+        """Returns the alignment to any block_m: one that no space has is made when it is first asked for."""
+        if block_m not in self.alignments:
+            self.alignments[block_m] = align(self.routing, block_m)
+        return self.alignments[block_m]
 
     def blocks(self, block_m: int) -> Blocks:
         """Counts the blocks of `block_m` rows; a naive block has one row with a pair in it, however many it has.

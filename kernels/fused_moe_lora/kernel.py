@@ -43,6 +43,7 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
 
     problem_type = MoeProblem
     spaces = rules.SPACES
+    server = facts.NAME
     side: ClassVar[MoeSide]
     op: ClassVar[str]
     path: ClassVar[facts.ServerPath] = facts.TWO_KERNEL

@@ -74,7 +74,7 @@ def one_shot_reference(inputs: MoeOneShotArguments, start: torch.Tensor, dtype: 
 
 def align_reference(routing: Routing, block_m: int) -> Alignment:
     """Builds the alignment, pair by pair."""
-    width = padded_width(routing.pairs, routing.num_experts, block_m)
+    width = padded_width(routing.pairs, routing.all_experts, block_m)
     experts, mapping, enabled = (t.tolist() for t in (routing.topk_ids, routing.token_lora_mapping, routing.enabled))
     sorted_ids, expert_ids, ends = [], [], []
     for lora in range(routing.max_loras):

@@ -23,6 +23,7 @@ class Routing:
         lora_ids: ``[L + 1]`` int32, the slots in use, ascending, -1 first if there are base tokens, the tail -1.
         enabled: ``[L]`` int32, 0 for a slot whose adapter must contribute nothing.
         num_experts: E, of this GPU.
+        ep: GPUs that the experts are spread over, E on each.
     """
 
     topk_ids: torch.Tensor
@@ -31,6 +32,7 @@ class Routing:
     lora_ids: torch.Tensor
     enabled: torch.Tensor
     num_experts: int
+    ep: int = 1
 
     @property
     def top_k(self) -> int:
@@ -43,6 +45,11 @@ class Routing:
     @property
     def max_loras(self) -> int:
         return self.enabled.numel()
+
+    @property
+    def all_experts(self) -> int:
+        """Experts of all GPUs, for any of which an alignment has room."""
+        return self.num_experts * self.ep
 
     def groups(self) -> torch.Tensor:
         """Returns ``adapter * E + expert`` of every pair, ``L * E`` where nothing is to be done: ``[M * T]`` int64."""
@@ -67,10 +74,11 @@ class Routing:
         mapping: torch.Tensor,
         enabled: torch.Tensor,
         experts: int,
+        ep: int = 1,
     ) -> Routing:
         """Builds a routing from tensors on the CPU, which stay there."""
         lora_ids = LoraMetadata.build(mapping.long(), enabled.numel(), "cpu").lora_ids
-        return cls(topk_ids.int(), topk_weights.float(), mapping.int(), lora_ids, enabled.int(), experts)
+        return cls(topk_ids.int(), topk_weights.float(), mapping.int(), lora_ids, enabled.int(), experts, ep)
 
     def to(self, device: str | torch.device) -> Routing:
         return replace(
@@ -102,6 +110,7 @@ def random_routing(problem: MoeProblem, seed: int) -> Routing:
         mapping=mapping,
         enabled=torch.ones(p.max_loras),
         experts=p.num_experts,
+        ep=p.ep,
     )
 
 

@@ -118,7 +118,7 @@ def rows_infeasible(problem: MoeProblem, block_m: int) -> str | None:
 
 def _m_tiles(problem: MoeProblem, block_m: int) -> int:
     """Counts the blocks of rows in the grid, for each adapter."""
-    return problem.pairs if problem.naive else padded_width(problem.pairs, problem.num_experts, block_m) // block_m
+    return problem.pairs if problem.naive else padded_width(problem.pairs, problem.all_experts, block_m) // block_m
 
 
 def _tile(c: Mapping[str, int]) -> Tile:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import registry
+from autotune.contract import groups, registry
 from autotune.errors import InputError, NotInstalledError
 from autotune.servers.vllm.served_modules import DENSE
 from autotune.servers.vllm.served_releases import DENSE_SOURCES
+from autotune.study.creation import describe_flags
 from autotune.study.describe import Request, describe
 from autotune.study.sources import notices, reference
 from autotune.study.spec import StudySpec
@@ -115,3 +116,21 @@ def test_a_server_that_is_gone_keeps_no_other_study_from_its_notice() -> None:
     gone = replace(ours, source="vllm", kernel="lora_shrink@vllm-0.33.0")
     assert notices([gone]) == []
     assert notices([gone, ours]) == notices([ours])
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_group_of_the_servers_own_kernels_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = dense_spec()
+    monkeypatch.setattr("autotune.study.describe.current_gpu", lambda: machine.gpu)
+    monkeypatch.setattr("autotune.study.describe.current_environment", lambda: machine.environment)
+    flags = {"dtype": "float16", "hidden_size": 2048, "lora_rank": 16, "num_loras": 4, "moe_intermediate_size": 768}
+    request = Request("fused_moe_lora", "cuda", source="served", allow_unknown_server=True)
+    specs = describe_flags(request, flags, (64, 128))
+    assert {spec.source for spec in specs.values()} == {"vllm"}
+    assert sorted({str(spec.group) for spec in specs.values()}) == [
+        f"fused_moe_lora@vllm-0.33.0-one-shot-m{m}-h2048-i768-r16-s2-e8-top2-l4-float16-NVIDIA_H200" for m in (128, 64)
+    ]
+    for spec in specs.values():
+        kind, path = groups.kind_of(spec.kernel)
+        assert (kind.name, path) == ("fused_moe_lora", "one-shot")
+    assert all(name.startswith(spec.kernel) for name, spec in specs.items())

@@ -10,11 +10,14 @@ from autotune.servers.served import ServedKernel, ServedOp
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.served_dense import ServedExpand, ServedShrink
 from autotune.servers.vllm.served_modules import DENSE
+from autotune.servers.vllm.served_one_shot import ServedOneShot
 from autotune.servers.vllm.served_releases import Release
 
 _OPS: Final[Mapping[str, Callable[[Release], ServedOp[Any]]]] = {
     "lora_shrink": ServedShrink,
     "lora_expand": ServedExpand,
+    "fused_moe_lora_gate_up_one_shot": ServedOneShot,
+    "fused_moe_lora_down_one_shot": ServedOneShot,
 }
 
 NAMES: Final = tuple(_OPS)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from autotune.errors import InputError
 from autotune.servers.source_check import ServedModules
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.served_releases import DENSE_SOURCES
+from autotune.servers.vllm.served_releases import DENSE_SOURCES, MOE_SOURCES
 
 _OPS: Final = "vllm.lora.ops.triton_ops"
 
@@ -24,6 +24,19 @@ DENSE: Final = ServedModules(
     known=DENSE_SOURCES,
 )
 """What the dense ops are made of (contracts A12)."""
+
+MOE: Final = ServedModules(
+    package=facts.NAME,
+    compiler="torch",
+    names=[
+        [
+            *(f"{_OPS}.{name}" for name in ("fused_moe_lora_op", "utils", "lora_kernel_metadata")),
+            "vllm.lora.punica_wrapper.punica_gpu",
+        ]
+    ],
+    known=MOE_SOURCES,
+)
+"""What fused MoE LoRA is made of, and what aligns for it and calls it (contracts A13)."""
 
 
 @cache

@@ -15,6 +15,15 @@ DENSE_SOURCES: Final[Mapping[str, str]] = {
 }
 """By release, the hash of what the dense ops are made of (contracts A12)."""
 
+MOE_SOURCES: Final[Mapping[str, str]] = {
+    "0.23.0": "1d3174f43644733d",
+    "0.28.0": "259f83df9a63dfd6",
+    "0.31.0": "daa94c7b81b92721",
+    "0.32.0": "0c0ee31663cdf324",
+    "0.33.0": "b67d3bef643f49d6",
+}
+"""By release, the hash of what fused MoE LoRA is made of (contracts A13)."""
+
 _ONE_STAGE_SINCE = (0, 33)
 
 

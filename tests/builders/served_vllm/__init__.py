@@ -17,6 +17,11 @@ def install(folder: Path, version: str = "0.33.0") -> Path:
     for source in PACKAGE.glob("*.txt"):
         (ops / f"{source.stem}.py").write_text(source.read_text())
     (folder / "vllm" / "triton_utils.py").write_text("HAS_TRITON = True\n")
+    (folder / "vllm" / "platforms.py").write_text("class current_platform:\n    pass\n")
+    punica = folder / "vllm" / "lora" / "punica_wrapper"
+    punica.mkdir()
+    for name in ("__init__", "punica_gpu"):
+        (punica / f"{name}.py").write_text("")
     info = folder / f"vllm-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,11 @@ from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.servers.vllm import served_modules
 from autotune.testing.problems import problems_of
-from tests.builders import served_vllm
 
 KERNELS = ("lora_shrink", "lora_expand")
 
 
-@pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Puts the stand-in on the path, and forgets it afterwards."""
-    monkeypatch.syspath_prepend(served_vllm.install(tmp_path))
-    served_modules.imported.cache_clear()
-    yield
-    served_modules.imported.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("served_package")
 
 
 def served(name: str) -> AnyKernel:
@@ -145,5 +134,5 @@ def test_a_server_without_triton_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_kernels_that_no_server_has_are_named() -> None:
-    with pytest.raises(InputError, match="allowed: lora_shrink, lora_expand"):
+    with pytest.raises(InputError, match="allowed: lora_shrink, lora_expand, fused_moe_lora_gate_up_one_shot"):
         registry.load("csgmv_shrink@vllm-0.33.0")
