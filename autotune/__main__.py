@@ -12,6 +12,10 @@ def main() -> None:
     stopping.listen()
     try:
         from autotune.cli.main import main as command
+
+        command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
+    except SystemExit as end:
+        sys.exit(stopping.exit_code(end.code) if isinstance(end.code, int) else end.code)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "autotune"):
@@ -22,11 +26,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    stopping.loaded()
-    try:
-        command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
-    except SystemExit as end:
-        sys.exit(stopping.exit_code(end.code) if isinstance(end.code, int) else end.code)
     finally:
         stopping.show_cursor()
 

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from autotune.contract import Gpu
 from autotune.errors import InputError
 
 _SMI = "nvidia-smi"
+_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
+"""The driver's own devices, on Linux and under WSL: a container may have them without nvidia-smi."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def installed_version(package: str) -> str | None:
 
 
 def cuda_available() -> bool:
-    """Tells whether torch is installed and sees a CUDA GPU."""
+    """Tells whether torch is installed and sees a CUDA GPU; torch takes seconds to load, and needs a driver."""
+    if not driver_installed():
+        return False
     try:
         import torch
     except ImportError:
@@ -50,7 +55,7 @@ def cuda_available() -> bool:
 
 def driver_installed() -> bool:
     """Tells whether there may well be a GPU, without loading torch, which takes seconds."""
-    return shutil.which(_SMI) is not None
+    return shutil.which(_SMI) is not None or any(Path(device).exists() for device in _DEVICES)
 
 
 def current_gpu() -> Gpu:

@@ -1,4 +1,5 @@
-"""The tool's cache folder: compiled kernels. Nothing else is written outside storage and output (law 6)."""
+"""Where the tool keeps things: its storage, and the cache of compiled kernels. Nothing else is written outside storage
+and output (law 6)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from tempfile import TemporaryFile
 from platformdirs import user_cache_path
 
 from autotune.errors import InputError
+
+DEFAULT_STORAGE_URL = "sqlite:///autotune.db"
 
 
 def cache_dir() -> Path:

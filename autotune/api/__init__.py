@@ -1,6 +1,7 @@
 """The tool from Python: plan a model, make and run studies, read results, write and check files.
 
-The command line does its work by these functions.
+The command line does its work by these functions. Each is loaded when it is first asked for, so that a plan or a check
+waits for nothing that measures.
 
     serving = api.Serving("vllm", tp=1, rank=16, max_loras=4)
     wanted = api.of_plan(api.plan("Qwen3-8B", serving), api.Request())
@@ -13,17 +14,21 @@ The command line does its work by these functions.
 
 from __future__ import annotations
 
-from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
-from autotune.api.problems import Problems
-from autotune.api.runs import run
-from autotune.api.studies import StudySet, find, find_one, of_block, of_plan, of_problems, plan, required_by, worth
-from autotune.plan.plan import Plan
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
-from autotune.servers.batches import Batches
-from autotune.servers.serving import Serving
-from autotune.study.describe import Request
-from autotune.study.storage import open_storage
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
+    from autotune.api.plans import plan
+    from autotune.api.problems import Problems
+    from autotune.api.runs import run
+    from autotune.api.studies import StudySet, find, find_one, of_block, of_plan, of_problems, required_by, worth
+    from autotune.plan.plan import Plan
+    from autotune.run.options import Budget, RunOptions
+    from autotune.servers.batches import Batches
+    from autotune.servers.serving import Serving
+    from autotune.study.describe import Request
+    from autotune.study.storage import open_storage
 
 __all__ = [
     "Batches",
@@ -50,3 +55,42 @@ __all__ = [
     "worth",
     "write_csv",
 ]
+
+_MODULES = {
+    "autotune.api.files": (
+        "check_export",
+        "export",
+        "look_up",
+        "look_up_builtin",
+        "write_csv",
+    ),
+    "autotune.api.plans": ("plan",),
+    "autotune.api.problems": ("Problems",),
+    "autotune.api.runs": ("run",),
+    "autotune.api.studies": (
+        "StudySet",
+        "find",
+        "find_one",
+        "of_block",
+        "of_plan",
+        "of_problems",
+        "required_by",
+        "worth",
+    ),
+    "autotune.plan.plan": ("Plan",),
+    "autotune.run.options": (
+        "Budget",
+        "RunOptions",
+    ),
+    "autotune.servers.batches": ("Batches",),
+    "autotune.servers.serving": ("Serving",),
+    "autotune.study.describe": ("Request",),
+    "autotune.study.storage": ("open_storage",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from optuna.storages import BaseStorage
 
 from autotune.report.note import write_note
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import Progress
 from autotune.run.queue import StudyQueue, Turn, Watcher, turn_runner, turns_of
 from autotune.run.runner import Runner

@@ -16,12 +16,13 @@ from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.run.clock import Phase
-from autotune.run.loop import Budget, SearchLoop
-from autotune.search import Neighbour, make_search
+from autotune.run.loop import SearchLoop
+from autotune.run.options import Budget
 from autotune.search.api import Search, StopRule
 from autotune.search.arrays import Floats
 from autotune.search.estimate import estimated
-from autotune.search.neighbour import distance
+from autotune.search.making import make_search
+from autotune.search.neighbour import Neighbour, distance
 
 _NEIGHBOUR_TRIALS = 100
 

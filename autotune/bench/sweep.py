@@ -28,9 +28,10 @@ from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
 from autotune.run.clock import Clock, Phase
 from autotune.run.finalists import FINALISTS, decide
-from autotune.run.loop import Budget, SearchLoop
-from autotune.search import make_search
+from autotune.run.loop import SearchLoop
+from autotune.run.options import Budget
 from autotune.search.estimate import estimated
+from autotune.search.making import make_search
 
 _RACE_ROUNDS = 200
 # Enough to keep every compile process busy while the GPU measures.

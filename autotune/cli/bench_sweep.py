@@ -11,6 +11,7 @@ from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import DEFAULT_TRIALS
 from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
+from autotune.contract.source import AUTO
 from autotune.contract.space import Space
 from autotune.environment import current_gpu
 from autotune.errors import InputError
@@ -18,7 +19,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
-from autotune.study.sources import AUTO, reference
+from autotune.study.sources import reference
 from autotune.untrusted.printing import say
 
 _PARTS = ("wall", "compile_wait", "measure", "search", "finalists")
@@ -50,7 +51,11 @@ def sweep(
     timed = reference(wanted.kernel, source, "cuda", allow_unknown_server)
     kernel = load(timed)
     built = Space.build(kernel, problems[0], gpu, space or kernel.spaces[0])
+    import optuna
+
     from autotune.bench.sweep import run  # needs torch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     task = Task(absolute(timed), problems[0], gpu, MeasureSettings())
     report = run(task, built, trials, seed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.storage import open_storage
 from autotune.errors import InputError
-from autotune.study.storage import DEFAULT_URL, open_storage
+from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.untrusted.printing import say
 
 # The dashboard has no login and lets anybody who can connect delete studies: this machine only.
@@ -15,7 +16,7 @@ HOST = "127.0.0.1"
 
 @click.command(cls=FlagCommand)
 @takes_flags
-def dashboard(port: int = 8080, storage: str = DEFAULT_URL) -> None:
+def dashboard(port: int = 8080, storage: str = DEFAULT_STORAGE_URL) -> None:
     """Watch the studies in a browser on this machine.
 
     Starts optuna-dashboard on 127.0.0.1 only: it has no login.

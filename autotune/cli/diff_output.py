@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.progress import track
+from typing import TYPE_CHECKING, Any
 
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, assumed
-from autotune.config.race import RacedDifference, RacedSide, race, this_machine
 from autotune.report.tables import percent, show, table, us
 from autotune.untrusted.printing import say
+
+if TYPE_CHECKING:
+    from autotune.config.race import RacedDifference, RacedSide
 
 Sides = tuple[Path, Path]
 """The files or folders that were compared."""
@@ -25,6 +24,11 @@ def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions
     Raises:
         InputError: If it has no GPU.
     """
+    from rich.console import Console
+    from rich.progress import track
+
+    from autotune.config.race import race, this_machine  # what a plain diff does without takes a while to load
+
     console = Console(stderr=True)
     with this_machine() as bench:
         outcomes = race(found, sides, assumptions, bench)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from autotune import api, servers
-from autotune.cli.running import say_advice, say_if_replayed
+from autotune.cli.advice import say_advice
+from autotune.cli.running import say_if_replayed
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.file import OnExist

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
-import optuna
-from click.exceptions import NoArgsIsHelpError
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
+from click.exceptions import Exit, NoArgsIsHelpError
 
 from autotune import __version__
-from autotune.cli.bench import bench
-from autotune.cli.bench_serve import bench_serve
-from autotune.cli.bench_sweep import sweep
-from autotune.cli.config import config
-from autotune.cli.dashboard import dashboard
-from autotune.cli.doctor import doctor
-from autotune.cli.plan import plan
-from autotune.cli.study import study
-from autotune.cli.tune import tune
+from autotune.cli.lazy import LazyCommand, LazyGroup
 from autotune.errors import AutotuneError
-from autotune.study.storage_failure import failure_of
 from autotune.untrusted.printing import printable
 
 
@@ -47,7 +36,7 @@ class _Misuse(click.ClickException):
         super().__init__(printable(f"{error.format_message().rstrip('.')}; see {command} --help"))
 
 
-class _Commands(click.Group):
+class _Commands(LazyGroup):
     """Turns errors of the tool and of its use into a line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -55,15 +44,44 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except AutotuneError as error:
             raise _Failure(error) from error
-        except (StorageInternalError, SQLAlchemyError) as error:
-            raise _Failure(failure_of(error)) from error
-        except NoArgsIsHelpError:
+        except (NoArgsIsHelpError, Exit, click.Abort):
             raise
         except click.UsageError as error:
             raise _Misuse(error) from error
+        except Exception as error:
+            if (failure := _storage_failure(error)) is None:
+                raise
+            raise _Failure(failure) from error
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _storage_failure(error: Exception) -> AutotuneError | None:
+    """Returns what an error of the storage means to a user; None for any other error."""
+    if "sqlalchemy" not in sys.modules:
+        return None  # No storage was opened; loading what would read it takes a second.
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from autotune.study.storage_failure import failure_of
+
+    return failure_of(error) if isinstance(error, StorageInternalError | SQLAlchemyError) else None
+
+
+_COMMANDS = {
+    "tune": LazyCommand("tune", "tune", "Create, run and export in one go."),
+    "plan": LazyCommand("plan", "plan", "List a model's lookups and what tuning them takes."),
+    "study": LazyCommand("study", "study", "Create, run, read and export studies: one per kernel shape."),
+    "config": LazyCommand("config", "config", "Check, look up and compare the files that servers load."),
+    "bench": LazyCommand("bench", "bench", "Compare searches, and a server with and without a folder."),
+    "dashboard": LazyCommand("dashboard", "dashboard", "Watch the studies in a browser on this machine."),
+    "doctor": LazyCommand("doctor", "doctor", "Say what is here, what is missing and how to mend it."),
+}
+
+
+@click.group(
+    cls=_Commands,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="lora-autotune")
 def main() -> None:
     """Tune the Triton kernels of multi-LoRA serving on your own GPU.
@@ -72,17 +90,11 @@ def main() -> None:
     loads, or the default is kept when nothing beats it.
 
     \b
-    One shape, from nothing to a file:
-      python -m autotune tune --op-type lora_shrink --batch-size 16 \\
-          --hidden-size 5120 --lora-rank 16 --num-loras 4 --save-json-dir tuned
+    All that a server looks up for a model, from nothing to the files:
+      python -m autotune tune --model Qwen3-8B --runtime vllm \\
+          --lora-rank 16 --max-loras 4 --save-json-dir tuned
+    What that would tune, which needs no GPU:
+      python -m autotune plan Qwen3-8B --runtime vllm \\
+          --lora-rank 16 --max-loras 4
     The same in steps: study create, study run, study export.
     """
-
-
-# Optuna's own progress lines; ours are on stderr too.
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-for command in (plan, study, tune, config, bench, dashboard, doctor):
-    main.add_command(command)
-bench.add_command(sweep)
-bench.add_command(bench_serve)

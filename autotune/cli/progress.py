@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from autotune.report.groups import group_line
 from autotune.report.results import failures, measured, result_line
 from autotune.report.tables import us
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import Progress as StudyProgress
 from autotune.run.queue import Turn
 from autotune.study.result import GroupResult, StudyResult

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from optuna.storages import BaseStorage
 
-from autotune import api, servers
+from autotune import api
 from autotune.cli.flags.run import RunFlags
 from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
@@ -60,12 +60,6 @@ def show_results(finished: list[KernelStudy]) -> None:
     show(before_after(finished))
     for note in serving_notes(finished):
         say(note)
-
-
-def say_advice(finished: list[KernelStudy]) -> None:
-    """Prints what users who serve with these results should know."""
-    for line in servers.advice(item.call for item in finished):
-        say(f"Mind: {line}", err=True)
 
 
 def say_if_replayed(studies: list[KernelStudy]) -> None:

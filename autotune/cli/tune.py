@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 
 from autotune import api
 from autotune.api import StudySet
+from autotune.cli.advice import say_advice
 from autotune.cli.export_output import check_csv, export_studies
 from autotune.cli.flags.block import BlockFlags, refuse_unplanned
 from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
@@ -18,7 +19,8 @@ from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.plan import show_plan
 from autotune.cli.proving import EngineRound
-from autotune.cli.running import load_ahead, run_studies, say_advice, show_results
+from autotune.cli.running import load_ahead, run_studies, show_results
+from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.model.flag_sizes import infer_sizes
@@ -30,7 +32,6 @@ from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
 from autotune.study.serving_notes import serving_notes
-from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 

@@ -166,16 +166,20 @@ def absolute(reference: str) -> str:
     return f"{there[0]}:{there[1]}" if there else reference
 
 
+def folders(name: str) -> list[str]:
+    """Lists the kernels' folders that have a module of this name."""
+    package = importlib.import_module("autotune.kernels")
+    return sorted({file.parent.name for place in package.__path__ for file in Path(place).glob(f"*/{name}.py")})
+
+
 def folder_modules(name: str) -> list[ModuleType]:
     """Imports the modules of this name that stand in kernels' folders, in the order of the folders' names.
 
     Raises:
         InputError: If they need torch or Triton, and it is not installed.
     """
-    package = importlib.import_module("autotune.kernels")
-    folders = sorted({file.parent.name for place in package.__path__ for file in Path(place).glob(f"*/{name}.py")})
     try:
-        return [importlib.import_module(f"{package.__name__}.{folder}.{name}") for folder in folders]
+        return [importlib.import_module(f"autotune.kernels.{folder}.{name}") for folder in folders(name)]
     except ModuleNotFoundError as error:
         if error.name in ("torch", "triton"):
             raise InputError(

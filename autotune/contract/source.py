@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-BUILTIN = "builtin"
+BUILTIN: Final = "builtin"
 """The source of every kernel that is not a server's own."""
+
+AUTO: Final = "auto"
+SERVED: Final = "served"
+SOURCES: Final = (AUTO, SERVED, BUILTIN)
+"""What a user may ask for; ``auto`` takes the server's own where its package is installed."""
 
 SEPARATOR = "@"
 """Parts a kernel's name from its source: ``NAME@SERVER-VERSION``, or ``NAME@SERVER`` of the installed version."""

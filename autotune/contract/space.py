@@ -10,15 +10,17 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from typing import TYPE_CHECKING, Any
 
 from autotune.contract import AnyKernel, Config, ConfigKey, Parameter, Problem, Value, config_key
 from autotune.contract.gpu import Gpu
 from autotune.errors import InputError
+
+# Whoever only plans or checks files does without them: loading them takes longer than that.
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from optuna.distributions import BaseDistribution
 
 
 class Space:
@@ -80,6 +82,8 @@ class Space:
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
         """One categorical distribution per tunable parameter, so that Optuna's tools show the values themselves."""
+        from optuna.distributions import CategoricalDistribution
+
         return {p.name: CategoricalDistribution(p.values) for p in self.tunable}
 
     def params(self, config: Config) -> dict[str, Any]:
@@ -93,6 +97,8 @@ class Space:
     @cached_property
     def ordinals(self) -> npt.NDArray[np.int64]:
         """Position of each config's values among the tunable parameters' values, ``[len(self), len(tunable)]``."""
+        import numpy as np
+
         position = [{v: i for i, v in enumerate(p.values)} for p in self.tunable]
         rows = [[at[c[p.name]] for p, at in zip(self.tunable, position, strict=True)] for c in self.configs]
         return np.asarray(rows, dtype=np.int64).reshape(len(self), len(self.tunable))

@@ -8,6 +8,9 @@ from typing import Protocol
 from autotune.contract import Config
 from autotune.measure.result import Measurement
 
+BACKENDS = ("auto", "cuda", "replay")
+"""What a user may ask for; ``auto`` takes the GPU if there is one, else a recording."""
+
 
 class Backend(Protocol):
     """Measures the configs of one problem. Not thread-safe; one study uses it at a time."""

@@ -12,7 +12,7 @@ from autotune.contract import Config
 from autotune.measure.result import Measurement
 from autotune.run.clock import Clock
 from autotune.run.group_choice import Standing
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import OnProgress
 from autotune.run.runner import Runner
 from autotune.run.sessions import Session

@@ -19,7 +19,7 @@ from autotune.run.clock import Deadline
 from autotune.run.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.run.group_member import GroupMember
 from autotune.run.group_race import VALUES, GroupRace, decide_group
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import OnProgress
 from autotune.run.runner import Runner
 from autotune.study.result import WALL, GroupResult

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -14,6 +13,7 @@ from autotune.contract.space import Space
 from autotune.measure.backend import Backend
 from autotune.measure.result import COMPILE_FAILURES, Measurement
 from autotune.run.clock import Clock, Phase
+from autotune.run.options import Budget
 from autotune.search.api import Search
 from autotune.study import trials
 from autotune.study.writer import ThreadWriter, WriteQueue, Writer
@@ -23,19 +23,6 @@ OnEnding = Callable[[], None]
 
 _ENDING_ROUNDS = 2
 """A search that ends within so many rounds leaves its compilers to others."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Upper bounds of one study's search.
-
-    Attributes:
-        trials: Measured configs over the study's whole life; what only failed to compile is not counted.
-        timeout_s: Wall seconds of this run; None for no limit.
-    """
-
-    trials: int
-    timeout_s: float | None = None
 
 
 class SearchLoop:

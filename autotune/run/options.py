@@ -1,4 +1,4 @@
-"""What holds for all studies of a run."""
+"""What holds for all studies of a run, and what bounds it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.measure import recording
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper bounds of one study's search.
+
+    Attributes:
+        trials: Measured configs over the study's whole life; what only failed to compile is not counted.
+        timeout_s: Wall seconds of this run; None for no limit.
+    """
+
+    trials: int
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.run.clock import Deadline
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.runner import Runner
 from autotune.study import studies

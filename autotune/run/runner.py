@@ -18,8 +18,8 @@ from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
 from autotune.run.clock import Clock
 from autotune.run.finalists import decide
-from autotune.run.loop import Budget, OnEnding, SearchLoop
-from autotune.run.options import RunOptions
+from autotune.run.loop import OnEnding, SearchLoop
+from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import OnProgress, ProgressReporter, Stage
 from autotune.run.sessions import Session, Sessions
 from autotune.search.api import Search

@@ -15,9 +15,9 @@ from autotune.run import identity
 from autotune.run.backends import Backends
 from autotune.run.neighbours import Neighbourhood
 from autotune.run.options import RunOptions
-from autotune.search import make_search
 from autotune.search.api import Search
 from autotune.search.estimate import estimated
+from autotune.search.making import make_search
 from autotune.study import trials
 from autotune.study.study import KernelStudy
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from autotune.contract import AnyKernel, Problem, registry
 from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200, underscored
+from autotune.contract.source import AUTO
 from autotune.contract.space import Space
 from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
-from autotune.study.sources import AUTO, reference
+from autotune.study.sources import reference
 from autotune.study.spec import StudySpec
 from autotune.untrusted.names import MOST_CHARACTERS
 from autotune.untrusted.printing import shortened
-
-BACKENDS = ("auto", "cuda", "replay")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Request:
     Attributes:
         kernel: Registry reference, e.g. ``lora_shrink`` or ``path/to/file.py:NAME``; filled in by what makes the
             studies.
-        backend: One of `BACKENDS`; ``auto`` takes the GPU if there is one, else a recording.
+        backend: One of `autotune.measure.backend.BACKENDS`.
         space: Name of the kernel's space preset; None for its default.
         tag: Added to the name, to keep a study apart from another one of the same problem.
         source: One of `SOURCES`: the kernel of the installed server, ours, or whichever can be had.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from autotune.contract import registry, source
+from autotune.contract.source import AUTO, SERVED
 from autotune.errors import InputError, NotInstalledError, one_of
 from autotune.study.spec import StudySpec
-
-AUTO: Final = "auto"
-SERVED: Final = "served"
-SOURCES: Final = (AUTO, SERVED, source.BUILTIN)
 
 
 def reference(kernel: str, wanted: str, backend: str, allow_unknown_server: bool = False) -> str:
@@ -19,7 +15,7 @@ def reference(kernel: str, wanted: str, backend: str, allow_unknown_server: bool
 
     Args:
         kernel: Reference of a kernel; one that names its source is left as it is.
-        wanted: One of `SOURCES`; ``auto`` takes the server's own where its package is installed.
+        wanted: One of `autotune.contract.source.SOURCES`.
         backend: ``cuda``, or ``replay``: a recording has the source it was recorded of.
         allow_unknown_server: Time a server's own kernel although its release is not known.
 

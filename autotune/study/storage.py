@@ -12,9 +12,9 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from autotune.errors import InputError
+from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.study.making import made_by_all
 
-DEFAULT_URL = "sqlite:///autotune.db"
 _BUSY_TIMEOUT_S = 60
 _EXTRAS = {
     "postgresql": ("postgresql", "postgresql+psycopg"),
@@ -44,7 +44,7 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         raise InputError(f"--storage: cannot open {shown}, {_driver_of(url)}") from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_URL}") from error
+        raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_STORAGE_URL}") from error
 
 
 def _driver_of(url: str) -> str:
@@ -52,7 +52,7 @@ def _driver_of(url: str) -> str:
     parsed = make_url(url)
     wanted = f"its driver is not installed ({parsed.get_backend_name()}, {parsed.drivername})"
     if (extra := _EXTRAS.get(parsed.get_backend_name())) is None:
-        return f"{wanted}; install it, or give e.g. {DEFAULT_URL}"
+        return f"{wanted}; install it, or give e.g. {DEFAULT_STORAGE_URL}"
     name, scheme = extra
     return f"{wanted}; pip install 'lora-autotune[{name}]' and give {scheme}://USER@HOST/DATABASE"
 

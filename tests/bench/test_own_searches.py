@@ -10,8 +10,8 @@ import pytest
 from autotune.bench import own_searches
 from autotune.bench.own_searches import Knowledge
 from autotune.measure.recording import Recording
-from autotune.search import Neighbour
 from autotune.search.api import Search
+from autotune.search.neighbour import Neighbour
 
 
 @pytest.fixture

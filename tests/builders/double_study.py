@@ -13,8 +13,7 @@ from autotune.contract.gpu import INTERPRETER
 from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.measure.backend import Backend
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study.study import KernelStudy
 from tests.builders.specs import spec_on_gpu

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotune.contract import Config
 from autotune.measure.recording import Recording
-from autotune.search import Neighbour
+from autotune.search.neighbour import Neighbour
 
 
 def write_machine(folder: Path) -> None:

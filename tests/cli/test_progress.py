@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from autotune.cli.progress import RunDisplay
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import Progress
 from autotune.run.queue import Turn
 from autotune.study.study import KernelStudy

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
-# The entry point with a command that does what the environment variable BODY says.
+# The entry point with a command, which is loaded then, that does what the environment variable BODY says.
 SCRIPT = """
     import os, sys, time, types
     from signal import SIGINT, SIGTERM
@@ -39,6 +39,7 @@ SCRIPT = """
 
     @click.command()
     def command():
+        stopping.loaded()
         exec(os.environ["BODY"], globals())
 
     sys.modules["autotune.cli.main"] = types.SimpleNamespace(main=command)

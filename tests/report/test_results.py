@@ -22,8 +22,7 @@ from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
 from autotune.measure.result import Measurement
 from autotune.report.note import study_note
 from autotune.report.results import result_line, time_line
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import creation
 from autotune.study.result import StudyResult

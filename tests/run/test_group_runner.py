@@ -14,8 +14,7 @@ from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
 from autotune.run.group_runner import GroupRunner
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import creation, studies
 from autotune.study.describe import Request

@@ -13,8 +13,9 @@ from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
-from autotune.run.loop import Budget, SearchLoop
-from autotune.search import make_search
+from autotune.run.loop import SearchLoop
+from autotune.run.options import Budget
+from autotune.search.making import make_search
 from autotune.search.pool import PoolSampler
 from autotune.search.stopping import NeverStop
 

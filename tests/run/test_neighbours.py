@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from optuna.storages import BaseStorage
 
-from autotune.run.loop import Budget
 from autotune.run.neighbours import Neighbourhood
+from autotune.run.options import Budget
 from autotune.study import studies
 from autotune.study.studies import Finished
 from autotune.study.study import KernelStudy

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from autotune.errors import AutotuneError, HeldError, InputError
-from autotune.run.loop import Budget
+from autotune.run.options import Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.queue import LEAST_TURN_S, Result, StudyQueue, Turn
 from autotune.study.study import KernelStudy

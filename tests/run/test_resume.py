@@ -18,8 +18,7 @@ import pytest
 
 from autotune.contract import Config
 from autotune.measure.result import Measurement, Status
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import studies, trials
 from autotune.study.result import StudyResult

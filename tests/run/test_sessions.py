@@ -12,7 +12,7 @@ from autotune.contract import Config
 from autotune.errors import InputError
 from autotune.measure.result import Measurement
 from autotune.run.neighbours import Neighbourhood
-from autotune.search import Neighbour
+from autotune.search.neighbour import Neighbour
 from autotune.study import studies
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy

@@ -20,7 +20,8 @@ Replay = Callable[..., list[tuple[int, Measurement]]]
 def replay() -> Replay:
     """Runs a search in the tuning loop on a recording; returns positions and measurements in the order they came."""
     from autotune.measure.replay import ReplayBackend
-    from autotune.run.loop import Budget, SearchLoop
+    from autotune.run.loop import SearchLoop
+    from autotune.run.options import Budget
 
     def run(
         recording: Recording, search: Search, trials: int, study: optuna.Study | None = None

@@ -11,9 +11,9 @@ from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
-from autotune.search import make_search
 from autotune.search.arrays import Floats
 from autotune.search.estimate import estimated
+from autotune.search.making import make_search
 from autotune.search.pool import PoolSampler
 
 Replay = Callable[..., list[tuple[int, Measurement]]]

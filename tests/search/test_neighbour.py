@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from autotune.measure.recording import Recording
-from autotune.search import Neighbour, make_search
-from autotune.search.neighbour import distance, seeds
+from autotune.search.making import make_search
+from autotune.search.neighbour import Neighbour, distance, seeds
 from tests.builders.recordings import neighbour_of
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
-from autotune.search import SAMPLERS, make_search
+from autotune.search import SAMPLERS
 from autotune.search.history import Observer
+from autotune.search.making import make_search
 from autotune.search.pool import PoolSampler
 from autotune.search.ranking import OrderSampler
 from autotune.study import trials

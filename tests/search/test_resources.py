@@ -6,8 +6,8 @@ import optuna
 
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
-from autotune.search import make_search
 from autotune.search.history import Observer
+from autotune.search.making import make_search
 from autotune.search.resources import dominated
 from autotune.study import trials
 

@@ -13,9 +13,10 @@ from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
-from autotune.search import SAMPLERS, SWEEP_BELOW, make_search
+from autotune.search import SAMPLERS
 from autotune.search.api import SpaceExhausted
 from autotune.search.history import Observer
+from autotune.search.making import SWEEP_BELOW, make_search
 from autotune.search.pool import PoolSampler
 from autotune.study import trials
 

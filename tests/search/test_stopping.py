@@ -10,9 +10,10 @@ import optuna
 
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
-from autotune.search import Neighbour, make_search
 from autotune.search.coordinates import steps
 from autotune.search.history import Observer
+from autotune.search.making import make_search
+from autotune.search.neighbour import Neighbour
 from autotune.search.pool import PoolSampler
 
 Replay = Callable[..., list[tuple[int, Measurement]]]

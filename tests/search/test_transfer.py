@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autotune.measure.recording import Recording
-from autotune.search import Neighbour
+from autotune.search.neighbour import Neighbour
 from autotune.search.transfer import transferred
 from tests.builders.recordings import neighbour_of
 

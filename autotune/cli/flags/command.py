@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from autotune.cli import stopping
 from autotune.cli.flags.serve_command import Filling
 from autotune.cli.flags.table import FLAGS, Flag
 
@@ -118,6 +119,10 @@ class FlagCommand(click.Command):
         rest = super().parse_args(ctx, args)
         filling.check(ctx)
         return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        stopping.loaded()
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         by_heading: dict[str, list[tuple[str, str]]] = {}

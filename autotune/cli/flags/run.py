@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotune.contract.source import AUTO
 from autotune.measure.recording import RECORDED_DIR
 from autotune.measure.settings import MeasureSettings
-from autotune.run.loop import Budget
-from autotune.run.options import RunOptions
+from autotune.paths import DEFAULT_STORAGE_URL
+from autotune.run.options import Budget, RunOptions
 from autotune.study.describe import Request
-from autotune.study.sources import AUTO
-from autotune.study.storage import DEFAULT_URL
 
 DEFAULT_TRIALS = 100
 
@@ -26,7 +25,7 @@ class MakingFlags:
     recorded: Path = RECORDED_DIR
     source: str = AUTO
     allow_unknown_server: bool = False
-    storage: str = DEFAULT_URL
+    storage: str = DEFAULT_STORAGE_URL
 
     def request(self, arg_pool_size: int | None = None) -> Request:
         """Returns how studies are made; each has a kernel of its own.
@@ -52,7 +51,7 @@ class MakingFlags:
 class RunFlags:
     """The flags of a run."""
 
-    storage: str = DEFAULT_URL
+    storage: str = DEFAULT_STORAGE_URL
     trials: int = DEFAULT_TRIALS
     timeout: float | None = None
     sampler: str = "auto"

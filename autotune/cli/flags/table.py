@@ -15,12 +15,12 @@ import click
 from autotune import servers
 from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
 from autotune.contract import groups
+from autotune.contract.source import SOURCES
 from autotune.errors import one_of
 from autotune.export.file import OnExist
+from autotune.measure.backend import BACKENDS
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
-from autotune.study.describe import BACKENDS
-from autotune.study.sources import SOURCES
 
 _FILE = click.Path(path_type=Path)
 

@@ -15,7 +15,9 @@ from autotune.cli.main import main
 
 
 def commands(group: click.Group) -> Iterator[click.Command]:
-    for command in group.commands.values():
+    context = click.Context(group)
+    for command in (group.get_command(context, name) for name in group.list_commands(context)):
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command)
         else:

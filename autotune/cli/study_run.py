@@ -1,0 +1,49 @@
+"""``study run``: runs what is not finished."""
+
+from __future__ import annotations
+
+import click
+
+from autotune import api
+from autotune.cli.advice import say_advice
+from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.flags.run import RunFlags
+from autotune.cli.running import load_ahead, run_studies, show_results
+from autotune.cli.storage import open_storage
+from autotune.contract import registry
+from autotune.study import studies
+from autotune.untrusted.printing import say
+
+
+@click.command(cls=FlagCommand)
+@takes_flags
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+def run(
+    patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = None, kernel_files: tuple[str, ...] = ()
+) -> None:
+    """Run the unfinished studies, all or those that match.
+
+    With --plan those of a plan, in its order; with --timeout, time that some leave goes where most is to be gained.
+
+    A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
+    (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
+
+    Started several times, on one machine or many, runs share the work: what another runs is passed by, and come back to
+    in the end. A GPU is one run's at a time.
+    """
+    for file in kernel_files:
+        registry.name_file(file)
+    storage = open_storage(running.storage)
+    chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))
+    unfinished = [item.name for item in chosen if item.result is None]
+    if not unfinished:
+        say("Nothing to run: every matching study is finished; see study list.", err=True)
+        return
+    load_ahead(running.backend)
+    try:
+        run_studies(storage, unfinished, running, api.worth(chosen, plan_name))
+    finally:
+        ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
+        if finished := [item for item in ran if item.result is not None]:
+            show_results(finished)
+            say_advice(finished)

@@ -1,0 +1,55 @@
+"""Measures how long the command line takes to start: CPU seconds of each command, the least of several runs.
+
+Run from anywhere, with nothing else at work: python docs/measure_startup.py
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RUNS = 5
+ROOT = Path(__file__).parents[1]
+SHAPE = "--op-type lora_shrink --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4 --backend replay"
+COMMANDS = {
+    "--help": 0.3,
+    "config check FOLDER --runtime vllm": 1.0,
+    "plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4": 1.0,
+    "study list": 1.0,
+    "doctor": 1.0,
+    f"study create --skip-if-exists {SHAPE}": 2.0,
+}
+"""The commands, and the CPU seconds that each is to take on a machine of two cores."""
+
+
+def cpu_s(arguments: list[str], environment: dict[str, str]) -> float:
+    """Runs a command; returns the CPU seconds that it and its children took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "autotune", *arguments], env=environment, capture_output=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONPYCACHEPREFIX": f"{folder}/bytecode",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "AUTOTUNE_STORAGE": f"sqlite:///{folder}/studies.db",
+            "AUTOTUNE_CACHE_DIR": f"{folder}/cache",
+        }
+        cpu_s(["study", "create", *SHAPE.split()], environment)
+        Path(folder, "tuned").mkdir()
+        for command, reach_s in COMMANDS.items():
+            arguments = command.replace("FOLDER", f"{folder}/tuned").split()
+            took_s = min(cpu_s(arguments, environment) for _ in range(RUNS))
+            print(f"{took_s:5.2f} s of {reach_s:.1f} s  {command}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Commands load what they need: help and the readers of files do without what measures and searches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from autotune.cli.lazy import LazyGroup
+from autotune.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("optuna", "torch", "sklearn", "scipy", "numpy", "sqlalchemy", "triton")
+# Runs a command, and prints which of the packages of argv[1] it has loaded.
+SCRIPT = """
+import sys
+from autotune.cli.main import main
+try:
+    main(sys.argv[2:])
+except SystemExit as ended:
+    assert ended.code in (0, 1, None), ended.code
+print("loaded:", [name for name in sys.argv[1].split(",") if name in sys.modules])
+"""
+
+
+def loaded(unwanted: tuple[str, ...], *arguments: str | Path) -> str:
+    command = [sys.executable, "-c", SCRIPT, ",".join(unwanted), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "study --help",
+        "config check --help",
+        "config diff --help",
+        "plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4",
+    ],
+)
+def test_what_neither_measures_nor_reads_a_storage_loads_nothing_heavy(command: str) -> None:
+    assert loaded(HEAVY, *command.split()) == "loaded: []"
+
+
+def test_checking_a_folder_loads_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    assert loaded(HEAVY, "config", "check", tmp_path, "--runtime", "vllm", "--json").startswith("loaded: []")
+
+
+def test_listing_studies_loads_neither_torch_nor_the_search(tmp_path: Path) -> None:
+    unwanted = ("torch", "triton", "sklearn", "scipy")
+    assert loaded(unwanted, "study", "list", "--help") == "loaded: []"
+    assert loaded(unwanted, "doctor", "--storage", f"sqlite:///{tmp_path}/none.db") == "loaded: []"
+
+
+def groups(group: LazyGroup) -> list[LazyGroup]:
+    below = [command.load() for command in group.lazy.values()]
+    return [group, *(found for each in below if isinstance(each, LazyGroup) for found in groups(each))]
+
+
+def test_what_a_group_says_of_a_command_is_the_commands_own_word() -> None:
+    assert isinstance(main, LazyGroup)
+    for group in groups(main):
+        context = click.Context(group)
+        for name, lazy in group.lazy.items():
+            command = lazy.load()
+            assert command.name == name
+            assert lazy.help == command.get_short_help_str(limit=200), name
+        assert group.get_command(context, "nothing") is None
