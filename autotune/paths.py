@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from platformdirs import user_cache_path
-
 from autotune.errors import InputError
 
 DEFAULT_STORAGE_URL = "sqlite:///autotune.db"
@@ -16,7 +14,11 @@ DEFAULT_STORAGE_URL = "sqlite:///autotune.db"
 
 def cache_dir() -> Path:
     """Returns ``$AUTOTUNE_CACHE_DIR``, else ``lora-autotune`` in the user's cache folder."""
-    return Path(os.environ.get("AUTOTUNE_CACHE_DIR") or user_cache_path("lora-autotune"))
+    if named := os.environ.get("AUTOTUNE_CACHE_DIR"):
+        return Path(named)
+    from platformdirs import user_cache_path  # here, because a server that loads the plug-in may lack it
+
+    return Path(user_cache_path("lora-autotune"))
 
 
 def triton_cache_dir() -> Path:

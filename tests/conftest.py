@@ -92,7 +92,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every test off the checkout, the user's cache folder and the user's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
-    for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER"):
+    for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER", "LORA_AUTOTUNE_CONFIG_DIR", "LORA_AUTOTUNE_KERNELS"):
         monkeypatch.delenv(name, raising=False)
 
 

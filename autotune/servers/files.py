@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import filelock
-
 from autotune.errors import AutotuneError, InputError
 from autotune.untrusted import reading
 
@@ -106,6 +104,8 @@ def locked(directory: Path) -> Iterator[None]:
         InputError: If the folder cannot be created or written to.
         AutotuneError: If another process holds the lock.
     """
+    import filelock  # here, because a server that only reads files must not need it
+
     lock = filelock.FileLock(directory / LOCK_NAME, timeout=LOCK_TIMEOUT_S)
     try:
         directory.mkdir(parents=True, exist_ok=True)

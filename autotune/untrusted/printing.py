@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
 
-import click
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _KEPT = "\n\t"
 
@@ -29,11 +30,15 @@ def shortened(value: object, characters: int = 60) -> str:
 
 def say(text: object = "", err: bool = False) -> None:
     """Prints text, of one or more lines."""
+    import click  # here and below, because a process of a server prints nothing and may lack both
+
     click.echo(printable(str(text), _KEPT), err=err)
 
 
 def cell(value: object) -> Text:
     """Returns a text for a table of rich's, which reads no markup in it."""
+    from rich.text import Text
+
     return Text(printable(str(value), _KEPT))
 
 

@@ -21,6 +21,7 @@ class LoraMetadata:
         lora_token_start_loc: ``[L + 2]``, where each group starts among the sorted tokens.
         lora_ids: ``[L + 1]``, ascending, -1 first if there are base tokens, the tail filled with -1.
         no_lora: No token uses an adapter: the ops return at once, leaving their outputs as they are.
+        launched_groups: How many of the groups, from the first on, a launch has blocks for; None for all of them.
     """
 
     token_lora_mapping: torch.Tensor
@@ -29,6 +30,12 @@ class LoraMetadata:
     lora_token_start_loc: torch.Tensor
     lora_ids: torch.Tensor
     no_lora: bool = False
+    launched_groups: int | None = None
+
+    @property
+    def groups(self) -> int:
+        """Groups that a launch has blocks for."""
+        return self.lora_ids.numel() if self.launched_groups is None else self.launched_groups
 
     @classmethod
     def build(cls, mapping: torch.Tensor, max_loras: int, device: str | torch.device) -> LoraMetadata:

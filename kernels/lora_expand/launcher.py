@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -20,7 +20,7 @@ _PREFETCHED_PER_WARP = 1024
 """Output elements a warp may load ahead of the product; more would cost too many registers."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M"])
 def lora_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,
@@ -124,7 +124,7 @@ class LoraExpandArguments:
         add_inputs: Add to `out`, or overwrite it.
         offset: Column of `out` where the first slice starts.
         table: Addresses of `b` on the device, for more than one slice, with widths, columns and adapter strides
-            where widths differ; uploaded here, ahead of graph captures.
+            where widths differ; uploaded here, ahead of graph captures, unless given.
     """
 
     x: torch.Tensor
@@ -133,14 +133,14 @@ class LoraExpandArguments:
     metadata: LoraMetadata
     add_inputs: bool = True
     offset: int = 0
-    table: torch.Tensor | None = field(init=False, default=None)
+    table: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if not all(b.is_contiguous() and b.dtype == self.out.dtype for b in self.b):
             raise ValueError(f"lora_expand: the weights must be contiguous and {self.out.dtype}, as out is")
         if self.out.stride(1) != 1:
             raise ValueError(f"lora_expand: out must have contiguous rows, got strides {self.out.stride()}")
-        if len(self.b) > 1:
+        if len(self.b) > 1 and self.table is None:
             columns = () if self.same_width else (self.widths, self.columns, [b.stride(0) for b in self.b])
             object.__setattr__(self, "table", address_table(self.b, *columns))
 
@@ -196,7 +196,7 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
         "num_ctas": c["num_ctas"],
     }
     tiles = cdiv(m, c["block_m"]) * cdiv(n, c["block_n"])
-    return [Launch(lora_expand_kernel, (tiles, slices, meta.lora_ids.numel()), args, options)]
+    return [Launch(lora_expand_kernel, (tiles, slices, meta.groups), args, options)]
 
 
 def forced_stages(x_dtype: torch.dtype, capability: tuple[int, int]) -> int | None:

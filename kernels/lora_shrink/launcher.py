@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import triton
@@ -16,7 +16,7 @@ from autotune.kernels.common.tiles import cdiv, integers
 from autotune.servers.vllm import launching
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M"])
 def lora_shrink_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
@@ -107,7 +107,8 @@ class LoraShrinkArguments:
         out: ``[S, M, N]`` fp32, contiguous.
         metadata: Which token uses which adapter.
         scaling: Factor of the product; the servers fold alpha / rank into B and pass 1.
-        table: Addresses of `a` on the device, for more than one slice; uploaded here, ahead of graph captures.
+        table: Addresses of `a` on the device, for more than one slice; uploaded here, ahead of graph captures, unless
+            given.
     """
 
     x: torch.Tensor
@@ -115,12 +116,12 @@ class LoraShrinkArguments:
     out: torch.Tensor
     metadata: LoraMetadata
     scaling: float = 1.0
-    table: torch.Tensor | None = field(init=False, default=None)
+    table: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if not all(a.is_contiguous() and a.dtype == self.x.dtype for a in self.a):
             raise ValueError(f"lora_shrink: the weights must be contiguous and {self.x.dtype}, as x is")
-        if len(self.a) > 1:
+        if len(self.a) > 1 and self.table is None:
             object.__setattr__(self, "table", address_table(self.a))
 
 
@@ -161,7 +162,7 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
         "num_stages": c["num_stages"],
         "num_ctas": c["num_ctas"],
     }
-    return [Launch(lora_shrink_kernel, (c["split_k"] * tiles, slices, meta.lora_ids.numel()), args, options)]
+    return [Launch(lora_shrink_kernel, (c["split_k"] * tiles, slices, meta.groups), args, options)]
 
 
 def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -19,8 +19,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from cattrs.preconf.json import make_converter
-
 from autotune.environment import installed_version
 from autotune.model.fields import language_model
 from autotune.servers import profile
@@ -271,6 +269,9 @@ def _answers(requests: Requests) -> tuple[Answer, ...]:
 
 def main(arguments: Sequence[str]) -> None:
     """Reads the job, runs it, writes the result; the process then ends at once, whatever the engine still holds."""
+    # Here, because this module is part of `VLLM`, and the plug-in beside a server must do without it.
+    from cattrs.preconf.json import make_converter
+
     job_file, result_file = map(Path, arguments)
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
     converter = make_converter()

@@ -10,14 +10,15 @@ from autotune.servers.source_check import ServedModules
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.served_releases import DENSE_SOURCES, MOE_SOURCES
 
-_OPS: Final = "vllm.lora.ops.triton_ops"
+OPS_PACKAGE: Final = "vllm.lora.ops.triton_ops"
+"""The package of the ops' modules (contracts A12)."""
 
 DENSE: Final = ServedModules(
     package=facts.NAME,
     compiler="torch",
     names=[
         [
-            f"{_OPS}.{name}"
+            f"{OPS_PACKAGE}.{name}"
             for name in ("lora_shrink_op", "lora_expand_op", "kernel_utils", "utils", "lora_kernel_metadata")
         ]
     ],
@@ -30,7 +31,7 @@ MOE: Final = ServedModules(
     compiler="torch",
     names=[
         [
-            *(f"{_OPS}.{name}" for name in ("fused_moe_lora_op", "utils", "lora_kernel_metadata")),
+            *(f"{OPS_PACKAGE}.{name}" for name in ("fused_moe_lora_op", "utils", "lora_kernel_metadata")),
             "vllm.lora.punica_wrapper.punica_gpu",
         ]
     ],
@@ -46,7 +47,7 @@ def imported(name: str) -> Any:
     Raises:
         InputError: If the package cannot be imported, or has turned Triton off.
     """
-    module = DENSE.load(f"{_OPS}.{name}")
+    module = DENSE.load(f"{OPS_PACKAGE}.{name}")
     triton_on = getattr(DENSE.load("vllm.triton_utils"), "HAS_TRITON", True)
     if not triton_on:
         raise InputError(

@@ -1,0 +1,30 @@
+"""Installs our kernels in this process."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Final
+
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.plugin.dense import OursOrTheirs
+from autotune.servers.vllm.plugin.override import is_overridden, override
+from autotune.servers.vllm.plugin.state import PluginState
+from autotune.servers.vllm.served_modules import OPS_PACKAGE
+
+_KERNELS: Final = "autotune.kernels"
+
+
+def install(state: PluginState) -> None:
+    """Overrides the ops that run our kernels, unless this process has done so before."""
+    for op in state.ops:
+        if not is_overridden(op):
+            own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
+            override(facts.NAME, op, _stand_in(op, own, state.configs.path))
+
+
+def _stand_in(op: str, own: Any, folder: Path | None) -> Any:
+    """Returns the function for an op; the op's kernel offers its part in a module ``drop_in``."""
+    module = importlib.import_module(f"{_KERNELS}.{op}.drop_in")
+    assert module.__file__ is not None
+    return OursOrTheirs(module.DROP_IN, own, folder, Path(module.__file__).with_name("kernel.py"))

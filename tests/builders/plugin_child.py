@@ -1,0 +1,109 @@
+"""What a script in a stand-in of a server's process begins with: vLLM's ops, registered with the real schemas over the
+stand-in package that is on the path, and calls of them by the server's entry."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from autotune.servers.source_check import source_hash
+from autotune.servers.vllm import served_modules
+
+_METADATA = (
+    "Tensor token_lora_mapping, Tensor token_indices_sorted_by_lora_ids, Tensor num_tokens_per_lora, "
+    "Tensor lora_token_start_loc, Tensor lora_ids, Tensor no_lora_flag_cpu, Tensor num_active_loras"
+)
+SCHEMAS = {
+    "lora_shrink": f"(Tensor inputs, Tensor[] lora_a_weights, Tensor(a2!) output_tensor, {_METADATA}, "
+    "float scaling) -> ()",
+    "lora_expand": f"(Tensor inputs, Tensor[] lora_b_weights, Tensor(a2!) output_tensor, {_METADATA}, "
+    "SymInt offset_start=0, bool add_inputs=False) -> ()",
+}
+"""As vLLM 0.23.0 to 0.33.0 infer them of their functions."""
+
+MAPPING, ADAPTERS, WIDTHS, RANK, HIDDEN = (0, -1, 2, 2, 0, 1, -1), 3, (48, 16, 16), 8, 64
+
+own_calls: list[str] = []
+"""The calls that the server's own functions got."""
+
+
+def know_the_stand_in() -> None:
+    """Makes the stand-in's sources count as those of a known release."""
+    found = source_hash(served_modules.DENSE.files().values())
+    served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.33.0": found})  # type: ignore[misc]
+
+
+def register_ops() -> list[torch.library.Library]:
+    """Defines both ops as the server does; its own functions note that they were called."""
+    library = torch.library.Library("vllm", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for op, schema in SCHEMAS.items():
+        module = importlib.import_module(f"vllm.lora.ops.triton_ops.{op}_op")
+        module.get_lora_op_configs = lambda *_, **__: {"split_k": 1, "num_warps": 4, "num_stages": 1}
+        own = _noting(op, getattr(module, f"_{op}"))
+        setattr(module, f"_{op}", own)
+        library.define(op + schema)  # type: ignore[no-untyped-call]
+        library.impl(op, own, "CPU")  # type: ignore[no-untyped-call]
+    return [library]
+
+
+def _noting(op: str, own: Callable[..., None]) -> Callable[..., None]:
+    def noting(*args: Any, **kwargs: Any) -> None:
+        own_calls.append(op)
+        own(*args, **kwargs)
+
+    return noting
+
+
+def metadata(mapping: Sequence[int] = MAPPING) -> tuple[torch.Tensor, ...]:
+    """Returns the seven tensors of an op's metadata."""
+    from autotune.kernels.common.metadata import LoraMetadata
+
+    made = LoraMetadata.build(torch.tensor(mapping), ADAPTERS, "cpu")
+    ids = made.lora_ids
+    groups = torch.tensor([ids.numel()], dtype=torch.int32)
+    index = (made.token_lora_mapping, made.token_indices_sorted_by_lora_ids, made.num_tokens_per_lora)
+    return (*index, made.lora_token_start_loc, ids, torch.tensor([made.no_lora]), groups)
+
+
+@dataclasses.dataclass
+class Layer:
+    """A layer's tensors: x ``[M, K]``, A and B by slice, the low-rank product, the output."""
+
+    x: torch.Tensor
+    a: list[torch.Tensor]
+    b: list[torch.Tensor]
+    low: torch.Tensor
+    out: torch.Tensor
+
+    @classmethod
+    def random(cls, dtype: torch.dtype = torch.float16, tokens: int = len(MAPPING)) -> Layer:
+        generator = torch.Generator().manual_seed(1)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator).to(dtype)
+
+        a = [normal(ADAPTERS, 1, RANK, HIDDEN) for _ in WIDTHS]
+        b = [normal(ADAPTERS, 1, width, RANK) for width in WIDTHS]
+        low = torch.full((len(WIDTHS), tokens, RANK), 7.0)
+        return cls(normal(tokens, HIDDEN), a, b, low, normal(tokens, sum(WIDTHS)))
+
+    def run(self, mapping: Sequence[int] = MAPPING, add: bool = True) -> Layer:
+        """Runs shrink and expand by the server's entry."""
+        meta = metadata(mapping)
+        torch.ops.vllm.lora_shrink(self.x, self.a, self.low, *meta, 1.0)
+        torch.ops.vllm.lora_expand(self.low, self.b, self.out, *meta, offset_start=0, add_inputs=add)
+        return self
+
+    def equals(self, other: Layer) -> bool:
+        """Tells whether two layers wrote the same, but for rounding: sums of 64 products of unit variance in fp32, and
+        outputs of half precision."""
+        pairs = ((self.low, other.low, 1e-4), (self.out, other.out, 0.13))
+        return all(torch.allclose(one, two, rtol=0, atol=most) for one, two, most in pairs)
+
+
+know_the_stand_in()
+LIBRARIES = register_ops()
