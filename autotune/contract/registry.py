@@ -3,7 +3,7 @@
 Built-in kernels are the modules ``autotune.kernels.<folder>.kernel`` with a list `KERNELS`; a package offers its own
 through the entry-point group ``autotune.kernels``, each entry naming a `Kernel` object; ``path/to/file.py:NAME`` names
 an object in a file. ``NAME@SERVER`` names the installed server's own kernel of an op, which the server's folder
-offers in ``autotune.servers.<server>.served`` by a function `served_kernel`.
+offers in ``autotune.servers.<server>.served`` (`NAMES`, `served_kernel`, `import_package`).
 
 A kernel in a file is the user's own program: it runs where the user names the file. What a storage names, which others
 may write to, runs only where it is surely the same (`load_stored`).
@@ -11,6 +11,7 @@ may write to, runs only where it is surely the same (`load_stored`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -116,6 +117,15 @@ def has_served(name: str, server: str) -> bool:
     """Tells whether the tool can time this server's own kernel of an op."""
     offered = _served_module(server)
     return offered is not None and name in offered.NAMES
+
+
+def import_served() -> None:
+    """Imports the servers' packages that are installed here; who times a kernel of one is told what is wrong."""
+    servers = {kernel.server for kernel in map(installed().get, installed().names()) if kernel.server}
+    for server in sorted(servers):
+        if offered := _served_module(server):
+            with contextlib.suppress(InputError):
+                offered.import_package()
 
 
 def of_server(reference: str, server: str | None) -> str:

@@ -13,5 +13,7 @@ from autotune.measure import compiling, worker
 __all__ = ["compiling", "torch", "triton", "worker"]
 
 registry.installed()
+# The package of an installed server takes longer to load than a config may take to compile.
+registry.import_served()
 # Part of every key of Triton's cache, a digest of all of Triton: kept, so that no worker makes it again.
 triton_key()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 from autotune.contract.source import Origin
 from autotune.errors import InputError, NotInstalledError
+
+_FORKABLE = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""Lets a package look for a GPU without opening CUDA, which a process that others are forked from must not do."""
 
 _NOT_IN_EVERY_PYTHON = ("type_params", "type_comment", "kind", "type_ignores")
 
@@ -27,12 +32,14 @@ class ServedModules:
         compiler: The package that brings the compiler of its kernels, whose version it asks for.
         names: The modules' dotted names; several lists where releases differ in them.
         known: By version, the hash of the modules' sources.
+        environment: Set while the package is imported, e.g. to keep its log lines out of stdout, where JSON may go.
     """
 
     package: str
     compiler: str
     names: Sequence[Sequence[str]]
     known: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> str:
         """Returns the installed version, without importing the package.
@@ -93,7 +100,8 @@ class ServedModules:
         """
         full = name if "." in name else next(each for each in self.files() if each.rpartition(".")[2] == name)
         try:
-            return importlib.import_module(full)
+            with patch.dict(os.environ, {**_FORKABLE, **self.environment}):
+                return importlib.import_module(full)
         except ImportError as error:
             reason = str(error).partition("\n")[0]
             raise InputError(

@@ -9,7 +9,7 @@ from autotune.contract import AnyKernel
 from autotune.servers.served import ServedKernel, ServedOp
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.served_csgmv import ServedCsgmvExpand, ServedCsgmvShrink
-from autotune.servers.sglang.served_modules import CSGMV
+from autotune.servers.sglang.served_modules import BATCH, CSGMV, imported
 
 _OPS: Final[Mapping[str, Callable[[AnyKernel], ServedOp[Any]]]] = {
     "csgmv_shrink": ServedCsgmvShrink,
@@ -29,3 +29,13 @@ def served_kernel(builtin: AnyKernel, version: str) -> ServedKernel:
         InputError: If no version is given, and none is installed.
     """
     return ServedKernel(builtin, facts.NAME, version or CSGMV.version(), _OPS[builtin.name](builtin))
+
+
+def import_package() -> None:
+    """Imports what the server's kernels are in: seconds, which a process that others are forked from spends once.
+
+    Raises:
+        InputError: If it is not installed, or cannot be imported.
+    """
+    CSGMV.version()
+    imported(BATCH)

@@ -9,7 +9,7 @@ from autotune.contract import AnyKernel
 from autotune.servers.served import ServedKernel, ServedOp
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.served_dense import ServedExpand, ServedShrink
-from autotune.servers.vllm.served_modules import DENSE
+from autotune.servers.vllm.served_modules import DENSE, imported
 from autotune.servers.vllm.served_one_shot import ServedOneShot
 from autotune.servers.vllm.served_releases import Release
 
@@ -34,3 +34,13 @@ def served_kernel(builtin: AnyKernel, version: str) -> ServedKernel:
     """
     release = Release(version or DENSE.version())
     return ServedKernel(builtin, facts.NAME, release.version, _OPS[builtin.name](release))
+
+
+def import_package() -> None:
+    """Imports what the server's kernels are in: seconds, which a process that others are forked from spends once.
+
+    Raises:
+        InputError: If it is not installed, or cannot be imported.
+    """
+    DENSE.version()
+    imported("utils")

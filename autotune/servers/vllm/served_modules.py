@@ -23,6 +23,7 @@ DENSE: Final = ServedModules(
         ]
     ],
     known=DENSE_SOURCES,
+    environment={"VLLM_LOGGING_LEVEL": "ERROR"},
 )
 """What the dense ops are made of (contracts A12)."""
 
