@@ -143,6 +143,41 @@ def _many_chunks(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _chunks(  # type: ignore[no-untyped-def]
+    x_ptr,
+    b_ptrs,
+    out_ptr,
+    permutation_ptr,
+    start,
+    end,
+    slice_id,
+    rank,
+    scaling,
+    in_n,
+    X_STRIDE: tl.constexpr,
+    OUT_STRIDE: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    WALK: tl.constexpr,
+    IN_ORDER: tl.constexpr,
+):
+    """Computes rows `start` to `end`: a chunk at most, or with WALK > 1 many."""
+    slice_x_ptr = x_ptr + slice_id * rank
+    if WALK == 1:
+        _one_chunk(
+            slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
+            X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
+        )  # fmt: skip
+    else:
+        _many_chunks(
+            slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
+            X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
+        )  # fmt: skip
+
+
+@triton.jit
 def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,
@@ -167,6 +202,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     IN_ORDER: tl.constexpr,
     FULL_RANK: tl.constexpr,
     MASK_N: tl.constexpr,
+    CHECK_RANK: tl.constexpr,
 ):
     X_STRIDE: tl.constexpr = NUM_SLICES * MAX_RANK
     tile = tl.program_id(0)
@@ -196,22 +232,29 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
         start = tl.load(seg_indptr_ptr + first)
         end = tl.load(seg_indptr_ptr + (first + 1 if WALK == 1 else tl.minimum(first + step, segments)))
         slot = tl.load(weight_indices_ptr + first).to(tl.int64)
-        rank = tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+        rank = tl.multiple_of(tl.load(lora_ranks_ptr + slot), 1 if CHECK_RANK else RANK_ALIGNMENT)
         if (start < end) & (rank > 0):
-            depth = MAX_RANK if FULL_RANK else rank
             scaling = tl.load(scalings_ptr + slot)
-            slice_x_ptr = x_ptr + slice_id * depth
             slot_ptr = b_ptr + slot * (SLICE_OFFSETS[NUM_SLICES] * MAX_RANK)
             b_ptrs = slot_ptr + offs_n[None, :] * MAX_RANK + offs_k[:, None]  # [BK, BN]
-            if WALK == 1:
-                _one_chunk(
-                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, depth, scaling, in_n,
-                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
-                )  # fmt: skip
+            if CHECK_RANK:
+                # What the compiler can see to be a multiple.
+                aligned = rank // RANK_ALIGNMENT * RANK_ALIGNMENT
+                if aligned == rank:
+                    _chunks(
+                        x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, aligned, scaling, in_n,
+                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
+                    )  # fmt: skip
+                else:
+                    _chunks(
+                        x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, rank, scaling, in_n,
+                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
+                    )  # fmt: skip
             else:
-                _many_chunks(
-                    slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, depth, scaling, in_n,
-                    X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
+                depth = MAX_RANK if FULL_RANK else rank
+                _chunks(
+                    x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, depth, scaling, in_n,
+                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
                 )  # fmt: skip
 
 
@@ -225,6 +268,8 @@ class CsgmvExpandArguments:
         out: ``[T, N]`` or wider, rows contiguous, type of x; added to.
         batch: Which tokens use which adapter.
         slice_widths: Rows of each slice in `b`, columns in `out`.
+        check_ranks: The host does not know the ranks, or not those of a later batch that a graph is replayed with: the
+            kernel looks whether the batch's `rank_alignment` holds, and takes a slower way where it does not.
     """
 
     x: torch.Tensor
@@ -232,6 +277,7 @@ class CsgmvExpandArguments:
     out: torch.Tensor
     batch: ChunkedBatch
     slice_widths: tuple[int, ...]
+    check_ranks: bool = False
 
     def __post_init__(self) -> None:
         if not (self.x.is_contiguous() and self.b.is_contiguous() and self.x.dtype == self.b.dtype == self.out.dtype):
@@ -276,6 +322,7 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
         "IN_ORDER": batch.in_order,
         "FULL_RANK": batch.common_rank == rank,
         "MASK_N": any(width % c["BLOCK_N"] for width in inputs.slice_widths),
+        "CHECK_RANK": inputs.check_ranks,
         # Blocks, and what else is not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages", "maxnreg") if name in c},
     }

@@ -154,6 +154,19 @@ def test_who_walks(make: Any, of_batch: dict[str, int], block_k: int, walk: int)
     assert launch.options["WALK"] == walk
 
 
+@pytest.mark.parametrize("alignment", [8, 16])
+@pytest.mark.parametrize("slots", [SLOTS, TWO, THREE], ids=["few tokens", "two adapters", "all in one block"])
+def test_ranks_that_the_host_does_not_know_are_looked_at(
+    make: Any, slots: list[int], alignment: int, request: pytest.FixtureRequest
+) -> None:
+    """The pool has ranks 16, 8 and 5: each way is taken."""
+    if slots is not SLOTS:
+        request.getfixturevalue("walking")
+    arguments = make(slots=slots)
+    unknown = replace(arguments.batch, rank_alignment=alignment, common_rank=0, in_order=False)
+    check(replace(arguments, batch=unknown, check_ranks=True), slots)
+
+
 def test_few_blocks_do_not_walk(make: Any) -> None:
     assert expand_launches(make(slots=ONE), CONFIG)[0].options["WALK"] == 1
 
