@@ -6,21 +6,9 @@ is set, and never raises: what goes wrong is one line in the log, and the server
 
 from __future__ import annotations
 
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.start import start
 
 
 def register() -> None:
     """Puts our kernels in the place of the server's, once, where the switch asks for it and they are proven."""
-    try:
-        from autotune.servers.vllm.plugin import state
-
-        found = state.current()
-        if found.ops:
-            from autotune.servers.vllm.plugin.install import install
-
-            install(found)
-        for line in (found.line, found.ignored):
-            if line:
-                warn_once(line)
-    except Exception as error:  # the server dies of whatever leaves this function
-        warn_once(f"the server's own kernels run: {type(error).__name__}: {error}")
+    start(__name__)

@@ -12,10 +12,10 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.contract.fingerprint import file_fingerprint
 from autotune.contract.gpu import INTERPRETER
+from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.plugin import warm_up
 from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 

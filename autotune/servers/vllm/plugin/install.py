@@ -6,10 +6,10 @@ import importlib
 from pathlib import Path
 from typing import Any, Final
 
+from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.dense import OursOrTheirs
 from autotune.servers.vllm.plugin.override import is_overridden, override
-from autotune.servers.vllm.plugin.state import PluginState
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
 
 _KERNELS: Final = "autotune.kernels"

@@ -1,0 +1,77 @@
+"""What a plug-in does in a process, and why: decided before anything is changed, so that it can be told as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from autotune.errors import InputError
+from autotune.servers.plugin import switch
+from autotune.servers.plugin.folder import TunedFolder
+from autotune.servers.source_check import ServedModules, source_hash
+
+
+@dataclass(frozen=True)
+class PluginState:
+    """What a plug-in does in a process.
+
+    Attributes:
+        server: The server's name.
+        ops: The server's ops that run our kernels.
+        configs: Where their configs come from.
+        why_not: Why there are none, though the switch is on.
+        ignored: One line on what the switch says that is not understood.
+    """
+
+    server: str
+    ops: tuple[str, ...]
+    configs: TunedFolder
+    why_not: str = ""
+    ignored: str = ""
+
+    @property
+    def line(self) -> str:
+        """One line for the log; empty where the switch is off."""
+        if self.ops:
+            return f"{self.server}'s {', '.join(self.ops)} run this project's kernels; configs: {self.configs.about}"
+        return f"{self.server} runs its own kernels: {self.why_not}" if self.why_not else ""
+
+
+def decide(
+    server: str, folder_variable: str, ops: Mapping[str, tuple[str, ...]], why_not: Callable[[], str]
+) -> PluginState:
+    """Returns what the environment and the installed server come to.
+
+    Args:
+        server: The server's name.
+        folder_variable: The variable that names the server's own folder of configs.
+        ops: By family of the switch, the server's ops that kernels of ours can stand in for.
+        why_not: Tells why the server's own kernels stay in any case; empty if they do not.
+    """
+    said = switch.read()
+    configs = TunedFolder.of(folder_variable)
+    if not said.families:
+        return PluginState(server, (), configs, ignored=said.ignored)
+    wanted = tuple(op for family, found in ops.items() if family in said.families for op in found)
+    reason = why_not() if wanted else f"none of ours stands in for {', '.join(sorted(said.families))} yet"
+    return PluginState(server, () if reason else wanted, configs, reason, said.ignored)
+
+
+def unknown(modules: ServedModules) -> str:
+    """Tells what is not known of the installed server's ops; empty if their sources are those of a known release."""
+    try:
+        found = source_hash(modules.files().values())
+    except (InputError, OSError, SyntaxError):
+        return f"{_installed(modules.package)} has no LoRA ops where they are known to be, in {modules.names[0][0]}"
+    if found not in modules.known.values():
+        known = ", ".join(modules.known)
+        return f"the LoRA ops of {_installed(modules.package)} have sources {found}, known are those of {known}"
+    return ""
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"this {package}"
