@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_BLOCKS = ("block_m", "block_n", "block_k", "block_size_m", "block_size_n", "block_size_k")
+_BLOCKS = ("block_m", "block_n", "block_k", "block_r", "block_size_m", "block_size_n", "block_size_k")
 _MOST_WARPS = 32
 _COUNTS = ("split_k", "num_stages", "num_ctas", "group_size_m", "maxnreg")
 

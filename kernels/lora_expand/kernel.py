@@ -9,18 +9,11 @@ from typing import Any
 import torch
 
 from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter
-from autotune.errors import InputError
 from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.common.problem import (
-    LoraProblem,
-    fields_from_flags,
-    fields_from_recording,
-    integers_flag,
-    required,
-    switch,
-)
+from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
+from autotune.kernels.common.sliced_problem import SlicedProblem, slices_from_flags
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.cost import estimate_us
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages, lora_expand
@@ -30,27 +23,8 @@ _X_DTYPE = torch.float32
 
 
 @dataclass(frozen=True)
-class LoraExpandProblem(LoraProblem):
-    """Shrunk x ``[num_slices, m, k]`` times the B matrices: k is the rank.
-
-    Attributes:
-        add_inputs: Add to the output (the rule), or overwrite it.
-        slice_widths: Rows of each slice's B; n is the largest. Empty stands for n everywhere.
-    """
-
-    add_inputs: bool = True
-    slice_widths: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.slice_widths:
-            object.__setattr__(self, "slice_widths", (self.n,) * self.num_slices)
-        widths = self.slice_widths
-        if len(widths) != self.num_slices or max(widths) != self.n or min(widths) < 1:
-            raise InputError(
-                f"slice_widths: got {list(widths)}, allowed: num_slices={self.num_slices} positive widths, "
-                f"the largest equal to n={self.n}; pass --slice-widths with the q,k,v (or gate,up) widths"
-            )
+class LoraExpandProblem(SlicedProblem):
+    """Shrunk x ``[num_slices, m, k]`` times the B matrices: k is the rank."""
 
     @property
     def rank(self) -> int:
@@ -59,15 +33,6 @@ class LoraExpandProblem(LoraProblem):
     @property
     def recordable(self) -> bool:
         return super().recordable and self.same_width and self.add_inputs
-
-    @property
-    def same_width(self) -> bool:
-        return len(set(self.slice_widths)) == 1
-
-    @property
-    def label(self) -> str:
-        add = "" if self.add_inputs else "-overwrite"
-        return super().label + add + ("" if self.same_width else "-w" + "x".join(map(str, self.slice_widths)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +55,7 @@ class LoraExpand(DenseKernel[LoraExpandProblem, ExpandInputs]):
         return LoraExpandProblem(
             k=required(flags, "lora_rank"),
             n=required(flags, "hidden_size"),
-            add_inputs=switch(flags, "expand_add_inputs", default=True),
-            slice_widths=integers_flag(flags, "slice_widths"),
+            **slices_from_flags(flags),
             **fields_from_flags(flags),
         )
 

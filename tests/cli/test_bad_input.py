@@ -77,7 +77,9 @@ def flags(**changes: str | None) -> str:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        pytest.param({"op_type": "lora_shrinc"}, ["'lora_shrinc'", "lora_expand, lora_shrink"], id="unknown op"),
+        pytest.param(
+            {"op_type": "lora_shrinc"}, ["'lora_shrinc'", "lora_expand, lora_linear, lora_shrink"], id="unknown op"
+        ),
         pytest.param({"dtype": "float8"}, ["dtype", "'float8'", "float16, bfloat16"], id="unknown dtype"),
         pytest.param({"dtype": "torch.float32"}, ["'float32'", "half precision"], id="a dtype never served"),
         *(

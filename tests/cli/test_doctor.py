@@ -21,7 +21,7 @@ def test_everything_is_looked_at(finished: Cli) -> None:
     assert {"NVIDIA driver", "GPU", "torch", "triton", "optuna", "sqlalchemy", "storage", "cache"} <= set(found)
     assert found["optuna"]["found"] == optuna.__version__
     assert found["storage"]["found"].endswith("2 studies")
-    assert "lora_expand, lora_shrink" in found["kernels (builtin)"]["found"]
+    assert "lora_expand, lora_linear, lora_shrink" in found["kernels (builtin)"]["found"]
     assert "M16_K5120_N16_L4_S1" in found["recorded vllm_shrink"]["found"]
     text = finished.ok("doctor")
     assert all(what in text for what in found)

@@ -23,7 +23,7 @@ class LookupFlags:
     n: int | None = None
     intermediate: int | None = None
     expand_add_inputs: int | None = worded("vLLM: 0 for EXPAND_FALSE.  [default: 1]", default=None)
-    lora_rank: int | None = worded("SGLang: R, the pool's rank.", default=None)
+    lora_rank: int | None = worded("SGLang: R, the pool's rank; vLLM: of --op linear.", default=None)
     chunk_size: int | None = None
     triton: str | None = None
     gpu: str | None = None

@@ -40,7 +40,7 @@ class SglangCommandLine(CommandLine):
             "adapter_shares",
         ),
         plan=("chunk_sizes", "max_lora_chunk_size", "workload"),
-        lookup=("lora_rank", "chunk_size", "triton"),
+        lookup=("chunk_size", "triton"),
     )
 
     def call(self, op: str, flags: Mapping[str, Any]) -> Call:

@@ -15,7 +15,7 @@ from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm import check_moe, check_variety, dense, facts
+from autotune.servers.vllm import check_linear, check_moe, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 
@@ -31,6 +31,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
     findings: list[Finding] = []
     walks: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
+    files = 0
     for path in sorted(directory.glob("*.json")):
         if path.name in provenance.SIDE_CARS or _is_of_another_reader(path.name):
             continue
@@ -42,12 +43,16 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         if names := reported_names(match["gpu"]):
             findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
         op = match["op"].lower()
-        kind = op if op in facts.MOE_OPS else op.partition("_")[0]
-        if serving and kind not in looked_up:
+        kind = op if op in facts.MOE_OPS else op.removeprefix("lora_").partition("_")[0]
+        if serving and kind not in (facts.LINEAR, *looked_up):
             continue
         read = content.read(path, directory)
         findings += read.findings
         if not read.readable:
+            continue
+        if kind == facts.LINEAR:
+            findings += check_linear.check(path.name, read.data)
+            files += 1
             continue
         levels = facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
         made = walk(path.name, read.data, levels, looked_up.get(kind))
@@ -68,7 +73,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         check_moe.check_together(family, serving)
     walks += [made for family in experts.values() for made in family.values()]
     findings += [finding for made in walks for finding in made.grouped()]
-    return findings, len(walks)
+    return findings, files + len(walks)
 
 
 def _is_of_another_reader(name: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from autotune.contract import Call
+from autotune.errors import InputError
 from autotune.servers.command_line import CommandLine, OwnFlags, sizes_given
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm import facts
@@ -18,7 +19,7 @@ class VllmCommandLine(CommandLine):
 
     label = "vLLM"
     serve_syntax = SERVE_SYNTAX
-    ops = ("shrink", "expand", *facts.MOE_OPS)
+    ops = ("shrink", "expand", facts.LINEAR, *facts.MOE_OPS)
     sizes = "m"
     start = "vllm serve ..."
     folder_variable = facts.CONFIG_FOLDER
@@ -50,6 +51,10 @@ class VllmCommandLine(CommandLine):
 
     def call(self, op: str, flags: Mapping[str, Any]) -> Call:
         wanted = {name: name for name in facts.DENSE_LEVELS}
+        if op == facts.LINEAR:
+            wanted["rank"] = "lora_rank"
+        elif "lora_rank" in flags:
+            raise InputError(f"--lora-rank: no lookup of {op} with --runtime vllm has it; leave it out")
         if op in facts.MOE_OPS:
             return Call(facts.NAME, op, sizes_given({**wanted, "i": "intermediate"}, flags))
         dims = sizes_given(wanted, flags)

@@ -23,7 +23,7 @@ BATCH_INVARIANT_SPLIT_K: Final = 1
 # Ops and their files.
 
 FILE: Final = re.compile(
-    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
+    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|LORA_LINEAR|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
 )
 """Names of the files that servers read, those of fused MoE LoRA included (contracts A1)."""
 
@@ -35,6 +35,15 @@ SSM_FILE: Final = re.compile(r"headdim=\d+,dstate=\d+,device_name=.*,cache_dtype
 
 DENSE_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "n")
 """Levels of a dense op's file, outermost first (contracts A1)."""
+
+LINEAR: Final = "linear"
+"""The op that only our plug-in has: shrink and expand of one linear layer in one launch (contracts A15)."""
+
+LINEAR_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "rank", "n")
+"""Levels of that op's file (contracts A15)."""
+
+LINEAR_KEYS: Final = ("block_m", "block_n", "block_k", "block_r", "split_k", "num_warps", "num_stages")
+"""What an entry of that file has (contracts A15)."""
 
 MOE_LEVELS: Final = (*DENSE_LEVELS, "i")
 """Levels of a file of fused MoE LoRA (contracts A1)."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotune.errors import one_of
 from autotune.servers.files import KeyPath, Table
-from autotune.servers.vllm import dense, facts, moe
+from autotune.servers.vllm import dense, facts, linear, moe
 
 
 def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]) -> list[str]:
@@ -18,6 +18,9 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
     """
     found = []
     for file, table in tables.items():
+        # The plug-in, which reads it, takes what is missing there for shrink and expand apart.
+        if linear.is_file(file):
+            continue
         if op := moe.op_of_file(file):
             found += moe.entry_warnings(file, table, op)
         else:
@@ -46,7 +49,8 @@ def _missing_files(directory: Path, tables: Mapping[str, Table]) -> list[str]:
                 "results: tune fused_moe_lora, or remove the others"
             ]
         return []
-    slices = {int(path[1]) for file, table in tables.items() if not moe.op_of_file(file) for path in table}
+    others = [table for file, table in tables.items() if not (moe.op_of_file(file) or linear.is_file(file))]
+    slices = {int(path[1]) for table in others for path in table}
     if 3 not in slices or 2 in slices:
         return []
     return [

@@ -30,6 +30,9 @@ class VllmReverseLookup(ReverseLookup):
             sizes = {"lora_rank": rank, "hidden_size": d["n"], "moe_intermediate_size": d["i"]}
             return {**told, **sizes, "num_loras": d["max_loras"]}
         told["num_loras"] = d["max_loras"] - 1
+        if call.op == facts.LINEAR:
+            widths = _widths(call, given.get("slice_widths")) or (d["n"],) * d["num_slices"]
+            return {**told, "hidden_size": d["k"], "lora_rank": d["rank"], "slice_widths": widths}
         if call.op == "shrink":
             return {**told, "hidden_size": d["k"], "lora_rank": d["n"]}
         sizes = {"hidden_size": d["n"], "lora_rank": d["k"], "expand_add_inputs": d["add_inputs"]}
@@ -54,8 +57,8 @@ class VllmReverseLookup(ReverseLookup):
 def _call(op: str, key: KeyPath) -> Call:
     if op in facts.MOE_OPS:
         return Call(facts.NAME, op, numbers(facts.MOE_LEVELS, key))
-    op, _, adds = op.partition("_")
-    dims = numbers(facts.DENSE_LEVELS, key)
+    op, _, adds = op.removeprefix("lora_").partition("_")
+    dims = numbers(facts.LINEAR_LEVELS if op == facts.LINEAR else facts.DENSE_LEVELS, key)
     if dims["max_loras"] < 2:
         raise InputError(f"max_loras {key[0]}: a server looks up one more than its --max-loras, 2 or more")
     return Call(facts.NAME, op, {**dims, "add_inputs": int(adds == "true")} if adds else dims)

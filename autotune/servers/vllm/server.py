@@ -13,7 +13,7 @@ from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.protocol import FileFamily, Server
-from autotune.servers.vllm import dense, facts, folder_warnings, moe
+from autotune.servers.vllm import dense, facts, folder_warnings, linear, moe
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
 from autotune.servers.vllm.engine import VllmEngine
@@ -24,7 +24,7 @@ from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 
 
 class Vllm(Server):
-    """vLLM: two dense ops, and four of fused MoE LoRA whose files must agree."""
+    """vLLM: two dense ops, the op that only our plug-in has, and four of fused MoE LoRA whose files must agree."""
 
     name = facts.NAME
     planner = VllmPlanner()
@@ -38,18 +38,24 @@ class Vllm(Server):
 
     def default_config(self, call: Call) -> dict[str, Value]:
         _check(call)
+        if call.op == facts.LINEAR:
+            return dict(linear.APART)
         return moe.default_config(call.op, call.dims) if call.op in facts.MOE_OPS else dense.default_config(call)
 
     def file_name(self, gpu_name: str, call: Call) -> str:
         _check(call)
         gpu = facts.gpu_in_file(gpu_name)
+        if call.op == facts.LINEAR:
+            return linear.file_name(gpu)
         return moe.file_name(gpu, call.op) if call.op in facts.MOE_OPS else dense.file_name(gpu, call)
 
     def alias_paths(self, call: Call) -> list[KeyPath]:
-        return [] if call.op in facts.MOE_OPS else dense.alias_paths(self.key_path(call))
+        return dense.alias_paths(self.key_path(call)) if call.op in facts.DENSE_REQUIRED else []
 
     def entry(self, config: Config, call: Call) -> dict[str, Value]:
         _check(call)
+        if call.op == facts.LINEAR:
+            return linear.entry(config)
         return moe.entry(config, call.op) if call.op in facts.MOE_OPS else dense.entry(config, call.op)
 
     def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
@@ -59,14 +65,16 @@ class Vllm(Server):
         return MOE_FAMILY if op in facts.MOE_OPS else None
 
     def thinnable_level(self, call: Call) -> str | None:
-        """Returns the m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m
-        each."""
+        """Returns the m of a dense op, or of both at once. Those of fused MoE LoRA stay: its files need one set of m,
+        with one block_m each."""
         return None if call.op in facts.MOE_OPS else "m"
 
     def resolve(self, table: Any, call: Call) -> Lookup:
         _check(call)
         if not table:
             return Lookup("default", self.default_config(call))
+        if call.op == facts.LINEAR:
+            return linear.resolve(table, call.dims)
         node, steps, failure = descend(table, _levels(call.op), call.dims)
         if call.op in facts.MOE_OPS:
             if failure:
@@ -98,12 +106,14 @@ VLLM = Vllm()
 
 
 def _levels(op: str) -> tuple[str, ...]:
+    if op == facts.LINEAR:
+        return facts.LINEAR_LEVELS
     return facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
 
 
 def _check(call: Call) -> None:
-    if call.op not in (*facts.DENSE_REQUIRED, *facts.MOE_OPS):
-        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of([*facts.DENSE_REQUIRED, *facts.MOE_OPS])}")
+    if call.op not in (known := (*facts.DENSE_REQUIRED, facts.LINEAR, *facts.MOE_OPS)):
+        raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of(known)}")
     needed = _levels(call.op) + (("add_inputs",) if call.op == "expand" else ())
     if missing := [dim for dim in needed if dim not in call.dims]:
         raise InputError(f"vllm {call.op}: the call lacks {one_of(missing)}; needed: {one_of(needed)}")
