@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from autotune.api.plans import plan
     from autotune.api.problems import Problems
     from autotune.api.runs import run
-    from autotune.api.studies import StudySet, find, find_one, of_block, of_plan, of_problems, required_by, worth
+    from autotune.api.studies import (
+        StudySet,
+        decided,
+        find,
+        find_one,
+        of_block,
+        of_plan,
+        of_problems,
+        raced,
+        required_by,
+        worth,
+    )
     from autotune.plan.plan import Plan
     from autotune.run.options import Budget, RunOptions
     from autotune.servers.batches import Batches
@@ -40,6 +51,7 @@ __all__ = [
     "Serving",
     "StudySet",
     "check_export",
+    "decided",
     "export",
     "find",
     "find_one",
@@ -50,6 +62,7 @@ __all__ = [
     "of_problems",
     "open_storage",
     "plan",
+    "raced",
     "required_by",
     "run",
     "worth",
@@ -69,11 +82,13 @@ _MODULES = {
     "autotune.api.runs": ("run",),
     "autotune.api.studies": (
         "StudySet",
+        "decided",
         "find",
         "find_one",
         "of_block",
         "of_plan",
         "of_problems",
+        "raced",
         "required_by",
         "worth",
     ),

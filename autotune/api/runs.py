@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from optuna.storages import BaseStorage
 
@@ -10,10 +11,14 @@ from autotune.report.note import write_note
 from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import Progress
 from autotune.run.queue import StudyQueue, Turn, Watcher, turn_runner, turns_of
+from autotune.run.races import RACES_S, RaceQueue
 from autotune.run.runner import Runner
 from autotune.study import studies
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.study import KernelStudy
+
+_RACES_SHARE = 0.2
+"""Of a run's time, at most, goes to races."""
 
 
 class _Unwatched:
@@ -37,6 +42,7 @@ def run(
     budget: Budget,
     watcher: Watcher | None = None,
     worth: Mapping[str, float] | None = None,
+    raced: Collection[str] = (),
 ) -> list[str]:
     """Runs studies, and all of their groups, in turn; what is finished stays as it is.
 
@@ -47,6 +53,8 @@ def run(
         watcher: Is told how the run goes; one that raises KeyboardInterrupt stops it.
         worth: What a microsecond less is worth, by study, as `autotune.api.worth` tells of a plan; 1 where it is not
             said. Time that some studies leave goes where most is to be gained.
+        raced: Names of studies that are but a race of what the sizes beside theirs run, as `autotune.api.raced` tells
+            of a plan: they run behind the others, for two minutes at most.
 
     Returns:
         A message for each study that failed, or that another process still runs when time is up; the others have run.
@@ -59,7 +67,13 @@ def run(
     unfinished = [turn for turn in turns if any(study.result is None for study in turn.studies)]
     if not unfinished:
         return []
+    races = [turn.studies[0] for turn in unfinished if turn.name in raced]
+    races_s = RACES_S if budget.timeout_s is None else min(RACES_S, _RACES_SHARE * budget.timeout_s)
+    if races and budget.timeout_s is not None:
+        budget = replace(budget, timeout_s=budget.timeout_s - races_s)
     with Runner(storage, options, on_finished=write_note) as runner:
         queue = StudyQueue(turn_runner(runner), watcher or _Unwatched(), budget, worth)
-        queue.run(unfinished)
-    return queue.failures
+        queue.run([turn for turn in unfinished if turn.name not in raced])
+        last = RaceQueue(runner, watcher or _Unwatched())
+        last.run(races, races_s)
+    return queue.failures + last.failures

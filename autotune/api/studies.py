@@ -23,11 +23,11 @@ from autotune.study.study import KernelStudy
 
 @dataclass(frozen=True)
 class _OfPlan:
-    """The plan of a set of studies, with its name in the storage and the studies of each of its entries."""
+    """The plan of a set of studies, with its name in the storage and its studies."""
 
     plan: Plan
     name: str
-    by_entry: list[dict[str, StudySpec]]
+    described: list[plan_studies.Described]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StudySet:
         with creation.alone(storage):
             if (of := self._of_plan) is None:
                 return creation.create_all(storage, self.specs, skip_if_exists, write_note)
-            return plan_studies.create(storage, of.plan, of.name, of.by_entry, skip_if_exists, write_note)
+            return plan_studies.create(storage, of.plan, of.name, of.described, skip_if_exists, write_note)
 
 
 def of_problems(problems: Problems, request: Request) -> StudySet:
@@ -75,7 +75,7 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
         InputError: If the plan takes no study, or one cannot be measured here.
     """
     described = plan_studies.describe(plan, request)
-    specs = {name: spec for found in described for name, spec in found.items()}
+    specs = {name: spec for found in described for name, spec in found.specs.items()}
     return StudySet(specs, _OfPlan(plan, plan_studies.name_of(plan, request), described))
 
 
@@ -134,6 +134,16 @@ def worth(chosen: Iterable[KernelStudy], plan_name: str | None) -> dict[str, flo
     if plan_name is None:
         return {}
     return {item.name: found.weight for item in chosen if (found := item.membership(plan_name))}
+
+
+def raced(chosen: Iterable[KernelStudy], plan_name: str | None) -> set[str]:
+    """Returns the names of those that are but a race in a plan; without a plan there is none."""
+    return {item.name for item in plan_studies.raced(chosen, plan_name)} if plan_name is not None else set()
+
+
+def decided(chosen: Iterable[KernelStudy], plan_name: str) -> list[KernelStudy]:
+    """Returns the finished studies of a plan that an export may take: a size is raced for all shapes, or left out."""
+    return [item for item in plan_studies.decided(chosen, plan_name) if item.result is not None]
 
 
 def required_by(chosen: Iterable[KernelStudy], plan_name: str) -> list[Call]:

@@ -48,11 +48,14 @@ def show_plan(made: Plan) -> None:
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
     level = servers.get(made.serving.server).command_line.sizes
     say(f"\n{level}: {sizes}")
-    if others := [size for size in made.answered if size not in made.sizes]:
+    races = f" and {len(made.races)} races" if made.races else ""
+    if races:
+        say(f"Raced, the winners at the {level} beside and the default, two minutes at most: {one_of(made.raced)}")
+    if others := [size for size in made.answered if size not in {*made.sizes, *(made.raced if races else ())}]:
         say(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
     say(
-        f"{sum(entry.studies for entry in made.entries)} studies, about {made.seconds / 60:.0f} minutes on an H100 "
-        f"with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
+        f"{sum(entry.studies for entry in made.entries)} studies{races}, about {made.seconds / 60:.0f} minutes on an "
+        f"H100 with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
     for line in made.warnings:
         say(f"Mind: {line}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from optuna.storages import BaseStorage
 
@@ -30,13 +29,11 @@ def load_ahead(backend: str) -> None:
         start_server()
 
 
-def run_studies(
-    storage: BaseStorage, names: list[str], flags: RunFlags, worth: Mapping[str, float] | None = None
-) -> None:
+def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_name: str | None = None) -> None:
     """Runs the studies, and all of their groups, in turn; Ctrl-C and SIGTERM keep what was measured.
 
     Args:
-        worth: What a microsecond less is worth, by study; 1 where it is not said.
+        plan_name: The plan that they are of: it says what a microsecond less is worth, and which are but a race.
 
     Raises:
         AutotuneError: At the end, if studies failed; the others have run.
@@ -47,10 +44,16 @@ def run_studies(
         say(f"Mind: {line}.", err=True)
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(chosen), flags.budget, check_stop) as display:
-        failures = api.run(storage, chosen, flags.options, flags.budget, display, worth)
+        worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
+        failures = api.run(storage, chosen, flags.options, flags.budget, display, worth, raced)
     timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
         say(time_line(timed, time.monotonic() - start_s), err=True)
+    if left := sum(studies.load(storage, name).result is None for name in raced):
+        say(
+            f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.",
+            err=True,
+        )
     if failures:
         raise AutotuneError("; ".join(failures))
 

@@ -55,7 +55,8 @@ def export(
         registry.name_file(file)
     opened, server = open_storage(storage), flags.of_server
     chosen = studies.whole_groups(opened, api.find(opened, patterns, flags.plan_name))
-    finished = [item for item in chosen if item.result is not None]
+    plan_name = flags.plan_name
+    finished = api.decided(chosen, plan_name) if plan_name else [item for item in chosen if item.result is not None]
     if server is not None:
         finished = [item for item in finished if item.call is not None and item.call.server == server]
     if not finished:

@@ -41,7 +41,7 @@ def run(
         return
     load_ahead(running.backend)
     try:
-        run_studies(storage, unfinished, running, api.worth(chosen, plan_name))
+        run_studies(storage, unfinished, running, plan_name)
     finally:
         ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
         if finished := [item for item in ran if item.result is not None]:

@@ -170,7 +170,7 @@ def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[Kern
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if unfinished := [item.name for item in chosen if item.result is None]:
-        run_studies(storage, unfinished, running, api.worth(chosen, wanted.plan_name))
+        run_studies(storage, unfinished, running, wanted.plan_name)
     return [studies.load(storage, name) for name in names]
 
 
@@ -188,6 +188,7 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
     """Writes the files that were asked for, or says that there are none."""
     if script.save_json_dir is not None:
         required = api.required_by(finished, plan_name) if plan_name else ()
+        finished = api.decided(finished, plan_name) if plan_name else finished
         thin = plan_name is not None and not script.all_m
         export_studies(
             finished, script.save_json_dir, script.on_exist, script.output_csv, False, required=required, thin=thin

@@ -74,6 +74,10 @@ class Space:
         """
         return self._index[config_key({p.name: config[p.name] for p in self.parameters})]
 
+    def has(self, config: Config) -> bool:
+        """Tells whether a config is in the space."""
+        return config_key({p.name: config[p.name] for p in self.parameters}) in self._index
+
     @cached_property
     def tunable(self) -> tuple[Parameter, ...]:
         """The parameters that take more than one value; the others are fixed."""

@@ -176,6 +176,7 @@ def _provenance(study: KernelStudy, result: StudyResult) -> dict[str, Any]:
         **_comparison(decision),
         "counts": dict(result.counts),
         "finished": result.finished,
+        **({"raced_from": list(result.raced_from)} if result.raced_from else {}),
         **({"workloads": to_json(decision.workloads)} if decision.workloads else {}),
         **({"advice": advice} if (advice := servers.advice([study.call])) else {}),
         **_group_provenance(study),

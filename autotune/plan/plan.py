@@ -24,6 +24,9 @@ SMALL_STUDY_S = 2.0
 LARGE_STUDY_S = 3.0
 """What a study took on an H100 with 16 cores (docs/results.md): from a few tokens up, and for the largest batches."""
 
+RACE_S = 1.0
+"""What a race of a few configs will take, at most about half of a small study, whose race of finalists it is."""
+
 _LARGE_TOKENS = 4096
 
 
@@ -66,6 +69,7 @@ class Plan:
     Attributes:
         shapes: The distinct lookups, apart from the batch's size.
         sizes: Sizes to tune, and the share of the traffic that looks each up: token counts, or chunk sizes.
+        raced: Sizes at which the winners of the neighbouring sizes and the default are raced.
         answered: Sizes that the files hold: besides those to tune the automatic ones, so that no batch of another kind
             runs a config that was only timed far from it.
         dtype: Of the adapters' weights.
@@ -78,6 +82,7 @@ class Plan:
     serving: Serving
     shapes: tuple[Shape, ...]
     sizes: Mapping[int, float]
+    raced: tuple[int, ...]
     answered: tuple[int, ...]
     dtype: str
     variant: str
@@ -111,6 +116,18 @@ class Plan:
         return sorted(self._entries(), key=lambda entry: -entry.weight)
 
     @property
+    def races(self) -> list[Entry]:
+        """The studies that are but a race, size by size; ops whose configs must agree have none."""
+        return [
+            entry
+            for size in self.raced
+            for shape in self.shapes
+            if shape.occurs(size)
+            for entry in self._of_shape(shape, size, 1.0)
+            if groups.find(entry.kernel) is None
+        ]
+
+    @property
     def required(self) -> list[Call]:
         """Every lookup that the files must answer, measured or not."""
         return servers.get(self.serving.server).planner.required(self.shapes, self.answered)
@@ -118,7 +135,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """What all studies will take, roughly."""
-        return sum(entry.seconds for entry in self.entries)
+        return sum(entry.seconds for entry in self.entries) + RACE_S * len(self.races)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -132,6 +149,7 @@ class Plan:
             ],
             "size": self.shapes[0].size,
             "sizes": {str(size): weight for size, weight in self.sizes.items()},
+            "raced": list(self.raced),
             "answered": list(self.answered),
             "studies": [
                 {
@@ -152,9 +170,12 @@ class Plan:
         for shape in self.shapes:
             for size, weight in self.sizes.items():
                 if shape.occurs(size):
-                    for kernel in shape.kernels:
-                        flags = {**shape.flags, shape.size: size, "dtype": self.dtype}
-                        yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
+                    yield from self._of_shape(shape, size, weight)
+
+    def _of_shape(self, shape: Shape, size: int, weight: float) -> Iterator[Entry]:
+        flags = {**shape.flags, shape.size: size, "dtype": self.dtype}
+        for kernel in shape.kernels:
+            yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
 
 
 def make(
@@ -189,6 +210,7 @@ def make(
         serving=serving,
         shapes=shapes,
         sizes=sizes.shares,
+        raced=sizes.raced,
         answered=sizes.answered,
         dtype=dtype,
         variant=_variant(model, serving, batches),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
@@ -23,8 +25,23 @@ def name_of(plan: Plan, request: Request) -> str:
     return f"{plan.name}-{request.tag}" if request.tag else plan.name
 
 
-def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
-    """Names and specs of the studies of each of a plan's entries, in its order.
+@dataclass(frozen=True)
+class Described:
+    """A plan's entry, with the names and specs of its studies.
+
+    Attributes:
+        raced: It is no search, but a race.
+    """
+
+    entry: Entry
+    specs: dict[str, StudySpec]
+    raced: bool = False
+
+
+def describe(plan: Plan, request: Request) -> list[Described]:
+    """Describes the studies of each of a plan's entries, in its order; behind them its races.
+
+    A size that cannot be raced here for each of its shapes, as one without recordings, is left out.
 
     Args:
         request: As for any studies; its kernel is not used.
@@ -35,14 +52,21 @@ def describe(plan: Plan, request: Request) -> list[dict[str, StudySpec]]:
     """
     if not plan.entries:
         raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
-    return [_describe(plan, entry, request) for entry in plan.entries]
+    searched = [Described(entry, _describe(plan, entry, request)) for entry in plan.entries]
+    return [*searched, *_races(plan, request)]
+
+
+def _races(plan: Plan, request: Request) -> Iterator[Described]:
+    for _, entries in itertools.groupby(plan.races, key=lambda entry: _size(plan, entry.call)):
+        with suppress(InputError):
+            yield from [Described(entry, _describe(plan, entry, request), raced=True) for entry in entries]
 
 
 def create(
     storage: BaseStorage,
     plan: Plan,
     name: str,
-    described: list[dict[str, StudySpec]],
+    described: list[Described],
     skip_if_exists: bool,
     on_created: Callable[[KernelStudy], None] = lambda study: None,
 ) -> list[str]:
@@ -56,16 +80,21 @@ def create(
     Raises:
         InputError: If one exists that may not be skipped.
     """
-    specs = {study: spec for found in described for study, spec in found.items()}
+    specs = {study: spec for found in described for study, spec in found.specs.items()}
     names = creation.create_all(storage, specs, skip_if_exists, on_created)
-    tuned = {_size(plan, entry.call) for entry in plan.entries}
+    tuned = {_size(plan, found.entry.call) for found in described}
     required: dict[int, list[Call]] = {}
     for call in plan.required:
         required.setdefault(nearest(tuned, _size(plan, call)), []).append(call)
-    for position, (entry, found) in enumerate(zip(plan.entries, described, strict=True)):
-        membership = Membership(position, entry.weight * entry.count, tuple(required.get(_size(plan, entry.call), ())))
-        for each in found:
-            studies.load(storage, each).join(name, membership)
+    for position, found in enumerate(described):
+        entry = found.entry
+        calls = tuple(required.get(_size(plan, entry.call), ()))
+        membership = Membership(position, entry.weight * entry.count, calls, found.raced)
+        for each in found.specs:
+            study = studies.load(storage, each)
+            study.join(name, membership)
+            if not found.raced and study.result is not None and study.result.raced_from:
+                study.reopen()
     return names
 
 
@@ -84,15 +113,46 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
     return [studies.load(storage, name) for _, name in names]
 
 
+def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
+    """Returns those that are but a race in a plan."""
+    return [study for study in chosen if (found := study.membership(plan)) and found.raced]
+
+
+def decided(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
+    """Returns the studies of a plan that an export may take: all but the races at a size of which some did not run.
+
+    An entry for some shapes of a size would take the defaults of that size to the others.
+    """
+    chosen = list(chosen)
+    missing = _not_raced(chosen, plan)
+    races = {study.name for study in raced(chosen, plan) if _own_size(study) in missing}
+    return [study for study in chosen if study.name not in races]
+
+
 def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
-    """Returns every lookup that the files of a plan must answer, by a server with the Triton version measured with."""
+    """Returns every lookup that the files of a plan must answer, by a server with the Triton version measured with.
+
+    A size that was to be raced and was not is none of them: the nearest size's config is better than the default.
+    """
+    chosen = list(chosen)
+    missing = _not_raced(chosen, plan)
     calls = {}
     for study in chosen:
         if found := study.membership(plan):
-            for call in found.required:
+            for call in (call for call in found.required if call.dims.get("m") not in missing):
                 versioned = replace(call, triton=study.spec.environment.triton)
                 calls[str(versioned.to_json())] = versioned
     return list(calls.values())
+
+
+def _not_raced(chosen: Iterable[KernelStudy], plan: str) -> set[int]:
+    """Returns the sizes that were to be raced and are not, for one shape or more."""
+    return {_own_size(study) for study in raced(chosen, plan) if study.result is None}
+
+
+def _own_size(study: KernelStudy) -> int:
+    size: int = study.spec.problem["m"]
+    return size
 
 
 def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec]:

@@ -54,6 +54,23 @@ class Neighbourhood:
             chosen[-1] = same
         return [self._neighbour(name, found[name], study) for name in chosen]
 
+    def beside(self, study: KernelStudy) -> dict[str, Config]:
+        """Returns, by study, the winners of the searched sizes right below and right above a study's, of its shape, as
+        the study would launch them."""
+        found = studies.finished(self._storage)
+        sizes = {
+            other.spec.problem[_TOKENS]: name
+            for name, other in found.items()
+            if name != study.name
+            and not other.result.raced_from
+            and _comparable(other.spec, study.spec)
+            and _shape(other.spec) == _shape(study.spec)
+        }
+        own = study.spec.problem[_TOKENS]
+        sides = (max((m for m in sizes if m < own), default=None), min((m for m in sizes if m > own), default=None))
+        names = [sizes[m] for m in sides if m is not None]
+        return {name: _as_launched(found[name], study) for name in names}
+
     def _neighbour(self, name: str, other: Finished, wanted: KernelStudy) -> Neighbour:
         """Takes what the other study timed; its winner is as `wanted` would launch it."""
         # A study that is taken up again finishes once more.
@@ -61,9 +78,14 @@ class Neighbourhood:
         if key not in self._timed:
             self._timed[key] = _timed(studies.load(self._storage, name), other.result.decision.incumbent)
         timed = self._timed[key]
-        default = wanted.kernel.default_config(wanted.problem, wanted.gpu)
-        winner = wanted.kernel.canonical(wanted.problem, {**default, **other.result.decision.config}, wanted.gpu)
+        winner = _as_launched(other, wanted)
         return Neighbour(_sizes(other.spec.problem), timed.configs, timed.log_us, timed.log_estimate, winner)
+
+
+def _as_launched(other: Finished, wanted: KernelStudy) -> Config:
+    """Returns the winner of another study as a study would launch it."""
+    default = wanted.kernel.default_config(wanted.problem, wanted.gpu)
+    return wanted.kernel.canonical(wanted.problem, {**default, **other.result.decision.config}, wanted.gpu)
 
 
 def _timed(study: KernelStudy, fixed: Config) -> _Timed:

@@ -91,7 +91,7 @@ class Runner:
             with self.sessions.opened(study) as session:
                 clock = self.search_whole(session, budget, on_progress, "finalists", following)
                 self.sessions.prepare(following)
-                result = self._decide(session, clock)
+                result = self.decide(session, clock)
                 self.finish(study, result)
                 return result
 
@@ -182,7 +182,7 @@ class Runner:
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
 
-    def _decide(self, session: Session, clock: Clock) -> StudyResult:
+    def decide(self, session: Session, clock: Clock) -> StudyResult:
         """Races the finalists of a study that has been searched."""
         study, start_s = session.study, time.monotonic()
         decision = decide(study.study, session.space, session.backend, study.settings.race_rounds)

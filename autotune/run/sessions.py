@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from optuna.storages import BaseStorage
 
+from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.errors import AutotuneError
 from autotune.measure.backend import Backend
@@ -75,6 +76,10 @@ class Sessions:
         known = self._neighbourhood.of(study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
         return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
+
+    def beside(self, session: Session) -> dict[str, Config]:
+        """Returns, by study, the winners of the searched sizes right below and right above a study's."""
+        return self._neighbourhood.beside(session.study)
 
     def close(self) -> None:
         """Closes what was prepared and never opened."""

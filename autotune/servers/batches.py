@@ -36,10 +36,13 @@ class BatchSizes:
     Attributes:
         automatic: Those that files should answer, whatever is tuned.
         shares: Those to tune, each with the share of the traffic that looks it up; 1 where nothing is known.
+        raced: Others that servers run batches of: what is best there of what their neighbours run and the default, a
+            short race tells.
     """
 
     automatic: tuple[int, ...]
     shares: Mapping[int, float]
+    raced: tuple[int, ...] = ()
 
     @property
     def answered(self) -> tuple[int, ...]:

@@ -16,8 +16,10 @@ class Membership:
         weight: What a microsecond less is worth: share of the traffic times layers.
         required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
             to: an export answers all of them.
+        raced: It is no search, but a race of what the sizes beside it run, and of the default.
     """
 
     position: int
     weight: float
     required: tuple[Call, ...]
+    raced: bool = False

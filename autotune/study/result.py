@@ -93,6 +93,7 @@ class StudyResult:
         seconds: Where the time went, by phase; `WALL` is the whole search's.
         floor_us: The least time at this bandwidth; None if that is not known.
         finished: When, as ISO 8601 in UTC.
+        raced_from: Of a race, the studies whose winners were raced; empty after a search.
     """
 
     decision: Decision
@@ -103,6 +104,7 @@ class StudyResult:
     floor_us: float | None
     bandwidth_bytes_per_s: float | None
     finished: str
+    raced_from: tuple[str, ...] = ()
 
     @property
     def of_floor(self) -> float | None:
@@ -181,7 +183,8 @@ def _register_decision() -> None:
 
 def _register_with_decision(kind: type[StudyResult] | type[GroupResult]) -> None:
     """Puts the decision's fields before the others, on one level."""
-    others: Any = make_dict_unstructure_fn(kind, CONVERTER, decision=override(omit=True))
+    only_of_races: Any = {"raced_from": override(omit_if_default=True)} if kind is StudyResult else {}
+    others: Any = make_dict_unstructure_fn(kind, CONVERTER, decision=override(omit=True), **only_of_races)
     whole = make_dict_structure_fn(kind, CONVERTER)
 
     def unstructure(result: StudyResult | GroupResult) -> dict[str, Any]:

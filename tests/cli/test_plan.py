@@ -44,7 +44,7 @@ def test_a_plan_lists_lookups_studies_warnings_and_advice(cli: Cli) -> None:
     for part in (
         "EXPAND_TRUE, max_loras key 5",
         "o_proj x36, down_proj x36, embed_tokens",
-        "91 studies, about 3 minutes on an H100 with 16 cores",
+        "91 studies and 55 races, about 4 minutes on an H100 with 16 cores",
         "Mind: lm_head: its m is the number of sampled rows",
         "--enforce-eager",
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from autotune.errors import InputError, one_of
@@ -18,6 +20,8 @@ LEAST_SHARE = 0.005
 
 _OWN_KEY_SHARE = 0.1
 
+_FAR = 1.5
+
 
 def sizes(batches: Batches) -> BatchSizes:
     """Finds the m to tune and their weights. An m that is asked for is tuned, whoever looks it up.
@@ -27,13 +31,27 @@ def sizes(batches: Batches) -> BatchSizes:
     """
     _check(batches)
     limits = (batches.max_num_seqs, batches.max_num_batched_tokens)
-    automatic, wanted = auto_m_values(*limits), batches.m_values
+    automatic, wanted, captured = auto_m_values(*limits), batches.m_values, capture_sizes(*limits)
     if not batches.traffic:
-        return BatchSizes(automatic, dict.fromkeys(sorted(wanted or automatic), 1.0))
-    captured = capture_sizes(*limits)
+        asked = sorted(wanted or automatic)
+        return BatchSizes(automatic, dict.fromkeys(asked, 1.0), raced_m(asked, automatic, captured))
     shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, captured))}, batches.traffic, captured)
     tuned = {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
-    return BatchSizes(automatic, tuned)
+    return BatchSizes(
+        automatic, tuned, tuple(m for m in raced_m(tuned, (), captured) if m in _rows(batches.traffic, captured))
+    )
+
+
+def raced_m(tuned: Iterable[int], automatic: Iterable[int], captured: Sequence[int]) -> tuple[int, ...]:
+    """Returns the m to race between the tuned ones: the automatic ones, and a captured one wherever the next is farther
+    than `_FAR` times. What is captured besides is near enough to one of these to take its entry."""
+    known = {*tuned, *automatic}
+    between = set()
+    for low, high in itertools.pairwise(sorted(known)):
+        inside = [m for m in captured if low < m < high]
+        if inside and high > _FAR * low:
+            between.add(min(inside, key=lambda m: abs(math.log(m * m / (low * high)))))
+    return tuple(sorted((known | between) - set(tuned)))
 
 
 def prefill_sizes(smallest: int, max_num_batched_tokens: int) -> tuple[int, ...]:

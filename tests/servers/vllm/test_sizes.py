@@ -17,6 +17,14 @@ def test_auto_m_values_cover_decode_and_prefill() -> None:
     assert auto_m_values(20, 3000) == (1, 4, 16, 32, 40, 64, 128, 256, 512, 1024, 2048, 3000)
 
 
+def test_what_is_raced_are_automatic_sizes_that_are_not_tuned_and_captured_ones_between() -> None:
+    assert sizes(Batches()).raced == (2, 8, 24, 48, 88, 184, 368)
+    few = sizes(Batches(m_values=(16, 256, 1024, 8192))).raced
+    assert {1, 4, 32, 64, 128, 512, 2048, 4096} < set(few)
+    assert not {16, 256, 1024, 8192} & set(few)
+    assert sizes(Batches(m_values=(16, 256), traffic={24: 0.9, 5000: 0.1})).raced == ()
+
+
 @settings(deadline=None, database=None)
 @given(st.integers(1, 2000), st.integers(1, 40_000))
 def test_auto_m_values_hold_for_any_server(max_num_seqs: int, max_num_batched_tokens: int) -> None:

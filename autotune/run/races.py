@@ -1,0 +1,95 @@
+"""Races at sizes that were not searched: what the sizes beside them run, and the default, side by side."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from autotune.errors import AutotuneError, HeldError, InputError, StorageError
+from autotune.run import identity
+from autotune.run.clock import Deadline
+from autotune.run.options import Budget
+from autotune.run.progress import OnProgress
+from autotune.run.queue import Turn, Watcher
+from autotune.run.runner import Runner
+from autotune.search.api import Search
+from autotune.search.pruning import GapPruner
+from autotune.search.ranking import ListSampler
+from autotune.search.stopping import NeverStop
+from autotune.study.result import StudyResult
+from autotune.study.study import KernelStudy
+
+RACES_S = 120.0
+"""Longest that all races of a plan take."""
+
+
+def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda progress: None) -> StudyResult:
+    """Finishes a study by a race of the winners of the sizes beside its own and of the default; returns its result.
+
+    Raises:
+        InputError: If the study cannot go on here.
+        HeldError: If another process is running it, or measures on its GPU.
+        AutotuneError: If no size beside it has a winner, or no config ran correctly.
+    """
+    identity.check(study, runner.options)
+    with runner.holding([study]):
+        if (result := study.result) is not None:
+            return result
+        with runner.sessions.opened(study) as session:
+            winners = runner.sessions.beside(session)
+            if not winners:
+                raise AutotuneError(f"study {study.name}: no size beside it has a winner to race; run those first")
+            candidates = [session.space.incumbent, *filter(session.space.has, winners.values())]
+            search = Search(ListSampler(session.space, candidates), GapPruner(), NeverStop())
+            clock = runner.search(session, search, Budget(len(candidates)), on_progress, "finalists")
+            result = replace(runner.decide(session, clock), raced_from=tuple(winners))
+            runner.finish(study, result)
+            return result
+
+
+class RaceQueue:
+    """Races studies size by size, until time is up: a size is raced for all of its shapes, or for none.
+
+    Attributes:
+        failures: Messages of the races that failed.
+    """
+
+    def __init__(self, runner: Runner, watcher: Watcher, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.failures: list[str] = []
+        self._runner = runner
+        self._watcher = watcher
+        self._now_s = now_s
+
+    def run(self, studies: Sequence[KernelStudy], time_s: float = RACES_S) -> None:
+        """Takes the studies in their order, which is by size.
+
+        Raises:
+            InputError: If a study cannot go on here.
+            StorageError: If the storage failed or is gone.
+            AutotuneError: If it was stopped.
+        """
+        deadline = Deadline(time_s, self._now_s)
+        for _, together in itertools.groupby(studies, key=lambda study: study.spec.problem["m"]):
+            if deadline.left_s == 0:
+                return
+            for study in together:
+                self._take(study)
+
+    def _take(self, study: KernelStudy) -> None:
+        turn = Turn([study])
+        try:
+            self._watcher.on_start(turn)
+            self._watcher.on_result(turn, race(self._runner, study, self._watcher.on_progress))
+        except (InputError, StorageError):
+            raise
+        except HeldError as error:
+            self._watcher.on_held(turn, str(error))
+        except AutotuneError as error:
+            self.failures.append(str(error))
+            self._watcher.on_failure(turn)
+        except KeyboardInterrupt:
+            raise AutotuneError(
+                f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
+            ) from None

@@ -1,0 +1,99 @@
+"""Token counts of a plan that are raced and not searched, from studies to files, on synthetic recordings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autotune.api import runs
+from autotune.contract import Call
+from autotune.servers import provenance
+from autotune.servers.vllm.server import VLLM
+from tests.builders.recordings import write_machine, write_recording
+from tests.builders.samples import RECORDED_MODEL
+from tests.conftest import Cli
+
+PLAN = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj --m-values 16,64 --dtype float16"
+TUNE = f"tune --backend replay --recorded recorded --save-json-dir tuned --model small {PLAN}"
+SHRINK_US = {
+    16: {16: 10.0, 32: 12.0, 64: 12.0},
+    32: {16: 12.0, 32: 10.0, 64: 5.0},
+    64: {16: 12.0, 32: 10.0, 64: 12.0},
+}
+"""Times by block_n: at 32 the winner of 64 is faster than that of 16, and the fastest config is no neighbour's."""
+
+
+@pytest.fixture(autouse=True)
+def _recorded() -> None:
+    """A model of one layer, recorded at two sizes to tune and one in between."""
+    Path("small").mkdir()
+    Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
+    folder = Path("recorded")
+    write_machine(folder)
+    for m, times in SHRINK_US.items():
+        names = ("block_k", "block_m", "block_n", "num_stages", "num_warps")
+        base = {name: default("shrink", m)[name] for name in (*names, "split_k")}
+        tuned = {**base, "block_k": 64, "split_k": 16, "num_warps": 8}
+        rows = [({**tuned, "block_n": block_n}, us) for block_n, us in times.items()]
+        write_recording(folder, f"vllm_shrink_M{m}_K5120_N16_L4_S1", [(base, 20.0), *rows])
+        base = {name: default("expand", m)[name] for name in names}
+        write_recording(folder, f"vllm_expand_M{m}_K16_N5120_L4_S1", [(base, 5.0), ({**base, "num_warps": 8}, 5.0)])
+
+
+def call(op: str, m: int) -> Call:
+    sizes = {"k": 5120, "n": 16} if op == "shrink" else {"k": 16, "n": 5120, "add_inputs": 1}
+    return Call("vllm", op, {"max_loras": 5, "num_slices": 1, "m": m, **sizes})
+
+
+def default(op: str, m: int) -> dict[str, object]:
+    return dict(VLLM.default_config(call(op, m)))
+
+
+def block_n(m: int) -> object:
+    config = VLLM.lookup(Path("tuned"), "NVIDIA H200", call("shrink", m)).config
+    return config and config["block_n"]
+
+
+def test_a_raced_size_has_the_best_of_what_its_neighbours_run(cli: Cli) -> None:
+    cli.ok(TUNE, "--all-m")
+    assert [block_n(m) for m in (16, 32, 64)] == [16, 32, 32]
+    (record,) = [
+        r for r in provenance.read(Path("tuned")) if r.key[2] == "32" and r.key[0] == "5" and r.key[3] == "5120"
+    ]
+    assert [name.split("-")[1] for name in record.provenance["raced_from"]] == ["m16", "m64"]
+    assert sum(record.provenance["counts"].values()) == 3
+    assert VLLM.lookup(Path("tuned"), "NVIDIA H200", call("expand", 32)).config == default("expand", 32)
+
+
+def test_a_size_that_found_no_time_takes_the_nearest_ones_config(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RACES_S", 0.0)
+    assert "2 races did not run in the time there was" in cli(TUNE, "--all-m").stderr
+    assert [block_n(m) for m in (16, 32, 64)] == [16, 16, 32]
+    monkeypatch.setattr(runs, "RACES_S", 120.0)
+    cli.ok(TUNE, "--all-m --json-overwrite")
+    assert block_n(32) == 32, "the same command goes on with the races"
+
+
+def test_a_size_is_raced_for_all_shapes_or_for_none(cli: Cli) -> None:
+    made = cli("study create --backend replay --recorded recorded --plan small", PLAN)
+    names, plan = made.stdout.split(), made.stderr.split("--plan ")[1].split()[0]
+    assert len(names) == 6
+    cli.ok("study run --recorded recorded", *(name for name in names if "-m32-" not in name))
+    cli.ok("study run --recorded recorded *shrink-m32*")
+    cli.ok("study export --all-m --dir tuned --plan", plan)
+    assert [block_n(m) for m in (16, 32, 64)] == [16, 16, 32], "the expand at 32 has not run"
+
+
+def test_a_raced_size_that_is_asked_for_later_is_searched(cli: Cli) -> None:
+    cli.ok(TUNE, "--all-m")
+    cli.ok(TUNE.replace("16,64", "16,32,64"), "--all-m --json-overwrite")
+    assert block_n(32) == 64
+
+
+def test_a_plan_tells_what_is_raced(cli: Cli) -> None:
+    shown = cli.ok("plan small", PLAN, "--from-tables")
+    assert "Raced, the winners at the m beside and the default, two minutes at most: 1, 2, 4, 8, 24, 32" in shown
+    assert "hold the server's default" not in shown
+    assert json.loads(cli.ok("plan small", PLAN, "--from-tables --json"))["raced"][:4] == [1, 2, 4, 8]
