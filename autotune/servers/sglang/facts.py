@@ -14,6 +14,9 @@ CONFIG_FOLDER: Final = "SGLANG_LORA_CONFIG_DIR"
 SPLIT_K_SWITCH: Final = "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K"
 """Environment variable that lets a server split K in some shrinks (contracts B3)."""
 
+DETERMINISTIC: Final = "SGLANG_ENABLE_DETERMINISTIC_INFERENCE"
+"""Environment variable of a server whose sums are not to depend on the batch (contracts B3)."""
+
 # Ops and their files.
 
 ROOT: Final = "csgmv_configs"

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "batch": "sglang.srt.lora.utils",
     "cached_kernel": "sglang.srt.utils",
     "chunked_backend": "sglang.srt.lora.backend.chunked_backend",
+    "lora_registry": "sglang.srt.lora.backend.lora_registry",
 }
 
 
@@ -33,7 +34,9 @@ def install(folder: Path, version: str = "0.5.23") -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text().replace("OPS", ops)
         if version in _WITHOUT_OFFSETS:
-            text = text.replace(", slice_offsets_cpu=None", "").replace("slice_offsets_cpu", "slice_offsets")
+            lines = [line for line in text.splitlines() if "slice_offsets_cpu=kwargs" not in line]
+            text = "\n".join(lines).replace(", slice_offsets_cpu=None", "")
+            text = text.replace("slice_offsets_cpu", "slice_offsets")
         file.write_text(text)
     for package in (path for path in (folder / "sglang").rglob("*") if path.is_dir()):
         (package / "__init__.py").touch()

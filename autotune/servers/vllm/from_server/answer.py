@@ -19,6 +19,7 @@ class Job:
     config: dict[str, Any]
     tp: int
     rank: int
+    max_loras: int
     fully_sharded: bool
     expert_parallel: bool
     target_modules: list[str] | None

@@ -21,7 +21,7 @@ from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
 
 TIMEOUT_S = 600.0
 _CHILD = "autotune.servers.vllm.from_server.child"
-_CODE = ("absent.py", "answer.py", "building.py", "calls.py", "child.py", "fakes.py", "reading.py")
+_CODE = ("answer.py", "building.py", "calls.py", "child.py", "fakes.py", "reading.py")
 
 
 def version() -> str | None:
@@ -35,22 +35,11 @@ def ask(model: ModelShape, serving: Serving, installed: str) -> WrappedAnswer:
     Raises:
         InputError: If the server refuses to serve the model so.
     """
-    job = job_of(model, serving)
-    file = cache_dir() / "wrapped" / f"{facts.NAME}-{installed}" / f"{_digest(job)}.json"
-    answer = _cached(file) or _run(job)
-    if answer.failed is None:
-        _keep(file, answer)
-    if answer.refused is not None:
-        raise InputError(f"{model.origin}: vLLM {installed} refuses it: {answer.refused}; change the flag or the model")
-    return answer
-
-
-def job_of(model: ModelShape, serving: Serving) -> Job:
-    """Returns what the classes are asked."""
-    return Job(
+    job = Job(
         config={**model.config, **model.overrides},
         tp=serving.tp,
         rank=serving.rank,
+        max_loras=serving.max_loras,
         fully_sharded=serving.fully_sharded,
         expert_parallel=serving.expert_parallel,
         target_modules=None if serving.target_modules is None else list(serving.target_modules),
@@ -58,6 +47,13 @@ def job_of(model: ModelShape, serving: Serving) -> Job:
         moe_shared_loras=serving.moe_shared_loras,
         tower_connector=serving.tower_connector,
     )
+    file = cache_dir() / "wrapped" / f"{facts.NAME}-{installed}" / f"{_digest(job)}.json"
+    answer = _cached(file) or _run(job)
+    if answer.failed is None:
+        _keep(file, answer)
+    if answer.refused is not None:
+        raise InputError(f"{model.origin}: vLLM {installed} refuses it: {answer.refused}; change the flag or the model")
+    return answer
 
 
 def _digest(job: Job) -> str:

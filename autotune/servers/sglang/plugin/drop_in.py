@@ -1,0 +1,167 @@
+"""What a kernel of ours signs to stand in for one of the server's csgmv ops."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from autotune.contract import Call, Config, Launch
+from autotune.servers.sglang import facts
+
+A = TypeVar("A")
+
+_WIDE = 8
+"""Elements of the widest access: a rank that it divides is as good as any."""
+
+_TYPES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """A batch as our kernels take it, with what the host knows of it (contracts B3).
+
+    Attributes:
+        permutation: ``[T]`` int32, or longer under a graph.
+        seg_indptr: ``[G + 1]`` int32.
+        weight_indices: ``[G]`` int32: all segments of a graph's buffer.
+        lora_ranks: ``[slots]`` int32.
+        scalings: ``[slots]`` fp32.
+        chunk_size: Most tokens of a segment.
+        rank_alignment: What divides each rank, or is to be looked at.
+        common_rank: 0: any ranks may come.
+        in_order: False: tokens may come in any order.
+    """
+
+    permutation: torch.Tensor
+    seg_indptr: torch.Tensor
+    weight_indices: torch.Tensor
+    lora_ranks: torch.Tensor
+    scalings: torch.Tensor
+    chunk_size: int
+    rank_alignment: int
+    common_rank: int = 0
+    in_order: bool = False
+
+    @classmethod
+    def of(cls, info: Any, ranks: tuple[int, ...] | None) -> BatchFacts:
+        """Reads the server's ``LoRABatchInfo``.
+
+        Args:
+            ranks: The adapters' ranks, if the host knows those of every batch that the launch is for.
+        """
+        aligned = ranks is None or not any(rank % _WIDE for rank in ranks)
+        return cls(
+            permutation=info.permutation,
+            seg_indptr=info.seg_indptr,
+            weight_indices=info.weight_indices,
+            lora_ranks=info.lora_ranks,
+            scalings=info.scalings,
+            chunk_size=info.max_len,
+            rank_alignment=_WIDE if aligned else 1,
+        )
+
+    def on_meta(self, segments: int, chunk_size: int) -> BatchFacts:
+        """Returns a batch of this kind without memory: to compile for it."""
+
+        def empty(like: torch.Tensor, size: int) -> torch.Tensor:
+            return torch.empty(size, dtype=like.dtype, device="meta")
+
+        return replace(
+            self,
+            permutation=self.permutation.to("meta"),
+            seg_indptr=empty(self.seg_indptr, segments + 1),
+            weight_indices=empty(self.weight_indices, segments),
+            lora_ranks=self.lora_ranks.to("meta"),
+            scalings=self.scalings.to("meta"),
+            chunk_size=chunk_size,
+        )
+
+
+@dataclass(frozen=True)
+class CsgmvCall:
+    """One call of shrink or expand, as the backend makes it (contracts B3).
+
+    Attributes:
+        x: ``[T, K]`` of shrink, ``[T, S * R]`` of expand.
+        weights: ``[slots, S * R, K]`` of shrink, ``[slots, N, R]`` of expand.
+        batch: Which tokens use which adapter.
+        num_slices: S.
+        widths: Of expand: columns of each slice.
+        base: Of expand: what is added to, if there is anything.
+        check_ranks: The ranks are on the GPU alone, or a graph is captured, which is replayed with others.
+    """
+
+    x: torch.Tensor
+    weights: torch.Tensor
+    batch: BatchFacts
+    num_slices: int
+    widths: tuple[int, ...] = ()
+    base: torch.Tensor | None = None
+    check_ranks: bool = False
+
+    @property
+    def outside(self) -> str:
+        """Tells what is outside the limits that both of our kernels are proven in; empty if nothing is."""
+        if self.x.dtype not in _TYPES or self.weights.dtype != self.x.dtype:
+            return f"x is {self.x.dtype}, weights are {self.weights.dtype}"
+        if self.batch.chunk_size not in facts.CHUNK_SIZES:
+            return f"chunks have {self.batch.chunk_size} tokens"
+        if not (self.x.ndim == 2 and self.x.is_contiguous() and self.weights.is_contiguous()):
+            return "x or weights are not contiguous"
+        return ""
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Tells all that launches depend on, except the batch."""
+        row = None if self.base is None else self.base.stride(0)
+        return (self.x.dtype, self.weights.shape, self.num_slices, self.widths, row)
+
+    def on_meta(self, tokens: int, segments: int, chunk_size: int, check_ranks: bool) -> CsgmvCall:
+        """Returns the same call for another batch, without memory: to compile it."""
+        base = self.base
+        if base is not None:
+            columns, row = base.shape[1], base.stride(0)
+            base = torch.empty(tokens, row, dtype=base.dtype, device="meta")[:, :columns]
+        return replace(
+            self,
+            x=torch.empty(tokens, self.x.shape[1], dtype=self.x.dtype, device="meta"),
+            weights=self.weights.to("meta"),
+            batch=self.batch.on_meta(segments, chunk_size),
+            base=base,
+            check_ranks=check_ranks,
+        )
+
+
+class CsgmvDropIn(ABC, Generic[A]):
+    """One of our kernels in the place of one of the server's csgmv ops."""
+
+    name: str
+    """Our kernel's name."""
+
+    @abstractmethod
+    def outside(self, call: CsgmvCall) -> str:
+        """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is."""
+
+    @abstractmethod
+    def arguments(self, call: CsgmvCall) -> A:
+        """Returns the arguments of our launcher; makes the output where the server's op does."""
+
+    @abstractmethod
+    def lookup(self, call: CsgmvCall) -> Call:
+        """Returns what is looked up for a call."""
+
+    @abstractmethod
+    def default_config(self, call: CsgmvCall) -> Config:
+        """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
+
+    @abstractmethod
+    def launches(self, arguments: A, config: Config) -> list[Launch]:
+        """Returns the launches that do a call's work."""
+
+    @abstractmethod
+    def run(self, arguments: A, config: Config) -> torch.Tensor:
+        """Does a call's work; returns the output."""

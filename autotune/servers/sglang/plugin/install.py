@@ -1,0 +1,61 @@
+"""Installs our kernels in this process: the csgmv backend becomes a subclass of the server's (contracts B9)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.state import PluginState
+from autotune.servers.sglang import facts
+from autotune.servers.sglang.plugin.backend import OurCsgmv
+from autotune.servers.sglang.plugin.stand_in import StandIn
+
+_REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
+_KERNELS: Final = "autotune.kernels"
+
+_OWN: Final = {
+    "csgmv_shrink": "chunked_sgmv_lora_shrink_forward",
+    "csgmv_expand": "chunked_sgmv_lora_expand_forward",
+}
+"""By op, the name of the server's own function in the backend's module (contracts B8)."""
+
+_factories: Final[dict[str, Callable[[], Any]]] = {}
+"""By backend, the server's own factory."""
+
+
+def install(state: PluginState) -> None:
+    """Has the server make our backend in its own's place, unless this process has done so before."""
+    if _factories:
+        return
+    backends = importlib.import_module(_REGISTRY).LORA_SUPPORTED_BACKENDS
+    own = _factories[facts.BACKEND] = backends[facts.BACKEND]
+    backends[facts.BACKEND] = lambda: _backend(own(), state.configs.path)
+
+
+def restore() -> None:
+    """Gives the server its own backend back."""
+    importlib.import_module(_REGISTRY).LORA_SUPPORTED_BACKENDS.update(_factories)
+    _factories.clear()
+
+
+def _backend(own: type[Any], folder: Path | None) -> type[Any]:
+    """Returns a subclass of the server's class that runs ours, or that class if none can be made."""
+    try:
+        module = sys.modules[own.__module__]
+        ops = {op: _stand_in(op, getattr(module, function), folder) for op, function in _OWN.items()}
+    except Exception as error:  # the server dies of whatever leaves this function
+        warn_once(f"the server's own kernels run: {type(error).__name__}: {error}")
+        return own
+    members = {"own": own, "shrink": ops["csgmv_shrink"], "expand": ops["csgmv_expand"], "__module__": __name__}
+    return type(f"LoraAutotune{own.__name__}", (OurCsgmv, own), members)
+
+
+def _stand_in(op: str, own: Any, folder: Path | None) -> StandIn:
+    """Returns what an op runs; the op's kernel offers its part in a module ``drop_in``."""
+    module = importlib.import_module(f"{_KERNELS}.{op}.drop_in")
+    assert module.__file__ is not None
+    return StandIn(module.DROP_IN, own, folder, Path(module.__file__).with_name("kernel.py"))

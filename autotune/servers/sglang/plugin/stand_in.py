@@ -1,0 +1,110 @@
+"""One of SGLang's csgmv ops, run by our kernel wherever that is proven, and by the server's own function elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotune.contract import Config, Launch
+from autotune.contract.fingerprint import file_fingerprint
+from autotune.contract.gpu import INTERPRETER
+from autotune.servers.plugin import warm_up
+from autotune.servers.plugin.configs import TunedConfigs, Tuner
+from autotune.servers.plugin.notices import warn_once
+from autotune.servers.sglang import chunks, facts
+from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
+from autotune.servers.sglang.server import SGLANG
+
+
+class StandIn:
+    """What an op runs in the place of the server's own function, call by call.
+
+    It never waits for the GPU, and takes no memory but for an output, where the server's own function takes it too.
+
+    Args:
+        own: The server's own function.
+        folder: Where tuned configs are; None for defaults alone.
+        kernel: The file of our kernel, whose version it tells.
+    """
+
+    def __init__(
+        self, drop_in: CsgmvDropIn[Any], own: Callable[..., torch.Tensor], folder: Path | None, kernel: Path
+    ) -> None:
+        self._drop_in = drop_in
+        self._own = own
+        self._folder = folder
+        self._kernel = kernel
+        self._compiled: set[Hashable] = set()
+        self._failed = ""
+
+    def __call__(self, call: CsgmvCall | None, chunk_limit: int, own_arguments: Mapping[str, Any]) -> torch.Tensor:
+        """Does a call's work.
+
+        Args:
+            call: The call as ours take it; None where that cannot be told without waiting for the GPU.
+            chunk_limit: The server's ``--max-lora-chunk-size``.
+            own_arguments: What the server's own function takes.
+        """
+        why = self._failed or (self._drop_in.outside(call) if call else "slices' widths are on the GPU alone")
+        if call and not why:
+            self._compile_ahead(call, chunk_limit)
+            if (out := self._run(call)) is not None:
+                return out
+            why = self._failed
+        warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
+        return self._own(**own_arguments)
+
+    def _run(self, call: CsgmvCall) -> torch.Tensor | None:
+        """Runs a call on our kernel; returns None, with the outputs as they were, if it does not run."""
+        arguments = self._drop_in.arguments(call)
+        if (tuned := self._found(call)) is not None:
+            try:
+                return self._drop_in.run(arguments, tuned)
+            except Exception as error:  # whatever the compiler or the driver makes of anybody's config
+                assert self._tuned is not None
+                self._tuned.reject(self._drop_in.lookup(call), _one_line(error))
+        try:
+            return self._drop_in.run(arguments, self._drop_in.default_config(call))
+        except Exception as error:  # as above: a request is worth more than our kernel
+            self._failed = f"ours failed once ({_one_line(error)})"
+            return None
+
+    def _compile_ahead(self, call: CsgmvCall, chunk_limit: int) -> None:
+        """Compiles all that the call's shape may be launched with, once: for batches of prompts of any size, and for
+        graphs of decode batches."""
+        if call.shape_key not in self._compiled and not _is_capturing():
+            self._compiled.add(call.shape_key)
+            sizes = chunks.reachable(chunk_limit)
+            warm_up.compile_ahead(lambda tokens: self._launches(call, tokens, sizes), warm_up.TOKEN_COUNTS)
+
+    def _launches(self, call: CsgmvCall, tokens: int, sizes: tuple[int, ...]) -> Iterator[Launch]:
+        for chunk_size in sizes:
+            for segments, check_ranks in ((-(-tokens // chunk_size), False), (tokens, True)):
+                other = call.on_meta(tokens, segments, chunk_size, check_ranks)
+                found = self._found(other)
+                config = self._drop_in.default_config(other) if found is None else found
+                yield from self._drop_in.launches(self._drop_in.arguments(other), config)
+
+    def _found(self, call: CsgmvCall) -> Config | None:
+        return self._tuned.find(self._drop_in.lookup(call)) if self._tuned else None
+
+    @cached_property
+    def _tuned(self) -> TunedConfigs | None:
+        """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
+        if self._folder is None:
+            return None
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else INTERPRETER.name
+        look_up = partial(SGLANG.lookup, self._folder, gpu)
+        return TunedConfigs(self._folder, look_up, Tuner(gpu, file_fingerprint(self._kernel)), facts.REQUIRED)
+
+
+def _is_capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,0 +1,66 @@
+"""Our expand in the place of SGLang's ``chunked_sgmv_lora_expand_forward``."""
+
+from __future__ import annotations
+
+import torch
+
+from autotune.contract import Call, Config, Launch
+from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.tiles import next_pow2
+from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
+from autotune.servers.sglang import facts
+from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
+
+_COLUMNS = {16: 128, 32: 128, 64: 128, 128: 64}
+_WARPS = {16: 2, 32: 2, 64: 8, 128: 8}
+"""Both by chunk size, as studies on an H100 and an H200 chose (docs/results.md)."""
+
+_DEPTH = 64
+_STAGES = 3
+
+
+class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
+    """Any pool of half-precision adapters, slices of any widths, an output with rows of any stride (contracts B3)."""
+
+    name = "csgmv_expand"
+
+    def outside(self, call: CsgmvCall) -> str:
+        (tokens, columns), (_, n, rank) = call.x.shape, call.weights.shape
+        if len(call.widths) != call.num_slices or sum(call.widths) != n or columns != call.num_slices * rank:
+            return "weights, x and slices do not fit"
+        base = call.base
+        if base is not None and (base.dtype != call.x.dtype or base.stride(1) != 1 or base.shape[0] < tokens):
+            return f"the output is {base.dtype} with strides {tuple(base.stride())}"
+        return call.outside
+
+    def arguments(self, call: CsgmvCall) -> CsgmvExpandArguments:
+        x, n = call.x, call.weights.shape[1]
+        out = torch.zeros(x.shape[0], n, dtype=x.dtype, device=x.device) if call.base is None else call.base
+        batch = ChunkedBatch(**vars(call.batch))
+        return CsgmvExpandArguments(x, call.weights, out, batch, call.widths, call.check_ranks)
+
+    def lookup(self, call: CsgmvCall) -> Call:
+        _, n, rank = call.weights.shape
+        return Call(
+            facts.NAME, "expand", {"K": n, "R": rank, "S": call.num_slices, "chunk_size": call.batch.chunk_size}
+        )
+
+    def default_config(self, call: CsgmvCall) -> Config:
+        """The whole rank in one step, where it is not large: a block then keeps its weights from chunk to chunk."""
+        chunk_size, rank = call.batch.chunk_size, call.weights.shape[2]
+        block_k = max(16, min(_DEPTH, next_pow2(rank)))
+        return {
+            "BLOCK_N": max(16, min(_COLUMNS[chunk_size], next_pow2(max(call.widths)))),
+            "BLOCK_K": block_k,
+            "num_warps": _WARPS[chunk_size],
+            "num_stages": 1 if block_k >= rank else _STAGES,
+        }
+
+    def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
+        return expand_launches(arguments, config)
+
+    def run(self, arguments: CsgmvExpandArguments, config: Config) -> torch.Tensor:
+        return csgmv_expand(arguments, config)
+
+
+DROP_IN = CsgmvExpandDropIn()

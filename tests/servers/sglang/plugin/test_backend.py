@@ -1,0 +1,299 @@
+"""The plug-in's backend in the place of SGLang's: over a stand-in of the package, and over released ones
+(``--served DIR``)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.contract.gpu import INTERPRETER
+from autotune.servers.plugin import notices
+from autotune.servers.sglang import served_modules
+from autotune.servers.sglang.plugin import install, register
+from autotune.servers.sglang.served_modules import CSGMV
+from autotune.servers.sglang.served_releases import CSGMV_SOURCES
+from autotune.servers.sglang.server import SGLANG
+from tests.builders import served_sglang
+from tests.builders.csgmv_layers import LAYERS, POOL, SLOTS, LoraLayer, batch_info
+
+STAND_IN = "stand-in"
+OPS = ("chunked_sgmv_lora_shrink_forward", "chunked_sgmv_lora_expand_forward")
+
+
+@dataclass
+class FakeServer:
+    """A server's process.
+
+    Attributes:
+        release: Of its package.
+        own_calls: The calls that its own functions got.
+    """
+
+    release: str
+    own_calls: list[str] = field(default_factory=list)
+
+    @property
+    def backend(self) -> Any:
+        """Makes the backend that the server's registry comes to."""
+        made = importlib.import_module("sglang.srt.lora.backend.lora_registry").get_backend_from_name("csgmv")
+        backend = made.__new__(made)
+        backend.max_chunk_size = 128
+        backend._ranks = POOL.ranks
+        return backend
+
+    def info(self, **of_batch: Any) -> Any:
+        return batch_info(served_modules.imported(served_modules.BATCH).LoRABatchInfo, **of_batch)
+
+    def run(self, layer: LoraLayer, **of_batch: Any) -> torch.Tensor:
+        backend = self.backend
+        backend.batch_info = self.info(**of_batch)
+        slots = of_batch.get("slots", SLOTS)
+        return layer.run(backend, len(slots), on_cpu=self.release not in ("0.5.15", "0.5.21"))
+
+
+def forget() -> None:
+    served_modules.imported.cache_clear()
+    notices._told.clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sglang"]:
+        del sys.modules[name]
+
+
+def make_own_ops_work(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the package's own functions run where there is no GPU, and notes their calls."""
+    backend = importlib.import_module("sglang.srt.lora.backend.chunked_backend")
+    for module in (served_modules.imported(served_modules.SHRINK), served_modules.imported(served_modules.EXPAND)):
+        for op, config in (("shrink", (16, 32)), ("expand", (16, 16))):
+            values = dict(zip(("BLOCK_N", "BLOCK_K"), config, strict=True))
+            if hasattr(module, f"get_lora_{op}_config"):
+                monkeypatch.setattr(module, f"get_lora_{op}_config", lambda values=values, **_: values)
+            if hasattr(module, kernel := f"_chunked_lora_{op}_kernel"):
+                monkeypatch.setattr(module, kernel, getattr(module, kernel).fn)
+    for name in OPS:
+        own = getattr(backend, name)
+
+        def noting(own: Any = own, name: str = name, **arguments: Any) -> Any:
+            server.own_calls.append(name)
+            return own(**arguments)
+
+        monkeypatch.setattr(backend, name, noting)
+
+
+@pytest.fixture(params=[STAND_IN, *served_sglang.FOLDERS])
+def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """A process with the switch on, before the plug-in is loaded."""
+    monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "1")
+    for name in ("LORA_AUTOTUNE_CONFIG_DIR", "SGLANG_LORA_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    if request.param == STAND_IN:
+        found = FakeServer("0.5.23")
+        monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
+        monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)  # type: ignore[arg-type]
+    else:
+        found = FakeServer(request.param)
+        package = request.getfixturevalue("served_folder") / f"sglang-{request.param}"
+        monkeypatch.syspath_prepend(package)
+    forget()
+    make_own_ops_work(found, monkeypatch)
+    yield found
+    install.restore()
+    forget()
+
+
+stand_in_alone = pytest.mark.parametrize("server", [STAND_IN], indirect=True)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.method}-{layer.widths}")
+@pytest.mark.parametrize(
+    "of_batch",
+    [{}, {"graph": 9}, {"chunk_size": 32, "slots": (2, 1) * 40}, {"slots": (1, 2, 2)}],
+    ids=["mixed ranks", "graph", "two in turn", "aligned"],
+)
+def test_ours_compute_what_the_servers_own_do(server: FakeServer, layer: LoraLayer, of_batch: dict[str, Any]) -> None:
+    theirs = server.run(layer, **of_batch)
+    assert server.own_calls == list(OPS)
+    register()
+    assert torch.equal(server.run(layer, **of_batch), theirs)
+    assert server.own_calls == list(OPS)
+
+
+@stand_in_alone
+def test_sampled_rows_have_a_batch_of_their_own(server: FakeServer) -> None:
+    register()
+    backend = server.backend
+    backend.batch_info = None
+    x, a = torch.ones(2, 32).half(), torch.ones(len(POOL.ranks), 16, 32).half()
+    low = backend.run_lora_a_sgemm(x, a, pruned_batch_info=server.info(slots=(1, 2)))
+    assert low[0, :16].tolist() == [32.0] * 16
+    assert low[1, :8].tolist() == [32.0] * 8
+    assert not server.own_calls
+
+
+@stand_in_alone
+def test_the_ranks_of_a_batch_are_those_that_it_was_prepared_with(server: FakeServer) -> None:
+    """With a rank that no wide access suits among them, none is made; a graph's ranks are looked at on the GPU."""
+    register()
+    backend, info = server.backend, server.info()
+    for ranks, aligned in (((16, 8), 8), ((16, 5), 1)):
+        backend.prepare_lora_batch(info, [0, 1], list(ranks), [1.0, 1.0], False)
+        call = backend._call(torch.zeros(2, 32), torch.zeros(2, 16, 32), backend.batch_info, 1)
+        assert (call.batch.rank_alignment, call.check_ranks) == (aligned, False)
+    call = backend._call(torch.zeros(2, 32), torch.zeros(2, 16, 32), server.info(graph=9), 1)
+    assert (call.batch.rank_alignment, call.check_ranks) == (8, True)
+
+
+@stand_in_alone
+def test_what_ours_are_not_proven_for_goes_to_the_servers_own(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    register()
+    layer = replace(LAYERS[0], dtype=torch.float32)
+    for _ in range(2):
+        server.run(layer)
+    assert server.own_calls == [*OPS, *OPS]
+    assert sum("run the server's own kernel where x is torch.float32" in line for line in caplog.messages) == 2
+
+
+@stand_in_alone
+def test_a_kernel_that_fails_answers_no_request_wrongly(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = server.run(LAYERS[0])
+    server.own_calls.clear()
+    register()
+    drop_in = importlib.import_module("autotune.kernels.csgmv_expand.drop_in").CsgmvExpandDropIn
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such instruction\nat all")
+
+    monkeypatch.setattr(drop_in, "run", fail)
+    assert torch.equal(server.run(LAYERS[0]), theirs)
+    assert server.own_calls == [OPS[1]]
+
+
+@stand_in_alone
+def test_a_tuned_config_is_found_by_the_servers_rule(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = []
+    for op in ("shrink", "expand"):
+        drop_in = importlib.import_module(f"autotune.kernels.csgmv_{op}.drop_in").DROP_IN
+        run = drop_in.run
+        monkeypatch.setattr(
+            drop_in, "run", lambda arguments, config, run=run: (launched.append(config), run(arguments, config))[1]
+        )
+    register()
+    backend = server.backend
+    backend.batch_info = server.info()
+    call = importlib.import_module("autotune.kernels.csgmv_expand.drop_in").DROP_IN.lookup(
+        backend._call(torch.zeros(2, 48).half(), torch.zeros(4, 80, 16).half(), backend.batch_info, 3)
+    )
+    file = tmp_path / "autotune" / SGLANG.file_name(INTERPRETER.name, call)
+    file.parent.mkdir(parents=True)
+    tuned = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 1}
+    file.write_text(json.dumps({"16": tuned}))
+    install.restore()
+    monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
+    register()
+    server.run(LAYERS[0])
+    assert launched[1] == tuned
+    assert launched[0]["num_warps"] == 2  # ours by default: there is no file of the shrink
+
+
+@stand_in_alone
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"LORA_AUTOTUNE_KERNELS": "0"}, ""),
+        ({"SGLANG_ENABLE_DETERMINISTIC_INFERENCE": "1"}, "ours do not do deterministic inference"),
+        ({"LORA_AUTOTUNE_KERNELS": "moe"}, "none of ours stands in for moe yet"),
+    ],
+    ids=["off", "deterministic", "moe"],
+)
+def test_the_servers_own_backend_stays(
+    server: FakeServer,
+    change: dict[str, str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+    register()
+    assert type(server.backend).__name__ == "ChunkedSgmvLoRABackend"
+    assert (line in caplog.text) if line else not caplog.messages
+
+
+@stand_in_alone
+def test_an_unknown_release_keeps_its_own(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", "0")  # type: ignore[arg-type]
+    register()
+    assert type(server.backend).__name__ == "ChunkedSgmvLoRABackend"
+    (line,) = caplog.messages
+    assert "the LoRA ops of sglang 0.5.23 have sources" in line
+
+
+@stand_in_alone
+def test_it_is_registered_once_and_says_so_once(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        register()
+    assert [each.__name__ for each in type(server.backend).__mro__[:3]] == [
+        "LoraAutotuneChunkedSgmvLoRABackend",
+        "OurCsgmv",
+        "ChunkedSgmvLoRABackend",
+    ]
+    (line,) = caplog.messages
+    assert "sglang's csgmv_shrink, csgmv_expand run this project's kernels; configs: none" in line
+
+
+@stand_in_alone
+def test_a_backend_that_cannot_be_made_ours_stays(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    register()
+    monkeypatch.delattr("sglang.srt.lora.backend.chunked_backend.chunked_sgmv_lora_expand_forward")
+    assert type(server.backend).__name__ == "ChunkedSgmvLoRABackend"
+    assert "the server's own kernels run: AttributeError" in caplog.text
+
+
+FOREIGN = "optuna sklearn scipy click typer sqlalchemy cattrs rich filelock platformdirs pebble safetensors hypothesis"
+
+SERVER = """
+import json, sys, torch
+from autotune.servers.sglang.served_modules import CSGMV
+from autotune.servers.sglang.served_releases import CSGMV_SOURCES
+CSGMV_SOURCES["0.5.23"] = CSGMV.origin().source_hash
+from autotune.servers.sglang.plugin import register
+register()
+from sglang.srt.lora.backend.lora_registry import get_backend_from_name
+from sglang.srt.lora.utils import LoRABatchInfo
+from tests.builders.csgmv_layers import LAYERS, batch_info
+backend = get_backend_from_name("csgmv")(4, "cpu", None)
+backend.batch_info = batch_info(LoRABatchInfo)
+for layer in LAYERS:
+    layer.run(backend)
+print(json.dumps([type(backend).__name__, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def test_it_loads_no_package_that_a_server_may_lack(tmp_path: Path) -> None:
+    """Nor does a call: a server's environment has torch and Triton, the rest need not be there."""
+    package, root = served_sglang.install(tmp_path / "site"), Path(__file__).parents[4]
+    on = {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{package}:{root}", "LORA_AUTOTUNE_KERNELS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SERVER], env={**os.environ, **on}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    made, loaded = json.loads(done.stdout)
+    assert made == "LoraAutotuneChunkedSgmvLoRABackend"
+    assert not set(FOREIGN.split()) & set(loaded)
+    assert "run this project's kernels" in done.stderr
