@@ -21,6 +21,17 @@ def times(run: Mapping[str, Any]) -> Table:
     return ["variant", *(f"{phase}, ms" for phase in phases)], rows
 
 
+def costs(run: Mapping[str, Any]) -> Table:
+    """Makes a row a variant that serves adapters, a column a phase: what LoRA costs, in milliseconds above LoRA off."""
+    phases = list(dict.fromkeys(cell["phase"] for cell in run["cells"]))
+    rows = []
+    for variant, about in run["variants"].items():
+        cells = {cell["phase"]: cell for cell in run["cells"] if cell["variant"] == variant}
+        if cells[phases[0]]["against_default"] is not None or variant == "A":
+            rows.append([about, *(f"{cells[phase]['above_off_ms']:.2f}" for phase in phases)])
+    return ["what LoRA costs, ms above LoRA off", *phases], rows
+
+
 def kernels(run: Mapping[str, Any]) -> Table:
     """Makes a row a variant, a column a phase: GPU milliseconds of LoRA kernels a step, and their launches."""
     phases = list(dict.fromkeys(cell["phase"] for cell in run["cells"]))

@@ -1,6 +1,6 @@
-"""Prints how plans compare with what vLLM's own classes wrap: `python docs/make_wrapped.py [--write]`.
+"""Prints how plans compare with what vLLM's own classes wrap: `python docs/make_wrapped.py [--road server] [--write]`.
 
-With `--write` the table goes to docs/plan.md, between its marks.
+With `--write` the row of the road goes to docs/plan.md, between its marks. The road `server` needs vLLM, and no GPU.
 """
 
 from __future__ import annotations
@@ -8,21 +8,27 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import InputError
-from autotune.model.shape import read
+from autotune.model.shape import ModelShape, read
 from autotune.model.sources import Source
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape
+from autotune.servers.vllm.from_server import asking, child, road
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data" / "vllm_wrapped"
 PAGE = ROOT / "docs" / "plan.md"
 MARKS = ("<!-- wrapped -->", "<!-- /wrapped -->")
+WORSE = ("refused, and served", "wrong", "accepted wrongly")
+COLUMNS = ("identical", "refused as the server does", *WORSE)
+HEAD = "| road | combinations | " + " | ".join(COLUMNS) + " | shapes too many | shapes too few |"
+RULE = "| --- |" + " --- |" * (len(COLUMNS) + 3)
 
 Lookup = tuple[str | int, ...]
 
@@ -59,46 +65,62 @@ def recorded() -> list[str]:
     return [name for name in _json("shapes.json") if name.partition("|")[0] not in silent]
 
 
-def compare(name: str) -> Comparison:
-    """Plans a recorded combination and compares."""
+def compare(name: str, by: str = "tables") -> Comparison:
+    """Plans a recorded combination by one of the roads and compares."""
     model, tp, sharded, spread = name.split("|")
     serving = Serving("vllm", int(tp[2:]), 16, 4, sharded == "fs1", spread == "ep1")
     config = json.loads((DATA / "configs" / f"{model}.json").read_text())
     served = _json("shapes.json")[name]
     try:
-        plan = make(read(Source(model, f"{model}.json", config), {}), serving, Batches())
+        shapes = ROADS[by](read(Source(model, f"{model}.json", config), {}), serving)
     except InputError as error:
         return Comparison(name, frozenset(), frozenset(), str(error), served.get("error"))
-    planned = frozenset((s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in plan.shapes)
+    planned = frozenset((s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in shapes)
     made = frozenset(_made(model, served.get("shapes", ())))
     return Comparison(name, planned - made, made - planned, None, served.get("error"))
 
 
-def table() -> list[str]:
-    """Returns the rows of the page's table."""
-    found = [compare(name) for name in recorded()]
+def _by_tables(model: ModelShape, serving: Serving) -> Iterable[Shape]:
+    return make(model, serving, Batches()).shapes
+
+
+def _by_server(model: ModelShape, serving: Serving) -> Iterable[Shape]:
+    """Asks the installed server's classes in this process, for a process each would import the server each time."""
+    answer = child.answer(asking.job_of(model, serving))
+    if (told := answer.refused or answer.failed) is not None:
+        raise InputError(told)
+    return road.shapes(answer, serving, Batches())
+
+
+ROADS = {"tables": _by_tables, "server": _by_server}
+
+
+def row(by: str) -> str:
+    """Returns a road's row of the page's table."""
+    found = [compare(name, by) for name in recorded()]
+    for each in found:
+        if each.verdict in WORSE:
+            print(each)
     verdicts = Counter(each.verdict for each in found)
     extra, missing = (sum(len(getattr(each, side)) for each in found) for side in ("extra", "missing"))
-    columns = ("identical", "refused as the server does", "refused, and served", "wrong", "accepted wrongly")
-    return [
-        "| road | combinations | " + " | ".join(columns) + " | shapes too many | shapes too few |",
-        "| --- |" + " --- |" * (len(columns) + 3),
-        f"| tables | {len(found)} | "
-        + " | ".join(str(verdicts[each]) for each in columns)
-        + f" | {extra} | {missing} |",
-    ]
+    counts = " | ".join(str(verdicts[each]) for each in COLUMNS)
+    return f"| {by} | {len(found)} | {counts} | {extra} | {missing} |"
 
 
 def main() -> None:
-    """Prints the table, or writes it."""
+    """Prints the row, or writes it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--road", choices=list(ROADS), default="tables", help="which road to compare (default: tables)")
     parser.add_argument("--write", action="store_true", help="put it into docs/plan.md")
-    rows = table()
-    if parser.parse_args().write:
+    args = parser.parse_args()
+    made = row(args.road)
+    print(made)
+    if args.write:
         before, _, rest = PAGE.read_text().partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        PAGE.write_text("\n".join([before + MARKS[0], *rows, MARKS[1] + after]))
-    print("\n".join(rows))
+        old, _, after = rest.partition(MARKS[1])
+        kept = [line for line in old.splitlines() if line.startswith("| ") and not line.startswith((HEAD[:7], "| ---"))]
+        rows = [line for line in kept if not line.startswith(f"| {args.road} ")] + [made]
+        PAGE.write_text("\n".join([before + MARKS[0], HEAD, RULE, *sorted(rows), MARKS[1] + after]))
 
 
 def _made(model: str, rows: list[list[str | int | list[str]]]) -> Iterator[Lookup]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
     from autotune.api.plans import plan
     from autotune.api.problems import Problems
+    from autotune.api.reports import page, report
     from autotune.api.runs import run
     from autotune.api.studies import (
         StudySet,
@@ -61,8 +62,10 @@ __all__ = [
     "of_plan",
     "of_problems",
     "open_storage",
+    "page",
     "plan",
     "raced",
+    "report",
     "required_by",
     "run",
     "worth",
@@ -79,6 +82,7 @@ _MODULES = {
     ),
     "autotune.api.plans": ("plan",),
     "autotune.api.problems": ("Problems",),
+    "autotune.api.reports": ("page", "report"),
     "autotune.api.runs": ("run",),
     "autotune.api.studies": (
         "StudySet",

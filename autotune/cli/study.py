@@ -12,6 +12,7 @@ _COMMANDS = {
     "list": LazyCommand("study_list", "list_", "List the studies of the storage."),
     "show": LazyCommand("study_read", "show_", "Show a study: problem, machine, result, trials."),
     "best": LazyCommand("study_read", "best", "Print the config that a finished study decided for."),
+    "report": LazyCommand("study_report", "report", "Tell what came of studies, to be read or sent."),
     "export": LazyCommand("study_export", "export", "Write finished studies as the JSON that the server loads."),
     "delete": LazyCommand("study_delete", "delete", "Delete a study and its measurements."),
 }

@@ -84,6 +84,10 @@ class Kernel(ABC, Generic[P, Inputs]):
         """Tells why this config cannot run or cannot win on this GPU, or None. Never true of the incumbent's space."""
         return None
 
+    def refusal(self, problem: P) -> str | None:
+        """Tells why no config runs a problem, which no server of the kernel's release runs either; else None."""
+        return None
+
     def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
         """Tells why the server surely cannot launch a call with this config, or None.
 
@@ -111,6 +115,11 @@ class Kernel(ABC, Generic[P, Inputs]):
     @abstractmethod
     def run(self, inputs: Inputs, config: Config) -> torch.Tensor:
         """Runs the whole operation as a server pays for it (zeroing included); returns the output tensor."""
+
+    def laid_out(self, inputs: Inputs, output: torch.Tensor, config: Config) -> torch.Tensor:
+        """Returns an output of `run` with this config as the reference is laid out, where that depends on the config.
+        It is not timed."""
+        return output
 
     @abstractmethod
     def poison(self, inputs: Inputs) -> None:

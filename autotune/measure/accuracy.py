@@ -21,7 +21,8 @@ def error_ratio(kernel: AnyKernel, inputs: Any, config: Config, expected: Expect
         expected: As `expected` gives it: nowhere is no error at all allowed.
     """
     kernel.poison(inputs)
-    return worst_ratio(kernel.run(inputs, config), expected, config)
+    out = kernel.laid_out(inputs, kernel.run(inputs, config), config)
+    return worst_ratio(out, expected, config)
 
 
 def worst_ratio(out: torch.Tensor, expected: Expected, config: Config) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import functools
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
 
-from pebble import ProcessPool
-
-from autotune.measure import processes
 from autotune.measure.compiling import CompileJob, compile_config, start_worker
+from autotune.measure.processes import TRIES, WorkerPool
 from autotune.measure.result import Measurement
 
 
@@ -21,29 +21,38 @@ class CompilePool:
 
     def __init__(self, cache_dir: str, size: int) -> None:
         self.size = size
-        self._cache_dir = cache_dir
-        self._closed = False
-        self._processes = self._start()
+        self.processes = WorkerPool(size, start_worker, cache_dir)
+        self.processes.start()
 
     def submit(self, job: CompileJob, limit_s: float) -> Future[Measurement]:
-        """Compiles one config in the background, and kills the compiler at its time limit."""
-        future: Future[Measurement] = self.processes.schedule(compile_config, args=[job], timeout=limit_s)
-        return future
+        """Compiles one config in the background, and kills the compiler at its time limit.
 
-    @property
-    def processes(self) -> ProcessPool:
-        """The running processes; they are started again after an idle one was killed, which ends its whole pool."""
-        if not (self._closed or self._processes.active):
-            # It is not joined: the caller may be a thread of that very pool.
-            self._processes.stop()
-            self._processes = self._start()
-        return self._processes
+        A config that no compiler had begun with when they were killed is compiled again.
+        """
+        outcome: Future[Measurement] = Future()
+        self._try(job, limit_s, outcome, TRIES)
+        return outcome
 
     def close(self) -> None:
         """Stops the processes for good."""
-        self._closed = True
-        self._processes.stop()
-        self._processes.join()
+        self.processes.close()
 
-    def _start(self) -> ProcessPool:
-        return processes.pool(self.size, start_worker, self._cache_dir)
+    def _try(self, job: CompileJob, limit_s: float, outcome: Future[Measurement], tries: int) -> None:
+        attempt = self.processes.schedule(compile_config, job, limit_s=limit_s)
+        attempt.add_done_callback(functools.partial(self._pass_on, job, limit_s, outcome, tries - 1))
+
+    def _pass_on(
+        self, job: CompileJob, limit_s: float, outcome: Future[Measurement], tries: int, attempt: Future[Measurement]
+    ) -> None:
+        """Hands on what an attempt came to; one that a killed pool never began is made again."""
+        error = CancelledError() if attempt.cancelled() else attempt.exception()
+        if isinstance(error, BrokenProcessPool) and tries:
+            try:
+                self._try(job, limit_s, outcome, tries)
+                return
+            except RuntimeError as closed:
+                error = closed
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(attempt.result())

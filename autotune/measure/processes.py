@@ -1,6 +1,6 @@
 """Worker processes: started apart from CUDA, killed with everything they started, gone when their parent is.
 
-Pools come from Pebble, which gives every task a time limit and replaces a worker that died or was killed.
+Pools come from Pebble, which gives every task a time limit.
 """
 
 from __future__ import annotations
@@ -9,23 +9,93 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
-from typing import Any
+from typing import Any, TypeVar
 
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 _PR_SET_PDEATHSIG = 1
 
+Result = TypeVar("Result")
 
-def pool(workers: int, initializer: Callable[..., None], *arguments: object) -> ProcessPool:
-    """Opens a pool of processes that have torch and Triton loaded and no CUDA context."""
-    return ProcessPool(
-        max_workers=workers, context=start_server(), initializer=_start, initargs=(initializer, arguments)
-    )
+
+LOST = (ProcessExpired, BrokenProcessPool)
+"""What a task of a `WorkerPool` raises whose process was killed: at that task, or while it had nothing to do."""
+
+TRIES = 3
+"""How often is tried what a killed process is not to blame for."""
+
+
+class WorkerPool:
+    """Processes that have torch and Triton loaded and no CUDA context; those that are killed are replaced.
+
+    Pebble replaces a process that is killed at a task, which fails by `ProcessExpired`. One that is killed while it has
+    nothing to do ends its whole pool, and what was just handed over fails by `BrokenProcessPool`.
+
+    Args:
+        initializer: Called with the arguments in each process.
+    """
+
+    def __init__(self, workers: int, initializer: Callable[..., None], *arguments: object) -> None:
+        self._workers = workers
+        self._initial = (initializer, arguments)
+        self._pool: ProcessPool | None = None
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def start(self) -> ProcessPool:
+        """Brings the processes up, if they do not run, without waiting for them; returns Pebble's pool of them.
+
+        Raises:
+            RuntimeError: If they were stopped for good.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("these processes were stopped for good")
+            if self._pool is not None and not self._pool.active:
+                # It is not joined: the caller may be a thread of that very pool.
+                self._pool.stop()
+                self._pool = None
+            if self._pool is None:
+                self._pool = ProcessPool(
+                    max_workers=self._workers, context=start_server(), initializer=_start, initargs=self._initial
+                )
+            return self._pool
+
+    def schedule(
+        self, function: Callable[..., Result], *arguments: object, limit_s: float | None = None
+    ) -> Future[Result]:
+        """Has a process call a function; it is killed at its time limit.
+
+        Raises:
+            RuntimeError: If they were stopped for good.
+        """
+        with self._lock:
+            try:
+                future: Future[Result] = self.start().schedule(function, args=arguments, timeout=limit_s)
+            except RuntimeError:  # the pool ended since it was looked at, or for good
+                future = self.start().schedule(function, args=arguments, timeout=limit_s)
+        return future
+
+    def restart(self) -> None:
+        """Kills the processes; the next task starts new ones."""
+        with self._lock:
+            stopped, self._pool = self._pool, None
+        if stopped is not None:
+            stopped.stop()
+            stopped.join()
+
+    def close(self) -> None:
+        """Kills the processes for good."""
+        self._closed = True
+        self.restart()
 
 
 def start_server() -> ForkServerContext:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from autotune.contract import Config, registry
 from autotune.errors import AutotuneError
-from autotune.measure import processes
+from autotune.measure.processes import LOST, TRIES, Result, WorkerPool
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.workbench import Workbench
 
-Result = TypeVar("Result")
 _SETUP_TIMEOUT_S = 300.0
+
+
+class _LostAtNothing(Exception):
+    """The worker was killed while it measured nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,22 @@ class GpuWorker:
     """Runs jobs in the worker process, one at a time, each with a time limit."""
 
     def __init__(self, cache_dir: str) -> None:
-        self._cache_dir = cache_dir
+        self._process = WorkerPool(1, _start_worker, cache_dir)
         self._pool: ProcessPool | None = None
         self._job: BenchJob | None = None
-        self._setting_up: ProcessFuture | None = None
+        self._setting_up: Future[None] | None = None
 
     def start(self) -> None:
         """Brings the process up, its CUDA context included, without waiting for it."""
-        self._started().schedule(_wake, timeout=_SETUP_TIMEOUT_S)
+        self._process.schedule(_wake, limit_s=_SETUP_TIMEOUT_S)
 
     def set_up(self, job: BenchJob) -> None:
         """Begins to set up the worker's workbench for a problem, unless it is; the next measurement waits for it."""
-        pool = self._started()
+        self._look()
         if self._job == job:
             return
         self._job = job
-        self._setting_up = pool.schedule(_set_up, args=[job], timeout=_SETUP_TIMEOUT_S)
+        self._setting_up = self._process.schedule(_set_up, job, limit_s=_SETUP_TIMEOUT_S)
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
         return self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
@@ -64,19 +69,25 @@ class GpuWorker:
         return self._guarded(job, race, len(configs))
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Runs a function that takes no workbench, e.g. one that measures the GPU itself."""
-        return self._run(function, timeout_s=_SETUP_TIMEOUT_S)
+        """Runs a function that takes no workbench, e.g. one that measures the GPU itself.
+
+        Raises:
+            AutotuneError: If the worker dies of it.
+        """
+        try:
+            return self._retried(None, function, _SETUP_TIMEOUT_S)
+        except ProcessExpired as error:
+            self.restart()
+            raise AutotuneError(f"the GPU worker died (exit code {error.exitcode})") from error
 
     def restart(self) -> None:
         """Kills the process; the next job starts a new one."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-        self._pool = None
-        self._job = None
-        self._setting_up = None
+        self._process.restart()
+        self._pool, self._job, self._setting_up = None, None, None
 
-    close = restart
+    def close(self) -> None:
+        """Kills the process for good."""
+        self._process.close()
 
     def _guarded(self, job: BenchJob, function: Callable[[], Result], configs: int) -> Result | Measurement:
         """Runs on the job's workbench; a lost worker is replaced, and its measurement failed.
@@ -84,11 +95,9 @@ class GpuWorker:
         Raises:
             AutotuneError: If the problem cannot be set up, e.g. does not fit into the GPU's memory.
         """
-        self.set_up(job)
-        self._wait_for_workbench(job)
         limit_s = job.settings.measure_timeout_s * configs
         try:
-            result = self._run(function, timeout_s=limit_s)
+            result = self._retried(job, function, limit_s)
         except (TimeoutError, concurrent.futures.TimeoutError):
             self.restart()
             return Measurement("timeout", message=f"no answer within {limit_s:g} s; the worker was killed")
@@ -99,14 +108,33 @@ class GpuWorker:
             self.restart()
         return result
 
+    def _retried(self, job: BenchJob | None, function: Callable[[], Result], limit_s: float) -> Result:
+        """Runs a function, on the job's workbench if there is a job.
+
+        That somebody kills a worker that does nothing, or makes inputs, is not the config's fault: another is set up.
+        """
+        for _ in range(TRIES):
+            try:
+                if job is not None:
+                    self.set_up(job)
+                    self._wait_for_workbench(job)
+                return self._run(function, limit_s)
+            except _LostAtNothing as error:
+                self.restart()
+                lost = error
+        doing = f"{job.kernel}: " if job is not None else ""
+        raise AutotuneError(f"{doing}the GPU worker was killed {TRIES} times before it began to measure ({lost})")
+
     def _wait_for_workbench(self, job: BenchJob) -> None:
         beginning, self._setting_up = self._setting_up, None
         try:
             if beginning is not None:
                 beginning.result()
-        except (ProcessExpired, TimeoutError, concurrent.futures.TimeoutError) as error:
+        except LOST as error:
+            raise _LostAtNothing(repr(error)) from error
+        except (TimeoutError, concurrent.futures.TimeoutError) as error:
             self.restart()
-            raise AutotuneError(f"{job.kernel}: the GPU worker died while making inputs ({error!r})") from error
+            raise AutotuneError(f"{job.kernel}: making inputs took longer than {_SETUP_TIMEOUT_S:g} s") from error
         except torch.OutOfMemoryError as error:
             self._job = None
             raise AutotuneError(f"{job.kernel} {job.problem}: does not fit into the GPU's free memory") from error
@@ -114,17 +142,21 @@ class GpuWorker:
             self._job = None
             raise
 
-    def _run(self, function: Callable[..., Result], *arguments: object, timeout_s: float) -> Result:
-        result: Result = self._started().schedule(function, args=arguments, timeout=timeout_s).result()
-        return result
+    def _run(self, function: Callable[[], Result], limit_s: float) -> Result:
+        """Runs a function in the worker.
 
-    def _started(self) -> ProcessPool:
-        # A worker that is killed while it has nothing to do, for its memory, takes its pool with it.
-        if self._pool is not None and not self._pool.active:
-            self.restart()
-        if self._pool is None:
-            self._pool = processes.pool(1, _start_worker, self._cache_dir)
-        return self._pool
+        Raises:
+            _LostAtNothing: If the worker was killed before it began.
+        """
+        try:
+            return self._process.schedule(function, limit_s=limit_s).result()
+        except BrokenProcessPool as error:
+            raise _LostAtNothing(repr(error)) from error
+
+    def _look(self) -> None:
+        """Sees whether it is still the same process, which has its workbench."""
+        if (pool := self._process.start()) is not self._pool:
+            self._pool, self._job, self._setting_up = pool, None, None
 
 
 _workbench: Workbench | None = None

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
+from autotune import servers
 from autotune.contract import Call
 from autotune.errors import AutotuneError, InputError, one_of
 from autotune.plan.plan import Entry, Plan
 from autotune.servers.lookup import nearest
+from autotune.servers.shapes import Shape
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.membership import Membership
@@ -88,8 +90,16 @@ def create(
         required.setdefault(nearest(tuned, _size(plan, call)), []).append(call)
     for position, found in enumerate(described):
         entry = found.entry
-        calls = tuple(required.get(_size(plan, entry.call), ()))
-        membership = Membership(position, entry.weight * entry.count, calls, found.raced)
+        membership = Membership(
+            position=position,
+            weight=entry.weight * entry.count,
+            required=tuple(required.get(_size(plan, entry.call), ())),
+            raced=found.raced,
+            layers=entry.layers,
+            launches=entry.count,
+            share=entry.weight,
+            untuned=() if position else tuple(untuned(plan)),
+        )
         for each in found.specs:
             study = studies.load(storage, each)
             study.join(name, membership)
@@ -127,6 +137,22 @@ def decided(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
     missing = _not_raced(chosen, plan)
     races = {study.name for study in raced(chosen, plan) if _own_size(study) in missing}
     return [study for study in chosen if study.name not in races]
+
+
+def untuned(plan: Plan) -> Iterator[str]:
+    """Tells what of a plan no study tunes, and why; one line each."""
+    tuned = {op for shape in plan.shapes if shape.kernels for op in _family(shape)}
+    for shape in plan.shapes:
+        if not shape.kernels and shape.op not in tuned:
+            sizes, layers = ", ".join(shape.labels), ", ".join(shape.layers)
+            yield f"{shape.op} {sizes} ({layers}): no measurement changes what the server does; files hold its default"
+    yield from plan.warnings
+
+
+def _family(shape: Shape) -> tuple[str, ...]:
+    """Returns the ops that are tuned where this one is."""
+    family = servers.get(shape.server).family(shape.op)
+    return tuple(family.ops) if family else (shape.op,)
 
 
 def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:

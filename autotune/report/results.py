@@ -20,7 +20,7 @@ from autotune.study.study import KernelStudy
 _OF_BEST = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
 """What `study best --json` prints of a result."""
 
-_PHASES = {
+PHASES = {
     "compile_wait": "waiting for compilers",
     "measure": "measuring",
     "search": "choosing",
@@ -45,8 +45,8 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     start-up."""
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
-        spent.update({part: result.seconds.get(part, 0.0) for part in _PHASES})
-    parts = [f"{seconds:.1f} {_PHASES[part]}" for part, seconds in spent.items()]
+        spent.update({part: result.seconds.get(part, 0.0) for part in PHASES})
+    parts = [f"{seconds:.1f} {PHASES[part]}" for part, seconds in spent.items()]
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 

@@ -23,7 +23,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         title=cell(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for index, name in enumerate(columns):
-        numeric = all(_numeric(row[index]) for row in cells)
+        numeric = all(is_number(row[index]) for row in cells)
         made.add_column(cell(name), justify="right" if numeric and cells else "left", overflow="fold")
     for row in cells:
         made.add_row(*map(cell, row))
@@ -64,5 +64,6 @@ def workload_text(times: WorkloadTimes) -> str:
     return f"{times.name}: {us(times.incumbent_us)} -> {us(times.tuned_us)} us"
 
 
-def _numeric(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Tells whether a cell is a number, or stands for one that is not there."""
     return cell in ("", "-") or cell.rstrip("%x").replace(".", "", 1).replace("-", "", 1).isdigit()

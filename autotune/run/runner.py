@@ -13,7 +13,7 @@ from typing import Self
 from optuna.storages import BaseStorage
 
 from autotune.contract import workloads
-from autotune.errors import AutotuneError, StorageError
+from autotune.errors import AutotuneError
 from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
 from autotune.run.clock import Clock
@@ -29,7 +29,7 @@ from autotune.study.result import WALL, Decision, StudyResult
 from autotune.study.storage import shared
 from autotune.study.storage_failure import Presence
 from autotune.study.study import KernelStudy
-from autotune.study.writer import StoringProcess, Writer
+from autotune.study.writer import StoringProcess, ThreadWriter, Writer
 
 
 class Runner:
@@ -106,7 +106,7 @@ class Runner:
         self._reserve(studies[0])
         with ExitStack() as stack:
             for study in studies:
-                stack.enter_context(self._leases.holding(f"study {study.name}", f"study {study.name} is being run"))
+                stack.enter_context(self._leases.holding(_lease_of(study), f"study {study.name} is being run"))
             yield
 
     def _reserve(self, study: KernelStudy) -> None:
@@ -156,11 +156,7 @@ class Runner:
             StorageError: If the storage is gone, or another process has taken the study over meanwhile.
         """
         self._presence.check()
-        if lost := self._leases.lost():
-            raise StorageError(
-                f"{sorted(lost)[0]}: another process has taken it over, or the storage was overwritten, while this one "
-                "stood still; see study list"
-            )
+        self._leases.check()
         study.finish(result)
         self._presence.check()
         self._on_finished(study)
@@ -193,10 +189,15 @@ class Runner:
         race_s = time.monotonic() - start_s
         return self.result(session, decision, clock.seconds | {"finalists": race_s, WALL: clock.wall_s})
 
-    def _writer(self, study: KernelStudy) -> Writer | None:
-        """Makes the writer of a storing process; None for a replay, or where no other process can open the storage."""
+    def _writer(self, study: KernelStudy) -> Writer:
+        """Makes what stores a study's trials for as long as this process holds it: a process of its own, unless it is a
+        replay, or no other process can open the storage."""
         if study.spec.backend == "replay" or not shared(self.options.storage_url):
-            return None
+            return ThreadWriter(study.study, self._leases.check)
         if self._storing is None:
             self._storing = StoringProcess(self.options.storage_url)
-        return self._storing.writer(study.study)
+        return self._storing.writer(study.study, self._leases.lease(_lease_of(study)))
+
+
+def _lease_of(study: KernelStudy) -> str:
+    return f"study {study.name}"

@@ -45,7 +45,7 @@ class ServedOp(ABC, Generic[A]):
         """
 
     @abstractmethod
-    def arguments(self, inputs: Any) -> A:
+    def arguments(self, inputs: Any, problem: Any) -> A:
         """Returns the op's arguments over the tensors of the built-in kernel's inputs, tables of addresses uploaded."""
 
     @abstractmethod
@@ -55,6 +55,17 @@ class ServedOp(ABC, Generic[A]):
     @abstractmethod
     def launches(self, arguments: A, config: Config) -> list[Launch]:
         """Records the Triton launches that `run` would make, without making them."""
+
+    def poison(self, arguments: A) -> None:
+        """Sets what `run` must write to NaN, where that is no tensor of the built-in kernel's inputs."""
+
+    def laid_out(self, arguments: A, output: torch.Tensor, config: Config) -> torch.Tensor:
+        """Returns an output of `run` in the built-in kernel's layout."""
+        return output
+
+    def refusal(self, problem: Any) -> str | None:
+        """Tells why no server of the release runs a problem, or None."""
+        return None
 
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         """Returns the config that the op really executes."""
@@ -137,7 +148,7 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
 
     def make_inputs(self, problem: Problem, device: str, seed: int) -> ServedInputs[Any]:
         inputs = self.builtin.make_inputs(problem, device, seed)
-        return ServedInputs(inputs, self.op.arguments(inputs))
+        return ServedInputs(inputs, self.op.arguments(inputs, problem))
 
     def launches(self, inputs: ServedInputs[Any], config: Config) -> list[Launch]:
         return self.op.launches(inputs.arguments, config)
@@ -147,6 +158,13 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
 
     def poison(self, inputs: ServedInputs[Any]) -> None:
         self.builtin.poison(inputs.builtin)
+        self.op.poison(inputs.arguments)
+
+    def laid_out(self, inputs: ServedInputs[Any], output: torch.Tensor, config: Config) -> torch.Tensor:
+        return self.op.laid_out(inputs.arguments, output, config)
+
+    def refusal(self, problem: Problem) -> str | None:
+        return self.op.refusal(problem)
 
     def reference(self, inputs: ServedInputs[Any], dtype: torch.dtype) -> Expected:
         return self.builtin.reference(inputs.builtin, dtype)

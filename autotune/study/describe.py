@@ -55,6 +55,8 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
         backend = "cuda" if cuda_available() else "replay"
     request = replace(request, kernel=reference(request.kernel, request.source, backend, request.allow_unknown_server))
     kernel = registry.load(request.kernel)
+    if refusal := kernel.refusal(problem):
+        raise InputError(f"{kernel.name} {problem.label}: {refusal}")
     if not request.tag.isprintable() or len(request.tag) > MOST_CHARACTERS:
         shown = shortened(request.tag)
         raise InputError(f"--tag: got {shown}, allowed: up to {MOST_CHARACTERS} printable characters; shorten it")

@@ -17,8 +17,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from autotune.errors import HeldError
-from autotune.study.lease_table import Held, table_of
+from autotune.errors import HeldError, StorageError
+from autotune.study.lease_table import Held, LeaseTable, table_of
 from autotune.study.owner import Owner
 
 BEAT_S = 5.0
@@ -33,6 +33,23 @@ class _Seen:
 
     held: Held
     since_s: float
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as its owner took it, in a form that travels to the process that stores for the owner."""
+
+    owner: Owner
+    name: str
+
+    def check(self, table: LeaseTable) -> None:
+        """Makes sure that the owner lives and still holds it.
+
+        Raises:
+            StorageError: If not.
+        """
+        if self.owner.surely_dead() or self.name not in table.held(self.owner, [self.name]):
+            raise _taken_over(self.name)
 
 
 class Leases:
@@ -90,9 +107,18 @@ class Leases:
                     time.sleep(_LOOK_S)
             yield
 
-    def lost(self) -> set[str]:
-        """Returns the names that this owner held and that another has taken over meanwhile, or nobody has any more."""
-        return self._names - self._table.held(self.owner, self._names) if self._names else set()
+    def lease(self, name: str) -> Lease:
+        """Returns a lease that is held, for those who write on its strength."""
+        return Lease(self.owner, name)
+
+    def check(self) -> None:
+        """Makes sure that all that was taken is still held.
+
+        Raises:
+            StorageError: If another has taken it over meanwhile, or nobody has it any more.
+        """
+        if lost := self._names - self._table.held(self.owner, self._names) if self._names else set():
+            raise _taken_over(sorted(lost)[0])
 
     def _take(self, name: str, doing: str) -> None:
         there = self._table.find(name)
@@ -116,6 +142,13 @@ class Leases:
             return False
         alien = there.owner.machine != self.owner.machine
         return alien and self._now_s() - seen.since_s >= LAPSE_S
+
+
+def _taken_over(name: str) -> StorageError:
+    return StorageError(
+        f"{name}: another process has taken it over, or the storage was overwritten, while this one stood still; see "
+        "study list"
+    )
 
 
 class _Heart:

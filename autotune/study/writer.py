@@ -6,18 +6,24 @@ from the search, which has no less to do; where nothing is measured, a replay, a
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, Self
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
-from pebble import ProcessPool
+from sqlalchemy.exc import SQLAlchemyError
 
-from autotune.measure import processes
+from autotune.errors import StorageError
+from autotune.measure.processes import LOST, TRIES, WorkerPool
+from autotune.study.lease_table import LeaseTable, table_of
+from autotune.study.leases import Lease
 from autotune.study.storage import open_storage
+from autotune.study.storage_failure import failure_of
 
 
 class Writer(Protocol):
@@ -35,39 +41,69 @@ class Writer(Protocol):
 
 
 class ThreadWriter:
-    """Writes in a thread of this process."""
+    """Writes in a thread of this process.
+
+    Args:
+        check: Raises where the study is another's by now; called before anything is stored.
+    """
 
     behind = 0
 
-    def __init__(self, study: optuna.Study) -> None:
+    def __init__(self, study: optuna.Study, check: Callable[[], None] = lambda: None) -> None:
         self._study = study
+        self._check = check
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     def write(self, finished: Sequence[FrozenTrial]) -> Future[None]:
-        return self._thread.submit(_add, self._study, finished)
+        return self._thread.submit(self._write, finished)
 
     def close(self) -> None:
         self._thread.shutdown()
 
+    def _write(self, finished: Sequence[FrozenTrial]) -> None:
+        self._check()
+        _add(self._study, finished)
+
 
 class StoringProcess:
-    """A process that has a storage open; one does for all studies of a run.
+    """A process that has a storage open; one does for all studies of a run, and one that is killed is replaced.
 
     Args:
         url: The storage, one that other processes can open.
     """
 
     def __init__(self, url: str) -> None:
-        self._pool = processes.pool(1, _open, url)
+        self._url = url
+        self._process = WorkerPool(1, _be_quiet)
         # It loads Optuna and connects, which takes a second, while everything else starts.
-        self._pool.schedule(_nothing)
+        self._process.schedule(_open, url)
+        # One call after the other: a trial whose process was killed is stored before the next one.
+        self._thread = ThreadPoolExecutor(max_workers=1)
 
-    def writer(self, study: optuna.Study) -> ProcessWriter:
-        return ProcessWriter(self._pool, study.study_name)
+    def writer(self, study: optuna.Study, lease: Lease | None = None) -> ProcessWriter:
+        """Returns what stores in a study, for as long as a lease is held; without one nobody else can."""
+        return ProcessWriter(self, study.study_name, lease)
+
+    def write(self, study_name: str, finished: Sequence[FrozenTrial], lease: Lease | None) -> Future[None]:
+        """Stores trials in a study, in the order of the calls."""
+        return self._thread.submit(self._write, study_name, list(finished), lease)
 
     def close(self) -> None:
-        self._pool.close()
-        self._pool.join()
+        """Stores what is still to be stored, and ends the process."""
+        self._thread.shutdown()
+        self._process.close()
+
+    def _write(self, study_name: str, finished: list[FrozenTrial], lease: Lease | None) -> None:
+        for attempt in range(TRIES):
+            try:
+                self._process.schedule(_store, self._url, study_name, finished, lease, attempt > 0).result()
+                return
+            except LOST as error:
+                lost = error
+        raise StorageError(
+            f"--storage: the process that stores trials was killed {TRIES} times in a row ({lost}); what is stored "
+            "stays, and study run goes on from there"
+        )
 
 
 class ProcessWriter:
@@ -75,13 +111,13 @@ class ProcessWriter:
 
     behind = 4
 
-    def __init__(self, pool: ProcessPool, study_name: str) -> None:
-        self._pool = pool
+    def __init__(self, storing: StoringProcess, study_name: str, lease: Lease | None) -> None:
+        self._storing = storing
         self._study_name = study_name
+        self._lease = lease
 
     def write(self, finished: Sequence[FrozenTrial]) -> Future[None]:
-        future: Future[None] = self._pool.schedule(_add_to, args=[self._study_name, list(finished)])
-        return future
+        return self._storing.write(self._study_name, finished, self._lease)
 
     def close(self) -> None:
         return
@@ -129,23 +165,40 @@ class WriteQueue:
             self._writer.close()
 
 
-_storage: BaseStorage
+def _be_quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@functools.cache
+def _opened(url: str) -> tuple[BaseStorage, LeaseTable]:
+    storage = open_storage(url)
+    return storage, table_of(storage)
 
 
 def _open(url: str) -> None:
-    global _storage
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _storage = open_storage(url)
+    _opened(url)
 
 
-def _add_to(study_name: str, finished: Sequence[FrozenTrial]) -> None:
-    _add(optuna.load_study(storage=_storage, study_name=study_name), finished)
+def _store(url: str, study_name: str, finished: Sequence[FrozenTrial], lease: Lease | None, again: bool) -> None:
+    """Adds trials to a study.
+
+    Args:
+        again: A process that was killed may have added some of them; a study has each config once.
+
+    Raises:
+        StorageError: If the storage failed, or the lease is not held any more; whole, as it travels to another process.
+    """
+    try:
+        storage, leases = _opened(url)
+        if lease is not None:
+            lease.check(leases)
+        study = optuna.load_study(storage=storage, study_name=study_name)
+        there = [trial.params for trial in study.get_trials(deepcopy=False)] if again else []
+        _add(study, [trial for trial in finished if trial.params not in there])
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise failure_of(error) from None
 
 
 def _add(study: optuna.Study, finished: Sequence[FrozenTrial]) -> None:
     for trial in finished:
         study.add_trial(trial)
-
-
-def _nothing() -> None:
-    return

@@ -24,7 +24,7 @@ def problems_of(kernel: AnyKernel) -> tuple[Problem, ...]:
         InputError: If it has none.
     """
     if isinstance(kernel, ServedKernel):
-        return problems_of(kernel.builtin)
+        return tuple(problem for problem in problems_of(kernel.builtin) if kernel.refusal(problem) is None)
     problems = tuple(_problems_of_all(kernel).get(kernel.name, ()))
     if not problems:
         module, package = _module_of(kernel), _package_of(kernel)

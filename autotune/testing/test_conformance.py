@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from autotune.contract import AnyKernel, Call, Config, Gpu, Kernel, Launch, Problem, registry
 from autotune.contract.space import Space
@@ -65,7 +66,8 @@ def runnable(small_enough: None, problem: Problem, device: str) -> None:
 def assert_correct(kernel: AnyKernel, inputs: Any, config: Config) -> None:
     kernel.poison(inputs)
     expected = kernel.reference(inputs, torch.float64)
-    error = (kernel.run(inputs, config).double() - expected.value).abs()
+    output = kernel.laid_out(inputs, kernel.run(inputs, config), config)
+    error = (output.double() - expected.value).abs()
     wrong = (~(error <= expected.bound(config))).sum().item()
     assert wrong == 0, f"{wrong} of {error.numel()} elements beyond the bound with {dict(config)}"
 
@@ -122,6 +124,7 @@ def test_poisoned_output_is_wrong(kernel: AnyKernel, problem: Problem, device: s
     output = kernel.run(inputs, config)
     kernel.poison(inputs)
     expected = kernel.reference(inputs, torch.float64)
+    output = kernel.laid_out(inputs, output, config)
     assert not bool(((output.double() - expected.value).abs() <= expected.bound(config)).all())
 
 
@@ -152,11 +155,15 @@ def test_meta_launches_equal_real_ones(kernel: AnyKernel, problem: Problem, devi
 
 def specialization(launch: Launch) -> list[Any]:
     """Collects all that Triton compiles a launch for: values of numbers, types and alignment of tensors."""
-    arguments = [
-        (arg.dtype, arg.data_ptr() % 16 == 0) if isinstance(arg, torch.Tensor) else (type(arg), arg)
-        for arg in launch.args
-    ]
-    return [launch.fn, launch.grid, dict(launch.options), *arguments]
+    return [launch.fn, launch.grid, dict(launch.options), *map(specialized, launch.args)]
+
+
+def specialized(argument: Any) -> tuple[Any, ...]:
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    if isinstance(argument, TensorDescriptor):
+        return argument.base.dtype, argument.shape, argument.strides, argument.block_shape
+    return type(argument), argument
 
 
 def test_space_is_canonical(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:

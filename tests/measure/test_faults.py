@@ -12,15 +12,17 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
+from autotune.errors import AutotuneError
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
+from autotune.measure.processes import WorkerPool
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 
 REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
 faulty = registry.load(REFERENCE)
 module = __import__("sys").modules[type(faulty).__module__]
-SETTINGS = MeasureSettings(measure_timeout_s=5.0)
+SETTINGS = MeasureSettings(measure_timeout_s=60.0, compile_timeout_s=60.0)
 
 WaitUntil = Callable[[Callable[[], object]], None]
 
@@ -70,29 +72,64 @@ def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
     assert backend.measure(config(module.OK), None).status == "ok"
 
 
-def test_a_compiler_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
-    before = machine.compilers.processes
-    os.kill(before.schedule(os.getpid).result(), signal.SIGKILL)
-    wait_until(lambda: not before.active)
-    assert machine.compilers.processes is not before
-    assert machine.compilers.processes.schedule(os.getpid).result() > 0
+def one_of(machine: Machine, kind: str) -> tuple[WorkerPool, int]:
+    """Returns a pool of the machine, and one of its processes or the server that all are forked from."""
+    pool = machine.worker._process if kind == "worker" else machine.compilers.processes
+    return pool, server_pid() if kind == "fork server" else pool.schedule(os.getpid).result()
+
+
+def server_pid() -> int:
+    from multiprocessing import forkserver
+
+    return int(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["just now", "before"])
+@pytest.mark.parametrize("kind", ["worker", "compiler", "fork server"])
+def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
+    machine: Machine, wait_until: WaitUntil, kind: str, noticed: bool
+) -> None:
+    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
+    assert backend.measure(config(module.OK), None).status == "ok"
+    pool, pid = one_of(machine, kind)
+    before = pool.start()
+    os.kill(pid, signal.SIGKILL)
+    if noticed:
+        wait_until(lambda: not before.active)
+    for repeats in (2, 3):
+        assert backend.measure({"repeats": repeats, "fault": module.OK}, None).status == "ok"
+
+
+def test_a_worker_that_is_killed_while_it_makes_inputs_is_replaced(machine: Machine) -> None:
+    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(66), INTERPRETER, SETTINGS, "cpu"))
+    assert backend.compile_failure(config(module.OK)) is None
+    pid = machine.worker.call(os.getpid)
+    machine.worker.set_up(backend._job)
+    os.kill(pid, signal.SIGKILL)
+    assert backend.measure(config(module.OK), None).status == "ok"
+
+
+def test_a_worker_that_is_always_killed_ends_its_study_in_a_line(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(67), INTERPRETER, SETTINGS, "cpu"))
+    monkeypatch.setattr("autotune.measure.worker._set_up", _die)
+    with pytest.raises(AutotuneError, match="the GPU worker was killed 3 times before it began to measure"):
+        machine.worker.measure(backend._job, config(module.OK), None)
+    monkeypatch.undo()
+    assert machine.worker.measure(backend._job, config(module.OK), None).status == "ok"
+
+
+def _die(job: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_closed_machine_starts_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path, compilers=1)
     machine.close()
-    assert machine.compilers.processes is machine.compilers.processes
-    with pytest.raises(RuntimeError):
-        machine.compilers.processes.schedule(os.getpid)
-
-
-def test_a_worker_that_is_killed_while_idle_is_replaced(machine: Machine, wait_until: WaitUntil) -> None:
-    backend = machine.backend(Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
-    assert backend.measure(config(module.OK), None).status == "ok"
-    os.kill(machine.worker.call(os.getpid), signal.SIGKILL)
-    pool = machine.worker._pool
-    wait_until(lambda: pool is not None and not pool.active)
-    assert backend.measure(config(module.OK), None).status == "ok"
+    for pool in (machine.compilers.processes, machine.worker._process):
+        with pytest.raises(RuntimeError, match="for good"):
+            pool.schedule(os.getpid)
 
 
 def test_what_nobody_predicted_raises(backend: CudaBackend) -> None:

@@ -31,7 +31,7 @@ COORDINATOR = """
     machine = Machine(Path(sys.argv[1]), compilers=1)
     pids = [machine.worker.call(os.getpid), machine.compilers.processes.schedule(os.getpid).result()]
     # Busy workers do not notice that nobody is there to answer to.
-    busy = [pool.schedule(signal.pause) for pool in (machine.worker._pool, machine.compilers.processes)]
+    busy = [pool.schedule(signal.pause) for pool in (machine.worker._process, machine.compilers.processes)]
     while not all(future.running() for future in busy):
         pass
     print(*pids, flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from autotune.errors import HeldError
+from autotune.errors import HeldError, StorageError
 from autotune.study import leases
 from autotune.study.lease_table import table_of
 from autotune.study.leases import LAPSE_S, Leases
@@ -47,7 +47,7 @@ def test_a_lease_has_one_owner_and_is_free_again(storage: BaseStorage) -> None:
         with pytest.raises(HeldError, match=rf"^study one is being run by process {os.getpid()} on .*; wait for it"):
             take(two)
         with two.holding("study two", ""):
-            assert not one.lost()
+            one.check()
     take(two)
 
 
@@ -94,7 +94,8 @@ def test_an_owner_hears_that_its_lease_was_taken_over(storage: BaseStorage) -> N
         there = table.find("study one")
         assert there is not None
         table.replace("study one", there, other := Owner.new())
-        assert mine.lost() == {"study one"}
+        with pytest.raises(StorageError, match="study one: another process has taken it over"):
+            mine.check()
     assert table.held(other, ["study one"]), "whoever has lost a lease leaves it to its owner"
 
 
@@ -123,3 +124,15 @@ def test_the_lease_of_a_killed_process_is_free_by_any_spelling_of_the_storage(tm
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         take(other)
+
+
+def test_a_lease_travels_and_is_good_for_as_long_as_its_owner_lives_and_holds_it(storage: BaseStorage) -> None:
+    mine, table = Leases(storage), table_of(storage)
+    with mine.holding("study one", ""):
+        lease = mine.lease("study one")
+        lease.check(table)
+        dead = replace(lease, owner=replace(mine.owner, started="another time"))
+        with pytest.raises(StorageError):
+            dead.check(table)
+    with pytest.raises(StorageError):
+        lease.check(table)

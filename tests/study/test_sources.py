@@ -15,7 +15,7 @@ from autotune.study.creation import describe_flags
 from autotune.study.describe import Request, describe
 from autotune.study.sources import notices, reference
 from autotune.study.spec import StudySpec
-from tests.builders import served_vllm
+from tests.builders import copying_kernel, served_vllm
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_auto_does_not_hide_two_versions(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_kernel_that_no_server_has_cannot_be_served() -> None:
     with pytest.raises(InputError, match=r"--source served: got .*allowed: csgmv_expand, .*lora_shrink"):
-        reference("fused_moe_lora_gate_up_shrink", "served", "cuda")
+        reference(f"{copying_kernel.__file__}:KERNEL", "served", "cuda")
 
 
 def test_times_of_the_built_in_kernels_are_said_to_be() -> None:

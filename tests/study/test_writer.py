@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import optuna
@@ -12,6 +16,11 @@ from optuna.distributions import IntDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autotune.errors import StorageError
+from autotune.study import writer
+from autotune.study.lease_table import table_of
+from autotune.study.leases import Leases
+from autotune.study.owner import Owner
 from autotune.study.storage import open_storage
 from autotune.study.writer import StoringProcess, ThreadWriter, WriteQueue
 
@@ -101,3 +110,92 @@ def test_a_writer_falls_no_further_behind_than_it_may() -> None:
     with queue:
         pass
     assert writer.closed
+
+
+def stored(study: optuna.Study) -> list[int]:
+    return [trial.params["x"] for trial in study.get_trials(deepcopy=False)]
+
+
+@pytest.mark.parametrize("victim", ["the process", "the fork server"])
+def test_a_storing_process_that_is_killed_is_replaced_and_stores_all_once(
+    process: tuple[optuna.Study, StoringProcess], victim: str
+) -> None:
+    study, storing = process
+    with WriteQueue(storing.writer(study)) as queue:
+        for number in range(COUNT):
+            queue.add(finished(number))
+            queue.store()
+            if number % 5 == 2:
+                own = storing._process.schedule(os.getpid).result()
+                os.kill(own if victim == "the process" else server_pid(), signal.SIGKILL)
+    assert stored(study) == list(range(COUNT))
+
+
+def server_pid() -> int:
+    return int(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+
+
+def test_what_a_killed_process_had_stored_is_not_stored_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    study = optuna.create_study(storage=open_storage(url, create=True), study_name="one")
+    for again in (False, True):
+        writer._store(url, "one", [finished(0), finished(1)][: 1 + again], None, again)
+    assert stored(study) == [0, 1]
+
+
+def test_a_storing_process_that_is_always_killed_ends_the_run_in_a_line(
+    process: tuple[optuna.Study, StoringProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, storing = process
+    monkeypatch.setattr(writer, "_store", _die)
+    with pytest.raises(StorageError, match="was killed 3 times in a row"):
+        storing.writer(study).write([finished(0)]).result()
+
+
+def _die(*arguments: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_who_has_lost_the_lease_stores_nothing_more(
+    process: tuple[optuna.Study, StoringProcess], tmp_path: Path, kind: str
+) -> None:
+    study, storing = process
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    leases, table = Leases(storage), table_of(storage)
+    with leases.holding("study one", ""):
+        lease = leases.lease("study one")
+        made = storing.writer(study, lease) if kind == "process" else ThreadWriter(study, leases.check)
+        made.write([finished(0)]).result()
+        there = table.find("study one")
+        assert there is not None
+        assert table.replace("study one", there, Owner.new())
+        with pytest.raises(StorageError, match="study one: another process has taken it over"):
+            made.write([finished(1)]).result()
+        made.close()
+    assert stored(study) == [0]
+
+
+def test_the_process_of_a_dead_coordinator_stores_nothing_more(
+    process: tuple[optuna.Study, StoringProcess], tmp_path: Path
+) -> None:
+    study, storing = process
+    dead = Leases(open_storage(f"sqlite:///{tmp_path / 'studies.db'}"))
+    with dead.holding("study one", ""):
+        lease = replace(dead.lease("study one"), owner=replace(dead.owner, pid=2**22 + 1))
+        with pytest.raises(StorageError):
+            storing.writer(study, lease).write([finished(0)]).result()
+    assert stored(study) == []
+
+
+def test_a_failure_is_told_by_its_true_name_from_another_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    study = optuna.create_study(storage=open_storage(url, create=True), study_name="one")
+    storing = StoringProcess(url)
+    try:
+        storing.writer(study).write([]).result()
+        (tmp_path / "studies.db").write_bytes(b"something else " * 1000)
+        with pytest.raises(StorageError, match="--storage: its file "):
+            storing.writer(study).write([finished(0)]).result()
+    finally:
+        storing.close()

@@ -259,6 +259,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             click.Choice(get_args(OnExist)),
         ),
         "csv": _flag("--csv", "Also write every measured config to this file.", _FILE),
+        "page": _flag("--html", "Write one HTML file with plots, which loads nothing.", _FILE, metavar="FILE"),
+        "rows": _flag("--csv", "Write one row a study.", _FILE, metavar="FILE"),
+        "md": _flag("--md", "Write Markdown tables.", _FILE, metavar="FILE"),
         "all_m": _flag(
             "--all-m", "Of a plan for vLLM: write every measured m, also those that the nearest serves.", bool
         ),

@@ -86,7 +86,7 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
     def named(self, inputs: Any) -> dict[str, Any]:
         """Returns what the server passes, over the tensors of the built-in kernel's arguments."""
 
-    def arguments(self, inputs: Any) -> CsgmvArguments:
+    def arguments(self, inputs: Any, problem: Any) -> CsgmvArguments:
         return CsgmvArguments(self.named(inputs.arguments), inputs.arguments.out)
 
     def run(self, arguments: CsgmvArguments, config: Config) -> torch.Tensor:

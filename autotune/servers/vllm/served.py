@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from autotune.contract import AnyKernel
 from autotune.servers.served import ServedKernel, ServedOp
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.served_dense import ServedExpand, ServedShrink
+from autotune.servers.vllm.served_dense import ServedDense, ServedExpand, ServedShrink
 from autotune.servers.vllm.served_modules import DENSE, imported
+from autotune.servers.vllm.served_moe import MODULE, ServedMoe
 from autotune.servers.vllm.served_one_shot import ServedOneShot
 from autotune.servers.vllm.served_releases import Release
+from autotune.servers.vllm.served_two_kernel import ServedMoeExpand, ServedMoeShrink
 
-_OPS: Final[Mapping[str, Callable[[Release], ServedOp[Any]]]] = {
-    "lora_shrink": ServedShrink,
-    "lora_expand": ServedExpand,
-    "fused_moe_lora_gate_up_one_shot": ServedOneShot,
-    "fused_moe_lora_down_one_shot": ServedOneShot,
+_DENSE: Final[Mapping[str, type[ServedDense]]] = {"lora_shrink": ServedShrink, "lora_expand": ServedExpand}
+_MOE: Final[Mapping[str, type[ServedMoe]]] = {
+    f"fused_moe_lora_{side}_{part}": op
+    for side in ("gate_up", "down")
+    for part, op in (("one_shot", ServedOneShot), ("shrink", ServedMoeShrink), ("expand", ServedMoeExpand))
 }
 
-NAMES: Final = tuple(_OPS)
+NAMES: Final = (*_DENSE, *_MOE)
 
 
 def served_kernel(builtin: AnyKernel, version: str) -> ServedKernel:
@@ -33,7 +35,9 @@ def served_kernel(builtin: AnyKernel, version: str) -> ServedKernel:
         InputError: If no version is given, and none is installed.
     """
     release = Release(version or DENSE.version())
-    return ServedKernel(builtin, facts.NAME, release.version, _OPS[builtin.name](release))
+    dense = _DENSE.get(builtin.name)
+    op: ServedOp[Any] = dense(release) if dense else _MOE[builtin.name](release, builtin)
+    return ServedKernel(builtin, facts.NAME, release.version, op)
 
 
 def import_package() -> None:
@@ -43,4 +47,5 @@ def import_package() -> None:
         InputError: If it is not installed, or cannot be imported.
     """
     DENSE.version()
-    imported("utils")
+    for name in ("utils", MODULE):
+        imported(name)

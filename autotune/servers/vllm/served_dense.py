@@ -155,7 +155,7 @@ class ServedShrink(ServedDense):
     kernel = "_lora_shrink_kernel"
     cache = "_LORA_A_PTR_DICT"
 
-    def arguments(self, inputs: ShrinkTensors) -> DenseArguments:
+    def arguments(self, inputs: ShrinkTensors, problem: Any) -> DenseArguments:
         weights = [_stacked(weight) for weight in inputs.a]
         tables = self._upload(imported("utils")._get_lora_a_ptr, weights, inputs.x.device)
         metadata = prepared(inputs.metadata)
@@ -184,7 +184,7 @@ class ServedExpand(ServedDense):
     kernel = "_lora_expand_kernel"
     cache = "_LORA_B_PTR_DICT"
 
-    def arguments(self, inputs: ExpandTensors) -> DenseArguments:
+    def arguments(self, inputs: ExpandTensors, problem: Any) -> DenseArguments:
         a = inputs.arguments
         weights = [_stacked(weight) for weight in a.b]
         tables = self._upload(imported("utils")._get_lora_b_ptr, weights, a.offset, a.x.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import torch
 
-from autotune.contract import Config
+from autotune.contract import AnyKernel, Config
 from autotune.contract.gpu import H200
 from autotune.contract.source import Origin
 from autotune.servers.served import ServedOp
@@ -23,6 +23,10 @@ MODULE: Final = "fused_moe_lora_op"
 
 _TILES: Final = ("block_m", "block_n", "block_k", "group_size_m", "num_warps", "num_stages", "split_k")
 """What the op takes of a config, in its order (contracts A13)."""
+
+
+_BLOCK_MS: Final = (16, 32, 64, 128, 256)
+"""Every block_m of the spaces and of the base model's tiles (contracts A2)."""
 
 
 class AlignedPairs(Protocol):
@@ -98,27 +102,15 @@ class Rows:
         return self.sorted_ids, self.expert_ids, self.post_padded
 
 
-class RowsByBlock:
-    """The rows of a batch for each block_m, as the server's lookups would have them; made when first asked for, which
-    is before a graph is captured."""
-
-    def __init__(self, batch: RoutedBatch) -> None:
-        self._batch = batch
-        self._rows: dict[int, Rows] = {}
-
-    def __getitem__(self, block_m: int) -> Rows:
-        if block_m not in self._rows:
-            self._rows[block_m] = self._make(block_m)
-        return self._rows[block_m]
-
-    def _make(self, block_m: int) -> Rows:
-        routing = self._batch.routing
-        if self._batch.naive:
-            return Rows(None, routing.topk_ids.reshape(-1), None)
-        found = self._batch.aligned(block_m)
-        # Servers do not round the width up to whole blocks; nothing but padding lies beyond theirs.
-        width = server_width(routing.pairs, routing.all_experts, block_m)
-        return Rows(found.sorted_ids[:, :width].contiguous(), found.expert_ids, found.num_tokens_post_padded)
+def rows_of(batch: RoutedBatch, block_m: int) -> Rows:
+    """Returns the rows of a batch as a server has them with this block_m."""
+    routing = batch.routing
+    if batch.naive:
+        return Rows(None, routing.topk_ids.reshape(-1), None)
+    found = batch.aligned(block_m)
+    # Servers do not round the width up to whole blocks; nothing but padding lies beyond theirs.
+    width = server_width(routing.pairs, routing.all_experts, block_m)
+    return Rows(found.sorted_ids[:, :width].contiguous(), found.expert_ids, found.num_tokens_post_padded)
 
 
 def server_width(pairs: int, experts: int, block_m: int) -> int:
@@ -136,6 +128,7 @@ class Tokens:
         lora_ids: ``[L + 1]`` int32, the slots in use.
         active: Groups of the grid, an int32 on the CPU.
         enabled: ``[L + 1]`` int32, 0 for slots without an adapter for the experts.
+        rows: By block_m; made here, ahead of graph captures.
     """
 
     topk_weights: torch.Tensor
@@ -143,7 +136,7 @@ class Tokens:
     lora_ids: torch.Tensor
     active: torch.Tensor
     enabled: torch.Tensor
-    rows: RowsByBlock
+    rows: Mapping[int, Rows]
 
     @classmethod
     def of(cls, batch: RoutedBatch) -> Tokens:
@@ -151,7 +144,8 @@ class Tokens:
         routing = batch.routing
         mapping, *_, lora_ids, _, active = prepared(routing)
         enabled = torch.cat([routing.enabled, torch.zeros_like(routing.enabled[:1])])
-        return cls(routing.topk_weights, mapping, lora_ids, active, enabled, RowsByBlock(batch))
+        rows = {block_m: rows_of(batch, block_m) for block_m in _BLOCK_MS}
+        return cls(routing.topk_weights, mapping, lora_ids, active, enabled, rows)
 
     @property
     def top_k(self) -> int:
@@ -161,8 +155,9 @@ class Tokens:
 class ServedMoe(ServedOp[Any]):
     """What all paths have in common."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, builtin: AnyKernel) -> None:
         self.release = release
+        self.builtin = builtin
 
     def origin(self) -> Origin:
         return MOE.origin()

@@ -67,7 +67,7 @@ class OneShotArguments:
 class ServedOneShot(ServedMoe):
     """`fused_moe_lora` of one side, which reads block_m and nothing else, and not even that where pairs are naive."""
 
-    def arguments(self, inputs: WithOutput) -> OneShotArguments:
+    def arguments(self, inputs: WithOutput, problem: Any) -> OneShotArguments:
         tensors = inputs.arguments
         return OneShotArguments(tensors, Tokens.of(tensors.batch), (upload(tensors.a), upload(tensors.b)))
 

@@ -25,6 +25,8 @@ MOE_SOURCES: Final[Mapping[str, str]] = {
 """By release, the hash of what fused MoE LoRA is made of (contracts A13)."""
 
 _ONE_STAGE_SINCE = (0, 33)
+_TWO_KERNELS_SINCE = (0, 32)
+_HALF_AS_IT_IS_SINCE = (0, 33)
 
 
 @dataclass(frozen=True)
@@ -36,4 +38,19 @@ class Release:
     @property
     def one_stage_on_hopper(self) -> bool:
         """Whether expand has one stage for fp32 x on Hopper (contracts A3, triton#9433)."""
-        return tuple(int(part) for part in self.version.split(".")[:2]) >= _ONE_STAGE_SINCE
+        return self._number >= _ONE_STAGE_SINCE
+
+    @property
+    def two_kernels_unsharded(self) -> bool:
+        """Whether experts of a large rank run two kernels without fully sharded LoRA, which may then overwrite their
+        output (contracts A13)."""
+        return self._number >= _TWO_KERNELS_SINCE
+
+    @property
+    def two_kernels_in_half(self) -> bool:
+        """Whether the two kernels multiply fp16 as it is, and not as bf16 (contracts A13)."""
+        return self._number >= _HALF_AS_IT_IS_SINCE
+
+    @property
+    def _number(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.version.split(".")[:2])

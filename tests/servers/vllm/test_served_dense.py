@@ -89,7 +89,7 @@ def test_a_table_of_an_address_that_was_used_before_is_made_anew() -> None:
     kernel = served("lora_shrink")
     problem = small(kernel)[0]
     inputs = kernel.make_inputs(problem, "cpu", 0)
-    again = kernel.op.arguments(inputs.builtin)  # type: ignore[attr-defined]
+    again = kernel.op.arguments(inputs.builtin, problem)  # type: ignore[attr-defined]
     assert again.tables is not inputs.arguments.tables
 
 

@@ -102,6 +102,6 @@ def test_block_m_is_searched_only_where_pairs_are_sorted() -> None:
 def test_a_table_of_an_address_that_was_used_before_is_made_anew() -> None:
     kernel = served(KERNELS[0])
     inputs = kernel.make_inputs(SORTED, "cpu", 0)
-    again = kernel.op.arguments(inputs.builtin)  # type: ignore[attr-defined]
+    again = kernel.op.arguments(inputs.builtin, SORTED)  # type: ignore[attr-defined]
     assert again.tables[0] is not inputs.arguments.tables[0]
     assert module()._LORA_PTR_DICT[tuple(w.data_ptr() for w in inputs.builtin.arguments.a)] is again.tables[0]

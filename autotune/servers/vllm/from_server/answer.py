@@ -19,7 +19,6 @@ class Job:
     config: dict[str, Any]
     tp: int
     rank: int
-    max_loras: int
     fully_sharded: bool
     expert_parallel: bool
     target_modules: list[str] | None

@@ -21,7 +21,7 @@ from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
 
 TIMEOUT_S = 600.0
 _CHILD = "autotune.servers.vllm.from_server.child"
-_CODE = ("answer.py", "building.py", "calls.py", "child.py", "fakes.py", "reading.py")
+_CODE = ("absent.py", "answer.py", "building.py", "calls.py", "child.py", "fakes.py", "reading.py")
 
 
 def version() -> str | None:
@@ -35,18 +35,7 @@ def ask(model: ModelShape, serving: Serving, installed: str) -> WrappedAnswer:
     Raises:
         InputError: If the server refuses to serve the model so.
     """
-    job = Job(
-        config={**model.config, **model.overrides},
-        tp=serving.tp,
-        rank=serving.rank,
-        max_loras=serving.max_loras,
-        fully_sharded=serving.fully_sharded,
-        expert_parallel=serving.expert_parallel,
-        target_modules=None if serving.target_modules is None else list(serving.target_modules),
-        mixed_moe_format=serving.mixed_moe_format,
-        moe_shared_loras=serving.moe_shared_loras,
-        tower_connector=serving.tower_connector,
-    )
+    job = job_of(model, serving)
     file = cache_dir() / "wrapped" / f"{facts.NAME}-{installed}" / f"{_digest(job)}.json"
     answer = _cached(file) or _run(job)
     if answer.failed is None:
@@ -54,6 +43,21 @@ def ask(model: ModelShape, serving: Serving, installed: str) -> WrappedAnswer:
     if answer.refused is not None:
         raise InputError(f"{model.origin}: vLLM {installed} refuses it: {answer.refused}; change the flag or the model")
     return answer
+
+
+def job_of(model: ModelShape, serving: Serving) -> Job:
+    """Returns what the classes are asked."""
+    return Job(
+        config={**model.config, **model.overrides},
+        tp=serving.tp,
+        rank=serving.rank,
+        fully_sharded=serving.fully_sharded,
+        expert_parallel=serving.expert_parallel,
+        target_modules=None if serving.target_modules is None else list(serving.target_modules),
+        mixed_moe_format=serving.mixed_moe_format,
+        moe_shared_loras=serving.moe_shared_loras,
+        tower_connector=serving.tower_connector,
+    )
 
 
 def _digest(job: Job) -> str:

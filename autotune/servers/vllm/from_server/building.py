@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from autotune.model.fields import NAMES
 from autotune.servers.vllm.from_server.answer import Job
-from autotune.servers.vllm.from_server.fakes import fake_groups
+from autotune.servers.vllm.from_server.fakes import fake_groups, make_kernels
 
-# What is wrapped depends on neither.
+# What is wrapped depends on none of them.
+_MAX_LORAS = 1
 _MAX_NUM_SEQS = 256
 _MAX_NUM_BATCHED_TOKENS = 8192
 _WEIGHTS_FORMAT = "quantization_config"
@@ -39,14 +41,15 @@ def build(job: Job, folder: Path) -> Any:
     # Adapters are not quantised, and quantised layers are wrapped like others.
     config = {name: value for name, value in job.config.items() if name != _WEIGHTS_FORMAT}
     (folder / "config.json").write_text(json.dumps(config))
+    _know_model_type(config)
     fake_groups(job.tp)
     model_config = ModelConfig(
         model=str(folder), tokenizer=str(folder), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True
     )
     lora_config = LoRAConfig(
         max_lora_rank=job.rank,
-        max_loras=job.max_loras,
-        max_cpu_loras=job.max_loras,
+        max_loras=_MAX_LORAS,
+        max_cpu_loras=_MAX_LORAS,
         fully_sharded_loras=job.fully_sharded,
         target_modules=job.target_modules,
         enable_mixed_moe_lora_format=job.mixed_moe_format,
@@ -66,12 +69,29 @@ def build(job: Job, folder: Path) -> Any:
     )
     meta = torch.device("meta")
     with set_current_vllm_config(server), set_default_torch_dtype(torch.bfloat16), meta:
+        model = initialize_model(server)
+        make_kernels(model)
         return create_lora_manager(
-            initialize_model(server),
+            model,
             _MAX_NUM_SEQS,
             _MAX_NUM_BATCHED_TOKENS,
             model_config.get_vocab_size(),
             lora_config,
             server,
             meta,
+        )
+
+
+def _know_model_type(config: dict[str, Any]) -> None:
+    """Registers a plain configuration class for a model whose own comes with its repository's code."""
+    from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+    from vllm.transformers_utils.config import _CONFIG_REGISTRY
+
+    name = config.get("model_type")
+    if name and name not in CONFIG_MAPPING and name not in _CONFIG_REGISTRY:
+        spelled = {
+            common: own for common, names in NAMES.items() for own in names if own in config and own not in NAMES
+        }
+        AutoConfig.register(
+            name, type("RemoteConfig", (PretrainedConfig,), {"model_type": name, "attribute_map": spelled})
         )

@@ -16,8 +16,11 @@ from typing import Any
 def is_called(layer: Any, model: Any) -> bool:
     """Tells whether any module that holds the layer uses it, other than for its attributes.
 
-    A layer that no code names, as where code is made at run time, counts as called.
+    A router that the experts' runner holds is not, whatever the code of its block says: the runner has the layer inside
+    the wrapper. A layer that no code names, as where code is made at run time, counts as called.
     """
+    if _runner_holds(getattr(layer, "base_layer", None), model):
+        return False
     named = False
     for holder in model.modules():
         for name, child in holder._modules.items():
@@ -28,6 +31,11 @@ def is_called(layer: Any, model: Any) -> bool:
                 return True
             named = named or name in all_names
     return not named
+
+
+def _runner_holds(base: Any, model: Any) -> bool:
+    runners = (holder for holder in model.modules() if hasattr(holder, "routed_experts"))
+    return base is not None and any(child is base for runner in runners for child in runner._modules.values())
 
 
 @cache

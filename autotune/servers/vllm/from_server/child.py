@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
@@ -16,29 +17,42 @@ _NOT_THE_SERVERS_WORD = ("failed to be inspected", "Transformers does not recogn
 
 
 def main(job_file: str, answer_file: str) -> None:
-    """Answers one job; whatever goes wrong is part of the answer."""
-    job = Job(**json.loads(Path(job_file).read_text()))
+    """Answers one job."""
+    answered = answer(Job(**json.loads(Path(job_file).read_text())))
+    Path(answer_file).write_text(json.dumps(asdict(answered)))
+
+
+def answer(job: Job) -> WrappedAnswer:
+    """Answers a job; whatever goes wrong is part of the answer. The stand-ins stay in this process."""
     try:
-        answer = _answer(job)
+        return _built(job)
     except (ValueError, AssertionError) as error:  # how the server's configs and layers refuse
         told = _told(error)
         own = any(part in told for part in _NOT_THE_SERVERS_WORD)
-        answer = WrappedAnswer(failed=told) if own else WrappedAnswer(refused=told)
+        return WrappedAnswer(failed=told) if own else WrappedAnswer(refused=told)
     except Exception as error:  # the server's, torch's, Transformers': its classes cannot be built here
-        answer = WrappedAnswer(failed=_told(error))
-    Path(answer_file).write_text(json.dumps(asdict(answer)))
+        return WrappedAnswer(failed=_told(error))
 
 
-def _answer(job: Job) -> WrappedAnswer:
-    os.environ.update(HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
+def _built(job: Job) -> WrappedAnswer:
+    _prepare()
     from autotune.servers.vllm.from_server.building import build
-    from autotune.servers.vllm.from_server.fakes import fake_machine, fake_server
     from autotune.servers.vllm.from_server.reading import read
 
-    fake_machine()
-    fake_server()
     with tempfile.TemporaryDirectory() as folder:
         return read(build(job, Path(folder)))
+
+
+@cache
+def _prepare() -> None:
+    """Puts the stand-ins in place, once."""
+    os.environ.update(HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
+    from autotune.servers.vllm.from_server.absent import stand_in_for_packages
+    from autotune.servers.vllm.from_server.fakes import fake_machine, fake_server
+
+    stand_in_for_packages()
+    fake_machine()
+    fake_server()
 
 
 def _told(error: BaseException) -> str:

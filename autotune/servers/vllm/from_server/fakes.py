@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from autotune.servers.vllm.from_server.absent import AbsentModule, Anything
+
 _GPU_BYTES = 141 * 10**9
 _CAPABILITY = (9, 0)
 _PROCESSORS = 132
@@ -42,15 +44,6 @@ class FakeGroup:
         if name.startswith("__"):
             raise AttributeError(name)
         return None
-
-
-class _EmptyModule(types.ModuleType):
-    """A module of functions that do nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _nothing
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -85,7 +78,7 @@ def fake_machine() -> None:
     for name in ("import_kernels", "check_and_update_config", "check_if_supports_dtype"):
         answers[name] = always(None)
     vllm.platforms._current_platform = type("FakeGpu", (Platform,), answers)()
-    flash = _EmptyModule(_FLASH_ATTENTION)
+    flash = AbsentModule(_FLASH_ATTENTION)
     flash.__path__ = []
     sys.modules[_FLASH_ATTENTION] = flash
     import vllm._custom_ops as ops
@@ -112,9 +105,29 @@ def fake_server() -> None:
         except AttributeError:
             if name.startswith("__") or not self.name.startswith("_"):
                 raise
-            return _nothing
+            return Anything
 
     namespace.__getattr__ = op  # type: ignore[method-assign]
+    for name in ("Stream", "Event"):
+        setattr(torch.cuda, name, Anything)
+    _let_meta_tensors_be_read()
+
+
+def _let_meta_tensors_be_read() -> None:
+    """Makes zeros of weights that a class looks at where it is made."""
+    read = torch.Tensor.cpu
+
+    def cpu(self: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(self.shape, dtype=self.dtype, device="cpu") if self.is_meta else read(self)
+
+    torch.Tensor.cpu = cpu  # type: ignore[assignment,method-assign]
+
+
+def make_kernels(model: Any) -> None:
+    """Gives each layer of experts the kernel that the server makes once weights are loaded; LoRA layers ask for it."""
+    for layer in model.modules():
+        if experts := getattr(layer, "routed_experts", None):
+            experts.quant_method._init_moe_kernel(experts)
 
 
 def fake_groups(tp: int) -> None:

@@ -19,6 +19,9 @@ _KINDS: dict[str, Kind] = {
     "VocabParallelEmbedding": "embed",
 }
 
+# What holds the hidden states of whole requests calls them.
+_HEADS = ("lm_head", "score", "classifier")
+
 
 def read(manager: Any) -> WrappedAnswer:
     """Returns the lookups of a LoRA manager's layers."""
@@ -30,7 +33,7 @@ def read(manager: Any) -> WrappedAnswer:
             experts[_experts(layer)] += 1
         elif not hasattr(layer, "lora_a_stacked"):
             continue  # a classification head of full weight looks nothing up
-        elif name == "lm_head" or is_called(layer, manager.model):
+        elif name in _HEADS or is_called(layer, manager.model):
             dense[_dense(path, layer)] += 1
         else:
             uncalled[name] = None

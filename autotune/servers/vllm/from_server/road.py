@@ -30,10 +30,11 @@ def read_off(model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
     if answer.failed is not None:
         why = f"the classes of vLLM {installed} could not be built here: {answer.failed}"
         return ReadOff((), (why,), why)
-    return ReadOff(tuple(_shapes(answer, serving, batches)), tuple(_notes(answer, installed)), None)
+    return ReadOff(tuple(shapes(answer, serving, batches)), tuple(_notes(answer, installed)), None)
 
 
-def _shapes(answer: WrappedAnswer, serving: Serving, batches: Batches) -> list[Shape]:
+def shapes(answer: WrappedAnswer, serving: Serving, batches: Batches) -> list[Shape]:
+    """Returns the lookups of what the classes answered."""
     found = list[Shape]()
     for each, count in answer.dense:
         layer = Layer(each.name, each.kind, each.inputs, each.widths, count, each.part_of)

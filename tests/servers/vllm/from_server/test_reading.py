@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autotune.servers.vllm.from_server.answer import DenseAnswer, ExpertAnswer
+from autotune.servers.vllm.from_server.calls import is_called
 from autotune.servers.vllm.from_server.reading import read
 
 
@@ -60,6 +61,13 @@ class Block(nn.Module):
         return self.down_proj(self.qkv_proj(x)) + self.conv1d.weight + self.experts(x)
 
 
+class OwnRouting(Block):
+    """Calls the router itself where the experts do not."""
+
+    def forward(self, x: Any) -> Any:
+        return self.experts(x, self.gate(x))
+
+
 class Model(nn.Module):
     """Two blocks."""
 
@@ -87,6 +95,15 @@ def test_a_layer_that_no_code_names_counts_as_called() -> None:
     modules = {"layers.0.made_at_run_time": model.layers[0].made_at_run_time}
     answer = read(SimpleNamespace(model=model, modules=modules))
     assert not answer.uncalled and len(answer.dense) == 1
+
+
+def test_a_router_that_the_runner_holds_unwrapped_is_not_called_whatever_its_block_says() -> None:
+    block = OwnRouting()
+    assert is_called(block.gate, block)
+    block.gate.base_layer = nn.Identity()
+    block.experts.routed_experts = None
+    block.experts.gate = block.gate.base_layer
+    assert not is_called(block.gate, block)
 
 
 def _answer() -> Any:

@@ -62,7 +62,7 @@ def test_classes_that_cannot_be_built_leave_the_tables(asked: list[Job], monkeyp
 
 
 def test_a_child_that_dies_is_told_of() -> None:
-    answer = asking._run(Job({}, 1, 16, 4, False, False, None))  # there is no server in this environment
+    answer = asking._run(Job({}, 1, 16, False, False, None))  # there is no server in this environment
     assert answer.failed is not None and "vllm" in answer.failed
 
 

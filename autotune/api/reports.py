@@ -1,0 +1,40 @@
+"""Reports of studies, from the storage alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autotune.report.content import ReportContent, content
+from autotune.report.figures import floors, speedups, study_figure
+from autotune.report.page import html
+from autotune.report.timed import importances, timed_trials
+from autotune.study.study import KernelStudy
+
+
+def report(studies: Sequence[KernelStudy], plan_name: str | None = None) -> ReportContent:
+    """Gathers what came of studies: results, what a forward pass saves, where time went, what is not tuned and why.
+
+    Args:
+        plan_name: The plan that they belong to, which knows layers and how often each is launched.
+    """
+    return content(studies, plan_name)
+
+
+def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:
+    """Renders a report as one HTML file with plots: no script, and nothing that it loads.
+
+    Raises:
+        InputError: If matplotlib is not installed.
+    """
+    figures = []
+    if any(row.speedup and row.size is not None for row in found.rows):
+        figures.append(speedups(found))
+    if any(row.floor_us and row.tuned_us for row in found.rows):
+        figures.append(floors(found))
+    return html(found, figures, _study_figures(found, studies))
+
+
+def _study_figures(found: ReportContent, studies: Sequence[KernelStudy]) -> Iterator[tuple[str, str]]:
+    for row, item in zip(found.rows, studies, strict=True):
+        if timed := timed_trials(item):
+            yield row.name, study_figure(row, timed, importances(item))

@@ -1,0 +1,216 @@
+"""What a report tells of studies, from the storage alone: plain data, which every format is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from autotune import servers
+from autotune.contract import Config
+from autotune.report.results import PHASES
+from autotune.study.membership import Membership
+from autotune.study.study import KernelStudy
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One study, as a report tells of it.
+
+    Attributes:
+        layers: The layers of the plan that look it up; else the problem's sizes.
+        size: Batch size of its lookup: m, or the chunk size; None for a kernel that no server looks up.
+        launches: How many times a forward pass looks it up; 0 where that is not known.
+        source: Whose kernel was timed, with its version.
+        state: ``tuned``, ``default`` or ``unfinished``.
+        default_us: None if the default does not run here, or nothing is decided.
+        floor_us: The least time at the machine's bandwidth; None where that is not known.
+        config: What is written for it; None while nothing is decided.
+        why: Why there is no faster config; empty for a tuned study.
+    """
+
+    name: str
+    op: str
+    layers: str
+    size: int | None
+    launches: int
+    kernel: str
+    source: str
+    state: str
+    default_us: float | None
+    tuned_us: float | None
+    floor_us: float | None
+    p_value: float | None
+    config: Config | None
+    trials: int
+    why: str
+
+    @property
+    def speedup(self) -> float | None:
+        return self.default_us / self.tuned_us if self.default_us and self.tuned_us else None
+
+    @property
+    def of_floor(self) -> float | None:
+        return self.floor_us / self.tuned_us if self.floor_us and self.tuned_us else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"speedup": self.speedup, "of_floor": self.of_floor}
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What one forward pass saves at a batch size: all layers of the plan together.
+
+    Attributes:
+        missing: Studies of this size that are not decided; their layers are left out of both times.
+    """
+
+    size: int
+    default_us: float
+    tuned_us: float
+    missing: int
+
+    @property
+    def saved_us(self) -> float:
+        return self.default_us - self.tuned_us
+
+    @property
+    def speedup(self) -> float:
+        return self.default_us / self.tuned_us
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that a report tells, except its plots.
+
+    Attributes:
+        title: The plan's name, or what the studies were chosen by.
+        level: What sizes are of: ``m``, ``chunk_size``; empty where studies are of several kinds.
+        savings: By size, ascending; empty without a plan.
+        spent_s: Where the time of all studies went, by phase.
+        untuned: What is not tuned and why, one line each.
+        advice: What to know before serving.
+        machines: Where it was measured: GPU, driver and versions; of replays, where it was recorded.
+    """
+
+    title: str
+    made: str
+    level: str
+    rows: tuple[ReportRow, ...]
+    savings: tuple[Saving, ...]
+    spent_s: Mapping[str, float]
+    untuned: tuple[str, ...]
+    advice: tuple[str, ...]
+    machines: tuple[str, ...]
+
+    @property
+    def tuned(self) -> int:
+        return sum(row.state == "tuned" for row in self.rows)
+
+    @property
+    def headline(self) -> str:
+        """The result in one sentence."""
+        kept, left = (sum(row.state == state for row in self.rows) for state in ("default", "unfinished"))
+        parts = [f"{self.tuned} of {len(self.rows)} shapes got a faster config", f"{kept} keep the server's default"]
+        return ", ".join([*parts, f"{left} are not finished"] if left else parts) + "."
+
+    def to_json(self) -> dict[str, Any]:
+        savings = [asdict(each) | {"saved_us": each.saved_us, "speedup": each.speedup} for each in self.savings]
+        return asdict(self) | {"rows": [row.to_json() for row in self.rows], "savings": savings}
+
+
+def content(studies: Sequence[KernelStudy], plan: str | None) -> ReportContent:
+    """Gathers what a report tells.
+
+    Args:
+        plan: Name of the plan that the studies belong to; None for studies that were chosen otherwise.
+    """
+    memberships = {item.name: item.membership(plan) if plan else None for item in studies}
+    rows = tuple(_row(item, memberships[item.name]) for item in studies)
+    levels = {level for item in studies if (level := _size(item)[0])}
+    known = [found for found in memberships.values() if found is not None]
+    untuned = [line for found in known for line in found.untuned]
+    return ReportContent(
+        title=plan or (studies[0].name if len(studies) == 1 else f"{len(studies)} studies"),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        level=levels.pop() if len(levels) == 1 else "",
+        rows=rows,
+        savings=_savings(rows) if plan else (),
+        spent_s=_spent_s(studies),
+        untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
+        advice=tuple(servers.advice(item.call for item in studies)),
+        machines=tuple(sorted({_machine(item) for item in studies})),
+    )
+
+
+def _row(item: KernelStudy, membership: Membership | None) -> ReportRow:
+    result, spec = item.result, item.spec
+    decision = result.decision if result else None
+    return ReportRow(
+        name=item.name,
+        op=spec.call.op if spec.call else spec.kernel,
+        layers=", ".join(membership.layers) if membership and membership.layers else _sizes(item),
+        size=_size(item)[1],
+        launches=membership.launches if membership else 0,
+        kernel=spec.kernel,
+        source=f"{spec.source}, {spec.backend}",
+        state=decision.outcome if decision else "unfinished",
+        default_us=decision.incumbent_us if decision else None,
+        tuned_us=decision.tuned_us if decision else None,
+        floor_us=result.floor_us if result else None,
+        p_value=decision.p_value if decision else None,
+        config=decision.config if decision else None,
+        trials=sum(result.counts.values()) if result else len(item.study.get_trials(deepcopy=False)),
+        why=_why(item),
+    )
+
+
+def _why(item: KernelStudy) -> str:
+    if (result := item.result) is None:
+        return f"not finished; go on with: study run {item.name}"
+    if result.decision.outcome == "tuned":
+        return ""
+    tried = sum(result.counts.values())
+    return f"none of {tried} configs of {result.configs} beat the default beyond the noise, so it stays"
+
+
+def _size(item: KernelStudy) -> tuple[str, int | None]:
+    """Returns the name and the value of the level that batches choose."""
+    if (call := item.spec.call) is None:
+        return "", None
+    return next(((level, call.dims[level]) for level in ("m", "chunk_size") if level in call.dims), ("", None))
+
+
+def _sizes(item: KernelStudy) -> str:
+    """Spells the sizes of a study's lookup apart from the batch's; a kernel without one has its problem's."""
+    call = item.spec.call
+    sizes = call.dims if call else item.spec.problem
+    return ", ".join(f"{name} {value}" for name, value in sizes.items() if name not in ("m", "chunk_size", "max_loras"))
+
+
+def _savings(rows: Sequence[ReportRow]) -> tuple[Saving, ...]:
+    found = []
+    for size in sorted({row.size for row in rows if row.size is not None and row.launches}):
+        of_size = [row for row in rows if row.size == size]
+        times = [(row.launches, row.default_us, row.tuned_us) for row in of_size]
+        default_us = sum(n * default for n, default, tuned in times if default and tuned)
+        tuned_us = sum(n * tuned for n, default, tuned in times if default and tuned)
+        if tuned_us:
+            missing = sum(not (default and tuned) for _, default, tuned in times)
+            found.append(Saving(size, default_us, tuned_us, missing))
+    return tuple(found)
+
+
+def _spent_s(studies: Sequence[KernelStudy]) -> dict[str, float]:
+    spent: Counter[str] = Counter()
+    for result in (item.result for item in studies if item.result):
+        spent.update({words: result.seconds.get(phase, 0.0) for phase, words in PHASES.items()})
+    return dict(spent)
+
+
+def _machine(item: KernelStudy) -> str:
+    known = ", ".join(f"{name} {value}" for name, value in item.spec.environment.known.items() if name != "gpu")
+    recorded = "recorded on " if item.spec.backend == "replay" else ""
+    return f"{recorded}{item.spec.environment.gpu} ({known})"

@@ -1,0 +1,103 @@
+"""The tables of a report, as text: the terminal, Markdown and HTML show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from autotune.report.content import ReportContent, ReportRow, Saving
+from autotune.report.tables import config_text, is_number, percent, us
+
+_COLUMNS = ("layers", "op", "size", "default us", "tuned us", "speed-up", "of floor", "p", "kernel", "config")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table.
+
+    Attributes:
+        note: What to know to read it; may be empty.
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def is_numeric(self, column: int) -> bool:
+        return bool(self.rows) and all(is_number(row[column]) for row in self.rows)
+
+
+def sections(content: ReportContent) -> list[Section]:
+    """Makes the tables of a report; those that have nothing to say are left out."""
+    return [_without_empty_columns(section) for section in _sections(content) if section.rows]
+
+
+def markdown(content: ReportContent) -> str:
+    """Writes a report as Markdown."""
+    lines = [f"# {_escaped(content.title)}", "", content.headline, ""]
+    lines += [f"- {_escaped(machine)}" for machine in content.machines]
+    for section in sections(content):
+        lines += ["", f"## {section.title}", "", *([section.note, ""] if section.note else [])]
+        dashes = ["---:" if section.is_numeric(at) else "---" for at in range(len(section.columns))]
+        lines += [_line(section.columns), _line(dashes), *map(_line, section.rows)]
+    for title, items in (("Not tuned, or not faster, and why", content.untuned), ("Before serving", content.advice)):
+        if items:
+            lines += ["", f"## {title}", "", *(f"- {_escaped(item)}" for item in items)]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(content: ReportContent) -> Iterator[Section]:
+    level = content.level or "size"
+    note = f"All LoRA kernels of a pass of this {level}."
+    if level == "m":
+        note += " A decode step has one token a request, a prefill as many as its prompts."
+    yield Section(
+        "What a forward pass saves",
+        note,
+        (level, "default us", "tuned us", "saved us", "speed-up", "not counted"),
+        tuple(_saving(saving) for saving in content.savings),
+    )
+    columns = tuple(level if name == "size" else name for name in _COLUMNS)
+    yield Section("Layer by layer", "", columns, tuple(_row(row) for row in content.rows))
+    total_s = sum(content.spent_s.values())
+    took = [(phase, seconds) for phase, seconds in content.spent_s.items() if seconds]
+    spent = tuple((phase, f"{seconds:.1f}", percent(seconds / total_s)) for phase, seconds in took)
+    yield Section("Where the time went", f"{total_s:.1f} s in all studies.", ("phase", "s", "share"), spent)
+
+
+def _without_empty_columns(section: Section) -> Section:
+    kept = [at for at in range(len(section.columns)) if any(row[at] for row in section.rows)]
+    columns = tuple(section.columns[at] for at in kept)
+    return replace(section, columns=columns, rows=tuple(tuple(row[at] for at in kept) for row in section.rows))
+
+
+def _saving(saving: Saving) -> tuple[str, ...]:
+    times = (us(saving.default_us), us(saving.tuned_us), us(saving.saved_us), f"{saving.speedup:.2f}x")
+    return (str(saving.size), *times, f"{saving.missing} studies" if saving.missing else "")
+
+
+def _row(row: ReportRow) -> tuple[str, ...]:
+    """Makes a row under `_COLUMNS`."""
+    config = {"tuned": config_text(row.config or {}), "default": "the default"}.get(row.state, row.state)
+    return (
+        row.layers,
+        row.op,
+        "" if row.size is None else str(row.size),
+        us(row.default_us),
+        us(row.tuned_us),
+        f"{row.speedup:.2f}x" if row.speedup else "-",
+        percent(row.of_floor),
+        "-" if row.p_value is None else f"{row.p_value:.1g}",
+        row.source,
+        config,
+    )
+
+
+def _line(cells: tuple[str, ...] | list[str]) -> str:
+    return f"| {' | '.join(map(_escaped, cells))} |"
+
+
+def _escaped(text: str) -> str:
+    """Spells what Markdown would take for a table's border, a tag or a new line."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

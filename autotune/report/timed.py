@@ -1,0 +1,85 @@
+"""The timed trials of a study, pruned ones among them: what each parameter is worth, and how the space lies."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.importance import get_param_importances
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autotune.measure.result import FAILURES
+from autotune.study import trials
+from autotune.study.study import KernelStudy
+
+_FEWEST = 8
+"""Below so many timed trials no importance is told: it would be of the noise."""
+
+
+@dataclass(frozen=True)
+class TimedTrial:
+    """One trial that was timed: to the end, or until it was clear that it is slow."""
+
+    number: int
+    time_us: float
+    pruned: bool
+    params: dict[str, Any]
+
+
+def timed_trials(item: KernelStudy) -> list[TimedTrial]:
+    """Returns a study's timed trials, in the order they came."""
+    found = []
+    for trial in item.study.get_trials(deepcopy=False):
+        if trial.state.is_finished() and (time_us := _time_us(trial)) is not None:
+            found.append(TimedTrial(trial.number, time_us, trial.state == TrialState.PRUNED, dict(trial.params)))
+    return found
+
+
+def importances(item: KernelStudy) -> dict[str, float]:
+    """Returns what share of how fast configs are each parameter explains, the largest first; empty where too few were
+    timed to say.
+
+    Optuna counts complete trials alone, and most configs of a study are slow enough to be pruned: here each counts by
+    its time.
+    """
+    seen = [(trial, time_us) for trial in item.study.get_trials(deepcopy=False) if (time_us := _time_us(trial))]
+    if len(seen) < _FEWEST:
+        return {}
+    common = set.intersection(*(set(trial.params) for trial, _ in seen))
+    copy = optuna.create_study()
+    for trial, time_us in seen:
+        copy.add_trial(
+            create_trial(
+                value=math.log(time_us),
+                params={name: trial.params[name] for name in sorted(common)},
+                distributions={name: trial.distributions[name] for name in sorted(common)},
+            )
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return get_param_importances(copy)
+        except (ValueError, RuntimeError):  # all times equal, or a single value of every parameter
+            return {}
+
+
+def fastest_by_pair(timed: Sequence[TimedTrial], a: str, b: str) -> dict[tuple[Any, Any], float]:
+    """Returns the fastest time of each pair of values of two parameters."""
+    found: dict[tuple[Any, Any], float] = {}
+    for trial in timed:
+        if a in trial.params and b in trial.params:
+            pair = (trial.params[a], trial.params[b])
+            found[pair] = min(trial.time_us, found.get(pair, math.inf))
+    return found
+
+
+def _time_us(trial: FrozenTrial) -> float | None:
+    if not trial.state.is_finished() or trials.status(trial) in FAILURES:
+        return None
+    times = list(trial.intermediate_values.values()) or ([] if trial.value is None else [trial.value])
+    return statistics.median(times) if times else None

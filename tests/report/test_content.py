@@ -1,0 +1,66 @@
+"""What a report tells: results of studies, what a pass of the model saves, and why something is not tuned."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune import api
+from autotune.report.content import ReportContent, ReportRow, Saving, content
+from tests.conftest import Cli
+
+PLAN = (
+    "--plan Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --chunk-sizes 16 --dtype float16 "
+    "--backend replay"
+)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, str]:
+    """Returns a storage with a plan of recorded studies, of which one is finished, and the plan's name."""
+    made = Cli(tmp_path_factory.mktemp("planned"))
+    (plan,) = [line.partition("--plan ")[2] for line in made("study create", PLAN).stderr.splitlines() if line]
+    made.ok("study run csgmv_shrink-t30720-k1024-r64-s3* --trials 12 --sampler random --stop none")
+    return made, plan
+
+
+def told(planned: tuple[Cli, str]) -> ReportContent:
+    made, plan = planned
+    return content(api.find(api.open_storage(made.url), plan_name=plan), plan)
+
+
+def test_a_plan_tells_layers_and_what_a_pass_saves(planned: tuple[Cli, str]) -> None:
+    found = told(planned)
+    (row,) = [row for row in found.rows if row.state != "unfinished"]
+    assert (row.layers, row.op, row.size, row.launches) == ("qkv_proj x28", "shrink", 16, 28)
+    assert row.default_us is not None
+    assert row.tuned_us is not None
+    assert found.level == "chunk_size"
+    assert found.savings == (Saving(16, 28 * row.default_us, 28 * row.tuned_us, missing=6),)
+    assert found.savings[0].speedup == pytest.approx(row.speedup)
+
+
+def test_what_is_not_finished_and_what_the_plan_leaves_out_is_told(planned: tuple[Cli, str]) -> None:
+    found = told(planned)
+    left = [row for row in found.rows if row.state == "unfinished"]
+    assert len(left) == 6
+    for row in left:
+        assert f"{row.name}: not finished; go on with: study run {row.name}" in found.untuned
+    assert any("--target-modules" in line for line in found.untuned)
+    assert found.headline.endswith("6 are not finished.")
+
+
+def test_without_a_plan_sizes_stand_for_layers(finished: Cli) -> None:
+    found = content(api.find(api.open_storage(finished.url)), None)
+    assert [row.layers for row in found.rows] == [
+        "num_slices 1, k 5120, n 16",
+        "num_slices 1, k 16, n 5120, add_inputs 1",
+    ]
+    assert found.savings == ()
+    assert found.machines == ("recorded on NVIDIA H200 (cuda 13.0, torch 2.11.0, triton 3.6.0)",)
+    assert sum(found.spent_s.values()) > 0
+
+
+def test_a_default_that_does_not_run_has_no_speed_up() -> None:
+    row = ReportRow("a", "shrink", "", 16, 1, "k", "s", "tuned", None, 2.0, 1.0, None, {}, 3, "")
+    assert row.speedup is None
+    assert row.of_floor == 0.5
