@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.util import setup_testing_defaults
 
 import optuna_dashboard
 import pytest
+from optuna.storages import BaseStorage
 
+from autotune.cli.dashboard_server import Guard
 from autotune.study.storage import open_storage
 
 if TYPE_CHECKING:
@@ -105,9 +110,70 @@ def test_a_port_that_is_taken_is_named(finished: Cli) -> None:
     assert f"--port: cannot listen on {port}" in refused.stderr
 
 
-def test_ours_is_on_this_machine_only(finished: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(optuna_dashboard, "run_server", lambda storage, **options: calls.append(options))
-    assert "http://127.0.0.1:9090/" in finished.ok("dashboard --port 9090")
-    assert calls == [{"host": "127.0.0.1", "port": 9090}]
+class Ours:
+    """The dashboard of ours, started by its command line up to serving, asked as a browser would."""
+
+    def __init__(self, storage: BaseStorage, read_only: bool) -> None:
+        self._application = Guard(optuna_dashboard.wsgi(storage), read_only)
+
+    def ask(self, method: str, path: str, **headers: str) -> str:
+        """Returns the status of an answer."""
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path}
+        environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+        setup_testing_defaults(environ)
+        if "host" not in headers:
+            del environ["HTTP_HOST"]
+        told: list[str] = []
+        b"".join(self._application(environ, lambda status, headers, exc_info=None: told.append(status)))
+        return told[0].partition(" ")[0]
+
+
+@pytest.fixture(params=[False, True], ids=["", "read-only"])
+def ours(finished: Cli, request: pytest.FixtureRequest) -> Iterator[Ours]:
+    storage = open_storage(finished.url)
+    yield Ours(storage, request.param)
+    storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+HERE = ["127.0.0.1", "127.0.0.1:8080", "localhost:9090", "[::1]:8080"]
+ELSEWHERE = ["evil.example", "evil.example:8080", "127.0.0.1.evil.example:8080", "localhost.evil", "127.0.0.1@evil", ""]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_this_machine_is_answered_on_any_forwarded_port(ours: Ours, host: str) -> None:
+    assert ours.ask("GET", "/api/studies", host=host) == "200"
+    assert ours.ask("GET", "/api/studies", host=host, origin=f"http://{host}") == "200"
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/studies"), ("DELETE", "/api/studies/1")])
+def test_a_request_by_another_name_is_refused(ours: Ours, finished: Cli, host: str, method: str, path: str) -> None:
+    assert ours.ask(method, path, host=host) == "403"
+    assert ours.ask(method, path, host=HERE[0], origin=f"http://{host}") == "403"
+    assert SHRINK in finished.ok("study list")
+
+
+def test_a_request_without_a_host_is_refused(ours: Ours) -> None:
+    assert ours.ask("GET", "/api/studies") == "403"
+
+
+def test_only_a_dashboard_that_is_not_read_only_deletes(
+    ours: Ours, finished: Cli, request: pytest.FixtureRequest
+) -> None:
+    read_only = "read-only" in request.node.name
+    assert ours.ask("DELETE", "/api/studies/1", host=HERE[0]) == ("403" if read_only else "204")
+    assert (SHRINK in finished.ok("study list")) == read_only
+
+
+@pytest.mark.parametrize("flag", ["", "--read-only"])
+def test_ours_is_on_this_machine_only(finished: Cli, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    made: list[tuple[str, bool]] = []
+
+    def make_server(host: str, port: int, application: Guard, **options: Any) -> contextlib.AbstractContextManager[Any]:
+        made.append((host, application._read_only))
+        return contextlib.nullcontext(SimpleNamespace(server_port=port, serve_forever=lambda: None))
+
+    monkeypatch.setattr("autotune.cli.dashboard_server.make_server", make_server)
+    assert "http://127.0.0.1:9090/" in finished.ok("dashboard --port 9090", flag)
+    assert made == [("127.0.0.1", bool(flag))]
     assert finished("dashboard --host 0.0.0.0").exit_code == 2

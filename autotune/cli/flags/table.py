@@ -273,6 +273,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "tag": _flag("--tag", "Ending of the studies' names, to keep them beside others."),
         "skip_if_exists": _flag("--skip-if-exists", "Skip studies that exist.", bool),
         "yes": _flag("--yes", "Do not ask.", bool),
+        "read_only": _flag("--read-only", "Refuse all that would change the storage.", bool),
         "port": _flag("--port", "Port to listen on.", click.IntRange(1, 65535)),
     },
 }
