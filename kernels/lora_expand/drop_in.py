@@ -9,8 +9,9 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.contract.gpu import INTERPRETER
 from autotune.kernels.common import drop_in
+from autotune.kernels.lora_expand import defaults
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages
-from autotune.servers.vllm import dense, facts
+from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
 
 
@@ -51,7 +52,8 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
         return Call(facts.NAME, self.op, dims)
 
     def default_config(self, call: Call) -> Config:
-        return dense.default_config(call)
+        d = call.dims
+        return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"])
 
     def launches(self, arguments: LoraExpandArguments, config: Config) -> list[Launch]:
         stages = forced_stages(arguments.x.dtype, _capability())

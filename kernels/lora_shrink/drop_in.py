@@ -7,8 +7,9 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common import drop_in
 from autotune.kernels.common.addresses import address_table
+from autotune.kernels.lora_shrink import defaults
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
-from autotune.servers.vllm import dense, facts
+from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
 
 
@@ -42,7 +43,8 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
         return Call(facts.NAME, self.op, {"max_loras": groups, "num_slices": slices, "m": m, "k": k, "n": n})
 
     def default_config(self, call: Call) -> Config:
-        return dense.default_config(call)
+        d = call.dims
+        return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"], groups=d["max_loras"])
 
     def launches(self, arguments: LoraShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)

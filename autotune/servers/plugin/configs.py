@@ -44,7 +44,9 @@ class Tuner:
         gpu = environment.get("gpu") if isinstance(environment, Mapping) else None
         if record.source != BUILTIN:
             return f"was tuned on the kernel of {record.source}"
-        if not isinstance(gpu, str) or underscored(gpu) != underscored(self.gpu):
+        if not isinstance(gpu, str):
+            return "does not tell its GPU"
+        if underscored(gpu) != underscored(self.gpu):
             return f"was tuned on {gpu}"
         if about.get("kernel_fingerprint") != self.fingerprint:
             return "was tuned on another version of the kernel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,145 @@ def test_ours_compute_the_same_and_say_so_once_however_often_it_is_registered(tm
     assert found == [True, True]
     (line,) = log
     assert "vllm's lora_shrink, lora_expand run this project's kernels; configs: none" in line
+
+
+def test_what_is_outside_the_limits_runs_the_servers_own_call_by_call(tmp_path: Path) -> None:
+    script = """
+        register()
+        outside = {
+            "weights are float32": Layer.random(torch.float32),
+            "output is not contiguous": dataclasses.replace(Layer.random(), out=Layer.random().out.T.contiguous().T),
+        }
+        found = {}
+        for name, layer in outside.items():
+            own_calls.clear()
+            layer.run()
+            found[name] = list(own_calls)
+        own_calls.clear()
+        Layer.random().run()
+        print(json.dumps([found, own_calls]))
+    """
+    (found, own_calls), log = run(tmp_path, script, ON)
+    assert found["weights are float32"] == ["lora_shrink", "lora_expand"]
+    assert found["output is not contiguous"] == ["lora_expand"]
+    assert not own_calls
+    assert len(log) == 4
+
+
+def test_no_adapter_in_use_touches_nothing_and_an_empty_batch_neither(tmp_path: Path) -> None:
+    script = """
+        register()
+        layer = Layer.random()
+        before = layer.out.clone()
+        layer.run([-1] * len(MAPPING))
+        untouched = bool((layer.low == 7.0).all()) and torch.equal(layer.out, before)
+        Layer.random(tokens=0).run([])
+        print(json.dumps([untouched, own_calls]))
+    """
+    found, _ = run(tmp_path, script, ON)
+    assert found == [True, []]
+
+
+def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_path: Path) -> None:
+    """A block size that is no power of two does not compile; then our kernel fails with its default, too."""
+    folder = tuned(tmp_path / "own", {"block_m": 24})
+    script = """
+        theirs = Layer.random().run()
+        register()
+        own_calls.clear()
+        ours = Layer.random().run()
+        by_default = list(own_calls)
+        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
+
+        def fails(self, arguments, config):
+            raise RuntimeError("no such kernel")
+
+        ShrinkDropIn.run = fails
+        again = Layer.random().run()
+        print(json.dumps([by_default, ours.equals(theirs), own_calls, again.equals(theirs)]))
+    """
+    found, log = run(tmp_path, script, {**ON, "LORA_AUTOTUNE_CONFIG_DIR": str(folder)})
+    assert found == [[], True, ["lora_shrink"], True]
+    assert sum("does not run" in line for line in log) == 2
+    assert sum("ours failed once (RuntimeError: no such kernel)" in line for line in log) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"VLLM_BATCH_INVARIANT": "1"}, "VLLM_BATCH_INVARIANT is set, and ours do not do batch-invariant mode"),
+        ({"VLLM_LORA_ENABLE_DUAL_STREAM": "1"}, "VLLM_LORA_ENABLE_DUAL_STREAM is set, and ours do not do dual stream"),
+        ({"LORA_AUTOTUNE_KERNELS": "moe"}, "none of ours stands in for moe yet"),
+    ],
+)
+def test_modes_that_ours_do_not_have_are_left_to_the_server(
+    environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    script = """
+        register()
+        Layer.random().run()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, ON | environment)
+    assert found == ["lora_shrink", "lora_expand"]
+    assert log == [f"lora-autotune: vllm runs its own kernels: {said}"]
+
+
+def test_an_unknown_release_is_left_alone_with_one_line(tmp_path: Path) -> None:
+    script = """
+        served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.32.0": "x", "0.33.0": "y"})
+        register()
+        Layer.random().run()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == ["lora_shrink", "lora_expand"]
+    (line,) = log
+    assert "the LoRA ops of vllm 0.33.0 have sources" in line
+    assert line.endswith("known are those of 0.32.0, 0.33.0")
+
+
+def test_nothing_that_goes_wrong_leaves_the_entry_point(tmp_path: Path) -> None:
+    script = """
+        from autotune.servers.vllm.plugin import state
+        state.current = None
+        register()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == []
+    assert log == ["lora-autotune: the server's own kernels run: TypeError: 'NoneType' object is not callable"]
+
+
+def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    tuned(server / "autotune", {"block_m": 64})
+    script = """
+        register()
+        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
+        launched, run = [], ShrinkDropIn.run
+
+        def noting(self, arguments, config):
+            launched.append(config["block_m"])
+            run(self, arguments, config)
+
+        ShrinkDropIn.run = noting
+        Layer.random().run()
+        print(json.dumps([launched, own_calls]))
+    """
+    environment = {"LORA_AUTOTUNE_KERNELS": "dense,fast", "VLLM_TUNED_CONFIG_FOLDER": str(server)}
+    found, log = run(tmp_path, script, environment)
+    assert found == [[64], []]
+    line, ignored = log
+    assert line.endswith(f"configs: {server}/autotune, 2 configs in 2 files")
+    assert ignored.endswith("got 'fast', allowed: 1, dense, moe; ignored")
+
+
+def tuned(folder: Path, change: dict[str, int]) -> Path:
+    """Writes files for the interpreter, as the GPU's name has it, with one entry each."""
+    config = {"block_m": 16, "block_n": 16, "block_k": 16, "split_k": 1, "num_warps": 4, "num_stages": 1, "num_ctas": 1}
+    folder.mkdir(parents=True)
+    for name in ("SHRINK", "EXPAND_TRUE"):
+        table = {"4": {"3": {"7": {"8": {"48": {**config, **change}}}}}}
+        (folder / f"Triton_interpreter_{name}.json").write_text(json.dumps(table))
+    return folder

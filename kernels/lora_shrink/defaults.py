@@ -1,0 +1,48 @@
+"""What our shrink launches with where nothing was tuned: chosen by the shape, once, from what was best for many shapes.
+
+Measured on one H100 and one H200 (README.md): a block takes about 16 rows of a small batch and 64 of a large one, and K
+is split until the GPU has some blocks a multiprocessor.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from autotune.contract import Config
+from autotune.kernels.common.tiles import cdiv, next_pow2
+
+_BLOCKS: Final = 512
+"""How many blocks with work a launch should have: about four a multiprocessor of the GPUs measured on."""
+
+_MOST_SPLITS: Final = 64
+_SMALL_BATCH, _MIDDLE_BATCH = 256, 512
+
+
+def default_config(m: int, k: int, n: int, num_slices: int, groups: int) -> Config:
+    """Returns the default for tokens ``[m, k]`` and rank n.
+
+    Batches between two powers of two share one, so that few kernels are compiled.
+    """
+    m = next_pow2(m)
+    block_n = min(128, max(16, next_pow2(n)))
+    if m <= _SMALL_BATCH:
+        block_m, block_k, num_warps, num_stages = 16, 128, 2 if block_n < 64 else 4, 2
+    elif m <= _MIDDLE_BATCH:
+        block_m, block_k, num_warps, num_stages = 32, 64, 2 if block_n < 64 else 4, 3
+    else:
+        block_m, block_k, num_warps, num_stages = 64, 64, 4, 3
+    block_k = min(block_k, max(16, next_pow2(k)))
+    # Each adapter's rows begin a tile of their own.
+    tiles = min(m, cdiv(m, block_m) + groups - 1) * cdiv(n, block_n) * num_slices
+    splits = 1 << max(0, round(math.log2(_BLOCKS / tiles)))
+    return {
+        "block_m": block_m,
+        "block_n": block_n,
+        "block_k": block_k,
+        "split_k": min(splits, _MOST_SPLITS, next_pow2(cdiv(k, block_k))),
+        "num_warps": num_warps,
+        "num_stages": num_stages,
+        "num_ctas": 1,
+        "group_size_m": 8,
+    }

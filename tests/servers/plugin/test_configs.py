@@ -1,0 +1,99 @@
+"""Which tuned configs the plug-in launches, and what it warns of, once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.contract import Call
+from autotune.servers import provenance
+from autotune.servers.lookup import Failure, Lookup, Step
+from autotune.servers.plugin import notices
+from autotune.servers.plugin.configs import TunedConfigs, Tuner
+
+CALL = Call("some", "op", {"m": 16})
+HERE = Tuner("NVIDIA H200", "1234")
+ENTRY = {"block_m": 16, "num_warps": 4}
+ABOUT = {"source": "builtin", "kernel_fingerprint": "1234", "environment": {"gpu": "NVIDIA H200"}}
+
+
+@pytest.fixture(autouse=True)
+def _not_told_yet() -> None:
+    notices._told.clear()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def configs(folder: Path, found: Lookup | None = None, about: dict[str, Any] | None = None) -> TunedConfigs:
+    """Lays out a folder with one entry and its side-car."""
+    path = folder / "file.json"
+    path.write_text("{}")
+    if about is not None:
+        entry = {"file": path.name, "key": ["16"], "kind": "own", "study": "s", "config": ENTRY, "provenance": about}
+        (folder / provenance.FILE_NAME).write_text(json.dumps({"schema_version": 1, "entries": [entry]}))
+    usual = Lookup("file", dict(ENTRY), (Step("m", 16, "16", "exact"),), path=path)
+    return TunedConfigs(folder, lambda _: found or usual, HERE, ("block_m", "num_warps"))
+
+
+@pytest.mark.parametrize("about", [None, ABOUT, {}], ids=["no side-car", "of this GPU and kernel", "a default"])
+def test_an_entry_is_taken(about: dict[str, Any] | None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert configs(tmp_path, about=about).find(CALL) == ENTRY
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"environment": {"gpu": "NVIDIA H100"}}, "was tuned on NVIDIA H100"),
+        ({"kernel_fingerprint": "5678"}, "was tuned on another version of the kernel"),
+        ({"source": "some-server"}, "was tuned on the kernel of some-server"),
+        ({"environment": "H200"}, "does not tell its GPU"),
+    ],
+)
+def test_an_entry_that_was_tuned_elsewhere_is_warned_of_once_and_left(
+    change: dict[str, Any], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = configs(tmp_path, about=ABOUT | change)
+    assert found.find(CALL) is None
+    assert found.find(Call("some", "op", {"m": 17})) is None
+    (line,) = warnings(caplog)
+    assert line == f"lora-autotune: {tmp_path}/file.json: an entry {said}; tune again for it: defaults run there"
+
+
+@pytest.mark.parametrize("value", [0, -16, None, True, 16.0, "16", [16]])
+def test_an_entry_that_is_no_config_is_left(value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = Lookup("file", {**ENTRY, "block_m": value}, (), path=tmp_path / "file.json")
+    assert configs(tmp_path, found).find(CALL) is None
+    assert "has no positive block_m" in warnings(caplog)[0]
+
+
+def test_where_the_server_would_die_defaults_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    failed = Lookup("file", None, (), Failure("KeyError", "m", "16", "has no m 16"), tmp_path / "file.json")
+    assert configs(tmp_path, failed).find(CALL) is None
+    assert "has no m 16: defaults run there" in warnings(caplog)[0]
+
+
+def test_a_folder_of_another_gpus_files_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gone = Lookup("default", dict(ENTRY), path=tmp_path / "NVIDIA_H200_OP.json")
+    assert configs(tmp_path, gone).find(CALL) is None
+    assert "has no NVIDIA_H200_OP.json of this GPU, NVIDIA H200: defaults run there" in warnings(caplog)[0]
+
+
+def test_a_config_that_does_not_run_is_not_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = configs(tmp_path)
+    assert found.find(CALL) == ENTRY
+    found.reject(CALL, "OutOfResources: shared memory")
+    assert found.find(CALL) is None
+    assert "the entry 16 does not run (OutOfResources: shared memory)" in warnings(caplog)[0]
+
+
+def test_a_malformed_side_car_is_told_and_entries_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / provenance.FILE_NAME).write_text("[]")
+    assert configs(tmp_path).find(CALL) == ENTRY
+    assert "schema_version" in warnings(caplog)[0]

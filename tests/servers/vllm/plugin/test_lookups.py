@@ -1,0 +1,58 @@
+"""Lookups of the plug-in are the server's."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.contract import Call
+from autotune.servers.vllm.plugin.lookups import FolderLookup
+from autotune.servers.vllm.server import VLLM
+
+GPU = "NVIDIA H200"
+SIZES = st.sampled_from([1, 2, 3, 16, 24, 32, 64])
+ENTRY = {"block_m": 16, "block_n": 32, "block_k": 64, "split_k": 1, "num_warps": 4, "num_stages": 2, "num_ctas": 1}
+KEYS = st.tuples(SIZES, SIZES, SIZES, SIZES, SIZES)
+
+
+@given(entries=st.dictionaries(KEYS, st.sampled_from([1, 2, 4]), max_size=6), wanted=KEYS)
+def test_a_lookup_comes_to_what_the_server_takes(entries: dict[tuple[int, ...], int], wanted: tuple[int, ...]) -> None:
+    table: dict[str, object] = {}
+    for key, warps in entries.items():
+        node = table
+        for part in key[:-1]:
+            node = node.setdefault(str(part), {})  # type: ignore[assignment]
+        node[str(key[-1])] = {**ENTRY, "num_warps": warps}
+    dims = dict(zip(("max_loras", "num_slices", "m", "k", "n"), wanted, strict=True))
+    call = Call("vllm", "shrink", dims)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / VLLM.file_name(GPU, call)).write_text(json.dumps(table))
+        look_up = FolderLookup(folder, GPU)
+        found = look_up(call)
+        assert found == VLLM.lookup(folder, GPU, call)
+        counts = look_up.token_counts(call)
+    if found.origin == "file" and found.failure is None:
+        assert int(found.key_path[2]) in counts
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
+    path = tmp_path / VLLM.file_name(GPU, call)
+    path.write_text(json.dumps({"5": {"1": {"16": {"64": {"16": ENTRY}}}}}))
+    look_up = FolderLookup(tmp_path, GPU)
+    assert look_up(call).config == ENTRY
+    path.unlink()
+    assert look_up(call).config == ENTRY
+
+
+def test_an_unreadable_file_is_a_failure_of_the_lookup(tmp_path: Path) -> None:
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
+    (tmp_path / VLLM.file_name(GPU, call)).write_text("{")
+    look_up = FolderLookup(tmp_path, GPU)
+    assert look_up(call).failure
+    assert not look_up.token_counts(call)
