@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         of_problems,
         raced,
         required_by,
+        standing,
         worth,
     )
     from autotune.plan.plan import Plan
@@ -68,6 +69,7 @@ __all__ = [
     "report",
     "required_by",
     "run",
+    "standing",
     "worth",
     "write_csv",
 ]
@@ -94,6 +96,7 @@ _MODULES = {
         "of_problems",
         "raced",
         "required_by",
+        "standing",
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),

@@ -12,7 +12,7 @@ from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
-from autotune.report.results import before_after, time_line
+from autotune.report.results import before_after, before_after_by_size, time_line
 from autotune.report.tables import show
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
@@ -60,7 +60,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
 
 def show_results(finished: list[KernelStudy]) -> None:
     """Prints before and after, and what a server makes of it."""
-    show(before_after(finished))
+    show(before_after(finished), narrow=before_after_by_size(finished))
     for note in serving_notes(finished):
         say(note)
 

@@ -9,12 +9,12 @@ from autotune.cli.lazy import LazyCommand, LazyGroup
 _COMMANDS = {
     "create": LazyCommand("study_create", "create", "Create a study for each size of a model, or of a problem."),
     "run": LazyCommand("study_run", "run", "Run the unfinished studies, all or those that match."),
-    "list": LazyCommand("study_list", "list_", "List the studies of the storage."),
+    "list": LazyCommand("study_list", "list_", "List the studies of the storage, and where they stand."),
     "show": LazyCommand("study_read", "show_", "Show a study: problem, machine, result, trials."),
     "best": LazyCommand("study_read", "best", "Print the config that a finished study decided for."),
     "report": LazyCommand("study_report", "report", "Tell what came of studies, to be read or sent."),
     "export": LazyCommand("study_export", "export", "Write finished studies as the JSON that the server loads."),
-    "delete": LazyCommand("study_delete", "delete", "Delete a study and its measurements."),
+    "delete": LazyCommand("study_delete", "delete", "Delete studies and their measurements."),
 }
 
 

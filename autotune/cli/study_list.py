@@ -6,23 +6,38 @@ import json
 
 import click
 
+from autotune import api
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.storage import open_storage
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.listing import listing, state_of
 from autotune.report.tables import show
-from autotune.study import studies
 from autotune.untrusted.printing import say
 
 
 @click.command("list", cls=FlagCommand)
 @takes_flags
-def list_(storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
-    """List the studies of the storage."""
-    found = studies.counted(open_storage(storage))
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+def list_(
+    patterns: tuple[str, ...],
+    plan_name: str | None = None,
+    state: str | None = None,
+    storage: str = DEFAULT_STORAGE_URL,
+    as_json: bool = False,
+) -> None:
+    """List the studies of the storage, and where they stand.
+
+    Takes all studies, those that match, or those of a plan.
+    On a terminal that is too narrow for their names they are told by kernel and sizes.
+    """
+    chosen = api.standing(open_storage(storage), patterns, plan_name)
+    found = [item for item in chosen if state in (None, state_of(item).state)]
     if as_json:
         say(json.dumps([state_of(item).to_json() for item in found], indent=2))
-    elif not found:
+    elif not chosen:
         say("No studies yet; make one with study create.", err=True)
+    elif not found:
+        say(f"None of {len(chosen)} studies is {state}.", err=True)
     else:
-        show(listing(found))
+        by_name, by_size = listing(found)
+        show(by_name, narrow=by_size)

@@ -7,11 +7,13 @@ import click
 from autotune import api
 from autotune.cli.advice import say_advice
 from autotune.cli.flags.command import FlagCommand, takes_flags
-from autotune.cli.flags.run import RunFlags
+from autotune.cli.flags.run import FurtherRunFlags
 from autotune.cli.running import load_ahead, run_studies, show_results
 from autotune.cli.storage import open_storage
 from autotune.contract import registry
+from autotune.errors import InputError
 from autotune.study import studies
+from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
 
@@ -19,7 +21,10 @@ from autotune.untrusted.printing import say
 @takes_flags
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1)
 def run(
-    patterns: tuple[str, ...], running: RunFlags, plan_name: str | None = None, kernel_files: tuple[str, ...] = ()
+    patterns: tuple[str, ...],
+    running: FurtherRunFlags,
+    plan_name: str | None = None,
+    kernel_files: tuple[str, ...] = (),
 ) -> None:
     """Run the unfinished studies, all or those that match.
 
@@ -30,11 +35,15 @@ def run(
 
     Started several times, on one machine or many, runs share the work: what another runs is passed by, and come back to
     in the end. A GPU is one run's at a time.
+
+    With --more, finished studies are searched further, without a stop rule, and decided again.
     """
     for file in kernel_files:
         registry.name_file(file)
     storage = open_storage(running.storage)
     chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))
+    if running.more is not None:
+        _reopen(chosen)
     unfinished = [item.name for item in chosen if item.result is None]
     if not unfinished:
         say("Nothing to run: every matching study is finished; see study list.", err=True)
@@ -47,3 +56,20 @@ def run(
         if finished := [item for item in ran if item.result is not None]:
             show_results(finished)
             say_advice(finished)
+
+
+def _reopen(chosen: list[KernelStudy]) -> None:
+    """Takes the results of finished studies back, so that they are searched further.
+
+    Raises:
+        InputError: If one is of a group, whose ops are decided together.
+    """
+    for item in chosen:
+        if item.spec.group is not None:
+            raise InputError(
+                f"--more: study {item.name} is of the group {item.spec.group}, which is searched together; name "
+                "others, or delete the group's studies and create them again"
+            )
+    for item in chosen:
+        if item.result is not None:
+            item.reopen()

@@ -83,7 +83,7 @@ def create(
         InputError: If one exists that may not be skipped.
     """
     specs = {study: spec for found in described for study, spec in found.specs.items()}
-    names = creation.create_all(storage, specs, skip_if_exists, on_created)
+    created = creation.create_all(storage, specs, skip_if_exists, on_created)
     tuned = {_size(plan, found.entry.call) for found in described}
     required: dict[int, list[Call]] = {}
     for call in plan.required:
@@ -105,7 +105,7 @@ def create(
             study.join(name, membership)
             if not found.raced and study.result is not None and study.result.raced_from:
                 study.reopen()
-    return names
+    return created
 
 
 def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
@@ -114,13 +114,22 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
     Raises:
         InputError: If there is no such plan.
     """
+    return [studies.load(storage, name) for name in names(storage, plan)]
+
+
+def names(storage: BaseStorage, plan: str) -> list[str]:
+    """Returns the names of a plan's studies in its order.
+
+    Raises:
+        InputError: If there is no such plan.
+    """
     known = studies.memberships(storage)
-    names = sorted((plans[plan].position, name) for name, plans in known.items() if plan in plans)
-    if not names:
+    found = sorted((plans[plan].position, name) for name, plans in known.items() if plan in plans)
+    if not found:
         plans = sorted({name for plans in known.values() for name in plans})
         there = one_of(plans) or "no plans yet; make one with study create --plan MODEL"
         raise InputError(f"--plan: got {plan!r}, which matches no study; there: {there}")
-    return [studies.load(storage, name) for _, name in names]
+    return [name for _, name in found]
 
 
 def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from autotune.report.tables import config_text, table, us
+from autotune.report.dimensions import columns_of
+from autotune.report.tables import config_text, ratio, table, us
 from autotune.study.studies import CountedStudy, by_group
 
 
@@ -17,9 +18,10 @@ class StudyState:
     """Where a study stands.
 
     Attributes:
-        state: ``new``, ``started``, or the outcome of a finished one.
+        state: One of `autotune.study.result.STATES`.
         trials: How many there are, of any state.
         best_us: The fastest time of its trials; None before one has succeeded.
+        default_us: Of the deciding race; None before it, or if the default does not run.
         source: Whose kernel is timed, and by which backend.
         group: Name of the group that it belongs to; None for a study on its own.
     """
@@ -28,6 +30,9 @@ class StudyState:
     state: str
     trials: int
     best_us: float | None
+    default_us: float | None
+    tuned_us: float | None
+    speedup: float | None
     source: str
     gpu: str
     group: str | None
@@ -40,25 +45,44 @@ class StudyState:
 def state_of(standing: CountedStudy) -> StudyState:
     """Says where a study stands."""
     item, count, result = standing.summary, standing.count, standing.summary.result
+    decision = result.decision if result else None
     return StudyState(
         name=item.name,
-        state=result.decision.outcome if result else ("started" if count.trials else "new"),
+        state=decision.outcome if decision else ("started" if count.trials else "new"),
         trials=count.trials,
         best_us=count.best_us,
+        default_us=decision.incumbent_us if decision else None,
+        tuned_us=decision.tuned_us if decision else None,
+        speedup=decision.speedup if decision else None,
         source=f"{item.spec.source}, {item.spec.backend}",
         gpu=item.spec.gpu.name,
         group=item.spec.group,
     )
 
 
-def listing(counted: Sequence[CountedStudy]) -> Table:
-    """Makes the table of where every study stands."""
+_COLUMNS = ("state", "trials", "best us", "default us", "tuned us", "speed-up")
+
+
+def listing(counted: Sequence[CountedStudy]) -> tuple[Table, Table]:
+    """Makes the table of where every study stands: by their names, and for a narrow terminal by their sizes."""
     of_name = {standing.summary.name: standing for standing in counted}
-    rows: list[tuple[object, ...]] = []
+    names, sizes = columns_of([standing.summary.spec for standing in counted])
+    of_sizes = dict(zip(of_name, sizes, strict=True))
+    by_name: list[tuple[object, ...]] = []
+    by_size: list[tuple[object, ...]] = []
     for together in by_group(standing.summary for standing in counted):
         for found in (state_of(of_name[item.name]) for item in together):
-            rows.append((found.name, found.state, found.trials, us(found.best_us), found.source))
+            by_name.append((found.name, *_cells(found), found.source))
+            by_size.append((*of_sizes[found.name], *_cells(found)[:2], *_cells(found)[3:]))
         if group := together[0].group_result:
-            state = f"{group.decision.outcome}, {config_text(group.shared)}"
-            rows.append((group.group, state, "", us(group.decision.tuned_us), f"sum of the {len(group.members)} above"))
-    return table("", ("study", "state", "trials", "best us", "source"), rows)
+            decision, state = group.decision, f"{group.decision.outcome}, {config_text(group.shared)}"
+            times = (us(decision.incumbent_us), us(decision.tuned_us), ratio(decision.speedup))
+            by_name.append((group.group, state, "", "", *times, f"sum of the {len(group.members)} above"))
+            by_size.append(("sum of these", *[""] * (len(names) - 1), state, "", *times))
+    narrow = (*names, *_COLUMNS[:2], *_COLUMNS[3:])
+    return table("", ("study", *_COLUMNS, "source"), by_name), table("", narrow, by_size)
+
+
+def _cells(found: StudyState) -> tuple[object, ...]:
+    times = (us(found.best_us), us(found.default_us), us(found.tuned_us), ratio(found.speedup))
+    return (found.state, found.trials, *times)

@@ -11,7 +11,8 @@ from rich.table import Table
 from autotune import servers
 from autotune.contract.converter import to_json
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
-from autotune.report.tables import config_text, percent, table, us, workload_text
+from autotune.report.dimensions import columns_of
+from autotune.report.tables import config_text, percent, ratio, table, us, workload_text
 from autotune.report.trials import trial_rows
 from autotune.study.result import Decision, GroupResult, StudyResult
 from autotune.study.studies import by_group
@@ -50,6 +51,18 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
+def before_after_by_size(studies: Sequence[KernelStudy]) -> Table:
+    """Makes the table of default and tuned times of finished studies for a narrow terminal, by their sizes."""
+    finished = [(item.spec, result) for item in studies if (result := item.result)]
+    names, sizes = columns_of([spec for spec, _ in finished])
+    rows = []
+    for cells, (_, result) in zip(sizes, finished, strict=True):
+        decision = result.decision
+        times = (us(decision.incumbent_us), us(decision.tuned_us), ratio(decision.speedup))
+        rows.append((*cells, *times, percent(result.of_floor)))
+    return table(machines(studies), (*names, "default us", "tuned us", "speed-up", "of floor"), rows)
+
+
 def before_after(studies: Sequence[KernelStudy]) -> Table:
     """Makes the table of default and tuned times of finished studies."""
     rows = list[Sequence[object]]()
@@ -67,7 +80,7 @@ def _before_after_row(name: str, result: StudyResult) -> Sequence[object]:
         name,
         us(decision.incumbent_us),
         us(decision.tuned_us),
-        _speedup_cell(decision.speedup),
+        ratio(decision.speedup),
         percent(result.of_floor),
         measured(result.counts),
         config_text(decision.config) if decision.outcome == "tuned" else "the default",
@@ -82,15 +95,11 @@ def _sum_row(group: GroupResult) -> Sequence[object]:
         group.group,
         us(decision.incumbent_us),
         us(decision.tuned_us),
-        _speedup_cell(decision.speedup),
+        ratio(decision.speedup),
         percent(sum(floors_us) / decision.tuned_us if len(floors_us) == len(members) else None),
         sum(measured(member.counts) for member in members),
         f"sum of the {len(members)} above, {config_text(group.shared)} in all",
     )
-
-
-def _speedup_cell(speedup: float | None) -> str:
-    return f"{speedup:.2f}x" if speedup else "-"
 
 
 def study_json(item: KernelStudy) -> dict[str, Any]:

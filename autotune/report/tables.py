@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from autotune.contract import Config
@@ -30,9 +31,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     return made
 
 
-def show(*tables: Table) -> None:
-    """Prints tables to stdout; where that is no terminal, each row takes one line, however wide."""
+def show(*tables: Table, narrow: Table | None = None) -> None:
+    """Prints tables to stdout; where that is no terminal, each row takes one line, however wide.
+
+    Args:
+        narrow: What to print instead on a terminal that is too narrow for a row of the tables.
+    """
     console = Console()
+    if narrow is not None and console.is_terminal and not all(fits(made, console) for made in tables):
+        tables = (narrow,)
     if console.is_terminal:
         for made in tables:
             console.print(made)
@@ -43,11 +50,20 @@ def show(*tables: Table) -> None:
     click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
+def fits(made: Table, console: Console) -> bool:
+    """Tells whether each row of a table has room in one line."""
+    return Measurement.get(console, console.options.update(width=_WIDE), made).maximum <= console.width
+
+
 def us(value: float | None) -> str:
     """Formats microseconds with three significant digits or more."""
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def ratio(value: float | None) -> str:
+    return f"{value:.2f}x" if value else "-"
 
 
 def percent(value: float | None) -> str:

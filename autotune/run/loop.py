@@ -46,7 +46,7 @@ class SearchLoop:
         self.backend = backend
         self.clock = Clock()
         self._measuring = ThreadPoolExecutor(max_workers=1)
-        self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
+        self._measured_before = self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
 
     def run(
         self,
@@ -84,9 +84,12 @@ class SearchLoop:
                 self._measure_one(batch, on_trial)
             compiled = batch if batch is fresh else batch + fresh
 
+    def _most(self, budget: Budget) -> int:
+        return budget.trials if budget.more is None else self._measured_before + budget.more
+
     def _left(self, budget: Budget) -> int:
         """Tells the most measurements that are still to come, as far as is known."""
-        of_budget = budget.trials - self.measured_count
+        of_budget = self._most(budget) - self.measured_count
         with self.clock.timing(Phase.SEARCH):
             of_stop = self.search.stop.measurements_left(self.study)
         return of_budget if of_stop is None else min(of_budget, of_stop)
@@ -145,4 +148,4 @@ class SearchLoop:
         if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
             return True
         with self.clock.timing(Phase.SEARCH):
-            return self.measured_count >= budget.trials or self.search.stop.done(self.study)
+            return self.measured_count >= self._most(budget) or self.search.stop.done(self.study)

@@ -15,10 +15,12 @@ class Budget:
     Attributes:
         trials: Measured configs over the study's whole life; what only failed to compile is not counted.
         timeout_s: Wall seconds of this run; None for no limit.
+        more: Instead of `trials`: configs to measure beyond those that a study has when its turn begins.
     """
 
     trials: int
     timeout_s: float | None = None
+    more: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
@@ -200,7 +200,7 @@ class StudyQueue:
         self._unfinished.pop(turn.name, None)
         try:
             self._watcher.on_start(turn)
-            result = self._run_turn(turn, Budget(self._budget.trials, time_s), on_progress, following)
+            result = self._run_turn(turn, replace(self._budget, timeout_s=time_s), on_progress, following)
             self._watcher.on_result(turn, result)
         except (InputError, StorageError):
             raise

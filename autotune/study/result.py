@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
@@ -17,6 +17,9 @@ from autotune.contract.converter import CONVERTER
 
 Outcome = Literal["tuned", "default"]
 """``tuned``, or ``default`` when nothing beat the incumbent beyond the noise."""
+
+STATES = ("new", "started", *get_args(Outcome))
+"""Where a study may stand: a finished one by its outcome."""
 
 WALL = "wall"
 """The phase that stands for all of them in `StudyResult.seconds` and `GroupResult.seconds`."""

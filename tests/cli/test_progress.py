@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from rich.console import Console
 
 from autotune.cli.progress import RunDisplay
 from autotune.run.options import Budget
 from autotune.run.progress import Progress
 from autotune.run.queue import Turn
 from autotune.study.study import KernelStudy
+from tests.builders.double_study import SPEC
 from tests.builders.study_results import study_result
 
-TURN = Turn([cast(KernelStudy, SimpleNamespace(name="one", spec=SimpleNamespace(group=None)))])
+TURN = Turn([cast(KernelStudy, SimpleNamespace(name="one", spec=SPEC))])
 PROGRESS = Progress("one", 10, Counter(ok=3), 1.0, 2.0, 0.1, "search")
 
 
@@ -50,3 +54,24 @@ def test_it_asks_at_every_step_whether_to_stop() -> None:
         display.on_progress(PROGRESS)
         display.on_progress(PROGRESS)
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_line_has_label_bar_count_and_time_and_fits(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    console = Console(file=io.StringIO(), width=width)
+    with RunDisplay(91, Budget(50), check=lambda: None) as display:
+        display.on_start(TURN)
+        display.on_progress(PROGRESS)
+        console.print(display._live.get_renderable())
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", cast(io.StringIO, console.file).getvalue())
+    lines = [line for line in drawn.splitlines() if line.strip()]
+    assert len(lines) == 2
+    for line, count in zip(lines, ("0/91", "3/10"), strict=True):
+        assert len(line) <= width
+        assert count in line
+        assert "-:--:--" in line
+        assert "\u2501" in line
+    assert lines[1].startswith(SPEC.kernel.rpartition(":")[2])
+    assert ("left" in lines[1]) == (width == 140)

@@ -183,6 +183,33 @@ def test_delete_asks_first(finished: Cli) -> None:
     assert SHRINK not in finished.ok("study list")
 
 
+def test_delete_takes_globs_and_plans_and_says_what_it_would_delete(finished: Cli) -> None:
+    asked = finished("study delete lora_*")
+    assert "Delete these 2 studies with " in asked.stderr + asked.stdout
+    assert all(name in asked.stderr for name in (SHRINK, EXPAND))
+    assert finished("study delete --yes").exit_code == 2
+    assert finished("study delete --yes --plan nothing").exit_code == 2
+    finished.ok("study delete --yes lora_*")
+    assert json.loads(finished.ok("study list --json")) == []
+
+
+def test_list_filters_by_name_and_state(finished: Cli) -> None:
+    finished.ok("study create --tag new", finished.SHRINK)
+    assert [s["name"] for s in json.loads(finished.ok("study list --json lora_e*"))] == [EXPAND]
+    assert [s["name"] for s in json.loads(finished.ok("study list --json --state new"))] == [f"{SHRINK}-new"]
+    assert "None of 3 studies is started." in finished("study list --state started").stderr
+    assert finished("study list --plan nothing").exit_code == 2
+
+
+def test_more_takes_a_finished_study_further(finished: Cli) -> None:
+    before = {s["name"]: s for s in json.loads(finished.ok("study list --json"))}
+    finished.ok("study run --more 7", EXPAND, "--sampler random")
+    found = {s["name"]: s for s in json.loads(finished.ok("study list --json"))}
+    assert found[SHRINK]["trials"] == before[SHRINK]["trials"]
+    assert found[EXPAND]["trials"] == before[EXPAND]["trials"] + 7
+    assert found[EXPAND]["state"] in ("tuned", "default")
+
+
 @pytest.mark.parametrize("command", ["show", "best", "delete --yes"])
 def test_an_unknown_study_is_named_with_those_there_are(finished: Cli, command: str) -> None:
     refused = finished(f"study {command} lora_shrinc")

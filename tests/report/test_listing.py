@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-from autotune.report.listing import state_of
+from autotune.contract import Call
+from autotune.report.listing import listing, state_of
+from autotune.report.tables import fits
 from autotune.study.counting import TrialCount
 from autotune.study.studies import CountedStudy
 from autotune.study.summary import StudySummary
@@ -33,3 +38,31 @@ def test_json_names_a_group_only_where_there_is_one() -> None:
     assert "group" not in state_of(CountedStudy(NEW, TrialCount())).to_json()
     grouped = replace(NEW, spec=replace(SPEC, group="together"))
     assert state_of(CountedStudy(grouped, TrialCount())).to_json()["group"] == "together"
+
+
+def test_a_decided_study_tells_default_tuned_and_speed_up() -> None:
+    found = state_of(CountedStudy(replace(NEW, result=study_result()), TrialCount(3, 2.0)))
+    assert (found.default_us, found.tuned_us, found.speedup) == (2.0, 1.0, 2.0)
+    assert state_of(CountedStudy(NEW, TrialCount())).speedup is None
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_row_takes_a_line_and_no_word_is_broken(width: int) -> None:
+    sizes = [{"max_loras": 5, "num_slices": slices, "m": m, "k": 16384} for m in (1, 8192) for slices in (1, 3)]
+    specs = [replace(SPEC, kernel="lora_shrink", call=Call("vllm", "shrink", each)) for each in sizes]
+    names = [f"lora_shrink-{i}-with-a-long-name-of-its-own" for i in range(4)]
+    summaries = [StudySummary(name, spec, study_result()) for name, spec in zip(names, specs, strict=True)]
+    studies = [CountedStudy(each, TrialCount(60, 2.0)) for each in summaries]
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=width, no_color=True)
+    by_name, by_size = listing(studies)
+    console.print(by_name if fits(by_name, console) else by_size)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.getvalue().splitlines()]
+    assert len(lines) == 5
+    assert all(len(line) <= width for line in lines)
+    if width == 80:
+        # All have one k and one number of adapters: no columns of their own.
+        assert lines[0].split()[:4] == ["kernel", "slices", "m", "state"]
+        assert lines[4].split()[:4] == ["lora_shrink", "3", "8192", "tuned"]
+    else:
+        assert "lora_shrink-3-with-a-long-name-of-its-own" in lines[4]

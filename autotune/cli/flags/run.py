@@ -77,3 +77,19 @@ class RunFlags:
             allow_env_change=self.allow_env_change,
             recorded_dir=self.recorded,
         )
+
+
+@dataclass(frozen=True)
+class FurtherRunFlags(RunFlags):
+    """The flags of a run that may take finished studies further."""
+
+    more: int | None = None
+
+    @property
+    def budget(self) -> Budget:
+        return replace(super().budget, more=self.more)
+
+    @property
+    def options(self) -> RunOptions:
+        """A stop rule has ended the studies that are taken further, and would do so at once."""
+        return super().options if self.more is None else replace(super().options, stop="none")

@@ -21,6 +21,7 @@ from autotune.export.file import OnExist
 from autotune.measure.backend import BACKENDS
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
+from autotune.study.result import STATES
 
 _FILE = click.Path(path_type=Path)
 
@@ -181,6 +182,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "space": _flag("--space", "Space preset: wide or vllm-grid for the LoRA kernels.  [default: wide]"),
         "trials": _flag("--trials", "Most configs to measure in a study.", Size()),
         "max_configs": _flag("--max-configs", "Most configs to measure; same as --trials.", Size()),
+        "more": _flag("--more", "Measure so many configs more, of finished studies, too, and decide again.", Size()),
         "timeout": _flag("--timeout", "Most wall time of this run, e.g. 10m.", Duration()),
         "sampler": _flag("--sampler", "What proposes configs.", click.Choice(SAMPLERS)),
         "stop": _flag(
@@ -266,6 +268,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "--all-m", "Of a plan for vLLM: write every measured m, also those that the nearest serves.", bool
         ),
         "dry_run": _flag("--dry-run", "Say what would be done: what this command always does.", bool),
+        "state": _flag("--state", f"Only studies that are {one_of(STATES)}.", click.Choice(STATES)),
         "as_json": _flag("--json", "Print JSON.", bool),
     },
     "Storage": {
