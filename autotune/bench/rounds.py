@@ -126,12 +126,18 @@ def _run_process(serve_run: ServeRun, variant: Variant, place: Path) -> None:
         finally:
             _kill_group(process)
     if code or not place.with_suffix(".json").exists():
-        lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-        last = " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
+        log_text = log_file.read_text(errors="replace")
+        why = serve_run.engine.why_it_ended(log_text)
+        said = f"{why}; its last lines: " if why else "its last lines: "
         raise AutotuneError(
-            f"variant {variant.name}: the engine ended with exit code {code}; its last lines: {last}; "
+            f"variant {variant.name}: the engine ended with exit code {code}; {said}{_last_lines(log_text)}; "
             f"its log: {log_file}"
         )
+
+
+def _last_lines(log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

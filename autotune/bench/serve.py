@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autotune import paths
 from autotune.bench import serve_folder, variants
@@ -17,8 +16,8 @@ from autotune.environment import installed_version
 from autotune.errors import InputError
 from autotune.model import random_adapter
 from autotune.model.expert_layers import expert_layers
-from autotune.model.fields import Fields, language_model
-from autotune.model.shape import ModelShape, load
+from autotune.model.fields import Fields, changed, language_model
+from autotune.model.shape import ModelShape, look_up
 from autotune.model.sources import Source, find
 from autotune.servers import Server
 from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
@@ -28,6 +27,11 @@ DECODE_PROMPT = 32
 REPEATS = 7
 ENGINE_TIMEOUT_S = 900.0
 _ANSWER_TOKENS = 128
+_QUANTISED = "quantization_config"
+_NOT_QUANTISED = (
+    "the model's config asks for quantised weights, and random ones are bfloat16: the base model takes other times "
+    "than when served; what adapters add, above N, is of the same kernels"
+)
 _NOT_READ = (
     "{folder} is for the built-in kernels, which the server runs by the plug-in alone, and that is not installed here; "
     "install this project where the server is (pip install --no-deps), to time it as variant D"
@@ -75,15 +79,18 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
         )
     folder = serve_folder.find(options.folder, server)
     plugin_installed = engine.plugin_installed()
-    notes = (_NOT_READ.format(folder=folder.builtin),) if folder.builtin and not plugin_installed else ()
+    notes: tuple[str, ...] = (
+        (_NOT_READ.format(folder=folder.builtin),) if folder.builtin and not plugin_installed else ()
+    )
     if notes and not folder.served:
         raise InputError(f"--dir: {notes[0]}")
     flag, count = ("--lora-path", len(options.lora_paths)) if options.lora_paths else ("--adapters", options.adapters)
     if count > options.max_loras:
         raise InputError(f"{flag}: got {count}, allowed: up to --max-loras {options.max_loras}; a batch holds no more")
-    source = find(options.model)
-    store = paths.cache_dir() / "serve"
+    source, store = find(options.model), paths.cache_dir() / "serve"
     model_folder, has_weights = _model_folder(source, options.overrides or {}, store)
+    if not has_weights and _QUANTISED in source.config:
+        notes += (_NOT_QUANTISED,)
     phases = phases_of(options)
     lora = LoraJob(options.rank, options.max_loras, _adapters(options, store), used=True)
     longest = max(phase.prompt_tokens + phase.new_tokens for phase in phases)
@@ -113,7 +120,7 @@ def _model_folder(source: Source, overrides: Mapping[str, int], store: Path) -> 
     folder = Path(source.origin).parent
     if not overrides and folder.is_dir() and any(folder.glob("*.safetensors")):
         return folder.resolve(), True
-    config: dict[str, Any] = {**source.config, **overrides}
+    config = changed({name: value for name, value in source.config.items() if name != _QUANTISED}, overrides)
     text = json.dumps(config, sort_keys=True)
     made = store / "models" / f"{source.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     made.mkdir(parents=True, exist_ok=True)
@@ -126,7 +133,9 @@ def _adapters(options: ServeOptions, store: Path) -> tuple[str, ...]:
     if options.lora_paths:
         return tuple(str(path.resolve()) for path in options.lora_paths)
     overrides = options.overrides or {}
-    source, shape = find(options.model), load(options.model, overrides)
+    source, shape = find(options.model), look_up(options.model, overrides)
+    if shape.unknown is not None:
+        raise InputError(f"{shape.unknown}; no random adapter can be made for it: give real ones with --lora-path")
     fields = Fields(source.origin, {**language_model(source.config), **overrides})
     with_experts = expert_layers(fields) if shape.experts else []
     return tuple(str(_made(shape, with_experts, options.rank, seed, store)) for seed in range(options.adapters))

@@ -170,12 +170,21 @@ def _variant_lines(variant: str, found: Sequence[Cell]) -> list[str]:
         lines.append(f"{variant} is slower than the defaults at {', '.join(slower)}: do not serve with it")
     if faster := by_difference.get("faster"):
         lines.append(f"{variant} is faster than the defaults at {', '.join(faster)}")
+    if (within := by_difference.get("within the spread")) and (faster or slower):
+        lines.append(f"{variant}: at {', '.join(within)} processes of one variant differ by more than the variants do")
     if _UNKNOWN in by_difference:
         lines.append(
             f"{variant} takes {_differences_ms(own, defaults)} against the defaults; one process each cannot tell that "
             "from the spread of processes: give bench serve --rounds 3"
         )
-    return lines or [f"{variant}: nothing gained beyond the rounds' spread"]
+    return lines or [
+        f"{variant}: nothing gained beyond the rounds' spread: {_differences_ms(own, defaults)} against the defaults, "
+        f"while processes of one variant differ by up to {_largest_spread_ms([*own, *defaults]):.2f} ms"
+    ]
+
+
+def _largest_spread_ms(found: Iterable[Cell]) -> float:
+    return max(max(cell.medians_ms) - min(cell.medians_ms) for cell in found)
 
 
 def _differences_ms(own: Sequence[Cell], defaults: Sequence[Cell]) -> str:

@@ -8,7 +8,7 @@ import click
 
 from autotune import api
 from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
-from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.model import PlanFlags, adapters_in_place
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags
 from autotune.cli.storage import open_storage
@@ -42,6 +42,7 @@ def create(
       python -m autotune study create --plan Qwen3-8B --runtime vllm \\
           --lora-rank 16 --max-loras 4
     """
+    problem, serving = adapters_in_place(problem, serving, plan_model is not None)
     if plan_model is not None:
         serving.refuse_problem("--plan", problem)
         wanted = api.of_plan(serving.plan(plan_model, dtype), making.request())

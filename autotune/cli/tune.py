@@ -14,7 +14,7 @@ from autotune.cli.advice import say_advice
 from autotune.cli.export_output import check_csv, export_studies
 from autotune.cli.flags.block import BlockFlags, refuse_unplanned
 from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
-from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.model import PlanFlags, adapters_in_place
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.plan import show_plan
@@ -91,6 +91,8 @@ def tune(
     # Before the kernels are looked up, which loads torch here, too.
     load_ahead(making.backend)
     request, layers, proof = making.request(script.arg_pool_size), None, None
+    if problem.op_type is not None and block.model is None:
+        problem, serving = adapters_in_place(problem, serving, of_model=False)
     if block.model is not None and serving.max_loras is not None:
         plan = _planned(problem, serving, block.model, dtype)
         proof = _proof(block.model, plan, serving, script)

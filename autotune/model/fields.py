@@ -47,6 +47,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 MOST_SIZE = 1 << 24
 """Largest size that is believed; the largest vocabularies have 2**18 entries."""
 
+_LAYERS = "num_hidden_layers"
+
 MOST: Mapping[str, int] = {"num_hidden_layers": 4096, "num_experts": 1 << 16}
 """Largest numbers that are believed of what a plan holds one object each for."""
 
@@ -55,6 +57,18 @@ def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of the language model, which multimodal configs keep one level down."""
     text = config.get("text_config")
     return {**config, **(text if isinstance(text, dict) else {})}
+
+
+def changed(config: Mapping[str, Any], overrides: Mapping[str, int]) -> dict[str, Any]:
+    """Returns a config with other values of its language model's fields; lists with an item a layer are cut to the
+    layers that are left."""
+    text = config.get("text_config")
+    before = text if isinstance(text, dict) else config
+    after = {**before, **overrides}
+    for name, value in before.items():
+        if isinstance(value, list) and len(value) == before.get(_LAYERS):
+            after[name] = value[: after[_LAYERS]]
+    return {**config, "text_config": after} if before is text else after
 
 
 class Fields:

@@ -147,6 +147,9 @@ class Engine(Protocol):
     def folder_read(self, log: str) -> set[Path]:
         """Returns the config files that the engine's log says it read."""
 
+    def why_it_ended(self, log: str) -> str | None:
+        """Returns why an engine ended, with what to do, in a few words; None where its log does not tell."""
+
     def plugin_installed(self) -> bool:
         """Tells whether the server will find the plug-in that puts the built-in kernels in the place of its own."""
 

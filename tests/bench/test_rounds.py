@@ -176,18 +176,27 @@ def test_launches_are_those_of_a_step(serve_run: ServeRun) -> None:
     assert found["A", "decode 16"].lora_ms_a_step == pytest.approx(1.0)
 
 
+def test_a_gain_within_the_rounds_spread_is_told_with_both(serve_run: ServeRun) -> None:
+    same = variants.parse(f"S:{MOOD}=1.001")
+    finished = rounds.run(replace(serve_run, variants=(*serve_run.variants, same)))
+    (line,) = [each for each in serve_table.verdicts(finished, serve_table.cells(finished)) if each.startswith("S: ")]
+    assert line.startswith("S: nothing gained beyond the rounds' spread: +0.0")
+    assert "processes of one variant differ by up to 0.0" in line
+
+
 def test_one_round_cannot_tell(serve_run: ServeRun) -> None:
     finished = rounds.run(replace(serve_run, rounds=1))
     (cell,) = [c for c in serve_table.cells(finished) if (c.variant, c.phase) == ("B", "decode 16")]
     assert cell.against_default == "one round: not known"
     (line,) = [line for line in serve_table.verdicts(finished, serve_table.cells(finished)) if "--rounds" in line]
-    assert line.startswith("B: one process each cannot tell")
+    assert line.startswith("B takes -0.9")
+    assert "one process each cannot tell" in line
 
 
 def test_an_engine_that_does_not_start_says_why(serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds.run(replace(serve_run, rounds=1, variants=serve_run.variants[:1]))
     monkeypatch.setenv(MOOD, "dies")
-    with pytest.raises(AutotuneError, match=r"variant B.*exit code 3.*out of memory.*\.log"):
+    with pytest.raises(AutotuneError, match=r"variant B.*exit code 3; not enough memory; its last.*\.log"):
         rounds.run(replace(serve_run, rounds=1))
     monkeypatch.delenv(MOOD)
     said: list[str] = []

@@ -20,6 +20,9 @@ class FakeEngine:
     def folder_read(self, log: str) -> set[Path]:
         return {Path(line.removeprefix("read ")) for line in log.splitlines() if line.startswith("read ")}
 
+    def why_it_ended(self, log: str) -> str | None:
+        return "not enough memory" if "out of memory" in log else None
+
     def plugin_installed(self) -> bool:
         return True
 

@@ -9,6 +9,7 @@ import pytest
 
 from autotune.bench import serve_folder
 from autotune.cli.main import main  # noqa: F401  (loads the command before its server is replaced)
+from autotune.model import fields
 from autotune.servers.vllm.server import Vllm
 from tests.builders.fake_engine import FakeEngine
 from tests.builders.fake_engine_process import MOOD
@@ -109,6 +110,43 @@ def test_what_cannot_be_run_is_refused(cli: Cli, flags: str, parts: list[str]) -
     done = cli("bench serve Qwen3-8B", flags)
     assert done.exit_code == 2
     assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_fewer_layers_are_fewer_everywhere(cli: Cli, tmp_path: Path) -> None:
+    text = {"num_hidden_layers": 3, "layer_types": ["a", "b", "c"], "vocab_size": 10}
+    quantised = {"architectures": ["X"], "quantization_config": {"bits": 4}, "text_config": text}
+    assert fields.changed(quantised, {"num_hidden_layers": 2})["text_config"] == {
+        "num_hidden_layers": 2,
+        "layer_types": ["a", "b"],
+        "vocab_size": 10,
+    }
+    assert fields.changed(text, {})["layer_types"] == ["a", "b", "c"]
+
+
+def test_a_model_whose_adapters_are_not_known_needs_real_ones(cli: Cli) -> None:
+    Path("latent").mkdir()
+    about = {"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512, "hidden_size": 64, "num_hidden_layers": 1}
+    Path("latent/config.json").write_text(json.dumps(about))
+    done = cli("bench serve latent --lora-rank 8 --max-loras 2")
+    assert done.exit_code == 2
+    assert "latent attention" in done.stderr
+    assert "--lora-path" in done.stderr
+
+
+def test_adapters_of_a_higher_rank_than_the_servers(cli: Cli) -> None:
+    Path("adapter").mkdir()
+    Path("adapter/adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 64, "target_modules": ["q_proj"]})
+    )
+    done = cli("bench serve Qwen3-8B --max-loras 2 --lora-rank 8 --lora-path adapter")
+    assert (done.exit_code, "adapters of --lora-path need 64" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("flag", ["--max-loras", "--num-loras", "--max-loras-per-batch"])
+def test_every_spelling_of_the_number_of_adapters_is_taken(cli: Cli, flag: str) -> None:
+    assert (
+        "got 3, allowed: up to --max-loras 2" in cli(f"bench serve Qwen3-8B --lora-rank 8 {flag} 2 --adapters 3").stderr
+    )
 
 
 def test_a_folder_for_another_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from click.core import ParameterSource
 
 from autotune.cli import stopping
 from autotune.cli.flags.serve_command import Filling
-from autotune.cli.flags.table import FLAGS, Flag
+from autotune.cli.flags.table import FLAGS, SYNONYMS, Flag
 
 Result = TypeVar("Result")
 _HELP = "help"
@@ -68,6 +68,9 @@ def takes_flags(command: Callable[..., Result]) -> Callable[..., Result]:
         else:
             default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
             options.setdefault(parameter.name, _option(parameter.name, default))
+    for name, option in options.items():
+        if (other := SYNONYMS.get(name)) is not None and other not in options:
+            option.opts += [spelling for spelling in FLAGS[other].names if spelling not in option.opts]
     order = list(FLAGS)
     called.__dict__.setdefault("__click_params__", []).extend(
         options[name] for name in sorted(options, key=order.index, reverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune import api, servers
@@ -161,6 +161,15 @@ class PlanFlags:
             if self.lora_paths and servers.get(server).command_line.modules_of_adapters
             else None
         )
+
+
+def adapters_in_place(problem: ProblemFlags, serving: PlanFlags, of_model: bool) -> tuple[ProblemFlags, PlanFlags]:
+    """Puts the number of adapters where it belongs, whichever of its two spellings was given."""
+    if of_model and serving.max_loras is None:
+        return replace(problem, num_loras=None), replace(serving, max_loras=problem.num_loras)
+    if not of_model and problem.num_loras is None:
+        return replace(problem, num_loras=serving.max_loras), replace(serving, max_loras=None)
+    return problem, serving
 
 
 def overrides_of(items: Iterable[str]) -> dict[str, int]:

@@ -50,6 +50,9 @@ def _flag(names: str, help: str, type: Any = str, **more: Any) -> Flag:
     return Flag(tuple(names.split()), help, type, **more)
 
 
+SYNONYMS = {"max_loras": "num_loras", "num_loras": "max_loras"}
+"""Flags of one meaning: a command that has one of the two takes both spellings."""
+
 _BY_HEADING: dict[str, dict[str, Flag]] = {
     "Model (all that a server looks up for it)": {
         "plan_model": _flag("--plan", "All studies of a model; takes plan's flags, and no --op-type.", metavar="MODEL"),

@@ -27,6 +27,19 @@ from autotune.servers.vllm import facts
 
 _READ = re.compile(r"Using tuned LoRA kernel configs from (?P<file>.+?\.json)")
 _PLUGIN_SAID = re.compile(r"lora-autotune: (?P<said>.*\S)")
+_ENDINGS = {
+    re.compile(r"CUDA out of memory|Free memory on device|No available memory for the cache|KV cache is needed"): (
+        "not enough GPU memory; free the GPU, or time fewer layers (--set num_hidden_layers=8)"
+    ),
+    re.compile(r"LoRA rank \d+ is greater than max_lora_rank"): (
+        "an adapter has a higher rank than --lora-rank; raise that, or give other adapters"
+    ),
+    re.compile(r"does not support LoRA|is not supported for LoRA|LoRA is not supported"): (
+        "the model's class takes no LoRA in this release; time another model"
+    ),
+}
+"""What the log of an engine that ended says, and what that means (contracts A11)."""
+
 _PLUGIN_RUNS = "run this project's kernels"
 _PLUGIN_GROUP, _PLUGIN_NAME = "vllm.general_plugins", "lora_autotune"
 _WARM_UPS = 2
@@ -57,6 +70,9 @@ class VllmEngine:
 
     def folder_read(self, log: str) -> set[Path]:
         return {Path(match["file"]) for match in _READ.finditer(log)}
+
+    def why_it_ended(self, log: str) -> str | None:
+        return next((why for said, why in _ENDINGS.items() if said.search(log)), None)
 
     def plugin_installed(self) -> bool:
         return any(point.name == _PLUGIN_NAME for point in entry_points(group=_PLUGIN_GROUP))

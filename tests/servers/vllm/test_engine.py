@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from cattrs.preconf.json import make_converter
 from hypothesis import given
 
@@ -73,6 +74,19 @@ def test_the_log_tells_which_files_were_read(tmp_path: Path) -> None:
     _, log, _ = measure(tmp_path, None, folder="/some/tuned folder")
     assert engine.folder_read(log) == {Path("/some/tuned folder/NVIDIA_H200_SHRINK.json")}
     assert not engine.folder_read("WARNING No LoRA kernel configs found in /some/NVIDIA_H200_SHRINK.json")
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 96 MiB", "not enough GPU memory"),
+        ("ValueError: No available memory for the cache blocks.", "not enough GPU memory"),
+        ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "higher rank than --lora-rank"),
+    ],
+)
+def test_the_log_of_an_engine_that_ended_tells_why(log: str, why: str) -> None:
+    assert why in (VllmEngine().why_it_ended(f"INFO starting\n{log}\n") or "")
+    assert VllmEngine().why_it_ended("KeyError: 'x'") is None
 
 
 def test_the_log_tells_what_the_plugin_said() -> None:
