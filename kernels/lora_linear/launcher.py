@@ -73,7 +73,7 @@ def row_tiles(m: int, max_loras: int, block_m: int) -> int:
 def workspace_sizes(arguments: LoraLinearArguments, config: Config) -> tuple[int, int]:
     """Returns the elements of parts, and the groups, that a launch with this config needs."""
     c, (slices, m, rank) = integers(config), arguments.shrink.out.shape
-    groups = row_tiles(m, arguments.shrink.metadata.lora_ids.numel() - 1, c["block_m"]) * slices
+    groups = row_tiles(m, arguments.shrink.a[0].shape[0], c["block_m"]) * slices
     return groups * c["split_k"] * c["block_m"] * rank, groups
 
 

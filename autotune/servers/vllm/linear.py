@@ -7,13 +7,13 @@ contracts A15.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from autotune.contract import Config, Value
 from autotune.errors import InputError, one_of
 from autotune.servers.launchable import unlaunchable
-from autotune.servers.lookup import Lookup
+from autotune.servers.lookup import Lookup, Step, is_integer
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.nested_lookup import descend
 
@@ -53,9 +53,13 @@ def entry(config: Config) -> dict[str, Value]:
 
 
 def resolve(table: Any, dims: Mapping[str, int]) -> Lookup:
-    """Looks a call up as the plug-in does: at the nearest max_loras and m, and exactly otherwise; it never fails, for
-    without a sound entry it runs shrink and expand apart."""
+    """Looks a call up as the plug-in does: at the nearest max_loras and m, and exactly otherwise.
+
+    It never fails, for without a sound entry shrink and expand run apart, as they do beyond the largest m of a file.
+    """
     node, steps, failure = descend(table, facts.LINEAR_LEVELS, dims)
+    if failure is None and dims["m"] > max(_token_counts(table, steps)):
+        return Lookup("default", dict(APART), steps)
     if any(step.match != "exact" for step in steps if step.level not in _NEAREST_LEVELS):
         return Lookup("default", dict(APART), steps)
     if failure:
@@ -64,6 +68,14 @@ def resolve(table: Any, dims: Mapping[str, int]) -> Lookup:
     if reason := problem(node):
         return Lookup("default", dict(APART), steps, warnings=(reason,))
     return Lookup("file", {key: node[key] for key in facts.LINEAR_KEYS}, steps)
+
+
+def _token_counts(table: Any, steps: Sequence[Step]) -> list[int]:
+    """Lists the m of the part of a file that a lookup has gone down to."""
+    node = table
+    for step in steps[: facts.LINEAR_LEVELS.index("m")]:
+        node = node[step.taken]
+    return [int(key) for key in node if is_integer(key)]
 
 
 def problem(node: Any) -> str | None:

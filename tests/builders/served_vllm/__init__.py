@@ -6,6 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "files"
+_ELSEWHERE = {"envs": "envs.py", "punica_gpu": "lora/punica_wrapper/punica_gpu.py"}
+"""Where files lie that are not among the ops."""
+
+_PLATFORMS = """
+class CudaPlatform:
+    @classmethod
+    def get_punica_wrapper(cls):
+        return "vllm.lora.punica_wrapper.punica_gpu.PunicaWrapperGPU"
+
+
+current_platform = CudaPlatform()
+"""
 
 
 def install(folder: Path, version: str = "0.33.0") -> Path:
@@ -15,13 +27,16 @@ def install(folder: Path, version: str = "0.33.0") -> Path:
     for package in (ops, *ops.parents[:3]):
         (package / "__init__.py").write_text("")
     for source in PACKAGE.glob("*.txt"):
+        if source.stem in _ELSEWHERE:
+            continue
         (ops / f"{source.stem}.py").write_text(source.read_text())
     (folder / "vllm" / "triton_utils.py").write_text("HAS_TRITON = True\n")
-    (folder / "vllm" / "platforms.py").write_text("class current_platform:\n    pass\n")
+    (folder / "vllm" / "platforms.py").write_text(_PLATFORMS)
     punica = folder / "vllm" / "lora" / "punica_wrapper"
     punica.mkdir()
-    for name in ("__init__", "punica_gpu"):
-        (punica / f"{name}.py").write_text("")
+    (punica / "__init__.py").write_text("")
+    for name, place in _ELSEWHERE.items():
+        (folder / "vllm" / place).write_text((PACKAGE / f"{name}.txt").read_text())
     info = folder / f"vllm-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

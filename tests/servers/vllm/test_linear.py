@@ -39,14 +39,14 @@ def test_file_key_and_entry() -> None:
         VLLM.entry({"block_m": 16}, call())
 
 
-@pytest.mark.parametrize("change", [{}, {"m": 24}, {"m": 1}, {"max_loras": 9}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"m": 12}, {"m": 1}, {"max_loras": 9}], ids=str)
 def test_the_nearest_m_and_max_loras_are_taken(change: dict[str, int]) -> None:
     found = VLLM.resolve(TABLE, call(**change))
     assert (found.origin, found.config) == ("file", PAIR)
 
 
-@pytest.mark.parametrize("change", [{"num_slices": 2}, {"k": 4097}, {"rank": 32}, {"n": 1024}], ids=str)
-def test_another_shape_runs_apart(change: dict[str, int]) -> None:
+@pytest.mark.parametrize("change", [{"num_slices": 2}, {"k": 4097}, {"rank": 32}, {"n": 1024}, {"m": 17}], ids=str)
+def test_another_shape_and_a_larger_batch_run_apart(change: dict[str, int]) -> None:
     found = VLLM.resolve(TABLE, call(**change))
     assert (found.origin, found.config, found.warnings) == ("default", linear.APART, ())
 

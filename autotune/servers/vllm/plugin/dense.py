@@ -76,11 +76,11 @@ class OursOrTheirs:
                 return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 assert self._tuned is not None
-                self._tuned.reject(lookup, _one_line(error))
+                self._tuned.reject(lookup, one_line(error))
         try:
             self._drop_in.run(arguments, self._drop_in.default_config(lookup))
         except Exception as error:  # as above: a request is worth more than our kernel
-            self._failed = f"ours failed once ({_one_line(error)})"
+            self._failed = f"ours failed once ({one_line(error)})"
         return self._failed
 
     def _compile_ahead(self, call: DenseCall) -> None:
@@ -103,21 +103,21 @@ class OursOrTheirs:
 
     @cached_property
     def _lookup(self) -> FolderLookup | None:
-        return None if self._folder is None else FolderLookup(self._folder, _gpu_name())
+        return None if self._folder is None else FolderLookup(self._folder, gpu_name())
 
     @cached_property
     def _tuned(self) -> TunedConfigs | None:
         """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
         if self._folder is None or self._lookup is None:
             return None
-        here = Tuner(_gpu_name(), file_fingerprint(self._kernel))
+        here = Tuner(gpu_name(), file_fingerprint(self._kernel))
         return TunedConfigs(self._folder, self._lookup, here, facts.DENSE_REQUIRED[self._drop_in.op])
 
 
-def _gpu_name() -> str:
+def gpu_name() -> str:
     """Returns the name that the server's own lookup asks for (contracts A1)."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else INTERPRETER.name
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -6,10 +6,13 @@ import importlib
 from pathlib import Path
 from typing import Any, Final
 
+from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.plugin import linear
 from autotune.servers.vllm.plugin.dense import OursOrTheirs
 from autotune.servers.vllm.plugin.override import is_overridden, override
+from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
 
 _KERNELS: Final = "autotune.kernels"
@@ -18,9 +21,19 @@ _KERNELS: Final = "autotune.kernels"
 def install(state: PluginState) -> None:
     """Overrides the ops that run our kernels, unless this process has done so before."""
     for op in state.ops:
-        if not is_overridden(op):
+        if op == PAIR:
+            _install_pair(state)
+        elif not is_overridden(op):
             own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
             override(facts.NAME, op, _stand_in(op, own, state.configs.path))
+
+
+def _install_pair(state: PluginState) -> None:
+    folder, module = state.configs.path, importlib.import_module(f"{_KERNELS}.{PAIR}")
+    assert folder is not None
+    assert module.__file__ is not None
+    if why := linear.install(folder, Path(module.__file__).with_name("kernel.py")):
+        warn_once(f"{PAIR}: shrink and expand run apart: {why}")
 
 
 def _stand_in(op: str, own: Any, folder: Path | None) -> Any:

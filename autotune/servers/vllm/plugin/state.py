@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from autotune.servers.plugin.state import PluginState, decide, unknown
-from autotune.servers.vllm import facts
+from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.served_modules import DENSE
 
 OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand")}
 """By family, the server's ops that kernels of ours can stand in for."""
 
 
+PAIR: Final = "lora_linear"
+"""What runs shrink and expand of a linear layer in one launch, where a file of its own says so."""
+
+
 def current() -> PluginState:
     """Returns what the environment and the installed server come to."""
-    return decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not)
+    found = decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not)
+    pairs = set(OPS["dense"]) <= set(found.ops) and _has_pairs(found.configs.path)
+    return replace(found, ops=(*found.ops, PAIR)) if pairs else found
+
+
+def _has_pairs(folder: Path | None) -> bool:
+    """Tells whether a folder has entries for it, of whatever GPU."""
+    return folder is not None and any(linear.is_file(path.name) for path in folder.glob("*.json"))
 
 
 def _why_not() -> str:

@@ -1,0 +1,36 @@
+"""The server's wrapper of LoRA kernels, whose linear layers call one op. Imported by the server, by its name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+_Wrapper: Any = importlib.import_module("vllm.lora.punica_wrapper.punica_gpu").PunicaWrapperGPU
+
+
+class PairingPunicaWrapper(_Wrapper):  # type: ignore[misc]
+    """vLLM's own wrapper, except that ``add_lora_linear`` is a single op (contracts A15)."""
+
+    def add_lora_linear(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: tuple[torch.Tensor, ...],
+        lora_b_stacked: tuple[torch.Tensor, ...],
+        scale: float,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Does what the server's does; ``torch.compile`` traces it."""
+        x = x.view(-1, x.shape[-1])
+        torch.ops.lora_autotune.lora_linear(
+            y.view(-1, y.shape[-1]),
+            x,
+            lora_a_stacked,
+            lora_b_stacked,
+            *self.token_mapping_meta.meta_args(x.size(0), self.lora_config.specialize_active_lora),
+            scale,
+            kwargs.get("add_inputs", True),
+        )

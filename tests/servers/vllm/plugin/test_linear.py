@@ -1,0 +1,152 @@
+"""Shrink and expand of a linear layer in one launch, in a server's process: by its files, traced, and cached."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.contract.fingerprint import file_fingerprint, kernel_fingerprint
+from autotune.contract.gpu import INTERPRETER
+from autotune.kernels.lora_linear import drop_in, kernel
+from autotune.servers.vllm.linear import APART
+from tests.builders.plugin_process import run
+from tests.builders.tables import nested
+
+FILE = f"{INTERPRETER.name.replace(' ', '_')}_LORA_LINEAR.json"
+KEY = ("4", "3", "7", "64", "8", "48")
+PAIR = {"block_m": 16, "block_n": 32, "block_k": 32, "block_r": 16, "split_k": 2, "num_warps": 2, "num_stages": 1}
+
+LAYER = """
+    import types
+    from autotune.servers.vllm.linear import is_file
+    from vllm.platforms import current_platform
+
+    METADATA = {tokens: metadata(MAPPING[:tokens]) for tokens in (4, 5, 7)}
+
+    def wrapper():
+        module, _, name = current_platform.get_punica_wrapper().rpartition(".")
+        made = types.SimpleNamespace(meta_args=lambda tokens, specialize: METADATA[tokens])
+        config = types.SimpleNamespace(specialize_active_lora=False)
+        return getattr(importlib.import_module(module), name)(made, config)
+
+    def linear(layer, add=True):
+        wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS, add_inputs=add)
+        return layer.out
+
+    launched = []
+    def watch():
+        from autotune.kernels.lora_linear import drop_in
+        launches = drop_in.launches
+        drop_in.launches = lambda *args: launched.append(args[1]) or launches(*args)
+
+    theirs = linear(Layer.random()).clone()
+    overwritten = linear(Layer.random(), add=False).clone()
+    fewer = linear(Layer.random(tokens=5)).clone()
+    before = len(own_calls)
+    register()
+    watch()
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / FILE).write_text(json.dumps(nested(*KEY, PAIR)))
+    return {"LORA_AUTOTUNE_KERNELS": "1", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
+
+
+def test_a_layer_is_one_launch_where_an_entry_says_so(tmp_path: Path, environment: dict[str, str]) -> None:
+    script = """
+    found = [linear(Layer.random()), linear(Layer.random(), add=False), linear(Layer.random(tokens=5))]
+    same = [torch.allclose(a, b, rtol=0, atol=0.13) for a, b in zip(found, (theirs, overwritten, fewer))]
+    print(json.dumps([same, len(launched), len(own_calls) - before, type(wrapper()).__name__]))
+    """
+    found, log = run(tmp_path, LAYER + script, environment)
+    assert found == [[True, True, True], 3, 0, "PairingPunicaWrapper"]
+    assert any("lora_shrink, lora_expand, lora_linear run this project's kernels" in line for line in log)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [APART, {**PAIR, "block_m": 24}, {**PAIR, "split_k": 1 << 16}, "text"],
+    ids=["apart", "unsound", "too large", "no object"],
+)
+def test_without_a_winner_the_two_ops_run(tmp_path: Path, environment: dict[str, str], entry: Any) -> None:
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / FILE
+    path.write_text(json.dumps(nested(*KEY, entry)))
+    script = """
+    same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
+    again = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
+    print(json.dumps([same, again, len(launched) <= 1]))
+    """
+    found, _ = run(tmp_path, LAYER + script, environment)
+    assert found == [True, True, True]
+
+
+def test_a_larger_batch_or_another_shape_runs_apart(tmp_path: Path, environment: dict[str, str]) -> None:
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / FILE
+    path.write_text(json.dumps(nested("4", "3", "4", "64", "8", "48", PAIR)))
+    script = """
+    same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
+    few = torch.allclose(linear(Layer.random(tokens=4)), linear(Layer.random(tokens=4)), rtol=0, atol=0)
+    print(json.dumps([same, few, len(launched)]))
+    """
+    assert run(tmp_path, LAYER + script, environment)[0] == [True, True, 2]
+
+
+def test_one_cache_gives_each_server_its_own_graph(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Off, on, off: what is traced differs by the op's name, and so does the key it is kept under."""
+    script = """
+    import torch._dynamo
+    from pathlib import Path
+    from vllm import envs
+
+    traced = []
+    def backend(graph, inputs):
+        traced.append(str(graph.code))
+        return graph.forward
+
+    cache = Path("cache.json")
+    kept = json.loads(cache.read_text()) if cache.exists() else {}
+    key = json.dumps(envs.compile_factors())
+    layer = Layer.random()
+    wrapped = wrapper()
+    def forward(y, x, a, b):
+        wrapped.add_lora_linear(y, x, a, b, 1.0, WIDTHS)
+        return y + 1
+    same = torch.allclose(
+        torch.compile(forward, backend=backend, fullgraph=True)(layer.out, layer.x, layer.a, layer.b), theirs + 1,
+        rtol=0, atol=0.13
+    )
+    hit = kept.get(key)
+    kept[key] = ["lora_autotune" in code for code in traced]
+    cache.write_text(json.dumps(kept))
+    print(json.dumps([same, ["lora_autotune" in code for code in traced], hit]))
+    """
+    off = {**environment, "LORA_AUTOTUNE_KERNELS": "0"}
+    found = [run(tmp_path, LAYER + script, each)[0] for each in (off, environment, off)]
+    assert found == [[True, [False], None], [True, [True], None], [True, [False], [False]]]
+
+
+def test_another_wrapper_or_a_key_that_cannot_be_told_leaves_the_ops_apart(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    for change in ("envs.compile_factors = dict", 'platforms.CudaPlatform.get_punica_wrapper = lambda: "else.Where"'):
+        script = f"""
+        from vllm import envs, platforms
+        {change}
+        register()
+        print(json.dumps(platforms.CudaPlatform.get_punica_wrapper()))
+        """
+        found, log = run(tmp_path, script, environment)
+        assert "autotune" not in found
+        assert any("lora_linear: shrink and expand run apart" in line for line in log)
+
+
+def test_the_plug_in_tells_the_kernels_version_as_studies_do() -> None:
+    here = Path(str(kernel.__file__))
+    assert file_fingerprint(here, drop_in.INCLUDES) == kernel_fingerprint(kernel.LoraLinear())
