@@ -51,7 +51,8 @@ def runnable(kernel: AnyKernel, device: str) -> list[Problem]:
 def mappings(problem: Any) -> Iterator[list[int]]:
     """Yields whose adapter each token has: mixed, one alone, fewer tokens than the graph has, one, none."""
     m, adapters = problem.m, problem.max_loras
-    yield [(7 * token) % (adapters + 1) - 1 for token in range(m)]
+    # The first token has one: a call without adapters would leave the graph empty.
+    yield [(7 * token + 1) % (adapters + 1) - 1 for token in range(m)]
     yield [adapters - 1] * m
     yield [token % adapters for token in range((m + 1) // 2)]
     yield [0]
