@@ -75,6 +75,11 @@ class Kernel(ABC, Generic[P, Inputs]):
     def default_config(self, problem: P, gpu: Gpu) -> Config:
         """Returns the incumbent: what the server launches when no file says otherwise, in canonical form."""
 
+    def other_defaults(self, problem: P, gpu: Gpu) -> tuple[Config, ...]:
+        """Returns what the server launches without a study's result in another setting than the incumbent's, e.g. with
+        an empty config folder; what wins must not be slower than these either."""
+        return ()
+
     def canonical(self, problem: P, config: Config, gpu: Gpu) -> Config:
         """Returns the config that will really execute: ignored, forced and clipped parameters set to what the launch
         uses."""

@@ -57,11 +57,13 @@ class Space:
         parameters = kernel.parameters(problem, preset)
         incumbent = kernel.canonical(problem, kernel.default_config(problem, gpu), gpu)
         names = [p.name for p in parameters]
+        others = kernel.other_defaults(problem, gpu)
         candidates = (
             kernel.canonical(problem, dict(zip(names, values, strict=True)), gpu)
             for values in itertools.product(*(p.values for p in parameters))
         )
-        return cls((c for c in candidates if kernel.infeasible(problem, c, gpu) is None), incumbent)
+        feasible = (c for c in candidates if kernel.infeasible(problem, c, gpu) is None)
+        return cls(itertools.chain(others, feasible), incumbent)
 
     def __len__(self) -> int:
         return len(self.configs)

@@ -97,7 +97,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             study=study.name,
             call=call,
             config=config,
-            is_incumbent=decision.outcome == "default",
+            is_incumbent=decision.outcome == "default" and _is_the_folders(study),
             gpu_name=study.spec.gpu.name,
             provenance=_provenance(study, result),
             shards=shards(study.spec),
@@ -105,6 +105,11 @@ def _items(study: KernelStudy) -> list[ExportItem]:
         )
         for call, config in study.kernel.answers(_own_call(study.spec), decision.config)
     ]
+
+
+def _is_the_folders(study: KernelStudy) -> bool:
+    """Tells whether the study's default is what the server has in a folder without an entry."""
+    return not study.kernel.other_defaults(study.problem, study.gpu)
 
 
 def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
@@ -197,4 +202,6 @@ def _group_provenance(study: KernelStudy) -> dict[str, Any]:
         return {}
     about = {"group": group.group, "path": group.path, "shared": dict(group.shared)}
     decided = {**about, **_comparison(group.decision), "sums_us": dict(group.sums_us)}
+    if group.decision.other_default_us is not None:
+        decided["other_default_us"] = group.decision.other_default_us
     return {"group": decided, "serving": serving_note(study)}

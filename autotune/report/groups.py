@@ -11,11 +11,18 @@ def group_line(result: GroupResult) -> str:
     decision, count = result.decision, len(result.members)
     if decision.outcome == "default":
         kept = f"keeps the defaults of its {count} ops ({us(decision.tuned_us)} us together)"
-        return f"{result.group}: {kept}, no common {_shared_name(result)} is faster beyond the noise"
+        why = f"no common {_shared_name(result)} is faster beyond the noise"
+        return f"{result.group}: {kept}, {why}{_other_text(result)}"
     before = f"{us(decision.incumbent_us)} -> " if decision.incumbent_us else "the defaults do not all run here; "
     gain = f", {decision.speedup:.2f}x as fast" if decision.speedup else ""
     together = f"{us(decision.tuned_us)} us over its {count} ops{gain}, {config_text(result.shared)} in all"
-    return f"{result.group}: {before}{together}{_slower_text(result)}"
+    return f"{result.group}: {before}{together}{_slower_text(result)}{_other_text(result)}"
+
+
+def _other_text(result: GroupResult) -> str:
+    """Tells what the server's other default takes."""
+    other_us = result.decision.other_default_us
+    return "" if other_us is None else f"; its default with an empty config folder takes {us(other_us)} us"
 
 
 def _shared_name(result: GroupResult) -> str:

@@ -66,6 +66,11 @@ class GroupMember:
     def incumbent(self) -> Config:
         return self.session.space.incumbent
 
+    @property
+    def other_defaults(self) -> Sequence[Config]:
+        study = self.session.study
+        return study.kernel.other_defaults(study.problem, study.gpu)
+
     def compile_first(self) -> None:
         """Begins to compile what the op's own search will measure first."""
         if not self.session.study.searched:

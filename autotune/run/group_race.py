@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,11 @@ class Racer(Protocol):
 
     @property
     def incumbent(self) -> Config: ...
+
+    @property
+    def other_defaults(self) -> Sequence[Config]:
+        """What else the server may launch without a result; as many for each op of a group."""
+        ...
 
     def best_at(self, value: int, count: int) -> list[Config]:
         """Finds the fastest correct configs at a value of the shared parameter."""
@@ -98,19 +103,37 @@ def decide_group(racers: Sequence[Racer], shared: str, values: Sequence[int], ro
     if not _runs(laps, defaults):
         winners = sets[0]
         return _raced("tuned", shared, laps, laps, winners, defaults, None)
+    others = _other_sets(racers)
     challengers = [s for s in sets if s != defaults][:VALUES]
+    challengers += [s for s in others if s not in [defaults, *challengers]]
     last = {r.name: _lap(r, [r.incumbent, *(s[r.name] for s in challengers)], rounds) for r in racers}
     if not _runs(last, defaults):
         return _raced("default", shared, laps, laps, defaults, defaults, None)
+    others = [s for s in others if _runs(last, s)]
     p_value = None
     for winners in challengers:
         if not _runs(last, winners):
             continue
         verdict = _compare(last, winners, defaults)
         p_value = verdict.p_value if p_value is None else p_value
-        if verdict.faster:
-            return _raced("tuned", shared, laps, last, winners, defaults, verdict.p_value)
-    return _raced("default", shared, laps, last, defaults, defaults, p_value)
+        if verdict.faster and not any(_compare(last, other, winners).faster for other in others if other != winners):
+            raced = _raced("tuned", shared, laps, last, winners, defaults, verdict.p_value)
+            return _beside(raced, [_sum_us(last, other) for other in others])
+    raced = _raced("default", shared, laps, last, defaults, defaults, p_value)
+    return _beside(raced, [_sum_us(last, other) for other in others])
+
+
+def _other_sets(racers: Sequence[Racer]) -> list[_Set]:
+    """Returns the other defaults, one of each op together."""
+    return [
+        {racer.name: config for racer, config in zip(racers, configs, strict=True)}
+        for configs in zip(*(racer.other_defaults for racer in racers), strict=True)
+    ]
+
+
+def _beside(raced: GroupRace, others_us: Sequence[float]) -> GroupRace:
+    """Adds the sum of the fastest of the other defaults, if there are any."""
+    return replace(raced, decision=replace(raced.decision, other_default_us=min(others_us, default=None)))
 
 
 def _first_lap(racer: Racer, values: Sequence[int], rounds: int) -> _Lap:

@@ -160,9 +160,10 @@ class GroupRun:
 
     def _values_to_race(self) -> list[int]:
         """Chooses the values of the least sums, and the one of the defaults."""
-        default = self.members[0].incumbent[self.shared]
+        first = self.members[0]
+        defaults = [config[self.shared] for config in (first.incumbent, *first.other_defaults)]
         best = list(sums_us(self._table()))[:VALUES]
-        return [*best, *([default] if default is not None and default not in best else [])]
+        return list(dict.fromkeys([*best, *(value for value in defaults if value is not None)]))
 
     @property
     def _name(self) -> str:

@@ -67,6 +67,19 @@ class ServedOp(ABC, Generic[A]):
         """Tells why no server of the release runs a problem, or None."""
         return None
 
+    def no_file(self, problem: Any, gpu: Gpu, builtin: Config) -> Config:
+        """Returns what the server launches where nobody tuned, with the parameters that the built-in kernel's default
+        has."""
+        return builtin
+
+    def other_defaults(self, problem: Any, gpu: Gpu, builtin: Config) -> tuple[Config, ...]:
+        """Returns what else it may launch without a study's result."""
+        return ()
+
+    def serving_note(self, problem: Any, grouped: bool) -> str | None:
+        """Tells what the server really runs; None leaves it to the built-in kernel's note."""
+        return None
+
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         """Returns the config that the op really executes."""
         return config
@@ -130,7 +143,12 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.parameters(problem, space)
 
     def default_config(self, problem: Problem, gpu: Gpu) -> Config:
-        return self.canonical(problem, self.builtin.default_config(problem, gpu), gpu)
+        builtin = self.builtin.default_config(problem, gpu)
+        return self.canonical(problem, self.op.no_file(problem, gpu, builtin), gpu)
+
+    def other_defaults(self, problem: Problem, gpu: Gpu) -> tuple[Config, ...]:
+        others = self.op.other_defaults(problem, gpu, self.builtin.default_config(problem, gpu))
+        return tuple(self.canonical(problem, config, gpu) for config in others)
 
     def canonical(self, problem: Problem, config: Config, gpu: Gpu) -> Config:
         return self.op.canonical(problem, config, gpu)
@@ -182,7 +200,7 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.is_read(problem)
 
     def serving_note(self, problem: Problem, grouped: bool) -> str | None:
-        return self.builtin.serving_note(problem, grouped)
+        return self.op.serving_note(problem, grouped) or self.builtin.serving_note(problem, grouped)
 
     def estimate_us(self, problem: Problem, config: Config, gpu: Gpu) -> float | None:
         """Begins with the built-in kernel's estimate where the op has none of its own: the same bytes move and the same

@@ -77,6 +77,11 @@ class ServedModules:
             f"known releases: {', '.join(self.known)}; install one of these, or give --source builtin"
         )
 
+    def file(self, *parts: str) -> Path | None:
+        """Finds a file of the installed package; None where there is none."""
+        found = (root.joinpath(*parts) for root in self._roots())
+        return next((path for path in found if path.is_file()), None)
+
     def origin(self) -> Origin:
         """Returns the package's version and the hash of the op's modules, and whether they are known.
 

@@ -128,12 +128,15 @@ class GroupDecision:
         incumbent_us: The defaults' sum in the deciding race; None if one of them does not run here.
         tuned_us: The winners' sum in the same race.
         p_value: Of the paired comparison of the sums; None if there was none.
+        other_default_us: The sum of what the server launches without a result in another setting, in the same race;
+            None where it launches the defaults in any.
     """
 
     outcome: Outcome
     incumbent_us: float | None
     tuned_us: float
     p_value: float | None
+    other_default_us: float | None = None
 
     @property
     def speedup(self) -> float | None:
@@ -182,6 +185,9 @@ def _register_decision() -> None:
         return {**fields(decision), "worst_workload": worst.name if worst else None}
 
     CONVERTER.register_unstructure_hook(Decision, unstructure)
+    only_of_two_defaults = override(omit_if_default=True)
+    of_group = make_dict_unstructure_fn(GroupDecision, CONVERTER, other_default_us=only_of_two_defaults)
+    CONVERTER.register_unstructure_hook(GroupDecision, of_group)
 
 
 def _register_with_decision(kind: type[StudyResult] | type[GroupResult]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from autotune.errors import InputError
+from autotune.study.result import GroupResult
 from autotune.study.study import KernelStudy
 
 
@@ -19,5 +20,19 @@ def serving_note(study: KernelStudy) -> str | None:
 
 
 def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:
-    """Returns the notes of several studies, each once."""
-    return list(dict.fromkeys(note for study in studies if (note := serving_note(study))))
+    """Returns the notes of several studies, each once, and whether a server without a folder does as well."""
+    studies = list(studies)
+    notes = list(dict.fromkeys(note for study in studies if (note := serving_note(study))))
+    return notes + _no_folder_note([found for study in studies if (found := study.group_result)])
+
+
+def _no_folder_note(groups: Sequence[GroupResult]) -> list[str]:
+    """Tells where nothing beat what a server launches without a folder; another default shows that it launches
+    something else with one."""
+    decisions = [group.decision for group in groups if group.decision.other_default_us is not None]
+    if not decisions or any(decision.outcome == "tuned" for decision in decisions):
+        return []
+    return [
+        "experts: nothing is faster than what the server runs without a config folder, at any m here; the entries "
+        "repeat that, so a folder costs nothing where they are read, and for the experts alone none is better"
+    ]

@@ -154,6 +154,24 @@ def test_an_m_that_reads_no_block_m_has_the_next_ones(
     assert "0 findings" in cli.ok("config check tuned --runtime vllm")
 
 
+def test_a_default_that_the_folder_does_not_have_is_written_and_said_to_be_the_best(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a server that launches other tiles without a folder than with an empty one."""
+    monkeypatch.setattr(FakeKernel, "default_config", lambda *_: {"block_m": 32})
+    monkeypatch.setattr(FakeKernel, "other_defaults", lambda *_: ({"block_m": 64},))
+    for side in ("gate_up", "down"):
+        kernel = registry.installed().get(f"fused_moe_lora_{side}_one_shot")
+        assert isinstance(kernel, FakeKernel)
+        flags = {"m": 16, "hidden_size": 2048, "lora_rank": 16, "num_loras": 4, "moe_intermediate_size": 768}
+        record(Path("recorded"), kernel, kernel.problem_from_flags(flags), H200)
+    done = cli("tune", GROUP, "--lora-rank 16 --m-values 16 --trials 14 --save-json-dir tuned")
+    assert done.exit_code == 0, done.output
+    assert [entries(op)["16"]["block_m"] for op in facts.MOE_OPS] == [32] * 4
+    assert "nothing is faster than what the server runs without a config folder" in done.output
+    assert "its default with an empty config folder takes 42.00 us" in done.output
+
+
 def test_batches_too_small_for_any_key_are_said_to_be(cli: Cli) -> None:
     said = cli("study create", GROUP, "--lora-rank 16 --m-values 1").stderr
     assert "with its small-batch kernel for so few tokens, which reads no key at all" in said

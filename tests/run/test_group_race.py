@@ -31,6 +31,7 @@ class Scripted:
     noise: float = 0.0
     flatter: float = 1.0
     fails: Callable[[Config, int], bool] = lambda config, race: False
+    other_defaults: Sequence[Config] = ()
     races: list[list[Config]] = field(default_factory=list)
 
     @property
@@ -80,6 +81,23 @@ def test_the_second_race_decides_alone_and_the_defaults_own_value_is_next_in_lin
     raced = decided(Scripted("a", lucky, 0.01, flatter=0.5), Scripted("b", {**B, (32, 8): 18.0}, 0.01))
     assert (raced.decision.outcome, raced.value) == ("tuned", 64)
     assert raced.ops["a"].config == config(64, 8)
+
+
+def test_the_other_default_is_raced_and_told() -> None:
+    others = (config(16, 8),)
+    raced = decided(Scripted("a", A, 0.01, other_defaults=others), Scripted("b", B, 0.01, other_defaults=others))
+    assert (raced.decision.outcome, raced.value) == ("tuned", 32)
+    assert raced.decision.other_default_us == pytest.approx(69, rel=0.02)
+    assert decided(Scripted("a", A, 0.01), Scripted("b", B, 0.01)).decision.other_default_us is None
+
+
+def test_what_is_slower_than_the_other_default_does_not_win() -> None:
+    """The first race flattered all but the other default, which then beats the winner of that race."""
+    times = {(64, 4): 20.0, (32, 8): 18.0, (16, 8): 15.0}
+    late = [Scripted(name, times, 0.01, other_defaults=(config(16, 8),)) for name in ("a", "b")]
+    raced = decided(*late, values=(32, 64))
+    assert (raced.decision.outcome, raced.value) == ("tuned", 16)
+    assert raced.decision.tuned_us == raced.decision.other_default_us
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])

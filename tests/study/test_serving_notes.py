@@ -14,7 +14,8 @@ VLLM_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_loras": 4, "dtype": "fl
 
 
 def study(kernel: Any, flags: dict[str, Any]) -> Any:
-    return SimpleNamespace(kernel=kernel, problem=kernel.problem_from_flags(flags), spec=SimpleNamespace(group=None))
+    spec = SimpleNamespace(group=None)
+    return SimpleNamespace(kernel=kernel, problem=kernel.problem_from_flags(flags), spec=spec, group_result=None)
 
 
 def test_notes_of_several_studies_stand_once() -> None:

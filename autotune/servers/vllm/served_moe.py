@@ -10,11 +10,13 @@ from unittest.mock import patch
 
 import torch
 
-from autotune.contract import AnyKernel, Config
+from autotune.contract import AnyKernel, Config, Gpu
 from autotune.contract.gpu import H200
 from autotune.contract.source import Origin
 from autotune.servers.served import ServedOp
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.base_moe import Experts, no_folder_config
+from autotune.servers.vllm.moe_paths import small_batch
 from autotune.servers.vllm.served_dense import prepared
 from autotune.servers.vllm.served_modules import MOE, imported
 from autotune.servers.vllm.served_releases import Release
@@ -161,6 +163,27 @@ class ServedMoe(ServedOp[Any]):
 
     def origin(self) -> Origin:
         return MOE.origin()
+
+    def no_file(self, problem: Any, gpu: Gpu, builtin: Config) -> Config:
+        """Returns the base model's tiles, which a server without a config folder has."""
+        call = self.builtin.call(problem)
+        assert call is not None
+        experts = Experts(problem.m, problem.num_experts, problem.intermediate)
+        tiles_ = no_folder_config(call.op, experts, call.dims["k"], gpu)
+        return {name: tiles_[name] for name in builtin}
+
+    def other_defaults(self, problem: Any, gpu: Gpu, builtin: Config) -> tuple[Config, ...]:
+        """Returns those of a server whose folder has no file of these ops."""
+        return (builtin,)
+
+    def serving_note(self, problem: Any, grouped: bool) -> str | None:
+        if small_batch(problem.rank, problem.pairs, problem.naive):
+            return None
+        return (
+            f"vllm {self.release.version}'s own kernels of the experts were timed: the default is what it runs "
+            "without a config folder, the base model's tiles; block_m 64, which it takes with a folder that has no "
+            "files of them, was raced, too"
+        )
 
 
 def tiles(config: Config) -> list[Any]:
