@@ -22,7 +22,7 @@ _READ_AS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Experts:
+class BaseExperts:
     """The base model's experts as one GPU has them.
 
     Attributes:
@@ -35,7 +35,7 @@ class Experts:
     intermediate: int
 
 
-def no_folder_config(op: str, experts: Experts, rank: int, gpu: Gpu) -> dict[str, Value]:
+def no_folder_config(op: str, experts: BaseExperts, rank: int, gpu: Gpu) -> dict[str, Value]:
     """Returns what a server launches for an op of the experts' LoRA with no config folder set.
 
     Args:
@@ -50,7 +50,7 @@ def no_folder_config(op: str, experts: Experts, rank: int, gpu: Gpu) -> dict[str
     return {**found, "block_k": max(16, min(_integer(found, "block_k"), width)), "split_k": 1}
 
 
-def _packaged(experts: Experts, gpu: Gpu) -> dict[str, Value] | None:
+def _packaged(experts: BaseExperts, gpu: Gpu) -> dict[str, Value] | None:
     """Returns the tiles of the nearest m in the installed package's file; None without one."""
     name = gpu.name.replace(" ", "_")
     device = "NVIDIA_H200" if "H200" in name.split("_") else name
@@ -64,7 +64,7 @@ def _nearest(file: Path, m: int) -> dict[str, Value]:
     return {name: tiles[key] for name, keys in _READ_AS.items() for key in keys if key in tiles}
 
 
-def _heuristic(experts: Experts) -> dict[str, Value]:
+def _heuristic(experts: BaseExperts) -> dict[str, Value]:
     """Returns what a server takes for experts that no file is packaged for."""
     m = experts.m
     return {

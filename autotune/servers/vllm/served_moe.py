@@ -15,7 +15,7 @@ from autotune.contract.gpu import H200
 from autotune.contract.source import Origin
 from autotune.servers.served import ServedOp
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.base_moe import Experts, no_folder_config
+from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
 from autotune.servers.vllm.moe_paths import small_batch
 from autotune.servers.vllm.served_dense import prepared
 from autotune.servers.vllm.served_modules import MOE, imported
@@ -168,7 +168,7 @@ class ServedMoe(ServedOp[Any]):
         """Returns the base model's tiles, which a server without a config folder has."""
         call = self.builtin.call(problem)
         assert call is not None
-        experts = Experts(problem.m, problem.num_experts, problem.intermediate)
+        experts = BaseExperts(problem.m, problem.num_experts, problem.intermediate)
         tiles_ = no_folder_config(call.op, experts, call.dims["k"], gpu)
         return {name: tiles_[name] for name in builtin}
 

@@ -12,7 +12,7 @@ from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.kernels.fused_moe_lora.problem import MoeProblem
-from autotune.servers.vllm.base_moe import Experts, no_folder_config
+from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
 
 SHRINK, EXPAND = "fused_moe_lora_w13_shrink", "fused_moe_lora_w2_expand"
 PROBLEM = MoeProblem("bfloat16", 512, 2048, 16, 768, 2, num_experts=128, top_k=8, max_loras=4)
@@ -33,20 +33,20 @@ def package(folder: Path, name: str) -> None:
     [(1, 16, 4), (32, 16, 4), (33, 32, 3), (96, 32, 3), (97, 64, 3), (512, 64, 3), (513, 128, 3)],
 )
 def test_without_a_file_they_grow_with_m(m: int, block_m: int, stages: int) -> None:
-    found = no_folder_config(SHRINK, Experts(m, 128, 768), 16, H200)
+    found = no_folder_config(SHRINK, BaseExperts(m, 128, 768), 16, H200)
     assert (found["block_m"], found["num_stages"], found["split_k"]) == (block_m, stages, 1)
     assert found["block_n"] == 16
-    assert no_folder_config(EXPAND, Experts(m, 128, 768), 8, H200)["block_k"] == 16
+    assert no_folder_config(EXPAND, BaseExperts(m, 128, 768), 8, H200)["block_k"] == 16
 
 
 @pytest.mark.parametrize("gpu", ["NVIDIA H200", "NVIDIA H200 NVL"])
 def test_the_packages_file_is_read_at_the_nearest_m(tmp_path: Path, gpu: str) -> None:
     package(tmp_path, "E=128,N=768,device_name=NVIDIA_H200.json")
     here = replace(H200, name=gpu)
-    small, large = (no_folder_config(EXPAND, Experts(m, 128, 768), 256, here) for m in (8, 8192))
+    small, large = (no_folder_config(EXPAND, BaseExperts(m, 128, 768), 256, here) for m in (8, 8192))
     assert (small["block_m"], large["block_m"]) == (16, 256)
     assert (small["block_k"], small["num_warps"], small["group_size_m"]) == (64, 8, 16)
-    assert no_folder_config(EXPAND, Experts(8, 64, 768), 256, here)["num_warps"] == 4, "of other experts"
+    assert no_folder_config(EXPAND, BaseExperts(8, 64, 768), 256, here)["num_warps"] == 4, "of other experts"
 
 
 def test_a_group_begins_with_them_and_holds_the_folders_default(tmp_path: Path) -> None:
