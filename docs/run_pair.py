@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python docs/run_pair.py OUT_DIR [--seconds N] [--layers GLOB]
 
-Three steps, each in OUT_DIR/pair.json: correctness under graph replay with other adapters, fewer tokens and none;
-studies of the pair, and of shrink and expand apart; a race in interleaved graph replays of the tuned pair against
-zeroing, shrink and expand (tuned, by our rule for few tokens, by vLLM's default tiles), and of both with no adapter.
+Three steps, each row at once in OUT_DIR/pair.json: correctness under graph replay with other adapters, fewer tokens and
+none; a race in interleaved graph replays of a few configs of the pair against zeroing, shrink and expand apart, with
+adapters and without; with --seconds, studies of all three kernels, and the race again of what they found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import fnmatch
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,21 @@ import torch
 import triton
 
 from autotune import api
-from autotune.contract import Call, Config
+from autotune.contract import Call, Config, Launch
 from autotune.contract.space import Space
 from autotune.environment import current_gpu
 from autotune.kernels.common.metadata import LoraMetadata, random_mapping
 from autotune.kernels.lora_expand import lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpandProblem
+from autotune.kernels.lora_linear import space
 from autotune.kernels.lora_linear.kernel import LinearInputs, LoraLinear, LoraLinearProblem
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, pair_launches
 from autotune.kernels.lora_linear.operation import apart_expand, apart_shrink
 from autotune.kernels.lora_shrink import lora_shrink
 from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
 from autotune.measure.timing import CudaGraphTimer, copy_bandwidth_bytes_per_s
+from autotune.servers.plugin import warm_up
+from autotune.servers.vllm import facts
 from autotune.servers.vllm.linear import is_apart
 from autotune.servers.vllm.server import VLLM
 from autotune.study.study import KernelStudy
@@ -43,11 +46,24 @@ from autotune.study.study import KernelStudy
 MS = (1, 4, 16, 32, 64)
 ADAPTERS = 4
 _KERNEL = LoraLinear()
+CANDIDATES = (
+    (128, 256, 16, 4, 2),
+    (128, 256, 16, 4, 1),
+    (128, 512, 8, 4, 1),
+    (256, 512, 8, 8, 1),
+    (64, 256, 16, 2, 2),
+    (64, 128, 32, 1, 2),
+    (128, 128, 32, 2, 1),
+    (128, 512, 16, 4, 2),
+    (128, 1024, 4, 8, 1),
+    (256, 256, 16, 4, 2),
+)
+"""block_n, block_k, split_k, num_warps, num_stages."""
 _ROTATION_BYTES = 150_000_000
-_MOST_SETS = 96
+_MOST_SETS = 64
 _ROUNDS = 15
 _GRAPH_US = 500.0
-_CHECKED_CONFIGS = 6
+_CHECKED_CONFIGS = 4
 
 
 @dataclass(frozen=True)
@@ -99,7 +115,7 @@ LAYERS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seconds", type=float, default=140.0, help="for all studies together")
+    parser.add_argument("--seconds", type=float, default=0.0, help="for all studies together")
     parser.add_argument("--layers", default="*", metavar="GLOB")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -109,16 +125,27 @@ def main() -> None:
         "bandwidth_bytes_per_s": copy_bandwidth_bytes_per_s(),
     }
 
-    def keep(name: str, value: Any) -> None:
-        found[name] = value
+    def keep(name: str, row: Any) -> None:
+        found.setdefault(name, []).append(row)
         (arguments.out / "pair.json").write_text(json.dumps(found, indent=1))
-        print(json.dumps({name: value}), flush=True)
+        print(json.dumps({name: row}), flush=True)
 
-    cases = [(layers[0], 16, "bfloat16"), (layers[0], 1, "float16"), (layers[-1], 64, "bfloat16")]
-    keep("checks", [check(layer, m, dtype) for layer, m, dtype in cases])
-    tuned = tune(layers, arguments.out, arguments.seconds)
-    keep("studies", [study_row(study) for study in tuned.values()])
-    keep("race", [race(layer, m, tuned) for layer in layers for m in MS])
+    for layer, m, dtype in ((layers[0], 16, "bfloat16"), (layers[0], 1, "float16"), (layers[-1], 64, "bfloat16")):
+        keep("checks", check(layer, m, dtype))
+    for layer in layers:
+        configs = candidates(layer)
+        compile_candidates(layer, configs)
+        for m in MS:
+            keep("race", race(layer, m, configs))
+    if arguments.seconds > 0:
+        tuned = tune(layers, arguments.out, arguments.seconds)
+        for study in tuned.values():
+            keep("studies", study_row(study))
+        for layer, m in itertools.product(layers, MS):
+            problem = layer.problem(m)
+            best = tuned.get(f"lora_linear-{problem.label}")
+            if best is not None and not is_apart(_winner(best)):
+                keep("tuned race", race(layer, m, [_winner(best)], _tuned_apart(problem, tuned)))
 
 
 # Correctness.
@@ -213,37 +240,57 @@ def study_row(study: KernelStudy) -> dict[str, Any]:
 # Race.
 
 
-def race(layer: Layer, m: int, tuned: Mapping[str, KernelStudy]) -> dict[str, Any]:
-    """Times the pair against the three launches that it replaces, cold caches, with adapters and without."""
+def candidates(layer: Layer) -> list[Config]:
+    """Returns some configs of the pair, from few long programs to many short ones, that this layer's space holds."""
+    found: list[Config] = []
+    for block_n, block_k, split_k, warps, stages in CANDIDATES:
+        for block_r in (16, 64):
+            config = dict(zip(facts.LINEAR_KEYS, (16, block_n, block_k, block_r, split_k, warps, stages), strict=True))
+            if space.infeasible(layer.problem(max(MS)), config, current_gpu()) is None:
+                found.append(config)
+    return found
+
+
+def compile_candidates(layer: Layer, configs: Sequence[Config]) -> None:
+    """Compiles several at a time."""
+
+    def launches(m: int) -> list[Launch]:
+        inputs = _KERNEL.make_inputs(layer.problem(m), "meta", 0)
+        return [launch for config in configs for launch in _KERNEL.launches(inputs, config)]
+
+    warm_up.compile_ahead(launches, MS)
+
+
+def race(layer: Layer, m: int, configs: Sequence[Config], tuned: tuple[Config, Config] | None = None) -> dict[str, Any]:
+    """Times configs of the pair against the three launches that it replaces, cold caches, with adapters and without."""
     problem = layer.problem(m)
-    study = tuned.get(f"lora_linear-{problem.label}")
-    pair = _winner(study) if study else None
-    if pair is None or is_apart(pair):
-        return {"layer": layer.name, "m": m, "pair": None}
     sets = argument_sets(problem)
     apart = {
-        "rule": (apart_shrink(sets[0].arguments), apart_expand(sets[0].arguments)),
-        "vllm_default": _vllm_default(problem),
+        "apart by our rule": (apart_shrink(sets[0].arguments), apart_expand(sets[0].arguments)),
+        "apart by vLLM's tiles": _vllm_default(problem),
     }
-    if (best := _tuned_apart(problem, tuned)) is not None:
-        apart["tuned"] = best
-    operations: dict[str, Callable[[LoraLinearArguments], object]] = {"pair": partial(_launch, config=pair)}
+    if tuned is not None:
+        apart["apart, tuned"] = tuned
+    operations: dict[str, Callable[[LoraLinearArguments], object]] = {
+        "pair " + "/".join(map(str, config.values())): partial(_launch, config=config) for config in configs
+    }
     for name, (shrink, expand) in apart.items():
         operations[name] = partial(_apart, shrink=shrink, expand=expand)
-    row: dict[str, Any] = {
+    us = timed(operations, sets)
+    pair = min((name for name in us if name.startswith("pair")), key=us.__getitem__)
+    rival = min((name for name in us if name.startswith("apart")), key=us.__getitem__)
+    for inputs in sets:
+        refill(inputs.arguments.shrink.metadata, m, 0, 1)
+    idle = timed({name: operations[name] for name in (pair, rival)}, sets)
+    return {
         "layer": layer.name,
         "m": m,
         "floor_bytes": _KERNEL.floor(problem).bytes,
-        "config": dict(pair),
+        "us": us,
+        "ratio": round(us[pair] / us[rival], 3),
+        "no_lora_us": idle,
+        "no_lora_ratio": round(idle[pair] / idle[rival], 3),
     }
-    row["us"] = timed(operations, sets)
-    for inputs in sets:
-        refill(inputs.arguments.shrink.metadata, m, 0, 1)
-    row["no_lora_us"] = timed(operations, sets)
-    reference = "tuned" if "tuned" in row["us"] else "rule"
-    row["ratio"] = round(row["us"]["pair"] / row["us"][reference], 3)
-    row["no_lora_ratio"] = round(row["no_lora_us"]["pair"] / row["no_lora_us"][reference], 3)
-    return row
 
 
 def argument_sets(problem: LoraLinearProblem) -> list[LinearInputs]:
