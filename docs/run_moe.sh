@@ -8,7 +8,7 @@ export AUTOTUNE_STORAGE="sqlite:///$out/moe.db"
 # The one-shot path is what a server runs at these ranks; the four ops of the other are what larger ranks would run.
 tune() {
     for path in one-shot two-kernel; do
-        python3 -m autotune tune --op-type fused_moe_lora --path "$path" --save-json-dir "$out/$path" --json-overwrite "$@"
+        python3 -m autotune tune --source builtin --op-type fused_moe_lora --path "$path" --save-json-dir "$out/$path" --json-overwrite "$@"
     done
 }
 tune --hidden-size 8192 --num-experts 8 --top-k-num 2 --moe-intermediate-size 14336 --lora-rank 64 --num-loras 8 \

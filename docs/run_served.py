@@ -24,7 +24,7 @@ from served_loaders import loaded
 
 from autotune.config.diff import differences
 from autotune.config.entry_problem import place_of
-from autotune.contract import Call, Config, Problem, config_key
+from autotune.contract import Call, Config, Problem, config_key, groups
 from autotune.contract.space import Space
 from autotune.environment import current_environment
 from autotune.measure.machine import Machine
@@ -80,8 +80,9 @@ def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_
             yield {"key": difference.key, "file": difference.file, "left_out": "time" if item else "no study"}
             continue
         problem = _at(item.problem, call)
-        configs = [_executed(item, problem, loaded(call, where)) for where in (None, str(folder))]
-        yield {"key": difference.key, "file": difference.file, **_raced(machine, item, problem, configs)}
+        configs = [_without_folder(item, problem, call), _executed(item, problem, loaded(call, str(folder)))]
+        row = {"key": difference.key, "file": difference.file, "group": item.spec.group}
+        yield {**row, **_raced(machine, item, problem, configs)}
 
 
 def _shape(call: Call | None) -> tuple[Any, ...]:
@@ -93,6 +94,13 @@ def _at(problem: Problem, call: Call) -> Problem:
     """Returns the problem with the call's number of tokens, where its lookup goes by that."""
     tokens: Any = {"m": call.dims["m"]} if "m" in call.dims else {}
     return replace(problem, **tokens)
+
+
+def _without_folder(item: KernelStudy, problem: Problem, call: Call) -> dict[str, Any]:
+    """Returns what a server launches with no folder set: of the ops of a group this is not what its loader gives."""
+    if item.spec.group is None:
+        return _executed(item, problem, loaded(call, None))
+    return dict(item.kernel.default_config(problem, item.gpu))
 
 
 def _executed(item: KernelStudy, problem: Problem, found: Config) -> dict[str, Any]:
@@ -137,9 +145,17 @@ def regrets(
     for item in [*swept, *(item for item in order if item not in swept)]:
         if time.monotonic() > end_s:
             return
-        space = Space.build(item.kernel, item.problem, item.gpu, item.spec.space)
+        space = _same_group(item, Space.build(item.kernel, item.problem, item.gpu, item.spec.space))
         configs = [dict(config) for config in space.configs] if item in swept else _some(space, item, around)
         yield {**_regret(machine, item, space, configs), "whole": item in swept}
+
+
+def _same_group(item: KernelStudy, space: Space) -> Space:
+    """Returns the configs that the others of the study's group leave it: those with the common value."""
+    if item.spec.group is None or item.result is None:
+        return space
+    won, (kind, _) = item.result.decision.config, groups.kind_of(item.spec.kernel)
+    return Space([config for config in space.configs if config[kind.shared] == won[kind.shared]], won)
 
 
 def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:
@@ -150,7 +166,7 @@ def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:
     near = [c for c in space.configs if 0 < sum(c[name] != won.get(name) for name in c) <= 2]
     rng = random.Random(item.name)
     near = rng.sample(near, min(len(near), count // 2))
-    grid = Space.build(item.kernel, item.problem, item.gpu, item.kernel.spaces[-1]).configs
+    grid = _same_group(item, Space.build(item.kernel, item.problem, item.gpu, item.kernel.spaces[-1])).configs
     rest = [c for some in (space.configs, grid) for c in rng.sample(some, min(len(some), (count - len(near)) // 2))]
     return list({config_key(c): dict(c) for c in (*near, *rest)}.values())
 

@@ -28,6 +28,11 @@ def _vllm(call: Call) -> Config:
     utils.load_lora_op_config.cache_clear()
     utils.get_lora_op_configs.cache_clear()
     d = call.dims
+    if "i" in d:
+        # The experts' ops: with no folder set the server does not ask here.
+        sizes = (d["max_loras"], d["m"], d["n"], d["k"], d["num_slices"])
+        experts: Config = utils.get_lora_op_configs(call.op, *sizes, None, d["i"])
+        return experts
     shrink = "shrink" in call.op
     hidden, rank = (d["k"], d["n"]) if shrink else (d["n"], d["k"])
     add_inputs = None if shrink else bool(d["add_inputs"])
