@@ -266,7 +266,7 @@ def race(layer: Layer, m: int, configs: Sequence[Config], tuned: tuple[Config, C
     problem = layer.problem(m)
     sets = argument_sets(problem)
     apart = {
-        "apart by our rule": (apart_shrink(sets[0].arguments), apart_expand(sets[0].arguments)),
+        "apart by our defaults": (apart_shrink(sets[0].arguments), apart_expand(sets[0].arguments)),
         "apart by vLLM's tiles": _vllm_default(problem),
     }
     if tuned is not None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 
 from autotune.contract import Config, Launch
-from autotune.kernels.common.tiles import cdiv, next_pow2
+from autotune.kernels.lora_expand.defaults import default_config as expand_default
 from autotune.kernels.lora_expand.launcher import expand_launches, lora_expand
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, pair_launches
+from autotune.kernels.lora_shrink.defaults import default_config as shrink_default
 from autotune.kernels.lora_shrink.launcher import lora_shrink, shrink_launches
 from autotune.servers.vllm.linear import is_apart
-
-_MOST_SPLITS = 64
 
 
 def lora_linear(arguments: LoraLinearArguments, config: Config) -> torch.Tensor:
@@ -21,7 +20,7 @@ def lora_linear(arguments: LoraLinearArguments, config: Config) -> torch.Tensor:
 
     Args:
         arguments: Make them before a CUDA-graph capture.
-        config: Tile sizes of the pair, or `APART`: three launches, with tiles that suit few tokens.
+        config: Tile sizes of the pair, or `APART`: three launches, with the defaults of shrink and expand.
     """
     if arguments.shrink.x.shape[0] == 0 or arguments.shrink.metadata.no_lora:
         return arguments.expand.out
@@ -41,30 +40,13 @@ def linear_launches(arguments: LoraLinearArguments, config: Config) -> list[Laun
     return shrink + expand_launches(arguments.expand, apart_expand(arguments))
 
 
-def apart_shrink(arguments: LoraLinearArguments) -> dict[str, int]:
-    """Returns a config of shrink for few tokens: short K loops in as many programs as it takes to fill a GPU."""
-    k, rank = arguments.shrink.x.shape[1], arguments.shrink.out.shape[2]
-    block_k = 128
-    return {
-        "block_m": 16,
-        "block_n": 16 if rank <= 16 else 32,
-        "block_k": block_k,
-        "split_k": min(_MOST_SPLITS, next_pow2(cdiv(k, block_k))),
-        "num_warps": 2,
-        "num_stages": 2,
-        "num_ctas": 1,
-        "group_size_m": 8,
-    }
+def apart_shrink(arguments: LoraLinearArguments) -> Config:
+    """Returns what the shrink runs with, where nothing was tuned for it."""
+    (m, k), (slices, _, rank) = arguments.shrink.x.shape, arguments.shrink.out.shape
+    return shrink_default(m, k, rank, slices, arguments.shrink.metadata.groups)
 
 
-def apart_expand(arguments: LoraLinearArguments) -> dict[str, int]:
-    """Returns a config of expand for few tokens: the whole rank in one step, narrow tiles."""
-    rank = arguments.shrink.out.shape[2]
-    return {
-        "block_m": 16,
-        "block_n": 128 if rank <= 64 else 64,
-        "block_k": max(16, min(64, next_pow2(rank))),
-        "num_warps": 8,
-        "num_stages": 1,
-        "num_ctas": 1,
-    }
+def apart_expand(arguments: LoraLinearArguments) -> Config:
+    """Returns what the expand runs with, where nothing was tuned for it."""
+    slices, m, rank = arguments.shrink.out.shape
+    return expand_default(m, rank, max(arguments.expand.widths), slices)
