@@ -1,4 +1,4 @@
-# make demo: set up in .venv, tune two real shapes (or replay their recordings where there is no GPU).
+# make demo: set up in .venv, tune a small model (or replay its recordings where there is no GPU), export, report.
 # make test: set up in .venv, lint, type-check, test.
 
 PYTHON ?= python3
@@ -18,11 +18,10 @@ $(VENV)/ready: setup.cfg pyproject.toml
 
 demo: $(VENV)/ready
 	rm -rf $(DEMO) && mkdir $(DEMO)
-	$(PY) -m autotune study create --op-type lora_shrink --batch-size 8192 --hidden-size 8192 --lora-rank 64 \
-		--num-loras 8 --num-slices 2
-	$(PY) -m autotune study create --op-type lora_expand --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4
-	$(PY) -m autotune study run
-	$(PY) -m autotune study export --dir $(DEMO)/tuned
+	$(PY) -m autotune tune --model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 \
+		--chunk-sizes 16 --dtype float16 --save-json-dir $(DEMO)/tuned
+	$(PY) -m autotune study report --html $(DEMO)/report.html
+	$(PY) -m autotune study report
 	@echo "Watch the studies: $(PY) -m autotune dashboard --storage $(AUTOTUNE_STORAGE)"
 
 test: lint

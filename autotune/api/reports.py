@@ -15,9 +15,11 @@ def report(studies: Sequence[KernelStudy], plan_name: str | None = None) -> Repo
     """Gathers what came of studies: results, what a forward pass saves, where time went, what is not tuned and why.
 
     Args:
-        plan_name: The plan that they belong to, which knows layers and how often each is launched.
+        plan_name: The plan that they belong to, which knows layers and how often each is launched; None for the only
+            one that all of them are in, if there is one.
     """
-    return content(studies, plan_name)
+    common = set.intersection(*(set(item.plans) for item in studies)) if studies else set()
+    return content(studies, plan_name or (common.pop() if len(common) == 1 else None))
 
 
 def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:

@@ -93,7 +93,14 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
 @takes_flags
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_json: bool = False) -> None:
+def diff(
+    a: Path,
+    b: Path,
+    flags: AssumptionFlags,
+    measure: bool = False,
+    exit_code: bool = False,
+    as_json: bool = False,
+) -> None:
     """List the entries in which two files, or two folders of files, differ.
 
     With --measure both sides of each entry are timed side by side on this machine's GPU, as studies time their
@@ -115,12 +122,13 @@ def diff(a: Path, b: Path, flags: AssumptionFlags, measure: bool = False, as_jso
         for row in rows:
             row["kernels"] = {side: kernels.get(names.get(side, row["file"])) for side, kernels in sides.items()}
         say(json.dumps(rows, indent=2))
-        return
-    if measure:
+    elif measure:
         show_outcomes(outcomes, (a, b))
     else:
         show_differences(found, (a, b))
-    say(f"{len(found)} entries differ.")
+    if not as_json:
+        say(f"{len(found)} entries differ.")
+    click.get_current_context().exit(1 if found and exit_code else 0)
 
 
 def _show_lookup(found: Lookup, directory: Path) -> None:

@@ -45,6 +45,9 @@ def run(
     if running.more is not None:
         _reopen(chosen)
     unfinished = [item.name for item in chosen if item.result is None]
+    if not chosen:
+        say("Nothing to run: no studies yet; make one with study create.", err=True)
+        return
     if not unfinished:
         say("Nothing to run: every matching study is finished; see study list.", err=True)
         return

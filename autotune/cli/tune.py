@@ -97,6 +97,7 @@ def tune(
         plan = _planned(problem, serving, block.model, dtype)
         proof = _proof(block.model, plan, serving, script)
         wanted = api.of_plan(plan, request)
+        show_plan(plan)
     else:
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)
@@ -119,11 +120,9 @@ def tune(
 
 
 def _planned(problem: ProblemFlags, serving: PlanFlags, model: str, dtype: str) -> Plan:
-    """Plans the model, and shows the plan."""
+    """Plans the model."""
     serving.refuse_problem("--model", problem)
-    plan = serving.plan(model, dtype)
-    show_plan(plan)
-    return plan
+    return serving.plan(model, dtype)
 
 
 def _proof(model: str, plan: Plan, serving: PlanFlags, script: ScriptFlags) -> EngineRound | None:

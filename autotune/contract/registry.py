@@ -47,7 +47,9 @@ class Registry:
 
     def get(self, name: str) -> AnyKernel:
         if name not in self._kernels:
-            raise InputError(f"kernel: got {name!r}, allowed: {one_of(self.names())}, or path/to/file.py:NAME")
+            groups = [kind.name for module in folder_modules("group") for kind in module.GROUPS]
+            allowed = one_of(sorted([*self.names(), *groups]))
+            raise InputError(f"kernel: got {name!r}, allowed: {allowed}, or path/to/file.py:NAME")
         return self._kernels[name]
 
     def names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,9 +58,11 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
     kernel = registry.load(request.kernel)
     if refusal := kernel.refusal(problem):
         raise InputError(f"{kernel.name} {problem.label}: {refusal}")
-    if not request.tag.isprintable() or len(request.tag) > MOST_CHARACTERS:
-        shown = shortened(request.tag)
-        raise InputError(f"--tag: got {shown}, allowed: up to {MOST_CHARACTERS} printable characters; shorten it")
+    if not request.tag.isprintable() or not re.fullmatch(rf"[^\s/\\]{{0,{MOST_CHARACTERS}}}", request.tag):
+        raise InputError(
+            f"--tag: got {shortened(request.tag)}, allowed: {MOST_CHARACTERS} printable characters without blanks, "
+            "/ or \\, as it ends names; spell it so"
+        )
     spec = _on_recording(request, kernel, problem) if backend == "replay" else _on_gpu(request, kernel, problem)
     return _name(request, kernel, problem, spec), spec
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.study.making import made_by_all
+from autotune.untrusted.printing import printable, shortened
 
 _BUSY_TIMEOUT_S = 60
 _EXTRAS = {
@@ -32,6 +33,10 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
     Raises:
         InputError: If the URL is malformed, the database is not reachable, or holds something else than Optuna studies.
     """
+    if "://" not in url:
+        raise InputError(
+            f"--storage: got {shortened(url)}, allowed: a database's URL; for this file sqlite:///{printable(url)}"
+        )
     shown = url
     try:
         parsed = make_url(url)

@@ -136,7 +136,8 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
                 f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
                 "again, which takes it over"
             )
-        raise InputError(f"study {name} was not made by this tool; name one of: {one_of(names(storage)[:10])}")
+        ours = one_of(names(storage)[:10]) or "none yet; make one with study create"
+        raise InputError(f"study {name} was not made by this tool; its studies here: {ours}")
     return KernelStudy(study, attributes.spec(found))
 
 

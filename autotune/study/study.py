@@ -90,6 +90,11 @@ class KernelStudy:
         """Returns the study's place in a plan; None if it is not in it."""
         return attributes.memberships(self.study.user_attrs).get(plan)
 
+    @property
+    def plans(self) -> list[str]:
+        """Names of the plans that the study is in."""
+        return list(attributes.memberships(self.study.user_attrs))
+
     def join(self, plan: str, membership: Membership) -> None:
         attributes.write_membership(self.study, plan, membership)
 

@@ -157,9 +157,10 @@ class TestDiff:
         assert "num_warps 8" in said
         assert "no entry" in said
         assert "6 entries differ." in said
+        assert cli("config diff tuned other --exit-code").exit_code == 1
 
     def test_of_equal_files(self, cli: Cli) -> None:
-        assert "0 entries differ." in cli.ok("config diff", SHRINK, SHRINK)
+        assert "0 entries differ." in cli.ok("config diff --exit-code", SHRINK, SHRINK)
 
     @pytest.mark.parametrize(("a", "b", "part"), [("tuned", SHRINK, "two of a kind"), ("tuned", "none", "no such")])
     def test_misuse(self, cli: Cli, a: str, b: str, part: str) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+
+from autotune.cli.main import main
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -285,3 +288,27 @@ def existing_file(folder: Path) -> Path:
     file = folder / "NVIDIA_H200_SHRINK.json"
     file.write_text(json.dumps({"9": {"1": {"16": {"5120": {"16": config}}}}}))
     return file
+
+
+@pytest.mark.parametrize("tag", ["a b", "a/b", "a\\b", "a\x1bb"])
+def test_a_tag_that_breaks_names_is_refused(cli: Cli, tag: str) -> None:
+    arguments = ["study", "create", "--backend", "replay", "--tag", tag, *cli.SHRINK.split()]
+    refused = CliRunner(env=cli.env).invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert "--tag: got" in refused.stderr
+
+
+def test_a_storage_that_is_a_file_is_told_its_url(cli: Cli) -> None:
+    assert "sqlite:///studies.db" in cli("study list --storage studies.db").stderr
+
+
+def test_run_on_an_empty_storage_says_so(finished: Cli) -> None:
+    finished.ok("study delete --yes lora_*")
+    assert "no studies yet" in finished("study run").stderr
+
+
+def test_a_replay_that_is_refused_says_nothing_of_recorded_times(cli: Cli) -> None:
+    cli.ok("study create --backend replay", cli.SHRINK)
+    refused = cli("study run --backend cuda")
+    assert refused.exit_code != 0
+    assert "Replay:" not in refused.stderr

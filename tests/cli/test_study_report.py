@@ -49,3 +49,11 @@ def test_plots_without_matplotlib_name_what_to_install(finished: Cli, monkeypatc
     failed = finished("study report --html", finished.folder / "r.html")
     assert failed.exit_code == 2
     assert "lora-autotune[plot]" in failed.stderr
+
+
+def test_studies_of_one_plan_are_reported_as_that_plan(cli: Cli) -> None:
+    plan = "--plan Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --chunk-sizes 16 --dtype float16"
+    name = cli("study create --backend replay", plan).stderr.split("--plan ")[1].strip()
+    found = json.loads(cli.ok("study report --json"))
+    assert found["title"] == name
+    assert found["rows"][0]["launches"] == 28

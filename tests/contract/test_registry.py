@@ -28,7 +28,7 @@ def test_a_second_kernel_of_a_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("no_such_kernel", "got 'no_such_kernel', allowed: .*lora_shrink"),
+        ("no_such_kernel", "got 'no_such_kernel', allowed: .*fused_moe_lora, .*lora_shrink"),
         ("nowhere.py:KERNEL", "nowhere.py, no such file"),
         (f"{FILE}:PROBLEMS", "which is dict; allowed: a Kernel object"),
     ],

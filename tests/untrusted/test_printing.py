@@ -39,7 +39,7 @@ def test_markup_stands_in_tables_as_it_is(capsys: pytest.CaptureFixture[str], te
     assert capsys.readouterr().out.split() == [text] * 3
 
 
-@pytest.mark.parametrize("tag", ["[/x]", "[v2]"])
+@pytest.mark.parametrize("tag", ["[red]", "[v2]"])
 def test_a_tag_is_listed_as_it_is(cli: Cli, tag: str) -> None:
     cli.ok("study create --backend replay --tag", tag, cli.SHRINK)
     assert f"-{tag} " in cli.ok("study list")

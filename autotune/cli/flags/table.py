@@ -212,6 +212,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "arg_pool_size": _flag("--arg-pool-size", "Most argument sets to walk over.  [default: 256]", Size()),
         "allow_env_change": _flag("--allow-env-change", "Go on although GPU, driver or versions have changed.", bool),
         "measure": _flag("--measure", "Time both sides on this GPU, too; the other flags tell what keys do not.", bool),
+        "exit_code": _flag("--exit-code", "Exit with 1 if anything differs.", bool),
         "cuda_graph_nops": _flag(
             "--cuda-graph-nops", "Taken for compatibility: graphs are made long enough by themselves.", int
         ),
