@@ -44,7 +44,7 @@ def export(
 
     Every entry is read back through the server's own lookup rule. Point VLLM_TUNED_CONFIG_FOLDER or
     SGLANG_LORA_CONFIG_DIR at the folder to use it. Results of this project's own kernels go into its autotune/, which
-    no server reads; LORA_AUTOTUNE_CONFIG_DIR is to name that for the plug-in to come.
+    only the plug-in reads: LORA_AUTOTUNE_KERNELS=1 turns it on, LORA_AUTOTUNE_CONFIG_DIR names the folder.
 
     Of a plan for vLLM, an m is left out if every shape at it is known to lose less than 2% with what the server takes
     instead, the entries of the nearest m, and nothing to the default; MoE files keep all.
