@@ -23,6 +23,7 @@ from autotune.contract.space import Space
 from autotune.environment import current_environment
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
+from autotune.measure.recording_writer import HOPELESS, NewRecording
 from autotune.measure.result import Measurement
 from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
@@ -36,6 +37,8 @@ from autotune.search.making import make_search
 _RACE_ROUNDS = 200
 # Enough to keep every compile process busy while the GPU measures.
 _CHUNK = 128
+_SLOWER = 1.05
+"""A config this much slower than the best so far is given up early, as the search does."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,21 @@ class SweepReport:
     times_faster: float
 
 
-def run(task: Task, space: Space, trials: int, seed: int) -> SweepReport:
-    """Searches and sweeps a space, then races what came of both."""
+def run(task: Task, space: Space, trials: int, seed: int, record: NewRecording | None = None) -> SweepReport:
+    """Searches and sweeps a space, then races what came of both.
+
+    Args:
+        record: Where to keep what the sweep measures, which then gives up the hopeless only.
+    """
     with tempfile.TemporaryDirectory() as cache:
         with _started(Path(cache) / "search") as machine:
             search = _search(machine.backend(task), task, space, trials, seed)
         with _started(Path(cache) / "sweep") as machine:
             backend = machine.backend(task)
-            sweep = _sweep(backend, space)
+            measured = _Measured(backend, HOPELESS if record else _SLOWER)
+            sweep = measured.sweep(space)
+            if record is not None:
+                record.write(measured.found, machine.worker.call(copy_bandwidth_bytes_per_s))
             race = _race(backend, search.best[0], sweep.best)
     return SweepReport(
         kernel=task.kernel,
@@ -147,28 +157,44 @@ def _search(backend: CudaBackend, task: Task, space: Space, trials: int, seed: i
     return Contest(loop.measured_count, dict(statuses), seconds, best)
 
 
-def _sweep(backend: CudaBackend, space: Space) -> Contest:
-    """Measures every config of the space; slow ones are given up early, as the search does."""
-    clock = Clock()
-    found: list[tuple[float, Config]] = []
-    statuses: Counter[str] = Counter()
-    best_us: float | None = None
-    for position, config in enumerate(space.configs):
-        if position % _CHUNK == 0:
-            backend.compile_ahead(space.configs[position : position + 2 * _CHUNK])
-        with clock.timing(Phase.COMPILE_WAIT):
-            result = backend.compile_failure(config)
-        if result is None:
-            with clock.timing(Phase.MEASURE):
-                result = backend.measure(config, 1.05 * best_us if best_us else None)
-        statuses[result.status] += 1
-        if result.status == "ok":
-            found.append((result.median_us, config))
-            best_us = min(result.median_us, best_us or result.median_us)
-    found.sort(key=lambda item: item[0])
-    spent_s = {phase.value: clock.spent_s(phase) for phase in (Phase.COMPILE_WAIT, Phase.MEASURE)}
-    best = [config for _, config in found[:FINALISTS]]
-    return Contest(len(space), dict(statuses), {"wall": clock.wall_s, **spent_s}, best)
+class _Measured:
+    """A sweep over every config of a space.
+
+    Args:
+        give_up: A config this much slower than the best so far is given up early.
+
+    Attributes:
+        found: Each config and what came of it, in the order of the space.
+    """
+
+    def __init__(self, backend: CudaBackend, give_up: float) -> None:
+        self._backend = backend
+        self._give_up = give_up
+        self._clock = Clock()
+        self.found: list[tuple[Config, Measurement]] = []
+
+    def sweep(self, space: Space) -> Contest:
+        best_us: float | None = None
+        for position, config in enumerate(space.configs):
+            if position % _CHUNK == 0:
+                self._backend.compile_ahead(space.configs[position : position + 2 * _CHUNK])
+            result = self._measure(config, self._give_up * best_us if best_us else None)
+            self.found.append((config, result))
+            if result.status == "ok":
+                best_us = min(result.median_us, best_us or result.median_us)
+        ranked = sorted((m.median_us, i) for i, (_, m) in enumerate(self.found) if m.status == "ok")
+        spent_s = {phase.value: self._clock.spent_s(phase) for phase in (Phase.COMPILE_WAIT, Phase.MEASURE)}
+        best = [self.found[i][0] for _, i in ranked[:FINALISTS]]
+        statuses = Counter[str](m.status for _, m in self.found)
+        return Contest(len(space), dict(statuses), {"wall": self._clock.wall_s, **spent_s}, best)
+
+    def _measure(self, config: Config, limit_us: float | None) -> Measurement:
+        with self._clock.timing(Phase.COMPILE_WAIT):
+            failed = self._backend.compile_failure(config)
+        if failed is not None:
+            return failed
+        with self._clock.timing(Phase.MEASURE):
+            return self._backend.measure(config, limit_us)
 
 
 def _race(backend: CudaBackend, winner: Config, best: list[Config]) -> ClosingRace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -13,8 +14,9 @@ from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
 from autotune.contract.source import AUTO
 from autotune.contract.space import Space
-from autotune.environment import current_gpu
+from autotune.environment import current_environment, current_gpu
 from autotune.errors import InputError
+from autotune.measure.recording_writer import NewRecording
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.report.tables import show, table
@@ -34,11 +36,13 @@ def sweep(
     seed: int = 0,
     source: str = AUTO,
     allow_unknown_server: bool = False,
+    save_recording: Path | None = None,
     as_json: bool = False,
 ) -> None:
     """Search a space and sweep it, on this GPU: how much time is saved, and is anything lost?
 
-    Both begin with an empty compile cache. Nothing is stored. Takes minutes for a few thousand configs.
+    Both begin with an empty compile cache. Nothing is stored, unless --save-recording keeps the sweep for replays.
+    Takes minutes for a few thousand configs.
     """
     wanted = problem.read()
     gpu = current_gpu()
@@ -51,6 +55,8 @@ def sweep(
     timed = reference(wanted.kernel, source, "cuda", allow_unknown_server)
     kernel = load(timed)
     built = Space.build(kernel, problems[0], gpu, space or kernel.spaces[0])
+    environment = current_environment()
+    record = NewRecording.of(save_recording, kernel, problems[0], environment) if save_recording else None
     import optuna
 
     from autotune.bench.sweep import run  # needs torch
@@ -58,7 +64,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     task = Task(absolute(timed), problems[0], gpu, MeasureSettings())
-    report = run(task, built, trials, seed)
+    report = run(task, built, trials, seed, record)
     if as_json:
         say(json.dumps(to_json(report), indent=1))
         return

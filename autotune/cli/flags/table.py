@@ -209,6 +209,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "recorded": _flag(
             "--recorded", "Folder of recorded spaces for --backend replay.  [default: the shipped ones]", _FILE
         ),
+        "save_recording": _flag(
+            "--save-recording", "Keep the sweep as a recorded space, for replays.", _FILE, metavar="DIR"
+        ),
         "arg_pool_size": _flag("--arg-pool-size", "Most argument sets to walk over.  [default: 256]", Size()),
         "allow_env_change": _flag("--allow-env-change", "Go on although GPU, driver or versions have changed.", bool),
         "measure": _flag("--measure", "Time both sides on this GPU, too; the other flags tell what keys do not.", bool),
