@@ -18,6 +18,8 @@ class Batches:
         chunk_sizes: Chunk sizes to tune; empty for those that occur.
         workload: What the kernels are timed on; None for their own choice.
         traffic: Weight of each token count of a batch, if known.
+        cudagraph_capture_sizes: Token counts that CUDA graphs are captured for; empty for the server's own choice.
+        max_cudagraph_capture_size: The largest of the server's own choice; None for that of the server.
     """
 
     max_num_seqs: int = DEFAULT_MAX_NUM_SEQS
@@ -27,6 +29,8 @@ class Batches:
     chunk_sizes: tuple[int, ...] = ()
     workload: str | None = None
     traffic: Mapping[int, float] = field(default_factory=dict)
+    cudagraph_capture_sizes: tuple[int, ...] = ()
+    max_cudagraph_capture_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from autotune.contract import Call
 from autotune.run.neighbours import Neighbourhood
 from autotune.servers import files, provenance
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.captures import capture_sizes
 from autotune.servers.vllm.server import VLLM
 from autotune.servers.vllm.sizes import auto_m_values
 from autotune.study import studies
@@ -26,7 +27,7 @@ SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
 NAME = "small-vllm-tp1-r16-l4-float16-a137e6"
 ALL = [16, 32, 64, 128]
-LADDER = list(auto_m_values(256, 8192))
+LADDER = list(auto_m_values(capture_sizes(256, 8192), 8192))
 SHRINK_US = {
     16: {16: 10.0, 32: 10.2},
     32: {16: 10.15, 32: 10.0},

@@ -8,9 +8,10 @@ from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+from autotune.servers.vllm.captures import capture_sizes
 from autotune.servers.vllm.sizes import auto_m_values
 
-LADDER = auto_m_values(256, 8192)
+LADDER = auto_m_values(capture_sizes(256, 8192), 8192)
 
 
 def plan(server: str = "vllm", **batches: object) -> Plan:

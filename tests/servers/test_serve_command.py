@@ -72,6 +72,9 @@ def test_what_it_does_not_say_is_the_servers_default_and_the_rest_is_named() -> 
         ("vllm serve M --max-num-seqs 0", ["--max-num-seqs", "'0'", "positive integer"]),
         ("vllm serve M --fully-sharded-loras=yes", ["--fully-sharded-loras", "'yes'", "none"]),
         ("vllm serve M N", ["'N'", "no flag"]),
+        ("vllm serve M --cudagraph-capture-sizes 1 x", ["--cudagraph-capture-sizes", "1,x", "positive integers"]),
+        ("vllm serve M -cc '[1]'", ["-cc", "[1]", "JSON"]),
+        ("vllm serve M -cc '{\"cudagraph_capture_sizes\": 3}'", ["-cc", "JSON"]),
         ("sglang serve --model M --lora-backend triton", ["--lora-backend", "triton", "csgmv"]),
     ],
 )
@@ -81,6 +84,20 @@ def test_what_no_server_would_take_is_one_line(text: str, parts: list[str]) -> N
     assert str(caught.value).startswith("--serve-command: ")
     assert "\n" not in str(caught.value)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ("--cudagraph-capture-sizes 1 16 8 --port 1", (1, 8, 16)),
+        ("--cuda-graph-sizes=4", (4,)),
+        ("""--compilation-config '{"level": 3, "cudagraph_capture_sizes": [2, 1]}'""", (1, 2)),
+        ("""-cc '{"level": 3}'""", None),
+    ],
+)
+def test_captured_sizes_are_read_wherever_they_stand(words: str, sizes: tuple[int, ...] | None) -> None:
+    said = servers.read_serve_command(f"vllm serve M {words}").said
+    assert said.get("cudagraph_capture_sizes", (None, ""))[0] == sizes
 
 
 @given(st.text())

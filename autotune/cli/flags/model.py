@@ -39,6 +39,8 @@ class PlanFlags:
     target_modules: str | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    cudagraph_capture_sizes: tuple[int, ...] = ()
+    max_cudagraph_capture_size: int | None = None
     chunk_sizes: tuple[int, ...] = worded(
         "SGLang: chunk sizes to tune, or auto.  [default: auto, those that occur]", default=()
     )
@@ -146,6 +148,8 @@ class PlanFlags:
             m_values=self.m_values,
             chunk_sizes=self.chunk_sizes,
             traffic=traffic.read(self.traffic) if self.traffic else {},
+            cudagraph_capture_sizes=tuple(sorted(self.cudagraph_capture_sizes)),
+            max_cudagraph_capture_size=self.max_cudagraph_capture_size,
         )
 
     def _modules(self, server: str) -> tuple[str, ...] | None:

@@ -78,6 +78,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "max_num_batched_tokens": _flag(
             "--max-num-batched-tokens", f"vLLM: its flag.  [default: {Batches.max_num_batched_tokens}]", Size()
         ),
+        "cudagraph_capture_sizes": _flag(
+            "--cudagraph-capture-sizes --cuda-graph-sizes",
+            "vLLM: its flag, with commas between.  [default: asked of the installed server]",
+            Integers(distinct=True),
+        ),
+        "max_cudagraph_capture_size": _flag("--max-cudagraph-capture-size", "vLLM: its flag.", Size()),
         "traffic": _flag("--traffic", "Token counts and weights, JSON or CSV.", _FILE, metavar="FILE"),
         "from_server": _flag(
             "--from-server", "Plan by the installed server's own classes or not at all.  [default: where it is]", bool

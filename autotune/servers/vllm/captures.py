@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotune.errors import InputError, one_of
+from autotune.servers.batches import Batches
 from autotune.servers.finding import Effect
+from autotune.servers.vllm.asked_captures import asked
 from autotune.servers.vllm.facts import MAX_CAPTURE
+
+_STEPS = (1, 2, 4, *range(8, 256, 8), *range(256, 8193, 16))
 
 
 def capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, ...]:
@@ -15,8 +20,29 @@ def capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, 
     it is tuned in any case, as the largest prefill, and batches between it and the one before count unpadded.
     """
     largest = min(2 * max_num_seqs, MAX_CAPTURE, max_num_batched_tokens)
-    sizes = [1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)]
-    return tuple(size for size in sizes if size <= largest)
+    return tuple(size for size in _STEPS if size <= largest)
+
+
+def captured_by(batches: Batches) -> tuple[int, ...]:
+    """Returns the captured token counts of a server with these flags: those given, else by the installed server's own
+    rule, else by that of the release that the tables are of.
+
+    Raises:
+        InputError: If all that are given are larger than any batch.
+    """
+    limit = batches.max_num_batched_tokens
+    if batches.cudagraph_capture_sizes:
+        if sizes := tuple(sorted({size for size in batches.cudagraph_capture_sizes if size <= limit})):
+            return sizes
+        raise InputError(
+            f"--cudagraph-capture-sizes: got {one_of(batches.cudagraph_capture_sizes)}, all above "
+            f"--max-num-batched-tokens {limit}, with which vLLM does not start; give one below"
+        )
+    largest = batches.max_cudagraph_capture_size
+    if (found := asked(batches.max_num_seqs, limit, largest)) is not None:
+        return found
+    sizes = capture_sizes(batches.max_num_seqs, limit)
+    return sizes if largest is None else tuple(size for size in _STEPS if size <= min(largest, limit))
 
 
 def padded(tokens: int, captured: Sequence[int]) -> int:

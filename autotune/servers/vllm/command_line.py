@@ -41,6 +41,8 @@ class VllmCommandLine(CommandLine):
             "m_values",
             "max_num_seqs",
             "max_num_batched_tokens",
+            "cudagraph_capture_sizes",
+            "max_cudagraph_capture_size",
             "data_parallel_size",
             "mixed_moe_lora_format",
             "moe_shared_loras",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from autotune.errors import InputError, one_of
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.lookup import nearest
-from autotune.servers.vllm.captures import capture_sizes, padded
+from autotune.servers.vllm.captures import captured_by, padded
 
 _LADDER = (1, 4, 16, 32, 64, 128, 256, 512)
 """Between two of these the nearest one is at most half as large again; an m right between goes to the lower, which
@@ -30,8 +30,8 @@ def sizes(batches: Batches) -> BatchSizes:
         InputError: If flags contradict each other.
     """
     _check(batches)
-    limits = (batches.max_num_seqs, batches.max_num_batched_tokens)
-    automatic, wanted, captured = auto_m_values(*limits), batches.m_values, capture_sizes(*limits)
+    captured, wanted = captured_by(batches), batches.m_values
+    automatic = auto_m_values(captured, batches.max_num_batched_tokens)
     if not batches.traffic:
         asked = sorted(wanted or automatic)
         return BatchSizes(automatic, dict.fromkeys(asked, 1.0), raced_m(asked, automatic, captured))
@@ -60,10 +60,10 @@ def prefill_sizes(smallest: int, max_num_batched_tokens: int) -> tuple[int, ...]
     return tuple(sorted({*(power for power in powers if power > smallest), max_num_batched_tokens} - {smallest}))
 
 
-def auto_m_values(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, ...]:
-    """Returns the token counts to tune before anything was measured, ascending."""
-    captured = capture_sizes(max_num_seqs, max_num_batched_tokens)
-    ladder = [m for m in _LADDER if m in captured]
+def auto_m_values(captured: Sequence[int], max_num_batched_tokens: int) -> tuple[int, ...]:
+    """Returns the token counts to tune before anything was measured, ascending: of the captured ones those that a
+    ladder's batches are padded to, and beyond them."""
+    ladder = {padded(m, captured) for m in _LADDER if m <= captured[-1]}
     return tuple(sorted({*ladder, captured[-1], *prefill_sizes(captured[-1], max_num_batched_tokens)}))
 
 
