@@ -138,7 +138,8 @@ def _columns_of(  # type: ignore[no-untyped-def]
         slice_id = tile // tiles
         width = N
         column = out_column + slice_id * N
-        stride = (N * RANK).to(tl.int64)
+        # A width of 1 is a constant to the compiler, and constants cannot be cast.
+        stride = (slice_id * 0).to(tl.int64) + N * RANK
         tile = tile % tiles
     else:
         slice_id = tile * 0

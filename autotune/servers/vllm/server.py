@@ -65,9 +65,9 @@ class Vllm(Server):
         return MOE_FAMILY if op in facts.MOE_OPS else None
 
     def thinnable_level(self, call: Call) -> str | None:
-        """Returns the m of a dense op, or of both at once. Those of fused MoE LoRA stay: its files need one set of m,
-        with one block_m each."""
-        return None if call.op in facts.MOE_OPS else "m"
+        """Returns the m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m
+        each; and so do those of shrink and expand in one launch, for beyond its largest m a file says nothing."""
+        return "m" if call.op in facts.DENSE_REQUIRED else None
 
     def resolve(self, table: Any, call: Call) -> Lookup:
         _check(call)
