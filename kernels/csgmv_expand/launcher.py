@@ -177,7 +177,7 @@ def _chunks(  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
 def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,21 @@ def whole(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float16) -> tor
     return torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def batch_info(make: Any, slots: Sequence[int] = SLOTS, chunk_size: int = 16, graph: int = 0) -> Any:
+def batch_info(
+    make: Any,
+    slots: Sequence[int] = SLOTS,
+    chunk_size: int = 16,
+    graph: int = 0,
+    pool: Pool = POOL,
+    device: str = "cpu",
+) -> Any:
     """Makes a batch.
 
     Args:
         make: The server's class.
         graph: Segments of the buffer of the graph that it is for; 0 for none.
     """
-    b = ChunkedBatch.build(torch.tensor(slots), POOL, chunk_size, "cpu", graph)
+    b = ChunkedBatch.build(torch.tensor(slots), pool, chunk_size, device, graph)
     return make(
         use_cuda_graph=bool(graph),
         bs=1,
@@ -57,22 +64,38 @@ class LoraLayer:
         Args:
             on_cpu: The release has the slices' offsets on the CPU, too.
         """
+        call, base = self.prepared(tokens, on_cpu)
+        call(backend)
+        return base
+
+    def prepared(
+        self, tokens: int = len(SLOTS), on_cpu: bool = True, device: str = "cpu"
+    ) -> tuple[Callable[[Any], object], torch.Tensor]:
+        """Returns what runs it on a backend, and the tensor that this adds to."""
         s, n = len(self.widths), sum(self.widths)
-        x = whole(tokens, HIDDEN, dtype=self.dtype)
-        a = whole(len(POOL.ranks), s * RANK, HIDDEN, seed=1, dtype=self.dtype)
-        b = whole(len(POOL.ranks), n, RANK, seed=2, dtype=self.dtype)
-        base = whole(tokens, n + 8, seed=3, dtype=self.dtype)
+        x, a, b, base = (
+            whole(*shape, seed=seed, dtype=self.dtype).to(device)
+            for seed, shape in enumerate(
+                (
+                    (tokens, HIDDEN),
+                    (len(POOL.ranks), s * RANK, HIDDEN),
+                    (len(POOL.ranks), n, RANK),
+                    (tokens, n + 8),
+                )
+            )
+        )
         offsets = torch.tensor((0, *itertools.accumulate(self.widths)), dtype=torch.int32)
-        more: dict[str, Any] = {"output_offset": offsets, "base_output": base[:, :n]}
+        more: dict[str, Any] = {"output_offset": offsets.to(device), "base_output": base[:, :n]}
         if on_cpu:
             more["output_offset_cpu"] = offsets
         if self.method == "qkv":
-            backend.run_qkv_lora(x=x, qkv_lora_a=a, qkv_lora_b=b, max_qkv_out_dim=max(self.widths), n_slices=s, **more)
-        elif self.method == "gate_up":
-            backend.run_gate_up_lora(x=x, gate_up_lora_a=a, gate_up_lora_b=b, **more)
-        else:
-            backend.run_lora_b_sgemm(x=backend.run_lora_a_sgemm(x, a), weights=b, **more)
-        return base
+            widest = max(self.widths)
+            return lambda to: to.run_qkv_lora(
+                x=x, qkv_lora_a=a, qkv_lora_b=b, max_qkv_out_dim=widest, n_slices=s, **more
+            ), base
+        if self.method == "gate_up":
+            return lambda to: to.run_gate_up_lora(x=x, gate_up_lora_a=a, gate_up_lora_b=b, **more), base
+        return lambda to: to.run_lora_b_sgemm(x=to.run_lora_a_sgemm(x, a), weights=b, **more), base
 
 
 LAYERS = (

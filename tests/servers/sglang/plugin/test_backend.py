@@ -24,6 +24,7 @@ from autotune.servers.sglang.served_modules import CSGMV
 from autotune.servers.sglang.served_releases import CSGMV_SOURCES
 from autotune.servers.sglang.server import SGLANG
 from tests.builders import served_sglang
+from tests.builders.captured_call import captured
 from tests.builders.csgmv_layers import LAYERS, POOL, SLOTS, LoraLayer, batch_info
 
 STAND_IN = "stand-in"
@@ -124,6 +125,39 @@ def test_ours_compute_what_the_servers_own_do(server: FakeServer, layer: LoraLay
     register()
     assert torch.equal(server.run(layer, **of_batch), theirs)
     assert server.own_calls == list(OPS)
+
+
+OTHER_BATCHES: tuple[dict[str, Any], ...] = (
+    {},
+    {"slots": (2, 1, 2, 3), "pool": replace(POOL, ranks=(0, 16, 16, 16))},
+    {"slots": (3,) * 17 + (1,) * 5, "pool": replace(POOL, ranks=(0, 12, 8, 5))},
+    {"slots": (0,) * len(SLOTS)},
+    {"slots": (0, 1)},
+)
+"""Other adapters, ranks and orders, fewer tokens, none with an adapter."""
+
+
+@stand_in_alone
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.method}-{layer.widths}")
+def test_a_captured_layer_follows_the_batch(server: FakeServer, layer: LoraLayer, device: str) -> None:
+    own = server.backend
+    register()
+    ours = server.backend
+    info = own.batch_info = ours.batch_info = server.info(graph=9, device=device)
+    call, base = layer.prepared(device=device)
+    start = base.clone()
+    again = captured(lambda: call(ours), device)
+    for of_batch in OTHER_BATCHES:
+        changed = server.info(graph=9, device=device, **of_batch)
+        for name in ("seg_indptr", "weight_indices", "lora_ranks", "scalings"):
+            getattr(info, name).copy_(getattr(changed, name))
+        info.permutation[: len(changed.permutation)].copy_(changed.permutation)
+        base.copy_(start)
+        call(own)
+        expected = base.clone()
+        base.copy_(start)
+        again()
+        assert torch.equal(base, expected), of_batch
 
 
 @stand_in_alone

@@ -20,6 +20,7 @@ from autotune.kernels.common.metadata import LoraMetadata
 from autotune.servers.vllm.plugin import register
 from autotune.servers.vllm.served_modules import imported
 from autotune.testing.problems import problems_of
+from tests.builders.captured_call import captured
 
 OPS = ("lora_shrink", "lora_expand")
 MOST_FLOPS_INTERPRETED = 1e6
@@ -57,18 +58,6 @@ def mappings(problem: Any) -> Iterator[list[int]]:
     yield [token % adapters for token in range((m + 1) // 2)]
     yield [0]
     yield [-1] * m
-
-
-def captured(run: Callable[[], object], device: str) -> Callable[[], object]:
-    """Returns what launches the same again: a CUDA graph, or on the CPU the call itself."""
-    if device == "cpu":
-        return run
-    run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
 
 
 @pytest.mark.parametrize("specialized", [False, True], ids=["all groups", "active groups"])

@@ -1,0 +1,232 @@
+"""Times SGLang's csgmv backend by its own methods: with the plug-in, and the server's own class, in turn.
+
+    SGLANG_LORA_CONFIG_DIR=DIR LORA_AUTOTUNE_KERNELS=1 PYTHONPATH=.:SERVER python docs/run_csgmv_plugin.py OUT.json
+
+Both sides take the configs that the environment gives them: DIR's own files and DIR/autotune, or with no folder the
+files that SGLang brings and our defaults. Batches are prompts with one adapter in order or eight in any order, eager as
+the server runs them, and decode batches in a graph's buffer. Each call is captured in a CUDA graph over argument sets
+that overflow the L2 cache; replays of both go forth and back. Outputs of both are compared before they are timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import torch
+from run_plugin import MODELS, Layer, Model
+
+from autotune.contract import registry
+from autotune.environment import current_environment, current_gpu
+from autotune.measure.timing import CudaGraphTimer
+from autotune.servers.sglang.plugin import register
+from autotune.servers.sglang.served_csgmv import metadata
+from autotune.servers.sglang.served_modules import EXPAND, imported
+
+Call = Callable[[], torch.Tensor]
+
+_GRAPH_US: Final = 1000.0
+_L2_FACTOR: Final = 2.5
+_MOST_SETS: Final = 8
+_BURN_IN: Final = 8
+_REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
+
+
+@dataclass(frozen=True)
+class BatchKind:
+    """A kind of batch: its workload, tokens and adapters."""
+
+    name: str
+    chunk_size: int
+    flags: dict[str, Any]
+
+
+PROMPTS: Final = {"workload": "prefill", "total_tokens": 30_720}
+KINDS: Final = (
+    *(BatchKind("one adapter", chunk, {**PROMPTS, "num_loras": 1}) for chunk in (16, 32, 64, 128)),
+    *(BatchKind("eight adapters", chunk, {**PROMPTS, "num_loras": 8}) for chunk in (16, 128)),
+    *(BatchKind(f"decode {n}", 16, {"workload": "decode", "total_tokens": n, "num_loras": 8}) for n in (1, 16, 64)),
+)
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One op of one layer at one batch.
+
+    Attributes:
+        own_us: The server's own class.
+        ours_us: The class with the plug-in.
+        ratio: Median over the rounds of own over ours.
+        difference: Largest difference of their outputs, over the largest value.
+    """
+
+    model: str
+    layer: str
+    op: str
+    batch: str
+    chunk_size: int
+    own_us: float
+    ours_us: float
+    ratio: float
+    difference: float
+
+    @property
+    def line(self) -> str:
+        where = f"{self.model:22s}{self.layer:9s}{self.op:7s}{self.batch:15s}{self.chunk_size:4d}"
+        times = f"own {self.own_us:8.2f} us  ours {self.ours_us:8.2f} us  {self.ratio:5.2f}x"
+        return f"{where}  {times}  difference {self.difference:.1e}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="+", default=["Qwen3-Embedding-0.6B", "Qwen3-8B"])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
+    arguments = parser.parse_args()
+    own = backend()
+    register()
+    ours = backend()
+    if type(own) is type(ours):
+        raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known SGLang on the path")
+    end_s = time.monotonic() + arguments.seconds
+    rows: list[MethodRow] = []
+    for row in timed(own, ours, [m for m in MODELS if m.name in arguments.models], arguments.rounds):
+        rows.append(row)
+        print(row.line, flush=True)
+        about = {"environment": current_environment().known, "rows": [asdict(each) for each in rows]}
+        arguments.out.write_text(json.dumps(about, indent=1))
+        if time.monotonic() > end_s:
+            raise SystemExit("out of time: the rows so far are written")
+
+
+def backend() -> Any:
+    """Makes what the server's registry comes to now."""
+    made = importlib.import_module(_REGISTRY).get_backend_from_name("csgmv")
+    found = made.__new__(made)
+    found.max_chunk_size = 128
+    return found
+
+
+def timed(own: Any, ours: Any, models: list[Model], rounds: int) -> Iterator[MethodRow]:
+    """Yields the rows, the batches outermost, so that a run cut short has something of every layer."""
+    burnt_in = False
+    for kind, model in itertools.product(KINDS, models):
+        for layer, op in itertools.product(model.layers, ("shrink", "expand")):
+            case = Case(own, ours, op, model, layer, kind)
+            if not burnt_in:
+                _ = [case.race(1) for _ in range(_BURN_IN)]
+                burnt_in = True
+            yield case.row(rounds)
+
+
+class Case:
+    """One op of one layer at one batch, with its argument sets."""
+
+    def __init__(self, own: Any, ours: Any, op: str, model: Model, layer: Layer, kind: BatchKind) -> None:
+        self._where = (model.name, layer.name, op, kind.name, kind.chunk_size)
+        kernel = registry.load(f"csgmv_{op}")
+        problem = kernel.problem_from_flags(
+            {
+                "dtype": "bfloat16",
+                "chunk_size": kind.chunk_size,
+                "lora_rank": model.rank,
+                "num_slices": len(layer.widths),
+                "hidden_size": layer.inputs,
+                "slice_widths": layer.widths,
+                **kind.flags,
+            }
+        )
+        count = min(_MOST_SETS, math.ceil(_L2_FACTOR * current_gpu().l2_bytes / kernel.floor(problem).bytes))
+        sets = [kernel.make_inputs(problem, "cuda", seed) for seed in range(count)]
+        calls = shrink_calls if op == "shrink" else expand_calls
+        pairs = [calls(own, ours, inputs.arguments, problem) for inputs in sets]
+        self._own, self._ours = ([pair[side] for pair in pairs] for side in (0, 1))
+        self._reset = lambda: kernel.poison(sets[0])
+        self._rows = torch.cat([tokens for tokens, _, _ in sets[0].arguments.batch.by_adapter()])
+
+    def row(self, rounds: int) -> MethodRow:
+        difference = self._difference()
+        own, ours = self.race(rounds)
+        ratio = median(one / other for one, other in zip(own, ours, strict=True))
+        return MethodRow(*self._where, median(own), median(ours), ratio, difference)
+
+    def race(self, rounds: int) -> tuple[list[float], list[float]]:
+        """Times both forth and back; returns the samples of the server's own and of ours, in microseconds."""
+        for one in (*self._own, *self._ours):
+            one()
+        timers = [CudaGraphTimer(calls, _GRAPH_US) for calls in (self._own, self._ours)]
+        samples: tuple[list[float], list[float]] = ([], [])
+        for turn in range(rounds):
+            for side in (0, 1) if turn % 2 == 0 else (1, 0):
+                samples[side].append(timers[side].sample_us())
+        return samples
+
+    def _difference(self) -> float:
+        """Compares what both write for tokens that have an adapter; for others a shrink leaves what was there."""
+        outputs = []
+        for calls in (self._own, self._ours):
+            self._reset()
+            outputs.append(calls[0]()[self._rows].float())
+        own, ours = outputs
+        return float((own - ours).abs().max() / own.abs().max())
+
+
+def shrink_calls(own: Any, ours: Any, a: Any, problem: Any) -> tuple[Call, Call]:
+    """Returns the calls of both backends' method that shrinks."""
+    info = batch_info(a, problem)
+
+    def of(to: Any) -> Call:
+        def run() -> torch.Tensor:
+            to.batch_info, to._ranks = info, problem.pool_ranks
+            found: torch.Tensor = to.run_lora_a_sgemm(a.x, a.a, stack_num=a.num_slices)
+            return found
+
+        return run
+
+    return of(own), of(ours)
+
+
+def expand_calls(own: Any, ours: Any, a: Any, problem: Any) -> tuple[Call, Call]:
+    """Returns the calls of what both backends' methods expand by; no method of several slices does so alone."""
+    info = batch_info(a, problem)
+    on_cpu = torch.tensor(a.slice_offsets, dtype=torch.int32)
+    offsets, widest = on_cpu.cuda(), max(a.slice_widths)
+    own_arguments = {"slice_offsets": offsets, "max_slice_size": widest, "base_output": a.out}
+    if "slice_offsets_cpu" in inspect.signature(imported(EXPAND).chunked_sgmv_lora_expand_forward).parameters:
+        own_arguments["slice_offsets_cpu"] = on_cpu
+
+    def of_own() -> torch.Tensor:
+        found: torch.Tensor = imported(EXPAND).chunked_sgmv_lora_expand_forward(
+            x=a.x, weights=a.b, batch_info=info, **own_arguments
+        )
+        return found
+
+    def of_ours() -> torch.Tensor:
+        ours._ranks = problem.pool_ranks
+        call = replace(ours._call(a.x, a.b, info, len(a.slice_widths)), widths=a.slice_widths, base=a.out)
+        found: torch.Tensor = ours._expanded(call, info, offsets, widest, {"output_offset_cpu": on_cpu})
+        return found
+
+    return of_own, of_ours
+
+
+def batch_info(a: Any, problem: Any) -> Any:
+    """Makes the server's metadata of a batch; that of decode is a graph's."""
+    info = metadata(a.batch)
+    info.use_cuda_graph = problem.workload == "decode"
+    return info
+
+
+if __name__ == "__main__":
+    main()
