@@ -13,6 +13,7 @@ from typing import Any
 
 from autotune import servers
 from autotune.contract import Call, Problem, registry
+from autotune.contract.source import AUTO
 from autotune.errors import InputError, one_of
 from autotune.servers import KeyPath
 from autotune.servers.reverse_lookup import Place
@@ -48,10 +49,15 @@ class Assumptions:
         flags: By the names that `Kernel.problem_from_flags` takes; absent or None where the kernel's default will do.
             Widths of slices hold for the entries that they add up to.
         path: Which kernels of a group a server runs, one of `groups.paths`.
+        source: Whose kernel is measured, one of `autotune.study.sources.SOURCES`; of a file of the built-in kernels,
+            ``auto`` takes those.
+        allow_unknown_server: Measure a server's own kernel although its release is not known.
     """
 
     flags: Mapping[str, Any]
     path: str = "auto"
+    source: str = AUTO
+    allow_unknown_server: bool = False
 
 
 @dataclass(frozen=True)

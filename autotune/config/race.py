@@ -17,6 +17,7 @@ from autotune import servers
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, Subject, place_of, subject_of
 from autotune.contract import Config, Gpu, registry
+from autotune.contract.source import AUTO, BUILTIN
 from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
 from autotune.measure.backend import Backend
@@ -24,10 +25,11 @@ from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.run.finalists import compare, slows_a_workload
-from autotune.servers import KeyPath, Lookup
+from autotune.servers import KeyPath, Lookup, places
 from autotune.servers.files import read_json
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.reverse_lookup import Place
+from autotune.study.sources import reference
 
 Origin = Literal["entry", "nearest", "other file", "default", "none"]
 Faster = Literal["a", "b", "same", "mixed"]
@@ -162,7 +164,7 @@ def _measure(
 ) -> RacedDifference:
     files = [root / difference.file if root.is_dir() else root for root in sides]
     place = _place(files, difference.key)
-    subject = subject_of(place.call, assumptions)
+    subject = _timed(subject_of(place.call, assumptions), files, assumptions)
     entries = (difference.a, difference.b)
     a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
     outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
@@ -177,6 +179,20 @@ def _measure(
         return raced
     faster, gain = _judge(first, second)
     return replace(raced, faster=faster, gain=gain)
+
+
+def _timed(subject: Subject, files: list[Path], assumptions: Assumptions) -> Subject:
+    """Returns the subject with the kernel to time: a file of the built-in kernels says nothing of a server's own.
+
+    Raises:
+        InputError: If the kernel asked for cannot be had, or does not run the problem.
+    """
+    builtin = any(places.is_for_builtin(file.parent) for file in files)
+    source = BUILTIN if assumptions.source == AUTO and builtin else assumptions.source
+    timed = reference(subject.kernel, source, "cuda", assumptions.allow_unknown_server)
+    if refusal := registry.load(timed).refusal(subject.problem):
+        raise InputError(f"{timed} {subject.problem.label}: {refusal}")
+    return replace(subject, kernel=timed)
 
 
 def _foreign(place: Place, gpu: Gpu) -> str:

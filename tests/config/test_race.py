@@ -248,7 +248,7 @@ class TestCommand:
         def stand_in() -> Iterator[Bench]:
             yield Bench(H200, lambda subject: Scripted(by_warps), ROUNDS)
 
-        monkeypatch.setattr("autotune.cli.diff_output.this_machine", stand_in)
+        monkeypatch.setattr("autotune.config.race.this_machine", stand_in)
 
     @pytest.fixture
     def folders(self) -> None:

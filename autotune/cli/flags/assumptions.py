@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from autotune.cli.flags.command import said, spelled, worded
 from autotune.config.entry_problem import Assumptions
+from autotune.contract.source import AUTO
 from autotune.errors import InputError
 
 
@@ -33,6 +34,8 @@ class AssumptionFlags:
     decode_requests: tuple[int, ...] | None = None
     adapter_ranks: tuple[int, ...] | None = None
     adapter_shares: str | None = None
+    source: str | None = None
+    allow_unknown_server: bool = False
 
     def read(self, measure: bool) -> Assumptions:
         """Returns what is assumed.
@@ -44,4 +47,6 @@ class AssumptionFlags:
             raise InputError(f"{spelled(given[0])}: is about measuring; add --measure, or leave it out")
         values = asdict(self)
         path = values.pop("path") or "auto"
-        return Assumptions(values | {name: int(values[name]) for name in ("fully_sharded", "ep")}, path)
+        source, allowed = values.pop("source") or AUTO, values.pop("allow_unknown_server")
+        numbers = {name: int(values[name]) for name in ("fully_sharded", "ep")}
+        return Assumptions(values | numbers, path, source, allowed)
