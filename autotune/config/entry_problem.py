@@ -49,7 +49,7 @@ class Assumptions:
         flags: By the names that `Kernel.problem_from_flags` takes; absent or None where the kernel's default will do.
             Widths of slices hold for the entries that they add up to.
         path: Which kernels of a group a server runs, one of `groups.paths`.
-        source: Whose kernel is measured, one of `autotune.study.sources.SOURCES`; of a file of the built-in kernels,
+        source: Whose kernel is measured, one of `autotune.contract.source.SOURCES`; of a file of the built-in kernels,
             ``auto`` takes those.
         allow_unknown_server: Measure a server's own kernel although its release is not known.
     """
