@@ -35,6 +35,7 @@ STORIES = {
     "cli/bad_input",
     "cli/group",
     "cli/sglang",
+    "docs/examples",
     "docs/readme",
     "kernels/conformance",
     "kernels/recordings",

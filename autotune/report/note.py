@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from autotune import servers
 from autotune.report.groups import group_line
+from autotune.report.results import result_line
 from autotune.report.tables import config_text, us, workload_text
 from autotune.study.serving_notes import serving_note
 from autotune.study.study import KernelStudy
@@ -24,7 +25,7 @@ def write_note(study: KernelStudy) -> None:
 def study_note(study: KernelStudy) -> str:
     """Tells in Markdown what a study is about and what became of it."""
     spec = study.spec
-    lines = [f"**{study.name}**", ""]
+    lines = [f"**{_lead(study)}**", ""]
     if spec.backend == "replay":
         lines += [f"Times are recordings of {spec.gpu.name} (`{spec.space}`); nothing was measured here.", ""]
     lines += [f"- kernel: `{spec.kernel}` ({spec.source}), space `{spec.space}`"]
@@ -43,6 +44,11 @@ def study_note(study: KernelStudy) -> str:
         lines += [f"- group: {group_line(group)}"]
     lines += [f"- {line}" for line in servers.advice([study.call])]
     return "\n".join(lines)
+
+
+def _lead(study: KernelStudy) -> str:
+    """Tells the result in one line; the name of an unfinished study."""
+    return result_line(study.name, result.decision) if (result := study.result) else study.name
 
 
 def _pairs(values: Mapping[str, object]) -> str:

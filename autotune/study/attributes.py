@@ -36,6 +36,7 @@ def is_ours(attributes: Attributes) -> bool:
 def write_spec(study: optuna.Study, spec: StudySpec) -> None:
     """Says what a study is about, which makes it ours."""
     study.set_user_attr(_SPEC, to_json(spec))
+    study.set_user_attr("kernel", f"{spec.kernel} ({spec.source})")
 
 
 def spec(attributes: Attributes) -> StudySpec:
@@ -50,8 +51,16 @@ def group(attributes: Attributes) -> str | None:
 
 
 def write_result(study: optuna.Study, result: StudyResult | None) -> None:
-    """Keeps a study's result; None takes it back."""
+    """Keeps a study's result; None takes it back.
+
+    Its figures stand beside it, flat, for the columns of Optuna's own tools; nothing reads them here.
+    """
     study.set_user_attr(_RESULT, None if result is None else to_json(result))
+    decision = result.decision if result else None
+    study.set_user_attr("state", decision.outcome if decision else "started")
+    study.set_user_attr("default_us", decision.incumbent_us if decision else None)
+    study.set_user_attr("tuned_us", decision.tuned_us if decision else None)
+    study.set_user_attr("speedup", decision.speedup if decision else None)
 
 
 def result(attributes: Attributes) -> StudyResult | None:

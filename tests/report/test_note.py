@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.report.note import study_note
+from autotune.report.results import result_line
 from autotune.study import studies
 from autotune.study.storage import open_storage
 
@@ -37,3 +39,11 @@ def test_the_dashboard_says_how_to_install_it(cli: Cli, monkeypatch: pytest.Monk
     refused = cli("dashboard")
     assert refused.exit_code != 0
     assert refused.output.strip() == "Error: dashboard: optuna-dashboard is not installed; pip install optuna-dashboard"
+
+
+def test_a_note_leads_with_the_result(finished: Cli) -> None:
+    storage = open_storage(finished.url)
+    study = studies.load(storage, studies.names(storage)[0])
+    lead = study_note(study).splitlines()[0]
+    assert study.result is not None
+    assert lead == f"**{result_line(study.name, study.result.decision)}**"

@@ -34,6 +34,14 @@ def test_what_is_kept_comes_back(study: KernelStudy) -> None:
     assert study.result is None
 
 
+def test_figures_stand_flat_for_the_columns_of_other_tools(study: KernelStudy) -> None:
+    names = ("kernel", "state", "default_us", "tuned_us", "speedup")
+    study.finish(study_result(incumbent_us=2.0, tuned_us=1.0))
+    assert [study.study.user_attrs[name] for name in names] == ["lora_shrink (builtin)", "tuned", 2.0, 1.0, 2.0]
+    study.reopen()
+    assert [study.study.user_attrs[name] for name in names[1:]] == ["started", None, None, None]
+
+
 def test_a_study_may_be_of_several_plans(study: KernelStudy) -> None:
     first = Membership(0, 36.0, (Call("vllm", "shrink", {"m": 16}),))
     second = Membership(3, 1.5, ())
