@@ -174,11 +174,11 @@ def _variant_lines(variant: str, found: Sequence[Cell]) -> list[str]:
         lines.append(f"{variant}: at {', '.join(within)} processes of one variant differ by more than the variants do")
     if _UNKNOWN in by_difference:
         lines.append(
-            f"{variant} takes {_differences_ms(own, defaults)} against the defaults; one process each cannot tell that "
+            f"{variant} beside the defaults: {_differences_ms(own, defaults)}; one process of each cannot tell that "
             "from the spread of processes: give bench serve --rounds 3"
         )
     return lines or [
-        f"{variant}: nothing gained beyond the rounds' spread: {_differences_ms(own, defaults)} against the defaults, "
+        f"{variant}: nothing gained beyond the rounds' spread: {_differences_ms(own, defaults)} beside the defaults, "
         f"while processes of one variant differ by up to {_largest_spread_ms([*own, *defaults]):.2f} ms"
     ]
 
