@@ -37,6 +37,10 @@ STORIES = {
     "cli/sglang",
     "docs/examples",
     "docs/readme",
+    "faults/crowd",
+    "faults/full_disk",
+    "faults/kills",
+    "faults/malformed",
     "kernels/conformance",
     "kernels/recordings",
     "measure/faults",
@@ -140,6 +144,8 @@ def mirrored(test: Path) -> bool:
     words = test.stem.removeprefix("test_").split("_")
     names = {"_".join(words[:count]) for count in range(1, len(words) + 1)}
     folders = [ROOT / "docs"] if str(room) == "docs" else [PACKAGE / room]
+    if str(room) == "faults":
+        folders = []  # They are of no module, but of all.
     if str(room) == "kernels":
         folders.append(ROOT / "kernels/common")
     return any(path.stem in names for folder in folders for path in folder.iterdir())

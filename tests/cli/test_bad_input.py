@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.builders.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -325,3 +328,19 @@ def without(package: str, cli: Cli, arguments: list[str]) -> subprocess.Complete
     command = [sys.executable, "-c", textwrap.dedent(WITHOUT), package, *arguments]
     environment = os.environ | cli.env | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cli.folder, check=False)
+
+
+@pytest.mark.parametrize("field", ["num_hidden_layers", "num_local_experts", "hidden_size", "vocab_size"])
+def test_a_models_size_without_bounds_is_refused_or_not_read(cli: Cli, field: str) -> None:
+    config = {**RECORDED_MODEL, field: 10**9}
+    (cli.folder / "model").mkdir()
+    (cli.folder / "model/config.json").write_text(json.dumps(config))
+    done = cli("plan model --runtime vllm --lora-rank 16 --max-loras 4 --from-tables")
+    if field in RECORDED_MODEL:
+        assert field in the_line(done)
+
+
+@pytest.mark.parametrize("seed", ["-1", "1e3", "²", str(2**40)])
+def test_a_seed_that_no_sampler_takes_is_refused(cli: Cli, refuse: Callable[..., str], seed: str) -> None:
+    cli.ok("study create --backend replay", flags())
+    assert "--seed" in refuse("study run --seed", seed)

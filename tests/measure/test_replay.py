@@ -189,3 +189,23 @@ def test_an_incomplete_machine_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "machine.toml").write_text(text)
     with pytest.raises(InputError, match="must say which GPU"):
         recording.machine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[environment]\ngpu = 5\n",
+        "[environment]\ngpu = '../outside'\n",
+        "[environment]\ngpu = 'NVIDIA H200'\ntriton = ['3']\n",
+        "environment = 'NVIDIA H200'\n",
+        "[environment]\ngpu = 'NVIDIA H200'\n[measured]\ncopy_bandwidth_bytes_per_s = 'fast'\n",
+        "[environment]\ngpu = 'NVIDIA H200'\n[measured]\ncopy_bandwidth_bytes_per_s = nan\n",
+        "[environment]\ngpu = 'NVIDIA H200'\n[measured]\ncopy_bandwidth_bytes_per_s = -1.0\n",
+        f"{'a.' * 3000}b = 1\n",
+    ],
+)
+def test_an_odd_machine_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "machine.toml").write_text(text)
+    with pytest.raises(InputError, match=r"machine\.toml: ") as refused:
+        recording.machine(tmp_path)
+    assert "\n" not in str(refused.value)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +10,8 @@ import pytest
 
 from autotune.errors import InputError
 from autotune.servers import places, provenance
+from tests.builders.malformed import Place, put
+from tests.builders.malformed import places as places_in
 
 KEY = ["4", "1", "16", "5120", "16"]
 SOUND: dict[str, Any] = {
@@ -33,27 +33,6 @@ SOUND: dict[str, Any] = {
     ],
 }
 VALUES = (5, -1, 1.5, 10**19, True, None, float("nan"), "x", "../x", "²", [], [None], [[]], {}, {"a": None})
-
-Place = tuple[str | int, ...]
-
-
-def places_in(node: Any, place: Place = ()) -> Iterator[Place]:
-    """Lists every place in a JSON document, the whole of it first."""
-    yield place
-    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in below:
-        yield from places_in(child, (*place, name))
-
-
-def put(document: Any, place: Place, value: Any) -> Any:
-    """Returns a document with another value at a place."""
-    if not place:
-        return value
-    changed = node = copy.deepcopy(document)
-    for name in place[:-1]:
-        node = node[name]
-    node[place[-1]] = value
-    return changed
 
 
 def read(folder: Path, content: Any) -> list[provenance.Record]:
