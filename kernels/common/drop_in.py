@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -15,26 +16,32 @@ from autotune.servers.vllm.plugin.drop_in import DenseCall
 _DTYPES: Final = (torch.float16, torch.bfloat16)
 
 
-def outside(call: DenseCall, rank: int, depth: int) -> str:
-    """Tells what of a call is outside the limits of both kernels; empty if nothing is.
-
-    Args:
-        depth: Elements in a row of x and of each weight.
-    """
-    weight, m = call.weights[0], call.x.shape[-2]
+def outside(call: DenseCall) -> str:
+    """Tells what of a call, besides the weights, is outside the limits of both kernels; empty if nothing is."""
+    m = call.x.shape[-2]
     mapping, order, tokens, start, ids = call.metadata[:5]
     if not (call.x.is_cuda or triton.knobs.runtime.interpret):
         return "tensors are on no CUDA GPU"
-    if weight.dtype not in _DTYPES or any(each.dtype != weight.dtype for each in call.weights):
-        return f"weights are {weight.dtype}"
-    if rank > RANKS[-1]:
-        return f"the rank is {rank}"
-    if any(each.shape[-1] != depth or each.data_ptr() % ALIGNMENT_BYTES for each in call.weights):
-        return "weights and x do not fit, or start on odd addresses"
-    if not all(each.is_contiguous() for each in (*call.weights, call.out)):
-        return "weights or output are not contiguous"
+    if call.x.shape[-1] != call.weights[0].shape[-1]:
+        return "weights and x do not fit"
+    if not call.out.is_contiguous():
+        return "the output is not contiguous"
     if not (m == mapping.numel() == order.numel()) or not (ids.numel() == tokens.numel() == start.numel() - 1):
         return "the metadata do not fit"
+    return ""
+
+
+def outside_of_weights(weights: Sequence[torch.Tensor], rank: int) -> str:
+    """Tells what of the weights is outside the limits of both kernels; empty if nothing is."""
+    first = weights[0]
+    if first.dtype not in _DTYPES or any(each.dtype != first.dtype for each in weights):
+        return f"weights are {first.dtype}"
+    if rank > RANKS[-1]:
+        return f"the rank is {rank}"
+    if any(each.shape[-1] != first.shape[-1] or each.shape[0] != first.shape[0] for each in weights):
+        return "slices differ in depth"
+    if any(each.data_ptr() % ALIGNMENT_BYTES or not each.is_contiguous() for each in weights):
+        return "weights are not contiguous, or start on odd addresses"
     return ""
 
 

@@ -29,7 +29,10 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
         columns = call.extra[0] + sum(each.shape[-2] for each in call.weights)
         if x.shape[0] != len(call.weights) or out.shape[0] < x.shape[1] or out.shape[1] < columns:
             return "the output does not fit"
-        return drop_in.outside(call, rank=x.shape[2], depth=x.shape[2])
+        return drop_in.outside(call)
+
+    def outside_of_weights(self, call: DenseCall) -> str:
+        return drop_in.outside_of_weights(call.weights, rank=call.weights[0].shape[-1])
 
     def table(self, call: DenseCall) -> torch.Tensor | None:
         return self.arguments(call, None).table

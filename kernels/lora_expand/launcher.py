@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import triton
@@ -144,16 +145,16 @@ class LoraExpandArguments:
             columns = () if self.same_width else (self.widths, self.columns, [b.stride(0) for b in self.b])
             object.__setattr__(self, "table", address_table(self.b, *columns))
 
-    @property
+    @cached_property
     def widths(self) -> list[int]:
         return [b.shape[-2] for b in self.b]
 
-    @property
+    @cached_property
     def columns(self) -> list[int]:
         """Column of `out` where each slice starts."""
         return [self.offset + sum(self.widths[:s]) for s in range(len(self.b))]
 
-    @property
+    @cached_property
     def same_width(self) -> bool:
         return len(set(self.widths)) == 1
 

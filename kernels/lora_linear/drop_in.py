@@ -72,9 +72,12 @@ def outside(call: LinearCall) -> str:
         return f"A has {len(shrink.weights)} slices, B {len(expand.weights)}; x is {shrink.x.dtype}"
     if expand.out.shape[0] != shrink.x.shape[0] or expand.out.shape[1] < columns:
         return "the output does not fit"
-    # The buffer is on no GPU; x, which has as many rows, stands for it.
-    written = DenseCall(shrink.x, expand.weights, expand.out, expand.metadata, ())
-    return SHRINK.outside(shrink) or drop_in.outside(written, rank=rank, depth=rank)
+    if expand.weights[0].shape[-1] != rank:
+        return f"the rank of A is {rank}, of B {expand.weights[0].shape[-1]}"
+    if not expand.out.is_contiguous():
+        return "the output is not contiguous"
+    weights = SHRINK.outside_of_weights(shrink) or drop_in.outside_of_weights(expand.weights, rank)
+    return weights or SHRINK.outside(shrink)
 
 
 def tables(call: LinearCall) -> Tables:

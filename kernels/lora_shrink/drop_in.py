@@ -24,11 +24,15 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
         x, out, shape = call.x, call.out, call.weights[0].shape
         if x.dtype != call.weights[0].dtype or out.dtype != torch.float32:
             return f"x is {x.dtype}, the output {out.dtype}"
-        if any(each.shape != shape for each in call.weights):
-            return "slices differ in size"
         if out.shape != (len(call.weights), x.shape[0], shape[-2]):
             return "the output does not fit"
-        return drop_in.outside(call, rank=shape[-2], depth=x.shape[1])
+        return drop_in.outside(call)
+
+    def outside_of_weights(self, call: DenseCall) -> str:
+        shape = call.weights[0].shape
+        if any(each.shape != shape for each in call.weights):
+            return "slices differ in size"
+        return drop_in.outside_of_weights(call.weights, rank=shape[-2])
 
     def table(self, call: DenseCall) -> torch.Tensor | None:
         return address_table(call.weights) if len(call.weights) > 1 else None

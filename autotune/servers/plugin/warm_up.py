@@ -51,6 +51,8 @@ def _together() -> Iterator[None]:
     mode: Any = getattr(triton, "AsyncCompileMode", None)
     with (
         ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
+        suppress(Exception),
+        # Triton 3.6 stays in the mode for good where leaving it raises.
         nullcontext() if mode is None else mode(pool, ignore_errors=True),
     ):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,19 @@ _METADATA: Final = 7
 """Tensors of metadata that the ops take (contracts A4)."""
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """What is known of a layer's weights.
+
+    Attributes:
+        outside: What of them is outside the limits of our kernel; empty if nothing is.
+        table: Their addresses on the device, where a launch needs them; kept, since graphs that are replayed read it.
+    """
+
+    outside: str
+    table: torch.Tensor | None = None
+
+
 class OursOrTheirs:
     """What an op runs instead of the server's own function, call by call.
 
@@ -40,7 +54,7 @@ class OursOrTheirs:
         self._own = own
         self._folder = folder
         self._kernel = kernel
-        self._tables: dict[Hashable, torch.Tensor | None] = {}
+        self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
         self._failed = ""
 
@@ -51,44 +65,50 @@ class OursOrTheirs:
         call = DenseCall(x, weights, out, rest[:_METADATA], extra)
         if call.no_lora or x.shape[-2] == 0:
             return
-        if why := self._failed or self._drop_in.outside(call) or self._too_late(call) or self._run(call):
+        if why := self._failed or self._run(call):
             warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
             self._own(x, weights, out, *rest)
 
-    def _too_late(self, call: DenseCall) -> str:
-        """Tells whether weights are seen first while a graph is captured, which cannot capture an upload."""
-        if call.weights_key in self._tables or not call.x.is_cuda or not torch.cuda.is_current_stream_capturing():
-            return ""
-        return "a CUDA graph is captured before the weights were used"
-
     def _run(self, call: DenseCall) -> str:
-        """Runs a call on our kernel; returns why it does not run, with the outputs as they were, if it does not."""
-        key = call.weights_key
-        if key not in self._tables:
-            self._tables[key] = self._drop_in.table(call)
-            self._compile_ahead(call)
-        arguments = self._drop_in.arguments(call, self._tables[key])
+        """Runs a call on our kernel; returns why it does not, with the outputs as they were, if it does not."""
+        try:
+            weights = self._weights.get(call.weights_key) or self._prepared(call)
+            if why := weights.outside or self._drop_in.outside(call):
+                return why
+            self._launch(self._drop_in.arguments(call, weights.table))
+            return ""
+        except Exception as error:  # whatever it is: a request is worth more than our kernel
+            self._failed = f"ours failed once ({one_line(error)})"
+            return self._failed
+
+    def _prepared(self, call: DenseCall) -> _Weights:
+        """Makes what weights need that are seen first; a graph that is captured by then cannot capture the upload."""
+        if call.x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return _Weights("a CUDA graph is captured before the weights were used")
+        why = self._drop_in.outside_of_weights(call) or self._drop_in.outside(call)
+        if why:
+            return _Weights(why)
+        weights = self._weights[call.weights_key] = _Weights("", self._drop_in.table(call))
+        self._compile_ahead(call, weights.table)
+        return weights
+
+    def _launch(self, arguments: Any) -> None:
+        """Launches with the tuned config, or where that does not run with the default."""
         lookup = self._drop_in.lookup(arguments)
         tuned = self._tuned.find(lookup) if self._tuned else None
-        if tuned is not None:
+        if self._tuned is not None and tuned is not None:
             try:
-                self._drop_in.run(arguments, tuned)
-                return ""
+                return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-                assert self._tuned is not None
                 self._tuned.reject(lookup, one_line(error))
-        try:
-            self._drop_in.run(arguments, self._drop_in.default_config(lookup))
-        except Exception as error:  # as above: a request is worth more than our kernel
-            self._failed = f"ours failed once ({one_line(error)})"
-        return self._failed
+        self._drop_in.run(arguments, self._drop_in.default_config(lookup))
 
-    def _compile_ahead(self, call: DenseCall) -> None:
+    def _compile_ahead(self, call: DenseCall, table: torch.Tensor | None) -> None:
         """Compiles all that the call's shape may be launched with, once."""
         if call.shape_key in self._compiled:
             return
         self._compiled.add(call.shape_key)
-        lookup = self._drop_in.lookup(self._drop_in.arguments(call, self._tables[call.weights_key]))
+        lookup = self._drop_in.lookup(self._drop_in.arguments(call, table))
         counts = self._lookup.token_counts(lookup) if self._lookup else []
         warm_up.compile_ahead(lambda m: self._launches(call, m), (*warm_up.TOKEN_COUNTS, *counts))
 

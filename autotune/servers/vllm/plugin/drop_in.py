@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -41,7 +42,7 @@ class DenseCall:
     def groups(self) -> int:
         return int(self.metadata[6].item())
 
-    @property
+    @cached_property
     def weights_key(self) -> Hashable:
         """Tells the weights' addresses and shapes, all that a table of addresses is made of."""
         return (self.extra, *((weight.data_ptr(), *weight.shape) for weight in self.weights))
@@ -75,7 +76,12 @@ class DenseDropIn(ABC, Generic[A]):
 
     @abstractmethod
     def outside(self, call: DenseCall) -> str:
-        """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is."""
+        """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is, or if it is
+        the weights."""
+
+    @abstractmethod
+    def outside_of_weights(self, call: DenseCall) -> str:
+        """Does the same for the call's weights, which are the same in the next call of their layer."""
 
     @abstractmethod
     def table(self, call: DenseCall) -> torch.Tensor | None:
