@@ -19,6 +19,7 @@ from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.tables import show, table
+from autotune.servers.places import SWITCH
 from autotune.study import studies
 from autotune.untrusted.printing import say
 
@@ -49,7 +50,7 @@ class Observation:
 def doctor(storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
     """Say what is here, what is missing and how to mend it.
 
-    Looks at GPU, driver, versions, storage, cache, kernel sources and recorded spaces.
+    Looks at GPU, driver, versions, storage, cache, kernel sources, plug-ins and recorded spaces.
     """
     findings = list(_findings(storage))
     if as_json:
@@ -71,7 +72,17 @@ def _findings(storage: str) -> Iterator[Observation]:
     yield from _kernels()
     for engine in reversed(servers.names()):
         yield Observation(f"engine {engine}", installed_version(engine) or "not installed (not needed to tune)")
+    yield from _plugins()
     yield from _recorded_spaces()
+
+
+def _plugins() -> Iterator[Observation]:
+    """Tells what a server that is started in this environment would run."""
+    for name in reversed(servers.names()):
+        if (state := servers.get(name).plugin_state()) is not None:
+            yield Observation(
+                f"plug-in {name}", state.line or f"off, since {SWITCH} does not ask for it", state.ignored
+            )
 
 
 def _recorded_spaces() -> Iterator[Observation]:

@@ -15,6 +15,7 @@ from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Shards, Table
 from autotune.servers.lookup import Lookup
 from autotune.servers.planning import Planner
+from autotune.servers.plugin.state import PluginState
 from autotune.servers.reverse_lookup import ReverseLookup
 
 
@@ -141,6 +142,11 @@ class Server(ABC):
 
     def engine(self) -> Engine | None:
         """Returns what runs the server's own engine offline; None where the tool does not know how."""
+        return None
+
+    def plugin_state(self) -> PluginState | None:
+        """Returns what the plug-in would do in a process of the server's that has this environment; None where there
+        is no plug-in for the server."""
         return None
 
     def advice(self, calls: Iterable[Call]) -> list[str]:

@@ -52,3 +52,12 @@ def test_a_storage_that_is_not_there_is_no_error_and_not_made(cli: Cli) -> None:
 def test_a_storage_that_is_not_ours_is_named(cli: Cli) -> None:
     cli.database.write_text("not a database" * 1000)
     assert "not a SQLite database" in findings(cli)["storage"]["found"]
+
+
+def test_it_tells_what_a_server_started_here_would_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(cli)["plug-in vllm"]["found"] == "off, since LORA_AUTOTUNE_KERNELS does not ask for it"
+    monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "dense,quick")
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+    found = findings(cli)["plug-in vllm"]
+    assert found["found"].startswith("vllm runs its own kernels: VLLM_BATCH_INVARIANT is set")
+    assert "got 'quick'" in found["mend"]

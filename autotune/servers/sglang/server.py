@@ -11,11 +11,13 @@ from autotune.contract import Call, Config, Value
 from autotune.errors import InputError
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
+from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import Server
 from autotune.servers.sglang import chunks, csgmv, facts
 from autotune.servers.sglang.checking import SglangChecker
 from autotune.servers.sglang.command_line import COMMAND_LINE
 from autotune.servers.sglang.planning import SglangPlanner
+from autotune.servers.sglang.plugin import state
 from autotune.servers.sglang.reverse_lookup import SglangReverseLookup
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import order_warning, versions
@@ -81,6 +83,9 @@ class Sglang(Server):
             if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
                 found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
         return found
+
+    def plugin_state(self) -> PluginState:
+        return state.current()
 
     def advice(self, calls: Iterable[Call]) -> list[str]:
         """Tells which of the tuned chunk sizes a server reads, and what is worth more (contracts B2)."""

@@ -12,6 +12,7 @@ from autotune.errors import InputError, one_of
 from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
+from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.vllm import dense, facts, folder_warnings, linear, moe
 from autotune.servers.vllm.checking import VllmChecker
@@ -20,6 +21,7 @@ from autotune.servers.vllm.engine import VllmEngine
 from autotune.servers.vllm.moe_family import MOE_FAMILY
 from autotune.servers.vllm.nested_lookup import descend
 from autotune.servers.vllm.planning import VllmPlanner
+from autotune.servers.vllm.plugin import state
 from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 
 
@@ -95,6 +97,9 @@ class Vllm(Server):
 
     def engine(self) -> Engine:
         return VllmEngine()
+
+    def plugin_state(self) -> PluginState:
+        return state.current()
 
     def warnings(
         self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from autotune.servers.plugin.state import PluginState, decide, unknown
-from autotune.servers.sglang import facts
-from autotune.servers.sglang.served_modules import CSGMV
+from autotune.servers.sglang import facts, served_modules
 
 OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("csgmv_shrink", "csgmv_expand")}
 """By family, the server's ops that kernels of ours can stand in for."""
@@ -23,4 +22,4 @@ def _why_not() -> str:
     """Tells why the server's own kernels stay in any case; empty if they do not."""
     if os.environ.get(facts.DETERMINISTIC, "0").lower() not in ("", "0", "false"):
         return f"{facts.DETERMINISTIC} is set, and ours do not do deterministic inference"
-    return unknown(CSGMV)
+    return unknown(served_modules.CSGMV)

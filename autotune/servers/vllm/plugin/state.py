@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from autotune.servers.plugin.state import PluginState, decide, unknown
-from autotune.servers.vllm import facts, linear
-from autotune.servers.vllm.served_modules import DENSE
+from autotune.servers.vllm import facts, linear, served_modules
 
 OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand")}
 """By family, the server's ops that kernels of ours can stand in for."""
@@ -37,4 +36,4 @@ def _why_not() -> str:
     for variable, what in ((facts.BATCH_INVARIANT, "batch-invariant mode"), (facts.DUAL_STREAM, "dual stream")):
         if os.environ.get(variable, "0") not in ("", "0"):
             return f"{variable} is set, and ours do not do {what}"
-    return unknown(DENSE)
+    return unknown(served_modules.DENSE)
