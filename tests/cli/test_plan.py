@@ -102,6 +102,7 @@ def test_the_rank_comes_from_adapters(cli: Cli) -> None:
     [
         (f"nothing {SERVER}", ["MODEL", "'nothing'", "Qwen3-8B"]),
         ("Qwen3-8B --lora-rank 16 --max-loras 4", ["--runtime: not given"]),
+        ("Qwen3-8B", ["--runtime, --max-loras, --lora-rank: not given", "--serve-command"]),
         ("Qwen3-8B --runtime vllm --lora-rank 16", ["--max-loras: not given"]),
         ("Qwen3-8B --runtime vllm --max-loras 4", ["--lora-rank: not given", "--lora-path"]),
         (f"Qwen3-8B {SERVER} --tp 3", ["--tp: got 3", "num_attention_heads 32"]),

@@ -65,6 +65,7 @@ class PlanFlags:
         Raises:
             InputError: If a flag is missing or contradicts another, or the model cannot be planned.
         """
+        self._refuse_several_missing()
         server = self.named_server()
         for name in said(self):
             if (owner := servers.owner_of_flag("plan", name)) not in (None, server):
@@ -113,6 +114,19 @@ class PlanFlags:
         for name in said(problem):
             if name not in {"dtype", *names_of(PlanFlags)}:
                 raise InputError(f"{spelled(name)}: describes a single problem, {model_flag} a model; leave one out")
+
+    def _refuse_several_missing(self) -> None:
+        """Names all flags that are missing at once; a single one is told with what it takes."""
+        needed = {
+            "server": self.server is not None,
+            "max_loras": self.max_loras is not None,
+            "lora_rank": self.lora_rank is not None or bool(self.lora_paths),
+        }
+        missing = [spelled(name) for name, given in needed.items() if not given]
+        if len(missing) > 1:
+            raise InputError(
+                f"{', '.join(missing)}: not given; pass the values of the server, or --serve-command and its command"
+            )
 
     def _road(self) -> Road:
         if self.from_server and self.from_tables:
