@@ -8,7 +8,7 @@ from autotune.errors import InputError
 from autotune.model.fields import Fields
 from autotune.untrusted.reading import integer
 
-_DENSE, _SPARSE = "dense", "sparse"
+_DENSE, _SPARSE = "dense", ("sparse", "moe", "hash_moe")
 
 
 def expert_layers(fields: Fields) -> list[int]:
@@ -19,7 +19,7 @@ def expert_layers(fields: Fields) -> list[int]:
     """
     count = fields["num_hidden_layers"]
     if (kinds := fields.config.get("mlp_layer_types")) or (kinds := fields.config.get("mlp_layer_type")):
-        return [layer for layer, kind in enumerate(_kinds(fields, kinds, count)) if kind == _SPARSE]
+        return [layer for layer, kind in enumerate(_kinds(fields, kinds, count)) if kind in _SPARSE]
     return [layer for layer in range(count) if all(rule(fields, layer, count) for rule in _RULES)]
 
 
@@ -80,10 +80,10 @@ _RULES: tuple[Callable[[Fields, int, int], bool], ...] = (
 
 
 def _kinds(fields: Fields, kinds: object, count: int) -> list[str]:
-    if not isinstance(kinds, list) or len(kinds) < count or not set(kinds) <= {_DENSE, _SPARSE}:
+    if not isinstance(kinds, list) or len(kinds) < count or not set(kinds) <= {_DENSE, *_SPARSE}:
         raise InputError(
-            f"{fields.origin}: mlp_layer_types: got {kinds!r}, allowed: {_DENSE} or {_SPARSE} for each of the {count} "
-            "layers; mend it"
+            f"{fields.origin}: mlp_layer_types: got {kinds!r}, allowed: {_DENSE} or {_SPARSE[0]} for each of the "
+            f"{count} layers; mend it"
         )
     return kinds[:count]
 

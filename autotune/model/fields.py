@@ -13,7 +13,7 @@ from autotune.untrusted.printing import shortened
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
-    "num_hidden_layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "num_hidden_layers": ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers"),
     "num_attention_heads": ("num_attention_heads", "n_head"),
     "num_key_value_heads": ("num_key_value_heads",),
     "head_dim": ("head_dim",),

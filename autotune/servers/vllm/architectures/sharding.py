@@ -39,7 +39,10 @@ def lora_layer(
         case "column":
             return Layer(module.name, "column", inputs, (_share(sizes(module.outputs[0]), tp, module.name),), 1, part)
         case "row":
-            return Layer(module.name, "row", _share(inputs, tp, module.name), (sizes(module.outputs[0]),), 1, part)
+            columns = sizes(module.outputs[0])
+            if serving.fully_sharded:
+                _share(columns, tp, f"{module.name}'s outputs")
+            return Layer(module.name, "row", _share(inputs, tp, module.name), (columns,), 1, part)
         case "embedding":
             return Layer(module.name, "embed", 0, (sizes(module.outputs[0]),), 1, part)
         case "head":

@@ -27,10 +27,19 @@ def is_called(layer: Any, model: Any) -> bool:
             if child is not layer:
                 continue
             whole, all_names = _names(holder.__class__)
-            if name.isdecimal() or name in whole:
+            if name.isdecimal() or name in whole or _reached(holder, name, model):
                 return True
             named = named or name in all_names
     return not named
+
+
+def _reached(holder: Any, name: str, model: Any) -> bool:
+    """Tells whether a module that has the holder calls through it: ``self.holder.name(...)``, or by a local."""
+    for parent in model.modules():
+        for its_name, child in parent._modules.items():
+            if child is holder and f"{its_name}.{name}" in _names(parent.__class__)[0]:
+                return True
+    return False
 
 
 def _runner_holds(base: Any, model: Any) -> bool:
@@ -67,14 +76,17 @@ def _uses(function: ast.FunctionDef) -> set[str]:
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr not in ("forward", "__call__")
     }
-    return {
-        node.attr
+    used = [
+        node
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute)
-        and _of_self(node)
-        and isinstance(node.ctx, ast.Load)
-        and id(node) not in looked_into
-    }
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in looked_into
+    ]
+    return {node.attr if _of_self(node) else f"{_last_name(node.value)}.{node.attr}" for node in used}
+
+
+def _last_name(node: ast.expr) -> str:
+    """Returns the name of what is looked into: ``indexer`` for ``self.indexer`` and for a local of that name."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _of_self(node: ast.Attribute) -> bool:

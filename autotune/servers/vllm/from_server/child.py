@@ -13,7 +13,12 @@ from pathlib import Path
 
 from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
 
-_NOT_THE_SERVERS_WORD = ("failed to be inspected", "Transformers does not recognize", "No module named")
+_NOT_THE_SERVERS_WORD = (
+    "failed to be inspected",
+    "Transformers does not recognize",
+    "No module named",
+    "not initialized",
+)
 
 
 def main(job_file: str, answer_file: str) -> None:

@@ -57,7 +57,8 @@ def fake_machine() -> None:
 
     def attention(cls: Any, backend: Any, *args: Any, **kwargs: Any) -> str:
         chosen = kwargs.get("attn_selector_config") or (args[0] if args else None)
-        family = "mla.triton_mla.TritonMLA" if getattr(chosen, "use_mla", False) else "triton_attn.TritonAttention"
+        kinds = ("use_sparse", "mla.flashmla_sparse.FlashMLASparse"), ("use_mla", "mla.triton_mla.TritonMLA")
+        family = next((name for flag, name in kinds if getattr(chosen, flag, False)), "triton_attn.TritonAttention")
         return f"vllm.v1.attention.backends.{family}Backend"
 
     def always(value: Any) -> Any:
@@ -82,6 +83,9 @@ def fake_machine() -> None:
     flash.__path__ = []
     sys.modules[_FLASH_ATTENTION] = flash
     import vllm._custom_ops as ops
+    import vllm.utils.import_utils as optional
+
+    optional.has_deep_gemm = lambda: True
 
     for name in dir(ops):
         if "supports" in name:
@@ -110,6 +114,8 @@ def fake_server() -> None:
     namespace.__getattr__ = op  # type: ignore[method-assign]
     for name in ("Stream", "Event"):
         setattr(torch.cuda, name, Anything)
+    for name in ("empty_cache", "synchronize"):
+        setattr(torch.accelerator, name, _nothing)
     _let_meta_tensors_be_read()
 
 
@@ -133,9 +139,11 @@ def make_kernels(model: Any) -> None:
 def fake_groups(tp: int) -> None:
     """Sets up groups of a server on this many GPUs: one for tensor and expert parallelism, the others of one."""
     import vllm.distributed.parallel_state as state
+    import vllm.v1.worker.workspace as workspace
 
     for name in ("_WORLD", "_TP", "_ETP", "_EP", "_EPLB"):
         setattr(state, name, FakeGroup(tp))
     for name in ("_INNER_DP_WORLD", "_PP", "_DP", "_DCP", "_PCP"):
         setattr(state, name, FakeGroup(1))
     state._NODE_COUNT = 1
+    workspace.init_workspace_manager(torch.device("meta"))

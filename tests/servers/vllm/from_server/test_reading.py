@@ -68,6 +68,28 @@ class OwnRouting(Block):
         return self.experts(x, self.gate(x))
 
 
+class Indexer(nn.Module):
+    """Holds a layer that its own code does not call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wq_b = Wrapper(ColumnParallelLinear(), 64, 8, (32,))
+
+    def width(self) -> Any:
+        return self.wq_b.weight
+
+
+class Reaching(nn.Module):
+    """Calls a layer through the module that holds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.indexer = Indexer()
+
+    def forward(self, x: Any) -> Any:
+        return self.indexer.wq_b(x)
+
+
 class Model(nn.Module):
     """Two blocks."""
 
@@ -104,6 +126,12 @@ def test_a_router_that_the_runner_holds_unwrapped_is_not_called_whatever_its_blo
     block.experts.routed_experts = None
     block.experts.gate = block.gate.base_layer
     assert not is_called(block.gate, block)
+
+
+def test_a_layer_may_be_called_through_its_holder() -> None:
+    reaching = Reaching()
+    assert is_called(reaching.indexer.wq_b, reaching)
+    assert not is_called(reaching.indexer.wq_b, reaching.indexer)
 
 
 def _answer() -> Any:
