@@ -189,8 +189,8 @@ def test_one_round_cannot_tell(serve_run: ServeRun) -> None:
     (cell,) = [c for c in serve_table.cells(finished) if (c.variant, c.phase) == ("B", "decode 16")]
     assert cell.against_default == "one round: not known"
     (line,) = [line for line in serve_table.verdicts(finished, serve_table.cells(finished)) if "--rounds" in line]
-    assert line.startswith("B takes -0.9")
-    assert "one process each cannot tell" in line
+    assert line.startswith("B beside the defaults: -0.9")
+    assert "one process of each cannot tell" in line
 
 
 def test_an_engine_that_does_not_start_says_why(serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch) -> None:
