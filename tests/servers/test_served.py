@@ -27,10 +27,9 @@ def test_it_conforms(kernel: str, served_folder: Path) -> None:
     if not package.is_dir():
         pytest.skip(f"no {package.name} in {served_folder}")
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(package)])
-    command = [sys.executable, "-m", "pytest", "--pyargs", "autotune.testing", "--kernel", kernel, "-q", "-x"]
-    found = subprocess.run(
-        [*command, "-p", "no:cacheprovider"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
+    suite = ["-p", "autotune.testing.autoload", "--pyargs", "autotune.testing", "--kernel", kernel]
+    command = [sys.executable, "-m", "pytest", *suite, "-q", "-x", "-p", "no:cacheprovider"]
+    found = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-4000:]
 
 
