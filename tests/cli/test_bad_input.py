@@ -174,7 +174,7 @@ def test_a_storage_that_is_not_ours(cli: Cli, refuse: Callable[..., str], comman
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("not-a-url", "cannot open not-a-url"),
+        ("not-a-url", "for this file sqlite:///not-a-url"),
         ("sqlite:///missing/folder/a.db", "missing/folder does not exist"),
         ("sqlite:///.", "is a folder"),
         ("postgresql://127.0.0.1:1/none", "cannot open postgresql://127.0.0.1:1/none"),

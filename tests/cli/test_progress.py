@@ -60,7 +60,10 @@ def test_it_asks_at_every_step_whether_to_stop() -> None:
 def test_a_line_has_label_bar_count_and_time_and_fits(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    console = Console(file=io.StringIO(), width=width)
+    # A dumb terminal is 80 columns wide, whatever COLUMNS says.
+    monkeypatch.setenv("TERM", "xterm")
+    # Where there are no colours, a bar that has not begun is blanks.
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="standard")
     with RunDisplay(91, Budget(50), check=lambda: None) as display:
         display.on_start(TURN)
         display.on_progress(PROGRESS)
