@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Workers compile for real, also where who starts them interprets, or starts this server again after it was killed.
+os.environ.pop("TRITON_INTERPRET", None)
+
 import torch
 import triton
 import triton.compiler

@@ -85,12 +85,21 @@ def server_pid() -> int:
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["just now", "before"])
-@pytest.mark.parametrize("kind", ["worker", "compiler", "fork server"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "worker",
+        "compiler",
+        # On a busy machine what is forked next may still meet the server that was killed.
+        pytest.param("fork server", marks=pytest.mark.long),
+    ],
+)
 def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
     machine: Machine, wait_until: WaitUntil, kind: str, noticed: bool
 ) -> None:
     backend = machine.backend(Task(REFERENCE, module.DoubleProblem(65), INTERPRETER, SETTINGS, "cpu"))
-    assert backend.measure(config(module.OK), None).status == "ok"
+    first = backend.measure(config(module.OK), None)
+    assert first.status == "ok", first.message
     pool, pid = one_of(machine, kind)
     before = pool.start()
     os.kill(pid, signal.SIGKILL)
