@@ -99,19 +99,12 @@ class WorkerPool:
 
 
 def start_server() -> ForkServerContext:
-    """Starts the server that workers are forked from, if it does not run; it loads torch and Triton while others work.
-
-    Workers compile for real, also where their parent interprets.
-    """
+    """Starts the server that workers are forked from, if it does not run; it loads torch and Triton while others work
+    (`autotune.measure.preload`)."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autotune.measure.preload"])
-    interpret = os.environ.pop("TRITON_INTERPRET", None)
-    try:
-        with deaf_to_ctrl_c():
-            forkserver.ensure_running()
-    finally:
-        if interpret is not None:
-            os.environ["TRITON_INTERPRET"] = interpret
+    with deaf_to_ctrl_c():
+        forkserver.ensure_running()
     return context
 
 
