@@ -14,31 +14,25 @@ import argparse
 import importlib
 import inspect
 import itertools
-import json
 import math
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
-from run_plugin import MODELS, Layer, Model
+from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, race
 
 from autotune.contract import registry
-from autotune.environment import current_environment, current_gpu
-from autotune.measure.timing import CudaGraphTimer
+from autotune.environment import current_gpu
 from autotune.servers.sglang.plugin import register
 from autotune.servers.sglang.served_csgmv import metadata
 from autotune.servers.sglang.served_modules import EXPAND, imported
 
 Call = Callable[[], torch.Tensor]
 
-_GRAPH_US: Final = 1000.0
-_L2_FACTOR: Final = 2.5
 _MOST_SETS: Final = 8
-_BURN_IN: Final = 8
 _REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
 
 
@@ -99,15 +93,8 @@ def main() -> None:
     ours = backend()
     if type(own) is type(ours):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known SGLang on the path")
-    end_s = time.monotonic() + arguments.seconds
-    rows: list[MethodRow] = []
-    for row in timed(own, ours, [m for m in MODELS if m.name in arguments.models], arguments.rounds):
-        rows.append(row)
-        print(row.line, flush=True)
-        about = {"environment": current_environment().known, "rows": [asdict(each) for each in rows]}
-        arguments.out.write_text(json.dumps(about, indent=1))
-        if time.monotonic() > end_s:
-            raise SystemExit("out of time: the rows so far are written")
+    models = [m for m in MODELS if m.name in arguments.models]
+    keep(timed(own, ours, models, arguments.rounds), arguments.out, arguments.seconds)
 
 
 def backend() -> Any:
@@ -125,7 +112,7 @@ def timed(own: Any, ours: Any, models: list[Model], rounds: int) -> Iterator[Met
         for layer, op in itertools.product(model.layers, ("shrink", "expand")):
             case = Case(own, ours, op, model, layer, kind)
             if not burnt_in:
-                _ = [case.race(1) for _ in range(_BURN_IN)]
+                _ = [case.race(1) for _ in range(BURN_IN)]
                 burnt_in = True
             yield case.row(rounds)
 
@@ -147,7 +134,7 @@ class Case:
                 **kind.flags,
             }
         )
-        count = min(_MOST_SETS, math.ceil(_L2_FACTOR * current_gpu().l2_bytes / kernel.floor(problem).bytes))
+        count = min(_MOST_SETS, math.ceil(L2_FACTOR * current_gpu().l2_bytes / kernel.floor(problem).bytes))
         sets = [kernel.make_inputs(problem, "cuda", seed) for seed in range(count)]
         calls = shrink_calls if op == "shrink" else expand_calls
         pairs = [calls(own, ours, inputs.arguments, problem) for inputs in sets]
@@ -162,15 +149,7 @@ class Case:
         return MethodRow(*self._where, median(own), median(ours), ratio, difference)
 
     def race(self, rounds: int) -> tuple[list[float], list[float]]:
-        """Times both forth and back; returns the samples of the server's own and of ours, in microseconds."""
-        for one in (*self._own, *self._ours):
-            one()
-        timers = [CudaGraphTimer(calls, _GRAPH_US) for calls in (self._own, self._ours)]
-        samples: tuple[list[float], list[float]] = ([], [])
-        for turn in range(rounds):
-            for side in (0, 1) if turn % 2 == 0 else (1, 0):
-                samples[side].append(timers[side].sample_us())
-        return samples
+        return race(self._own, self._ours, rounds)
 
     def _difference(self) -> float:
         """Compares what both write for tokens that have an adapter; for others a shrink leaves what was there."""

@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,9 @@ from autotune.servers.vllm.served_modules import imported
 
 _GRAPH_US: Final = 1000.0
 _MOST_SETS: Final = 24
-_L2_FACTOR: Final = 2.5
+L2_FACTOR: Final = 2.5
 _ADAPTERS: Final = 4
-_BURN_IN: Final = 8
+BURN_IN: Final = 8
 """Graphs of a process that replay faster than all later ones, see `autotune.measure.workbench`."""
 
 
@@ -118,15 +118,34 @@ def main() -> None:
     register()
     if not all(map(override.is_overridden, ("lora_shrink", "lora_expand"))):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known vLLM on the path")
-    end_s = time.monotonic() + arguments.seconds
-    rows: list[Row] = []
-    for row in timed([m for m in MODELS if m.name in arguments.models], arguments.tokens, arguments.rounds):
-        rows.append(row)
+    models = [m for m in MODELS if m.name in arguments.models]
+    keep(timed(models, arguments.tokens, arguments.rounds), arguments.out, arguments.seconds)
+
+
+def keep(rows: Iterable[Any], out: Path, seconds: float) -> None:
+    """Prints the rows, dataclasses with a `line`, and writes them one by one, until the time is up."""
+    end_s = time.monotonic() + seconds
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        kept.append(asdict(row))
         print(row.line, flush=True)
-        about = {"environment": current_environment().known, "rows": [asdict(each) for each in rows]}
-        arguments.out.write_text(json.dumps(about, indent=1))
+        out.write_text(json.dumps({"environment": current_environment().known, "rows": kept}, indent=1))
         if time.monotonic() > end_s:
             raise SystemExit("out of time: the rows so far are written")
+
+
+def race(
+    own: Sequence[Callable[[], object]], ours: Sequence[Callable[[], object]], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Times both sides' calls forth and back; returns the samples of the server's own and of ours, in microseconds."""
+    for call in (*own, *ours):
+        call()
+    timers = [CudaGraphTimer(calls, _GRAPH_US) for calls in (own, ours)]
+    samples: tuple[list[float], list[float]] = ([], [])
+    for turn in range(rounds):
+        for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            samples[side].append(timers[side].sample_us())
+    return samples
 
 
 def timed(models: list[Model], tokens: list[int], rounds: int) -> Iterator[Row]:
@@ -139,7 +158,7 @@ def timed(models: list[Model], tokens: list[int], rounds: int) -> Iterator[Row]:
                 for op in ("lora_shrink", "lora_expand"):
                     case = Case(op, model, layer, m)
                     if not burnt_in:
-                        _ = [case.race(1) for _ in range(_BURN_IN)]
+                        _ = [case.race(1) for _ in range(BURN_IN)]
                         burnt_in = True
                     yield case.row(rounds, bandwidth)
 
@@ -161,7 +180,7 @@ class Case:
         }
         self._problem = self._kernel.problem_from_flags(flags)
         touched = self._kernel.floor(self._problem).bytes
-        count = min(_MOST_SETS, math.ceil(_L2_FACTOR * current_gpu().l2_bytes / touched))
+        count = min(_MOST_SETS, math.ceil(L2_FACTOR * current_gpu().l2_bytes / touched))
         self._sets = [self._kernel.make_inputs(self._problem, "cuda", seed) for seed in range(count)]
         self._ours = [self._call(getattr(torch.ops.vllm, op), inputs) for inputs in self._sets]
         self._own = [self._call(getattr(imported(f"{op}_op"), f"_{op}"), inputs) for inputs in self._sets]
@@ -175,15 +194,7 @@ class Case:
         return Row(*where, median(own), median(ours), ratio, floor_us, error)
 
     def race(self, rounds: int) -> tuple[list[float], list[float]]:
-        """Times both forth and back; returns the samples of the server's own and of ours, in microseconds."""
-        for call in (*self._own, *self._ours):
-            call()
-        timers = [CudaGraphTimer(calls, _GRAPH_US) for calls in (self._own, self._ours)]
-        samples: tuple[list[float], list[float]] = ([], [])
-        for turn in range(rounds):
-            for side in (0, 1) if turn % 2 == 0 else (1, 0):
-                samples[side].append(timers[side].sample_us())
-        return samples
+        return race(self._own, self._ours, rounds)
 
     def _error(self) -> float:
         inputs = self._sets[0]
