@@ -84,6 +84,32 @@ class RoutedBatch(Protocol):
     def aligned(self, block_m: int) -> AlignedPairs: ...
 
 
+class RoutedTensors(Protocol):
+    """What the arguments of all built-in kernels of experts have."""
+
+    @property
+    def x(self) -> torch.Tensor: ...
+
+    @property
+    def out(self) -> torch.Tensor: ...
+
+    @property
+    def batch(self) -> RoutedBatch: ...
+
+
+class AddedTensors(RoutedTensors, Protocol):
+    """The same where the product by B is added up."""
+
+    @property
+    def b(self) -> list[torch.Tensor]: ...
+
+    @property
+    def add_inputs(self) -> bool: ...
+
+    @property
+    def routed(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Rows:
     """What the op is told of the rows.

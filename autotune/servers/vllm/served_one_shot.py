@@ -12,34 +12,16 @@ from autotune.contract import Config, Gpu, Launch
 from autotune.servers.recorder import recording
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.served_modules import imported
-from autotune.servers.vllm.served_moe import MODULE, RoutedBatch, ServedMoe, Tokens, tiles, told_of_machine, upload
+from autotune.servers.vllm.served_moe import MODULE, AddedTensors, ServedMoe, Tokens, tiles, told_of_machine, upload
 
 _KERNELS = ("_fused_moe_lora_one_shot_kernel", "_fused_moe_lora_small_batch_kernel")
 
 
-class OneShotTensors(Protocol):
+class OneShotTensors(AddedTensors, Protocol):
     """The built-in one-shot kernel's arguments."""
 
     @property
-    def x(self) -> torch.Tensor: ...
-
-    @property
     def a(self) -> list[torch.Tensor]: ...
-
-    @property
-    def b(self) -> list[torch.Tensor]: ...
-
-    @property
-    def out(self) -> torch.Tensor: ...
-
-    @property
-    def batch(self) -> RoutedBatch: ...
-
-    @property
-    def add_inputs(self) -> bool: ...
-
-    @property
-    def routed(self) -> bool: ...
 
 
 class WithOutput(Protocol):

@@ -21,7 +21,9 @@ from autotune.servers.vllm import facts
 from autotune.servers.vllm.served_modules import imported
 from autotune.servers.vllm.served_moe import (
     MODULE,
+    AddedTensors,
     RoutedBatch,
+    RoutedTensors,
     ServedMoe,
     Tokens,
     server_width,
@@ -36,42 +38,15 @@ _DESCRIPTOR_ELEMENTS: Final = 8
 """Rows that a tensor descriptor reads lie a multiple of 16 bytes apart."""
 
 
-class ShrinkSide(Protocol):
+class ShrinkSide(RoutedTensors, Protocol):
     """The built-in shrink's arguments."""
-
-    @property
-    def x(self) -> torch.Tensor: ...
 
     @property
     def a(self) -> list[torch.Tensor]: ...
 
-    @property
-    def out(self) -> torch.Tensor: ...
 
-    @property
-    def batch(self) -> RoutedBatch: ...
-
-
-class ExpandSide(Protocol):
+class ExpandSide(AddedTensors, Protocol):
     """The built-in expand's arguments."""
-
-    @property
-    def x(self) -> torch.Tensor: ...
-
-    @property
-    def b(self) -> list[torch.Tensor]: ...
-
-    @property
-    def out(self) -> torch.Tensor: ...
-
-    @property
-    def batch(self) -> RoutedBatch: ...
-
-    @property
-    def add_inputs(self) -> bool: ...
-
-    @property
-    def routed(self) -> bool: ...
 
     @property
     def offset(self) -> int: ...
