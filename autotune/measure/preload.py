@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Workers compile for real, also where who starts them interprets, or starts this server again after it was killed.
-os.environ.pop("TRITON_INTERPRET", None)
+# A process that has loaded Triton has chosen already: it would interpret and compile at once.
+if "triton" not in sys.modules:
+    os.environ.pop("TRITON_INTERPRET", None)
 
 import torch
 import triton

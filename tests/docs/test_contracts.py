@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import io
 import re
 import tokenize
@@ -147,16 +148,26 @@ def resolves(name: str, place: Path) -> bool:
 def is_name(full: str) -> bool:
     parts = full.split(".")
     for count in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:count]))
-        except ModuleNotFoundError:
+        module = ".".join(parts[:count])
+        if not is_module(module):
             continue
+        # A module is looked for and not loaded: some change the process that loads them.
+        if count == len(parts):
+            return True
+        found = importlib.import_module(module)
         for attribute in parts[count:]:
             if not hasattr(found, attribute):
                 return False
             found = getattr(found, attribute)
         return True
     return False
+
+
+def is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def bases(place: Path) -> tuple[Path, ...]:
