@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         worth,
     )
     from autotune.plan.plan import Plan
+    from autotune.plan.timed import timed_kernels
     from autotune.run.options import Budget, RunOptions
     from autotune.servers.batches import Batches
     from autotune.servers.serving import Serving
@@ -70,6 +71,7 @@ __all__ = [
     "required_by",
     "run",
     "standing",
+    "timed_kernels",
     "worth",
     "write_csv",
 ]
@@ -100,6 +102,7 @@ _MODULES = {
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),
+    "autotune.plan.timed": ("timed_kernels",),
     "autotune.run.options": (
         "Budget",
         "RunOptions",

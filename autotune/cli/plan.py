@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 from rich.table import Table
@@ -11,10 +11,14 @@ from rich.table import Table
 from autotune import servers
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.model import PlanFlags
+from autotune.contract.source import AUTO, SERVED
+from autotune.environment import driver_installed
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
+from autotune.plan.timed import TimedKernel, timed_kernels, timed_lines, what_to_mind
 from autotune.report.tables import show, table
 from autotune.servers.shapes import Shape
+from autotune.study.sources import refuse_unknown
 from autotune.untrusted.printing import say
 
 
@@ -22,7 +26,13 @@ from autotune.untrusted.printing import say
 @takes_flags
 @click.argument("model")
 def plan(
-    model: str, serving: PlanFlags, dtype: str = DEFAULT_DTYPE, dry_run: bool = False, as_json: bool = False
+    model: str,
+    serving: PlanFlags,
+    dtype: str = DEFAULT_DTYPE,
+    source: str = AUTO,
+    allow_unknown_server: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
 ) -> None:
     """List every lookup that a server makes for a model's LoRA layers, and the studies that tuning them takes.
 
@@ -35,14 +45,21 @@ def plan(
     The same flags then go to study create --plan MODEL, or tune --model MODEL.
     """
     made = serving.plan(model, dtype)
+    timed = timed_kernels(made, source)
+    if source == SERVED and not allow_unknown_server:
+        for kernel in timed.values():
+            refuse_unknown(kernel.choice.origin, source)
     if as_json:
-        say(json.dumps(made.to_json(), indent=2))
+        of_kernels = {name: kernel.to_json() for name, kernel in timed.items()}
+        say(json.dumps({**made.to_json(), "timed": of_kernels}, indent=2))
     else:
-        show_plan(made)
+        show_plan(made, timed.values())
+        if not driver_installed():
+            say("No GPU here: this is what a machine with one times where the same packages are installed.")
 
 
-def show_plan(made: Plan) -> None:
-    """Prints a plan: a table for each file, then what it takes and what to mind."""
+def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
+    """Prints a plan: a table for each file, then what it takes, whose kernels it times, and what to mind."""
     say(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
     sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
@@ -57,7 +74,10 @@ def show_plan(made: Plan) -> None:
         f"{sum(entry.studies for entry in made.entries)} studies{races}, about {made.seconds / 60:.0f} minutes on an "
         f"H100 with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
-    for line in made.warnings:
+    timed = list(timed)
+    for line in timed_lines(timed):
+        say(f"{line}.")
+    for line in (*what_to_mind(timed), *made.warnings):
         say(f"Mind: {line}.")
     for line in made.advice:
         say(f"Before tuning: {line}")

@@ -97,7 +97,7 @@ def tune(
         plan = _planned(problem, serving, block.model, dtype)
         proof = _proof(block.model, plan, serving, script)
         wanted = api.of_plan(plan, request)
-        show_plan(plan)
+        show_plan(plan, api.timed_kernels(plan, making.source, next(iter(wanted.specs.values())).backend).values())
     else:
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)

@@ -3,7 +3,8 @@
 Built-in kernels are the modules ``autotune.kernels.<folder>.kernel`` with a list `KERNELS`; a package offers its own
 through the entry-point group ``autotune.kernels``, each entry naming a `Kernel` object; ``path/to/file.py:NAME`` names
 an object in a file. ``NAME@SERVER`` names the installed server's own kernel of an op, which the server's folder
-offers in ``autotune.servers.<server>.served`` (`NAMES`, `served_kernel`, `import_package`).
+offers in ``autotune.servers.<server>.served`` (`NAMES`, `served_kernel`, `import_package`); what it is made of, in
+``served_modules`` beside it (`MODULES`), which loads without torch.
 
 A kernel in a file is the user's own program: it runs where the user names the file. What a storage names, which others
 may write to, runs only where it is surely the same (`load_stored`).
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from autotune.contract import AnyKernel, Kernel, source
+from autotune.contract.source import ServedPackage
 from autotune.contract.trust import distrust
 from autotune.errors import InputError, one_of
 
@@ -115,10 +117,11 @@ def name_file(reference: str) -> None:
     _named.add(path)
 
 
-def has_served(name: str, server: str) -> bool:
-    """Tells whether the tool can time this server's own kernel of an op."""
-    offered = _served_module(server)
-    return offered is not None and name in offered.NAMES
+def served_package(name: str, server: str) -> ServedPackage | None:
+    """Returns what this server's own kernel of an op is made of; None where the tool cannot time it."""
+    modules = _module_of(server, "served_modules")
+    found: ServedPackage | None = modules.MODULES.get(name) if modules else None
+    return found
 
 
 def import_served() -> None:
@@ -166,8 +169,17 @@ def _served(name: str, server: str, version: str) -> AnyKernel:
 
 
 def _served_module(server: str) -> ModuleType | None:
-    name = f"autotune.servers.{server}.served"
-    return importlib.import_module(name) if server.isidentifier() and importlib.util.find_spec(name) else None
+    return _module_of(server, "served")
+
+
+def _module_of(server: str, module: str) -> ModuleType | None:
+    """Imports a module of a server's folder; None where there is none."""
+    name = f"autotune.servers.{server}.{module}"
+    try:
+        there = server.isidentifier() and importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # of the folder
+        return None
+    return importlib.import_module(name) if there else None
 
 
 def absolute(reference: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 BUILTIN: Final = "builtin"
 """The source of every kernel that is not a server's own."""
@@ -51,3 +51,22 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}"
+
+
+class ServedPackage(Protocol):
+    """What a server's own kernel is made of, told without importing it."""
+
+    def version(self) -> str:
+        """Returns the installed version.
+
+        Raises:
+            NotInstalledError: If it is not installed.
+            InputError: If it is there in several versions.
+        """
+
+    def origin(self) -> Origin:
+        """Returns the installed version, the hash of the kernel's modules, and whether they are known.
+
+        Raises:
+            InputError: As `version`, or if a module is not there.
+        """

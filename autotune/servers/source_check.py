@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import os
@@ -131,8 +132,14 @@ def _file(roots: list[Path], module: str) -> Path | None:
 
 def source_hash(files: Iterable[Path]) -> str:
     """Hashes the syntax trees of modules: a change of comments, docstrings or layout is no change."""
+    return _hash_of(tuple((file, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.cache
+def _hash_of(stamped: tuple[tuple[Path, int], ...]) -> str:
+    """Hashes files once as long as they are as they were: every study of a plan asks for it."""
     digest = hashlib.sha256()
-    for file in files:
+    for file, _ in stamped:
         for token in _tokens(ast.parse(file.read_bytes())):
             digest.update(token.encode())
             digest.update(b"\0")

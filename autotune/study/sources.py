@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from autotune.contract import registry, source
-from autotune.contract.source import AUTO, SERVED
+from autotune.contract.source import AUTO, SERVED, Origin
 from autotune.errors import InputError, NotInstalledError, one_of
 from autotune.study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which kernel of an op is timed, and why.
+
+    Attributes:
+        source: `BUILTIN`, or the server whose own kernel it is.
+        origin: The package of a server's own kernel; None of a built-in one, and of a replay.
+        why: What decided it.
+    """
+
+    source: str
+    origin: Origin | None
+    why: str
+
+
+def choose(name: str, server: str | None, wanted: str, backend: str) -> Choice:
+    """Chooses whose kernel of an op is timed; loads neither torch nor the server's package.
+
+    Args:
+        name: The built-in kernel's name.
+        server: The server that reads its results.
+        wanted: One of `autotune.contract.source.SOURCES`.
+        backend: ``cuda``, or ``replay``: a recording has the source it was recorded of.
+
+    Raises:
+        InputError: If the server's own kernel is asked for, and there is none, or it is not installed; or if its
+            package is there twice.
+    """
+    if wanted == source.BUILTIN:
+        return Choice(source.BUILTIN, None, f"--source {source.BUILTIN} asks for it")
+    package = registry.served_package(name, server) if server else None
+    if package is None or server is None:
+        if wanted == AUTO:
+            return Choice(source.BUILTIN, None, "no server has a kernel of its own of this op that is timed here")
+        raise InputError(
+            f"--source {SERVED}: got {name}, whose server's own kernel is not timed here; "
+            f"allowed: {one_of(_timed())}, or --source {source.BUILTIN}"
+        )
+    if backend == "replay":
+        return Choice(source.BUILTIN, None, "a replay times what its recording was made of")
+    try:
+        origin = package.origin()
+    except NotInstalledError:
+        if wanted == SERVED:
+            raise
+        return Choice(source.BUILTIN, None, f"{server} is not installed here")
+    return Choice(server, origin, f"{origin} is installed here")
 
 
 def reference(kernel: str, wanted: str, backend: str, allow_unknown_server: bool = False) -> str:
@@ -23,34 +73,24 @@ def reference(kernel: str, wanted: str, backend: str, allow_unknown_server: bool
         InputError: If the server's own kernel is asked for, and there is none, or it is not installed; or if its
             release is not known.
     """
-    chosen = _chosen(kernel, wanted, backend)
-    origin = None if backend == "replay" or allow_unknown_server else registry.load(chosen).origin()
+    if source.split(kernel)[1] == source.BUILTIN:
+        loaded = registry.load(kernel)
+        choice = choose(loaded.name, loaded.server, wanted, backend)
+        if choice.source != source.BUILTIN:
+            kernel = registry.load(source.join(loaded.name, choice.source)).name
+    if backend != "replay" and not allow_unknown_server:
+        refuse_unknown(registry.load(kernel).origin(), wanted)
+    return kernel
+
+
+def refuse_unknown(origin: Origin | None, wanted: str) -> None:
+    """Refuses a server's own kernel whose sources no known release has.
+
+    Raises:
+        InputError: If it is one.
+    """
     if origin is not None and origin.unknown:
         raise InputError(f"--source {wanted}: {origin.unknown}")
-    return chosen
-
-
-def _chosen(kernel: str, wanted: str, backend: str) -> str:
-    if wanted == source.BUILTIN or source.split(kernel)[1] != source.BUILTIN:
-        return kernel
-    loaded = registry.load(kernel)
-    server = loaded.server
-    timed = server is not None and registry.has_served(loaded.name, server)
-    if wanted == AUTO and (backend == "replay" or not timed):
-        return kernel
-    if not timed:
-        raise InputError(
-            f"--source {SERVED}: got {kernel}, whose server's own kernel is not timed here; "
-            f"allowed: {one_of(_timed())}, or --source {source.BUILTIN}"
-        )
-    if backend == "replay":
-        return kernel
-    try:
-        return registry.load(source.join(loaded.name, str(server))).name
-    except NotInstalledError:
-        if wanted == SERVED:
-            raise
-        return kernel
 
 
 def notices(specs: Iterable[StudySpec]) -> list[str]:
@@ -68,12 +108,18 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
             origin = spec.load_kernel().origin()
         except InputError:
             continue  # Its own run says so; the other studies have theirs.
-        if origin is not None and origin.requires and not _is_met(origin.requires, environment.torch):
-            lines.append(
-                f"{origin} asks for {origin.requires}, and times here are of torch {environment.torch} with Triton "
-                f"{environment.triton}: another compiler may rank configs otherwise"
-            )
+        lines += other_compiler(origin, environment.torch, environment.triton)
     return list(dict.fromkeys(lines))
+
+
+def other_compiler(origin: Origin | None, torch: str | None, triton: str | None) -> list[str]:
+    """Says if a server asks for another compiler than the one that times are of."""
+    if origin is None or not origin.requires or _is_met(origin.requires, torch):
+        return []
+    return [
+        f"{origin} asks for {origin.requires}, and times here are of torch {torch} with Triton {triton}: another "
+        "compiler may rank configs otherwise"
+    ]
 
 
 def _is_met(requirement: str, version: str | None) -> bool:
@@ -83,4 +129,4 @@ def _is_met(requirement: str, version: str | None) -> bool:
 
 def _timed() -> list[str]:
     kernels = [registry.installed().get(name) for name in registry.installed().names()]
-    return [kernel.name for kernel in kernels if kernel.server and registry.has_served(kernel.name, kernel.server)]
+    return [kernel.name for kernel in kernels if kernel.server and registry.served_package(kernel.name, kernel.server)]

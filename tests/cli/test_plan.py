@@ -12,6 +12,7 @@ from autotune.kernels.common import csgmv, problem
 from autotune.plan import plan
 from autotune.servers.sglang import lookups
 from autotune.servers.vllm import facts
+from tests.builders import served_vllm
 from tests.builders.samples import RECORDED_MODEL
 
 if TYPE_CHECKING:
@@ -60,6 +61,20 @@ def test_a_plan_as_json(cli: Cli) -> None:
     assert {"kernel", "flags", "call", "layers", "weight"} == set(data["studies"][0])
     assert data["warnings"]
     assert data["advice"]
+
+
+def test_a_plan_says_whose_kernels_are_timed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("plan Qwen3-8B --from-tables", SERVER)
+    assert "vllm is not installed here" in cli.ok(*command)
+    assert "--source served: vllm is not installed" in cli(*command, "--source served").stderr
+    monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site"))
+    assert "times vllm 0.33.0's own kernel" in cli.ok(*command)
+    timed = json.loads(cli.ok(*command, "--json --source served --allow-unknown-server"))["timed"]
+    assert {(each["source"], each["version"]) for each in timed.values()} == {("vllm", "0.33.0")}
+    refused = cli(*command, "--source served")
+    assert refused.exit_code == 2
+    assert "--allow-unknown-server" in refused.stderr
+    assert "times this project's kernel" in cli.ok(*command, "--source builtin")
 
 
 def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:

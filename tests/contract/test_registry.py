@@ -30,6 +30,8 @@ def test_a_second_kernel_of_a_name_is_refused() -> None:
     [
         ("no_such_kernel", "got 'no_such_kernel', allowed: .*fused_moe_lora, .*lora_shrink"),
         ("nowhere.py:KERNEL", "nowhere.py, no such file"),
+        ("lora_shrink@nobody", "'lora_shrink' of nobody, a server whose own kernels are not timed"),
+        ("lora_shrink@engine", "'lora_shrink' of engine, a server whose own kernels are not timed"),
         (f"{FILE}:PROBLEMS", "which is dict; allowed: a Kernel object"),
     ],
 )

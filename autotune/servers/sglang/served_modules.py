@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ CSGMV: Final = ServedModules(
     known=CSGMV_SOURCES,
 )
 """What the csgmv ops are made of, and the backend, which builds their metadata (contracts B8)."""
+
+MODULES: Final[Mapping[str, ServedModules]] = {"csgmv_shrink": CSGMV, "csgmv_expand": CSGMV}
+"""What the server's own kernels are made of, by the names of the built-in kernels of the same ops."""
 
 
 @cache

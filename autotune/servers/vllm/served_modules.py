@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -39,6 +40,16 @@ MOE: Final = ServedModules(
     known=MOE_SOURCES,
 )
 """What fused MoE LoRA is made of, and what aligns for it and calls it (contracts A13)."""
+
+MODULES: Final[Mapping[str, ServedModules]] = {
+    **{f"lora_{part}": DENSE for part in ("shrink", "expand")},
+    **{
+        f"fused_moe_lora_{side}_{part}": MOE
+        for side in ("gate_up", "down")
+        for part in ("one_shot", "shrink", "expand")
+    },
+}
+"""What the server's own kernels are made of, by the names of the built-in kernels of the same ops."""
 
 
 @cache

@@ -1,0 +1,103 @@
+"""Whose kernel the studies of a plan time, told before any is made and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.contract import groups, source
+from autotune.environment import installed_version
+from autotune.errors import one_of
+from autotune.plan.plan import Plan
+from autotune.study.sources import Choice, choose, other_compiler
+
+
+@dataclass(frozen=True)
+class TimedKernel:
+    """The kernel that studies of one op time.
+
+    Attributes:
+        name: The built-in kernel of the op, as `Entry.kernel` has it, or a member of that group.
+        server: The server that reads the results.
+        triton: What compiles it here; None where none is installed.
+    """
+
+    name: str
+    server: str
+    choice: Choice
+    triton: str | None
+
+    @property
+    def reference(self) -> str:
+        """The kernel's name as its studies have it."""
+        origin = self.choice.origin
+        return source.join(self.name, self.choice.source, origin.version) if origin else self.name
+
+    @property
+    def whose(self) -> str:
+        """Whose kernel it is, to be read."""
+        origin = self.choice.origin
+        if origin is not None:
+            return f"{origin}'s own kernel, sources {origin.source_hash}"
+        return f"this project's kernel, whose files a {self.server} server reads with its plug-in only"
+
+    def to_json(self) -> dict[str, Any]:
+        origin = self.choice.origin
+        return {
+            "kernel": self.reference,
+            "source": self.choice.source,
+            "package": origin.package if origin else None,
+            "version": origin.version if origin else None,
+            "source_hash": origin.source_hash if origin else None,
+            "known": not origin.unknown if origin else None,
+            "requires": origin.requires if origin else None,
+            "triton": self.triton,
+            "why": self.choice.why,
+        }
+
+
+def timed_kernels(plan: Plan, wanted: str = source.AUTO, backend: str = "cuda") -> dict[str, TimedKernel]:
+    """Tells which kernel each of a plan's lookups would be timed on, by the names of the built-in kernels.
+
+    Args:
+        wanted: One of `autotune.contract.source.SOURCES`.
+        backend: ``cuda``, or ``replay``.
+
+    Raises:
+        InputError: If the server's own kernel is asked for and cannot be had, or its package is there twice.
+    """
+    triton = installed_version("triton")
+    server = plan.serving.server
+    return {name: TimedKernel(name, server, choose(name, server, wanted, backend), triton) for name in _names(plan)}
+
+
+def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:
+    """Says whose kernels are timed and why; one line for all that are alike."""
+    alike: dict[tuple[str, str, str | None], list[str]] = {}
+    for each in timed:
+        alike.setdefault((each.whose, each.choice.why, each.triton), []).append(each.name)
+    return [
+        f"{one_of(names)}: times {whose} ({why}; Triton {triton or 'not installed'})"
+        for (whose, why, triton), names in alike.items()
+    ]
+
+
+def what_to_mind(timed: Iterable[TimedKernel]) -> list[str]:
+    """Says of which kernels the release is not known, or asks for another compiler than the one here; one line each."""
+    torch, lines = installed_version("torch"), []
+    for each in timed:
+        origin = each.choice.origin
+        lines += [origin.unknown] if origin and origin.unknown else []
+        lines += other_compiler(origin, torch, each.triton)
+    return list(dict.fromkeys(lines))
+
+
+def _names(plan: Plan) -> list[str]:
+    """Returns the kernels of a plan's studies, each once, members for a group."""
+    found: dict[str, None] = {}
+    for entry in plan.entries:
+        group = groups.find(entry.kernel)
+        members = group.members[group.path(groups.AUTO, entry.flags)] if group else (entry.kernel,)
+        found |= dict.fromkeys(members)
+    return list(found)
