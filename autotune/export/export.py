@@ -92,7 +92,7 @@ def _by_kernel(items: list[ExportItem], directory: Path, on_exist: OnExist, requ
     kinds = sorted({item.is_builtin for item in items}) or [False]
     return [
         Export(
-            gather((item for item in items if item.is_builtin == is_builtin), required),
+            gather((item for item in items if item.is_builtin == is_builtin), required, is_builtin),
             places.folder_for(directory, is_builtin),
             on_exist,
             is_builtin,
@@ -254,7 +254,7 @@ def check_merge(wanted: Iterable[tuple[Call, str, int]], directory: Path, is_bui
             together contradict each other elsewhere.
     """
     side_car = places.usable(provenance.read(directory), is_builtin)
-    gathering = Gathering()
+    gathering = Gathering(is_builtin)
     expected = [(gathering.file(call, gpu_name), call, shards) for call, gpu_name, shards in wanted]
     for file in gathering.files.values():
         file.read(directory, "merge", side_car)

@@ -68,15 +68,17 @@ class FileIdentity:
     Attributes:
         call: One of the lookups that the file answers; the others differ from it in the sizes that are the file's keys.
         name: The name under which the server reads it, relative to the config folder.
+        is_builtin: The file is for the built-in kernels.
     """
 
     server: Server
     gpu_name: str
     call: Call
     name: str
+    is_builtin: bool = False
 
     @classmethod
-    def of(cls, call: Call, server: Server, gpu_name: str) -> FileIdentity:
+    def of(cls, call: Call, server: Server, gpu_name: str, is_builtin: bool = False) -> FileIdentity:
         """Returns the identity of the file that a server reads for a call.
 
         Raises:
@@ -88,7 +90,8 @@ class FileIdentity:
                 raise InputError(f"study of {call.op}: {name}: got {shortened(size)}, allowed: an integer; mend it")
         if call.triton is not None:
             check_name(call.triton, f"Triton's version of a study of {call.op}")
-        return cls(server, gpu_name, call, check_relative(server.file_name(gpu_name, call), "name of an export's file"))
+        name = check_relative(server.file_name(gpu_name, call), "name of an export's file")
+        return cls(server, gpu_name, call, name, is_builtin)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -105,8 +108,11 @@ class FileIdentity:
         return replace(self.call, dims={**self.call.dims, **dict(zip(self.levels, map(int, key), strict=True))})
 
     def default_at(self, key: KeyPath) -> dict[str, Value]:
-        """Returns what the server launches at a key without a file."""
-        return self.server.default_config(self.call_at(key))
+        """Returns what is launched at a key without the folder."""
+        call = self.call_at(key)
+        return (
+            self.server.default_config(call) if self.is_builtin else self.server.no_folder_config(call, self.gpu_name)
+        )
 
 
 @dataclass

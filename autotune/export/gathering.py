@@ -13,16 +13,20 @@ from autotune.export.file import ConfigFile, ExportItem, FileIdentity
 class Gathering:
     """The files of an export, while results and required lookups come in.
 
+    Args:
+        is_builtin: They are for the built-in kernels.
+
     Attributes:
         files: By the server's name and the file's; in the order of the results.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_builtin: bool) -> None:
+        self.is_builtin = is_builtin
         self.files: dict[tuple[str, str], ConfigFile] = {}
 
     def file(self, call: Call, gpu_name: str) -> ConfigFile:
         """Returns the file that answers a call; it is added if it is new."""
-        identity = FileIdentity.of(call, servers.get(call.server), gpu_name)
+        identity = FileIdentity.of(call, servers.get(call.server), gpu_name, self.is_builtin)
         return self.files.setdefault((call.server, identity.name), ConfigFile(identity, identity.name))
 
     def add(self, item: ExportItem) -> None:
@@ -47,13 +51,13 @@ class Gathering:
             self.file(call, gpu_name).wanted.required |= {server.key_path(call), *server.alias_paths(call)}
 
 
-def gather(items: Iterable[ExportItem], required: Iterable[Call]) -> list[ConfigFile]:
+def gather(items: Iterable[ExportItem], required: Iterable[Call], is_builtin: bool = False) -> list[ConfigFile]:
     """Returns the files to write. A required lookup is one on every GPU that has a result for the same server.
 
     Raises:
         InputError: If there is no result, or two results claim one key.
     """
-    gathering = Gathering()
+    gathering = Gathering(is_builtin)
     for item in items:
         gathering.add(item)
     if not gathering.files:

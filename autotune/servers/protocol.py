@@ -70,6 +70,11 @@ class Server(ABC):
     def default_config(self, call: Call) -> dict[str, Value]:
         """Returns what the server launches with when no file says otherwise."""
 
+    def no_folder_config(self, call: Call, gpu_name: str) -> dict[str, Value]:
+        """Returns what the server launches with while no config folder is set, as far as the call tells: a folder hides
+        what the server's own package brings."""
+        return self.default_config(call)
+
     @abstractmethod
     def file_name(self, gpu_name: str, call: Call) -> str:
         """Names the file that the server reads for the call, relative to its config folder."""

@@ -11,7 +11,7 @@ from autotune.contract import Call, Value
 from autotune.errors import InputError
 from autotune.servers.files import read_json
 from autotune.servers.sglang import csgmv, facts
-from autotune.servers.sglang.server import file_of
+from autotune.servers.sglang.versions import file_of
 
 
 def lora_config(op: str, *, K: int, R: int, S: int, chunk_size: int) -> dict[str, Value]:

@@ -17,6 +17,7 @@ from autotune.contract.source import Origin
 from autotune.servers.recorder import positional, recording
 from autotune.servers.served import ServedOp
 from autotune.servers.sglang import facts
+from autotune.servers.sglang.packaged import packaged_config
 from autotune.servers.sglang.served_cost import ExpandWork
 from autotune.servers.sglang.served_modules import BATCH, CSGMV, EXPAND, SHRINK, imported
 
@@ -116,6 +117,16 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
             for name in _there(module, self.kernels):
                 stack.enter_context(patch.object(module, name, _uncached(getattr(module, name))))
             yield
+
+    def no_file(self, problem: Any, gpu: Gpu, builtin: Config) -> Config:
+        """Returns what the package's own file has, where there is one for this GPU (contracts B1)."""
+        call = self.builtin.call(problem)
+        found = packaged_config(call, gpu.name) if call else None
+        return builtin if found is None else {name: found.get(name) for name in builtin}
+
+    def other_defaults(self, problem: Any, gpu: Gpu, builtin: Config) -> tuple[Config, ...]:
+        """Returns that of a server whose folder has no file of the shape, where it is another."""
+        return () if self.no_file(problem, gpu, builtin) == builtin else (builtin,)
 
     def infeasible(self, problem: Any, config: Config, gpu: Gpu) -> str | None:
         return self.builtin.infeasible(problem, config, gpu)

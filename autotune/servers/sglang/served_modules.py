@@ -12,6 +12,8 @@ from autotune.servers.source_check import ServedModules
 
 SHRINK: Final = "chunked_sgmv_shrink"
 EXPAND: Final = "chunked_sgmv_expand"
+LOOKUP: Final = "lora_tuning_config"
+"""The module that looks configs up; the package's own files lie beside it."""
 BATCH: Final = "sglang.srt.lora.utils"
 """The module of the ops' metadata."""
 
@@ -23,7 +25,7 @@ _BACKEND: Final = "sglang.srt.lora.backend.chunked_backend"
 CSGMV: Final = ServedModules(
     package=facts.NAME,
     compiler="torch",
-    names=[[*(f"{folder}.{name}" for name in (SHRINK, EXPAND, "lora_tuning_config")), _BACKEND] for folder in _FOLDERS],
+    names=[[*(f"{folder}.{name}" for name in (SHRINK, EXPAND, LOOKUP)), _BACKEND] for folder in _FOLDERS],
     known=CSGMV_SOURCES,
 )
 """What the csgmv ops are made of, and the backend, which builds their metadata (contracts B8)."""

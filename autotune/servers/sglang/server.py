@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.contract import Call, Config, Value
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
@@ -16,11 +16,12 @@ from autotune.servers.protocol import Server
 from autotune.servers.sglang import chunks, csgmv, facts
 from autotune.servers.sglang.checking import SglangChecker
 from autotune.servers.sglang.command_line import COMMAND_LINE
+from autotune.servers.sglang.packaged import hidden, packaged_config
 from autotune.servers.sglang.planning import SglangPlanner
 from autotune.servers.sglang.plugin import state
 from autotune.servers.sglang.reverse_lookup import SglangReverseLookup
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
-from autotune.servers.sglang.versions import order_warning, versions
+from autotune.servers.sglang.versions import file_of, order_warning, versions
 
 
 class Sglang(Server):
@@ -38,6 +39,9 @@ class Sglang(Server):
 
     def default_config(self, call: Call) -> dict[str, Value]:
         return csgmv.default_config(call)
+
+    def no_folder_config(self, call: Call, gpu_name: str) -> dict[str, Value]:
+        return packaged_config(call, gpu_name) or self.default_config(call)
 
     def file_name(self, gpu_name: str, call: Call) -> str:
         return csgmv.file_name(gpu_name, call)
@@ -73,10 +77,7 @@ class Sglang(Server):
     def warnings(
         self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
     ) -> list[str]:
-        found = [
-            f"{directory}: with {facts.CONFIG_FOLDER} set to it, a server no longer sees the configs that SGLang "
-            "brings (rank 64 on an H200): tune every shape it serves"
-        ]
+        found = [_hides(directory, tables)]
         for base_name in sorted({Path(file).name for file in tables}):
             found += order_warning(versions(directory, base_name))
         for file, table in tables.items():
@@ -95,10 +96,12 @@ class Sglang(Server):
 SGLANG = Sglang()
 
 
-def file_of(folder: Path, gpu_name: str, call: Call) -> tuple[Path | None, list[Path]]:
-    """Returns the file that the server reads, if any, and if it is another Triton's all that it chose among."""
-    path = folder / csgmv.file_name(gpu_name, call)
-    if path.exists():
-        return path, []
-    others = versions(folder, path.name)
-    return (others[0] if others else None), others
+def _hides(directory: Path, tables: Mapping[str, Table]) -> str:
+    """Says what a server no longer sees once its variable names the folder."""
+    gpus = {match["device"] for file in tables if (match := facts.FILE.match(Path(file).name))}
+    lost = [name for gpu in sorted(gpus) for name in hidden(directory, gpu)]
+    brought = f"; of what the installed one brings, no file here answers {one_of(lost)}" if lost else ""
+    return (
+        f"{directory}: with {facts.CONFIG_FOLDER} set to it, a server no longer sees the configs that SGLang "
+        f"brings (rank 64 on an H200): tune every shape it serves{brought}"
+    )

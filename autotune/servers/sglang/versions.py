@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from autotune.servers.sglang import facts
+from autotune.contract import Call
+from autotune.servers.sglang import csgmv, facts
 
 
 def versions(folder: Path, base_name: str) -> list[Path]:
@@ -28,3 +29,12 @@ def order_warning(files: list[Path]) -> list[str]:
         f"{last.name}: servers with a Triton that has no folder here take {files[0].parent.name} before "
         f"{last.parent.name}, for SGLang compares the names as text; remove the older folder"
     ]
+
+
+def file_of(folder: Path, gpu_name: str, call: Call) -> tuple[Path | None, list[Path]]:
+    """Returns the file that the server reads, if any, and if it is another Triton's all that it chose among."""
+    path = folder / csgmv.file_name(gpu_name, call)
+    if path.exists():
+        return path, []
+    others = versions(folder, path.name)
+    return (others[0] if others else None), others
