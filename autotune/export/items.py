@@ -6,8 +6,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optuna.trial import TrialState
-
 from autotune import __version__, servers
 from autotune.contract import Call, Config, config_key, groups
 from autotune.contract.converter import to_json
@@ -18,6 +16,7 @@ from autotune.export.timings import Timings
 from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec
+from autotune.study.stored import timed_whole
 from autotune.study.study import KernelStudy
 
 
@@ -162,8 +161,8 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
         return launch(server.entry(config, item.call))
 
     race = {key(finalist.config): finalist.median_us for finalist in decision.finalists}
-    trials = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    alone = {key({**decision.incumbent, **trial.params}): trial.value for trial in trials if trial.value}
+    timed = timed_whole(study.study)
+    alone = {key({**decision.incumbent, **trial.params}): trial.value for trial in timed if trial.value}
     default = None if decision.incumbent_us is None else server.default_config(item.call)
     return replace(item, timings=Timings((race, alone), default, launch))
 

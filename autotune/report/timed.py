@@ -11,10 +11,11 @@ from typing import Any
 
 import optuna
 from optuna.importance import get_param_importances
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from autotune.measure.result import FAILURES
 from autotune.study import trials
+from autotune.study.stored import given_up
 from autotune.study.study import KernelStudy
 
 _FEWEST = 8
@@ -36,7 +37,7 @@ def timed_trials(item: KernelStudy) -> list[TimedTrial]:
     found = []
     for trial in item.study.get_trials(deepcopy=False):
         if trial.state.is_finished() and (time_us := _time_us(trial)) is not None:
-            found.append(TimedTrial(trial.number, time_us, trial.state == TrialState.PRUNED, dict(trial.params)))
+            found.append(TimedTrial(trial.number, time_us, given_up(trial), dict(trial.params)))
     return found
 
 
@@ -44,8 +45,8 @@ def importances(item: KernelStudy) -> dict[str, float]:
     """Returns what share of how fast configs are each parameter explains, the largest first; empty where too few were
     timed to say.
 
-    Optuna counts complete trials alone, and most configs of a study are slow enough to be pruned: here each counts by
-    its time.
+    In a study of an older release most are pruned, and Optuna counts complete trials alone: here each counts by its
+    time.
     """
     seen = [(trial, time_us) for trial in item.study.get_trials(deepcopy=False) if (time_us := _time_us(trial))]
     if len(seen) < _FEWEST:

@@ -16,6 +16,7 @@ from autotune.run.clock import Clock, Phase
 from autotune.run.options import Budget
 from autotune.search.api import Search
 from autotune.study import trials
+from autotune.study.stored import StoredForm
 from autotune.study.writer import ThreadWriter, WriteQueue, Writer
 
 OnTrial = Callable[[Config, Measurement], None]
@@ -40,7 +41,8 @@ class SearchLoop:
         self, study: optuna.Study, space: Space, search: Search, backend: Backend, writer: Writer | None = None
     ) -> None:
         self._finished_trials = WriteQueue(writer or ThreadWriter(study))
-        self.study = trials.working_copy(study, search.sampler)
+        self._stored_form = StoredForm(study, space)
+        self.study = trials.working_copy(study, space, search.sampler)
         self.space = space
         self.search = search
         self.backend = backend
@@ -138,7 +140,7 @@ class SearchLoop:
             return answer.result()
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
-        self._finished_trials.add(trial)
+        self._finished_trials.add(self._stored_form.stored(trial))
         self.measured_count += measurement.status not in COMPILE_FAILURES
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self.clock.timing(Phase.SEARCH):

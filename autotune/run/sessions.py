@@ -67,7 +67,7 @@ class Sessions:
     def compile_first(self, session: Session) -> None:
         """Begins to compile what the study's search will measure first."""
         search = self.search_of(session)
-        live = trials.working_copy(session.study.study, search.sampler)
+        live = trials.working_copy(session.study.study, session.space, search.sampler)
         session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
 
     def search_of(self, session: Session) -> Search:

@@ -1,7 +1,8 @@
 """How a measurement is kept on an Optuna trial, and read back. Nothing else is stored about a config (law 5).
 
-Trial state: ``ok`` is COMPLETE with the median as value, ``pruned`` is PRUNED, every failure is FAIL. Samples are the
-trial's intermediate values; everything else is a user attribute of its own, so that dashboards show it as a column.
+Trial state: ``ok`` is COMPLETE with the median as value, ``pruned`` is PRUNED while the search goes on (`study.stored`
+says what is stored), every failure is FAIL. Samples are the trial's intermediate values; everything else is a user
+attribute of its own, so that dashboards show it as a column.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.measure.result import COMPILE_FAILURES, FAILURES, Measurement, Status
+from autotune.study.stored import StoredForm
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _STATE = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -44,14 +46,15 @@ class MeasuredTrial:
     time_us: float | None
 
 
-def working_copy(study: optuna.Study, sampler: BaseSampler) -> optuna.Study:
+def working_copy(study: optuna.Study, space: Space, sampler: BaseSampler) -> optuna.Study:
     """Returns a twin in memory to ask, report to and read from: with a database each of these would be a transaction.
 
     What is finished goes to the storage through a `WriteQueue` (`study.writer`). A trial in flight is not there: a kill
     leaves nothing behind.
     """
     live = optuna.create_study(direction=study.direction, sampler=sampler, pruner=NopPruner())
-    live.add_trials(study.get_trials(deepcopy=False, states=_FINISHED))
+    form = StoredForm(study, space)
+    live.add_trials(form.searched(trial) for trial in study.get_trials(deepcopy=False, states=_FINISHED))
     return live
 
 

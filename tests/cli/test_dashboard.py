@@ -38,9 +38,9 @@ class Client:
         with urllib.request.urlopen(self.address + path) as answer:
             return json.load(answer)
 
-    def study(self, name: str) -> Any:
+    def study(self, name: str, part: str = "") -> Any:
         (found,) = [s for s in self.get("/api/studies")["study_summaries"] if s["study_name"] == name]
-        return self.get(f"/api/studies/{found['study_id']}")
+        return self.get(f"/api/studies/{found['study_id']}{part}")
 
 
 @pytest.fixture
@@ -68,6 +68,22 @@ def test_parameters_have_their_own_values(dashboard: Client) -> None:
         assert set(params) == {"block_k", "block_m", "block_n", "num_stages", "num_warps", "split_k"}
         assert params["block_m"] in (16, 32, 64, 128, 256)
         assert params["num_warps"] in (1, 2, 4, 8)
+
+
+def test_importance_is_of_all_timed_trials_and_says_something(dashboard: Client) -> None:
+    states = [trial["state"] for trial in dashboard.study(SHRINK)["trials"]]
+    assert set(states) <= {"Complete", "Fail"}
+    (found,) = dashboard.study(SHRINK, "/param_importances")["param_importances"]
+    importance = {each["name"]: each["importance"] for each in found}
+    assert set(importance) == {"block_k", "block_m", "block_n", "num_stages", "num_warps", "split_k"}
+    assert max(importance.values()) > 0.1
+
+
+def test_axes_are_in_order(dashboard: Client) -> None:
+    space = {each["name"]: each["distribution"] for each in dashboard.study(SHRINK)["union_search_space"]}
+    assert {each["type"] for each in space.values()} == {"IntDistribution"}
+    assert space["block_m"]["log"]
+    assert not space["num_stages"]["log"]
 
 
 def test_the_metric_has_a_name_with_its_unit(dashboard: Client) -> None:

@@ -25,7 +25,7 @@ from tests.builders.double_study import SPACE
 )
 def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, ...], state: TrialState) -> None:
     tried = optuna.create_study()
-    live = trials.working_copy(tried, RandomSampler())
+    live = trials.working_copy(tried, SPACE, RandomSampler())
     asked = live.ask(SPACE.distributions)
     index = SPACE.index(SPACE.config(asked.params))
     assert Observer(SPACE).observe(live).in_flight == (index,)
@@ -34,7 +34,7 @@ def test_a_measurement_survives_its_trial(status: Status, samples: tuple[float, 
         queue.add(trials.tell(live, asked, measurement))
     assert Observer(SPACE).observe(live).in_flight == ()
     (stored,) = tried.trials
-    assert trials.working_copy(tried, RandomSampler()).trials[0].user_attrs == stored.user_attrs
+    assert trials.working_copy(tried, SPACE, RandomSampler()).trials[0].user_attrs == stored.user_attrs
     assert stored.state == state
     assert stored.value == (2.0 if status == "ok" else None) or state == TrialState.PRUNED
     assert list(stored.intermediate_values.values()) == list(samples)
