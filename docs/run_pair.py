@@ -31,7 +31,8 @@ from autotune.kernels.common.metadata import LoraMetadata, random_mapping
 from autotune.kernels.lora_expand import lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpandProblem
 from autotune.kernels.lora_linear import space
-from autotune.kernels.lora_linear.kernel import LinearInputs, LoraLinear, LoraLinearProblem
+from autotune.kernels.lora_linear.execution import LinearInputs
+from autotune.kernels.lora_linear.kernel import LoraLinear, LoraLinearProblem
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, pair_launches
 from autotune.kernels.lora_linear.operation import apart_expand, apart_shrink
 from autotune.kernels.lora_shrink import lora_shrink

@@ -113,6 +113,9 @@ class Kernel(ABC, Generic[P, Inputs]):
         """Returns fresh random arguments (random signs, ragged adapters, base tokens) on `device`; ``meta`` must
         work."""
 
+    def load_code(self) -> None:
+        """Imports what its runs need and its declaration does not; by default its own module needs it all."""
+
     @abstractmethod
     def launches(self, inputs: Inputs, config: Config) -> list[Launch]:
         """Returns the Triton launches `run` makes, in order; empty for an empty problem."""

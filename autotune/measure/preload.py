@@ -20,7 +20,8 @@ from autotune.measure import compiling, worker
 
 __all__ = ["compiling", "torch", "triton", "worker"]
 
-registry.installed()
+for name in registry.installed().names():
+    registry.installed().get(name).load_code()
 # The package of an installed server takes longer to load than a config may take to compile.
 registry.import_served()
 # Part of every key of Triton's cache, a digest of all of Triton: kept, so that no worker makes it again.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
 
 from autotune import servers
 from autotune.report.groups import group_line
@@ -11,15 +14,29 @@ from autotune.report.tables import config_text, us, workload_text
 from autotune.study.serving_notes import serving_note
 from autotune.study.study import KernelStudy
 
+_DASHBOARD = "optuna_dashboard"
+
 
 def write_note(study: KernelStudy) -> None:
     """Keeps the note on the study, where the dashboard shows it; without the dashboard there is nobody to show it
     to."""
-    try:
-        import optuna_dashboard  # takes a second to load, and need not be installed
-    except ModuleNotFoundError:
-        return
-    optuna_dashboard.save_note(study.study, study_note(study))
+    if (notes := _notes()) is not None:
+        notes.save_note(study.study, study_note(study))
+
+
+def _notes() -> ModuleType | None:
+    """Loads what of the dashboard keeps notes, which needs nothing else of it: the whole takes seconds, for what it
+    plots with. None where it is not installed."""
+    if (package := importlib.util.find_spec(_DASHBOARD)) is None:
+        return None
+    (folder,) = package.submodule_search_locations or [""]
+    module = Path(folder, "_note.py")
+    spec = importlib.util.spec_from_file_location(f"{__name__}.dashboard", module)
+    if not module.is_file() or spec is None or spec.loader is None:
+        return importlib.import_module(_DASHBOARD)  # Another release may keep them elsewhere.
+    notes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notes)
+    return notes
 
 
 def study_note(study: KernelStudy) -> str:

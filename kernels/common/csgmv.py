@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from autotune.contract import Config, Gpu, Problem, Workload, dtype_name
 from autotune.errors import InputError, one_of
-from autotune.kernels.common.chunks import ChunkedBatch, Pool
-from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording
+from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording, torch_dtype
 from autotune.kernels.common.tiles import Tile, cdiv, integers
 from autotune.servers.sglang import chunks
 from autotune.servers.sglang.facts import CHUNK_SIZES, TRITON_DEFAULTS
+
+if TYPE_CHECKING:
+    import torch
 
 WORKLOADS = ("prefill", "decode", "mixed")
 SHARES = ("skewed", "equal")
@@ -28,7 +28,6 @@ MIXED_LORAS = 8
 GRAPH_BATCH = 256
 """Requests that a decode graph's segment buffer has room for, one segment each."""
 
-_PROMPT_TOKENS = 192
 _OTHERS = {"m": "m-values", "batch_size": "batch-size", "seq_length": "seq-length"}
 # The flag that sets a field.
 _FLAGS = {
@@ -49,7 +48,7 @@ class CsgmvProblem(Problem):
     """One csgmv product over a batch: a pool of adapters, and tokens that use some of them.
 
     Attributes:
-        dtype: Type of activations and weights, a key of `DTYPES`.
+        dtype: Type of activations and weights, one of `DTYPES`.
         chunk_size: Most tokens of a segment; it is BLOCK_M, and part of the problem.
         tokens: Tokens of the batch; in a decode batch, requests.
         rank: Rank of the pool; an adapter's own may be lower.
@@ -145,7 +144,7 @@ class CsgmvProblem(Problem):
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
+        return torch_dtype(self.dtype)
 
     @property
     def one_rank(self) -> bool:
@@ -184,26 +183,6 @@ class CsgmvProblem(Problem):
         """Whether recorded spaces have inputs of this kind."""
         plain = (self.dtype, self.tokens, self.num_loras, self.workload) == ("float16", PREFILL_TOKENS, 1, "prefill")
         return plain and self.one_rank
-
-    def batch(self, device: str, seed: int) -> ChunkedBatch:
-        """Makes the tokens of one random batch of this kind."""
-        generator = torch.Generator().manual_seed(seed)
-        counts = torch.tensor(self.tokens_by_slot)
-        tokens = torch.arange(counts.numel()).repeat_interleave(counts)
-        requests = torch.split(tokens, self._request_tokens)
-        order = torch.randperm(len(requests), generator=generator).tolist()
-        scalings = torch.randn(counts.numel(), generator=generator).tolist()
-        return ChunkedBatch.build(
-            slots=torch.cat([requests[i] for i in order]),
-            pool=Pool(self.pool_ranks, tuple(scalings)),
-            chunk_size=self.chunk_size,
-            device=device,
-            segments=max(GRAPH_BATCH, self.tokens) if self.workload == "decode" else 0,
-        )
-
-    @property
-    def _request_tokens(self) -> int:
-        return 1 if self.workload == "decode" else _PROMPT_TOKENS
 
 
 def fields_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import torch
-
-from autotune.contract import Call, Config, Gpu, Kernel, Workload
+from autotune.contract import Call, Config, Gpu, Workload
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
+from autotune.kernels.common.execution import DeclaredKernel
 from autotune.servers.sglang import chunks
 from autotune.servers.sglang.server import SGLANG
 
-
-class _Arguments(Protocol):
-    """The arguments of a launcher, as far as all csgmv kernels share them."""
-
-    @property
-    def out(self) -> torch.Tensor: ...
-
-
 P = TypeVar("P", bound=CsgmvProblem)
-A = TypeVar("A", bound=_Arguments)
 
 
-@dataclass(frozen=True)
-class CsgmvInputs(Generic[A]):
-    """One argument set; `start`, shaped as its output, is what that holds before a run, NaN where a run must write."""
-
-    arguments: A
-    start: torch.Tensor
-
-
-class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
+class CsgmvKernel(DeclaredKernel[P], Generic[P]):
     """One of SGLang's two kernels: key of its config, problems of all chunk sizes, batches a key stands for."""
 
     spaces = ("wide", "sglang-grid")
@@ -67,9 +48,6 @@ class CsgmvKernel(Kernel[P, CsgmvInputs[A]], Generic[P, A]):
 
     def default_config(self, problem: P, gpu: Gpu) -> Config:
         return {**SGLANG.default_config(self.call(problem)), **dict.fromkeys(self.unset)}
-
-    def poison(self, inputs: CsgmvInputs[A]) -> None:
-        inputs.arguments.out.copy_(inputs.start)
 
     def call(self, problem: P) -> Call:
         p = problem

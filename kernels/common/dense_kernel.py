@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Generic, TypeVar
 
-from autotune.contract import Call, Config, Gpu, Kernel
+from autotune.contract import Call, Config, Gpu
+from autotune.kernels.common.execution import DeclaredKernel
 from autotune.kernels.common.problem import LoraProblem
 from autotune.servers.vllm.server import VLLM
 
 P = TypeVar("P", bound=LoraProblem)
-Inputs = TypeVar("Inputs")
 
 
-class DenseKernel(Kernel[P, Inputs], Generic[P, Inputs]):
+class DenseKernel(DeclaredKernel[P], Generic[P]):
     """One of vLLM's two dense LoRA kernels: key and default of its config, name of its recordings."""
 
     server = "vllm"

@@ -74,5 +74,5 @@ def random_mapping(m: int, base: int, adapters: int, max_loras: int, generator: 
     """
     slots = torch.randperm(max_loras, generator=generator)[: min(adapters, m - base)]
     tokens = zipf_split(m - base, slots.numel())
-    mapping = torch.cat([torch.full((base,), -1), slots.repeat_interleave(tokens)])
+    mapping = torch.cat([torch.full((base,), -1), slots.repeat_interleave(torch.tensor(tokens))])
     return mapping[torch.randperm(m, generator=generator)]

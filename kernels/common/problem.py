@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from autotune.contract import Problem, dtype_name
 from autotune.errors import InputError, one_of
@@ -16,7 +14,10 @@ from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.common.zipf import zipf_split
 from autotune.servers.vllm.facts import RANKS
 
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float16", "bfloat16")
 """Adapter weight types the servers serve; fp32 weights never reach these kernels."""
 
 # Fully sharded layers divide the server's rank by the tensor-parallel size.
@@ -46,7 +47,7 @@ class MixedAdapterProblem(Problem):
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
+        return torch_dtype(self.dtype)
 
     @property
     def base_tokens(self) -> int:
@@ -64,7 +65,7 @@ class LoraProblem(MixedAdapterProblem):
     """One dense LoRA matrix product over a batch of tokens with mixed adapters.
 
     Attributes:
-        dtype: Type of the adapter weights, a key of `DTYPES`.
+        dtype: Type of the adapter weights, one of `DTYPES`.
         m: Tokens, base tokens included.
         k: Columns of x: the hidden size for shrink, the rank for expand.
         n: Rows of one adapter's weight: the rank for shrink, the widest slice for expand.
@@ -105,7 +106,7 @@ class LoraProblem(MixedAdapterProblem):
     @cached_property
     def tokens_by_adapter(self) -> tuple[int, ...]:
         """Tokens of each adapter in use, the most popular first; one at least."""
-        return tuple(zipf_split(self.m - self.base_tokens, self.adapters_read).tolist())
+        return zipf_split(self.m - self.base_tokens, self.adapters_read)
 
     def row_tiles(self, block_m: int) -> int:
         """Counts the tiles of this many rows that have tokens."""
@@ -176,6 +177,14 @@ def batch_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
         "max_loras": required(flags, "num_loras"),
         "active_loras": 0 if active is None else int(active),
     }
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """Returns torch's own type of this name."""
+    import torch  # here, since problems are told without it
+
+    found: torch.dtype = getattr(torch, dtype)
+    return found
 
 
 def check_dtype(dtype: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+import itertools
 
 
-def zipf_split(total: int, parts: int) -> torch.Tensor:
+def zipf_split(total: int, parts: int) -> tuple[int, ...]:
     """Splits `total` into `parts` positive integers in proportion to 1, 1/2, 1/3, ..."""
-    edges = (1 / torch.arange(1, parts + 1, dtype=torch.float64)).cumsum(0)
-    ends = (edges / edges[-1] * (total - parts)).round().long()
-    return 1 + ends.diff(prepend=ends.new_zeros(1))
+    edges = list(itertools.accumulate(1 / n for n in range(1, parts + 1)))
+    ends = [0, *(round(edge / edges[-1] * (total - parts)) for edge in edges)]
+    return tuple(1 + end - start for start, end in itertools.pairwise(ends))

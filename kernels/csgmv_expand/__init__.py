@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from autotune.kernels.csgmv_expand.launcher import csgmv_expand
+from typing import TYPE_CHECKING
+
+from autotune.kernels.common.offer import offer
+
+if TYPE_CHECKING:
+    from autotune.kernels.csgmv_expand.launcher import csgmv_expand
 
 __all__ = ["csgmv_expand"]
+
+__getattr__ = offer(__name__, {"csgmv_expand": "launcher"})

@@ -1,4 +1,4 @@
-"""csgmv expand as the tuner sees it: problems, space, inputs."""
+"""csgmv expand as the tuner sees it: problems and space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from autotune.contract import Config, Expected, Floor, Gpu, Launch, Parameter, Value
+from autotune.contract import Config, Floor, Gpu, Parameter, Value
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.csgmv import (
     CsgmvProblem,
@@ -18,13 +16,11 @@ from autotune.kernels.common.csgmv import (
     infeasible_tile,
     with_triton_defaults,
 )
-from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
-from autotune.kernels.common.normal import Normal
+from autotune.kernels.common.csgmv_kernel import CsgmvKernel
+from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
-from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
-from autotune.kernels.csgmv_expand.reference import reference
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 _ONE_STAGE = 1
@@ -60,10 +56,7 @@ class CsgmvExpandProblem(CsgmvProblem):
         return sum(self.slice_widths)
 
 
-ExpandInputs = CsgmvInputs[CsgmvExpandArguments]
-
-
-class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem, CsgmvExpandArguments]):
+class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
     """SGLang's chunked expand (contracts B3), with its configuration keys."""
 
     name = "csgmv_expand"
@@ -71,6 +64,12 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem, CsgmvExpandArguments]):
     problem_type = CsgmvExpandProblem
     op = "expand"
     unset = ("num_warps", "num_stages", "maxnreg")
+
+    @property
+    def execution(self) -> Execution[CsgmvExpandProblem, Any]:
+        from autotune.kernels.csgmv_expand.execution import ExpandExecution  # needs torch
+
+        return ExpandExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvExpandProblem:
         fields = fields_from_flags(flags)
@@ -120,29 +119,6 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem, CsgmvExpandArguments]):
 
     def estimate_us(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.slice_widths, with_triton_defaults(config), gpu)
-
-    def make_inputs(self, problem: CsgmvExpandProblem, device: str, seed: int) -> ExpandInputs:
-        """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
-        p = problem
-        normal = Normal(device, p.torch_dtype, seed)
-        b = normal.weights(len(p.pool_ranks), p.columns, p.rank)
-        for slot, rank in enumerate(p.pool_ranks):
-            b[slot, :, rank:] = torch.nan
-        x, batch, start = normal(p.tokens, p.num_slices * p.rank), p.batch(device, seed), normal(p.tokens, p.columns)
-        arguments = CsgmvExpandArguments(x, b, start.clone(), batch, p.slice_widths)
-        if not p.one_rank and device != "meta":
-            for tokens, _, rank in batch.by_adapter():
-                x[tokens, p.num_slices * rank :] = torch.nan
-        return ExpandInputs(arguments, start)
-
-    def launches(self, inputs: ExpandInputs, config: Config) -> list[Launch]:
-        return expand_launches(inputs.arguments, config)
-
-    def run(self, inputs: ExpandInputs, config: Config) -> torch.Tensor:
-        return csgmv_expand(inputs.arguments, config)
-
-    def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
-        return reference(inputs.arguments, inputs.start, dtype)
 
     def problem_of_recording(self, name: str) -> CsgmvExpandProblem | None:
         """The name has the sum of the slices' widths; about equal ones stand for them."""

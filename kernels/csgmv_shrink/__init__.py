@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from autotune.kernels.csgmv_shrink.launcher import csgmv_shrink
+from typing import TYPE_CHECKING
+
+from autotune.kernels.common.offer import offer
+
+if TYPE_CHECKING:
+    from autotune.kernels.csgmv_shrink.launcher import csgmv_shrink
 
 __all__ = ["csgmv_shrink"]
+
+__getattr__ = offer(__name__, {"csgmv_shrink": "launcher"})

@@ -1,4 +1,4 @@
-"""csgmv shrink as the tuner sees it: problems, space, inputs."""
+"""csgmv shrink as the tuner sees it: problems and space."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter, Value
+from autotune.contract import Call, Config, Floor, Gpu, Parameter, Value
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import (
     CsgmvProblem,
@@ -18,13 +16,11 @@ from autotune.kernels.common.csgmv import (
     infeasible_tile,
     with_triton_defaults,
 )
-from autotune.kernels.common.csgmv_kernel import CsgmvInputs, CsgmvKernel
-from autotune.kernels.common.normal import Normal
+from autotune.kernels.common.csgmv_kernel import CsgmvKernel
+from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
-from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
-from autotune.kernels.csgmv_shrink.reference import reference
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 
@@ -52,10 +48,7 @@ class CsgmvShrinkProblem(CsgmvProblem):
         return self.num_slices * self.rank
 
 
-ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
-
-
-class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem, CsgmvShrinkArguments]):
+class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
     """SGLang's chunked shrink (contracts B3), with its configuration keys."""
 
     name = "csgmv_shrink"
@@ -63,6 +56,12 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem, CsgmvShrinkArguments]):
     problem_type = CsgmvShrinkProblem
     op = "shrink"
     unset = ("num_warps", "num_stages")
+
+    @property
+    def execution(self) -> Execution[CsgmvShrinkProblem, Any]:
+        from autotune.kernels.csgmv_shrink.execution import ShrinkExecution  # needs torch
+
+        return ShrinkExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvShrinkProblem:
         return CsgmvShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))
@@ -108,34 +107,6 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem, CsgmvShrinkArguments]):
 
     def estimate_us(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.k, with_triton_defaults(config), gpu)
-
-    def make_inputs(self, problem: CsgmvShrinkProblem, device: str, seed: int) -> ShrinkInputs:
-        """Weights of ranks that an adapter does not have are NaN; they must not be used."""
-        p = problem
-        normal = Normal(device, p.torch_dtype, seed)
-        a = normal.weights(len(p.pool_ranks), p.columns, p.k)
-        for slot, rank in enumerate(p.pool_ranks):
-            a[slot, p.num_slices * rank :] = torch.nan
-        out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
-        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, p.batch(device, seed), p.num_slices)
-        return ShrinkInputs(arguments, start=self._start(arguments))
-
-    def _start(self, arguments: CsgmvShrinkArguments) -> torch.Tensor:
-        start = arguments.out.clone()
-        if start.device.type == "meta":
-            return start
-        for tokens, _, rank in arguments.batch.by_adapter():
-            start[tokens, : arguments.num_slices * rank] = torch.nan
-        return start
-
-    def launches(self, inputs: ShrinkInputs, config: Config) -> list[Launch]:
-        return shrink_launches(inputs.arguments, config)
-
-    def run(self, inputs: ShrinkInputs, config: Config) -> torch.Tensor:
-        return csgmv_shrink(inputs.arguments, config)
-
-    def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
-        return reference(inputs.arguments, inputs.start, dtype)
 
     def problem_of_recording(self, name: str) -> CsgmvShrinkProblem | None:
         if (found := fields_from_recording(name, "shrink")) is None:

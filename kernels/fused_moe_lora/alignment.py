@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autotune.kernels.common.tiles import cdiv
+from autotune.kernels.fused_moe_lora.padding import padded_width
 from autotune.kernels.fused_moe_lora.routing import Routing
 
 
@@ -29,17 +29,6 @@ class Alignment:
     expert_ids: torch.Tensor
     num_tokens_post_padded: torch.Tensor
     block_m: int
-
-
-def padded_width(pairs: int, num_experts: int, block_m: int) -> int:
-    """Returns the rows that any routing fits in: every expert may need padding, if there are enough pairs to hit
-    all.
-
-    Args:
-        num_experts: Of all GPUs: the server has room for those of the others, too (contracts A6).
-    """
-    most = pairs * block_m if pairs < num_experts else pairs + num_experts * (block_m - 1)
-    return cdiv(most, block_m) * block_m
 
 
 def align(routing: Routing, block_m: int) -> Alignment:

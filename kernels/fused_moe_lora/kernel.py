@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-import torch
-
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter
+from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.errors import InputError
+from autotune.kernels.common.execution import DeclaredKernel, Execution
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora import space as rules
-from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments, expand_launches, moe_expand
-from autotune.kernels.fused_moe_lora.inputs import MoeSizes, MoeTensors, WithStart
-from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments, moe_one_shot, one_shot_launches
 from autotune.kernels.fused_moe_lora.problem import (
     BLOCK_MS,
     DOWN,
@@ -23,16 +19,13 @@ from autotune.kernels.fused_moe_lora.problem import (
     MoeSide,
     problem_from_flags,
 )
-from autotune.kernels.fused_moe_lora.reference import expand_reference, one_shot_reference, shrink_reference
 from autotune.kernels.fused_moe_lora.serving import serving_note
-from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments, moe_shrink, shrink_launches
+from autotune.kernels.fused_moe_lora.sizes import MoeSizes
 from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.server import VLLM
 
-Inputs = TypeVar("Inputs")
 
-
-class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
+class _FusedMoeLora(DeclaredKernel[MoeProblem]):
     """What all six kernels share.
 
     Attributes:
@@ -73,10 +66,16 @@ class _FusedMoeLora(Kernel[MoeProblem, Inputs]):
         return {parameter.name: built_in[parameter.name] for parameter in self.parameters(problem, rules.SPACES[0])}
 
 
-class _Shrink(_FusedMoeLora[MoeShrinkArguments]):
+class _Shrink(_FusedMoeLora):
     """First kernel of the two-kernel path (contracts A6)."""
 
     op = "shrink"
+
+    @property
+    def execution(self) -> Execution[MoeProblem, Any]:
+        from autotune.kernels.fused_moe_lora.execution import ShrinkExecution  # needs torch
+
+        return ShrinkExecution(self.side)
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.shrink_parameters(problem, self.side, space)
@@ -96,33 +95,17 @@ class _Shrink(_FusedMoeLora[MoeShrinkArguments]):
         weights = s.weights(s.shrunk, s.depth)
         return Floor(2 * (s.live_rows * s.depth + weights + out), s.flops(s.shrunk, s.depth))
 
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> MoeShrinkArguments:
-        p, s = problem, MoeSizes(problem, self.side)
-        tensors = MoeTensors(p, device, seed)
-        return MoeShrinkArguments(
-            x=tensors.normal(s.rows, s.depth),
-            a=tensors.weights(s.slices, s.shrunk, s.depth),
-            out=torch.zeros(s.slices, p.m, p.top_k, s.shrunk, dtype=p.torch_dtype, device=device),
-            batch=tensors.batch,
-        )
 
-    def launches(self, inputs: MoeShrinkArguments, config: Config) -> list[Launch]:
-        return shrink_launches(inputs, config)
-
-    def run(self, inputs: MoeShrinkArguments, config: Config) -> torch.Tensor:
-        return moe_shrink(inputs, config)
-
-    def poison(self, inputs: MoeShrinkArguments) -> None:
-        inputs.out.fill_(torch.nan)
-
-    def reference(self, inputs: MoeShrinkArguments, dtype: torch.dtype) -> Expected:
-        return shrink_reference(inputs, dtype)
-
-
-class _Expand(_FusedMoeLora[WithStart[MoeExpandArguments]]):
+class _Expand(_FusedMoeLora):
     """Second kernel of the two-kernel path (contracts A6)."""
 
     op = "expand"
+
+    @property
+    def execution(self) -> Execution[MoeProblem, Any]:
+        from autotune.kernels.fused_moe_lora.execution import ExpandExecution  # needs torch
+
+        return ExpandExecution(self.side)
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.expand_parameters(problem, self.side, space)
@@ -141,39 +124,18 @@ class _Expand(_FusedMoeLora[WithStart[MoeExpandArguments]]):
         x = s.live_pairs * s.slices * rank
         return Floor(2 * (x + s.weights(rank, s.width) + s.written), s.flops(rank, s.width))
 
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeExpandArguments]:
-        p, s = problem, MoeSizes(problem, self.side)
-        tensors = MoeTensors(p, device, seed)
-        start = tensors.normal(p.m, p.top_k, s.row)
-        arguments = MoeExpandArguments(
-            x=tensors.normal(s.slices, p.m, p.top_k, p.rank),
-            b=tensors.weights(s.slices, s.width, p.rank),
-            out=start.clone(),
-            batch=tensors.batch,
-            add_inputs=p.add_inputs,
-            routed=self.side.routed,
-            offset=s.offset,
-        )
-        return WithStart(arguments, start, arguments.written)
 
-    def launches(self, inputs: WithStart[MoeExpandArguments], config: Config) -> list[Launch]:
-        return expand_launches(inputs.arguments, config)
-
-    def run(self, inputs: WithStart[MoeExpandArguments], config: Config) -> torch.Tensor:
-        return moe_expand(inputs.arguments, config)
-
-    def poison(self, inputs: WithStart[MoeExpandArguments]) -> None:
-        inputs.restore()
-
-    def reference(self, inputs: WithStart[MoeExpandArguments], dtype: torch.dtype) -> Expected:
-        return expand_reference(inputs.arguments, inputs.start, dtype)
-
-
-class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
+class _OneShot(_FusedMoeLora):
     """Both in one launch, which reads block_m of the shrink's config and nothing else (contracts A3, A6)."""
 
     op = "shrink"
     path = facts.ONE_SHOT
+
+    @property
+    def execution(self) -> Execution[MoeProblem, Any]:
+        from autotune.kernels.fused_moe_lora.execution import OneShotExecution  # needs torch
+
+        return OneShotExecution(self.side)
 
     def answers(self, call: Call, config: Config) -> list[tuple[Call, Config]]:
         """Shrink's and expand's: the server reads block_m alone, what else stands there are the defaults."""
@@ -220,33 +182,6 @@ class _OneShot(_FusedMoeLora[WithStart[MoeOneShotArguments]]):
         rank, columns = problem.rank, s.depth + s.width
         bytes_ = 2 * (s.live_rows * s.depth + s.weights(rank, columns) + s.written)
         return Floor(bytes_, s.flops(rank, columns))
-
-    def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeOneShotArguments]:
-        p, s = problem, MoeSizes(problem, self.side)
-        tensors = MoeTensors(p, device, seed)
-        start = tensors.normal(p.m, p.top_k, s.row)
-        arguments = MoeOneShotArguments(
-            x=tensors.normal(s.rows, s.depth),
-            a=tensors.weights(s.slices, p.rank, s.depth),
-            b=tensors.weights(s.slices, s.width, p.rank),
-            out=start.clone(),
-            batch=tensors.batch,
-            add_inputs=p.add_inputs,
-            routed=self.side.routed,
-        )
-        return WithStart(arguments, start, arguments.out)
-
-    def launches(self, inputs: WithStart[MoeOneShotArguments], config: Config) -> list[Launch]:
-        return one_shot_launches(inputs.arguments, config)
-
-    def run(self, inputs: WithStart[MoeOneShotArguments], config: Config) -> torch.Tensor:
-        return moe_one_shot(inputs.arguments, config)
-
-    def poison(self, inputs: WithStart[MoeOneShotArguments]) -> None:
-        inputs.restore()
-
-    def reference(self, inputs: WithStart[MoeOneShotArguments], dtype: torch.dtype) -> Expected:
-        return one_shot_reference(inputs.arguments, inputs.start, dtype)
 
 
 class GateUpShrink(_Shrink):

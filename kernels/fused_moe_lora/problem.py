@@ -37,7 +37,7 @@ class MoeProblem(MixedAdapterProblem):
     """One LoRA product over tokens that chose `top_k` of `num_experts` experts each, with mixed adapters.
 
     Attributes:
-        dtype: Type of activations and adapter weights, a key of `DTYPES`.
+        dtype: Type of activations and adapter weights, one of `DTYPES`.
         m: Tokens, base tokens included.
         hidden: Hidden size of the model.
         rank: The server's max_lora_rank, or with `tp` 1 a shard of it.
@@ -191,7 +191,7 @@ class MoeProblem(MixedAdapterProblem):
     @functools.cached_property
     def most_rows(self) -> int:
         """Rows that one expert of one adapter may get: mean and three deviations for the most popular of both."""
-        tokens = int(zipf_split(self.m - self.base_tokens, self.adapters_read)[0])
+        tokens = zipf_split(self.m - self.base_tokens, self.adapters_read)[0]
         mean = tokens * min(1.0, self.top_k * self.most_popular)
         return min(tokens, math.ceil(mean + 3 * math.sqrt(mean)))
 

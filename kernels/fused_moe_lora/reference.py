@@ -10,14 +10,12 @@ import torch
 from autotune.contract import Config, Expected
 from autotune.kernels.common.rounding import dot_product_error, storing_error
 from autotune.kernels.common.tiles import integers
-from autotune.kernels.fused_moe_lora.alignment import Alignment, padded_width
+from autotune.kernels.fused_moe_lora.alignment import Alignment
 from autotune.kernels.fused_moe_lora.expand import MoeExpandArguments
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
+from autotune.kernels.fused_moe_lora.padding import padded_width
 from autotune.kernels.fused_moe_lora.routing import Routing
 from autotune.kernels.fused_moe_lora.shrink import MoeShrinkArguments
-
-MOST_SPLITS = 16
-"""Largest split_k of the spaces: more half-precision additions would leave a bound that tells nothing."""
 
 _DEVIATIONS = 8
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from autotune.contract import Config, Gpu, Parameter
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
-from autotune.kernels.fused_moe_lora.alignment import padded_width
+from autotune.kernels.fused_moe_lora.padding import padded_width
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem, MoeSide
-from autotune.kernels.fused_moe_lora.reference import MOST_SPLITS
 
 NEUTRAL_GROUP = 8
 SPACES = ("wide", "vllm-grid")
+
+MOST_SPLITS = 16
+"""Largest split_k of the spaces: more half-precision additions would leave a bound that tells nothing."""
 
 _DEFAULT_STAGES = 3
 _FULL_WAVES = 3

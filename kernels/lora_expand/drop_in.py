@@ -10,7 +10,8 @@ from autotune.contract import Call, Config, Launch
 from autotune.contract.gpu import INTERPRETER
 from autotune.kernels.common import drop_in
 from autotune.kernels.lora_expand import defaults
-from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages
+from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches
+from autotune.kernels.lora_expand.stages import forced_stages
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
 
@@ -59,7 +60,7 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
         return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"])
 
     def launches(self, arguments: LoraExpandArguments, config: Config) -> list[Launch]:
-        stages = forced_stages(arguments.x.dtype, _capability())
+        stages = forced_stages(_capability(), arguments.x.dtype == torch.float32)
         return expand_launches(arguments, config if stages is None else {**config, "num_stages": stages})
 
     def run(self, arguments: LoraExpandArguments, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""LoRA expand as the tuner sees it: problems, space, inputs."""
+"""LoRA expand as the tuner sees it: problems and space."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter
+from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.kernels.common.dense_kernel import DenseKernel
-from autotune.kernels.common.metadata import random_metadata
-from autotune.kernels.common.normal import Normal
+from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.sliced_problem import SlicedProblem, slices_from_flags
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.cost import estimate_us
-from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, forced_stages, lora_expand
-from autotune.kernels.lora_expand.reference import reference
-
-_X_DTYPE = torch.float32
+from autotune.kernels.lora_expand.stages import forced_stages
 
 
 @dataclass(frozen=True)
@@ -35,21 +29,19 @@ class LoraExpandProblem(SlicedProblem):
         return super().recordable and self.same_width and self.add_inputs
 
 
-@dataclass(frozen=True)
-class ExpandInputs:
-    """One argument set, and what `arguments.out` ``[M, columns]`` holds before a run."""
-
-    arguments: LoraExpandArguments
-    start: torch.Tensor
-
-
-class LoraExpand(DenseKernel[LoraExpandProblem, ExpandInputs]):
+class LoraExpand(DenseKernel[LoraExpandProblem]):
     """vLLM's dense ``lora_expand`` after a shrink (fp32 x; contracts A4), with its config keys."""
 
     name = "lora_expand"
     aliases = ("expand",)
     problem_type = LoraExpandProblem
     op = "expand"
+
+    @property
+    def execution(self) -> Execution[LoraExpandProblem, Any]:
+        from autotune.kernels.lora_expand.execution import ExpandExecution  # needs torch
+
+        return ExpandExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraExpandProblem:
         return LoraExpandProblem(
@@ -79,7 +71,7 @@ class LoraExpand(DenseKernel[LoraExpandProblem, ExpandInputs]):
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
     def canonical(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> Config:
-        stages = forced_stages(_X_DTYPE, gpu.capability)
+        stages = forced_stages(gpu.capability, float32=True)
         return {**config, "num_stages": config["num_stages"] if stages is None else stages}
 
     def infeasible(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> str | None:
@@ -97,34 +89,6 @@ class LoraExpand(DenseKernel[LoraExpandProblem, ExpandInputs]):
 
     def estimate_us(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, problem.slice_widths, integers(config), gpu)
-
-    def make_inputs(self, problem: LoraExpandProblem, device: str, seed: int) -> ExpandInputs:
-        p = problem
-        normal = Normal(device, p.torch_dtype, seed)
-        start = normal(p.m, sum(p.slice_widths))
-        arguments = LoraExpandArguments(
-            x=normal(p.num_slices, p.m, p.k, dtype=_X_DTYPE),
-            b=[normal.weights(p.max_loras, width, p.k) for width in p.slice_widths],
-            out=start.clone(),
-            metadata=random_metadata(p, device, seed),
-            add_inputs=p.add_inputs,
-        )
-        return ExpandInputs(arguments, start)
-
-    def launches(self, inputs: ExpandInputs, config: Config) -> list[Launch]:
-        return expand_launches(inputs.arguments, config)
-
-    def run(self, inputs: ExpandInputs, config: Config) -> torch.Tensor:
-        return lora_expand(inputs.arguments, config)
-
-    def poison(self, inputs: ExpandInputs) -> None:
-        """Base tokens keep their values in both modes; the others are NaN before they are overwritten."""
-        inputs.arguments.out.copy_(inputs.start)
-        if not inputs.arguments.add_inputs:
-            inputs.arguments.out[inputs.arguments.metadata.token_lora_mapping >= 0] = torch.nan
-
-    def reference(self, inputs: ExpandInputs, dtype: torch.dtype) -> Expected:
-        return reference(inputs.arguments, inputs.start, dtype)
 
     def call(self, problem: LoraExpandProblem) -> Call:
         call = super().call(problem)

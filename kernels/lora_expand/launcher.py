@@ -14,6 +14,7 @@ from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers
+from autotune.kernels.lora_expand.stages import forced_stages
 from autotune.servers.vllm import launching
 
 _ALIGNED_COLUMNS = 16
@@ -200,10 +201,9 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
     return [Launch(lora_expand_kernel, (tiles, slices, meta.groups), args, options)]
 
 
-def forced_stages(x_dtype: torch.dtype, capability: tuple[int, int]) -> int | None:
-    """Returns the only ``num_stages`` allowed, if any: vLLM forces one for fp32 x on Hopper (triton#9433, contracts
-    A3)."""
-    return 1 if x_dtype == torch.float32 and capability == (9, 0) else None
+def _stages(x: torch.Tensor) -> int | None:
+    """Returns the only ``num_stages`` allowed where x lies."""
+    return forced_stages(torch.cuda.get_device_capability(), x.dtype == torch.float32) if x.is_cuda else None
 
 
 def lora_expand(inputs: LoraExpandArguments, config: Config | None = None) -> torch.Tensor:
@@ -223,7 +223,7 @@ def lora_expand(inputs: LoraExpandArguments, config: Config | None = None) -> to
         config = launching.dense_config(
             "expand", max_loras=groups, num_slices=slices, m=m, k=k, n=n, add_inputs=inputs.add_inputs
         )
-    if inputs.x.is_cuda and (stages := forced_stages(inputs.x.dtype, torch.cuda.get_device_capability())):
+    if stages := _stages(inputs.x):
         config = {**config, "num_stages": stages}
     for launch in expand_launches(inputs, config):
         launch.run()

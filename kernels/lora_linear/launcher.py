@@ -11,6 +11,7 @@ from autotune.contract import Config, Launch
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear.pair_kernel import ARRIVALS_STRIDE, lora_linear_kernel
+from autotune.kernels.lora_linear.space import row_tiles
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 _ALIGNED_COLUMNS = 16
@@ -62,12 +63,6 @@ class LoraLinearArguments:
                 f"lora_linear: B must be {slices} weights of rank {rank}, as A is, "
                 f"got {[tuple(b.shape) for b in self.expand.b]}"
             )
-
-
-def row_tiles(m: int, max_loras: int, block_m: int) -> int:
-    """Counts the tiles that m tokens of any mix of adapters can take: each adapter's tokens are tiled on their own."""
-    adapters = min(m, max_loras)
-    return adapters + (m - adapters) // block_m
 
 
 def workspace_sizes(arguments: LoraLinearArguments, config: Config) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""LoRA shrink as the tuner sees it: problems, space, inputs."""
+"""LoRA shrink as the tuner sees it: problems and space."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Launch, Parameter
+from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.kernels.common.dense_kernel import DenseKernel
-from autotune.kernels.common.metadata import random_metadata
-from autotune.kernels.common.normal import Normal
+from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_shrink.cost import estimate_us
-from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
-from autotune.kernels.lora_shrink.reference import reference
 
 _NEUTRAL_GROUP = 8
 _FULL_WAVES = 3
@@ -32,13 +27,19 @@ class LoraShrinkProblem(LoraProblem):
         return self.n
 
 
-class LoraShrink(DenseKernel[LoraShrinkProblem, LoraShrinkArguments]):
+class LoraShrink(DenseKernel[LoraShrinkProblem]):
     """vLLM's dense ``lora_shrink`` (contracts A4), with its configuration keys."""
 
     name = "lora_shrink"
     aliases = ("shrink",)
     problem_type = LoraShrinkProblem
     op = "shrink"
+
+    @property
+    def execution(self) -> Execution[LoraShrinkProblem, Any]:
+        from autotune.kernels.lora_shrink.execution import ShrinkExecution  # needs torch
+
+        return ShrinkExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraShrinkProblem:
         return LoraShrinkProblem(
@@ -104,28 +105,6 @@ class LoraShrink(DenseKernel[LoraShrinkProblem, LoraShrinkArguments]):
 
     def estimate_us(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, integers(config), gpu)
-
-    def make_inputs(self, problem: LoraShrinkProblem, device: str, seed: int) -> LoraShrinkArguments:
-        p = problem
-        normal = Normal(device, p.torch_dtype, seed)
-        return LoraShrinkArguments(
-            x=normal(p.m, p.k),
-            a=[normal.weights(p.max_loras, p.n, p.k) for _ in range(p.num_slices)],
-            out=torch.zeros(p.num_slices, p.m, p.n, dtype=torch.float32, device=device),
-            metadata=random_metadata(p, device, seed),
-        )
-
-    def launches(self, inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
-        return shrink_launches(inputs, config)
-
-    def run(self, inputs: LoraShrinkArguments, config: Config) -> torch.Tensor:
-        return lora_shrink(inputs, config)
-
-    def poison(self, inputs: LoraShrinkArguments) -> None:
-        inputs.out.fill_(torch.nan)
-
-    def reference(self, inputs: LoraShrinkArguments, dtype: torch.dtype) -> Expected:
-        return reference(inputs, dtype)
 
     def problem_of_recording(self, name: str) -> LoraShrinkProblem | None:
         fields = fields_from_recording(name, self.op)

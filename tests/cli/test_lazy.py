@@ -60,6 +60,19 @@ def test_listing_studies_loads_neither_torch_nor_the_search(tmp_path: Path) -> N
     assert loaded(unwanted, "doctor", "--storage", f"sqlite:///{tmp_path}/none.db") == "loaded: []"
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "--op-type lora_shrink --m-values 16 --hidden-size 5120 --lora-rank 16 --num-loras 4",
+        "--runtime sglang --op-type expand --chunk-sizes 16 --output-dim 6144 --lora-rank 64 --num-slices 2",
+    ],
+)
+def test_making_a_study_of_a_recording_loads_neither_torch_nor_the_search(tmp_path: Path, shape: str) -> None:
+    storage = ("--storage", f"sqlite:///{tmp_path}/studies.db")
+    unwanted = ("torch", "triton", "sklearn", "scipy")
+    assert loaded(unwanted, "study", "create", "--backend", "replay", *shape.split(), *storage) == "loaded: []"
+
+
 def groups(group: LazyGroup) -> list[LazyGroup]:
     below = [command.load() for command in group.lazy.values()]
     return [group, *(found for each in below if isinstance(each, LazyGroup) for found in groups(each))]

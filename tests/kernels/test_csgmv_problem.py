@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import GRAPH_BATCH, split
+from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 
@@ -65,7 +66,7 @@ def test_decode_is_a_token_a_request_in_a_graphs_buffer(requests: int, shares: s
         adapter_shares=shares,
         adapter_ranks=(*(64, 32, 16, 16), *(8,) * 4),
     )
-    batch = decode.batch("cpu", 0)
+    batch = random_batch(decode, "cpu", 0)
     assert batch.segments == GRAPH_BATCH
     assert batch.permutation.numel() == sum(decode.tokens_by_slot) == requests
     assert batch.seg_indptr.diff().max() <= 16

@@ -14,6 +14,7 @@ from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
+from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
@@ -160,7 +161,7 @@ def test_flags() -> None:
 def test_decode_flags() -> None:
     flags = {"workload": "decode", "total_tokens": 200, "num_loras": 8, "num_active_loras": 4, "dtype": "bfloat16"}
     problem = CsgmvShrink().problem_from_flags(FLAGS | flags)
-    assert problem.batch("cpu", 0).segments == 256
+    assert random_batch(problem, "cpu", 0).segments == 256
     assert sum(problem.tokens_by_slot) == 200
     assert problem.tokens_by_slot == (12, 90, 45, 30, 23, 0, 0, 0, 0)
 

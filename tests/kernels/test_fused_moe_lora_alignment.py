@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.kernels.fused_moe_lora.alignment import Alignment, align, padded_width
+from autotune.kernels.fused_moe_lora.alignment import Alignment, align
+from autotune.kernels.fused_moe_lora.padding import padded_width
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS, MoeProblem
 from autotune.kernels.fused_moe_lora.reference import align_reference
 from autotune.kernels.fused_moe_lora.routing import RoutedWork, Routing, random_routing, work

@@ -15,8 +15,9 @@ from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear import lora_linear
 from autotune.kernels.lora_linear.kernel import LoraLinear, LoraLinearProblem
-from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, pair_launches, row_tiles
+from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, pair_launches
 from autotune.kernels.lora_linear.reference import reference
+from autotune.kernels.lora_linear.space import row_tiles
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 from autotune.servers.vllm.linear import APART
 from tests.builders.dense_lora import half_dtypes

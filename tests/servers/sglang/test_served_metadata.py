@@ -14,6 +14,7 @@ import torch
 
 from autotune.contract import registry
 from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.testing.problems import problems_of
 from tests.builders import served_sglang
 
@@ -53,7 +54,7 @@ def slots_of(batch: ChunkedBatch) -> torch.Tensor:
 def test_segments_and_their_order_are_the_servers(backend: Any) -> None:
     kernel = registry.load("csgmv_expand")
     for problem in problems_of(kernel):
-        batch = problem.batch("cpu", 0)  # type: ignore[attr-defined]
+        batch = random_batch(problem, "cpu", 0)
         slots = slots_of(batch)
         one_token_each = torch.ones(len(slots), dtype=torch.int32)
         with patch.object(backend, "generate_sequence_lengths", return_value=one_token_each):

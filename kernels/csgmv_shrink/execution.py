@@ -1,0 +1,44 @@
+"""Makes inputs of csgmv shrink and runs it."""
+
+from __future__ import annotations
+
+import torch
+
+from autotune.contract import Config, Expected, Launch
+from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, random_batch
+from autotune.kernels.common.normal import Normal
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
+from autotune.kernels.csgmv_shrink.reference import reference
+
+ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
+
+
+class ShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArguments]):
+    def make_inputs(self, problem: CsgmvShrinkProblem, device: str, seed: int) -> ShrinkInputs:
+        """Weights of ranks that an adapter does not have are NaN; they must not be used."""
+        p = problem
+        normal = Normal(device, p.torch_dtype, seed)
+        a = normal.weights(len(p.pool_ranks), p.columns, p.k)
+        for slot, rank in enumerate(p.pool_ranks):
+            a[slot, p.num_slices * rank :] = torch.nan
+        out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
+        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, random_batch(p, device, seed), p.num_slices)
+        return ShrinkInputs(arguments, start=self._start(arguments))
+
+    def _start(self, arguments: CsgmvShrinkArguments) -> torch.Tensor:
+        start = arguments.out.clone()
+        if start.device.type == "meta":
+            return start
+        for tokens, _, rank in arguments.batch.by_adapter():
+            start[tokens, : arguments.num_slices * rank] = torch.nan
+        return start
+
+    def launches(self, inputs: ShrinkInputs, config: Config) -> list[Launch]:
+        return shrink_launches(inputs.arguments, config)
+
+    def run(self, inputs: ShrinkInputs, config: Config) -> torch.Tensor:
+        return csgmv_shrink(inputs.arguments, config)
+
+    def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
+        return reference(inputs.arguments, inputs.start, dtype)
