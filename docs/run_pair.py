@@ -29,14 +29,15 @@ from autotune.contract.space import Space
 from autotune.environment import current_gpu
 from autotune.kernels.common.metadata import LoraMetadata, random_mapping
 from autotune.kernels.lora_expand import lora_expand
-from autotune.kernels.lora_expand.kernel import LoraExpandProblem
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_linear import space
 from autotune.kernels.lora_linear.execution import LinearInputs
-from autotune.kernels.lora_linear.kernel import LoraLinear, LoraLinearProblem
+from autotune.kernels.lora_linear.kernel import LoraLinear
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, pair_launches
 from autotune.kernels.lora_linear.operation import apart_expand, apart_shrink
+from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_shrink import lora_shrink
-from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 from autotune.measure.timing import CudaGraphTimer, copy_bandwidth_bytes_per_s
 from autotune.servers.plugin import warm_up
 from autotune.servers.vllm import facts

@@ -7,14 +7,14 @@ import torch
 from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, random_batch
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.csgmv_expand.kernel import CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
+from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.reference import reference
 
 ExpandInputs = CsgmvInputs[CsgmvExpandArguments]
 
 
-class ExpandExecution(CsgmvExecution[CsgmvExpandProblem, CsgmvExpandArguments]):
+class CsgmvExpandExecution(CsgmvExecution[CsgmvExpandProblem, CsgmvExpandArguments]):
     def make_inputs(self, problem: CsgmvExpandProblem, device: str, seed: int) -> ExpandInputs:
         """What an adapter's rank does not reach, in x and in the weights, is NaN: it must not be used."""
         p = problem

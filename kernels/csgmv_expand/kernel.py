@@ -1,16 +1,14 @@
-"""csgmv expand as the tuner sees it: problems and space."""
+"""csgmv expand as the tuner sees it: its space and what it costs at least."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Config, Floor, Gpu, Parameter, Value
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError
 from autotune.kernels.common.csgmv import (
-    CsgmvProblem,
     fields_from_flags,
     fields_from_recording,
     infeasible_tile,
@@ -21,39 +19,13 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
+from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 _ONE_STAGE = 1
 _MOST_REGISTERS = 255
 _OTHER_REGISTERS = 24
 """What the compiler needs besides the accumulator to work at all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsgmvExpandProblem(CsgmvProblem):
-    """x ``[tokens, num_slices * rank]`` times the stacked B matrices ``[sum of slice_widths, rank]``."""
-
-    slice_widths: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.slice_widths) != self.num_slices or min(self.slice_widths) < 1:
-            raise InputError(
-                f"--slice-widths: got {one_of(self.slice_widths)}, allowed: --num-slices {self.num_slices} positive "
-                "widths; pass the widths of q,k,v (or gate,up), or --output-dim with the sum of equal ones"
-            )
-
-    @property
-    def sizes(self) -> str:
-        return "n" + "x".join(map(str, self.slice_widths))
-
-    @property
-    def lookup_k(self) -> int:
-        return self.columns
-
-    @property
-    def columns(self) -> int:
-        return sum(self.slice_widths)
 
 
 class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
@@ -67,9 +39,9 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
 
     @property
     def execution(self) -> Execution[CsgmvExpandProblem, Any]:
-        from autotune.kernels.csgmv_expand.execution import ExpandExecution  # needs torch
+        from autotune.kernels.csgmv_expand.execution import CsgmvExpandExecution  # needs torch
 
-        return ExpandExecution()
+        return CsgmvExpandExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvExpandProblem:
         fields = fields_from_flags(flags)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.kernels.csgmv_expand.kernel import CsgmvExpandProblem
+from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 
 PROBLEMS = {
     "csgmv_expand": (

@@ -7,14 +7,14 @@ import torch
 from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, random_batch
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.reference import reference
 
 ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
 
 
-class ShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArguments]):
+class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArguments]):
     def make_inputs(self, problem: CsgmvShrinkProblem, device: str, seed: int) -> ShrinkInputs:
         """Weights of ranks that an adapter does not have are NaN; they must not be used."""
         p = problem

@@ -1,15 +1,12 @@
-"""csgmv shrink as the tuner sees it: problems and space."""
+"""csgmv shrink as the tuner sees it: its space and what it costs at least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Call, Config, Floor, Gpu, Parameter, Value
-from autotune.errors import InputError
 from autotune.kernels.common.csgmv import (
-    CsgmvProblem,
     csgmv_tile,
     fields_from_flags,
     fields_from_recording,
@@ -21,31 +18,8 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsgmvShrinkProblem(CsgmvProblem):
-    """x ``[tokens, k]`` times the stacked A matrices ``[num_slices * rank, k]``."""
-
-    k: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.k < 1:
-            raise InputError(f"k: got {self.k}, allowed: 1 or more; pass the layer's --hidden-size")
-
-    @property
-    def sizes(self) -> str:
-        return f"k{self.k}"
-
-    @property
-    def lookup_k(self) -> int:
-        return self.k
-
-    @property
-    def columns(self) -> int:
-        return self.num_slices * self.rank
 
 
 class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
@@ -59,9 +33,9 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
 
     @property
     def execution(self) -> Execution[CsgmvShrinkProblem, Any]:
-        from autotune.kernels.csgmv_shrink.execution import ShrinkExecution  # needs torch
+        from autotune.kernels.csgmv_shrink.execution import CsgmvShrinkExecution  # needs torch
 
-        return ShrinkExecution()
+        return CsgmvShrinkExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> CsgmvShrinkProblem:
         return CsgmvShrinkProblem(k=required(flags, "hidden_size"), **fields_from_flags(flags))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 
 PROBLEMS = {
     "csgmv_shrink": (

@@ -26,7 +26,7 @@ class _MoeExecution(Execution[MoeProblem, Inputs], Generic[Inputs]):
         self._side = side
 
 
-class ShrinkExecution(_MoeExecution[MoeShrinkArguments]):
+class MoeShrinkExecution(_MoeExecution[MoeShrinkArguments]):
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> MoeShrinkArguments:
         p, s = problem, MoeSizes(problem, self._side)
         tensors = MoeTensors(p, device, seed)
@@ -50,7 +50,7 @@ class ShrinkExecution(_MoeExecution[MoeShrinkArguments]):
         return shrink_reference(inputs, dtype)
 
 
-class ExpandExecution(_MoeExecution[WithStart[MoeExpandArguments]]):
+class MoeExpandExecution(_MoeExecution[WithStart[MoeExpandArguments]]):
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeExpandArguments]:
         p, s = problem, MoeSizes(problem, self._side)
         tensors = MoeTensors(p, device, seed)
@@ -79,7 +79,7 @@ class ExpandExecution(_MoeExecution[WithStart[MoeExpandArguments]]):
         return expand_reference(inputs.arguments, inputs.start, dtype)
 
 
-class OneShotExecution(_MoeExecution[WithStart[MoeOneShotArguments]]):
+class MoeOneShotExecution(_MoeExecution[WithStart[MoeOneShotArguments]]):
     def make_inputs(self, problem: MoeProblem, device: str, seed: int) -> WithStart[MoeOneShotArguments]:
         p, s = problem, MoeSizes(problem, self._side)
         tensors = MoeTensors(p, device, seed)

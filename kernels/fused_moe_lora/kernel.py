@@ -73,9 +73,9 @@ class _Shrink(_FusedMoeLora):
 
     @property
     def execution(self) -> Execution[MoeProblem, Any]:
-        from autotune.kernels.fused_moe_lora.execution import ShrinkExecution  # needs torch
+        from autotune.kernels.fused_moe_lora.execution import MoeShrinkExecution  # needs torch
 
-        return ShrinkExecution(self.side)
+        return MoeShrinkExecution(self.side)
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.shrink_parameters(problem, self.side, space)
@@ -103,9 +103,9 @@ class _Expand(_FusedMoeLora):
 
     @property
     def execution(self) -> Execution[MoeProblem, Any]:
-        from autotune.kernels.fused_moe_lora.execution import ExpandExecution  # needs torch
+        from autotune.kernels.fused_moe_lora.execution import MoeExpandExecution  # needs torch
 
-        return ExpandExecution(self.side)
+        return MoeExpandExecution(self.side)
 
     def parameters(self, problem: MoeProblem, space: str) -> tuple[Parameter, ...]:
         return rules.expand_parameters(problem, self.side, space)
@@ -133,9 +133,9 @@ class _OneShot(_FusedMoeLora):
 
     @property
     def execution(self) -> Execution[MoeProblem, Any]:
-        from autotune.kernels.fused_moe_lora.execution import OneShotExecution  # needs torch
+        from autotune.kernels.fused_moe_lora.execution import MoeOneShotExecution  # needs torch
 
-        return OneShotExecution(self.side)
+        return MoeOneShotExecution(self.side)
 
     def answers(self, call: Call, config: Config) -> list[tuple[Call, Config]]:
         """Shrink's and expand's: the server reads block_m alone, what else stands there are the defaults."""

@@ -10,8 +10,8 @@ from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.lora_expand.kernel import LoraExpandProblem
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments, expand_launches, lora_expand
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_expand.reference import reference
 
 
@@ -23,7 +23,7 @@ class ExpandInputs:
     start: torch.Tensor
 
 
-class ExpandExecution(Execution[LoraExpandProblem, ExpandInputs]):
+class LoraExpandExecution(Execution[LoraExpandProblem, ExpandInputs]):
     def make_inputs(self, problem: LoraExpandProblem, device: str, seed: int) -> ExpandInputs:
         p = problem
         normal = Normal(device, p.torch_dtype, seed)

@@ -1,32 +1,20 @@
-"""LoRA expand as the tuner sees it: problems and space."""
+"""LoRA expand as the tuner sees it: its space and what it costs at least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
-from autotune.kernels.common.sliced_problem import SlicedProblem, slices_from_flags
+from autotune.kernels.common.sliced_problem import slices_from_flags
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.cost import estimate_us
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_expand.stages import forced_stages
-
-
-@dataclass(frozen=True)
-class LoraExpandProblem(SlicedProblem):
-    """Shrunk x ``[num_slices, m, k]`` times the B matrices: k is the rank."""
-
-    @property
-    def rank(self) -> int:
-        return self.k
-
-    @property
-    def recordable(self) -> bool:
-        return super().recordable and self.same_width and self.add_inputs
 
 
 class LoraExpand(DenseKernel[LoraExpandProblem]):
@@ -39,9 +27,9 @@ class LoraExpand(DenseKernel[LoraExpandProblem]):
 
     @property
     def execution(self) -> Execution[LoraExpandProblem, Any]:
-        from autotune.kernels.lora_expand.execution import ExpandExecution  # needs torch
+        from autotune.kernels.lora_expand.execution import LoraExpandExecution  # needs torch
 
-        return ExpandExecution()
+        return LoraExpandExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraExpandProblem:
         return LoraExpandProblem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.kernels.lora_expand.kernel import LoraExpandProblem
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
 
 PROBLEMS = {
     "lora_expand": (

@@ -13,9 +13,9 @@ from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear import space
-from autotune.kernels.lora_linear.kernel import LoraLinearProblem
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace
 from autotune.kernels.lora_linear.operation import linear_launches, lora_linear
+from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_linear.reference import reference
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
@@ -28,7 +28,7 @@ class LinearInputs:
     start: torch.Tensor
 
 
-class LinearExecution(Execution[LoraLinearProblem, LinearInputs]):
+class LoraLinearExecution(Execution[LoraLinearProblem, LinearInputs]):
     def make_inputs(self, problem: LoraLinearProblem, device: str, seed: int) -> LinearInputs:
         p = problem
         normal = Normal(device, p.torch_dtype, seed)

@@ -1,45 +1,20 @@
-"""LoRA of a linear layer as the tuner sees it: problems and space."""
+"""LoRA of a linear layer as the tuner sees it: its space and what it costs at least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Call, Config, Floor, Gpu, Parameter
-from autotune.errors import InputError
 from autotune.kernels.common.execution import DeclaredKernel, Execution
 from autotune.kernels.common.problem import fields_from_flags, required
-from autotune.kernels.common.sliced_problem import SlicedProblem, slices_from_flags
+from autotune.kernels.common.sliced_problem import slices_from_flags
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.lora_linear import space as pair_space
 from autotune.kernels.lora_linear.cost import estimate_us
+from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.linear import APART, is_apart
-
-
-@dataclass(frozen=True)
-class LoraLinearProblem(SlicedProblem):
-    """x ``[m, k]`` times the A matrices ``[rank, k]`` times the B matrices: k is the layer's input, n its widest slice.
-
-    Attributes:
-        lora_rank: Rows of A and columns of B.
-    """
-
-    lora_rank: int = 0
-
-    def __post_init__(self) -> None:
-        if self.lora_rank < 1:
-            raise InputError(f"lora_rank: got {self.lora_rank}, allowed: 1 or more; pass --lora-rank")
-        super().__post_init__()
-
-    @property
-    def rank(self) -> int:
-        return self.lora_rank
-
-    @property
-    def label(self) -> str:
-        return f"{super().label}-r{self.rank}"
 
 
 class LoraLinear(DeclaredKernel[LoraLinearProblem]):
@@ -53,9 +28,9 @@ class LoraLinear(DeclaredKernel[LoraLinearProblem]):
 
     @property
     def execution(self) -> Execution[LoraLinearProblem, Any]:
-        from autotune.kernels.lora_linear.execution import LinearExecution  # needs torch
+        from autotune.kernels.lora_linear.execution import LoraLinearExecution  # needs torch
 
-        return LinearExecution()
+        return LoraLinearExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraLinearProblem:
         """Reads k from ``--hidden-size``, and n from ``--slice-widths``; without them the layer is square."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.kernels.lora_linear.kernel import LoraLinearProblem
+from autotune.kernels.lora_linear.problem import LoraLinearProblem
 
 PROBLEMS = {
     "lora_linear": (

@@ -8,12 +8,12 @@ from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 from autotune.kernels.lora_shrink.reference import reference
 
 
-class ShrinkExecution(Execution[LoraShrinkProblem, LoraShrinkArguments]):
+class LoraShrinkExecution(Execution[LoraShrinkProblem, LoraShrinkArguments]):
     def make_inputs(self, problem: LoraShrinkProblem, device: str, seed: int) -> LoraShrinkArguments:
         p = problem
         normal = Normal(device, p.torch_dtype, seed)

@@ -1,30 +1,21 @@
-"""LoRA shrink as the tuner sees it: problems and space."""
+"""LoRA shrink as the tuner sees it: its space and what it costs at least."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.execution import Execution
-from autotune.kernels.common.problem import LoraProblem, fields_from_flags, fields_from_recording, required
+from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_shrink.cost import estimate_us
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 
 _NEUTRAL_GROUP = 8
 _FULL_WAVES = 3
 _FEW_STEPS = 8
-
-
-@dataclass(frozen=True)
-class LoraShrinkProblem(LoraProblem):
-    """x ``[m, k]`` times the A matrices ``[n, k]``: k is the hidden size, n the rank."""
-
-    @property
-    def rank(self) -> int:
-        return self.n
 
 
 class LoraShrink(DenseKernel[LoraShrinkProblem]):
@@ -37,9 +28,9 @@ class LoraShrink(DenseKernel[LoraShrinkProblem]):
 
     @property
     def execution(self) -> Execution[LoraShrinkProblem, Any]:
-        from autotune.kernels.lora_shrink.execution import ShrinkExecution  # needs torch
+        from autotune.kernels.lora_shrink.execution import LoraShrinkExecution  # needs torch
 
-        return ShrinkExecution()
+        return LoraShrinkExecution()
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> LoraShrinkProblem:
         return LoraShrinkProblem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 
 PROBLEMS = {
     "lora_shrink": (

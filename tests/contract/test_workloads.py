@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from autotune.contract import Workload, workloads
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 
 PROBLEM = CsgmvShrinkProblem("float16", 16, 32, 16, 1, k=64)
 TIMES = st.floats(0.5, 1e5)

@@ -16,8 +16,9 @@ from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.kernels.common.chunks import Pool
 from autotune.kernels.csgmv_expand import csgmv_expand, launcher
-from autotune.kernels.csgmv_expand.kernel import CsgmvExpand, CsgmvExpandProblem
+from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
+from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.servers.sglang import facts
 from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding, serve_config
 from tests.builders.dense_lora import half_dtypes

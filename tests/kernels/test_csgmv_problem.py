@@ -14,7 +14,8 @@ from autotune.errors import InputError
 from autotune.kernels.common.csgmv import GRAPH_BATCH, split
 from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 
 SHRINK = CsgmvShrink()
 FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_slices": 3}

@@ -16,8 +16,9 @@ from autotune.contract.space import Space
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang import facts
 from tests.builders.csgmv_batches import (
     MAX_RANK,

@@ -14,8 +14,9 @@ from autotune.contract import Config
 from autotune.contract.gpu import H200, INTERPRETER
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand import launcher, lora_expand
-from autotune.kernels.lora_expand.kernel import LoraExpand, LoraExpandProblem
+from autotune.kernels.lora_expand.kernel import LoraExpand
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from tests.builders.dense_lora import EXPAND, LAUNCH, configs_launched, half_dtypes, products, serve_config
 from tests.builders.refusals import assert_refused_in_a_line
 

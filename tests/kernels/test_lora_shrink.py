@@ -13,8 +13,9 @@ import torch
 from autotune.contract import Config, Gpu
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_shrink import launcher, lora_shrink
-from autotune.kernels.lora_shrink.kernel import LoraShrink, LoraShrinkProblem
+from autotune.kernels.lora_shrink.kernel import LoraShrink
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 from tests.builders.dense_lora import LAUNCH, SHRINK, configs_launched, half_dtypes, products, serve_config
 from tests.builders.refusals import assert_refused_in_a_line
 

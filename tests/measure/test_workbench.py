@@ -11,8 +11,9 @@ import torch
 
 from autotune.contract import Config, Expected, Floor, Kernel, Launch, Parameter, Problem, Workload
 from autotune.contract.gpu import H200, Gpu
-from autotune.kernels.csgmv_expand.kernel import CsgmvExpandProblem
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink, CsgmvShrinkProblem
+from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.measure import compiling, workbench
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.workbench import Workbench

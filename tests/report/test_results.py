@@ -18,7 +18,7 @@ from autotune.contract import Config, registry
 from autotune.contract.converter import from_json
 from autotune.contract.gpu import H200
 from autotune.environment import Environment
-from autotune.kernels.csgmv_shrink.kernel import CsgmvShrinkProblem
+from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.measure.result import Measurement
 from autotune.report.note import study_note
 from autotune.report.results import result_line, time_line
