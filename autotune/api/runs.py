@@ -67,13 +67,13 @@ def run(
     unfinished = [turn for turn in turns if any(study.result is None for study in turn.studies)]
     if not unfinished:
         return []
-    races = [turn.studies[0] for turn in unfinished if turn.name in raced]
+    races = [turn for turn in unfinished if turn.studies[0].name in raced]
     races_s = RACES_S if budget.timeout_s is None else min(RACES_S, _RACES_SHARE * budget.timeout_s)
     if races and budget.timeout_s is not None:
         budget = replace(budget, timeout_s=budget.timeout_s - races_s)
     with Runner(storage, options, on_finished=write_note) as runner:
         queue = StudyQueue(turn_runner(runner), watcher or _Unwatched(), budget, worth)
-        queue.run([turn for turn in unfinished if turn.name not in raced])
+        queue.run([turn for turn in unfinished if turn not in races])
         last = RaceQueue(runner, watcher or _Unwatched())
         last.run(races, races_s)
     return queue.failures + last.failures

@@ -117,14 +117,13 @@ class Plan:
 
     @property
     def races(self) -> list[Entry]:
-        """The studies that are but a race, size by size; ops whose configs must agree have none."""
+        """The studies that are but a race, size by size."""
         return [
             entry
             for size in self.raced
             for shape in self.shapes
             if shape.occurs(size)
             for entry in self._of_shape(shape, size, 1.0)
-            if groups.find(entry.kernel) is None
         ]
 
     @property

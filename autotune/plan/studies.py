@@ -21,6 +21,8 @@ from autotune.study.membership import Membership
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
 
+_Together = tuple[int | None, tuple[str, ...]]
+
 
 def name_of(plan: Plan, request: Request) -> str:
     """Returns the plan's name in the storage: with the tag that keeps its studies apart from others."""
@@ -59,7 +61,7 @@ def describe(plan: Plan, request: Request) -> list[Described]:
 
 
 def _races(plan: Plan, request: Request) -> Iterator[Described]:
-    for _, entries in itertools.groupby(plan.races, key=lambda entry: _size(plan, entry.call)):
+    for _, entries in itertools.groupby(plan.races, key=lambda entry: (_size(plan, entry.call), _together(entry.call))):
         with suppress(InputError):
             yield from [Described(entry, _describe(plan, entry, request), raced=True) for entry in entries]
 
@@ -140,11 +142,11 @@ def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
 def decided(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
     """Returns the studies of a plan that an export may take: all but the races at a size of which some did not run.
 
-    An entry for some shapes of a size would take the defaults of that size to the others.
+    An entry for some shapes of a size would take the defaults of that size to the others in its files.
     """
     chosen = list(chosen)
     missing = _not_raced(chosen, plan)
-    races = {study.name for study in raced(chosen, plan) if _own_size(study) in missing}
+    races = {study.name for study in raced(chosen, plan) if _together(study.spec.server_call) in missing}
     return [study for study in chosen if study.name not in races]
 
 
@@ -174,20 +176,23 @@ def required(chosen: Iterable[KernelStudy], plan: str) -> list[Call]:
     calls = {}
     for study in chosen:
         if found := study.membership(plan):
-            for call in (call for call in found.required if call.dims.get("m") not in missing):
+            for call in (call for call in found.required if _together(call) not in missing):
                 versioned = replace(call, triton=study.spec.environment.triton)
                 calls[str(versioned.to_json())] = versioned
     return list(calls.values())
 
 
-def _not_raced(chosen: Iterable[KernelStudy], plan: str) -> set[int]:
-    """Returns the sizes that were to be raced and are not, for one shape or more."""
-    return {_own_size(study) for study in raced(chosen, plan) if study.result is None}
+def _not_raced(chosen: Iterable[KernelStudy], plan: str) -> set[_Together]:
+    """Returns what was to be raced and is not, for one shape or more."""
+    return {_together(study.spec.server_call) for study in raced(chosen, plan) if study.result is None}
 
 
-def _own_size(study: KernelStudy) -> int:
-    size: int = study.spec.problem["m"]
-    return size
+def _together(call: Call | None) -> _Together:
+    """Returns what is equal for lookups whose sizes are raced for all or for none: those of a family of files have
+    sizes of their own."""
+    assert call is not None  # all studies of a plan answer one
+    family = servers.get(call.server).family(call.op)
+    return call.dims.get("m"), tuple(family.ops) if family else ()
 
 
 def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec]:

@@ -71,6 +71,20 @@ class GroupMember:
         study = self.session.study
         return study.kernel.other_defaults(study.problem, study.gpu)
 
+    @property
+    def raced_values(self) -> list[int]:
+        """The shared parameter's values of all that has been measured correctly."""
+        return [value for value in self.masks if self.best_at(value, 1)]
+
+    def measure_beside(self) -> tuple[str, ...]:
+        """Measures what the studies of the sizes beside chose, and the defaults; returns those studies' names."""
+        winners, space = self._runner.sessions.beside(self.session), self.session.space
+        candidates = [self.incumbent, *self.other_defaults, *filter(space.has, winners.values())]
+        if winners:
+            clock = self._runner.measure_all(self.session, candidates, self._on_progress)
+            self.seconds = clock.seconds | {WALL: clock.wall_s}
+        return tuple(winners)
+
     def compile_first(self) -> None:
         """Begins to compile what the op's own search will measure first."""
         if not self.session.study.searched:

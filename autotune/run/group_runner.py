@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autotune.contract import groups, source
 from autotune.errors import AutotuneError, InputError, one_of
@@ -28,6 +28,10 @@ from autotune.study.study import KernelStudy
 MOST = 24
 """Configs of an op tried at a value after which it counts as explored, even if the model disagrees; at the value with
 the least sum, which is what will be exported, twice as many."""
+
+
+_RACE = Budget(trials=1)
+"""Searches nothing: a race has its own list of what to measure."""
 
 
 class GroupRunner:
@@ -55,6 +59,25 @@ class GroupRunner:
             HeldError: If another process is running one.
             AutotuneError: If there is no common value at which every op ran correctly.
         """
+        return self._finish(studies, budget, on_progress, lambda group: group.decide(following))
+
+    def race(self, studies: Sequence[KernelStudy], on_progress: OnProgress = lambda progress: None) -> GroupResult:
+        """Finishes a group by a race of what the groups of the sizes beside its own chose and of the defaults.
+
+        Raises:
+            InputError: If a study is missing or cannot go on here.
+            HeldError: If another process is running one.
+            AutotuneError: If no size beside it has winners, or none of all that ran correctly.
+        """
+        return self._finish(studies, _RACE, on_progress, lambda group: group.race())
+
+    def _finish(
+        self,
+        studies: Sequence[KernelStudy],
+        budget: Budget,
+        on_progress: OnProgress,
+        decide: Callable[[GroupRun], GroupResult],
+    ) -> GroupResult:
         kind, path = check_complete(studies)
         runner = self.runner
         for study in studies:
@@ -65,8 +88,7 @@ class GroupRunner:
             if result is None:
                 sessions = [stack.enter_context(runner.sessions.opened(study)) for study in studies]
                 members = [GroupMember(runner, each, kind.shared, budget.trials, on_progress) for each in sessions]
-                group = GroupRun(runner, members, kind.shared, path, Deadline(budget.timeout_s))
-                result = group.decide(following)
+                result = decide(GroupRun(runner, members, kind.shared, path, Deadline(budget.timeout_s)))
                 studies[0].finish_group(result)
             self._hand_out(studies, result)
         return result
@@ -74,9 +96,9 @@ class GroupRunner:
     def _hand_out(self, studies: Sequence[KernelStudy], result: GroupResult) -> None:
         """Gives every study its part of the result; those that have it already keep it."""
         for study in studies:
-            if study.group_result is None:
+            if study.group_result != result:
                 study.finish_group(result)
-            if study.result is None:
+            if study.result != result.members[study.name]:
                 self.runner.finish(study, result.members[study.name])
 
 
@@ -119,14 +141,28 @@ class GroupRun:
         self._search_each()
         self._explore()
         self.runner.sessions.prepare(following)
+        return self._result(self._raced(self._values_to_race()), time.monotonic() - start_s)
+
+    def race(self) -> GroupResult:
+        """Measures what the groups beside chose and the defaults, and races; returns the group's result."""
+        start_s = time.monotonic()
+        from_studies = {member.name: member.measure_beside() for member in self.members}
+        if not any(from_studies.values()):
+            raise AutotuneError(f"group {self._name}: no size beside it has winners to race; run those first")
+        values = dict.fromkeys(value for member in self.members for value in member.raced_values)
+        result = self._result(self._raced(list(values)), time.monotonic() - start_s)
+        parts = {name: replace(part, raced_from=from_studies[name]) for name, part in result.members.items()}
+        return replace(result, members=parts)
+
+    def _raced(self, values: Sequence[int]) -> GroupRace:
         rounds = self.members[0].session.study.settings.race_rounds
-        raced = decide_group(self.members, self.shared, self._values_to_race(), rounds)
+        raced = decide_group(self.members, self.shared, values, rounds)
         if raced is None:
             raise AutotuneError(
                 f"group {self._name}: there is no {self.shared} at which every op ran "
                 "correctly; see: study show, of each"
             )
-        return self._result(raced, time.monotonic() - start_s)
+        return raced
 
     def _search_each(self) -> None:
         """Runs every member's own search."""

@@ -1,4 +1,7 @@
-"""Races at sizes that were not searched: what the sizes beside them run, and the default, side by side."""
+"""Races at sizes that were not searched: what the sizes beside them run, and the default, side by side.
+
+A size of a group is raced by whole sets: what a group beside it chose for all of its ops has one common value.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,9 @@ from dataclasses import replace
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.run import identity
 from autotune.run.clock import Deadline
-from autotune.run.options import Budget
 from autotune.run.progress import OnProgress
-from autotune.run.queue import Turn, Watcher
+from autotune.run.queue import Result, Turn, Watcher
 from autotune.run.runner import Runner
-from autotune.search.api import Search
-from autotune.search.pruning import GapPruner
-from autotune.search.ranking import ListSampler
-from autotune.search.stopping import NeverStop
 from autotune.study.result import StudyResult
 from autotune.study.study import KernelStudy
 
@@ -42,15 +40,14 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
             if not winners:
                 raise AutotuneError(f"study {study.name}: no size beside it has a winner to race; run those first")
             candidates = [session.space.incumbent, *filter(session.space.has, winners.values())]
-            search = Search(ListSampler(session.space, candidates), GapPruner(), NeverStop())
-            clock = runner.search(session, search, Budget(len(candidates)), on_progress, "finalists")
+            clock = runner.measure_all(session, candidates, on_progress)
             result = replace(runner.decide(session, clock), raced_from=tuple(winners))
             runner.finish(study, result)
             return result
 
 
 class RaceQueue:
-    """Races studies size by size, until time is up: a size is raced for all of its shapes, or for none.
+    """Races turns size by size, until time is up: a size is raced for all of its shapes, or for none.
 
     Attributes:
         failures: Messages of the races that failed.
@@ -62,8 +59,8 @@ class RaceQueue:
         self._watcher = watcher
         self._now_s = now_s
 
-    def run(self, studies: Sequence[KernelStudy], time_s: float = RACES_S) -> None:
-        """Takes the studies in their order, which is by size.
+    def run(self, turns: Sequence[Turn], time_s: float = RACES_S) -> None:
+        """Takes the turns in their order, which is by size.
 
         Raises:
             InputError: If a study cannot go on here.
@@ -71,17 +68,16 @@ class RaceQueue:
             AutotuneError: If it was stopped.
         """
         deadline = Deadline(time_s, self._now_s)
-        for _, together in itertools.groupby(studies, key=lambda study: study.spec.problem["m"]):
+        for _, together in itertools.groupby(turns, key=lambda turn: turn.studies[0].spec.problem["m"]):
             if deadline.left_s == 0:
                 return
-            for study in together:
-                self._take(study)
+            for turn in together:
+                self._take(turn)
 
-    def _take(self, study: KernelStudy) -> None:
-        turn = Turn([study])
+    def _take(self, turn: Turn) -> None:
         try:
             self._watcher.on_start(turn)
-            self._watcher.on_result(turn, race(self._runner, study, self._watcher.on_progress))
+            self._watcher.on_result(turn, self._raced(turn))
         except (InputError, StorageError):
             raise
         except HeldError as error:
@@ -93,3 +89,10 @@ class RaceQueue:
             raise AutotuneError(
                 f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
             ) from None
+
+    def _raced(self, turn: Turn) -> Result:
+        if turn.group is None:
+            return race(self._runner, turn.studies[0], self._watcher.on_progress)
+        from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
+
+        return GroupRunner(self._runner).race(turn.studies, self._watcher.on_progress)

@@ -12,7 +12,7 @@ from typing import Self
 
 from optuna.storages import BaseStorage
 
-from autotune.contract import workloads
+from autotune.contract import Config, workloads
 from autotune.errors import AutotuneError
 from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
@@ -23,6 +23,9 @@ from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import OnProgress, ProgressReporter, Stage
 from autotune.run.sessions import Session, Sessions
 from autotune.search.api import Search
+from autotune.search.pruning import GapPruner
+from autotune.search.ranking import ListSampler
+from autotune.search.stopping import NeverStop
 from autotune.study import trials
 from autotune.study.leases import Leases
 from autotune.study.result import WALL, Decision, StudyResult
@@ -148,6 +151,11 @@ class Runner:
         clock = loop.run(budget, reporter.on_trial, on_ending)
         reporter.report(then)
         return clock
+
+    def measure_all(self, session: Session, configs: Sequence[Config], on_progress: OnProgress) -> Clock:
+        """Measures these configs and no others, and tells where the time went."""
+        search = Search(ListSampler(session.space, configs), GapPruner(), NeverStop())
+        return self.search(session, search, Budget(len(configs)), on_progress, "finalists")
 
     def finish(self, study: KernelStudy, result: StudyResult) -> None:
         """Stores a study's result.

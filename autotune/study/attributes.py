@@ -69,9 +69,9 @@ def result(attributes: Attributes) -> StudyResult | None:
     return _read(StudyResult, _RESULT, found) if found else None
 
 
-def write_group_result(study: optuna.Study, result: GroupResult) -> None:
-    """Keeps the result of a group on one of its members."""
-    study.set_user_attr(_GROUP_RESULT, to_json(result))
+def write_group_result(study: optuna.Study, result: GroupResult | None) -> None:
+    """Keeps the result of a group on one of its members; None takes it back."""
+    study.set_user_attr(_GROUP_RESULT, None if result is None else to_json(result))
 
 
 def group_result(attributes: Attributes) -> GroupResult | None:

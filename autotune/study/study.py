@@ -62,8 +62,10 @@ class KernelStudy:
         attributes.write_result(self.study, result)
 
     def reopen(self) -> None:
-        """Takes the result back, so that a run goes on with the search."""
+        """Takes the result back, and that of its group, so that a run goes on with the search."""
         attributes.write_result(self.study, None)
+        if self.group_result is not None:
+            attributes.write_group_result(self.study, None)
 
     @property
     def group_result(self) -> GroupResult | None:

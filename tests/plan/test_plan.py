@@ -75,3 +75,11 @@ def test_advice_follows_from_the_flags() -> None:
     assert "Rank 256" in advised(rank=256)
     assert "--max-loras 32" in advised(max_loras=32)
     assert "--max-lora-chunk-size" in advised(server="sglang")
+
+
+def test_groups_are_raced_where_they_are_read() -> None:
+    made = make(load("Qwen3-30B-A3B"), Serving("vllm", tp=1, rank=16, max_loras=4), Batches(m_values=(16, 64)))
+    of_group = [entry.call.dims["m"] for entry in made.races if entry.kernel == "fused_moe_lora"]
+    dense = {entry.call.dims["m"] for entry in made.races if entry.kernel == "lora_shrink"}
+    assert of_group == sorted(m for m in dense if m > 8), "up to 8 tokens no config is read"
+    assert len(of_group) > 3
