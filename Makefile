@@ -1,5 +1,6 @@
 # make demo: set up in .venv, tune a small model (or replay its recordings where there is no GPU), export, report.
 # make test: set up in .venv, lint, type-check, test.
+# make docs: set up in .venv, build the site of docs/ into site/; a warning is an error.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,13 +8,13 @@ PY := $(VENV)/bin/python
 DEMO := demo
 export AUTOTUNE_STORAGE ?= sqlite:///$(DEMO)/autotune.db
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 
 # torch goes first and by its exact pin: asked for by a range, a machine without a GPU would get gigabytes of CUDA.
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dashboard,plot,test]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dashboard,docs,plot,test]"
 	touch $@
 
 demo: $(VENV)/ready
@@ -27,10 +28,14 @@ demo: $(VENV)/ready
 test: lint
 	$(PY) -m pytest -n 2
 
+docs: $(VENV)/ready
+	$(PY) -m sphinx --quiet --fail-on-warning --keep-going -b html docs site
+	@echo "Open site/index.html"
+
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy autotune
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site

@@ -1,4 +1,4 @@
-"""Replays every recorded space of 300 configs or more; writes the tables of docs/search.md, and docs/search.png.
+"""Replays every recorded space of 300 configs or more; writes the tables of docs/searching.md, and docs/search.png.
 
 PYTHONPATH=. python docs/make_search.py [SEEDS]         (20; about a quarter of an hour on two cores)
 PYTHONPATH=. python docs/make_search.py SEEDS auto      (only these samplers: the others' rows and the plot stay)
@@ -30,7 +30,7 @@ def main(seeds: int, samplers: tuple[str, ...] = DEFAULT) -> None:
     bare = run(Comparison(paths, ("auto",), seeds, BUDGETS, Knowledge(estimate=False)))
     if samplers == DEFAULT:
         draw(alone, max(BUDGETS), DOCS / "search.png")
-    page = DOCS / "search.md"
+    page = DOCS / "searching.md"
     page.write_text(_filled(page.read_text(), _tables(alone, helped, bare, seeds)))
 
 

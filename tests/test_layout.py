@@ -37,6 +37,7 @@ STORIES = {
     "cli/sglang",
     "docs/examples",
     "docs/readme",
+    "docs/site",
     "faults/crowd",
     "faults/full_disk",
     "faults/kills",

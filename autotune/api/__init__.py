@@ -1,7 +1,7 @@
 """The tool from Python: plan a model, make and run studies, read results, write and check files.
 
 The command line does its work by these functions. Each is loaded when it is first asked for, so that a plan or a check
-waits for nothing that measures.
+waits for nothing that measures. A model, from its plan to its files::
 
     serving = api.Serving("vllm", tp=1, rank=16, max_loras=4)
     wanted = api.of_plan(api.plan("Qwen3-8B", serving), api.Request())
@@ -119,3 +119,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

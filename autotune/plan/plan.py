@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def entries(self) -> list[Entry]:
-        """The studies, each right behind its nearest neighbour: shape by shape, ascending; much traffic first."""
+        """The studies, each right behind its nearest neighbour, shape by shape, ascending; much traffic first."""
         return sorted(self._entries(), key=lambda entry: -entry.weight)
 
     @property

@@ -13,7 +13,7 @@ class GapPruner(BasePruner):
     """Gives up a config when even the fastest of its first samples is clearly above the best median.
 
     Timing noise only ever adds, so the fastest sample is nearest the truth; a median or a rank test over so few samples
-    gives up the best config of a flat landscape, this does not (`docs/search.md`).
+    gives up the best config of a flat landscape, this does not (`docs/searching.md`).
 
     Args:
         gap: How much above the best median, as a share of it.

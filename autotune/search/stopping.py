@@ -32,7 +32,7 @@ class GainStop:
     around the best.
 
     A Gaussian process is over-confident: one small expectation means little, many in a row, with the best config's
-    neighbourhood settled, mean that the search is done (`docs/search.md` has the calibration).
+    neighbourhood settled, mean that the search is done (`docs/searching.md` has the calibration).
 
     Args:
         gain: Share of the best time that no untried config may be expected to save.

@@ -1,4 +1,4 @@
-"""Every command that the README shows is one that the command line takes."""
+"""Every command that the README or a page of the site shows is one that the command line takes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import pytest
 
 from autotune.cli.main import main
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def commands() -> list[str]:
-    """Returns what the README's code blocks call the tool with, continued lines joined."""
-    blocks = re.findall(r"^```\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.partition("python -m autotune ")[2] for line in lines if "python -m autotune " in line]
+    """Returns what code blocks call the tool with, continued lines joined, each command once."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```|^    (python -m autotune [^\n]*\n)", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(map("".join, blocks)).replace("\\\n", " ").splitlines()
+    return list(
+        dict.fromkeys(line.partition("python -m autotune ")[2] for line in lines if "python -m autotune " in line)
+    )
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("tuned", "other"):
         (tmp_path / folder).mkdir()
