@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
+    from autotune.api.listing import standing
     from autotune.api.plans import plan
     from autotune.api.problems import Problems
     from autotune.api.reports import page, report
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         of_problems,
         raced,
         required_by,
-        standing,
         worth,
     )
     from autotune.plan.plan import Plan
@@ -88,6 +88,7 @@ _MODULES = {
     "autotune.api.problems": ("Problems",),
     "autotune.api.reports": ("page", "report"),
     "autotune.api.runs": ("run",),
+    "autotune.api.listing": ("standing",),
     "autotune.api.studies": (
         "StudySet",
         "decided",
@@ -98,7 +99,6 @@ _MODULES = {
         "of_problems",
         "raced",
         "required_by",
-        "standing",
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
+from autotune.api.listing import names
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
 from autotune.errors import InputError, one_of
@@ -15,10 +16,9 @@ from autotune.plan import studies as plan_studies
 from autotune.plan.plan import Plan
 from autotune.report.note import write_note
 from autotune.servers.command_line import DecoderBlock
-from autotune.study import creation, studies
+from autotune.study import creation, overview, studies
 from autotune.study.describe import Request
 from autotune.study.spec import StudySpec
-from autotune.study.studies import CountedStudy
 from autotune.study.study import KernelStudy
 
 
@@ -104,31 +104,9 @@ def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | No
     Raises:
         InputError: If there is none, or both are given.
     """
-    return [studies.load(storage, name) for name in _names(storage, tuple(patterns), plan_name)]
-
-
-def _names(storage: BaseStorage, patterns: tuple[str, ...], plan_name: str | None) -> list[str]:
-    if plan_name is not None:
-        if patterns:
-            raise InputError(f"--plan: got {plan_name!r} and the glob {patterns[0]!r}; give one of them")
-        return plan_studies.names(storage, plan_name)
-    names = studies.names(storage)
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise InputError(f"study: got {pattern!r}, which matches none of: {one_of(names) or 'no studies yet'}")
-    return [name for name in names if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
-
-
-def standing(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | None = None) -> list[CountedStudy]:
-    """Returns how far the studies are that `find` finds, without opening them: all of a large storage in a moment.
-
-    Raises:
-        InputError: As `find`, but an empty storage has no studies.
-    """
-    counted = {each.summary.name: each for each in studies.counted(storage)}
-    if plan_name is None and not (patterns := tuple(patterns)):
-        return list(counted.values())
-    return [counted[name] for name in _names(storage, tuple(patterns), plan_name)]
+    with overview.opened(storage) as found:
+        chosen = names(found, tuple(patterns), plan_name)
+    return [studies.load(storage, name) for name in chosen]
 
 
 def find_one(storage: BaseStorage, name: str) -> KernelStudy:

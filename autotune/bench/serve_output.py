@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
-
 from autotune.bench.rounds import FinishedProcess, ServeRun
 from autotune.bench.serve_table import Cell, answers, cells, verdicts
-from autotune.report.tables import table, us
+from autotune.report.tables import TextTable, table, us
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class ServeReport:
         json: The same, with every process's own times.
     """
 
-    tables: tuple[Table, ...]
+    tables: tuple[TextTable, ...]
     lines: tuple[str, ...]
     json: dict[str, Any]
 
@@ -43,7 +41,7 @@ def _title(finished: Sequence[FinishedProcess], model: str) -> str:
     return f"{model} on {result.gpu}, {versions}"
 
 
-def _times(title: str, found: Sequence[Cell]) -> Table:
+def _times(title: str, found: Sequence[Cell]) -> TextTable:
     """Makes a row for each variant and phase."""
     columns = (
         "variant",
@@ -73,7 +71,7 @@ def _times(title: str, found: Sequence[Cell]) -> Table:
     return table(title, columns, rows)
 
 
-def _kernels(finished: Sequence[FinishedProcess]) -> Table:
+def _kernels(finished: Sequence[FinishedProcess]) -> TextTable:
     """Makes a row for each LoRA kernel in the profile of each variant's first process."""
     first = {each.variant.name: each for each in reversed(finished)}
     rows = [
@@ -94,7 +92,7 @@ def _kernels(finished: Sequence[FinishedProcess]) -> Table:
     return table("\nLoRA kernels, profiled after the timed runs", columns, rows)
 
 
-def _processes(finished: Sequence[FinishedProcess]) -> Table:
+def _processes(finished: Sequence[FinishedProcess]) -> TextTable:
     """Makes a row for each process."""
     rows = [
         (

@@ -103,7 +103,7 @@ def show_report(report: ServeReport) -> None:
 def _write_html(file: Path, report: ServeReport) -> None:
     console = Console(record=True, file=io.StringIO(), width=160)
     for each in report.tables:
-        console.print(each)
+        console.print(each.drawn())
     console.print(*map(cell, report.lines), sep="\n")
     try:
         console.save_html(str(file))

@@ -12,7 +12,6 @@ import click
 
 from autotune import paths, servers
 from autotune.cli.flags.command import FlagCommand, takes_flags
-from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.environment import cuda_available, current_gpu, driver_version, installed_version
 from autotune.errors import InputError, one_of
@@ -20,7 +19,7 @@ from autotune.measure import recording
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.tables import show, table
 from autotune.servers.places import SWITCH
-from autotune.study import studies
+from autotune.study import overview
 from autotune.untrusted.printing import say
 
 _NEEDED = {
@@ -105,7 +104,8 @@ def _gpu() -> Iterator[Observation]:
 
 def _storage(url: str) -> Observation:
     try:
-        count = len(studies.names(open_storage(url)))
+        with overview.opened(url) as found:
+            count = len(found.ours)
     except InputError as error:
         return Observation("storage", str(error), "study create makes one")
     return Observation("storage", f"{url}, {count} studies")

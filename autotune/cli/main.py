@@ -56,14 +56,18 @@ class _Commands(LazyGroup):
 
 def _storage_failure(error: Exception) -> AutotuneError | None:
     """Returns what an error of the storage means to a user; None for any other error."""
-    if "sqlalchemy" not in sys.modules:
+    if not {"sqlalchemy", "sqlite3"} & set(sys.modules):
         return None  # No storage was opened; loading what would read it takes a second.
+    import sqlite3
+
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     from autotune.study.storage_failure import failure_of
 
-    return failure_of(error) if isinstance(error, StorageInternalError | SQLAlchemyError) else None
+    if isinstance(error, StorageInternalError | SQLAlchemyError | sqlite3.Error):
+        return failure_of(error)
+    return None
 
 
 _COMMANDS = {

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 
 import click
-from rich.table import Table
 
 from autotune import servers
 from autotune.cli.flags.command import FlagCommand, takes_flags
@@ -16,7 +15,7 @@ from autotune.environment import driver_installed
 from autotune.errors import one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.plan.timed import TimedKernel, timed_kernels, timed_lines, what_to_mind
-from autotune.report.tables import show, table
+from autotune.report.tables import TextTable, show, table
 from autotune.servers.shapes import Shape
 from autotune.study.sources import refuse_unknown
 from autotune.untrusted.printing import say
@@ -83,7 +82,7 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
         say(f"Before tuning: {line}")
 
 
-def _tables(made: Plan) -> Iterator[Table]:
+def _tables(made: Plan) -> Iterator[TextTable]:
     by_file: dict[str, list[Shape]] = {}
     for shape in made.shapes:
         by_file.setdefault(servers.get(shape.server).command_line.file_of(shape), []).append(shape)

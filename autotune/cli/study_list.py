@@ -8,7 +8,6 @@ import click
 
 from autotune import api
 from autotune.cli.flags.command import FlagCommand, takes_flags
-from autotune.cli.storage import open_storage
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.listing import listing, state_of
 from autotune.report.tables import show
@@ -30,7 +29,7 @@ def list_(
     Takes all studies, those that match, or those of a plan.
     On a terminal that is too narrow for their names they are told by kernel and sizes.
     """
-    chosen = api.standing(open_storage(storage), patterns, plan_name)
+    chosen = api.standing(storage, patterns, plan_name)
     found = [item for item in chosen if state in (None, state_of(item).state)]
     if as_json:
         say(json.dumps([state_of(item).to_json() for item in found], indent=2))

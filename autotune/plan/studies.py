@@ -11,11 +11,11 @@ from optuna.storages import BaseStorage
 
 from autotune import servers
 from autotune.contract import Call
-from autotune.errors import AutotuneError, InputError, one_of
+from autotune.errors import AutotuneError, InputError
 from autotune.plan.plan import Entry, Plan
 from autotune.servers.lookup import nearest
 from autotune.servers.shapes import Shape
-from autotune.study import creation, studies
+from autotune.study import creation, overview, studies
 from autotune.study.describe import Request
 from autotune.study.membership import Membership
 from autotune.study.spec import StudySpec
@@ -116,22 +116,9 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
     Raises:
         InputError: If there is no such plan.
     """
-    return [studies.load(storage, name) for name in names(storage, plan)]
-
-
-def names(storage: BaseStorage, plan: str) -> list[str]:
-    """Returns the names of a plan's studies in its order.
-
-    Raises:
-        InputError: If there is no such plan.
-    """
-    known = studies.memberships(storage)
-    found = sorted((plans[plan].position, name) for name, plans in known.items() if plan in plans)
-    if not found:
-        plans = sorted({name for plans in known.values() for name in plans})
-        there = one_of(plans) or "no plans yet; make one with study create --plan MODEL"
-        raise InputError(f"--plan: got {plan!r}, which matches no study; there: {there}")
-    return [name for _, name in found]
+    with overview.opened(storage) as found:
+        names = found.of_plan(plan)
+    return [studies.load(storage, name) for name in names]
 
 
 def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
-
 from autotune.report.dimensions import columns_of
-from autotune.report.tables import config_text, ratio, table, us
-from autotune.study.studies import CountedStudy, by_group
+from autotune.report.tables import TextTable, config_text, ratio, table, us
+from autotune.study.grouping import by_group
+from autotune.study.overview import CountedStudy
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def state_of(standing: CountedStudy) -> StudyState:
 _COLUMNS = ("state", "trials", "best us", "default us", "tuned us", "speed-up")
 
 
-def listing(counted: Sequence[CountedStudy]) -> tuple[Table, Table]:
+def listing(counted: Sequence[CountedStudy]) -> tuple[TextTable, TextTable]:
     """Makes the table of where every study stands: by their names, and for a narrow terminal by their sizes."""
     of_name = {standing.summary.name: standing for standing in counted}
     names, sizes = columns_of([standing.summary.spec for standing in counted])

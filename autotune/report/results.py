@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from autotune import servers
 from autotune.contract.converter import to_json
 from autotune.measure.result import COMPILE_FAILURES, FAILURES
 from autotune.report.dimensions import columns_of
-from autotune.report.tables import config_text, percent, ratio, table, us, workload_text
+from autotune.report.tables import TextTable, config_text, percent, ratio, table, us, workload_text
 from autotune.report.trials import trial_rows
+from autotune.study.grouping import by_group
 from autotune.study.result import Decision, GroupResult, StudyResult
-from autotune.study.studies import by_group
 from autotune.study.study import KernelStudy
 
 _OF_BEST = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
@@ -51,7 +49,7 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
-def before_after_by_size(studies: Sequence[KernelStudy]) -> Table:
+def before_after_by_size(studies: Sequence[KernelStudy]) -> TextTable:
     """Makes the table of default and tuned times of finished studies for a narrow terminal, by their sizes."""
     finished = [(item.spec, result) for item in studies if (result := item.result)]
     names, sizes = columns_of([spec for spec, _ in finished])
@@ -63,7 +61,7 @@ def before_after_by_size(studies: Sequence[KernelStudy]) -> Table:
     return table(machines(studies), (*names, "default us", "tuned us", "speed-up", "of floor"), rows)
 
 
-def before_after(studies: Sequence[KernelStudy]) -> Table:
+def before_after(studies: Sequence[KernelStudy]) -> TextTable:
     """Makes the table of default and tuned times of finished studies."""
     rows = list[Sequence[object]]()
     for together in by_group(item for item in studies if item.result):

@@ -1,58 +1,112 @@
-"""Tables for a terminal, made with rich."""
+"""Tables for a terminal or a file: plain lines where each row has room in one, else drawn with rich."""
 
 from __future__ import annotations
 
-import io
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from autotune.contract import Config
 from autotune.study.result import WorkloadTimes
-from autotune.untrusted.printing import cell
+from autotune.untrusted.printing import cell, printable
 
-_WIDE = 10_000
+if TYPE_CHECKING:
+    from rich.table import Table as DrawnTable
 
-
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Makes a plain table; columns whose cells are numbers are aligned to the right."""
-    cells = [["" if value is None else str(value) for value in row] for row in rows]
-    made = Table(
-        title=cell(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
-    for index, name in enumerate(columns):
-        numeric = all(is_number(row[index]) for row in cells)
-        made.add_column(cell(name), justify="right" if numeric and cells else "left", overflow="fold")
-    for row in cells:
-        made.add_row(*map(cell, row))
-    return made
+_BETWEEN = "  "
 
 
-def show(*tables: Table, narrow: Table | None = None) -> None:
+@dataclass(frozen=True)
+class TextTable:
+    """A plain table; columns whose cells are numbers are aligned to the right.
+
+    Attributes:
+        title: Lines that stand above it; empty for none.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The title if there is one, the columns' names, and each row, in one line each."""
+        widths = [max(map(_width, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = []
+        for row in (self.columns, *self.rows):
+            cells = zip(row, widths, self._numeric, strict=True)
+            lines.append(_BETWEEN.join(_aligned(*each) for each in cells).rstrip())
+        return [*self.title.splitlines(), *lines]
+
+    @property
+    def width(self) -> int:
+        """How many characters its widest line takes."""
+        return max(map(_width, self.lines))
+
+    def drawn(self) -> DrawnTable:
+        """Returns the table as rich draws it, which folds what is too wide."""
+        from rich.table import Table  # loads for longer than most tables take to print
+
+        made = Table(
+            title=cell(self.title) if self.title else None,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+        )
+        for name, numeric in zip(self.columns, self._numeric, strict=True):
+            made.add_column(cell(name), justify="right" if numeric else "left", overflow="fold")
+        for row in self.rows:
+            made.add_row(*map(cell, row))
+        return made
+
+    @cached_property
+    def _numeric(self) -> list[bool]:
+        columns = range(len(self.columns))
+        return [bool(self.rows) and all(is_number(row[index]) for row in self.rows) for index in columns]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> TextTable:
+    """Makes a table of anything; None is an empty cell, and foreign text is spelled as it can be printed."""
+    cells = [["" if value is None else printable(str(value)) for value in row] for row in rows]
+    return TextTable(printable(title, keep="\n"), [printable(name) for name in columns], cells)
+
+
+def show(*tables: TextTable, narrow: TextTable | None = None) -> None:
     """Prints tables to stdout; where that is no terminal, each row takes one line, however wide.
 
     Args:
         narrow: What to print instead on a terminal that is too narrow for a row of the tables.
     """
-    console = Console()
-    if narrow is not None and console.is_terminal and not all(fits(made, console) for made in tables):
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if room is not None and narrow is not None and not all(made.width <= room for made in tables):
         tables = (narrow,)
-    if console.is_terminal:
-        for made in tables:
-            console.print(made)
-        return
-    text = io.StringIO()
     for made in tables:
-        Console(file=text, width=_WIDE).print(made)
-    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+        if room is None or made.width <= room:
+            click.echo("\n".join(made.lines))
+        else:
+            from rich.console import Console
+
+            Console().print(made.drawn())
 
 
-def fits(made: Table, console: Console) -> bool:
-    """Tells whether each row of a table has room in one line."""
-    return Measurement.get(console, console.options.update(width=_WIDE), made).maximum <= console.width
+def _width(text: str) -> int:
+    """Returns how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _aligned(text: str, width: int, numeric: bool) -> str:
+    blanks = " " * (width - _width(text))
+    return blanks + text if numeric else text + blanks
 
 
 def us(value: float | None) -> str:

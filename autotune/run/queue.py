@@ -17,7 +17,7 @@ from autotune.run.clock import Deadline
 from autotune.run.options import Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.runner import Runner
-from autotune.study import studies
+from autotune.study.grouping import by_group
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.study import KernelStudy
 
@@ -74,7 +74,7 @@ class Watcher(Protocol):
 
 def turns_of(chosen: Sequence[KernelStudy]) -> list[Turn]:
     """Sorts studies by what is run together."""
-    return [Turn(together) for together in studies.by_group(chosen)]
+    return [Turn(together) for together in by_group(chosen)]
 
 
 def turn_runner(runner: Runner) -> TurnRunner:

@@ -13,7 +13,6 @@ from importlib.metadata import distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from unittest.mock import patch
 
 from autotune.contract.source import Origin
 from autotune.errors import InputError, NotInstalledError
@@ -106,6 +105,8 @@ class ServedModules:
         """
         full = name if "." in name else next(each for each in self.files() if each.rpartition(".")[2] == name)
         try:
+            from unittest.mock import patch  # loads for longer than the rest of this room
+
             with patch.dict(os.environ, {**_FORKABLE, **self.environment}):
                 return importlib.import_module(full)
         except ImportError as error:

@@ -6,15 +6,16 @@ Values are JSON, as Optuna stores them. What older releases stored in another fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
-
-import optuna
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune.contract.converter import from_json, to_json
 from autotune.errors import InputError
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    import optuna
 
 _SPEC = "autotune"
 _RESULT = "result"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,18 +11,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
+from autotune.study import sqlite_file
 from autotune.study.making import made_by_all
 from autotune.untrusted.printing import printable, shortened
 
-_BUSY_TIMEOUT_S = 60
 _EXTRAS = {
     "postgresql": ("postgresql", "postgresql+psycopg"),
     "mysql": ("mysql", "mysql+pymysql"),
     "mariadb": ("mysql", "mariadb+pymysql"),
 }
 """The extra that brings a database's driver, and the URL that asks for that driver."""
-_FIRST_TABLES = {"studies", "version_info"}
-"""What Optuna makes before everything else: a database that is just being made has no more."""
 
 
 def open_storage(url: str, create: bool = False) -> BaseStorage:
@@ -42,7 +38,7 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         parsed = make_url(url)
         shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite":
-            _check_sqlite(url, parsed.database, create)
+            sqlite_file.check(url, parsed.database, create)
             return made_by_all(lambda: _sqlite(url))
         return made_by_all(lambda: RDBStorage(url))
     except ImportError as error:
@@ -65,38 +61,11 @@ def _driver_of(url: str) -> str:
 def shared(url: str) -> bool:
     """Tells whether another process that opens the URL finds the same studies."""
     parsed = make_url(url)
-    return parsed.get_backend_name() != "sqlite" or not _in_memory(parsed.database)
-
-
-def _in_memory(database: str | None) -> bool:
-    """Tells whether a SQLite URL's database is in no file."""
-    return database in (None, "", ":memory:")
-
-
-def _check_sqlite(url: str, database: str | None, create: bool) -> None:
-    if database is None or _in_memory(database):
-        return
-    path = Path(database)
-    if not path.exists():
-        if not create:
-            raise InputError(f"--storage: got {url}, no such file; make one with: study create --storage {url} ...")
-        if not path.parent.is_dir():
-            raise InputError(f"--storage: got {url}, but the folder {path.parent} does not exist; create it first")
-        return
-    if path.is_dir():
-        raise InputError(f"--storage: got {url}, but {path} is a folder; name a file")
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        connection.close()
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"--storage: {path} is not a SQLite database ({error}); name another file") from error
-    if tables and not tables & _FIRST_TABLES:
-        raise InputError(f"--storage: {path} is a database of something else (no Optuna tables); name another file")
+    return parsed.get_backend_name() != "sqlite" or not sqlite_file.in_memory(parsed.database)
 
 
 def _sqlite(url: str) -> RDBStorage:
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}})
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": sqlite_file.BUSY_TIMEOUT_S}})
 
     @event.listens_for(storage.engine, "connect")
     def _wal(connection: Any, _record: object) -> None:

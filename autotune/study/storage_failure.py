@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
@@ -22,7 +23,7 @@ _SQLITE = {
 """What to do about SQLite's errors, by the beginning of their names."""
 
 
-def failure_of(error: StorageInternalError | SQLAlchemyError) -> StorageError:
+def failure_of(error: StorageInternalError | SQLAlchemyError | sqlite3.Error) -> StorageError:
     """Returns the line that tells a user what is wrong with the storage."""
     cause: BaseException = error
     while not isinstance(cause, DBAPIError) and cause.__cause__ is not None:

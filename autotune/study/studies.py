@@ -5,22 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from typing import TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from autotune.errors import InputError, one_of
-from autotune.study import attributes, counting
-from autotune.study.counting import TrialCount
-from autotune.study.membership import Membership
+from autotune.study import attributes, overview
 from autotune.study.result import StudyResult
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
-from autotune.study.summary import StudySummary
 
-Study = TypeVar("Study", KernelStudy, StudySummary)
 METRIC = "median time (us)"
 
 
@@ -72,32 +67,6 @@ def names(storage: BaseStorage) -> list[str]:
 
 
 @dataclass(frozen=True)
-class CountedStudy:
-    """A study, and how far it is."""
-
-    summary: StudySummary
-    count: TrialCount
-
-
-def counted(storage: BaseStorage) -> list[CountedStudy]:
-    """Tells how far every study of ours is, in order of creation; no trial is read."""
-    counts = counting.count(storage)
-    return [
-        CountedStudy(
-            StudySummary(
-                study.study_name,
-                attributes.spec(study.user_attrs),
-                attributes.result(study.user_attrs),
-                attributes.group_result(study.user_attrs),
-            ),
-            counts.get(study._study_id, TrialCount()),
-        )
-        for study in storage.get_all_studies()
-        if attributes.is_ours(study.user_attrs)
-    ]
-
-
-@dataclass(frozen=True)
 class Finished:
     """What a study that has a result says of itself."""
 
@@ -112,11 +81,6 @@ def finished(storage: BaseStorage) -> dict[str, Finished]:
         for name, found in _attributes(storage).items()
         if (result := attributes.result(found)) is not None
     }
-
-
-def memberships(storage: BaseStorage) -> dict[str, dict[str, Membership]]:
-    """Finds what each study is in the plans that it belongs to, by study and plan."""
-    return {name: attributes.memberships(found) for name, found in _attributes(storage).items()}
 
 
 def load(storage: BaseStorage, name: str) -> KernelStudy:
@@ -172,15 +136,6 @@ def whole_groups(storage: BaseStorage, chosen: Iterable[KernelStudy]) -> list[Ke
     return list(found.values())
 
 
-def by_group(chosen: Iterable[Study]) -> list[list[Study]]:
-    """Sorts studies by what is run and decided together: the members of each group, every other study by itself."""
-    found: dict[tuple[str, str], list[Study]] = {}
-    for study in chosen:
-        key = ("study", study.name) if study.spec.group is None else ("group", study.spec.group)
-        found.setdefault(key, []).append(study)
-    return list(found.values())
-
-
 def _is_empty(storage: BaseStorage, name: str) -> bool:
     """Tells whether a study is there without a trial and a word of what it is about: a study and its spec are stored
     one after the other, and a kill may come between."""
@@ -197,5 +152,5 @@ def _is_empty(storage: BaseStorage, name: str) -> bool:
 
 def _attributes(storage: BaseStorage) -> dict[str, attributes.Attributes]:
     """Reads the attributes of the studies that are ours, by name."""
-    summaries = storage.get_all_studies()
-    return {s.study_name: s.user_attrs for s in summaries if attributes.is_ours(s.user_attrs)}
+    with overview.opened(storage) as found:
+        return {name: row.attributes for name, row in found.ours.items()}
