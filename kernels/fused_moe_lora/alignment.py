@@ -16,11 +16,12 @@ from autotune.kernels.fused_moe_lora.routing import Routing
 
 @dataclass(frozen=True)
 class Alignment:
-    """Each adapter's pairs, expert by expert, in blocks of `block_m` rows; W is a multiple of it.
+    """Each adapter's pairs, expert by expert, in blocks of `block_m` rows.
 
     Attributes:
-        sorted_ids: ``[L, W]`` int32, pairs; M * T (their number) where a row is padding.
-        expert_ids: ``[L, W / block_m]`` int32, each block's expert; -1 beyond the last block.
+        sorted_ids: ``[L, W]`` int32, pairs; M * T (their number) where a row is padding. W is a multiple of block_m
+            unless a server made it: then no row of the last block, which is not whole, is in use.
+        expert_ids: ``[L, cdiv(W, block_m)]`` int32, each block's expert; -1 for none, and beyond the last block.
         num_tokens_post_padded: ``[L]`` int32, rows in use, padding included: a multiple of block_m.
         block_m: Rows of a block.
     """

@@ -46,9 +46,9 @@ def owner_of(  # type: ignore[no-untyped-def]
     else:
         lora = tl.load(loras_ptr + tl.program_id(2))
         slot = tl.maximum(lora, 0)
-        expert = tl.load(expert_ids_ptr + slot * (width // BLOCK_M) + block)
+        expert = tl.load(expert_ids_ptr + slot * tl.cdiv(width, BLOCK_M) + block)
         live = (lora >= 0) & (block * BLOCK_M < tl.load(ends_ptr + slot))
-    live = live & (tl.load(enabled_ptr + slot) != 0)
+    live = live & (expert >= 0) & (tl.load(enabled_ptr + slot) != 0)
     return slot.to(tl.int64), expert.to(tl.int64), live
 
 
@@ -85,17 +85,31 @@ class Batch:
         routing: The tokens' choices.
         naive: One block a pair, without an alignment.
         block_ms: Row blocks to align to.
+        launched_groups: How many of the adapter ids, from the first on, a launch has blocks for; None for all of them.
         alignments: By block_m; empty if naive.
     """
 
     routing: Routing
     naive: bool
     block_ms: tuple[int, ...] = BLOCK_MS
+    launched_groups: int | None = None
     alignments: dict[int, Alignment] = field(init=False)
 
     def __post_init__(self) -> None:
         sizes = () if self.naive else self.block_ms
         object.__setattr__(self, "alignments", {size: align(self.routing, size) for size in sizes})
+
+    @classmethod
+    def of_aligned(cls, routing: Routing, alignment: Alignment, launched_groups: int) -> Batch:
+        """Returns the batch of an alignment that somebody else made."""
+        batch = cls(routing, naive=False, block_ms=(), launched_groups=launched_groups)
+        batch.alignments[alignment.block_m] = alignment
+        return batch
+
+    @property
+    def groups(self) -> int:
+        """Groups that a launch of sorted pairs has blocks for."""
+        return self.routing.lora_ids.numel() if self.launched_groups is None else self.launched_groups
 
     def aligned(self, block_m: int) -> Alignment:
         """Returns the alignment to any block_m: one that no space has is made when it is first asked for."""
@@ -118,7 +132,7 @@ class Batch:
         a = self.alignments[block_m]
         width = a.sorted_ids.shape[1]
         tables = (a.sorted_ids, a.expert_ids, a.num_tokens_post_padded, r.lora_ids, r.enabled)
-        return Blocks((*tables, r.pairs, width), options, cdiv(width, block_m), r.lora_ids.numel())
+        return Blocks((*tables, r.pairs, width), options, cdiv(width, block_m), self.groups)
 
 
 def check_activations(x: torch.Tensor, out: torch.Tensor, op: str) -> None:

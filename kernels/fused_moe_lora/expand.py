@@ -17,7 +17,7 @@ _PREFETCHED_PER_WARP = 1024
 """Output elements a warp may load ahead of the product; more would cost too many registers."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "width"])
 def moe_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,
@@ -48,7 +48,7 @@ def moe_expand_kernel(  # type: ignore[no-untyped-def]
     PREFETCH: tl.constexpr,
     STEPS: tl.constexpr,
 ):
-    block, pid_n = tile_of(tl.program_id(0), width // BLOCK_M, tl.cdiv(N, BLOCK_N), GROUP_M)
+    block, pid_n = tile_of(tl.program_id(0), tl.cdiv(width, BLOCK_M), tl.cdiv(N, BLOCK_N), GROUP_M)
     slot, expert, live = owner_of(block, expert_ids_ptr, ends_ptr, loras_ptr, enabled_ptr, width, BLOCK_M, TOP_K, NAIVE)
     slice_id = tl.program_id(1)
     if NUM_SLICES > 1:

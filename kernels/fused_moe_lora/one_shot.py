@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ _SMALL_SHARED_BYTES = 68 * 1024
 """Shared memory below which the loop has two stages and not three."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "width", "column_blocks"])
 def moe_one_shot_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
@@ -53,12 +54,12 @@ def moe_one_shot_kernel(  # type: ignore[no-untyped-def]
     a_stride_e,
     b_stride_l,
     b_stride_e,
+    column_blocks,
     RANK: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
-    COLUMN_BLOCKS: tl.constexpr,
     TOP_K: tl.constexpr,
     PAIRS_PER_ROW: tl.constexpr,
     NAIVE: tl.constexpr,
@@ -67,8 +68,8 @@ def moe_one_shot_kernel(  # type: ignore[no-untyped-def]
     ROUTED: tl.constexpr,
     ADD_INPUTS: tl.constexpr,
 ):
-    block = tl.program_id(0) // COLUMN_BLOCKS
-    part = tl.program_id(0) % COLUMN_BLOCKS
+    block = tl.program_id(0) // column_blocks
+    part = tl.program_id(0) % column_blocks
     slot, expert, live = owner_of(block, expert_ids_ptr, ends_ptr, loras_ptr, enabled_ptr, width, BLOCK_M, TOP_K, NAIVE)
     slice_id = tl.program_id(1)
     if NUM_SLICES > 1:
@@ -106,7 +107,7 @@ def moe_one_shot_kernel(  # type: ignore[no-untyped-def]
     out_ptr += (tl.where(pair < pairs, pair, 0) * NUM_SLICES + slice_id)[:, None] * N  # [BM, 1]
     if ROUTED:
         weight = tl.load(topk_weights_ptr + pair, mask=pair < pairs, other=0.0)[:, None]
-    for n in range(part * BLOCK_N, N, COLUMN_BLOCKS * BLOCK_N):
+    for n in range(part * BLOCK_N, N, column_blocks * BLOCK_N):
         offs_n = n + tl.arange(0, BLOCK_N)
         in_n = (offs_n < N)[None, :]
         b_ptrs = b_ptr + offs_n[None, :] * RANK + offs_r[:, None]  # [BR, BN]
@@ -134,7 +135,8 @@ class MoeOneShotArguments:
         batch: Which token uses which adapter and experts.
         add_inputs: Add to `out`, or overwrite it.
         routed: Multiply by the routing weights (down only).
-        tables: Addresses of `a` and `b` on the device, for more than one slice; uploaded here, ahead of graph captures.
+        tables: Addresses of `a` and `b` on the device, for more than one slice; uploaded here, ahead of graph captures,
+            unless given.
     """
 
     x: torch.Tensor
@@ -144,13 +146,13 @@ class MoeOneShotArguments:
     batch: Batch
     add_inputs: bool = True
     routed: bool = False
-    tables: tuple[torch.Tensor, torch.Tensor] | None = field(init=False, default=None)
+    tables: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_weights(self.a, self.x.dtype, "fused_moe_lora one-shot")
         check_weights(self.b, self.x.dtype, "fused_moe_lora one-shot")
         check_activations(self.x, self.out, "fused_moe_lora one-shot")
-        if len(self.a) > 1:
+        if len(self.a) > 1 and self.tables is None:
             object.__setattr__(self, "tables", (address_table(self.a), address_table(self.b)))
 
 
@@ -179,6 +181,7 @@ def one_shot_launches(inputs: MoeOneShotArguments, config: Config) -> list[Launc
         a.stride(1),
         b.stride(0),
         b.stride(1),
+        columns,
     )
     options = {
         **blocks.options,
@@ -186,7 +189,6 @@ def one_shot_launches(inputs: MoeOneShotArguments, config: Config) -> list[Launc
         "BLOCK_N": BLOCK_N,
         "BLOCK_K": block_k,
         "BLOCK_R": max(16, next_pow2(rank)),
-        "COLUMN_BLOCKS": columns,
         "PAIRS_PER_ROW": routing.pairs // inputs.x.shape[0],
         "NUM_SLICES": slices,
         "EVEN_K": k % block_k == 0,
@@ -223,5 +225,10 @@ def _machine(tensor: torch.Tensor) -> tuple[int, int]:
     H200's: the launch options hardly depend on them, and where they do, the first real launch compiles."""
     if tensor.device.type != "cuda":
         return H200.sms, H200.shared_bytes
-    properties: Any = torch.cuda.get_device_properties(tensor.device)
+    return _cuda_machine(tensor.device)
+
+
+@functools.cache
+def _cuda_machine(device: torch.device) -> tuple[int, int]:
+    properties: Any = torch.cuda.get_device_properties(device)
     return properties.multi_processor_count, properties.shared_memory_per_block_optin

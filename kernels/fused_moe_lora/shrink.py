@@ -14,7 +14,7 @@ from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.fused_moe_lora.blocks import Batch, check_activations, check_weights, owner_of, pairs_of, tile_of
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "width"])
 def moe_shrink_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
@@ -46,7 +46,7 @@ def moe_shrink_kernel(  # type: ignore[no-untyped-def]
     split = pid % SPLIT_K
     if split * BLOCK_K >= K:
         return
-    block, pid_n = tile_of(pid // SPLIT_K, width // BLOCK_M, tl.cdiv(N, BLOCK_N), GROUP_M)
+    block, pid_n = tile_of(pid // SPLIT_K, tl.cdiv(width, BLOCK_M), tl.cdiv(N, BLOCK_N), GROUP_M)
     slot, expert, live = owner_of(block, expert_ids_ptr, ends_ptr, loras_ptr, enabled_ptr, width, BLOCK_M, TOP_K, NAIVE)
     slice_id = tl.program_id(1)
     if NUM_SLICES > 1:

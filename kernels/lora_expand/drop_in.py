@@ -21,6 +21,7 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
 
     name = "lora_expand"
     op = "expand"
+    required = facts.DENSE_REQUIRED[op]
     extra_defaults = (0, False)
 
     def outside(self, call: DenseCall) -> str:
@@ -55,8 +56,8 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
         }
         return Call(facts.NAME, self.op, dims)
 
-    def default_config(self, call: Call) -> Config:
-        d = call.dims
+    def default_config(self, arguments: LoraExpandArguments) -> Config:
+        d = self.lookup(arguments).dims
         return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"])
 
     def launches(self, arguments: LoraExpandArguments, config: Config) -> list[Launch]:

@@ -18,6 +18,7 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
 
     name = "lora_shrink"
     op = "shrink"
+    required = facts.DENSE_REQUIRED[op]
     extra_defaults = (1.0,)
 
     def outside(self, call: DenseCall) -> str:
@@ -46,8 +47,8 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
         groups = arguments.metadata.lora_ids.numel()
         return Call(facts.NAME, self.op, {"max_loras": groups, "num_slices": slices, "m": m, "k": k, "n": n})
 
-    def default_config(self, call: Call) -> Config:
-        d = call.dims
+    def default_config(self, arguments: LoraShrinkArguments) -> Config:
+        d = self.lookup(arguments).dims
         return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"], groups=d["max_loras"])
 
     def launches(self, arguments: LoraShrinkArguments, config: Config) -> list[Launch]:

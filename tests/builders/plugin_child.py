@@ -17,11 +17,21 @@ _METADATA = (
     "Tensor token_lora_mapping, Tensor token_indices_sorted_by_lora_ids, Tensor num_tokens_per_lora, "
     "Tensor lora_token_start_loc, Tensor lora_ids, Tensor no_lora_flag_cpu, Tensor num_active_loras"
 )
+_TILES = ", ".join(
+    f"SymInt {op}_{name}"
+    for op in ("shrink", "expand")
+    for name in ("block_size_m", "block_size_n", "block_size_k", "group_size_m", "num_warps", "num_stages", "split_k")
+)
 SCHEMAS = {
     "lora_shrink": f"(Tensor inputs, Tensor[] lora_a_weights, Tensor(a2!) output_tensor, {_METADATA}, "
     "float scaling) -> ()",
     "lora_expand": f"(Tensor inputs, Tensor[] lora_b_weights, Tensor(a2!) output_tensor, {_METADATA}, "
     "SymInt offset_start=0, bool add_inputs=False) -> ()",
+    "fused_moe_lora": "(Tensor(a0!) output, Tensor qcurr_hidden_states, Tensor[] lora_a_stacked, "
+    "Tensor[] lora_b_stacked, Tensor topk_weights, Tensor? sorted_token_ids, Tensor expert_ids, "
+    "Tensor? num_tokens_post_padded, Tensor token_lora_mapping, SymInt max_lora_rank, SymInt top_k_num, "
+    f"Tensor lora_ids, Tensor num_active_loras, Tensor adapter_enabled, {_TILES}, bool mul_routed_weight=False, "
+    "bool fully_sharded=False, SymInt offset=0, bool add_inputs=True) -> ()",
 }
 """As vLLM 0.23.0 to 0.33.0 infer them of their functions."""
 
@@ -33,12 +43,14 @@ own_calls: list[str] = []
 
 def know_the_stand_in() -> None:
     """Makes the stand-in's sources count as those of a known release."""
-    found = source_hash(served_modules.DENSE.files().values())
-    served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.33.0": found})  # type: ignore[misc]
+    for name in ("DENSE", "MOE"):
+        modules = getattr(served_modules, name)
+        known = {"0.33.0": source_hash(modules.files().values())}
+        setattr(served_modules, name, dataclasses.replace(modules, known=known))
 
 
 def register_ops() -> list[torch.library.Library]:
-    """Defines both ops as the server does; its own functions note that they were called."""
+    """Defines the ops as the server does; its own functions note that they were called."""
     library = torch.library.Library("vllm", "FRAGMENT")  # type: ignore[no-untyped-call]
     for op, schema in SCHEMAS.items():
         module = importlib.import_module(f"vllm.lora.ops.triton_ops.{op}_op")
@@ -103,6 +115,44 @@ class Layer:
         outputs of half precision."""
         pairs = ((self.low, other.low, 1e-4), (self.out, other.out, 0.13))
         return all(torch.allclose(one, two, rtol=0, atol=most) for one, two, most in pairs)
+
+
+@dataclasses.dataclass
+class Experts:
+    """The first product of a layer of experts, with sorted pairs: tensors of our kernel's, rows of the server's."""
+
+    tensors: Any
+    tokens: Any
+    block_m: int = 16
+
+    @classmethod
+    def random(cls, rank: int = 16) -> Experts:
+        from autotune.kernels.fused_moe_lora.kernel import GateUpOneShot
+        from autotune.kernels.fused_moe_lora.problem import MoeProblem
+        from autotune.servers.vllm.served_moe import Tokens
+
+        sizes = {"num_slices": 2, "num_experts": 3, "top_k": 2, "max_loras": 2}
+        problem = MoeProblem("float16", 9, 40, rank, 24, **sizes)
+        tensors = GateUpOneShot().make_inputs(problem, "cpu", 0).arguments
+        return cls(tensors, Tokens.of(tensors.batch))
+
+    def run(self, add: bool = True) -> Experts:
+        """Runs the product by the server's entry."""
+        from autotune.servers.vllm.served_moe import told_of_machine
+
+        t, tokens = self.tensors, self.tokens
+        tiles = (self.block_m, 64, 32, 8, 4, 3, 1)
+        rows = tokens.rows[self.block_m].tensors
+        with told_of_machine(t.x.device):
+            torch.ops.vllm.fused_moe_lora(
+                *(t.out, t.x, t.a, t.b, tokens.topk_weights, *rows, tokens.mapping, t.a[0].shape[2], tokens.top_k),
+                *(tokens.lora_ids, tokens.active, tokens.enabled, *tiles, *tiles, False, False, 0, add),
+            )
+        return self
+
+    def equals(self, other: Experts) -> bool:
+        """Tells whether two layers wrote the same, but for rounding to half precision of sums and of the ranks."""
+        return torch.allclose(self.tensors.out, other.tensors.out, rtol=0, atol=0.02)
 
 
 know_the_stand_in()

@@ -20,7 +20,7 @@ class PluginState:
         server: The server's name.
         ops: The server's ops that run our kernels.
         configs: Where their configs come from.
-        why_not: Why there are none, though the switch is on.
+        why_not: Why there are none, or not all that the switch asks for.
         ignored: One line on what the switch says that is not understood.
     """
 
@@ -34,12 +34,14 @@ class PluginState:
     def line(self) -> str:
         """One line for the log; empty where the switch is off."""
         if self.ops:
-            return f"{self.server}'s {', '.join(self.ops)} run this project's kernels; configs: {self.configs.about}"
+            runs = "run" if len(self.ops) > 1 else "runs"
+            ours = f"{self.server}'s {', '.join(self.ops)} {runs} this project's kernels; configs: {self.configs.about}"
+            return f"{ours}; the server's own kernels run for {self.why_not}" if self.why_not else ours
         return f"{self.server} runs its own kernels: {self.why_not}" if self.why_not else ""
 
 
 def decide(
-    server: str, folder_variable: str, ops: Mapping[str, tuple[str, ...]], why_not: Callable[[], str]
+    server: str, folder_variable: str, ops: Mapping[str, tuple[str, ...]], why_not: Callable[[str], str]
 ) -> PluginState:
     """Returns what the environment and the installed server come to.
 
@@ -47,15 +49,25 @@ def decide(
         server: The server's name.
         folder_variable: The variable that names the server's own folder of configs.
         ops: By family of the switch, the server's ops that kernels of ours can stand in for.
-        why_not: Tells why the server's own kernels stay in any case; empty if they do not.
+        why_not: Tells why the server's own kernels stay in any case for a family; empty if they do not.
     """
     said = switch.read()
     configs = TunedFolder.of(folder_variable)
     if not said.families:
         return PluginState(server, (), configs, ignored=said.ignored)
-    wanted = tuple(op for family, found in ops.items() if family in said.families for op in found)
-    reason = why_not() if wanted else f"none of ours stands in for {', '.join(sorted(said.families))} yet"
-    return PluginState(server, () if reason else wanted, configs, reason, said.ignored)
+    reasons = {family: why_not(family) for family in ops if family in said.families}
+    if not reasons:
+        none = f"none of ours stands in for {', '.join(sorted(said.families))} yet"
+        return PluginState(server, (), configs, none, said.ignored)
+    taken = tuple(op for family, reason in reasons.items() if not reason for op in ops[family])
+    return PluginState(server, taken, configs, _told(reasons), said.ignored)
+
+
+def _told(reasons: Mapping[str, str]) -> str:
+    """Tells the reasons of families: by family, unless all of them have the same one."""
+    if len(found := set(reasons.values())) == 1:
+        return found.pop()
+    return "; ".join(f"{family}: {reason}" for family, reason in reasons.items() if reason)
 
 
 def unknown(modules: ServedModules) -> str:

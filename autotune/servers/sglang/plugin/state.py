@@ -18,7 +18,7 @@ def current() -> PluginState:
     return decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not)
 
 
-def _why_not() -> str:
+def _why_not(family: str) -> str:
     """Tells why the server's own kernels stay in any case; empty if they do not."""
     if os.environ.get(facts.DETERMINISTIC, "0").lower() not in ("", "0", "false"):
         return f"{facts.DETERMINISTIC} is set, and ours do not do deterministic inference"

@@ -1,18 +1,99 @@
-"""What a kernel of ours signs to stand in for one of the server's dense ops."""
+"""What a kernel of ours signs to stand in for one of the server's ops."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import torch
 
 from autotune.contract import Call, Config, Launch
 
+_METADATA: Final = 7
+"""Tensors of metadata that the dense ops take (contracts A4)."""
+
+
+class OpCall(Protocol):
+    """One call of an op, as the server makes it."""
+
+    @property
+    def x(self) -> torch.Tensor: ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        ...
+
+    @property
+    def weights_key(self) -> Hashable:
+        """Tells the weights' addresses and shapes, all that a table of addresses is made of."""
+        ...
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Tells all that launches depend on, except the number of tokens and the weights' addresses."""
+        ...
+
+
+C = TypeVar("C", bound=OpCall)
 A = TypeVar("A")
+
+
+class DropIn(ABC, Generic[C, A]):
+    """One of our kernels in the place of one of the server's ops."""
+
+    name: str
+    """The op's name, which is that of our kernel's folder as well."""
+    required: tuple[str, ...] = ()
+    """What a tuned config must hold."""
+
+    @abstractmethod
+    def call(self, arguments: Sequence[Any]) -> C:
+        """Takes the op's arguments, in its order; those at the end that equal their defaults may be missing."""
+
+    def leaves(self, call: C) -> bool:
+        """Tells whether a call is the server's by design, which needs no word."""
+        return False
+
+    @abstractmethod
+    def outside(self, call: C) -> str:
+        """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is, or if it is
+        the weights."""
+
+    @abstractmethod
+    def outside_of_weights(self, call: C) -> str:
+        """Does the same for the call's weights, which are the same in the next call of their layer."""
+
+    @abstractmethod
+    def table(self, call: C) -> Any:
+        """Uploads the tables of addresses that the call's weights need, if they need any."""
+
+    @abstractmethod
+    def arguments(self, call: C, table: Any) -> A:
+        """Returns the arguments of our launcher."""
+
+    @abstractmethod
+    def lookup(self, arguments: A) -> Call | None:
+        """Returns what is looked up for a call; None where no file has a say."""
+
+    @abstractmethod
+    def default_config(self, arguments: A) -> Config:
+        """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
+
+    @abstractmethod
+    def to_compile(self, call: C, m: int) -> Iterable[C]:
+        """Yields the calls of m tokens that may come after a call, without memory: to compile them."""
+
+    @abstractmethod
+    def launches(self, arguments: A, config: Config) -> list[Launch]:
+        """Returns the launches that do a call's work."""
+
+    @abstractmethod
+    def run(self, arguments: A, config: Config) -> None:
+        """Does a call's work."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +120,19 @@ class DenseCall:
         return bool(self.metadata[5].item())
 
     @property
+    def idle(self) -> bool:
+        return self.no_lora or self.x.shape[-2] == 0
+
+    @property
     def groups(self) -> int:
         return int(self.metadata[6].item())
 
     @cached_property
     def weights_key(self) -> Hashable:
-        """Tells the weights' addresses and shapes, all that a table of addresses is made of."""
         return (self.extra, *((weight.data_ptr(), *weight.shape) for weight in self.weights))
 
     @property
     def shape_key(self) -> Hashable:
-        """Tells all that launches depend on, except the number of tokens and the weights' addresses."""
         shapes = tuple((each.dtype, *each.shape) for each in self.weights)
         return (self.x.dtype, self.extra, self.metadata[4].numel(), shapes)
 
@@ -64,48 +147,24 @@ class DenseCall:
         )
 
 
-class DenseDropIn(ABC, Generic[A]):
+class DenseDropIn(DropIn[DenseCall, A]):
     """One of our kernels in the place of one of the server's dense ops."""
 
-    name: str
-    """The op's name, which is our kernel's as well."""
     op: str
     """The op's name in lookups."""
     extra_defaults: tuple[Any, ...]
     """What the op's further arguments are where a call leaves them out."""
 
-    @abstractmethod
-    def outside(self, call: DenseCall) -> str:
-        """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is, or if it is
-        the weights."""
+    def call(self, arguments: Sequence[Any]) -> DenseCall:
+        x, weights, out, *rest = arguments
+        given = rest[_METADATA:]
+        return DenseCall(x, weights, out, rest[:_METADATA], (*given, *self.extra_defaults[len(given) :]))
 
     @abstractmethod
-    def outside_of_weights(self, call: DenseCall) -> str:
-        """Does the same for the call's weights, which are the same in the next call of their layer."""
+    def lookup(self, arguments: A) -> Call: ...
 
-    @abstractmethod
-    def table(self, call: DenseCall) -> torch.Tensor | None:
-        """Uploads the table of addresses that the call's weights need, if they need one."""
-
-    @abstractmethod
-    def arguments(self, call: DenseCall, table: torch.Tensor | None) -> A:
-        """Returns the arguments of our launcher."""
-
-    @abstractmethod
-    def lookup(self, arguments: A) -> Call:
-        """Returns what is looked up for a call."""
-
-    @abstractmethod
-    def default_config(self, call: Call) -> Config:
-        """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
-
-    @abstractmethod
-    def launches(self, arguments: A, config: Config) -> list[Launch]:
-        """Returns the launches that do a call's work."""
-
-    @abstractmethod
-    def run(self, arguments: A, config: Config) -> None:
-        """Does a call's work."""
+    def to_compile(self, call: DenseCall, m: int) -> list[DenseCall]:
+        return [call.on_meta(m)]
 
 
 def _resized(tensor: torch.Tensor, m: int) -> torch.Tensor:

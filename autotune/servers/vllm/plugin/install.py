@@ -10,8 +10,8 @@ from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin import linear
-from autotune.servers.vllm.plugin.dense import OursOrTheirs
 from autotune.servers.vllm.plugin.override import is_overridden, override
+from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
 

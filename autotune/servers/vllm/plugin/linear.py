@@ -22,8 +22,8 @@ from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.vllm import facts, linear
-from autotune.servers.vllm.plugin.dense import gpu_name, one_line
 from autotune.servers.vllm.plugin.lookups import FolderLookup
+from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
 from autotune.servers.vllm.plugin.state import PAIR
 
 _NAMESPACE: Final = "lora_autotune"

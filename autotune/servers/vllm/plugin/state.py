@@ -11,9 +11,8 @@ from typing import Final
 from autotune.servers.plugin.state import PluginState, decide, unknown
 from autotune.servers.vllm import facts, linear, served_modules
 
-OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand")}
+OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand"), "moe": (facts.MOE_GROUP,)}
 """By family, the server's ops that kernels of ours can stand in for."""
-
 
 PAIR: Final = "lora_linear"
 """What runs shrink and expand of a linear layer in one launch, where a file of its own says so."""
@@ -31,9 +30,9 @@ def _has_pairs(folder: Path | None) -> bool:
     return folder is not None and any(linear.is_file(path.name) for path in folder.glob("*.json"))
 
 
-def _why_not() -> str:
-    """Tells why the server's own kernels stay in any case; empty if they do not."""
+def _why_not(family: str) -> str:
+    """Tells why the server's own kernels stay in any case for a family; empty if they do not."""
     for variable, what in ((facts.BATCH_INVARIANT, "batch-invariant mode"), (facts.DUAL_STREAM, "dual stream")):
         if os.environ.get(variable, "0") not in ("", "0"):
             return f"{variable} is set, and ours do not do {what}"
-    return unknown(served_modules.DENSE)
+    return unknown(served_modules.MOE if family == "moe" else served_modules.DENSE)

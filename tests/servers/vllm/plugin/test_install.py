@@ -49,7 +49,7 @@ def test_ours_compute_the_same_and_say_so_once_however_often_it_is_registered(tm
     found, log = run(tmp_path, script, ON)
     assert found == [True, True]
     (line,) = log
-    assert "vllm's lora_shrink, lora_expand run this project's kernels; configs: none" in line
+    assert "vllm's lora_shrink, lora_expand, fused_moe_lora run this project's kernels; configs: none" in line
 
 
 def test_what_is_outside_the_limits_runs_the_servers_own_call_by_call(tmp_path: Path) -> None:
@@ -118,7 +118,6 @@ def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_pat
     [
         ({"VLLM_BATCH_INVARIANT": "1"}, "VLLM_BATCH_INVARIANT is set, and ours do not do batch-invariant mode"),
         ({"VLLM_LORA_ENABLE_DUAL_STREAM": "1"}, "VLLM_LORA_ENABLE_DUAL_STREAM is set, and ours do not do dual stream"),
-        ({"LORA_AUTOTUNE_KERNELS": "moe"}, "none of ours stands in for moe yet"),
     ],
 )
 def test_modes_that_ours_do_not_have_are_left_to_the_server(
@@ -141,11 +140,58 @@ def test_an_unknown_release_is_left_alone_with_one_line(tmp_path: Path) -> None:
         Layer.random().run()
         print(json.dumps(own_calls))
     """
-    found, log = run(tmp_path, script, ON)
+    found, log = run(tmp_path, script, {"LORA_AUTOTUNE_KERNELS": "dense"})
     assert found == ["lora_shrink", "lora_expand"]
     (line,) = log
     assert "the LoRA ops of vllm 0.33.0 have sources" in line
     assert line.endswith("known are those of 0.32.0, 0.33.0")
+
+
+def test_families_are_told_apart(tmp_path: Path) -> None:
+    """One that is asked for leaves the other alone, and so does one whose sources are unknown."""
+    script = """
+        {change}
+        theirs = Experts.random().run()
+        register()
+        own_calls.clear()
+        Layer.random().run()
+        same = Experts.random().run().equals(theirs)
+        print(json.dumps([own_calls, same]))
+    """
+    unknown = 'served_modules.MOE = dataclasses.replace(served_modules.MOE, known={"0.33.0": "y"})'
+    dense, moe = ["lora_shrink", "lora_expand"], ["fused_moe_lora"]
+    for change, wanted, theirs in (("", "dense", moe), ("", "moe", dense), ("", "1", []), (unknown, "1", moe)):
+        found, log = run(tmp_path, script.replace("{change}", change), {"LORA_AUTOTUNE_KERNELS": wanted})
+        assert found == [theirs, True]
+        (line,) = log
+        assert ("fused_moe_lora" in line, "lora_shrink, lora_expand" in line) == (theirs != moe, theirs != dense)
+        assert ("; the server's own kernels run for moe: the LoRA ops of" in line) == bool(change)
+
+
+def test_experts_outside_the_limits_run_the_servers_own(tmp_path: Path) -> None:
+    script = """
+        register()
+        layer = Experts.random()
+        layer.tokens = dataclasses.replace(layer.tokens, topk_weights=layer.tokens.topk_weights.half())
+        layer.run()
+        outside = list(own_calls)
+        own_calls.clear()
+        Experts.random().run()
+        Experts.random().run(add=False)
+        from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
+
+        def fails(self, arguments, config):
+            raise RuntimeError("no such kernel")
+
+        FusedMoeDropIn.run = fails
+        ours = list(own_calls)
+        Experts.random().run()
+        print(json.dumps([outside, ours, own_calls]))
+    """
+    found, log = run(tmp_path, script, {"LORA_AUTOTUNE_KERNELS": "moe"})
+    assert found == [["fused_moe_lora"], [], ["fused_moe_lora"]]
+    assert sum("where routing weights are torch.float16" in line for line in log) == 1
+    assert sum("ours failed once (RuntimeError: no such kernel)" in line for line in log) == 1
 
 
 def test_nothing_that_goes_wrong_leaves_the_entry_point(tmp_path: Path) -> None:

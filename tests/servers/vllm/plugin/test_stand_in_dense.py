@@ -1,6 +1,6 @@
 """Our kernels by the real entry of vLLM's ops, wherever some release of vLLM can be imported, and else not.
 
-    PYTHONPATH=.:SERVER python -m pytest --device cuda tests/servers/vllm/plugin/test_dense.py
+    PYTHONPATH=.:SERVER python -m pytest --device cuda tests/servers/vllm/plugin/test_stand_in_dense.py
 
 What is launched is fixed at the first call, as in a server's CUDA graph; then the metadata change under it.
 """

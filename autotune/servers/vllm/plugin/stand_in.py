@@ -1,12 +1,12 @@
-"""One of vLLM's dense ops, run by our kernel wherever that is proven, and by the server's own function elsewhere."""
+"""One of vLLM's ops, run by our kernel wherever that is proven, and by the server's own function elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -16,12 +16,8 @@ from autotune.contract.gpu import INTERPRETER
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
-from autotune.servers.vllm import facts
-from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
+from autotune.servers.vllm.plugin.drop_in import DropIn
 from autotune.servers.vllm.plugin.lookups import FolderLookup
-
-_METADATA: Final = 7
-"""Tensors of metadata that the ops take (contracts A4)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class _Weights:
     """
 
     outside: str
-    table: torch.Tensor | None = None
+    table: Any = None
 
 
 class OursOrTheirs:
@@ -49,7 +45,7 @@ class OursOrTheirs:
         kernel: The file of our kernel, whose version it tells.
     """
 
-    def __init__(self, drop_in: DenseDropIn[Any], own: Callable[..., None], folder: Path | None, kernel: Path) -> None:
+    def __init__(self, drop_in: DropIn[Any, Any], own: Callable[..., None], folder: Path | None, kernel: Path) -> None:
         self._drop_in = drop_in
         self._own = own
         self._folder = folder
@@ -58,18 +54,18 @@ class OursOrTheirs:
         self._compiled: set[Hashable] = set()
         self._failed = ""
 
-    def __call__(self, x: torch.Tensor, weights: list[torch.Tensor], out: torch.Tensor, *rest: Any) -> None:
+    def __call__(self, *arguments: Any) -> None:
         """Takes the op's arguments, in its order."""
-        given = rest[_METADATA:]
-        extra = (*given, *self._drop_in.extra_defaults[len(given) :])
-        call = DenseCall(x, weights, out, rest[:_METADATA], extra)
-        if call.no_lora or x.shape[-2] == 0:
+        call = self._drop_in.call(arguments)
+        if call.idle:
             return
-        if why := self._failed or self._run(call):
+        if self._drop_in.leaves(call):
+            self._own(*arguments)
+        elif why := self._failed or self._run(call):
             warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
-            self._own(x, weights, out, *rest)
+            self._own(*arguments)
 
-    def _run(self, call: DenseCall) -> str:
+    def _run(self, call: Any) -> str:
         """Runs a call on our kernel; returns why it does not, with the outputs as they were, if it does not."""
         try:
             weights = self._weights.get(call.weights_key) or self._prepared(call)
@@ -81,7 +77,7 @@ class OursOrTheirs:
             self._failed = f"ours failed once ({one_line(error)})"
             return self._failed
 
-    def _prepared(self, call: DenseCall) -> _Weights:
+    def _prepared(self, call: Any) -> _Weights:
         """Makes what weights need that are seen first; a graph that is captured by then cannot capture the upload."""
         if call.x.is_cuda and torch.cuda.is_current_stream_capturing():
             return _Weights("a CUDA graph is captured before the weights were used")
@@ -95,31 +91,33 @@ class OursOrTheirs:
     def _launch(self, arguments: Any) -> None:
         """Launches with the tuned config, or where that does not run with the default."""
         lookup = self._drop_in.lookup(arguments)
-        tuned = self._tuned.find(lookup) if self._tuned else None
-        if self._tuned is not None and tuned is not None:
+        tuned = self._found(lookup)
+        if self._tuned is not None and lookup is not None and tuned is not None:
             try:
                 return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 self._tuned.reject(lookup, one_line(error))
-        self._drop_in.run(arguments, self._drop_in.default_config(lookup))
+        self._drop_in.run(arguments, self._drop_in.default_config(arguments))
 
-    def _compile_ahead(self, call: DenseCall, table: torch.Tensor | None) -> None:
+    def _compile_ahead(self, call: Any, table: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""
         if call.shape_key in self._compiled:
             return
         self._compiled.add(call.shape_key)
         lookup = self._drop_in.lookup(self._drop_in.arguments(call, table))
-        counts = self._lookup.token_counts(lookup) if self._lookup else []
+        counts = self._lookup.token_counts(lookup) if self._lookup and lookup else []
         warm_up.compile_ahead(lambda m: self._launches(call, m), (*warm_up.TOKEN_COUNTS, *counts))
 
-    def _launches(self, call: DenseCall, m: int) -> list[Launch]:
-        arguments = self._drop_in.arguments(call.on_meta(m), None)
-        lookup = self._drop_in.lookup(arguments)
-        return self._drop_in.launches(arguments, self._config(lookup))
+    def _launches(self, call: Any, m: int) -> Iterator[Launch]:
+        for each in self._drop_in.to_compile(call, m):
+            arguments = self._drop_in.arguments(each, None)
+            tuned = self._found(self._drop_in.lookup(arguments))
+            config = self._drop_in.default_config(arguments) if tuned is None else tuned
+            yield from self._drop_in.launches(arguments, config)
 
-    def _config(self, lookup: Call) -> Config:
-        tuned = self._tuned.find(lookup) if self._tuned else None
-        return self._drop_in.default_config(lookup) if tuned is None else tuned
+    def _found(self, lookup: Call | None) -> Config | None:
+        """Returns the tuned config, where there is one."""
+        return self._tuned.find(lookup) if lookup is not None and self._tuned is not None else None
 
     @cached_property
     def _lookup(self) -> FolderLookup | None:
@@ -131,7 +129,7 @@ class OursOrTheirs:
         if self._folder is None or self._lookup is None:
             return None
         here = Tuner(gpu_name(), file_fingerprint(self._kernel))
-        return TunedConfigs(self._folder, self._lookup, here, facts.DENSE_REQUIRED[self._drop_in.op])
+        return TunedConfigs(self._folder, self._lookup, here, self._drop_in.required)
 
 
 def gpu_name() -> str:
