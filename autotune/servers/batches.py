@@ -20,6 +20,8 @@ class Batches:
         traffic: Weight of each token count of a batch, if known.
         cudagraph_capture_sizes: Token counts that CUDA graphs are captured for; empty for the server's own choice.
         max_cudagraph_capture_size: The largest of the server's own choice; None for that of the server.
+        enforce_eager: No CUDA graph is captured.
+        num_speculative_tokens: Tokens that are drafted for each request of a decode step.
     """
 
     max_num_seqs: int = DEFAULT_MAX_NUM_SEQS
@@ -31,6 +33,18 @@ class Batches:
     traffic: Mapping[int, float] = field(default_factory=dict)
     cudagraph_capture_sizes: tuple[int, ...] = ()
     max_cudagraph_capture_size: int | None = None
+    enforce_eager: bool = False
+    num_speculative_tokens: int = 0
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens of each request in a decode step: the new one and those that are drafted."""
+        return 1 + self.num_speculative_tokens
+
+    @property
+    def most_sampled_rows(self) -> int:
+        """The most rows that a step samples from."""
+        return self.max_num_seqs * self.decode_tokens
 
 
 @dataclass(frozen=True)

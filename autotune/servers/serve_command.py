@@ -41,7 +41,7 @@ class ServeSyntax:
 
     Attributes:
         programs: The words that one of them begins with.
-        flags: Of two that fill one field, the first that is given counts.
+        flags: Of two that fill one field, the first that is given counts; several of one name each read its words.
         switches: Flags that take no value and say nothing, so that the word behind one is the model.
         variables: Environment variables that fill a field when they are set to 1.
         defaults: What the server takes where the command says nothing, by field.
@@ -128,7 +128,10 @@ def _find(words: Sequence[str], program: Sequence[str]) -> int | None:
 
 
 def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequence[str]) -> ServeCommand:
-    by_name = {name: flag for flag in syntax.flags for name in flag.names}
+    by_name: dict[str, list[ServeFlag]] = {}
+    for flag in syntax.flags:
+        for spelling in flag.names:
+            by_name.setdefault(_hyphened(spelling), []).append(flag)
     found, passed_by, left = dict[ServeFlag, tuple[Any, str]](), list[str](), list(words)
     model: str | None = None
     while left:
@@ -139,13 +142,13 @@ def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequen
             model = word
             continue
         name, equals, value = word.partition("=")
-        name = name.replace("_", "-") if name.startswith("--") else name
+        name = _hyphened(name)
         positive = name.replace("--no-", "--", 1)
-        if (flag := by_name.get(name)) is not None:
-            spelled, read_value = _value(flag, name, value if equals else None, left)
-            found[flag] = (read_value, spelled)
-        elif (switch := by_name.get(positive)) is not None and switch.read is None:
-            found[switch] = (False, name)
+        if flags := by_name.get(name):
+            text = _text(flags[0], name, value if equals else None, left)
+            found |= {flag: (_value(flag, name, text), f"{name} {text}".rstrip()) for flag in flags}
+        elif (switches := by_name.get(positive)) and switches[0].read is None:
+            found[switches[0]] = (False, name)
         else:
             passed_by.append(name)
             while not equals and name not in syntax.switches and left and not _is_flag(left[0]):
@@ -160,22 +163,33 @@ def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequen
     return ServeCommand(server, said, defaults, tuple(dict.fromkeys(passed_by)))
 
 
-def _value(flag: ServeFlag, name: str, attached: str | None, left: list[str]) -> tuple[str, Any]:
-    """Takes a flag's words off those that are left; returns how they were spelled, and the value."""
+def _text(flag: ServeFlag, name: str, attached: str | None, left: list[str]) -> str:
+    """Takes a flag's words off those that are left; returns them, with commas between."""
     if flag.read is None:
         if attached is not None:
             raise InputError(f"{_FLAG}: {name}: got the value {attached!r}, allowed: none; leave the value out")
-        return name, True
+        return _NO_VALUE
     taken = [] if attached is None else [attached]
     while attached is None and left and not _is_flag(left[0]) and (flag.several or not taken):
         taken.append(left.pop(0))
     text = ",".join(taken)
     if text == _NO_VALUE:
         raise InputError(f"{_FLAG}: {name}: got no value; give the one that the server is started with")
+    return text
+
+
+def _value(flag: ServeFlag, name: str, text: str) -> Any:
+    if flag.read is None:
+        return True
     try:
-        return f"{name} {text}", flag.read(text)
+        return flag.read(text)
     except ValueError as error:
         raise InputError(f"{_FLAG}: {name}: got {text!r}, allowed: {error}; correct the command") from error
+
+
+def _hyphened(name: str) -> str:
+    """Spells a flag's name in the one of its two ways that it is compared by."""
+    return name.replace("_", "-") if name.startswith("--") else name
 
 
 def _is_flag(word: str) -> bool:

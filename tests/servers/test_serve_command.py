@@ -36,6 +36,18 @@ def said(text: str) -> dict[str, object]:
         ),
         ("vllm serve M --dtype half --lora-dtype auto", {"model": "M", "dtype": "float16"}),
         ("vllm serve M --dtype half --lora-dtype bfloat16", {"model": "M", "dtype": "bfloat16"}),
+        (
+            'vllm serve M -cc \'{"cudagraph_mode": "none", "max_cudagraph_capture_size": 64}\'',
+            {"model": "M", "enforce_eager": True, "max_cudagraph_capture_size": 64},
+        ),
+        ('vllm serve M -cc \'{"cudagraph_mode": "PIECEWISE"}\'', {"model": "M"}),
+        ("vllm serve -cc.cudagraph_capture_sizes 1,8 M", {"model": "M", "cudagraph_capture_sizes": (1, 8)}),
+        ("vllm serve --enforce-eager M", {"model": "M", "enforce_eager": True}),
+        (
+            'vllm serve M --speculative-config \'{"method": "ngram", "num_speculative_tokens": 3}\'',
+            {"model": "M", "num_speculative_tokens": 3},
+        ),
+        ("vllm serve M --speculative-config.num_speculative_tokens 2", {"model": "M", "num_speculative_tokens": 2}),
         ("VLLM_LORA_ENABLE_DUAL_STREAM=1 vllm serve M", {"model": "M", "dual_stream": True}),
         ("vllm serve M > log 2>&1", {"model": "M"}),
         ("""vllm serve M --compilation-config '{"a": [1, 2]}' -tp 4""", {"model": "M", "tp": 4}),

@@ -41,6 +41,8 @@ class PlanFlags:
     max_num_batched_tokens: int | None = None
     cudagraph_capture_sizes: tuple[int, ...] = ()
     max_cudagraph_capture_size: int | None = None
+    enforce_eager: bool = False
+    num_speculative_tokens: int | None = None
     chunk_sizes: tuple[int, ...] = worded(
         "SGLang: chunk sizes to tune, or auto.  [default: auto, those that occur]", default=()
     )
@@ -164,6 +166,8 @@ class PlanFlags:
             traffic=traffic.read(self.traffic) if self.traffic else {},
             cudagraph_capture_sizes=tuple(sorted(self.cudagraph_capture_sizes)),
             max_cudagraph_capture_size=self.max_cudagraph_capture_size,
+            enforce_eager=self.enforce_eager,
+            num_speculative_tokens=self.num_speculative_tokens or 0,
         )
 
     def _modules(self, server: str) -> tuple[str, ...] | None:

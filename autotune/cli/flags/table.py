@@ -84,6 +84,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             Integers(distinct=True),
         ),
         "max_cudagraph_capture_size": _flag("--max-cudagraph-capture-size", "vLLM: its flag.", Size()),
+        "enforce_eager": _flag("--enforce-eager", "vLLM: its flag: no CUDA graph is captured.", bool),
+        "num_speculative_tokens": _flag(
+            "--num-speculative-tokens --spec-tokens",
+            "vLLM: tokens drafted for each request, as its --speculative-config has them.  [default: 0]",
+            Size(),
+        ),
         "traffic": _flag("--traffic", "Token counts and weights, JSON or CSV.", _FILE, metavar="FILE"),
         "from_server": _flag(
             "--from-server", "Plan by the installed server's own classes or not at all.  [default: where it is]", bool

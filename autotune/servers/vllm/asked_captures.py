@@ -21,7 +21,9 @@ _MARK = "captured: "
 
 
 @lru_cache
-def asked(max_num_seqs: int, max_num_batched_tokens: int, largest: int | None) -> tuple[int, ...] | None:
+def asked(
+    max_num_seqs: int, max_num_batched_tokens: int, largest: int | None, num_speculative_tokens: int = 0
+) -> tuple[int, ...] | None:
     """Returns the token counts, ascending; None where no vLLM is installed, or it cannot be asked so.
 
     Args:
@@ -29,7 +31,7 @@ def asked(max_num_seqs: int, max_num_batched_tokens: int, largest: int | None) -
     """
     if (installed := version()) is None:
         return None
-    arguments = [str(max_num_seqs), str(max_num_batched_tokens), str(largest or 0)]
+    arguments = [str(size) for size in (max_num_seqs, max_num_batched_tokens, largest or 0, num_speculative_tokens)]
     about = hashlib.sha256(json.dumps([*arguments, gpu_of_driver()]).encode()).hexdigest()[:16]
     file = cache_dir() / "captured" / f"{facts.NAME}-{installed}" / f"{about}.json"
     if (kept := _kept(file)) is not None:
@@ -74,23 +76,25 @@ def _sizes(text: str) -> tuple[int, ...] | None:
     return tuple(sorted(found)) if is_answer else None
 
 
-def _answer(max_num_seqs: int, max_num_batched_tokens: int, largest: int | None) -> list[int]:
+def _answer(max_num_seqs: int, max_num_batched_tokens: int, largest: int | None, drafted: int) -> list[int]:
     """Runs the server's own rule over what it reads of a configuration that is not made whole."""
     from vllm.config import CompilationConfig, VllmConfig
 
+    speculative = SimpleNamespace(num_speculative_tokens=drafted, uses_dynamic_speculative_decoding=lambda: False)
     config = SimpleNamespace(
         model_config=SimpleNamespace(enforce_eager=False),
         compilation_config=CompilationConfig(max_cudagraph_capture_size=largest),
         scheduler_config=SimpleNamespace(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens),
-        speculative_config=None,
+        speculative_config=speculative if drafted else None,
+        num_speculative_tokens=drafted,
         parallel_config=SimpleNamespace(tensor_parallel_size=1),
         performance_mode="balanced",
-        uniform_decode_query_len=1,
+        uniform_decode_query_len=1 + drafted,
     )
     VllmConfig._set_cudagraph_sizes(config)
     return list(config.compilation_config.cudagraph_capture_sizes)
 
 
 if __name__ == "__main__":
-    seqs, tokens, most = map(int, sys.argv[1:])
-    print(_MARK + json.dumps(_answer(seqs, tokens, most or None)))
+    seqs, tokens, most, drafted = map(int, sys.argv[1:])
+    print(_MARK + json.dumps(_answer(seqs, tokens, most or None, drafted)))

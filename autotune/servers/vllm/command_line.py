@@ -43,6 +43,8 @@ class VllmCommandLine(CommandLine):
             "max_num_batched_tokens",
             "cudagraph_capture_sizes",
             "max_cudagraph_capture_size",
+            "enforce_eager",
+            "num_speculative_tokens",
             "data_parallel_size",
             "mixed_moe_lora_format",
             "moe_shared_loras",

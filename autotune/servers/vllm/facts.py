@@ -151,10 +151,11 @@ MAX_CAPTURE: Final = 512
 MAX_LM_HEAD_COLUMNS: Final = 258_048
 """An lm_head with more columns takes no LoRA (contracts A5)."""
 
-SERVE_SWITCHES: Final = frozenset(
-    {"--enable-lora", "--enforce-eager", "--trust-remote-code", "--enable-prefix-caching"}
-)
+SERVE_SWITCHES: Final = frozenset({"--enable-lora", "--trust-remote-code", "--enable-prefix-caching"})
 """Frequent flags of ``vllm serve`` that take no value (contracts A11)."""
+
+NO_GRAPHS: Final = ("NONE", "0")
+"""Values of a compilation config's ``cudagraph_mode`` with which nothing is captured (contracts A11)."""
 
 DUAL_STREAM: Final = "VLLM_LORA_ENABLE_DUAL_STREAM"
 """Environment variable that lets LoRA run beside the base layers (contracts A4, A11)."""

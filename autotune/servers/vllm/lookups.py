@@ -15,11 +15,11 @@ from autotune.servers.vllm.architectures.wrapped import no_module_is_named, wrap
 from autotune.servers.vllm.moe_paths import server_path
 
 
-def shapes(model: ModelShape, serving: Serving, max_num_seqs: int) -> list[Shape]:
+def shapes(model: ModelShape, serving: Serving, most_rows: int) -> list[Shape]:
     """Finds every distinct lookup, in the order of the layers."""
     found, wrap = list[Shape](), wrapped(model, serving)
     for layer in wrap.layers:
-        found += _dense(layer, serving, max_num_seqs)
+        found += _dense(layer, serving, most_rows)
     for experts in wrap.experts:
         found += expert_shapes(experts, serving)
     if not found:
@@ -59,15 +59,15 @@ def naive_tokens(experts: ExpertLayer, serving: Serving) -> int:
     return experts.experts * serving.max_loras // (facts.NAIVE_SHARE * experts.top_k)
 
 
-def _dense(layer: Layer, serving: Serving, max_num_seqs: int) -> list[Shape]:
+def _dense(layer: Layer, serving: Serving, most_rows: int) -> list[Shape]:
     sharded = serving.fully_sharded and serving.tp > 1
     rows = serving.rank // serving.tp if sharded and layer.kind == "column" else serving.rank
     if sharded and layer.kind == "row":
         layer = replace(layer, widths=tuple(width // serving.tp for width in layer.widths))
-    return dense_shapes(layer, rows, serving, max_num_seqs)
+    return dense_shapes(layer, rows, serving, most_rows)
 
 
-def dense_shapes(layer: Layer, rows: int, serving: Serving, max_num_seqs: int) -> list[Shape]:
+def dense_shapes(layer: Layer, rows: int, serving: Serving, most_rows: int) -> list[Shape]:
     """Returns the lookups of a layer whose widths are those of its stacked B.
 
     Args:
@@ -75,7 +75,7 @@ def dense_shapes(layer: Layer, rows: int, serving: Serving, max_num_seqs: int) -
     """
     rank = serving.rank
     found = []
-    most = max_num_seqs if layer.kind == "lm_head" else None
+    most = most_rows if layer.kind == "lm_head" else None
     common = {"num_slices": layer.slices, "num_loras": serving.max_loras}
     if layer.inputs:
         found.append(

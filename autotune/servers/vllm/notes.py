@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from autotune.errors import one_of
 from autotune.model.layers import ExpertLayer
 from autotune.model.shape import ModelShape
+from autotune.servers.batches import Batches
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
@@ -71,6 +72,20 @@ def advice(serving: Serving) -> Iterator[str]:
         yield (
             f"--max-loras {serving.max_loras} sizes every launch's grid: set it no higher than the adapters of one "
             "batch, or serve with --specialize-active-lora."
+        )
+
+
+def of_batches(batches: Batches) -> Iterator[str]:
+    """Tells what follows from how batches are launched; one line each."""
+    if batches.enforce_eager:
+        yield (
+            "--enforce-eager: no batch is padded to a captured size, so m is any number of tokens: between the keys it "
+            "takes the nearest one's config"
+        )
+    if batches.num_speculative_tokens:
+        yield (
+            f"--num-speculative-tokens {batches.num_speculative_tokens}: a decode step has {batches.decode_tokens} "
+            f"tokens of each request, up to {batches.most_sampled_rows}, and lm_head as many rows"
         )
 
 

@@ -37,7 +37,7 @@ class VllmPlanner(Planner):
         return list(notes.assumptions(wrapped(model, serving), serving.tower_connector))
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
-        return lookups.shapes(model, serving, batches.max_num_seqs)
+        return lookups.shapes(model, serving, batches.most_sampled_rows)
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
         return road.read_off(model, serving, batches)
@@ -51,7 +51,7 @@ class VllmPlanner(Planner):
     def warnings(
         self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]
     ) -> list[str]:
-        return list(notes.warnings(model, serving, shapes, sizes))
+        return [*notes.warnings(model, serving, shapes, sizes), *notes.of_batches(batches)]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:
         return list(notes.advice(serving))

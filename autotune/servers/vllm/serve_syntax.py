@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, count_with_unit, dtype
 from autotune.servers.vllm import facts
+
+T = TypeVar("T")
 
 
 def capture_list(text: str) -> tuple[int, ...]:
@@ -20,17 +24,48 @@ def capture_list(text: str) -> tuple[int, ...]:
         raise ValueError("positive integers, such as 1 8 16") from error
 
 
-def captures_of_config(text: str) -> tuple[int, ...] | None:
-    """Reads the token counts of a compilation config as JSON; None if it says nothing of them.
+def eager_mode(text: str) -> bool | None:
+    """Reads a mode of CUDA graphs: True for none at all; None for any other, which pads batches just the same."""
+    return True if text.upper() in facts.NO_GRAPHS else None
 
-    Raises:
-        ValueError: If it is no such JSON.
+
+def _captures(found: Any) -> tuple[int, ...]:
+    return capture_list(",".join(map(str, found)))
+
+
+def _count(found: Any) -> int:
+    return count(str(found))
+
+
+def _eager_mode(found: Any) -> bool | None:
+    return eager_mode(str(found))
+
+
+def of_config(key: str, read: Callable[[Any], T], example: str) -> Callable[[str], T | None]:
+    """Returns what reads one key of a config given as JSON; it gives None where the config does not say.
+
+    Args:
+        read: Reads the key's value.
+        example: Of such a config, for who gave none.
     """
-    try:
-        sizes = json.loads(text).get("cudagraph_capture_sizes")
-        return None if sizes is None else capture_list(",".join(map(str, sizes)))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError('JSON such as {"cudagraph_capture_sizes": [1, 8, 16]}') from error
+
+    def of_json(text: str) -> T | None:
+        try:
+            found = json.loads(text).get(key)
+            return None if found is None else read(found)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"JSON such as {example}") from error
+
+    return of_json
+
+
+_COMPILATION = ("--compilation-config", "-cc")
+_SPECULATION = ("--speculative-config", "-sc")
+
+
+def _in(flags: tuple[str, ...], key: str) -> tuple[str, ...]:
+    """Spells one key of a config as a flag of its own."""
+    return tuple(f"{flag}.{key}" for flag in flags)
 
 
 SERVE_SYNTAX = ServeSyntax(
@@ -53,7 +88,29 @@ SERVE_SYNTAX = ServeSyntax(
             ("--cudagraph-capture-sizes", "--cuda-graph-sizes"), "cudagraph_capture_sizes", capture_list, several=True
         ),
         ServeFlag(("--max-cudagraph-capture-size",), "max_cudagraph_capture_size", count),
-        ServeFlag(("--compilation-config", "-cc"), "cudagraph_capture_sizes", captures_of_config),
+        ServeFlag(
+            _COMPILATION,
+            "cudagraph_capture_sizes",
+            of_config("cudagraph_capture_sizes", _captures, '{"cudagraph_capture_sizes": [1, 8, 16]}'),
+        ),
+        ServeFlag(
+            _COMPILATION,
+            "max_cudagraph_capture_size",
+            of_config("max_cudagraph_capture_size", _count, '{"max_cudagraph_capture_size": 256}'),
+        ),
+        ServeFlag(
+            _COMPILATION, "enforce_eager", of_config("cudagraph_mode", _eager_mode, '{"cudagraph_mode": "PIECEWISE"}')
+        ),
+        ServeFlag(_in(_COMPILATION, "cudagraph_capture_sizes"), "cudagraph_capture_sizes", capture_list),
+        ServeFlag(_in(_COMPILATION, "max_cudagraph_capture_size"), "max_cudagraph_capture_size", count),
+        ServeFlag(_in(_COMPILATION, "cudagraph_mode"), "enforce_eager", eager_mode),
+        ServeFlag(("--enforce-eager",), "enforce_eager"),
+        ServeFlag(
+            _SPECULATION,
+            "num_speculative_tokens",
+            of_config("num_speculative_tokens", _count, '{"num_speculative_tokens": 3}'),
+        ),
+        ServeFlag(("--spec-tokens", *_in(_SPECULATION, "num_speculative_tokens")), "num_speculative_tokens", count),
         # LoRA's own dtype counts before the model's.
         ServeFlag(("--lora-dtype",), "dtype", dtype),
         ServeFlag(("--dtype",), "dtype", dtype),

@@ -35,10 +35,11 @@ def sizes(batches: Batches) -> BatchSizes:
     if not batches.traffic:
         asked = sorted(wanted or automatic)
         return BatchSizes(automatic, dict.fromkeys(asked, 1.0), raced_m(asked, automatic, captured))
-    shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, captured))}, batches.traffic, captured)
+    graphs = () if batches.enforce_eager else captured
+    shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, graphs))}, batches.traffic, graphs)
     tuned = {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
     return BatchSizes(
-        automatic, tuned, tuple(m for m in raced_m(tuned, (), captured) if m in _rows(batches.traffic, captured))
+        automatic, tuned, tuple(m for m in raced_m(tuned, (), captured) if m in _rows(batches.traffic, graphs))
     )
 
 

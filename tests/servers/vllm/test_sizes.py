@@ -27,7 +27,7 @@ def test_the_sizes_follow_the_captures_that_are_given() -> None:
 
 
 def test_an_installed_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captures, "asked", lambda *flags: (1, 2, 48) if flags == (256, 8192, None) else None)
+    monkeypatch.setattr(captures, "asked", lambda *flags: (1, 2, 48) if flags == (256, 8192, None, 0) else None)
     assert sizes(Batches()).automatic[:3] == (1, 48, 64)
     assert sizes(Batches(max_num_seqs=8)).automatic[:3] == (1, 4, 16)
 
@@ -44,7 +44,7 @@ def test_the_answer_of_a_server_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
     for _ in range(2):
         asked_captures.asked.cache_clear()
         assert asked_captures.asked(256, 8192, 64) == (1, 2, 48)
-    assert asked_for == [["256", "8192", "64"]]
+    assert asked_for == [["256", "8192", "64", "0"]]
     asked_captures.asked.cache_clear()
 
 

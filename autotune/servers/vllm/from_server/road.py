@@ -38,7 +38,7 @@ def shapes(answer: WrappedAnswer, serving: Serving, batches: Batches) -> list[Sh
     found = list[Shape]()
     for each, count in answer.dense:
         layer = Layer(each.name, each.kind, each.inputs, each.widths, count, each.part_of)
-        found += dense_shapes(layer, each.rows, serving, batches.max_num_seqs)
+        found += dense_shapes(layer, each.rows, serving, batches.most_sampled_rows)
     for experts, count in answer.experts:
         found += expert_shapes(_expert_layer(experts, count), serving)
     return merged(found)
