@@ -1,0 +1,192 @@
+"""Times vLLM's op for the LoRA of experts by the server's entry: with the plug-in, and the server's own function.
+
+    LORA_AUTOTUNE_KERNELS=moe PYTHONPATH=.:SERVER python docs/run_moe_plugin.py OUT.json
+
+Rows are aligned as a server does it: with the base model's tiles, which it takes with no config folder, and with
+block_m 64, which it takes with a folder that has no files of experts. Each call is captured in a CUDA graph over
+argument sets that overflow the L2 cache; replays of both go forth and back. What the plug-in wrote is held against the
+reference before it is timed. Cells that the plug-in leaves to the server's small-batch kernel are told and not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import torch
+from run_plugin import BURN_IN, L2_FACTOR, keep, race
+
+from autotune.contract import AnyKernel, registry
+from autotune.environment import current_gpu
+from autotune.measure.accuracy import expected, worst_ratio
+from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
+from autotune.servers.vllm.facts import MOE_FALLBACK, MOE_GROUP, W13_SHRINK
+from autotune.servers.vllm.moe_paths import small_batch
+from autotune.servers.vllm.plugin import override, register
+from autotune.servers.vllm.served_modules import imported
+from autotune.servers.vllm.served_moe import MODULE, Tokens, tiles, told_of_machine
+
+_MOST_SETS: Final = 8
+_ADAPTERS: Final = 4
+SIDES: Final = ("gate_up", "down")
+TOKENS: Final = (1, 4, 16, 64, 256, 1024, 8192)
+
+
+@dataclass(frozen=True)
+class MoeModel:
+    """A model's experts, and the rank of its adapters."""
+
+    name: str
+    rank: int
+    hidden: int
+    intermediate: int
+    experts: int
+    top_k: int
+
+
+MODELS: Final = (
+    MoeModel("Qwen3-30B-A3B r16", 16, 2048, 768, 128, 8),
+    MoeModel("Qwen3-30B-A3B r64", 64, 2048, 768, 128, 8),
+    MoeModel("Mixtral-8x7B r16", 16, 4096, 14336, 8, 2),
+)
+
+
+@dataclass(frozen=True)
+class MoeRow:
+    """One product of one model's experts at one batch.
+
+    Attributes:
+        block_m: What the server aligned to; 0 where pairs are naive.
+        own_us: The server's own function.
+        ours_us: The op with the plug-in.
+        ratio: Median over the rounds of own over ours.
+        floor_us: What the bytes take at the bandwidth of a copy.
+        error: Largest error, in units of what rounding explains; right up to 1.
+    """
+
+    model: str
+    side: str
+    m: int
+    block_m: int
+    own_us: float
+    ours_us: float
+    ratio: float
+    floor_us: float
+    error: float
+
+    @property
+    def line(self) -> str:
+        where = f"{self.model:20s}{self.side:9s}{self.m:6d} block_m {self.block_m:4d}"
+        times = f"own {self.own_us:9.2f} us  ours {self.ours_us:9.2f} us  {self.ratio:5.2f}x"
+        return f"{where}  {times}  floor {self.floor_us:8.2f} us  error {self.error:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="+", default=[model.name for model in MODELS])
+    parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
+    arguments = parser.parse_args()
+    register()
+    if not override.is_overridden(MOE_GROUP):
+        raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=moe, and put a known vLLM on the path")
+    models = [model for model in MODELS if model.name in arguments.models]
+    with told_of_machine(torch.device("cuda")):
+        keep(timed(models, arguments.tokens, arguments.rounds), arguments.out, arguments.seconds)
+
+
+def timed(models: list[MoeModel], tokens: list[int], rounds: int) -> Iterator[MoeRow]:
+    """Yields the rows, the sizes of batches outermost, so that a run cut short has something of every model."""
+    bandwidth = copy_bandwidth_bytes_per_s()
+    burnt_in = False
+    for m in tokens:
+        for model in models:
+            for side in SIDES:
+                cell = Cell(model, side, m, "cuda")
+                if cell.is_left:
+                    print(f"{model.name:20s}{side:9s}{m:6d} the server's small-batch kernel", flush=True)
+                    continue
+                for block_m in cell.block_ms:
+                    if not burnt_in:
+                        _ = [cell.race(block_m, 1) for _ in range(BURN_IN)]
+                        burnt_in = True
+                    yield cell.row(block_m, rounds, bandwidth)
+
+
+class Cell:
+    """One product at one batch, with its argument sets."""
+
+    def __init__(self, model: MoeModel, side: str, m: int, device: str) -> None:
+        self._model, self._side, self._m = model, side, m
+        self._kernel: AnyKernel = registry.load(f"{MOE_GROUP}_{side}_one_shot")
+        flags = {
+            "dtype": "bfloat16",
+            "m": m,
+            "lora_rank": model.rank,
+            "num_loras": _ADAPTERS,
+            "hidden_size": model.hidden,
+            "moe_intermediate_size": model.intermediate,
+            "num_experts": model.experts,
+            "top_k_num": model.top_k,
+            "num_slices": 2,
+        }
+        self._problem: Any = self._kernel.problem_from_flags(flags)
+        self.is_left = small_batch(model.rank, m * model.top_k, self._problem.naive)
+        touched = self._kernel.floor(self._problem).bytes
+        count = 0 if self.is_left else min(_MOST_SETS, math.ceil(L2_FACTOR * current_gpu().l2_bytes / touched))
+        made = [self._kernel.make_inputs(self._problem, device, seed) for seed in range(count)]
+        self._sets = [(inputs, Tokens.of(inputs.arguments.batch)) for inputs in made]
+
+    @property
+    def block_ms(self) -> list[int]:
+        """What a server aligns to with no folder, and with one that has no files of experts."""
+        if self._problem.naive:
+            return [0]
+        experts = BaseExperts(self._m, self._model.experts, self._model.intermediate)
+        found = no_folder_config(W13_SHRINK, experts, self._model.rank, current_gpu())["block_m"]
+        return list(dict.fromkeys(int(each or 0) for each in (found, MOE_FALLBACK["block_m"])))
+
+    def row(self, block_m: int, rounds: int, bandwidth: float) -> MoeRow:
+        error = self.error(block_m)
+        own, ours = self.race(block_m, rounds)
+        ratio = median(one / other for one, other in zip(own, ours, strict=True))
+        floor_us = self._kernel.floor(self._problem).bytes / bandwidth * 1e6
+        where = (self._model.name, self._side, self._m, block_m)
+        return MoeRow(*where, median(own), median(ours), ratio, floor_us, error)
+
+    def race(self, block_m: int, rounds: int) -> tuple[list[float], list[float]]:
+        own = self.calls(imported(MODULE)._fused_moe_lora, block_m)
+        return race(own, self.calls(torch.ops.vllm.fused_moe_lora, block_m), rounds)
+
+    def error(self, block_m: int) -> float:
+        inputs, _ = self._sets[0]
+        want = expected(self._kernel, inputs)
+        self._kernel.poison(inputs)
+        self.calls(torch.ops.vllm.fused_moe_lora, block_m)[0]()
+        return worst_ratio(inputs.arguments.out, want, {})
+
+    def calls(self, function: Callable[..., object], block_m: int) -> list[Callable[[], object]]:
+        """Returns the calls that the server makes, over the tensors of a built-in kernel's inputs."""
+        both = tiles({"block_m": block_m or MOE_FALLBACK["block_m"]})
+        found: list[Callable[[], object]] = []
+        for inputs, tokens in self._sets:
+            t = inputs.arguments
+            rows = tokens.rows[both[0]].tensors
+            batch = (tokens.topk_weights, *rows, tokens.mapping, self._model.rank, tokens.top_k)
+            adapters = (tokens.lora_ids, tokens.active, tokens.enabled)
+            last = (t.routed, False, 0, t.add_inputs)
+            found.append(partial(function, t.out, t.x, t.a, t.b, *batch, *adapters, *both, *both, *last))
+        return found
+
+
+if __name__ == "__main__":
+    main()
