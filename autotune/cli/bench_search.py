@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.messages import tell
+from autotune.cli.progress_bar import counted
 from autotune.errors import InputError
 from autotune.measure import recording
 from autotune.untrusted.printing import say
@@ -48,14 +50,15 @@ def search(flags: ComparisonFlags, as_json: bool = False) -> None:
     wanted = tuple(dict.fromkeys(flags.samplers or DEFAULT))
     runnable = tuple(available(wanted))
     if len(runnable) < len(wanted):
-        say("Kernel Tuner's strategies are left out: install the extra 'rivals'", err=True)
+        tell("Kernel Tuner's strategies are left out: install the extra 'rivals'")
     if flags.samplers is not None and not runnable:
         raise InputError("--samplers: none of them can run here")
     paths = _spaces(flags.recorded, flags.spaces, flags.min_configs)
     knowledge = Knowledge(flags.neighbour, estimate=not flags.no_estimate)
     after = _numbers(flags.budgets)
     comparison = Comparison(paths, runnable, flags.seeds, after, knowledge)
-    scores = run(comparison, workers=flags.workers)
+    with counted("searches of a space", len(paths) * len(runnable)) as advance:
+        scores = run(comparison, lambda score: advance(), workers=flags.workers)
     if as_json:
         say(json.dumps([asdict(score.row(budget)) for score in scores for budget in after], indent=1))
     else:
@@ -75,7 +78,7 @@ def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
     loaded = [each for each in map(recording.load, found) if len(each.configs) >= min_configs]
     for each in loaded:
         if not each.runs:
-            say(f"{each.path}: left out, none of its configs has the status ok", err=True)
+            tell(f"{each.path}: left out, none of its configs has the status ok")
     if not (paths := tuple(each.path for each in loaded if each.runs)):
         raise InputError(f"--spaces: got {pattern!r}, of which none in {recorded} can be replayed; see --min-configs")
     return paths

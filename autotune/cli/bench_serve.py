@@ -14,8 +14,10 @@ from autotune import servers
 from autotune.bench import rounds, serve, serve_output
 from autotune.bench.serve import ServeOptions
 from autotune.bench.serve_output import ServeReport
+from autotune.cli.completion import models
 from autotune.cli.flags.command import FlagCommand, takes_flags, worded
 from autotune.cli.flags.model import overrides_of, rank_of
+from autotune.cli.messages import tell
 from autotune.errors import InputError
 from autotune.report.tables import show
 from autotune.untrusted.printing import cell, say
@@ -66,7 +68,7 @@ class ServeFlags:
 
 @click.command("serve", cls=FlagCommand, short_help="Time the server's own engine with and without a folder.")
 @takes_flags
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json: bool = False) -> None:
     """Time the server's own engine with and without a folder of configs.
 
@@ -83,7 +85,7 @@ def bench_serve(model: str, flags: ServeFlags, html: Path | None = None, as_json
     """
     server = flags.server or next(name for name in servers.names() if servers.get(name).engine())
     run = serve.prepare(flags.options(model, server), servers.get(server))
-    finished = rounds.run(run, lambda line: say(line, err=True))
+    finished = rounds.run(run, tell)
     report = serve_output.report(run, finished, model)
     if as_json:
         say(json.dumps(report.json, indent=2))

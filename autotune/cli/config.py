@@ -14,6 +14,7 @@ from autotune.cli.flags.assumptions import AssumptionFlags
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
+from autotune.cli.messages import tell
 from autotune.config.check import check_folder
 from autotune.config.diff import differences
 from autotune.config.kernels import kernels_of
@@ -140,7 +141,7 @@ def _show_lookup(found: Lookup, directory: Path) -> None:
         empty = ", whose own object is empty" if step.skipped_empty else ""
         say(f"  {step.level} {step.wanted} -> {step.taken} ({step.match}{empty}{ties})")
     for warning in found.warnings:
-        say(f"Mind: {warning}", err=True)
+        tell(f"Mind: {warning}")
     if found.failure is not None:
         say(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
     elif found.config is not None:

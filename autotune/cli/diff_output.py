@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.cli.messages import shows_progress
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, assumed
 from autotune.report.tables import percent, show, table, us
@@ -32,7 +33,8 @@ def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions
     console = Console(stderr=True)
     with this_machine() as bench:
         outcomes = race(found, sides, assumptions, bench)
-        return list(track(outcomes, "measuring", len(found), console=console, disable=not console.is_terminal))
+        shown = console.is_terminal and shows_progress()
+        return list(track(outcomes, "measuring", len(found), console=console, disable=not shown, transient=True))
 
 
 def show_differences(found: Sequence[Difference], sides: Sides) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune import api, servers
 from autotune.cli.advice import say_advice
+from autotune.cli.messages import tell
 from autotune.cli.running import say_if_replayed
 from autotune.contract import Call
 from autotune.errors import InputError
@@ -67,7 +68,7 @@ def export_studies(
     for line in builtin_lines(report.files, directory):
         say(line)
     for warning in [*serving_notes(finished), *report.warnings]:
-        say(f"Mind: {warning}", err=True)
+        tell(f"Mind: {warning}")
     say_advice(finished)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from autotune import servers
+from autotune.cli.completion import models
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.model import PlanFlags
 from autotune.contract.source import AUTO, SERVED
@@ -23,7 +24,7 @@ from autotune.untrusted.printing import say
 
 @click.command(cls=FlagCommand, short_help="List a model's lookups and what tuning them takes.")
 @takes_flags
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 def plan(
     model: str,
     serving: PlanFlags,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from autotune.cli.messages import shows_progress, step, tell
 from autotune.report.dimensions import label
 from autotune.report.groups import group_line
 from autotune.report.results import failures, measured, result_line
@@ -44,7 +45,7 @@ class RunDisplay:
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[state]}", markup=False, table_column=_cut(ratio=1)),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not (self._console.is_terminal and shows_progress()),
             transient=True,
             expand=True,
         )
@@ -68,6 +69,7 @@ class RunDisplay:
             self._live.remove_task(self._turn_task)
         self._before = None
         self._labels = {study.name: printable(label(study.spec)) for study in turn.studies}
+        step(f"{turn.name}: begins", self._print)
         first = next(iter(self._labels.values()))
         self._turn_task = self._live.add_task(first, total=self._trials, state="")
         self._check()
@@ -81,6 +83,7 @@ class RunDisplay:
                 total=self._total(progress),
                 state=_state(progress),
             )
+        step(f"{progress.study}: {measured(progress.counts)} measured, {_state(progress)}", self._print)
         self._check()
 
     def _total(self, progress: StudyProgress) -> int:
@@ -100,13 +103,16 @@ class RunDisplay:
         self._end(turn, f"{turn.name}: failed")
 
     def on_held(self, turn: Turn, why: str) -> None:
-        self._console.print(cell(f"{why}; coming back to it"), highlight=False, soft_wrap=True)
+        tell(f"{why}; coming back to it", self._print)
 
     def _end(self, turn: Turn, line: str) -> None:
         """Prints how a turn ended; one taken again counts once."""
         if turn.name not in self._ended:
             self._ended.add(turn.name)
             self._live.advance(self._run_task, len(turn.studies))
+        tell(line, self._print)
+
+    def _print(self, line: str) -> None:
         self._console.print(cell(line), highlight=False, soft_wrap=True)
 
 

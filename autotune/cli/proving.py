@@ -13,6 +13,7 @@ from autotune.bench import rounds, serve, serve_output
 from autotune.bench.serve import ServeOptions
 from autotune.cli.bench_serve import show_report
 from autotune.cli.flags.model import overrides_of
+from autotune.cli.messages import tell
 from autotune.errors import InputError
 from autotune.plan.plan import Plan
 from autotune.servers import Server, provenance
@@ -57,7 +58,7 @@ class EngineRound:
     def run(self, directory: Path) -> None:
         """Runs the round, prints what it came to, and writes that beside the files."""
         run = serve.prepare(replace(self.options, folder=directory), self.server)
-        finished = rounds.run(run, lambda line: say(line, err=True))
+        finished = rounds.run(run, tell)
         report = serve_output.report(run, finished, self.options.model)
         show_report(report)
         say(f"Kept in {_write(directory, report.json)}, which no server reads.")

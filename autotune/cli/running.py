@@ -8,6 +8,7 @@ from optuna.storages import BaseStorage
 
 from autotune import api
 from autotune.cli.flags.run import RunFlags
+from autotune.cli.messages import tell
 from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
@@ -42,19 +43,16 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     if flags.backend != "cuda":  # else the studies are refused, and have no times
         say_if_replayed(chosen)
     for line in notices(item.spec for item in chosen):
-        say(f"Mind: {line}.", err=True)
+        tell(f"Mind: {line}.")
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(chosen), flags.budget, check_stop) as display:
         worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth, raced)
     timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
     if timed:
-        say(time_line(timed, time.monotonic() - start_s), err=True)
+        tell(time_line(timed, time.monotonic() - start_s))
     if left := sum(studies.load(storage, name).result is None for name in raced):
-        say(
-            f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.",
-            err=True,
-        )
+        tell(f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.")
     if failures:
         raise AutotuneError("; ".join(failures))
 
@@ -69,4 +67,4 @@ def show_results(finished: list[KernelStudy]) -> None:
 def say_if_replayed(studies: list[KernelStudy]) -> None:
     """Prints one plain line where times are not of this machine."""
     if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
-        say(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.", err=True)
+        tell(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.")

@@ -11,6 +11,7 @@ from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
 from autotune.cli.flags.model import PlanFlags, adapters_in_place
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags
+from autotune.cli.messages import tell, working
 from autotune.cli.storage import open_storage
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.study import studies
@@ -50,10 +51,11 @@ def create(
         serving.refuse("--plan", but=names_of(ProblemFlags))
         wanted = api.of_problems(problem.read().with_sizes({}, problem.topk_ids), making.request())
     storage = open_storage(making.storage, create=True)
-    names = wanted.create(storage, skip_if_exists)
+    with working("making the studies"):
+        names = wanted.create(storage, skip_if_exists)
     if wanted.plan_name is not None:
-        say(f"Run them with: study run --plan {wanted.plan_name}", err=True)
+        tell(f"Run them with: study run --plan {wanted.plan_name}")
     say(json.dumps(names) if as_json else "\n".join(names))
     if wanted.plan_name is None:
         for note in serving_notes(studies.load(storage, name) for name in names):
-            say(note, err=True)
+            tell(note)

@@ -8,7 +8,9 @@ import click
 from optuna.storages import BaseStorage
 
 from autotune import api
+from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.progress_bar import counted
 from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
@@ -18,7 +20,7 @@ from autotune.untrusted.printing import printable, say
 
 @click.command(cls=FlagCommand)
 @takes_flags
-@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def delete(
     patterns: tuple[str, ...], plan_name: str | None = None, yes: bool = False, storage: str = DEFAULT_STORAGE_URL
 ) -> None:
@@ -36,8 +38,10 @@ def delete(
             say(name, err=True)
         what = printable(names[0]) if len(names) == 1 else f"these {len(names)} studies"
         click.confirm(f"Delete {what} with {trials} trials?", abort=True)
-    for name in names:
-        studies.delete(opened, name)
+    with counted("deleting studies", len(names)) as advance:
+        for name in names:
+            studies.delete(opened, name)
+            advance()
 
 
 def _names(storage: BaseStorage, patterns: tuple[str, ...], plan_name: str | None) -> list[str]:

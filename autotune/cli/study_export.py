@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from autotune import api
+from autotune.cli.completion import study_names
 from autotune.cli.export_output import export_studies
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.messages import working
 from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.errors import InputError
@@ -33,7 +35,7 @@ class ExportFlags:
 
 @click.command(cls=FlagCommand)
 @takes_flags
-@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def export(
     patterns: tuple[str, ...],
     flags: ExportFlags,
@@ -54,7 +56,8 @@ def export(
     for file in kernel_files:
         registry.name_file(file)
     opened, server = open_storage(storage), flags.of_server
-    chosen = studies.whole_groups(opened, api.find(opened, patterns, flags.plan_name))
+    with working("reading the studies"):
+        chosen = studies.whole_groups(opened, api.find(opened, patterns, flags.plan_name))
     plan_name = flags.plan_name
     finished = api.decided(chosen, plan_name) if plan_name else [item for item in chosen if item.result is not None]
     if server is not None:

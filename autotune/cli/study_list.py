@@ -7,7 +7,9 @@ import json
 import click
 
 from autotune import api
+from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.messages import tell, working
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.listing import listing, state_of
 from autotune.report.tables import show
@@ -16,7 +18,7 @@ from autotune.untrusted.printing import say
 
 @click.command("list", cls=FlagCommand)
 @takes_flags
-@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def list_(
     patterns: tuple[str, ...],
     plan_name: str | None = None,
@@ -29,14 +31,15 @@ def list_(
     Takes all studies, those that match, or those of a plan.
     On a terminal that is too narrow for their names they are told by kernel and sizes.
     """
-    chosen = api.standing(storage, patterns, plan_name)
+    with working("reading the studies"):
+        chosen = api.standing(storage, patterns, plan_name)
     found = [item for item in chosen if state in (None, state_of(item).state)]
     if as_json:
         say(json.dumps([state_of(item).to_json() for item in found], indent=2))
     elif not chosen:
-        say("No studies yet; make one with study create.", err=True)
+        tell("No studies yet; make one with study create.")
     elif not found:
-        say(f"None of {len(chosen)} studies is {state}.", err=True)
+        tell(f"None of {len(chosen)} studies is {state}.")
     else:
         by_name, by_size = listing(found)
         show(by_name, narrow=by_size)

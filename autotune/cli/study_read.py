@@ -8,6 +8,7 @@ import click
 
 from autotune import api
 from autotune.cli.advice import say_advice
+from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.storage import open_storage
 from autotune.errors import InputError
@@ -21,7 +22,7 @@ from autotune.untrusted.printing import say
 
 @click.command("show", cls=FlagCommand)
 @takes_flags
-@click.argument("name")
+@click.argument("name", shell_complete=study_names)
 def show_(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
     """Show a study: problem, machine, result, trials.
 
@@ -50,7 +51,7 @@ def show_(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) 
 
 @click.command(cls=FlagCommand)
 @takes_flags
-@click.argument("name")
+@click.argument("name", shell_complete=study_names)
 def best(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
     """Print the config that a finished study decided for.
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import click
 
 from autotune import api
+from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
+from autotune.cli.messages import tell, working
 from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
@@ -35,7 +37,7 @@ class ReportFlags:
 
 @click.command(cls=FlagCommand)
 @takes_flags
-@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT_STORAGE_URL) -> None:
     """Tell what came of studies, to be read or sent.
 
@@ -49,12 +51,15 @@ def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT
     """
     if flags.page is not None:
         check_plots()
-    chosen = api.find(open_storage(storage), patterns, flags.plan_name)
-    if not chosen:
-        raise InputError("study report: no studies yet; make one with study create")
-    found = api.report(chosen, flags.plan_name)
+    with working("reading the studies"):
+        chosen = api.find(open_storage(storage), patterns, flags.plan_name)
+        if not chosen:
+            raise InputError("study report: no studies yet; make one with study create")
+        found = api.report(chosen, flags.plan_name)
     if flags.page is not None:
-        _write(flags.page, "--html", api.page(found, chosen))
+        with working("drawing the plots"):
+            page = api.page(found, chosen)
+        _write(flags.page, "--html", page)
     if flags.md is not None:
         _write(flags.md, "--md", markdown(found))
     if flags.rows is not None:
@@ -75,7 +80,7 @@ def _show(found: ReportContent) -> None:
     for line in found.untuned:
         say(f"Not tuned, or not faster: {line}")
     for line in found.advice:
-        say(f"Mind: {line}", err=True)
+        tell(f"Mind: {line}")
 
 
 def _csv(found: ReportContent) -> str:
@@ -92,4 +97,4 @@ def _write(path: Path, flag: str, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"{flag}: cannot write {path} ({error.strerror}); name another file") from error
-    say(f"Wrote {path}.", err=True)
+    tell(f"Wrote {path}.")

@@ -6,20 +6,21 @@ import click
 
 from autotune import api
 from autotune.cli.advice import say_advice
+from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.run import FurtherRunFlags
+from autotune.cli.messages import tell
 from autotune.cli.running import load_ahead, run_studies, show_results
 from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.errors import InputError
 from autotune.study import studies
 from autotune.study.study import KernelStudy
-from autotune.untrusted.printing import say
 
 
 @click.command(cls=FlagCommand)
 @takes_flags
-@click.argument("patterns", metavar="[GLOB]...", nargs=-1)
+@click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def run(
     patterns: tuple[str, ...],
     running: FurtherRunFlags,
@@ -46,10 +47,10 @@ def run(
         _reopen(chosen)
     unfinished = [item.name for item in chosen if item.result is None]
     if not chosen:
-        say("Nothing to run: no studies yet; make one with study create.", err=True)
+        tell("Nothing to run: no studies yet; make one with study create.")
         return
     if not unfinished:
-        say("Nothing to run: every matching study is finished; see study list.", err=True)
+        tell("Nothing to run: every matching study is finished; see study list.")
         return
     load_ahead(running.backend)
     try:

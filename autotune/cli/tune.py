@@ -17,6 +17,7 @@ from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
 from autotune.cli.flags.model import PlanFlags, adapters_in_place
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import MakingFlags, RunFlags
+from autotune.cli.messages import tell
 from autotune.cli.plan import show_plan
 from autotune.cli.proving import EngineRound
 from autotune.cli.running import load_ahead, run_studies, show_results
@@ -148,7 +149,7 @@ def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: Scrip
         return api.of_problems(problems, request)
     studies = api.of_block(block, problem.server or "", problems, request)
     for note in block.notes:
-        say(f"Mind: {note}", err=True)
+        tell(f"Mind: {note}")
     return studies
 
 
@@ -197,6 +198,6 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
         return
     say_advice(finished)
     way = "study export --plan" if plan_name else "study export"
-    say(f"No file was written; name a folder with --save-json-dir, or use {way}.", err=True)
+    tell(f"No file was written; name a folder with --save-json-dir, or use {way}.")
     if script.output_csv is not None:
         api.write_csv(finished, script.output_csv)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from autotune.errors import InputError
+from autotune import servers
+from autotune.errors import InputError, one_of
 from autotune.servers import KeyPath, provenance
 from autotune.servers.files import read_json
 
@@ -39,22 +40,46 @@ def differences(a: Path, b: Path) -> list[Difference]:
     """Returns the differing entries of two files, or of the files of two folders.
 
     Raises:
-        InputError: If a side is missing or unreadable, or one is a file and the other a folder.
+        InputError: If a side is missing or unreadable, one is a file and the other a folder, or they are files of
+            different servers.
     """
     for path in (a, b):
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
     if a.is_dir() != b.is_dir():
         raise InputError(f"config diff: got a file and a folder ({a}, {b}), allowed: two of a kind")
+    _refuse_two_servers(a, b)
     if a.is_file():
         return _files(b.name, a, b)
-    names = sorted({path.relative_to(side).as_posix() for side in (a, b) for path in side.rglob("*.json")})
-    return [
-        found
-        for name in names
-        if Path(name).name not in provenance.SIDE_CARS
-        for found in _files(name, a / name, b / name)
-    ]
+    names = sorted({path.relative_to(side).as_posix() for side in (a, b) for path in _tables(side)})
+    return [found for name in names for found in _files(name, a / name, b / name)]
+
+
+def _tables(side: Path) -> list[Path]:
+    """Lists the files of a side that may hold entries."""
+    found = sorted(side.rglob("*.json")) if side.is_dir() else [side]
+    return [path for path in found if path.name not in provenance.SIDE_CARS]
+
+
+def _refuse_two_servers(a: Path, b: Path) -> None:
+    of_a, of_b = (sorted({name for path in _tables(side) for name in _servers_of(path)}) for side in (a, b))
+    if of_a and of_b and not set(of_a) & set(of_b):
+        raise InputError(
+            f"config diff: got files of {one_of(of_a)} ({a}) and of {one_of(of_b)} ({b}), whose entries are never the "
+            "same; allowed: two sides of one server"
+        )
+
+
+def _servers_of(path: Path) -> Iterator[str]:
+    """Yields the servers that a file's name is of."""
+    key = next((key for key, _ in _entries(read_json(path))), ())
+    for name in servers.names():
+        try:
+            known = servers.get(name).reverse_lookup.place_of(PurePath(path), key) is not None
+        except InputError:
+            known = True  # The name is the server's; the key is one that it does not look up.
+        if known:
+            yield name
 
 
 def _files(name: str, a: Path, b: Path) -> list[Difference]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.errors import InputError, one_of
 from autotune.study import attributes, sqlite_file
+from autotune.study.membership import Membership
 from autotune.study.summary import StudySummary
 
 if TYPE_CHECKING:
@@ -90,13 +91,20 @@ class Overview(ABC):
         Raises:
             InputError: If there is no such plan.
         """
-        known = {name: attributes.memberships(row.attributes) for name, row in self.ours.items()}
-        found = sorted((plans[plan].position, name) for name, plans in known.items() if plan in plans)
+        found = sorted((plans[plan].position, name) for name, plans in self._memberships.items() if plan in plans)
         if not found:
-            names = sorted({name for plans in known.values() for name in plans})
-            there = one_of(names) or "no plans yet; make one with study create --plan MODEL"
+            there = one_of(self.plans) or "no plans yet; make one with study create --plan MODEL"
             raise InputError(f"--plan: got {plan!r}, which matches no study; there: {there}")
         return [name for _, name in found]
+
+    @property
+    def plans(self) -> list[str]:
+        """The names of all plans that studies of ours belong to."""
+        return sorted({name for plans in self._memberships.values() for name in plans})
+
+    @cached_property
+    def _memberships(self) -> dict[str, Mapping[str, Membership]]:
+        return {name: attributes.memberships(row.attributes) for name, row in self.ours.items()}
 
     @abstractmethod
     def _rows(self) -> Iterator[StudyRow]:

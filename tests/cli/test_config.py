@@ -162,6 +162,17 @@ class TestDiff:
     def test_of_equal_files(self, cli: Cli) -> None:
         assert "0 entries differ." in cli.ok("config diff --exit-code", SHRINK, SHRINK)
 
+    def test_two_servers_are_refused(self, cli: Cli) -> None:
+        name = "lora_shrink,K=4096,R=16,S=3,device=NVIDIA_H200.json"
+        write(f"sgl/{name}", {"16": {"BLOCK_N": 16, "BLOCK_K": 64}})
+        for sides in (("tuned", "sgl"), ("sgl", "tuned"), (SHRINK, f"sgl/{name}")):
+            done = cli("config diff", *sides)
+            assert done.exit_code == 2
+            (line,) = done.stderr.splitlines()
+            assert "of vllm" in line
+            assert "of sglang" in line
+        assert cli("config diff sgl sgl").exit_code == 0
+
     @pytest.mark.parametrize(("a", "b", "part"), [("tuned", SHRINK, "two of a kind"), ("tuned", "none", "no such")])
     def test_misuse(self, cli: Cli, a: str, b: str, part: str) -> None:
         done = cli("config diff", a, b)

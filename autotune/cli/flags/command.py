@@ -22,12 +22,16 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from autotune import __version__
 from autotune.cli import stopping
 from autotune.cli.flags.serve_command import Filling
 from autotune.cli.flags.table import FLAGS, SYNONYMS, Flag
+from autotune.cli.messages import MessageFlags, heard, tell
 
 Result = TypeVar("Result")
 _HELP = "help"
+_FILLED = f"{__name__}.filled"
+"""What the server's command has filled, in a context's `meta`."""
 
 
 def worded(help: str, **default: Any) -> Any:
@@ -112,7 +116,12 @@ class FlagCommand(click.Command):
     """A command whose help shows its flags under their headings.
 
     A flag that lists integers may have them as words of their own, ``--chunk-sizes 16 32 64``, as SGLang's script has.
+    Each command takes the flags of `autotune.cli.messages`.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [option for _, option in _options_of(MessageFlags)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         lists = {name for each in self.params for name in each.opts if getattr(each, "name", "") == "chunk_sizes"}
@@ -121,11 +130,16 @@ class FlagCommand(click.Command):
         ctx.default_map = {**(ctx.default_map or {}), **filling.values}
         rest = super().parse_args(ctx, args)
         filling.check(ctx)
+        ctx.meta[_FILLED] = filling.text(ctx)
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         stopping.loaded()
-        return super().invoke(ctx)
+        flags = MessageFlags(**{name: ctx.params.pop(name) for name in names_of(MessageFlags)})
+        with heard(flags, f"lora-autotune {__version__}: {ctx.command_path}"):
+            if ctx.meta[_FILLED]:
+                tell(ctx.meta[_FILLED])
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         by_heading: dict[str, list[tuple[str, str]]] = {}
@@ -175,6 +189,7 @@ def _option(name: str, default: Any, help: str | None = None) -> click.Option:
         show_default=_is_worth_showing(default) and "[default:" not in text,
         help=text,
         heading=flag.heading,
+        shell_complete=flag.complete,
     )
 
 

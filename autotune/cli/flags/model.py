@@ -10,6 +10,7 @@ from pathlib import Path
 from autotune import api, servers
 from autotune.cli.flags.command import names_of, said, spelled, worded
 from autotune.cli.flags.problem import ProblemFlags
+from autotune.cli.messages import working
 from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.model.adapters import config_of, target_modules
@@ -74,14 +75,9 @@ class PlanFlags:
                 raise InputError(f"{spelled(name)}: is of {owner}, but --runtime is {server}; leave one out")
         if self.max_loras is None:
             raise InputError("--max-loras: not given; pass the most adapters that the server keeps for one batch")
-        return api.plan(
-            model,
-            self._serving(server, self.max_loras),
-            self._batches(),
-            dtype,
-            overrides_of(self.overrides),
-            self._road(),
-        )
+        serving = self._serving(server, self.max_loras)
+        with working(f"planning {model}"):
+            return api.plan(model, serving, self._batches(), dtype, overrides_of(self.overrides), self._road())
 
     def named_server(self) -> str:
         """Returns the server.

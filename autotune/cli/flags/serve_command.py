@@ -13,7 +13,6 @@ from autotune import servers
 from autotune.cli.flags.table import FLAGS
 from autotune.errors import InputError
 from autotune.servers import ServeCommand
-from autotune.untrusted.printing import say
 
 _OPTION = "serve_command"
 _FIELD_OF = {"plan_model": "model"}
@@ -51,7 +50,7 @@ class Filling:
         return cls(read, {name: value for name, value in values.items() if value is not False})
 
     def check(self, ctx: click.Context) -> None:
-        """Prints what was read, once nothing given beside it contradicts it.
+        """Compares what was read with what is given beside it.
 
         Raises:
             InputError: If a flag says otherwise; names both.
@@ -61,7 +60,6 @@ class Filling:
         for name, value in ctx.params.items():
             if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 self._compare(name, value)
-        say(self._text(ctx), err=True)
 
     def _compare(self, name: str, value: Any) -> None:
         read = self.read
@@ -75,7 +73,7 @@ class Filling:
                 f"{_spelled(name)} out"
             )
 
-    def _text(self, ctx: click.Context) -> str:
+    def text(self, ctx: click.Context) -> str:
         """Says what was read, what of it this command has no use for, and what was passed by."""
         read = self.read
         if read is None:

@@ -6,6 +6,7 @@ twice, under keys of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from typing import Any, get_args
 import click
 
 from autotune import servers
+from autotune.cli import completion
 from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
 from autotune.contract import groups
 from autotune.contract.source import SOURCES
@@ -35,6 +37,7 @@ class Flag:
         type: Click's type of its values; bool for a switch, which takes none.
         multiple: It may be given several times.
         heading: What help shows it under; the table fills it in.
+        complete: What a shell offers for its value.
     """
 
     names: tuple[str, ...]
@@ -44,6 +47,7 @@ class Flag:
     multiple: bool = False
     envvar: str | None = None
     heading: str = ""
+    complete: Callable[[click.Context, click.Parameter, str], list[str]] | None = None
 
 
 def _flag(names: str, help: str, type: Any = str, **more: Any) -> Flag:
@@ -55,9 +59,24 @@ SYNONYMS = {"max_loras": "num_loras", "num_loras": "max_loras"}
 
 _BY_HEADING: dict[str, dict[str, Flag]] = {
     "Model (all that a server looks up for it)": {
-        "plan_model": _flag("--plan", "All studies of a model; takes plan's flags, and no --op-type.", metavar="MODEL"),
-        "plan_name": _flag("--plan", "The studies of a plan, by the name that plan prints.", metavar="NAME"),
-        "model": _flag("--model", "Model to look up all for: a folder, preset or Hugging Face id.", metavar="MODEL"),
+        "plan_model": _flag(
+            "--plan",
+            "All studies of a model; takes plan's flags, and no --op-type.",
+            metavar="MODEL",
+            complete=completion.models,
+        ),
+        "plan_name": _flag(
+            "--plan",
+            "The studies of a plan, by the name that plan prints.",
+            metavar="NAME",
+            complete=completion.plan_names,
+        ),
+        "model": _flag(
+            "--model",
+            "Model to look up all for: a folder, preset or Hugging Face id.",
+            metavar="MODEL",
+            complete=completion.models,
+        ),
         "max_loras": _flag("--max-loras --max-loras-per-batch", "The most adapters of one batch.", Size()),
         "lora_paths": _flag(
             "--lora-path", "Folder of an adapter: gives the rank (and SGLang's modules).", _FILE, multiple=True
@@ -297,6 +316,11 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "yes": _flag("--yes", "Do not ask.", bool),
         "read_only": _flag("--read-only", "Refuse all that would change the storage.", bool),
         "port": _flag("--port", "Port to listen on.", click.IntRange(1, 65535)),
+    },
+    "Messages (on stderr)": {
+        "verbose": _flag("--verbose -v", "Tell each step, too.", bool),
+        "quiet": _flag("--quiet -q", "Tell nothing but errors; no progress.", bool),
+        "log_file": _flag("--log-file", "Keep all messages in this file, with times.", _FILE, metavar="FILE"),
     },
 }
 
