@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.errors import InputError
 from autotune.report.content import ReportContent, ReportRow
 from autotune.report.tables import us
-from autotune.report.timed import TimedTrial, fastest_by_pair
+from autotune.report.timed import TimedTrial, fastest_by_pair, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +141,7 @@ def _shape(panel: Axes, timed: Sequence[TimedTrial], pair: Sequence[str]) -> Non
         _say(panel, "fewer than two parameters\nmake a difference")
         return
     found = fastest_by_pair(timed, *pair)
-    across, up = (sorted({key[side] for key in found}, key=_order) for side in (0, 1))
+    across, up = (in_order(key[side] for key in found) for side in (0, 1))
     fastest = min(found.values())
     slower = [[found.get((x, y), float("nan")) / fastest for x in across] for y in up]
     panel.pcolormesh(slower, cmap="viridis_r", vmin=1, vmax=3)
@@ -152,10 +152,6 @@ def _shape(panel: Axes, timed: Sequence[TimedTrial], pair: Sequence[str]) -> Non
     panel.set_xticks([at + 0.5 for at in range(len(across))], [str(value) for value in across])
     panel.set_yticks([at + 0.5 for at in range(len(up))], [str(value) for value in up])
     panel.set(xlabel=pair[0], ylabel=pair[1], title="fastest time, us")
-
-
-def _order(value: Any) -> tuple[bool, float]:
-    return (value is not None, value or 0)
 
 
 def _say(panel: Axes, text: str) -> None:

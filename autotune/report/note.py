@@ -1,4 +1,4 @@
-"""The note that a study carries in the dashboard: problem, machine, result."""
+"""The note that a study carries in the dashboard: problem, machine, result; and the report's plots of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from autotune import servers
+from autotune.report.dashboard_plots import study_plots
 from autotune.report.groups import group_line
 from autotune.report.results import result_line
 from autotune.report.tables import config_text, us, workload_text
@@ -18,25 +19,29 @@ _DASHBOARD = "optuna_dashboard"
 
 
 def write_note(study: KernelStudy) -> None:
-    """Keeps the note on the study, where the dashboard shows it; without the dashboard there is nobody to show it
-    to."""
-    if (notes := _notes()) is not None:
-        notes.save_note(study.study, study_note(study))
+    """Keeps the note and the plots on the study, where the dashboard shows them; without the dashboard there is nobody
+    to show them to."""
+    if (notes := _part("_note")) is None:
+        return
+    notes.save_note(study.study, study_note(study))
+    if study.result and (kept := _part("_custom_plot_data")) is not None:
+        for name, figure in study_plots(study).items():
+            kept.save_plotly_graph_object(study.study, figure, graph_object_id=name)
 
 
-def _notes() -> ModuleType | None:
-    """Loads what of the dashboard keeps notes, which needs nothing else of it: the whole takes seconds, for what it
-    plots with. None where it is not installed."""
+def _part(name: str) -> ModuleType | None:
+    """Loads what of the dashboard keeps notes or plots, which needs nothing else of it: the whole takes seconds, for
+    what it plots with. None where it is not installed."""
     if (package := importlib.util.find_spec(_DASHBOARD)) is None:
         return None
     (folder,) = package.submodule_search_locations or [""]
-    module = Path(folder, "_note.py")
-    spec = importlib.util.spec_from_file_location(f"{__name__}.dashboard", module)
+    module = Path(folder, f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"{__name__}.{name}", module)
     if not module.is_file() or spec is None or spec.loader is None:
         return importlib.import_module(_DASHBOARD)  # Another release may keep them elsewhere.
-    notes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(notes)
-    return notes
+    part = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(part)
+    return part
 
 
 def study_note(study: KernelStudy) -> str:
@@ -49,11 +54,10 @@ def study_note(study: KernelStudy) -> str:
     lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment.known)}"]
     if result := study.result:
         decision = result.decision
-        lines += [
-            f"- default: {us(decision.incumbent_us)} us with {config_text(decision.incumbent)}",
-            f"- {decision.outcome}: {us(decision.tuned_us)} us with {config_text(decision.config)}",
-            f"- trials: {_pairs(result.counts)}",
-        ]
+        lines += [f"- default: {us(decision.incumbent_us)} us with {config_text(decision.incumbent)}"]
+        if decision.outcome == "tuned":
+            lines += [f"- tuned: {us(decision.tuned_us)} us with {config_text(decision.config)}"]
+        lines += [f"- trials: {_pairs(result.counts)}"]
         lines += [f"- on {workload_text(times)}" for times in decision.workloads]
     if note := serving_note(study):
         lines += [f"- served: {note}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,11 @@ def fastest_by_pair(timed: Sequence[TimedTrial], a: str, b: str) -> dict[tuple[A
             pair = (trial.params[a], trial.params[b])
             found[pair] = min(trial.time_us, found.get(pair, math.inf))
     return found
+
+
+def in_order(values: Iterable[Any]) -> list[Any]:
+    """Returns the distinct values of a parameter, an unset one first."""
+    return sorted(set(values), key=lambda value: (value is not None, value or 0))
 
 
 def _time_us(trial: FrozenTrial) -> float | None:

@@ -54,14 +54,15 @@ def group(attributes: Attributes) -> str | None:
 def write_result(study: optuna.Study, result: StudyResult | None) -> None:
     """Keeps a study's result; None takes it back.
 
-    Its figures stand beside it, flat, for the columns of Optuna's own tools; nothing reads them here.
+    Its figures stand before it, flat, for the tables of Optuna's own tools; nothing reads them here.
     """
-    study.set_user_attr(_RESULT, None if result is None else to_json(result))
     decision = result.decision if result else None
     study.set_user_attr("state", decision.outcome if decision else "started")
+    study.set_user_attr("speedup", decision.speedup if decision else None)
     study.set_user_attr("default_us", decision.incumbent_us if decision else None)
     study.set_user_attr("tuned_us", decision.tuned_us if decision else None)
-    study.set_user_attr("speedup", decision.speedup if decision else None)
+    # Last: without it the study is unfinished, and a run writes all of them again.
+    study.set_user_attr(_RESULT, None if result is None else to_json(result))
 
 
 def result(attributes: Attributes) -> StudyResult | None:

@@ -1,14 +1,17 @@
-"""Notes of studies are for the dashboard: where it is not installed, none is kept and nothing fails."""
+"""Notes and plots of studies are for the dashboard: where it is not installed, none is kept and nothing fails."""
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from autotune.report.note import study_note
 from autotune.report.results import result_line
+from autotune.report.timed import timed_trials
 from autotune.study import studies
 from autotune.study.storage import open_storage
 
@@ -47,3 +50,18 @@ def test_a_note_leads_with_the_result(finished: Cli) -> None:
     lead = study_note(study).splitlines()[0]
     assert study.result is not None
     assert lead == f"**{result_line(study.name, study.result.decision)}**"
+
+
+def test_the_reports_plots_are_kept_beside_the_note(finished: Cli) -> None:
+    (first, *_) = open_storage(finished.url).get_all_studies()
+    kept = get_plotly_graph_objects(first.system_attrs)
+    drawn = {name: json.loads(text) for name, text in kept.items()}
+    assert set(drawn) == {"search", "space"}
+    item = studies.load(open_storage(finished.url), first.study_name)
+    timed = timed_trials(item)
+    points = {each["name"]: each for each in drawn["search"]["data"]}
+    assert len(points["timed"]["x"]) + len(points["given up early"]["x"]) == len(timed)
+    assert points["best"]["y"][-1] == min(trial.time_us for trial in timed)
+    (cells,) = drawn["space"]["data"]
+    assert [int(value) for value in cells["x"]] == sorted(int(value) for value in cells["x"])
+    assert 1.0 in [share for row in cells["z"] for share in row], "the fastest is on the map"
