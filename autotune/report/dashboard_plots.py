@@ -50,7 +50,7 @@ def _search(item: KernelStudy, timed: Sequence[TimedTrial]) -> PlotlyFigure:
     ]
     if (result := item.result) and (default_us := result.decision.incumbent_us):
         lines.append(_line("default", [numbers[0], numbers[-1]], [default_us, default_us], dash="dash"))
-    axes = {"xaxis": _axis("trial"), "yaxis": _axis("time, us") | {"type": "log"}}
+    axes = {"xaxis": _axis("trial"), "yaxis": _axis("time, us") | {"type": "log", "dtick": "D2"}}
     return PlotlyFigure(lines, {"title": {"text": "Search against the default"}, **axes})
 
 
