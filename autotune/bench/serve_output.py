@@ -8,7 +8,9 @@ from typing import Any
 
 from autotune.bench.rounds import FinishedProcess, ServeRun
 from autotune.bench.serve_table import Cell, answers, cells, verdicts
+from autotune.errors import InputError
 from autotune.report.tables import TextTable, table, us
+from autotune.servers.timed_as import timed_as
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,18 @@ def report(serve_run: ServeRun, finished: Sequence[FinishedProcess], model: str)
     found = cells(finished)
     lines = (*serve_run.notes, *verdicts(finished, found))
     made = (_times(_title(finished, model), found), _kernels(finished), _processes(finished))
-    return ServeReport(made, lines, {"model": model, **_to_json(finished, found, lines)})
+    return ServeReport(made, lines, {"model": model, **_to_json(finished, found, lines), "timed": _timed(serve_run)})
+
+
+def _timed(serve_run: ServeRun) -> dict[str, list[dict[str, Any]]]:
+    """Says of each file that variants were given what its entries were timed on."""
+    folder = serve_run.folder
+    root = folder.served or (folder.builtin.parent if folder.builtin else None)
+    try:
+        found = timed_as(root) if root else {}
+    except InputError:
+        return {}
+    return {name: [each.to_json() for each in timed] for name, timed in found.items()}
 
 
 def _title(finished: Sequence[FinishedProcess], model: str) -> str:

@@ -20,6 +20,7 @@ from autotune.config.diff import differences
 from autotune.config.kernels import kernels_of
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
+from autotune.servers.timed_as import TimedAs, told
 from autotune.untrusted.printing import say
 
 
@@ -49,13 +50,13 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     kernels = kernels_of(directory)
     if as_json:
-        say(json.dumps([{**found.to_json(), "kernel": kernels.get(found.file)} for found in findings], indent=2))
+        say(json.dumps([{**found.to_json(), **_kernel_json(kernels.get(found.file))} for found in findings], indent=2))
     elif findings:
         rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
         show(table("", ("the server", "file", "at", "what"), rows))
     if not as_json:
-        for file, kernel in kernels.items():
-            say(f"{file}: timed on: {kernel} kernel")
+        for file, timed in kernels.items():
+            say(f"{file}: timed on: {told(timed)}")
         say(f"{files} files, {len(findings)} findings.")
     click.get_current_context().exit(1 if findings else 0)
 
@@ -121,7 +122,9 @@ def diff(
         names = {"a": a.name, "b": b.name} if a.is_file() else {}
         rows = [item.to_json() for item in (outcomes if measure else found)]
         for row in rows:
-            row["kernels"] = {side: kernels.get(names.get(side, row["file"])) for side, kernels in sides.items()}
+            timed = {side: kernels.get(names.get(side, row["file"])) for side, kernels in sides.items()}
+            row["kernels"] = {side: _kernel_json(of_side)["kernel"] for side, of_side in timed.items()}
+            row["timed"] = {side: _kernel_json(of_side)["timed"] for side, of_side in timed.items()}
         say(json.dumps(rows, indent=2))
     elif measure:
         show_outcomes(outcomes, (a, b))
@@ -134,7 +137,7 @@ def diff(
 
 def _show_lookup(found: Lookup, directory: Path) -> None:
     kernel = _kernel(found, directory)
-    timed = f", timed on: {kernel} kernel" if kernel else ""
+    timed = f", timed on: {told(kernel)}" if kernel else ""
     say(f"file: {found.path}{timed if found.origin == 'file' else ' (not there, or empty)'}")
     for step in found.steps:
         ties = f"; just as near: {', '.join(step.ties)}, the first in the file is taken" if step.ties else ""
@@ -149,8 +152,14 @@ def _show_lookup(found: Lookup, directory: Path) -> None:
         say(f"{where}: {config_text(found.config)}")
 
 
-def _kernel(found: Lookup, directory: Path) -> str | None:
-    """Says whose kernel the file that a lookup found was timed on; None where no side-car tells."""
+def _kernel_json(timed: list[TimedAs] | None) -> dict[str, Any]:
+    """Says whose kernel a file was timed on, and with what; null where no side-car tells."""
+    sources = " and ".join(sorted({each.source for each in timed or ()}))
+    return {"kernel": sources or None, "timed": [each.to_json() for each in timed] if timed else None}
+
+
+def _kernel(found: Lookup, directory: Path) -> list[TimedAs] | None:
+    """Returns what the file that a lookup found was timed on; None where no side-car tells."""
     if found.path is None or found.origin != "file":
         return None
     return kernels_of(directory).get(found.path.relative_to(directory).as_posix())
@@ -161,7 +170,7 @@ def _lookup_json(found: Lookup, directory: Path) -> dict[str, Any]:
     return {
         "file": str(found.path),
         "origin": found.origin,
-        "kernel": _kernel(found, directory),
+        **_kernel_json(_kernel(found, directory)),
         "steps": [
             {"level": s.level, "wanted": s.wanted, "taken": s.taken, "match": s.match, "ties": list(s.ties)}
             for s in found.steps

@@ -17,7 +17,9 @@ from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
 from autotune.servers import places
 from autotune.servers.command_line import CommandLine
+from autotune.servers.timed_as import TimedAs, timed_as, told
 from autotune.study.serving_notes import serving_notes
+from autotune.study.sources import compiler_notes
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
@@ -46,20 +48,22 @@ def export_studies(
     report = api.export(finished, directory, on_exist, required, thin)
     if csv_file is not None:
         api.write_csv(finished, csv_file)
+    compilers = compiler_notes(study.spec for study in finished)
+    kernels = _kernels(report.files, directory)
     if as_json:
-        notes = [*report.warnings, *servers.advice(study.call for study in finished)]
+        notes = [*report.warnings, *compilers, *servers.advice(study.call for study in finished)]
         data = {
             "files": [str(f) for f in report.files],
-            "kernels": _kernels(report.files, directory),
+            "kernels": {file: " and ".join(sorted({t.source for t in timed})) for file, timed in kernels.items()},
+            "timed": {file: [each.to_json() for each in timed] for file, timed in kernels.items()},
             "warnings": notes,
         }
         say(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
         return
     say_if_replayed(finished)
-    kernels = _kernels(report.files, directory)
     for file in report.files:
         of = kernels.get(str(file))
-        say(f"{file} (timed on: {of} kernel)" if of else file)
+        say(f"{file} (timed on: {told(of)})" if of else file)
     if report.grids:
         say(_grids_line(report.grids))
     say(f"{len(report.proofs)} lookups read back through the server's own rule: all find what was meant.")
@@ -67,7 +71,7 @@ def export_studies(
         say(f"Serve with it: {command}")
     for line in builtin_lines(report.files, directory):
         say(line)
-    for warning in [*serving_notes(finished), *report.warnings]:
+    for warning in [*serving_notes(finished), *compilers, *report.warnings]:
         tell(f"Mind: {warning}")
     say_advice(finished)
 
@@ -95,8 +99,8 @@ def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
     if not names:
         return []
     lines = [
-        f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in, which is to "
-        f"come; set {places.VARIABLE}={folder.resolve()} then."
+        f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in: set "
+        f"{places.SWITCH}=1 and {places.VARIABLE}={folder.resolve()}."
     ]
     for name in servers.names():
         line = servers.get(name).command_line
@@ -112,11 +116,11 @@ def _is_served(line: CommandLine, files: Iterable[Path], directory: Path) -> boo
     return any(line.gpu_of_file(name) is not None for name in names)
 
 
-def _kernels(files: Iterable[Path], directory: Path) -> dict[str, str]:
-    """Says of each config file whose kernel its results were timed on."""
-    of_files = places.sources(directory)
+def _kernels(files: Iterable[Path], directory: Path) -> dict[str, list[TimedAs]]:
+    """Says of each config file what its results were timed on."""
+    of_files = timed_as(directory)
     named = {file: of_files.get(file.relative_to(directory).as_posix()) for file in files}
-    return {str(file): source for file, source in named.items() if source is not None}
+    return {str(file): timed for file, timed in named.items() if timed is not None}
 
 
 def _grids_line(by_file: Mapping[str, Sequence[Grid]]) -> str:

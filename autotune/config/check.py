@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune import servers
+from autotune.config.kernels import of_other_kernels
 from autotune.config.plan_lookups import check_lookups
 from autotune.errors import InputError
 from autotune.plan.plan import Plan
@@ -40,6 +41,7 @@ def check_folder(
         found += [_in_folder(finding, folder.relative_to(directory)) for finding in inside]
         files += count
     found += _misplaced(directory)
+    found += of_other_kernels(directory)
     if not files and not found:
         message = f"holds no LoRA file that a {server} server reads: it takes its defaults; give its config folder"
         found.append(Finding(".", (), "no files", "slower", message))

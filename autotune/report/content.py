@@ -23,7 +23,9 @@ class ReportRow:
         layers: The layers of the plan that look it up; else the problem's sizes.
         size: Batch size of its lookup: m, or the chunk size; None for a kernel that no server looks up.
         launches: How many times a forward pass looks it up; 0 where that is not known.
-        source: Whose kernel was timed, with its version.
+        source: Whose kernel was timed, and by which backend.
+        source_hash: Of the kernel's sources.
+        triton: What compiled it; None where a recording does not tell.
         state: ``tuned``, ``default`` or ``unfinished``.
         default_us: None if the default does not run here, or nothing is decided.
         floor_us: The least time at the machine's bandwidth; None where that is not known.
@@ -38,6 +40,8 @@ class ReportRow:
     launches: int
     kernel: str
     source: str
+    source_hash: str
+    triton: str | None
     state: str
     default_us: float | None
     tuned_us: float | None
@@ -156,6 +160,8 @@ def _row(item: KernelStudy, membership: Membership | None) -> ReportRow:
         launches=membership.launches if membership else 0,
         kernel=spec.kernel,
         source=f"{spec.source}, {spec.backend}",
+        source_hash=spec.kernel_fingerprint,
+        triton=spec.environment.triton,
         state=decision.outcome if decision else "unfinished",
         default_us=decision.incumbent_us if decision else None,
         tuned_us=decision.tuned_us if decision else None,

@@ -22,6 +22,9 @@ class StudyState:
         best_us: The fastest time of its trials; None before one has succeeded.
         default_us: Of the deciding race; None before it, or if the default does not run.
         source: Whose kernel is timed, and by which backend.
+        kernel: The kernel's reference, of a server's own one with its release.
+        source_hash: Of the kernel's sources.
+        triton: What compiles it; None where a recording does not tell.
         group: Name of the group that it belongs to; None for a study on its own.
     """
 
@@ -33,6 +36,9 @@ class StudyState:
     tuned_us: float | None
     speedup: float | None
     source: str
+    kernel: str
+    source_hash: str
+    triton: str | None
     gpu: str
     group: str | None
 
@@ -54,6 +60,9 @@ def state_of(standing: CountedStudy) -> StudyState:
         tuned_us=decision.tuned_us if decision else None,
         speedup=decision.speedup if decision else None,
         source=f"{item.spec.source}, {item.spec.backend}",
+        kernel=item.spec.kernel,
+        source_hash=item.spec.kernel_fingerprint,
+        triton=item.spec.environment.triton,
         gpu=item.spec.gpu.name,
         group=item.spec.group,
     )

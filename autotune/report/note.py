@@ -50,7 +50,7 @@ def study_note(study: KernelStudy) -> str:
     lines = [f"**{_lead(study)}**", ""]
     if spec.backend == "replay":
         lines += [f"Times are recordings of {spec.gpu.name} (`{spec.space}`); nothing was measured here.", ""]
-    lines += [f"- kernel: `{spec.kernel}` ({spec.source}), space `{spec.space}`"]
+    lines += [f"- kernel: `{spec.kernel}` ({spec.source}, sources {spec.kernel_fingerprint}), space `{spec.space}`"]
     lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment.known)}"]
     if result := study.result:
         decision = result.decision

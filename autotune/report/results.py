@@ -112,7 +112,9 @@ def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
     """Tells which config a finished study decided for, and what the server's users should know."""
     data: dict[str, Any] = to_json(result)
     advice = servers.advice([item.call])
-    timed = {"kernel": item.spec.kernel, "source": item.spec.source}
+    spec = item.spec
+    timed: dict[str, Any] = {"kernel": spec.kernel, "source": spec.source, "source_hash": spec.kernel_fingerprint}
+    timed |= {"environment": spec.environment.known}
     return timed | {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
 
 

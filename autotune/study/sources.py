@@ -102,13 +102,20 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
         f"time its own kernels, install the tool where {server} is installed"
         for server in ours
     ]
-    for spec in {(spec.kernel, spec.environment): spec for spec in timed}.values():
-        environment = spec.environment
+    return list(dict.fromkeys([*lines, *compiler_notes(timed)]))
+
+
+def compiler_notes(specs: Iterable[StudySpec]) -> list[str]:
+    """Says of which servers' own kernels times are of another compiler than their installed package asks for."""
+    lines = []
+    for spec in {(spec.kernel, spec.environment): spec for spec in specs if spec.backend != "replay"}.values():
+        name, server, _ = source.split(spec.kernel)
+        package = registry.served_package(name, server) if server != source.BUILTIN else None
         try:
-            origin = spec.load_kernel().origin()
+            origin = package.origin() if package else None
         except InputError:
             continue  # Its own run says so; the other studies have theirs.
-        lines += other_compiler(origin, environment.torch, environment.triton)
+        lines += other_compiler(origin, spec.environment.torch, spec.environment.triton)
     return list(dict.fromkeys(lines))
 
 

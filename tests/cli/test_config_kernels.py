@@ -94,3 +94,18 @@ def test_an_export_says_what_to_set_and_what_not() -> None:
     both = (*files, *write("vllm", 64))
     assert "Leave" not in " ".join(export_output.builtin_lines(both, Path("tuned")))
     assert len(export_output.serve_commands(both, Path("tuned"))) == 1
+
+
+def test_every_reader_of_files_tells_sources_and_compiler(cli: Cli, finished: Cli) -> None:
+    """What was timed where, from the export to the lookup; `finished` replays recordings of an H200."""
+    cli.ok("study export --dir tuned")
+    exported = json.loads(cli.ok("study export --dir again --json"))
+    checked = cli("config check tuned --runtime vllm").stdout
+    assert "NVIDIA_H200_SHRINK.json: timed on: vllm kernel (sources recorded, Triton 3.6.0)" in checked
+    (looked_up,) = json.loads(cli(LOOKUP.replace("--m 64 --k 4096", "--m 16 --k 5120"), "--json").stdout)["timed"]
+    assert (looked_up["source"], looked_up["triton"]) == ("vllm", "3.6.0")
+    assert [looked_up] in exported["timed"].values()
+    for study in json.loads(cli.ok("study list --json")):
+        assert (study["source_hash"], study["triton"]) == ("recorded", "3.6.0")
+        best = json.loads(cli.ok("study best", study["name"], "--json"))
+        assert (best["source_hash"], best["environment"]["triton"]) == ("recorded", "3.6.0")

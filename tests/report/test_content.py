@@ -61,6 +61,6 @@ def test_without_a_plan_sizes_stand_for_layers(finished: Cli) -> None:
 
 
 def test_a_default_that_does_not_run_has_no_speed_up() -> None:
-    row = ReportRow("a", "shrink", "", 16, 1, "k", "s", "tuned", None, 2.0, 1.0, None, {}, 3, "")
+    row = ReportRow("a", "shrink", "", 16, 1, "k", "s", "h", None, "tuned", None, 2.0, 1.0, None, {}, 3, "")
     assert row.speedup is None
     assert row.of_floor == 0.5

@@ -64,7 +64,9 @@ def test_a_page_has_every_plot_and_no_id_twice(page: str) -> None:
 
 def test_text_of_anybody_is_text() -> None:
     hostile = "<script>alert(1)</script>\x1b[31m"
-    row = ReportRow(hostile, hostile, hostile, 1, 0, "k", "s", "default", 1.0, 1.0, None, None, {}, 3, hostile)
+    row = ReportRow(
+        hostile, hostile, hostile, 1, 0, "k", "s", "h", hostile, "default", 1.0, 1.0, None, None, {}, 3, hostile
+    )
     made = ReportContent(hostile, "now", "m", (row,), (), {}, (hostile,), (hostile,), (hostile,))
     page = html(made, [], [])
     assert "script" not in Reader(page).tags
