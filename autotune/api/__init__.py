@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
     from autotune.api.listing import standing
-    from autotune.api.plans import plan
+    from autotune.api.plans import plan, plan_of_trace
     from autotune.api.problems import Problems
     from autotune.api.reports import page, report
     from autotune.api.runs import run
@@ -66,6 +66,7 @@ __all__ = [
     "open_storage",
     "page",
     "plan",
+    "plan_of_trace",
     "raced",
     "report",
     "required_by",
@@ -84,7 +85,7 @@ _MODULES = {
         "look_up_builtin",
         "write_csv",
     ),
-    "autotune.api.plans": ("plan",),
+    "autotune.api.plans": ("plan", "plan_of_trace"),
     "autotune.api.problems": ("Problems",),
     "autotune.api.reports": ("page", "report"),
     "autotune.api.runs": ("run",),

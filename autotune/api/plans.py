@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from autotune.model.shape import look_up
+from autotune.plan import by_trace
 from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.plan.plan import make as make_plan
 from autotune.plan.roads import Road
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+
+
+def plan_of_trace(path: Path, batches: Batches | None = None) -> Plan:
+    """Lists the lookups that a running server was seen to make, with the weights of the batches that it ran.
+
+    Args:
+        path: The file that the server's processes wrote, by the environment variable LORA_AUTOTUNE_TRACE.
+        batches: Sizes and the workload where a user chooses them.
+
+    Raises:
+        InputError: If the file is no trace of one server.
+    """
+    return by_trace.make(path, batches or Batches())
 
 
 def plan(

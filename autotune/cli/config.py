@@ -18,6 +18,7 @@ from autotune.cli.messages import tell
 from autotune.config.check import check_folder
 from autotune.config.diff import differences
 from autotune.config.kernels import kernels_of
+from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup
 from autotune.servers.timed_as import TimedAs, told
@@ -43,10 +44,10 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
       python -m autotune config check tuned --runtime vllm \\
           --model Qwen3-8B --lora-rank 16 --max-loras 4
     """
-    server = serving.named_server()
-    if model is None:
+    if model is None and serving.trace is None:
         serving.refuse("--model", but=("server", "max_lora_chunk_size"))
-    plan = serving.plan(model) if model is not None else None
+    plan = serving.planned(model, DEFAULT_DTYPE, "--model")
+    server = plan.serving.server if plan else serving.named_server()
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     kernels = kernels_of(directory)
     if as_json:

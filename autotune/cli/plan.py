@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
@@ -13,7 +13,7 @@ from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.model import PlanFlags
 from autotune.contract.source import AUTO, SERVED
 from autotune.environment import driver_installed
-from autotune.errors import one_of
+from autotune.errors import InputError, one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
 from autotune.plan.timed import TimedKernel, timed_kernels, timed_lines, what_to_mind
 from autotune.report.tables import TextTable, show, table
@@ -24,9 +24,9 @@ from autotune.untrusted.printing import say
 
 @click.command(cls=FlagCommand, short_help="List a model's lookups and what tuning them takes.")
 @takes_flags
-@click.argument("model", shell_complete=models)
+@click.argument("model", required=False, shell_complete=models)
 def plan(
-    model: str,
+    model: str | None,
     serving: PlanFlags,
     dtype: str = DEFAULT_DTYPE,
     source: str = AUTO,
@@ -43,8 +43,15 @@ def plan(
       python -m autotune plan Qwen3-8B --runtime vllm --tp 2 \\
           --lora-rank 16 --max-loras 4
     The same flags then go to study create --plan MODEL, or tune --model MODEL.
+
+    \b
+    What a running server looked up, with its traffic's weights:
+      LORA_AUTOTUNE_TRACE=trace.jsonl vllm serve ...
+      python -m autotune plan --trace trace.jsonl
     """
-    made = serving.plan(model, dtype)
+    made = serving.planned(model, dtype, "MODEL")
+    if made is None:
+        raise InputError("MODEL: not given; pass a folder, preset or Hugging Face id, or --trace FILE")
     timed = timed_kernels(made, source)
     if source == SERVED and not allow_unknown_server:
         for kernel in timed.values():
@@ -62,9 +69,10 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
     """Prints a plan: a table for each file, then what it takes, whose kernels it times, and what to mind."""
     say(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
-    sizes = ", ".join(f"{size} ({weight:.0%})" if weight != 1 else str(size) for size, weight in made.sizes.items())
     level = servers.get(made.serving.server).command_line.sizes
-    say(f"\n{level}: {sizes}")
+    say(f"\n{level}: {_weighed(made.sizes)}")
+    if own := next((shape.shares for shape in made.shapes if shape.shares is not None), None):
+        say(f"{level} of sampled rows: {_weighed(own)}")
     races = f" and {len(made.races)} races" if made.races else ""
     if races:
         say(f"Raced, the winners at the {level} beside and the default, two minutes at most: {one_of(made.raced)}")
@@ -81,6 +89,10 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
         say(f"Mind: {line}.")
     for line in made.advice:
         say(f"Before tuning: {line}")
+
+
+def _weighed(sizes: Mapping[int, float]) -> str:
+    return ", ".join(f"{size} ({weight:.1%})" if weight != 1 else str(size) for size, weight in sizes.items())
 
 
 def _tables(made: Plan) -> Iterator[TextTable]:

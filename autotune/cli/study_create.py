@@ -43,10 +43,11 @@ def create(
       python -m autotune study create --plan Qwen3-8B --runtime vllm \\
           --lora-rank 16 --max-loras 4
     """
-    problem, serving = adapters_in_place(problem, serving, plan_model is not None)
-    if plan_model is not None:
-        serving.refuse_problem("--plan", problem)
-        wanted = api.of_plan(serving.plan(plan_model, dtype), making.request())
+    of_model = plan_model is not None or serving.trace is not None
+    problem, serving = adapters_in_place(problem, serving, of_model)
+    if (plan := serving.planned(plan_model, dtype, "--plan")) is not None:
+        serving.refuse_problem("--plan" if serving.trace is None else "--trace", problem)
+        wanted = api.of_plan(plan, making.request())
     else:
         serving.refuse("--plan", but=names_of(ProblemFlags))
         wanted = api.of_problems(problem.read().with_sizes({}, problem.topk_ids), making.request())

@@ -94,8 +94,8 @@ def tune(
     request, layers, proof = making.request(script.arg_pool_size), None, None
     if problem.op_type is not None and block.model is None:
         problem, serving = adapters_in_place(problem, serving, of_model=False)
-    if block.model is not None and serving.max_loras is not None:
-        plan = _planned(problem, serving, block.model, dtype)
+    plan = _planned(problem, serving, block.model, dtype)
+    if plan is not None:
         proof = _proof(block.model, plan, serving, script)
         wanted = api.of_plan(plan, request)
         show_plan(plan, api.timed_kernels(plan, making.source, next(iter(wanted.specs.values())).backend).values())
@@ -120,16 +120,20 @@ def tune(
         proof.run(script.save_json_dir)
 
 
-def _planned(problem: ProblemFlags, serving: PlanFlags, model: str, dtype: str) -> Plan:
-    """Plans the model."""
-    serving.refuse_problem("--model", problem)
-    return serving.plan(model, dtype)
+def _planned(problem: ProblemFlags, serving: PlanFlags, model: str | None, dtype: str) -> Plan | None:
+    """Plans the model or the trace, if one is given with all that a plan needs."""
+    if serving.trace is None and (model is None or serving.max_loras is None):
+        return None
+    serving.refuse_problem("--model" if serving.trace is None else "--trace", problem)
+    return serving.planned(model, dtype, "--model")
 
 
-def _proof(model: str, plan: Plan, serving: PlanFlags, script: ScriptFlags) -> EngineRound | None:
+def _proof(model: str | None, plan: Plan, serving: PlanFlags, script: ScriptFlags) -> EngineRound | None:
     """Returns the round of the engine that was asked for."""
     if not script.prove:
         return None
+    if model is None:
+        raise InputError("--prove: runs a model in the server's engine, and a trace names none; leave it out")
     if script.save_json_dir is None:
         raise InputError(
             "--prove: times the server with the files, and there are none without --save-json-dir; give it"

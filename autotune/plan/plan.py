@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from autotune import servers
 from autotune.contract import Call, dtype_name, groups
@@ -62,6 +62,19 @@ class Entry:
         return self.studies * (LARGE_STUDY_S if size >= _LARGE_TOKENS else SMALL_STUDY_S)
 
 
+class PlanSubject(Protocol):
+    """What a plan is of: a model, or a server that was traced; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def origin(self) -> str:
+        """Where its sizes are from."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """All lookups of a served model.
@@ -78,7 +91,7 @@ class Plan:
         advice: What helps more than tuning; one line each.
     """
 
-    model: ModelShape
+    model: PlanSubject
     serving: Serving
     shapes: tuple[Shape, ...]
     sizes: Mapping[int, float]
@@ -143,11 +156,17 @@ class Plan:
             "serving": {"runtime" if name == "server" else name: value for name, value in asdict(self.serving).items()},
             "dtype": self.dtype,
             "shapes": [
-                {"op": shape.op, **shape.dims, "layers": list(shape.layers), "kernels": list(shape.kernels)}
+                {
+                    "op": shape.op,
+                    **shape.dims,
+                    "layers": list(shape.layers),
+                    "kernels": list(shape.kernels),
+                    **({} if shape.shares is None else {"sizes": _keyed(shape.shares)}),
+                }
                 for shape in self.shapes
             ],
             "size": self.shapes[0].size,
-            "sizes": {str(size): weight for size, weight in self.sizes.items()},
+            "sizes": _keyed(self.sizes),
             "raced": list(self.raced),
             "answered": list(self.answered),
             "studies": [
@@ -167,7 +186,7 @@ class Plan:
 
     def _entries(self) -> Iterator[Entry]:
         for shape in self.shapes:
-            for size, weight in self.sizes.items():
+            for size, weight in (self.sizes if shape.shares is None else shape.shares).items():
                 if shape.occurs(size):
                     yield from self._of_shape(shape, size, weight)
 
@@ -175,6 +194,10 @@ class Plan:
         flags = {**shape.flags, shape.size: size, "dtype": self.dtype}
         for kernel in shape.kernels:
             yield Entry(kernel, flags, shape.call(size), shape.layers, shape.count, weight)
+
+
+def _keyed(sizes: Mapping[int, float]) -> dict[str, float]:
+    return {str(size): weight for size, weight in sizes.items()}
 
 
 def make(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.contract import Call
+from autotune.errors import InputError
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.serving import Serving, check
 from autotune.servers.shapes import Shape
+from autotune.servers.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ class ReadOff:
     shapes: tuple[Shape, ...]
     notes: tuple[str, ...]
     lacking: str | None
+
+
+@dataclass(frozen=True)
+class TracedPlan:
+    """What a trace comes to.
+
+    Attributes:
+        serving: The server's flags, as far as lookups tell them.
+    """
+
+    serving: Serving
+    shapes: tuple[Shape, ...]
+    sizes: BatchSizes
 
 
 class Planner(ABC):
@@ -79,6 +94,14 @@ class Planner(ABC):
             InputError: If the server refuses to serve the model so.
         """
         return ReadOff((), (), "the tool cannot ask this server's classes")
+
+    def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
+        """Plans what a running server was seen to look up.
+
+        Raises:
+            InputError: If the trace makes no sense.
+        """
+        raise InputError(f"--trace: got a trace of {trace.server}, for which there is no plan by a trace")
 
     @abstractmethod
     def sizes(self, batches: Batches) -> BatchSizes:

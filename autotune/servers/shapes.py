@@ -24,6 +24,7 @@ class Shape:
         count: How many times a forward pass looks it up.
         max_size: Largest size that occurs; None for whatever the server batches.
         min_size: Smallest size at which the entry is read for anything.
+        shares: The sizes to tune it at, each with its share of the traffic; None for the plan's.
     """
 
     server: str
@@ -36,6 +37,7 @@ class Shape:
     count: int
     max_size: int | None = None
     min_size: int = 1
+    shares: Mapping[int, float] | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -72,5 +74,6 @@ def merged(shapes: Iterable[Shape]) -> list[Shape]:
             count=first.count + shape.count,
             max_size=largest,
             min_size=min(first.min_size, shape.min_size),
+            shares=None if None in (first.shares, shape.shares) else first.shares,
         )
     return list(by_key.values())

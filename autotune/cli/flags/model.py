@@ -11,6 +11,7 @@ from autotune import api, servers
 from autotune.cli.flags.command import names_of, said, spelled, worded
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.messages import working
+from autotune.contract import dtype_name
 from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.model.adapters import config_of, target_modules
@@ -20,6 +21,9 @@ from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.plan.roads import Road
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+
+_BESIDE_A_TRACE = ("trace", "server", "m_values", "chunk_sizes", "workload")
+"""Flags that may stand beside a trace: what is to be tuned of it, and the server, which it must agree with."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class PlanFlags:
     )
     max_lora_chunk_size: int | None = None
     traffic: Path | None = None
+    trace: Path | None = None
     overrides: tuple[str, ...] = ()
     lora_rank: int | None = None
     lora_paths: tuple[Path, ...] = worded(
@@ -58,6 +63,32 @@ class PlanFlags:
     workload: str | None = None
     from_server: bool = False
     from_tables: bool = False
+
+    def planned(self, model: str | None, dtype: str, model_flag: str) -> Plan | None:
+        """Plans a model, or what a trace says; returns None where neither is given.
+
+        Args:
+            model_flag: How the user names a model.
+
+        Raises:
+            InputError: As `plan`, or if both are given, or the trace cannot be planned.
+        """
+        if self.trace is None:
+            return None if model is None else self.plan(model, dtype)
+        if model is not None:
+            raise InputError(f"--trace: tells all that the server looks up, and so would {model_flag}; leave one out")
+        for name in said(self):
+            if name not in _BESIDE_A_TRACE:
+                raise InputError(f"{spelled(name)}: is in the trace; leave it out")
+        made = api.plan_of_trace(self.trace, self._batches())
+        for name in ("m_values", "chunk_sizes", "workload"):
+            if getattr(self, name) and servers.owner_of_flag("plan", name) not in (None, made.serving.server):
+                raise InputError(f"{spelled(name)}: is of no use with a trace of {made.serving.server}; leave it out")
+        if self.server not in (None, made.serving.server):
+            raise InputError(f"--runtime: got {self.server}, and the trace is of {made.serving.server}; leave it out")
+        if dtype_name(dtype) not in (DEFAULT_DTYPE, made.dtype):
+            raise InputError(f"--dtype: got {dtype}, and adapters in the trace are {made.dtype}; leave it out")
+        return made
 
     def plan(self, model: str, dtype: str = DEFAULT_DTYPE) -> Plan:
         """Plans a model.

@@ -110,6 +110,12 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             Size(),
         ),
         "traffic": _flag("--traffic", "Token counts and weights, JSON or CSV.", _FILE, metavar="FILE"),
+        "trace": _flag(
+            "--trace",
+            "Plan what a server looked up that ran with LORA_AUTOTUNE_TRACE=FILE, in the place of a model.",
+            _FILE,
+            metavar="FILE",
+        ),
         "from_server": _flag(
             "--from-server", "Plan by the installed server's own classes or not at all.  [default: where it is]", bool
         ),

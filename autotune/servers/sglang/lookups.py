@@ -23,10 +23,19 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
     Raises:
         InputError: If the kernels do not know the workload.
     """
-    if workload not in (None, *WORKLOADS):
-        raise InputError(f"--workload: got {workload!r}, allowed: {one_of(WORKLOADS)}; give one of them")
+    check_workload(workload)
     layers = dense_layers(model, wrapping(model, serving))
     return merged(shape for layer in layers for shape in _dense(layer, serving, workload))
+
+
+def check_workload(workload: str | None) -> None:
+    """Makes sure that the kernels know a workload.
+
+    Raises:
+        InputError: If they do not.
+    """
+    if workload not in (None, *WORKLOADS):
+        raise InputError(f"--workload: got {workload!r}, allowed: {one_of(WORKLOADS)}; give one of them")
 
 
 def _dense(layer: Layer, serving: Serving, workload: str | None) -> list[Shape]:

@@ -7,12 +7,14 @@ from typing import Any
 
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
-from autotune.servers.planning import Planner
+from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving, check_targets
 from autotune.servers.sglang import adapters, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
+from autotune.servers.sglang import traced as by_trace
 from autotune.servers.shapes import Shape
+from autotune.servers.trace import Trace
 
 
 class SglangPlanner(Planner):
@@ -27,6 +29,9 @@ class SglangPlanner(Planner):
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.workload)
+
+    def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
+        return by_trace.traced(trace, batches)
 
     def sizes(self, batches: Batches) -> BatchSizes:
         return chunk_sizes.sizes(batches)

@@ -8,12 +8,14 @@ from typing import Any
 from autotune.contract import Call
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
-from autotune.servers.planning import Planner, ReadOff
+from autotune.servers.planning import Planner, ReadOff, TracedPlan
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
+from autotune.servers.trace import Trace
 from autotune.servers.vllm import adapters, lookups, notes
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
+from autotune.servers.vllm import traced as by_trace
 from autotune.servers.vllm.architectures.wrapped import wrapped
 from autotune.servers.vllm.from_server import road
 
@@ -41,6 +43,9 @@ class VllmPlanner(Planner):
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
         return road.read_off(model, serving, batches)
+
+    def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
+        return by_trace.traced(trace, batches)
 
     def sizes(self, batches: Batches) -> BatchSizes:
         return token_counts.sizes(batches)

@@ -39,7 +39,7 @@ def sizes(batches: Batches) -> BatchSizes:
     shares = weigh({*automatic, *(wanted or own_keys(batches.traffic, graphs))}, batches.traffic, graphs)
     tuned = {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
     return BatchSizes(
-        automatic, tuned, tuple(m for m in raced_m(tuned, (), captured) if m in _rows(batches.traffic, graphs))
+        automatic, tuned, tuple(m for m in raced_m(tuned, (), captured) if m in rows_of(batches.traffic, graphs))
     )
 
 
@@ -70,20 +70,21 @@ def auto_m_values(captured: Sequence[int], max_num_batched_tokens: int) -> tuple
 
 def own_keys(traffic: Mapping[int, float], captured: Sequence[int]) -> set[int]:
     """Returns the m with so much of the traffic that no other's config should serve them."""
-    rows = _rows(traffic, captured)
+    rows = rows_of(traffic, captured)
     return {m for m, weight in rows.items() if weight >= _OWN_KEY_SHARE * sum(rows.values())}
 
 
 def weigh(m_values: Iterable[int], traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
     """Returns what share of the traffic looks each m up, in files that hold these."""
-    rows = _rows(traffic, captured)
+    rows = rows_of(traffic, captured)
     shares = dict.fromkeys(sorted(m_values), 0.0)
     for m, weight in rows.items():
         shares[nearest(shares, m)] += weight / sum(rows.values())
     return shares
 
 
-def _rows(traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
+def rows_of(traffic: Mapping[int, float], captured: Sequence[int]) -> dict[int, float]:
+    """Returns the weight of each m that batches run with, padded as graphs are."""
     rows: dict[int, float] = {}
     for tokens, weight in traffic.items():
         rows[padded(tokens, captured)] = rows.get(padded(tokens, captured), 0.0) + weight

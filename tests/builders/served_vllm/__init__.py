@@ -19,6 +19,12 @@ class CudaPlatform:
 current_platform = CudaPlatform()
 """
 
+_RUNNER = """
+class LoRAModelRunnerMixin:
+    def _set_active_loras(self, prompt_lora_mapping, token_lora_mapping, lora_requests, mapping_type=None):
+        return "active"
+"""
+
 
 def install(folder: Path, version: str = "0.33.0") -> Path:
     """Lays the package out in a folder that goes on the path; returns the folder."""
@@ -37,6 +43,11 @@ def install(folder: Path, version: str = "0.33.0") -> Path:
     (punica / "__init__.py").write_text("")
     for name, place in _ELSEWHERE.items():
         (folder / "vllm" / place).write_text((PACKAGE / f"{name}.txt").read_text())
+    worker = folder / "vllm" / "v1" / "worker"
+    worker.mkdir(parents=True)
+    for package in (worker, worker.parent):
+        (package / "__init__.py").write_text("")
+    (worker / "lora_model_runner_mixin.py").write_text(_RUNNER)
     info = folder / f"vllm-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

@@ -13,6 +13,7 @@ from autotune.servers.vllm.plugin import linear
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
+from autotune.servers.vllm.plugin.tracing import traced
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
 
 _KERNELS: Final = "autotune.kernels"
@@ -25,7 +26,7 @@ def install(state: PluginState) -> None:
             _install_pair(state)
         elif not is_overridden(op):
             own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
-            override(facts.NAME, op, _stand_in(op, own, state.configs.path))
+            override(facts.NAME, op, traced(op, _stand_in(op, own, state.configs.path)))
 
 
 def _install_pair(state: PluginState) -> None:

@@ -25,6 +25,7 @@ from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
 from autotune.servers.vllm.plugin.state import PAIR
+from autotune.servers.vllm.plugin.tracing import traced
 
 _NAMESPACE: Final = "lora_autotune"
 _SCHEMA: Final = (
@@ -58,7 +59,7 @@ def install(folder: Path, kernel: Path) -> str:
         return f"the server's wrapper is {found}, known is {_WRAPPER}"
     if why := _tell_compile_cache():
         return why
-    register_op(PairOrApart(folder, kernel))
+    register_op(traced(PAIR, PairOrApart(folder, kernel)))
     platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
     return ""
 

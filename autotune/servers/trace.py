@@ -1,0 +1,224 @@
+"""Reads a trace that a plug-in has written in a server's processes; anybody may have made the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from autotune.errors import InputError, one_of
+from autotune.servers.trace_line import ROWS, Rows, SeenLaunches, SeenLookup
+from autotune.untrusted import reading
+from autotune.untrusted.printing import shortened
+
+_MOST: Final = 1 << 30
+"""Largest size and count that is taken; no server comes near it."""
+
+_MOST_NAMES: Final = 16
+"""Most sizes that a lookup has."""
+
+_HALVES: Final = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TracedLookup:
+    """One lookup of a server, as all of its processes made it."""
+
+    seen: SeenLookup
+    launches: SeenLaunches
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a server looked up.
+
+    Attributes:
+        batches: By what a launch has a row for, how many batches of each size ran.
+        processes: How many wrote lookups.
+    """
+
+    server: str
+    releases: tuple[str, ...]
+    dtype: str
+    lookups: tuple[TracedLookup, ...]
+    batches: Mapping[Rows, Mapping[int, int]]
+    processes: int
+
+    @property
+    def captured(self) -> tuple[int, ...]:
+        """Sizes of tokens that CUDA graphs were captured for, ascending."""
+        found = (each.launches.captured for each in self.lookups if each.seen.rows == "tokens")
+        return tuple(sorted(set[int]().union(*found)))
+
+    @property
+    def largest(self) -> int:
+        """The largest size of tokens that was seen in any way."""
+        sizes = [max({0, each.launches.largest, *each.launches.captured}) for each in self.lookups]
+        return max([*sizes, *self.batches["tokens"]])
+
+    def one(self, what: str, values: Collection[int]) -> int:
+        """Returns the one value of what is a server's alone.
+
+        Raises:
+            InputError: If there are several, so that several servers wrote the trace.
+        """
+        found = sorted(set(values))
+        if len(found) != 1:
+            raise InputError(
+                f"--trace: lookups of {what} {one_of(found) or 'none'}, allowed: those of one server; trace each "
+                "server into a file of its own"
+            )
+        return found[0]
+
+
+def read(path: Path, ops: Mapping[str, Collection[str]]) -> Trace:
+    """Reads a trace.
+
+    Args:
+        ops: By server, the ops that are known.
+
+    Raises:
+        InputError: If the file is no trace of one server; names the line.
+    """
+    try:
+        lines = reading.read_text(path).splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--trace: cannot read {path} ({error}); give a file that a traced server wrote") from error
+    merged = _Merged()
+    for number, line in enumerate(lines, start=1):
+        _Line(path, number, ops).into(merged, line)
+    return merged.trace(path)
+
+
+class _Merged:
+    """What all lines come to."""
+
+    def __init__(self) -> None:
+        self.by_process: dict[tuple[str, SeenLookup], SeenLaunches] = {}
+        self.batches: dict[Rows, Counter[int]] = {rows: Counter() for rows in ROWS}
+        self.servers: set[str] = set()
+
+    def trace(self, path: Path) -> Trace:
+        """Returns the trace: TP workers make the same lookups, so of layers the most of one process count."""
+        lookups: dict[SeenLookup, SeenLaunches] = {}
+        for (_, seen), launches in self.by_process.items():
+            into = lookups.setdefault(seen, SeenLaunches())
+            into.layers = max(into.layers, launches.layers)
+            into.captured |= launches.captured
+            into.largest = max(into.largest, launches.largest)
+        _require(path, "lookups of servers", self.servers)
+        dtypes = {seen.dtype for seen in lookups}
+        _require(path, "adapters of dtypes", dtypes)
+        return Trace(
+            server=min(self.servers),
+            releases=tuple(sorted({seen.release for seen in lookups})),
+            dtype=min(dtypes),
+            lookups=tuple(TracedLookup(seen, launches) for seen, launches in lookups.items()),
+            batches={rows: dict(sorted(found.items())) for rows, found in self.batches.items()},
+            processes=len({process for process, _ in self.by_process}),
+        )
+
+
+def _require(path: Path, what: str, found: Collection[str]) -> None:
+    if len(found) != 1:
+        got = one_of(sorted(found)) or "none"
+        raise InputError(f"--trace: {path} holds {what} {got}, allowed: one; trace each server into a file of its own")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the file, for messages."""
+
+    path: Path
+    number: int
+    ops: Mapping[str, Collection[str]]
+
+    def into(self, merged: _Merged, text: str) -> None:
+        """Reads the line."""
+        try:
+            data = reading.json_of(text)
+        except ValueError as error:
+            self._refuse(f"is no JSON ({error})")
+        if not isinstance(data, dict):
+            self._refuse(f"got {shortened(data)}, allowed: an object")
+        process = self._text(data, "process")
+        if "lookup" in data:
+            seen = self._seen(data["lookup"])
+            merged.by_process[process, seen] = self._launches(data)
+            merged.servers.add(seen.server)
+            return
+        merged.servers.add(self._choice(data, "server", self.ops))
+        rows: Rows = "tokens" if self._choice(data, "rows", ROWS) == "tokens" else "samples"
+        merged.batches[rows].update({int(size): count for size, count in self._batches(data)})
+
+    def _seen(self, data: Any) -> SeenLookup:
+        if not isinstance(data, dict):
+            self._refuse(f"lookup: got {shortened(data)}, allowed: an object")
+        server = self._choice(data, "server", self.ops)
+        op, dims = self._choice(data, "op", self.ops[server]), self._sizes(data, "dims")
+        dtype = self._choice(data, "dtype", _HALVES)
+        rows: Rows = "tokens" if self._choice(data, "rows", ROWS) == "tokens" else "samples"
+        details = tuple(self._details(data))
+        return SeenLookup(server, self._text(data, "release"), op, dims, details, dtype, rows)
+
+    def _launches(self, data: Mapping[str, Any]) -> SeenLaunches:
+        captured = data.get("captured")
+        if not isinstance(captured, list) or not all(_is_size(size) for size in captured):
+            self._refuse(f"captured: got {shortened(captured)}, allowed: a list of sizes")
+        layers, largest = data.get("layers"), data.get("largest")
+        if not _is_size(layers) or not _is_count(largest):
+            self._refuse(f"layers, largest: got {shortened(layers)}, {shortened(largest)}, allowed: integers from 1, 0")
+        return SeenLaunches(int(layers or 0), set(captured), int(largest or 0))
+
+    def _batches(self, data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+        batches = data.get("batches")
+        if not isinstance(batches, dict):
+            self._refuse(f"batches: got {shortened(batches)}, allowed: an object of sizes and counts")
+        for size, count in batches.items():
+            if not (size.isascii() and size.isdecimal() and _is_size(int(size)) and _is_size(count)):
+                self._refuse(f"batches: got {shortened(size)}: {shortened(count)}, allowed: positive integers")
+            yield size, count
+
+    def _sizes(self, data: Mapping[str, Any], name: str) -> tuple[tuple[str, int], ...]:
+        found = data.get(name)
+        if not isinstance(found, dict) or not 0 < len(found) <= _MOST_NAMES:
+            self._refuse(f"{name}: got {shortened(found)}, allowed: an object of sizes")
+        for key, value in found.items():
+            if not _is_count(value):
+                self._refuse(f"{name}: got {shortened(value)} for {shortened(key)}, allowed: a size")
+        return tuple(found.items())
+
+    def _details(self, data: Mapping[str, Any]) -> Iterator[tuple[str, int | tuple[int, ...]]]:
+        found = data.get("details")
+        if not isinstance(found, dict) or len(found) > _MOST_NAMES:
+            self._refuse(f"details: got {shortened(found)}, allowed: an object")
+        for key, value in found.items():
+            values = value if isinstance(value, list) else [value]
+            if not 0 < len(values) <= _MOST_NAMES or not all(map(_is_count, values)):
+                self._refuse(f"details: got {shortened(value)} for {shortened(key)}, allowed: sizes")
+            yield key, tuple(value) if isinstance(value, list) else value
+
+    def _text(self, data: Mapping[str, Any], name: str) -> str:
+        found = data.get(name)
+        if not isinstance(found, str) or not 0 < len(found) <= 200 or not found.isprintable():
+            self._refuse(f"{name}: got {shortened(found)}, allowed: a short text")
+        return found
+
+    def _choice(self, data: Mapping[str, Any], name: str, allowed: Collection[str]) -> str:
+        found = data.get(name)
+        if not isinstance(found, str) or found not in allowed:
+            self._refuse(f"{name}: got {shortened(found)}, allowed: {one_of(allowed)}")
+        return found
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise InputError(f"--trace: {self.path}: line {self.number} {what}; take the line out, or trace again")
+
+
+def _is_count(value: object) -> bool:
+    return _is_size(value) or (type(value) is int and value == 0)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 < value <= _MOST

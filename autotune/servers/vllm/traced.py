@@ -1,0 +1,179 @@
+"""A plan for vLLM by a trace: the lookups as they were made, and the m with real traffic (contracts A16)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from autotune.errors import InputError, one_of
+from autotune.servers.batches import Batches, BatchSizes
+from autotune.servers.planning import TracedPlan
+from autotune.servers.serving import Serving
+from autotune.servers.shapes import Shape, merged
+from autotune.servers.trace import Trace, TracedLookup
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.moe_paths import server_path
+from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, raced_m, rows_of, weigh
+
+_EXPERT_DETAILS: Final = ("num_experts", "top_k_num", "fully_sharded", "expand_add_inputs")
+
+
+def traced(trace: Trace, batches: Batches) -> TracedPlan:
+    """Plans what a trace says.
+
+    Args:
+        batches: Token counts to tune where a user chooses them; all else about batches is in the trace.
+
+    Raises:
+        InputError: If the lookups are not those of one server.
+    """
+    for each in trace.lookups:
+        _check(each)
+    serving = _serving(trace)
+    sizes, samples = _sizes(trace, batches)
+    shapes = [_shape(each, serving, samples) for each in trace.lookups]
+    return TracedPlan(serving, tuple(merged(shapes)), sizes)
+
+
+def _serving(trace: Trace) -> Serving:
+    """Returns the server's flags, as far as its lookups tell them: what is sharded shows in the sizes alone."""
+    dims = [(each.seen.op, dict(each.seen.dims)) for each in trace.lookups]
+    adapters = [found["max_loras"] - (op not in facts.MOE_OPS) for op, found in dims]
+    ranks = [found["k"] for op, found in dims if op in ("expand", facts.W2_SHRINK, facts.W2_EXPAND)]
+    return Serving(
+        server=facts.NAME,
+        tp=1,
+        rank=trace.one("ranks", ranks),
+        max_loras=trace.one("--max-loras", adapters),
+        fully_sharded=any(dict(each.seen.details).get("fully_sharded") for each in trace.lookups),
+    )
+
+
+def _sizes(trace: Trace, batches: Batches) -> tuple[BatchSizes, Mapping[int, float] | None]:
+    """Returns the m of tokens, and the shares of the m of sampled rows, where batches of them were counted."""
+    captured, tokens, samples = trace.captured, trace.batches["tokens"], trace.batches["samples"]
+    # Without graphs batches are of any size: a ladder of powers of two.
+    automatic = auto_m_values(captured or (1,), max(trace.largest, 1))
+    wanted = batches.m_values
+    if not tokens:
+        asked = sorted(wanted or automatic)
+        return BatchSizes(automatic, dict.fromkeys(asked, 1.0), raced_m(asked, automatic, captured)), None
+    own = {*own_keys(tokens, captured), *own_keys(samples, ())}
+    keys = {*automatic, *(wanted or own)}
+    shares = _tuned(weigh(keys, tokens, captured), wanted)
+    between = tuple(m for m in raced_m(shares, (), captured) if m in rows_of(tokens, captured))
+    sampled = _tuned(weigh(keys, samples, ()), wanted) if samples else None
+    return BatchSizes(tuple(sorted({*automatic, *own})), shares, between), sampled
+
+
+def _tuned(shares: Mapping[int, float], wanted: Sequence[int]) -> dict[int, float]:
+    return {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
+
+
+def _check(each: TracedLookup) -> None:
+    """Makes sure that a lookup has the sizes of its op."""
+    seen = each.seen
+    levels = facts.MOE_LEVELS if seen.op in facts.MOE_OPS else facts.DENSE_LEVELS
+    needed = {*levels, *(("add_inputs",) if seen.op == "expand" else ())} - {"m"}
+    details = dict(seen.details)
+    told = {"expand": ("slice_widths",), **dict.fromkeys(facts.MOE_OPS, _EXPERT_DETAILS)}.get(seen.op, ())
+    if set(dict(seen.dims)) != needed or seen.op == facts.LINEAR:
+        raise _refused(seen.op, "sizes", dict(seen.dims), needed)
+    if missing := [name for name in told if name not in details]:
+        raise _refused(seen.op, "details", details, missing)
+    dims, widths = dict(seen.dims), details.get("slice_widths")
+    switches = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
+    for name, value in {**dims, **details}.items():
+        least, most = (0, 1) if name in switches else (2 if _counts_base(seen.op, name) else 1, None)
+        values = value if isinstance(value, tuple) else (value,)
+        if min(values) < least or (most is not None and max(values) > most):
+            raise InputError(
+                f"--trace: a lookup of {seen.op} has {name} {value}, which no server looks up; trace again"
+            )
+    if seen.op == "expand" and not (
+        isinstance(widths, tuple) and len(widths) == dims["num_slices"] and max(widths) == dims["n"]
+    ):
+        raise InputError(
+            f"--trace: an expand of n {dims['n']} in {dims['num_slices']} slices has the slice_widths {widths}, "
+            "allowed: as many, of which n is the largest; trace again"
+        )
+
+
+def _counts_base(op: str, dim: str) -> bool:
+    """Tells whether a size is that of adapters and base tokens together (contracts A1)."""
+    return dim == "max_loras" and op not in facts.MOE_OPS
+
+
+def _refused(op: str, what: str, got: Iterable[str], needed: Iterable[str]) -> InputError:
+    return InputError(f"--trace: a lookup of {op} has the {what} {one_of(got)}; needed: {one_of(sorted(needed))}")
+
+
+def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | None) -> Shape:
+    seen, dims = each.seen, dict(each.seen.dims)
+    flags = _expert_flags(each, serving) if seen.op in facts.MOE_OPS else _dense_flags(each, serving)
+    layers = each.launches.layers
+    own = samples if seen.rows == "samples" else None
+    label = f"{layers} layer{'s' if layers > 1 else ''}{', sampled rows' if own else ''}"
+    return Shape(
+        server=facts.NAME,
+        op=seen.op,
+        dims=dims,
+        size="m",
+        kernels=tuple(_kernels(each)),
+        flags=flags,
+        layers=(label,),
+        count=layers,
+        min_size=_smallest(each, serving),
+        shares=own,
+    )
+
+
+def _kernels(each: TracedLookup) -> Iterator[str]:
+    """Names what is tuned: an embedding's x is of half precision, and of experts the group answers all four."""
+    op, details = each.seen.op, dict(each.seen.details)
+    if op in ("shrink", "expand") and not details.get("half_inputs"):
+        yield f"lora_{op}"
+    elif op == facts.W13_SHRINK and dict(each.seen.dims)["num_slices"] == 2:
+        yield facts.MOE_GROUP
+
+
+def _dense_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
+    dims, details = dict(each.seen.dims), dict(each.seen.details)
+    common = {"num_slices": dims["num_slices"], "num_loras": serving.max_loras}
+    if each.seen.op == "shrink":
+        return {**common, "hidden_size": dims["k"], "lora_rank": dims["n"]}
+    sizes = {"hidden_size": dims["n"], "lora_rank": dims["k"], "slice_widths": details["slice_widths"]}
+    return {**common, **sizes, "expand_add_inputs": dims["add_inputs"]}
+
+
+def _expert_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
+    """Returns the group's flags. Over how many GPUs experts are spread is not in a launch: two stand for more."""
+    dims, details = dict(each.seen.dims), dict(each.seen.details)
+    spread = int(bool(details.get("ep")))
+    shards = max(1, serving.rank // dims["k"]) if details["fully_sharded"] else 1
+    return {
+        "hidden_size": dims["n"],
+        "lora_rank": serving.rank,
+        "num_loras": serving.max_loras,
+        "num_experts": details["num_experts"],
+        "top_k_num": details["top_k_num"],
+        "moe_intermediate_size": dims["i"],
+        "num_slices": dims["num_slices"],
+        "fully_sharded": details["fully_sharded"],
+        "tp": 2 if spread else shards,
+        "ep": spread,
+        "expand_add_inputs": details["expand_add_inputs"],
+    }
+
+
+def _smallest(each: TracedLookup, serving: Serving) -> int:
+    """Returns the smallest m at which the entry is read: a small batch of experts is not sorted (contracts A6)."""
+    details = dict(each.seen.details)
+    if each.seen.op not in facts.MOE_OPS or details["fully_sharded"] or details.get("ep"):
+        return 1
+    if server_path(serving.rank, False) != facts.ONE_SHOT:
+        return 1
+    experts, top_k = details["num_experts"], details["top_k_num"]
+    assert isinstance(experts, int)
+    assert isinstance(top_k, int)
+    return experts * serving.max_loras // (facts.NAIVE_SHARE * top_k) + 1

@@ -1,0 +1,185 @@
+"""Plans by what a server was seen to look up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune import servers
+from autotune.errors import InputError
+from autotune.model import shape
+from autotune.plan import by_trace
+from autotune.plan.plan import Plan, make
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+from autotune.servers.trace import read
+from autotune.servers.trace_line import SeenLaunches, SeenLookup
+from tests.builders.traces import LORAS, RANK, experts, linear, write
+
+CAPTURED = {1, 2, 4, 8, 16, 24, 32}
+TOKENS = {16: 700, 13: 200, 4096: 95, 30: 5}
+
+
+def launches(layers: int = 36) -> SeenLaunches:
+    return SeenLaunches(layers, set(CAPTURED), 8192)
+
+
+def of(tmp_path: Path, lookups: list[SeenLookup], **counted: Any) -> Plan:
+    path = tmp_path / "server.jsonl"
+    path.unlink(missing_ok=True)
+    write(path, [(each, launches()) for each in lookups], {"tokens": TOKENS, **counted})
+    return by_trace.make(path, Batches())
+
+
+def test_the_lookups_are_those_of_the_plan_of_the_same_model(tmp_path: Path) -> None:
+    """What vLLM looks up for a model, traced, is planned as the model is."""
+    serving = Serving("vllm", 1, RANK, LORAS)
+    model = make(shape.look_up("Qwen3-8B"), serving, Batches())
+    layers = [linear(4096, 4096, 1024, 1024), linear(4096, 4096), linear(4096, 12288, 12288), linear(12288, 4096)]
+    head = linear(4096, 151936, rows="samples")
+    wanted = {(each.key, each.kernels, str(sorted(each.flags.items()))) for each in model.shapes}
+    found = of(tmp_path, [*itertools.chain(*layers), *head])
+    assert {(each.key, each.kernels, str(sorted(each.flags.items()))) for each in found.shapes} == wanted
+    assert (found.serving, found.dtype) == (serving, "bfloat16")
+
+
+def test_experts_are_planned_as_the_model_is(tmp_path: Path) -> None:
+    serving = Serving("vllm", 1, RANK, LORAS)
+    model = make(shape.look_up("Qwen3-30B-A3B"), serving, Batches())
+    of_model = {each.op: each for each in model.shapes if each.op.startswith("fused")}
+    dense = linear(2048, 4096, 512, 512)
+    found = of(tmp_path, [*dense, *experts(2048, 768, num_experts=128)])
+    traced = {each.op: each for each in found.shapes if each.op.startswith("fused")}
+    for op, each in of_model.items():
+        assert (traced[op].dims, traced[op].kernels, traced[op].min_size) == (each.dims, each.kernels, each.min_size)
+        assert dict(traced[op].flags) == dict(each.flags)
+
+
+def test_m_weigh_what_the_traffic_was_padded_as_graphs_are(tmp_path: Path) -> None:
+    found = of(tmp_path, linear(4096, 4096))
+    assert found.sizes[16] == pytest.approx(0.9)
+    assert found.sizes[4096] == pytest.approx(0.095)
+    assert found.sizes[32] == pytest.approx(0.005)
+    assert set(found.sizes) == {16, 32, 4096}
+    assert [entry.call.dims["m"] for entry in found.entries] == [16, 16, 4096, 4096, 32, 32]
+    assert found.to_json()["studies"][0]["weight"] == pytest.approx(0.9)
+
+
+def test_sampled_rows_weigh_apart_unpadded(tmp_path: Path) -> None:
+    lookups = [*linear(4096, 12288), *linear(2048, 151936, rows="samples")]
+    found = of(tmp_path, lookups, samples={3: 800, 13: 200})
+    own = next(each for each in found.shapes if each.dims["n"] == 151936)
+    assert own.shares == {3: pytest.approx(0.8), 13: pytest.approx(0.2)}
+    at = {entry.call.dims["m"] for entry in found.entries if entry.call.dims["n"] == 151936}
+    assert at == {3, 13}
+    assert {3, 13} <= set(found.answered)
+    (told,) = (each for each in found.to_json()["shapes"] if each["n"] == 151936)
+    assert told["sizes"] == {"3": pytest.approx(0.8), "13": pytest.approx(0.2)}
+
+
+def test_a_key_that_tokens_and_sampled_rows_share_weighs_as_tokens(tmp_path: Path) -> None:
+    found = of(tmp_path, [*linear(4096, 4096), *linear(4096, 151936, rows="samples")], samples={3: 10})
+    (shared,) = (each for each in found.shapes if each.op == "shrink")
+    assert shared.shares is None
+    assert shared.count == 72
+
+
+def test_workers_merge_and_their_order_does_not_matter(tmp_path: Path) -> None:
+    plans = []
+    for order in ((1, 2), (2, 1)):
+        path = tmp_path / "server.jsonl"
+        path.unlink(missing_ok=True)
+        for rank in order:
+            write(path, [(each, launches()) for each in linear(4096, 2048)], {"tokens": TOKENS}, f"host-{rank}")
+        plans.append(by_trace.make(path, Batches()))
+    assert plans[0].to_json()["shapes"] == plans[1].to_json()["shapes"]
+    assert plans[0].name == plans[1].name
+    assert {each.count for each in plans[0].shapes} == {36}
+    assert plans[0].sizes == of(tmp_path, linear(4096, 2048)).sizes
+
+
+def test_without_a_batch_all_sizes_weigh_the_same_and_the_plan_says_so(tmp_path: Path) -> None:
+    found = by_trace.make(
+        write(tmp_path / "t.jsonl", [(each, launches()) for each in linear(64, 64)], {"tokens": {}}), Batches()
+    )
+    assert set(found.sizes.values()) == {1.0}
+    assert set(found.sizes) >= {1, 16, 32, 8192}
+    assert any("no batch with an adapter" in line for line in found.warnings)
+
+
+def test_another_traffic_is_another_plan(tmp_path: Path) -> None:
+    names = {of(tmp_path, linear(64, 64)).name, of(tmp_path, linear(64, 64), tokens={1: 1}).name}
+    assert len(names) == 2
+    assert all(name.startswith(f"server-vllm-tp1-r{RANK}-l{LORAS}-") for name in names)
+
+
+BAD = {
+    "text": "no JSON",
+    "[]": "allowed: an object",
+    "{}": "process: got None",
+    '{"process": "a", "lookup": 1}': "lookup: got 1",
+    '{"process": "a\\u001b", "server": "vllm"}': "process",
+    '{"process": "a", "server": "vllm", "rows": "tokens", "batches": {"-1": 1}}': "batches",
+    '{"process": "a", "server": "vllm", "rows": "tokens", "batches": {"1": 1e9}}': "batches",
+    '{"process": "a", "server": "tgi", "rows": "tokens", "batches": {}}': "server: got 'tgi'",
+    '{"process": "a", "server": "vllm", "rows": "both", "batches": {}}': "rows: got 'both'",
+}
+
+
+@pytest.mark.parametrize(("line", "part"), BAD.items(), ids=range(len(BAD)))
+def test_a_bad_line_is_named(tmp_path: Path, line: str, part: str) -> None:
+    path = write(tmp_path / "t.jsonl", [(linear(64, 64)[0], launches())], {})
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(InputError) as caught:
+        by_trace.make(path, Batches())
+    assert part in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "op": ({"op": "lora"}, "op: got 'lora'"),
+    "dims": ({"dims": {"k": 64}}, "needed: k, max_loras, n, num_slices"),
+    "zero": ({"dims": {"max_loras": 5, "num_slices": 1, "k": 0, "n": 8}}, "k 0"),
+    "text": ({"dims": {"k": "64"}}, "dims"),
+    "many": ({"dims": {str(each): 1 for each in range(99)}}, "dims"),
+    "dtype": ({"dtype": "float32"}, "dtype: got 'float32'"),
+    "details": ({"details": {"slice_widths": [[1]]}}, "details"),
+    "release": ({"release": "x" * 999}, "release"),
+}
+
+
+@pytest.mark.parametrize(("change", "part"), CHANGES.values(), ids=CHANGES)
+def test_a_lookup_that_no_server_makes_is_refused(tmp_path: Path, change: dict[str, Any], part: str) -> None:
+    path = write(tmp_path / "t.jsonl", [(each, launches()) for each in linear(64, 64)], {})
+    shrink, expand = map(json.loads, path.read_text().splitlines())
+    shrink["lookup"] |= change
+    path.write_text(f"{json.dumps(shrink)}\n{json.dumps(expand)}\n")
+    with pytest.raises(InputError) as caught:
+        by_trace.make(path, Batches())
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_servers_in_one_file_are_refused(tmp_path: Path) -> None:
+    other = [
+        SeenLookup(**{**vars(each), "dims": (*each.dims[:2], ("k", 32), *each.dims[3:])}) for each in linear(64, 64)
+    ]
+    with pytest.raises(InputError, match="ranks 16, 32"):
+        of(tmp_path, [*linear(64, 64), *other])
+
+
+@given(
+    text=st.one_of(st.text(max_size=300), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+)
+def test_nothing_but_a_plan_or_one_line_comes_of_any_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("any") / "t.jsonl"
+    path.write_text(text, errors="replace")
+    with pytest.raises(InputError):
+        read(path, {"vllm": servers.get("vllm").command_line.ops})
