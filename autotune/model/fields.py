@@ -19,6 +19,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "head_dim": ("head_dim",),
     "intermediate_size": ("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size"),
     "vocab_size": ("vocab_size",),
+    "q_lora_rank": ("q_lora_rank",),
+    "kv_lora_rank": ("kv_lora_rank",),
+    "qk_nope_head_dim": ("qk_nope_head_dim",),
+    "qk_rope_head_dim": ("qk_rope_head_dim",),
+    "v_head_dim": ("v_head_dim",),
     "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
     "num_experts_per_tok": (
         "num_experts_per_tok",

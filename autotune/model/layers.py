@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,17 +82,31 @@ def dense_layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
     if model.experts and model.experts.shared:
         shared = _mlp(h, model.experts.shared // tp, model.experts.layers)
         layers += [replace(layer, part_of="shared_experts") for layer in shared]
+    columns, *_ = head_columns(model.vocab, wrapping.head_shards)
     embedding = {
         "embed_tokens": Layer("embed_tokens", "embed", 0, (h,), 1),
-        "lm_head": Layer("lm_head", "lm_head", h, (_head_columns(model, wrapping.head_shards),), 1),
+        "lm_head": Layer("lm_head", "lm_head", h, (columns,), 1),
     }
     layers += [layer for name, layer in embedding.items() if name in wrapping.embeddings]
+    if "lm_head" in wrapping.embeddings:
+        smaller = _fewer_columns(model.vocab, wrapping.head_shards)
+        layers += [replace(embedding["lm_head"], widths=(fewer,), part_of=f"rank {rank}") for rank, fewer in smaller]
     return [layer for layer in layers if wrapping.wraps(layer.name)]
 
 
-def _head_columns(model: ModelShape, shards: int) -> int:
-    padded = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING if shards > 1 else model.vocab
-    return padded // shards
+def head_columns(vocab: int, shards: int) -> tuple[int, ...]:
+    """Returns the columns of lm_head's B on each GPU: the last ones have what is left of the vocabulary."""
+    padding = VOCAB_PADDING
+    if -(-vocab // padding) * padding % shards:
+        padding *= shards
+    width = -(-vocab // padding) * padding // shards
+    return tuple(min(width, vocab - rank * width) for rank in range(shards) if rank * width < vocab)
+
+
+def _fewer_columns(vocab: int, shards: int) -> Iterator[tuple[int, int]]:
+    """Yields the GPUs, of several, that have fewer columns than the first, with theirs."""
+    first, *others = head_columns(vocab, shards)
+    yield from ((rank, columns) for rank, columns in enumerate(others, start=1) if columns < first)
 
 
 def _mlp(hidden: int, intermediate: int, count: int) -> list[Layer]:

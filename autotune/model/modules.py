@@ -7,6 +7,9 @@ from collections.abc import Mapping
 MODULES: Mapping[str, tuple[str, ...]] = {
     "qkv_proj": ("qkv_proj", "q_proj", "k_proj", "v_proj"),
     "o_proj": ("o_proj",),
+    "fused_qkv_a_proj_with_mqa": ("fused_qkv_a_proj_with_mqa", "q_a_proj", "kv_a_proj_with_mqa"),
+    "q_b_proj": ("q_b_proj",),
+    "kv_b_proj": ("kv_b_proj",),
     "gate_up_proj": ("gate_up_proj", "gate_proj", "up_proj"),
     "down_proj": ("down_proj",),
     "gate": ("gate", "router"),

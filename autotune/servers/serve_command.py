@@ -45,6 +45,7 @@ class ServeSyntax:
         switches: Flags that take no value and say nothing, so that the word behind one is the model.
         variables: Environment variables that fill a field when they are set to 1.
         defaults: What the server takes where the command says nothing, by field.
+        refused: Flags with which the server does not start with LoRA, or reads no file, and why.
     """
 
     programs: tuple[tuple[str, ...], ...]
@@ -52,6 +53,7 @@ class ServeSyntax:
     switches: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequen
             continue
         name, equals, value = word.partition("=")
         name = _hyphened(name)
+        if name in syntax.refused:
+            raise InputError(f"{_FLAG}: {name}: {syntax.refused[name]}; leave it out")
         positive = name.replace("--no-", "--", 1)
         if flags := by_name.get(name):
             text = _text(flags[0], name, value if equals else None, left)

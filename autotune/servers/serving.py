@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.errors import InputError, one_of
-from autotune.model.modules import ALL_MODULES, MODULE_NAMES
+from autotune.errors import InputError
 from autotune.model.shape import ModelShape
 
 
@@ -54,16 +53,6 @@ class Serving:
     def experts_spread(self) -> bool:
         """Whether whole experts are on different GPUs, each of which leaves the tokens of the others alone."""
         return self.expert_parallel and self.expert_gpus > 1
-
-
-def check_targets(serving: Serving) -> None:
-    """Makes sure that targets are modules that are known here.
-
-    Raises:
-        InputError: If one is not.
-    """
-    if unknown := sorted(set(serving.target_modules or ()) - {*MODULE_NAMES, *ALL_MODULES}):
-        raise InputError(f"--target-modules: got {one_of(unknown)}, allowed: {one_of(MODULE_NAMES)}")
 
 
 def check(model: ModelShape, serving: Serving) -> None:

@@ -70,6 +70,13 @@ ADAPTER_REQUIRED: Final = ("r", "lora_alpha", "target_modules", "peft_type")
 EMBEDDINGS: Final = ("embed_tokens", "lm_head")
 """What is wrapped only where it is named (contracts B4)."""
 
+WITHOUT_EMBEDDINGS: Final = (
+    "Gemma3nForConditionalGeneration",
+    "Gemma4ForConditionalGeneration",
+    "Llama4ForConditionalGeneration",
+)
+"""Architectures whose classes have sizes for the projections alone (contracts B4)."""
+
 ALL: Final = "all"
 """What the flag of target modules takes for every module, embeddings too (contracts B6)."""
 

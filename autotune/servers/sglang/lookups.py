@@ -6,7 +6,7 @@ from autotune.errors import InputError, one_of
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, latent_attention
 from autotune.servers.sglang.serving import wrapping
 from autotune.servers.shapes import Shape, merged
 
@@ -24,7 +24,8 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
         InputError: If the kernels do not know the workload.
     """
     check_workload(workload)
-    layers = dense_layers(model, wrapping(model, serving))
+    of = latent_attention.layers if latent_attention.applies(model) else dense_layers
+    layers = of(model, wrapping(model, serving))
     return merged(shape for layer in layers for shape in _dense(layer, serving, workload))
 
 

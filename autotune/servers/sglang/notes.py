@@ -9,7 +9,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
 from autotune.servers.sglang.chunks import reachable
-from autotune.servers.sglang.facts import SPLIT_K_CHUNK
+from autotune.servers.sglang.facts import ALL_LINEAR, SPLIT_K_CHUNK, WRAPPED_AS
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, may_split_k
 from autotune.servers.shapes import Shape
 
@@ -33,6 +33,10 @@ def warnings(
     yield from _split_k(shapes, sizes)
     if not any("workload" in shape.flags for shape in shapes):
         yield "the kernels are timed on prefill batches; with --workload mixed, decode batches count as much"
+    planned = {label.partition(" x")[0].rpartition(".")[2] for shape in shapes for label in shape.layers}
+    named = [name for name in serving.target_modules or () if name not in ALL_LINEAR]
+    if lacking := [name for name in named if WRAPPED_AS.get(name) not in planned]:
+        yield f"--target-modules: {one_of(lacking)}: nothing is planned for it, as no layer of the model is known by it"
     if serving.target_modules is None:
         yield "planned for adapters on the projections of attention and MLP; name others with --target-modules"
 

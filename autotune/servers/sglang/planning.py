@@ -8,8 +8,8 @@ from typing import Any
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
-from autotune.servers.serving import Serving, check_targets
-from autotune.servers.sglang import adapters, lookups, notes
+from autotune.servers.serving import Serving
+from autotune.servers.sglang import adapters, latent_attention, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
@@ -25,10 +25,13 @@ class SglangPlanner(Planner):
 
     def check(self, serving: Serving) -> None:
         flags.check(serving)
-        check_targets(serving)
+
+    def check_model(self, model: ModelShape, serving: Serving) -> None:
+        super().check_model(_sized(model), serving)
+        flags.check_embeddings(model, serving)
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
-        return lookups.shapes(model, serving, batches.workload)
+        return lookups.shapes(_sized(model), serving, batches.workload)
 
     def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
         return by_trace.traced(trace, batches)
@@ -39,7 +42,14 @@ class SglangPlanner(Planner):
     def warnings(
         self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]
     ) -> list[str]:
-        return list(notes.warnings(model, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
+        known = _sized(model)
+        lines = list(notes.warnings(known, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
+        return [*lines, *(latent_attention.notes(known) if latent_attention.applies(known) else ())]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:
         return list(notes.advice(serving, batches.max_lora_chunk_size))
+
+
+def _sized(model: ModelShape) -> ModelShape:
+    """Returns a model with the sizes that this server's tables add."""
+    return latent_attention.sized(model) if latent_attention.applies(model) else model

@@ -11,11 +11,22 @@ def _csgmv(text: str) -> None:
         raise ValueError(f"{facts.BACKEND}, the one backend that reads the files")
 
 
+def _one_attention(text: str) -> None:
+    if count(text) > 1:
+        raise ValueError("1, as csgmv does no DP attention")
+
+
+def _spread(text: str) -> bool | None:
+    return count(text) > 1 or None
+
+
 SERVE_SYNTAX = ServeSyntax(
     programs=(("-m", "sglang.launch_server"), ("sglang", "serve")),
     flags=(
         ServeFlag(("--model-path", "--model"), "model", str),
         ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),
+        ServeFlag(("--ep-size", "--expert-parallel-size", "--ep"), "ep", _spread),
+        ServeFlag(("--attn-dp-size",), "server", _one_attention),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
         ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),
@@ -25,4 +36,5 @@ SERVE_SYNTAX = ServeSyntax(
     ),
     switches=facts.SERVE_SWITCHES,
     defaults={"max_loras": facts.DEFAULT_MAX_LORAS},
+    refused={"--enable-dp-attention": "the csgmv backend, whose kernels read the files, does no DP attention"},
 )

@@ -29,17 +29,31 @@ def check(serving: Serving) -> None:
         )
 
 
+def check_embeddings(model: ModelShape, serving: Serving) -> None:
+    """Makes sure that the server has sizes for the embeddings it is to wrap.
+
+    Raises:
+        InputError: If it stops at start, since the model's class has none.
+    """
+    found = [name for name in facts.EMBEDDINGS if name in wrapping(model, serving).embeddings]
+    if found and model.architecture in facts.WITHOUT_EMBEDDINGS:
+        raise InputError(
+            f"--target-modules: {one_of(found)}: SGLang's class of {model.architecture} has no size for it "
+            "(NotImplementedError at start); name the projections alone"
+        )
+
+
 def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
     """Returns what a server wraps: a packed qkv or gate_up part by part, no routers, embeddings only where they are
     named; each GPU keeps its shard of lm_head (contracts B4). ``all`` names both embeddings; an adapter's
     ``all-linear`` those that the model has, of which lm_head is none that is tied (contracts B6)."""
-    named = serving.target_modules or ()
+    named = tuple(facts.WRAPPED_AS.get(name, name) for name in serving.target_modules or ())
     everything = set(named) & set(facts.ALL_LINEAR)
     of_model = ("embed_tokens",) if model.tied else facts.EMBEDDINGS
     found = facts.EMBEDDINGS if facts.ALL in named else of_model if everything else ()
     return Wrapping(
         tp=serving.tp,
-        targets=None if everything else serving.target_modules,
+        targets=None if everything or serving.target_modules is None else named,
         embeddings=(*found, *named),
         head_shards=serving.tp,
     )

@@ -73,3 +73,21 @@ def test_what_is_passed_by_is_printed_as_it_is_spelled(cli: Cli) -> None:
     _, _, err = run(cli, "plan", "--serve-command", f"{SERVE} --\x1b[2J 1")
     assert r"--\x1b[2J" in err
     assert "\x1b" not in err
+
+
+SGLANG = "python -m sglang.launch_server --model-path Qwen3-30B-A3B --max-lora-rank 16 --tp 2"
+
+
+def test_sglangs_expert_parallelism_is_read(cli: Cli) -> None:
+    _, out, err = run(cli, "plan", "--json", "--serve-command", f"{SGLANG} --ep-size 2")
+    assert json.loads(out)["serving"]["expert_parallel"] is True, err
+    _, out, err = run(cli, "plan", "--json", "--serve-command", f"{SGLANG} --ep-size 1")
+    assert json.loads(out)["serving"]["expert_parallel"] is False, err
+
+
+@pytest.mark.parametrize("flag", ["--enable-dp-attention", "--attn-dp-size 2"])
+def test_a_server_that_does_not_start_so_is_refused(cli: Cli, flag: str) -> None:
+    code, out, err = run(cli, "plan", "--serve-command", f"{SGLANG} {flag}")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert flag.partition(" ")[0] in err
+    assert "DP attention" in err

@@ -1,0 +1,102 @@
+"""Models with multi-head latent attention: their sizes, and which of its projections SGLang wraps (contracts B4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from autotune.model.expert_layers import expert_layers
+from autotune.model.fields import Fields, language_model
+from autotune.model.layers import Layer, dense_layers
+from autotune.model.shape import Experts, ModelShape
+from autotune.model.wrapping import Wrapping
+
+ARCHITECTURES: Final = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
+"""Those whose attention is the server's `DeepseekV2AttentionMLA`, without an indexer (contracts B4)."""
+
+FUSED: Final = "fused_qkv_a_proj_with_mqa"
+_FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+
+
+def applies(model: ModelShape) -> bool:
+    """Tells whether a model is one of these."""
+    return model.architecture in ARCHITECTURES and bool(language_model(model.config).get("kv_lora_rank"))
+
+
+def sized(model: ModelShape) -> ModelShape:
+    """Returns a model with its sizes; those of a head are what o_proj takes of one.
+
+    Raises:
+        InputError: If its config lacks one.
+    """
+    fields = _fields(model)
+    always = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
+    fields.require(*always, *_FIELDS)
+    experts = _experts(fields)
+    heads = fields["num_attention_heads"]
+    return replace(
+        model,
+        hidden=fields["hidden_size"],
+        heads=heads,
+        kv_heads=heads,
+        head_dim=fields["v_head_dim"],
+        intermediate=fields["intermediate_size"],
+        vocab=fields["vocab_size"],
+        layers=fields["num_hidden_layers"],
+        dense_layers=fields["num_hidden_layers"] - (experts.layers if experts else 0),
+        tied=bool(fields.config.get("tie_word_embeddings")),
+        experts=experts,
+        unknown=None,
+    )
+
+
+def layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
+    """Returns the layers that are wrapped, of a model that has its sizes."""
+    others = [layer for layer in dense_layers(model, wrapping) if layer.name != "qkv_proj"]
+    return [*(layer for layer in _projections(model, wrapping.tp) if wrapping.wraps(layer.name)), *others]
+
+
+def notes(model: ModelShape) -> Iterator[str]:
+    """Tells what to mind of a model's lookups; one line each."""
+    yield (
+        "kv_b_proj: its lookups are those of prefill whose attention is not absorbed; elsewhere it runs kernels that "
+        "read no file"
+    )
+    if not _fields(model).get("q_lora_rank"):
+        yield "q_proj, kv_a_proj_with_mqa: without a q_lora_rank SGLang wraps neither; nothing is planned for them"
+    if model.experts and model.experts.shared:
+        yield (
+            "shared experts: a server that fuses them into the experts' kernel looks nothing up for them; "
+            "--disable-shared-experts-fusion keeps them apart"
+        )
+
+
+def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
+    fields = _fields(model)
+    latent, rope = fields["kv_lora_rank"], fields["qk_rope_head_dim"]
+    if q := fields.get("q_lora_rank"):
+        yield Layer(FUSED, "replicated", model.hidden, (q, latent + rope), model.layers)
+        yield Layer("q_b_proj", "column", q, (model.heads * (fields["qk_nope_head_dim"] + rope) // tp,), model.layers)
+    width = model.heads * (fields["qk_nope_head_dim"] + fields["v_head_dim"]) // tp
+    yield Layer("kv_b_proj", "column", latent, (width,), model.layers)
+
+
+def _fields(model: ModelShape) -> Fields:
+    return Fields(model.origin, {**language_model(model.config), **model.overrides})
+
+
+def _experts(fields: Fields) -> Experts | None:
+    found = len(expert_layers(fields)) if fields.expert_count else 0
+    if not found:
+        return None
+    fields.require("num_experts_per_tok", "moe_intermediate_size")
+    width = fields["moe_intermediate_size"]
+    return Experts(
+        count=fields.expert_count,
+        top_k=fields["num_experts_per_tok"],
+        intermediate=width,
+        shared=(fields.get("n_shared_experts") or 0) * width,
+        layers=found,
+        fused=False,
+    )

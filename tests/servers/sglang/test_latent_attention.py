@@ -1,0 +1,112 @@
+"""What SGLang looks up for models with multi-head latent attention, worked out by hand from its classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autotune.errors import InputError
+from autotune.model import shape
+from autotune.model.shape import ModelShape
+from autotune.model.sources import Source
+from autotune.plan.plan import make
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+
+DEEPSEEK_V3 = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "hidden_size": 7168,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "first_k_dense_replace": 3,
+    "moe_layer_freq": 1,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
+}
+LITE = DEEPSEEK_V3 | {
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "hidden_size": 2048,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "q_lora_rank": None,
+}
+"""DeepSeek-V2-Lite's attention: one projection to q, which no adapter's is merged with."""
+
+
+def model(config: dict[str, Any], **changes: Any) -> ModelShape:
+    return shape.read(Source("model", "config.json", config | changes), {})
+
+
+def lookups(config: dict[str, Any], tp: int = 1, targets: tuple[str, ...] | None = None) -> set[tuple[Any, ...]]:
+    plan = make(model(config), Serving("sglang", tp, 16, 4, target_modules=targets), Batches())
+    return {(each.op, each.dims["K"], each.dims["S"], *each.flags.get("slice_widths", ())) for each in plan.shapes}
+
+
+def test_each_projection_is_looked_up_by_its_shard() -> None:
+    assert lookups(DEEPSEEK_V3, 8, ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")) == {
+        ("shrink", 7168, 2),
+        ("expand", 2112, 2, 1536, 576),
+        ("shrink", 1536, 1),
+        ("expand", 3072, 1, 3072),
+        ("shrink", 512, 1),
+        ("expand", 4096, 1, 4096),
+        ("shrink", 2048, 1),
+        ("expand", 7168, 1, 7168),
+    }
+
+
+def test_mlps_are_those_of_dense_layers_and_shared_experts() -> None:
+    assert lookups(DEEPSEEK_V3, 2, ("gate_proj", "up_proj", "down_proj")) == {
+        ("shrink", 7168, 2),
+        ("expand", 18432, 2, 9216, 9216),
+        ("expand", 2048, 2, 1024, 1024),
+        ("shrink", 9216, 1),
+        ("shrink", 1024, 1),
+        ("expand", 7168, 1, 7168),
+    }
+
+
+def test_without_a_latent_q_the_projections_to_q_and_the_latent_are_not_wrapped() -> None:
+    assert lookups(LITE, 1, ("q_proj", "kv_a_proj_with_mqa", "kv_b_proj")) == {
+        ("shrink", 512, 1),
+        ("expand", 4096, 1, 4096),
+    }
+    plan = make(model(LITE), Serving("sglang", 1, 16, 4, target_modules=("q_proj", "kv_b_proj")), Batches())
+    assert any("--target-modules: q_proj: nothing is planned" in line for line in plan.warnings)
+    with pytest.raises(InputError, match="none of which"):
+        lookups(LITE, 1, ("q_proj",))
+
+
+def test_it_is_the_same_attention_whatever_else_the_model_has() -> None:
+    """Without experts all layers have the dense MLP."""
+    dense = {name: value for name, value in DEEPSEEK_V3.items() if "expert" not in name and "moe" not in name}
+    plan = make(model(dense), Serving("sglang", 1, 16, 4), Batches())
+    counts = {each.dims["K"]: each.count for each in plan.shapes if each.op == "expand"}
+    assert counts[2 * 18432] == 61
+
+
+@pytest.mark.parametrize("lacking", ["qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "hidden_size"])
+def test_a_config_without_a_size_is_refused_by_its_name(lacking: str) -> None:
+    with pytest.raises(InputError, match=lacking):
+        lookups({name: value for name, value in DEEPSEEK_V3.items() if name != lacking})
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(InputError, match="num_attention_heads 128"):
+        lookups(DEEPSEEK_V3, 3)
+
+
+def test_other_latent_attention_is_refused_and_named() -> None:
+    with pytest.raises(InputError, match="multi-head latent attention"):
+        lookups(DEEPSEEK_V3 | {"architectures": ["LongcatFlashForCausalLM"]})
