@@ -46,7 +46,7 @@ def plan(
 
     \b
     What a running server looked up, with its traffic's weights:
-      LORA_AUTOTUNE_TRACE=trace.jsonl vllm serve ...
+      LORA_AUTOTUNE_TRACE=trace.jsonl vllm serve MODEL
       python -m autotune plan --trace trace.jsonl
     """
     made = serving.planned(model, dtype, "MODEL")

@@ -27,7 +27,7 @@ from autotune.servers.vllm.served_modules import OPS_PACKAGE
 _CALLS: Final[dict[str, Callable[[Sequence[Any]], list[OpCall]]]] = {
     "lora_shrink": of_dense,
     "lora_expand": of_dense,
-    "fused_moe_lora": of_experts,
+    facts.MOE_GROUP: of_experts,
     PAIR: of_pair,
 }
 """By op, what its arguments look up."""
