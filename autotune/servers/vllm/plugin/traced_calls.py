@@ -25,7 +25,7 @@ Details = tuple[tuple[str, int | tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
-class OpCall:
+class TracedCall:
     """One lookup of a call.
 
     Attributes:
@@ -46,7 +46,7 @@ class OpCall:
         return SeenLookup(server, release, self.op, self.dims, self.details, dtype, rows)
 
 
-def of_dense(arguments: Sequence[Any]) -> list[OpCall]:
+def of_dense(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of ``lora_shrink``, whose x is ``[M, K]``, or ``lora_expand``, whose x is ``[S, M, R]``."""
     x, weights, _, *rest = arguments
     mapping, _, _, _, ids, no_lora, *_ = rest
@@ -58,7 +58,7 @@ def of_dense(arguments: Sequence[Any]) -> list[OpCall]:
     return [_expand(x.shape[1], weights, ids, mapping, bool(add_inputs), x.dtype)]
 
 
-def of_pair(arguments: Sequence[Any]) -> list[OpCall]:
+def of_pair(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of the plug-in's own op: what the server looks up in its place."""
     _, x, a, b, mapping, _, _, _, ids, no_lora, _, _, add_inputs = arguments
     if bool(no_lora.item()):
@@ -67,7 +67,7 @@ def of_pair(arguments: Sequence[Any]) -> list[OpCall]:
     return [_shrink(m, a, ids, mapping), _expand(m, b, ids, mapping, bool(add_inputs), torch.float32)]
 
 
-def of_experts(arguments: Sequence[Any]) -> list[OpCall]:
+def of_experts(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of ``fused_moe_lora``: A is ``[L, E, R, K]``, B is ``[L, E, N, R]``, y ``[M, top_k, N]``."""
     y, x, a, b, _, sorted_ids, _, _, mapping, _, top_k, *_ = arguments
     is_w2, fully_sharded, _, add_inputs = _tail(arguments, _EXPERTS_TAIL, _EXPERTS_DEFAULTS)
@@ -84,7 +84,7 @@ def of_experts(arguments: Sequence[Any]) -> list[OpCall]:
     }
     ops = (facts.W2_SHRINK, facts.W2_EXPAND) if is_w2 else (facts.W13_SHRINK, facts.W13_EXPAND)
     told = tuple({**details, **({"ep": 1} if spread else {})}.items())
-    return [OpCall(op, tuple(sizes.items()), told, m, a[0], mapping) for op in ops]
+    return [TracedCall(op, tuple(sizes.items()), told, m, a[0], mapping) for op in ops]
 
 
 def _tail(arguments: Sequence[Any], start: int, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -92,9 +92,9 @@ def _tail(arguments: Sequence[Any], start: int, defaults: tuple[Any, ...]) -> tu
     return (*given, *defaults[len(given) :])
 
 
-def _shrink(m: int, weights: Sequence[torch.Tensor], ids: torch.Tensor, mapping: torch.Tensor) -> OpCall:
+def _shrink(m: int, weights: Sequence[torch.Tensor], ids: torch.Tensor, mapping: torch.Tensor) -> TracedCall:
     rows, columns = weights[0].shape[-2:]
-    return OpCall("shrink", _dims(ids, weights, columns, rows), (), m, weights[0], mapping)
+    return TracedCall("shrink", _dims(ids, weights, columns, rows), (), m, weights[0], mapping)
 
 
 def _expand(
@@ -104,11 +104,11 @@ def _expand(
     mapping: torch.Tensor,
     add_inputs: bool,
     x: torch.dtype,
-) -> OpCall:
+) -> TracedCall:
     widths = tuple(weight.shape[-2] for weight in weights)
     dims = (*_dims(ids, weights, weights[0].shape[-1], max(widths)), ("add_inputs", int(add_inputs)))
     details: Details = (("slice_widths", widths), *(() if x == torch.float32 else (("half_inputs", 1),)))
-    return OpCall("expand", dims, details, m, weights[0], mapping)
+    return TracedCall("expand", dims, details, m, weights[0], mapping)
 
 
 def _dims(ids: torch.Tensor, weights: Sequence[torch.Tensor], k: int, n: int) -> tuple[tuple[str, int], ...]:

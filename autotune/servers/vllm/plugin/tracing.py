@@ -21,10 +21,10 @@ from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.stand_in import one_line
 from autotune.servers.vllm.plugin.state import PAIR
-from autotune.servers.vllm.plugin.traced_calls import OpCall, of_dense, of_experts, of_pair
+from autotune.servers.vllm.plugin.traced_calls import TracedCall, of_dense, of_experts, of_pair
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
 
-_CALLS: Final[dict[str, Callable[[Sequence[Any]], list[OpCall]]]] = {
+_CALLS: Final[dict[str, Callable[[Sequence[Any]], list[TracedCall]]]] = {
     "lora_shrink": of_dense,
     "lora_expand": of_dense,
     facts.MOE_GROUP: of_experts,
@@ -129,7 +129,7 @@ def _count(tracer: Tracer, _: Any, samples: Sequence[int], tokens: Sequence[int]
         tracer.batch("tokens", len(tokens))
 
 
-def _note(tracer: Tracer, read: Callable[[Sequence[Any]], list[OpCall]], arguments: Sequence[Any]) -> None:
+def _note(tracer: Tracer, read: Callable[[Sequence[Any]], list[TracedCall]], arguments: Sequence[Any]) -> None:
     for call in read(arguments):
         rows: Rows = "samples" if call.mapping.data_ptr() in _prompts else "tokens"
         is_captured = call.mapping.is_cuda and torch.cuda.is_current_stream_capturing()
