@@ -19,7 +19,7 @@ from autotune.bench.rival_searches import RIVALS
 from autotune.bench.score import EXACT, Score
 from autotune.errors import InputError, one_of
 from autotune.measure import recording as recordings
-from autotune.measure.processes import deaf_to_ctrl_c
+from autotune.measure.fork_server import deaf_to_ctrl_c
 from autotune.search import SAMPLERS
 
 CHOICES = (*SAMPLERS, *RIVALS)

@@ -25,7 +25,7 @@ from autotune.untrusted.printing import say
 def load_ahead(backend: str) -> None:
     """Begins to load what the processes that measure need, during all that comes before the first study."""
     if backend in ("auto", "cuda") and driver_installed():
-        from autotune.measure.processes import start_server  # needs torch, which replays do not
+        from autotune.measure.fork_server import start_server  # needs torch, which replays do not
 
         start_server()
 

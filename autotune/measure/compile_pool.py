@@ -6,6 +6,7 @@ import functools
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
+from autotune.measure import fork_server
 from autotune.measure.compiling import CompileJob, compile_config, start_worker
 from autotune.measure.processes import TRIES, WorkerPool
 from autotune.measure.result import Measurement
@@ -38,15 +39,23 @@ class CompilePool:
         self.processes.close()
 
     def _try(self, job: CompileJob, limit_s: float, outcome: Future[Measurement], tries: int) -> None:
+        server = fork_server.server_pid()
         attempt = self.processes.schedule(compile_config, job, limit_s=limit_s)
-        attempt.add_done_callback(functools.partial(self._pass_on, job, limit_s, outcome, tries - 1))
+        attempt.add_done_callback(functools.partial(self._pass_on, job, limit_s, outcome, tries - 1, server))
 
     def _pass_on(
-        self, job: CompileJob, limit_s: float, outcome: Future[Measurement], tries: int, attempt: Future[Measurement]
+        self,
+        job: CompileJob,
+        limit_s: float,
+        outcome: Future[Measurement],
+        tries: int,
+        server: int | None,
+        attempt: Future[Measurement],
     ) -> None:
-        """Hands on what an attempt came to; one that a killed pool never began is made again."""
+        """Hands on what an attempt came to, unless it is made again: a killed pool never began it, or lost it with its
+        server."""
         error = CancelledError() if attempt.cancelled() else attempt.exception()
-        if isinstance(error, BrokenProcessPool) and tries:
+        if tries and (isinstance(error, BrokenProcessPool) or fork_server.is_lost_with(server, error)):
             try:
                 self._try(job, limit_s, outcome, tries)
                 return

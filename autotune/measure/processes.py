@@ -6,20 +6,18 @@ Pools come from Pebble, which gives every task a time limit.
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+
+from autotune.measure import fork_server
 
 _PR_SET_PDEATHSIG = 1
 
@@ -59,13 +57,16 @@ class WorkerPool:
         with self._lock:
             if self._closed:
                 raise RuntimeError("these processes were stopped for good")
-            if self._pool is not None and not self._pool.active:
+            if self._pool is not None and not _is_active(self._pool):
                 # It is not joined: the caller may be a thread of that very pool.
                 self._pool.stop()
                 self._pool = None
             if self._pool is None:
                 self._pool = ProcessPool(
-                    max_workers=self._workers, context=start_server(), initializer=_start, initargs=self._initial
+                    max_workers=self._workers,
+                    context=fork_server.start_server(),
+                    initializer=_start,
+                    initargs=self._initial,
                 )
             return self._pool
 
@@ -78,11 +79,17 @@ class WorkerPool:
             RuntimeError: If they were stopped for good.
         """
         with self._lock:
-            try:
-                future: Future[Result] = self.start().schedule(function, args=arguments, timeout=limit_s)
-            except RuntimeError:  # the pool ended since it was looked at, or for good
-                future = self.start().schedule(function, args=arguments, timeout=limit_s)
-        return future
+            for _ in range(TRIES):
+                try:
+                    future: Future[Result] = self.start().schedule(function, args=arguments, timeout=limit_s)
+                    return future
+                except BrokenProcessPool as error:  # no process could be forked: the server was killed just now
+                    failed: RuntimeError = error
+                    self._pool = None
+                    fork_server.wait_until_dead(fork_server.server_pid())
+                except RuntimeError as error:  # the pool ended since it was looked at, or for good
+                    failed = error
+            raise failed
 
     def restart(self) -> None:
         """Kills the processes; the next task starts new ones."""
@@ -98,35 +105,18 @@ class WorkerPool:
         self.restart()
 
 
-def start_server() -> ForkServerContext:
-    """Starts the server that workers are forked from, if it does not run; it loads torch and Triton while others work
-    (`autotune.measure.preload`)."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["autotune.measure.preload"])
-    with deaf_to_ctrl_c():
-        forkserver.ensure_running()
-    return context
-
-
-@contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Has processes that are started in a block never hear of Ctrl-C, which this one handles, not even while they
-    load."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def _is_active(pool: ProcessPool) -> bool:
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        active: bool = pool.active
+        return active
+    except BrokenProcessPool:  # a new one forks when it is first looked at, and its server was killed just now
+        return False
 
 
 def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    # The fork server, our parent, ends when nobody holds its pipe any more: with a copy here, a busy worker would keep
-    # it waiting for that very worker, and neither would end when the coordinator is killed.
-    server: Any = forkserver._forkserver
-    if server._forkserver_alive_fd is not None:
-        os.close(server._forkserver_alive_fd)
-        server._forkserver_alive_fd = None
+    fork_server.let_go()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    fork_server.end_if_orphaned()
     # A session of its own, so that a killed compiler takes its ptxas with it.
     os.setsid()
     signal.signal(signal.SIGTERM, _kill_group)

@@ -15,6 +15,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from autotune.contract import Config, registry
 from autotune.errors import AutotuneError
+from autotune.measure import fork_server
 from autotune.measure.processes import LOST, TRIES, Result, WorkerPool
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
@@ -146,12 +147,17 @@ class GpuWorker:
         """Runs a function in the worker.
 
         Raises:
-            _LostAtNothing: If the worker was killed before it began.
+            _LostAtNothing: If the worker was killed before it began, or with the server that it was forked from.
         """
+        server = fork_server.server_pid()
         try:
             return self._process.schedule(function, limit_s=limit_s).result()
         except BrokenProcessPool as error:
             raise _LostAtNothing(repr(error)) from error
+        except ProcessExpired as error:
+            if not fork_server.is_lost_with(server, error):
+                raise
+            raise _LostAtNothing("with the server that it was forked from") from error
 
     def _look(self) -> None:
         """Sees whether it is still the same process, which has its workbench."""

@@ -13,6 +13,7 @@ import pytest
 from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.errors import AutotuneError
+from autotune.measure import fork_server
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
@@ -72,28 +73,14 @@ def test_a_hang_ends_at_its_time_limit(machine: Machine) -> None:
     assert backend.measure(config(module.OK), None).status == "ok"
 
 
-def one_of(machine: Machine, kind: str) -> tuple[WorkerPool, int]:
+def one_of(machine: Machine, kind: str) -> tuple[WorkerPool, int | None]:
     """Returns a pool of the machine, and one of its processes or the server that all are forked from."""
     pool = machine.worker._process if kind == "worker" else machine.compilers.processes
-    return pool, server_pid() if kind == "fork server" else pool.schedule(os.getpid).result()
-
-
-def server_pid() -> int:
-    from multiprocessing import forkserver
-
-    return int(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+    return pool, fork_server.server_pid() if kind == "fork server" else pool.schedule(os.getpid).result()
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["just now", "before"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "worker",
-        "compiler",
-        # On a busy machine what is forked next may still meet the server that was killed.
-        pytest.param("fork server", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("kind", ["worker", "compiler", "fork server"])
 def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
     machine: Machine, wait_until: WaitUntil, kind: str, noticed: bool
 ) -> None:
@@ -101,6 +88,7 @@ def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
     first = backend.measure(config(module.OK), None)
     assert first.status == "ok", first.message
     pool, pid = one_of(machine, kind)
+    assert pid is not None
     before = pool.start()
     os.kill(pid, signal.SIGKILL)
     if noticed:

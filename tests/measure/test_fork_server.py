@@ -1,0 +1,134 @@
+"""Whoever kills the server that workers are forked from costs no config: what was lost with it is done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+from pebble import ProcessExpired
+
+from autotune.contract import registry
+from autotune.contract.gpu import INTERPRETER
+from autotune.measure import fork_server
+from autotune.measure.machine import Machine
+from autotune.measure.processes import WorkerPool
+from autotune.measure.settings import MeasureSettings
+from autotune.measure.task import Task
+from autotune.measure.worker import GpuWorker
+
+REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
+faulty = registry.load(REFERENCE)
+module = __import__("sys").modules[type(faulty).__module__]
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(1, _nothing)
+    yield made
+    made.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _kill_server_once(mark: Path) -> str:
+    """Kills the server while a worker is at a task, which kills the worker: the first time that it is called."""
+    if mark.exists():
+        return "done"
+    mark.touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+    return "not killed"
+
+
+def _end_with_255() -> None:
+    os._exit(255)
+
+
+def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_process(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (_nothing, [], False)):
+        pool.schedule(_nothing).result()
+        server = fork_server.server_pid()
+        attempt = pool.schedule(function, *arguments)
+        assert fork_server.is_lost_with(server, attempt.exception()) == lost
+
+
+def test_a_process_that_ends_as_if_nobody_told_how_is_not_lost_with_a_server_that_lives(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_DIES_IN_S", 0.1)
+    pool.schedule(_nothing).result()
+    error = pool.schedule(_end_with_255).exception()
+    assert isinstance(error, ProcessExpired)
+    assert not fork_server.is_lost_with(fork_server.server_pid(), error)
+
+
+def test_the_gpu_worker_does_again_what_was_lost_with_the_server(tmp_path: Path) -> None:
+    worker = GpuWorker(str(tmp_path))
+    try:
+        assert worker.call(_KillServerOnce(tmp_path / "mark")) == "done"
+    finally:
+        worker.close()
+
+
+class _KillServerOnce:
+    """A function of no arguments, as the GPU worker takes it."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self) -> str:
+        return _kill_server_once(self._mark)
+
+
+def test_a_config_whose_compiler_is_lost_with_the_server_is_compiled_again(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, compilers=1)
+    try:
+        settings = MeasureSettings(compile_timeout_s=300.0)
+        backend = machine.backend(Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, settings, "cpu"))
+        sound = {"repeats": 1, "fault": module.OK}
+        assert backend.compile_failure(sound) is None
+        server, other = fork_server.server_pid(), {"repeats": 2, "fault": module.OK}
+        assert server is not None
+        # It stands still with the compiler, which has the job by the time that the server is killed, or gets it after.
+        machine.compilers.processes.schedule(signal.pause)
+        backend.compile_ahead([other])
+        os.kill(server, signal.SIGKILL)
+        assert backend.compile_failure(other) is None
+    finally:
+        machine.close()
+
+
+def test_a_server_that_is_killed_while_it_holds_a_connection_is_replaced(pool: WorkerPool) -> None:
+    fork_server.start_server()
+    server = fork_server.server_pid()
+    assert server is not None
+    # It takes connections and answers none, as one that is dying.
+    os.kill(server, signal.SIGSTOP)
+    answers: list[int] = []
+    caller = threading.Thread(target=lambda: answers.append(pool.schedule(os.getpid).result()))
+    caller.start()
+    caller.join(0.5)
+    assert not answers
+    os.kill(server, signal.SIGKILL)
+    caller.join()
+    assert answers
+    assert fork_server.server_pid() != server
+
+
+def test_a_pool_that_can_never_fork_says_so(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise BrokenProcessPool("refused")
+
+    monkeypatch.setattr(fork_server, "wait_until_dead", lambda pid: True)
+    monkeypatch.setattr("pebble.pool.process.WorkerManager.new_worker", refuse)
+    with pytest.raises(BrokenProcessPool, match="refused"):
+        pool.schedule(_nothing)
