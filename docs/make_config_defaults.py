@@ -1,15 +1,16 @@
-"""Writes the defaults of Transformers' configuration classes: `python docs/make_config_defaults.py`, where they are.
+"""Writes the defaults of configuration classes: `python docs/make_config_defaults.py`, where Transformers and vLLM are.
 
-Configs leave out what is as their class has it; the server then goes by the class. Kept are the fields that the table
-of decoders reads, and the architecture that a language model has whose config names none.
+Configs leave out what is as their class has it; the server then goes by the class, its own where it has one. Kept are
+the fields that the table of decoders reads, and the architecture that a language model has whose config names none.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,19 @@ OTHERS = ("layer_types", "mlp_layer_types", "full_attention_interval", "attn_lay
 
 def main() -> None:
     """Writes the table."""
-    configs = import_module("transformers.models.auto.configuration_auto")
     models = import_module("transformers.models.auto.modeling_auto")
+    own = import_module("vllm.transformers_utils.config")._CONFIG_REGISTRY
     rows = {}
-    for model_type in sorted(configs.CONFIG_MAPPING_NAMES):
-        config = configs.CONFIG_MAPPING[model_type]
+    for model_type, config in sorted(config_classes(own).items()):
         row = {
             "architecture": architecture(models.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, model_type),
             "defaults": defaults(config),
             "text_model_type": text_model_type(config),
         }
-        if row["architecture"] or row["text_model_type"] or model_type.endswith("text"):
+        if row["architecture"] or row["text_model_type"] or model_type.endswith("text") or model_type in own:
             rows[model_type] = row
     provenance = {
-        "package": f"transformers {metadata.version('transformers')}",
+        "package": f"transformers {metadata.version('transformers')}, vllm {metadata.version('vllm')}",
         "read": "off its configuration classes",
     }
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rows[name], sort_keys=True)}" for name in rows)
@@ -45,13 +45,27 @@ def main() -> None:
     print(f"{TARGET}: {len(rows)} model types")
 
 
+def config_classes(own: Mapping[str, type]) -> dict[str, type]:
+    """Returns the configuration classes by model type: the server's own come before those of Transformers."""
+    configs = import_module("transformers.models.auto.configuration_auto")
+    found = {model_type: configs.CONFIG_MAPPING[model_type] for model_type in configs.CONFIG_MAPPING_NAMES}
+    return found | {model_type: own[model_type] for model_type in own}
+
+
 def defaults(config: type) -> dict[str, Any]:
     """Returns the integers (and lists) that a configuration class has for fields that are left out."""
-    if not dataclasses.is_dataclass(config):
-        return {}
     wanted = read_fields()
-    found = {each.name: each.default for each in dataclasses.fields(config) if each.name in wanted}
+    found = {name: value for name, value in declared(config) if name in wanted}
     return {name: value for name, value in found.items() if isinstance(value, int | float | list | tuple)}
+
+
+def declared(config: type) -> Iterator[tuple[str, Any]]:
+    """Yields the fields of a configuration class, or the arguments with which its objects are made, with defaults."""
+    if dataclasses.is_dataclass(config):
+        yield from ((each.name, each.default) for each in dataclasses.fields(config))
+    if "__init__" in vars(config):
+        parameters = inspect.signature(config).parameters.values()
+        yield from ((each.name, each.default) for each in parameters)
 
 
 def architecture(models: Mapping[str, Any], model_type: str) -> str | None:

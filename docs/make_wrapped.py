@@ -1,16 +1,20 @@
 """Prints how plans compare with what vLLM's own classes wrap: `python docs/make_wrapped.py [--road server] [--write]`.
 
 With `--write` the row of the road goes to docs/plan.md, between its marks. The road `server` needs vLLM, and no GPU.
+`--record` asks vLLM's classes anew what they wrap of each config of by_class.json, and writes it there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from autotune.errors import InputError
 from autotune.model.shape import ModelShape, read
@@ -20,6 +24,7 @@ from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm.from_server import asking, child, road
+from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data" / "vllm_wrapped"
@@ -28,6 +33,7 @@ MARKS = ("<!-- wrapped -->", "<!-- /wrapped -->")
 WORSE = ("refused, and served", "wrong", "accepted wrongly")
 COLUMNS = ("identical", "refused as the server does", *WORSE)
 HEAD = "| road | combinations | " + " | ".join(COLUMNS) + " | shapes too many | shapes too few |"
+VARIANTS = ("tp1|fs0", "tp2|fs0", "tp2|fs1")
 RULE = "| --- |" + " --- |" * (len(COLUMNS) + 3)
 
 Lookup = tuple[str | int, ...]
@@ -75,9 +81,47 @@ def compare(name: str, by: str = "tables") -> Comparison:
         shapes = ROADS[by](read(Source(model, f"{model}.json", config), {}), serving)
     except InputError as error:
         return Comparison(name, frozenset(), frozenset(), str(error), served.get("error"))
-    planned = frozenset((s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in shapes)
+    planned = lookups_of(shapes)
     made = frozenset(_made(model, served.get("shapes", ())))
     return Comparison(name, planned - made, made - planned, None, served.get("error"))
+
+
+def record(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns entries of by_class.json with what the installed server's classes say of their configs."""
+    return {
+        name: {
+            "config": entry["config"],
+            "lookups": {flags: recorded_lookups(name, entry["config"], flags) for flags in VARIANTS},
+        }
+        for name, entry in sorted(entries.items())
+    }
+
+
+def recorded_lookups(name: str, config: Mapping[str, Any], flags: str) -> list[list[str | int]] | str:
+    """Returns the lookups, or what the server refuses."""
+    try:
+        shapes = _by_server(read(Source(name, name, dict(config)), {}), variant(flags))
+    except InputError as error:
+        return str(error)
+    return sorted([*each] for each in lookups_of(shapes))
+
+
+def variant(flags: str) -> Serving:
+    """Returns the serving that flags such as ``tp2|fs1`` name."""
+    tp, sharded = flags.split("|")
+    return Serving("vllm", int(tp[2:]), 16, 4, sharded == "fs1")
+
+
+def lookups_of(shapes: Iterable[Shape]) -> frozenset[Lookup]:
+    """Returns op, slices, k, n (and i) of each."""
+    return frozenset((s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in shapes)
+
+
+def _write_records(records: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in records.items()
+    )
+    (DATA / "by_class.json").write_text(f"{{\n{rows}\n}}\n")
 
 
 def _by_tables(model: ModelShape, serving: Serving) -> Iterable[Shape]:
@@ -85,11 +129,22 @@ def _by_tables(model: ModelShape, serving: Serving) -> Iterable[Shape]:
 
 
 def _by_server(model: ModelShape, serving: Serving) -> Iterable[Shape]:
-    """Asks the installed server's classes in this process, for a process each would import the server each time."""
-    answer = child.answer(asking.job_of(model, serving))
+    """Asks the installed server's classes in a copy of this process: they keep what one model changed in them."""
+    answer = _in_a_copy(asking.job_of(model, serving))
     if (told := answer.refused or answer.failed) is not None:
         raise InputError(told)
     return road.shapes(answer, serving, Batches())
+
+
+def _in_a_copy(job: Job) -> WrappedAnswer:
+    child.prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "answer.json")
+        if (copy := os.fork()) == 0:
+            file.write_text(json.dumps(asdict(child.answer(job))))
+            os._exit(0)
+        os.waitpid(copy, 0)
+        return WrappedAnswer.from_json(json.loads(file.read_text()))
 
 
 ROADS = {"tables": _by_tables, "server": _by_server}
@@ -112,7 +167,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--road", choices=list(ROADS), default="tables", help="which road to compare (default: tables)")
     parser.add_argument("--write", action="store_true", help="put it into docs/plan.md")
+    parser.add_argument(
+        "--record", action="store_true", help="ask the server's classes of by_class.json's configs anew"
+    )
     args = parser.parse_args()
+    if args.record:
+        return _write_records(record(_json("by_class.json")))
     made = row(args.road)
     print(made)
     if args.write:
@@ -131,7 +191,7 @@ def _made(model: str, rows: list[list[str | int | list[str]]]) -> Iterator[Looku
             yield tuple(lookup)  # type: ignore[arg-type]
 
 
-def _json(name: str) -> dict[str, dict[str, object]]:
+def _json(name: str) -> dict[str, dict[str, Any]]:
     return dict(json.loads((DATA / name).read_text()))
 
 

@@ -42,7 +42,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "moe_num_shared_experts",
         "num_shared_expert",
     ),
-    "first_k_dense_replace": ("first_k_dense_replace", "num_dense_layers"),
+    "first_k_dense_replace": ("first_k_dense_replace", "num_dense_layers", "dense_mlp_idx"),
     "decoder_sparse_step": ("decoder_sparse_step",),
     "moe_layer_freq": ("moe_layer_freq",),
     "interleave_moe_layer_step": ("interleave_moe_layer_step",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -48,11 +48,13 @@ class Part:
     Attributes:
         on: The kind; ``model`` for what the model has once.
         name: What tells its modules from others of the same name.
+        when: They are there if this is not 0, which a decoder says.
     """
 
     on: str
     modules: tuple[Module, ...]
     name: str = ""
+    when: str = "1"
 
 
 @dataclass(frozen=True)
@@ -62,21 +64,28 @@ class Decoder:
     Attributes:
         parts: What its layers are made of.
         mixers: How its config places attention and what stands in its place: empty where each layer has attention.
-        attention_interval: Each so many layers have attention, where nothing in the config places it; 0 for none.
+        attention_interval: Each so many layers have attention, or full attention, where nothing in the config places
+            it; 0 for none.
+        last_layer_type: What the last layer is, whatever the config says; empty where the config decides.
         sizes: Expressions for names that its config spells otherwise or leaves out, before those of all decoders.
         by_layer_type: The same, by entry of the config's ``layer_types``.
         packed: What its classes merge once they are made, beside what they list.
         packed_when: The condition for some of these.
+        embedding_modules: Embeddings that take LoRA by a class of it that the server does not register.
+        environment: Variables that the server must be started with, or it refuses LoRA.
         unknown: What of it the table cannot tell; one line each.
     """
 
     parts: tuple[Part, ...]
     mixers: str = ""
     attention_interval: int = 0
+    last_layer_type: str = ""
     sizes: Mapping[str, str] = field(default_factory=dict)
     by_layer_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     packed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packed_when: Mapping[str, str] = field(default_factory=dict)
+    embedding_modules: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
 
@@ -126,13 +135,17 @@ def _part(data: Mapping[str, Any]) -> Part:
 
 
 def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
+    conditions = data.get("parts_when", {})
     return Decoder(
-        parts=tuple(parts[name] for name in data["parts"]),
+        parts=tuple(replace(parts[name], when=conditions.get(name, "1")) for name in data["parts"]),
         mixers=data.get("mixers", ""),
         attention_interval=data.get("attention_interval", 0),
+        last_layer_type=data.get("last_layer_type", ""),
         sizes=data.get("sizes", {}),
         by_layer_type=data.get("by_layer_type", {}),
         packed={name: tuple(names) for name, names in data.get("packed", {}).items()},
         packed_when=data.get("packed_when", {}),
+        embedding_modules=tuple(data.get("embedding_modules", ())),
+        environment=data.get("environment", {}),
         unknown=tuple(data.get("unknown", ())),
     )

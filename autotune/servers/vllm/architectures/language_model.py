@@ -54,7 +54,8 @@ class LanguageModel:
     @property
     def embedding_modules(self) -> set[str]:
         """The embeddings and heads that take LoRA: those that any class of it lists."""
-        return {*self.model.embedding_modules, *self.inner.embedding_modules}
+        unregistered = self.decoder.embedding_modules if self.decoder else ()
+        return {*self.model.embedding_modules, *self.inner.embedding_modules, *unregistered}
 
     def packed(self, holds: Callable[[str], bool]) -> dict[str, tuple[str, ...]]:
         """Returns what is merged into each module: the outer class decides, unless it lists nothing.

@@ -11,6 +11,8 @@ from autotune.model.fields import Fields
 from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
 
 EVERY_LAYER = "layer"
+_BLOCKS = "block_configs"
+_BY_LAYER = "per_layer_config"
 _WHOLE_LAYERS = {"dense", "sparse"}
 _NO_MIXERS = {"attention", "model", EVERY_LAYER, *_WHOLE_LAYERS}
 
@@ -22,7 +24,7 @@ def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
         InputError: If the config names a kind that is not known here, or lacks what places them.
     """
     count = fields["num_hidden_layers"]
-    if decoder.mixers == "block_configs":
+    if decoder.mixers == _BLOCKS:
         return [frozenset(_block_kinds(fields, layer)) for layer in range(count)]
     mixers = _mixers(decoder, fields, count)
     if any(_WHOLE_LAYERS & set(each) for each in mixers):
@@ -45,7 +47,29 @@ def layer_types(fields: Fields, count: int) -> Sequence[str]:
     return ()
 
 
-def block_widths(fields: Fields, layer: int) -> dict[str, int]:
+def types_with_sizes(decoder: Decoder, fields: Fields, count: int) -> Sequence[str]:
+    """Returns the kinds of layers by which the decoder's sizes differ; empty where they do not, or the config tells the
+    sizes layer by layer."""
+    if not decoder.by_layer_type or fields.config.get(_BY_LAYER) is not None:
+        return ()
+    every = decoder.attention_interval
+    types = list(layer_types(fields, count)) or [
+        "full_attention" if every and (layer + 1) % every == 0 else "sliding_attention" for layer in range(count)
+    ]
+    return [*types[:-1], decoder.last_layer_type or types[-1]]
+
+
+def own_sizes(decoder: Decoder, fields: Fields, layer: int) -> Mapping[str, int]:
+    """Returns the sizes that the config has for one layer alone."""
+    if decoder.mixers == _BLOCKS:
+        return _block_widths(fields, layer)
+    listed = fields.config.get(_BY_LAYER)
+    of_layer = (listed.get(str(layer)) or listed.get(layer)) if isinstance(listed, Mapping) else None
+    sizes = of_layer.items() if isinstance(of_layer, Mapping) else ()
+    return {name: value for name, value in sizes if type(value) is int and value > 0}
+
+
+def _block_widths(fields: Fields, layer: int) -> dict[str, int]:
     """Returns the widths that a list of blocks has for one layer."""
     block = _block(fields, layer)
     attention, mlp = block.get("attention") or {}, block.get("ffn") or {}
@@ -104,7 +128,7 @@ def _attention_layers(fields: Fields, count: int, interval: int) -> set[int]:
 
 
 def _block(fields: Fields, layer: int) -> Mapping[str, Any]:
-    blocks = fields.config.get("block_configs")
+    blocks = fields.config.get(_BLOCKS)
     if not isinstance(blocks, list) or len(blocks) <= layer:
         raise InputError(f"{fields.origin}: block_configs: allowed: a list of one object for each layer; mend it")
     return dict(blocks[layer])

@@ -29,9 +29,9 @@ def lora_layer(
     inputs, tp = sizes(module.inputs), 1 if module.whole else serving.tp
     match module.kind:
         case "qkv":
-            return _qkv(module, part, sizes, packed, tp)
+            return _qkv(module, part, sizes, len(packed), tp)
         case "merged":
-            widths = _slices(tuple(map(sizes, module.outputs)), len(packed), serving.fully_sharded and tp > 1)
+            widths = _slices(tuple(map(sizes, module.outputs)), len(packed), serving.fully_sharded and serving.tp > 1)
             shares = tuple(_share(width, tp, module.name) for width in widths)
             if not shares:
                 return None
@@ -50,7 +50,7 @@ def lora_layer(
     return Layer(module.name, "replicated", inputs, (sizes(module.outputs[0]),), 1, part)
 
 
-def _qkv(module: Module, part: str, sizes: LayerSizes, packed: Sequence[str], tp: int) -> Layer | None:
+def _qkv(module: Module, part: str, sizes: LayerSizes, packed: int, tp: int) -> Layer | None:
     heads, kv_heads, head_dim = map(sizes, module.outputs)
     if kv_heads >= tp:
         kv = _share(kv_heads, tp, "num_key_value_heads") * head_dim
@@ -62,7 +62,8 @@ def _qkv(module: Module, part: str, sizes: LayerSizes, packed: Sequence[str], tp
     else:
         kv = head_dim
     q = _share(heads, tp, "num_attention_heads") * head_dim
-    widths = {1: (q + 2 * kv,), _QKV: (q, kv, kv)}.get(len(packed))
+    # A class may list more than all of its models merge into it.
+    widths = {1: (q + 2 * kv,), _QKV: (q, kv, kv)}.get(min(packed, _QKV))
     return Layer(module.name, "column", sizes(module.inputs), widths, 1, part) if widths else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from autotune.errors import InputError
 from autotune.model.fields import NAMES, Fields
@@ -33,7 +33,7 @@ class LayerSizes:
             InputError: If the config lacks a field that counts; names it.
         """
         try:
-            return int(evaluate(expression, self._value))
+            return int(evaluate(expression, self))
         except MissingFieldError as missing:
             name = missing.args[0]
             remedy = f"--set {name}=N" if name in NAMES else "the model's whole config.json"
@@ -42,11 +42,16 @@ class LayerSizes:
     def holds(self, condition: str) -> bool:
         """Tells whether a condition holds; what the config lacks is 0."""
         try:
-            return bool(evaluate(condition, self._value))
+            return bool(evaluate(condition, self))
         except MissingFieldError:
             return False
 
-    def _value(self, name: str) -> Number:
+    def value(self, name: str) -> Number:
+        """Returns the value of a name.
+
+        Raises:
+            MissingFieldError: If nothing gives it one.
+        """
         if name in self._known:
             return self._known[name]
         for expressions in self._expressions:
@@ -58,10 +63,24 @@ class LayerSizes:
             return self._nested(name, table().sizes[name])
         raise MissingFieldError(name)
 
+    def text(self, name: str) -> str:
+        """Returns the config's own value as text; of a list for all layers that of this one."""
+        value = self._fields.config.get(name)
+        if isinstance(value, list | tuple) and self._layer is not None:
+            value = value[self._layer] if self._layer < len(value) else None
+        return str(value)
+
+    def items(self, name: str) -> Sequence[object]:
+        """Returns the config's own list; of one number a list of it."""
+        for spelled in NAMES.get(name, (name,)):
+            if (value := self._fields.config.get(spelled)) is not None:
+                return value if isinstance(value, list | tuple) else (value,)
+        return ()
+
     def _nested(self, name: str, expression: str) -> Number:
         self._busy.append(name)
         try:
-            return evaluate(expression, self._value)
+            return evaluate(expression, self)
         finally:
             self._busy.pop()
 

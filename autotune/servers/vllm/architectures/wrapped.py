@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,9 +11,9 @@ from autotune.model.fields import Fields
 from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.vllm.architectures.decoders import Module, Part
+from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part
 from autotune.servers.vllm.architectures.language_model import LanguageModel, read
-from autotune.servers.vllm.architectures.layer_kinds import block_widths, layer_kinds, layer_types
+from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes
 from autotune.servers.vllm.architectures.sharding import lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
@@ -53,11 +54,13 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         )
     fields = Fields(model.origin, {**found.fields, **model.overrides})
     _check(model, fields, serving)
+    _check_environment(found, found.decoder, model.origin)
     packed = found.packed(LayerSizes(found.decoder, fields, _common(found, fields, serving.tp), None).holds)
     targets = Targets(serving.target_modules, packed, embeddings(model, found))
     layers, experts, uncalled = dict[Layer, int](), dict[ExpertLayer, int](), list[str]()
     for part, module, sizes in _modules(found, fields, serving.tp):
-        if not targets.wrap(module) or not sizes.holds(module.when):
+        there = sizes.holds(part.when) and sizes.holds(module.when)
+        if not there or not targets.wrap(module):
             continue
         if not module.called:
             uncalled.append(module.name)
@@ -99,12 +102,10 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
     fields.require("hidden_size", "num_hidden_layers")
     common = _common(found, fields, tp)
     kinds = layer_kinds(decoder, fields)
-    types = layer_types(fields, len(kinds)) if decoder.by_layer_type else ()
+    types = types_with_sizes(decoder, fields, len(kinds))
     by_layer = []
     for layer in range(len(kinds)):
-        known: Mapping[str, int] = {**common, "layer": layer}
-        if decoder.mixers == "block_configs":
-            known = {**known, **block_widths(fields, layer)}
+        known: Mapping[str, int] = {**common, "layer": layer, **own_sizes(decoder, fields, layer)}
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
     for part in decoder.parts:
         for module in part.modules:
@@ -158,6 +159,20 @@ def _check(model: ModelShape, fields: Fields, serving: Serving) -> None:
         )
     if serving.expert_parallel and not fields.expert_count:
         raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
+
+
+def _check_environment(found: LanguageModel, decoder: Decoder, origin: str) -> None:
+    """Makes sure that the environment, which is taken for the server's, lets it serve LoRA on this model.
+
+    Raises:
+        InputError: If it does not.
+    """
+    for name, value in decoder.environment.items():
+        if os.environ.get(name) != value:
+            raise InputError(
+                f"{origin}: {found.architecture}: vLLM refuses LoRA on it unless {name}={value} is set for the server; "
+                "set it for both"
+            )
 
 
 def no_module_is_named(model: ModelShape, serving: Serving, found: Wrapped) -> InputError:

@@ -40,7 +40,7 @@ def answer(job: Job) -> WrappedAnswer:
 
 
 def _built(job: Job) -> WrappedAnswer:
-    _prepare()
+    prepare()
     from autotune.servers.vllm.from_server.building import build
     from autotune.servers.vllm.from_server.reading import read
 
@@ -49,7 +49,7 @@ def _built(job: Job) -> WrappedAnswer:
 
 
 @cache
-def _prepare() -> None:
+def prepare() -> None:
     """Puts the stand-ins in place, once."""
     os.environ.update(HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
     from autotune.servers.vllm.from_server.absent import stand_in_for_packages
