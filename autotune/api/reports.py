@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from autotune.report.content import ReportContent, content
 from autotune.report.figures import floors, speedups, study_figure
 from autotune.report.page import html
+from autotune.report.served import read_served
 from autotune.report.timed import importances, timed_trials
 from autotune.study.study import KernelStudy
 
 
-def report(studies: Sequence[KernelStudy], plan_name: str | None = None) -> ReportContent:
+def report(
+    studies: Sequence[KernelStudy], plan_name: str | None = None, directory: Path | None = None
+) -> ReportContent:
     """Gathers what came of studies: results, what a forward pass saves, where time went, what is not tuned and why.
 
     Args:
         plan_name: The plan that they belong to, which knows layers and how often each is launched; None for the only
             one that all of them are in, if there is one.
+        directory: An export's folder that `tune --prove` has written to: what the server's engine took with it is
+            told, too.
+
+    Raises:
+        InputError: If the folder has no such table.
     """
+    served = None if directory is None else read_served(directory)
     common = set.intersection(*(set(item.plans) for item in studies)) if studies else set()
-    return content(studies, plan_name or (common.pop() if len(common) == 1 else None))
+    return content(studies, plan_name or (common.pop() if len(common) == 1 else None), served)
 
 
 def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:

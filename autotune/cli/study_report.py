@@ -29,6 +29,7 @@ class ReportFlags:
     """The flags of `study report`."""
 
     plan_name: str | None = None
+    proven_dir: Path | None = None
     page: Path | None = None
     md: Path | None = None
     rows: Path | None = None
@@ -55,7 +56,7 @@ def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT
         chosen = api.find(open_storage(storage), patterns, flags.plan_name)
         if not chosen:
             raise InputError("study report: no studies yet; make one with study create")
-        found = api.report(chosen, flags.plan_name)
+        found = api.report(chosen, flags.plan_name, flags.proven_dir)
     if flags.page is not None:
         with working("drawing the plots"):
             page = api.page(found, chosen)

@@ -11,6 +11,7 @@ from typing import Any
 from autotune import servers
 from autotune.contract import Config
 from autotune.report.results import PHASES
+from autotune.report.served import ServedTimes
 from autotune.study.membership import Membership
 from autotune.study.study import KernelStudy
 
@@ -97,6 +98,7 @@ class ReportContent:
         untuned: What is not tuned and why, one line each.
         advice: What to know before serving.
         machines: Where it was measured: GPU, driver and versions; of replays, where it was recorded.
+        served: What the server's engine took with the files of an export; None where nobody asked for it.
     """
 
     title: str
@@ -108,6 +110,7 @@ class ReportContent:
     untuned: tuple[str, ...]
     advice: tuple[str, ...]
     machines: tuple[str, ...]
+    served: ServedTimes | None = None
 
     @property
     def tuned(self) -> int:
@@ -125,11 +128,12 @@ class ReportContent:
         return asdict(self) | {"rows": [row.to_json() for row in self.rows], "savings": savings}
 
 
-def content(studies: Sequence[KernelStudy], plan: str | None) -> ReportContent:
+def content(studies: Sequence[KernelStudy], plan: str | None, served: ServedTimes | None = None) -> ReportContent:
     """Gathers what a report tells.
 
     Args:
         plan: Name of the plan that the studies belong to; None for studies that were chosen otherwise.
+        served: What the server's engine took with the files of an export.
     """
     memberships = {item.name: item.membership(plan) if plan else None for item in studies}
     rows = tuple(_row(item, memberships[item.name]) for item in studies)
@@ -146,6 +150,7 @@ def content(studies: Sequence[KernelStudy], plan: str | None) -> ReportContent:
         untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
         advice=tuple(servers.advice(item.call for item in studies)),
         machines=tuple(sorted({_machine(item) for item in studies})),
+        served=served,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autotune.report.content import ReportContent, ReportRow, Saving
+from autotune.report.served import ServedTimes
 from autotune.report.tables import config_text, is_number, percent, us
 
 _COLUMNS = ("layers", "op", "size", "default us", "tuned us", "speed-up", "of floor", "p", "kernel", "config")
@@ -58,6 +59,8 @@ def _sections(content: ReportContent) -> Iterator[Section]:
         (level, "default us", "tuned us", "saved us", "speed-up", "not counted"),
         tuple(_saving(saving) for saving in content.savings),
     )
+    if content.served is not None:
+        yield _served(content.served)
     columns = tuple(level if name == "size" else name for name in _COLUMNS)
     yield Section("Layer by layer", "", columns, tuple(_row(row) for row in content.rows))
     total_s = sum(content.spent_s.values())
@@ -75,6 +78,24 @@ def _without_empty_columns(section: Section) -> Section:
 def _saving(saving: Saving) -> tuple[str, ...]:
     times = (us(saving.default_us), us(saving.tuned_us), us(saving.saved_us), f"{saving.speedup:.2f}x")
     return (str(saving.size), *times, f"{saving.missing} studies" if saving.missing else "")
+
+
+def _served(served: ServedTimes) -> Section:
+    columns = ("phase", "variant", "ms", "above LoRA off, ms", "tokens/s", "against the defaults")
+    rows = [
+        (
+            cell.phase,
+            served.variants.get(cell.variant, cell.variant),
+            f"{cell.ms:.2f}",
+            "" if cell.above_off_ms is None else f"{cell.above_off_ms:.2f}",
+            f"{cell.tokens_per_s:.0f}",
+            cell.against_default or "",
+        )
+        for phase in dict.fromkeys(cell.phase for cell in served.cells)
+        for cell in served.cells
+        if cell.phase == phase
+    ]
+    return Section("On the server's engine", f"{'. '.join([served.about, *served.verdicts])}.", columns, tuple(rows))
 
 
 def _row(row: ReportRow) -> tuple[str, ...]:

@@ -298,6 +298,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         ),
         "output_csv": _flag("--output-csv", "Write every measured config to this file.", _FILE),
         "directory": _flag("--dir", "Folder of the JSON files.", _FILE),
+        "proven_dir": _flag(
+            "--dir", "An export's folder: what the server's engine took with it (tune --prove) is told, too.", _FILE
+        ),
         "of_server": _flag("--runtime", "Only studies of this server's kernels.", click.Choice(servers.names())),
         "on_exist": _flag(
             "--on-exist",
