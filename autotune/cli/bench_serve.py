@@ -105,7 +105,7 @@ def show_report(report: ServeReport) -> None:
 def _write_html(file: Path, report: ServeReport) -> None:
     console = Console(record=True, file=io.StringIO(), width=160)
     for each in report.tables:
-        console.print(each.drawn())
+        console.print(*map(cell, each.lines), sep="\n")
     console.print(*map(cell, report.lines), sep="\n")
     try:
         console.save_html(str(file))

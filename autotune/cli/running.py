@@ -58,8 +58,12 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
 
 
 def show_results(finished: list[KernelStudy]) -> None:
-    """Prints before and after, and what a server makes of it."""
+    """Prints before and after."""
     show(before_after(finished), narrow=before_after_by_size(finished))
+
+
+def say_notes(finished: list[KernelStudy]) -> None:
+    """Prints what a server makes of results."""
     for note in serving_notes(finished):
         say(note)
 

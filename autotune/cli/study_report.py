@@ -19,7 +19,7 @@ from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.content import ReportContent
 from autotune.report.figures import check_plots
-from autotune.report.sections import markdown, sections
+from autotune.report.sections import UNTUNED, markdown, sections
 from autotune.report.tables import show, table
 from autotune.untrusted.printing import say
 
@@ -78,8 +78,10 @@ def _show(found: ReportContent) -> None:
     for section in sections(found):
         say()
         show(table(section.title, section.columns, section.rows))
+    if found.untuned:
+        say(f"\n{UNTUNED}:")
     for line in found.untuned:
-        say(f"Not tuned, or not faster: {line}")
+        say(f"- {line}")
     for line in found.advice:
         tell(f"Mind: {line}")
 

@@ -10,7 +10,7 @@ from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.run import FurtherRunFlags
 from autotune.cli.messages import tell
-from autotune.cli.running import load_ahead, run_studies, show_results
+from autotune.cli.running import load_ahead, run_studies, say_notes, show_results
 from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.errors import InputError
@@ -59,6 +59,7 @@ def run(
         ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
         if finished := [item for item in ran if item.result is not None]:
             show_results(finished)
+            say_notes(finished)
             say_advice(finished)
 
 

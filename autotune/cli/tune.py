@@ -20,7 +20,7 @@ from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.messages import tell
 from autotune.cli.plan import show_plan
 from autotune.cli.proving import EngineRound
-from autotune.cli.running import load_ahead, run_studies, show_results
+from autotune.cli.running import load_ahead, run_studies, say_notes, show_results
 from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.export.file import OnExist
@@ -32,7 +32,6 @@ from autotune.report.tables import show, table
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
-from autotune.study.serving_notes import serving_notes
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
@@ -181,13 +180,11 @@ def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[Kern
 
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
-    """Prints a row a layer, kernel and chunk size, what is saved, and what a server makes of it."""
+    """Prints a row a layer, kernel and chunk size, and what is saved."""
     results = layer_results(block.layers, [item.summary for item in finished])
     show(table(machines(finished), COLUMNS, map(cells, results)))
     say()
     show(table("", *savings(results)))
-    for note in serving_notes(finished):
-        say(note)
 
 
 def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | None) -> None:
@@ -200,6 +197,7 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
             finished, script.save_json_dir, script.on_exist, script.output_csv, False, required=required, thin=thin
         )
         return
+    say_notes(finished)
     say_advice(finished)
     way = "study export --plan" if plan_name else "study export"
     tell(f"No file was written; name a folder with --save-json-dir, or use {way}.")

@@ -11,6 +11,8 @@ from autotune.report.tables import config_text, is_number, percent, us
 
 _COLUMNS = ("layers", "op", "size", "default us", "tuned us", "speed-up", "of floor", "p", "kernel", "config")
 
+UNTUNED = "Not tuned, or not faster, and what to mind"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -42,7 +44,7 @@ def markdown(content: ReportContent) -> str:
         lines += ["", f"## {section.title}", "", *([section.note, ""] if section.note else [])]
         dashes = ["---:" if section.is_numeric(at) else "---" for at in range(len(section.columns))]
         lines += [_line(section.columns), _line(dashes), *map(_line, section.rows)]
-    for title, items in (("Not tuned, or not faster, and why", content.untuned), ("Before serving", content.advice)):
+    for title, items in ((UNTUNED, content.untuned), ("Before serving", content.advice)):
         if items:
             lines += ["", f"## {title}", "", *(f"- {_escaped(item)}" for item in items)]
     return "\n".join(lines) + "\n"

@@ -1,22 +1,20 @@
-"""Tables for a terminal or a file: plain lines where each row has room in one, else drawn with rich."""
+"""Tables for a terminal or a file: each row in a line where it has room in one, else folded at words."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import click
 
 from autotune.contract import Config
 from autotune.study.result import WorkloadTimes
-from autotune.untrusted.printing import cell, printable
-
-if TYPE_CHECKING:
-    from rich.table import Table as DrawnTable
+from autotune.untrusted.printing import printable
 
 _BETWEEN = "  "
 
@@ -48,22 +46,33 @@ class TextTable:
         """How many characters its widest line takes."""
         return max(map(_width, self.lines))
 
-    def drawn(self) -> DrawnTable:
-        """Returns the table as rich draws it, which folds what is too wide."""
-        from rich.table import Table  # loads for longer than most tables take to print
+    def folded(self, room: int) -> list[str]:
+        """Returns the table in lines of so many characters, no word broken that has room in one: cells take several
+        lines each, or where even words have no room side by side, rows take a paragraph each."""
+        columns = list(zip(self.columns, *self.rows, strict=True))
+        longest_words = [max(_width(word) for cell in column for word in cell.split() or [""]) for column in columns]
+        spare = room - sum(longest_words) - len(_BETWEEN) * (len(columns) - 1)
+        title = [line for text in self.title.splitlines() for line in _wrapped(text, room)]
+        if spare < 0:
+            return [*title, *(line for row in self.rows for line in self._paragraph(row, room))]
+        wanted = [max(map(_width, column)) for column in columns]
+        widths = _shared_out(spare, longest_words, wanted)
+        return [*title, *(line for row in (self.columns, *self.rows) for line in self._folded_row(row, widths))]
 
-        made = Table(
-            title=cell(self.title) if self.title else None,
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-            header_style="bold",
-        )
-        for name, numeric in zip(self.columns, self._numeric, strict=True):
-            made.add_column(cell(name), justify="right" if numeric else "left", overflow="fold")
-        for row in self.rows:
-            made.add_row(*map(cell, row))
-        return made
+    def _folded_row(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+        cells = [_wrapped(text, width) for text, width in zip(row, widths, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            line = zip(parts, widths, self._numeric, strict=True)
+            yield _BETWEEN.join(_aligned(*each) for each in line).rstrip()
+
+    def _paragraph(self, row: Sequence[str], room: int) -> list[str]:
+        """Returns a row as its first cell, and below it the others with their columns' names."""
+        others = [
+            f"{name} {text}".strip()
+            for name, text in zip(self.columns[1:], row[1:], strict=True)
+            if text not in ("", "-")
+        ]
+        return [*_wrapped(row[0], room), *(f"  {line}" for line in _wrapped(", ".join(others), room - 2))]
 
     @cached_property
     def _numeric(self) -> list[bool]:
@@ -87,12 +96,22 @@ def show(*tables: TextTable, narrow: TextTable | None = None) -> None:
     if room is not None and narrow is not None and not all(made.width <= room for made in tables):
         tables = (narrow,)
     for made in tables:
-        if room is None or made.width <= room:
-            click.echo("\n".join(made.lines))
-        else:
-            from rich.console import Console
+        click.echo("\n".join(made.lines if room is None or made.width <= room else made.folded(room)))
 
-            Console().print(made.drawn())
+
+def _shared_out(spare: int, least: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Returns the widths of columns that share what is spare, those that want little before those that want much."""
+    widths = list(least)
+    by_want = sorted(range(len(widths)), key=lambda index: wanted[index] - least[index])
+    for done, index in enumerate(by_want):
+        more = min(wanted[index] - least[index], spare // (len(widths) - done))
+        widths[index] += more
+        spare -= more
+    return widths
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(1, width), break_on_hyphens=False)
 
 
 def _width(text: str) -> int:

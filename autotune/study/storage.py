@@ -51,7 +51,7 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
 def _driver_of(url: str) -> str:
     """Says which driver a URL wants, and how to get one."""
     parsed = make_url(url)
-    wanted = f"its driver is not installed ({parsed.get_backend_name()}, {parsed.drivername})"
+    wanted = f"its driver is not installed ({parsed.drivername})"
     if (extra := _EXTRAS.get(parsed.get_backend_name())) is None:
         return f"{wanted}; install it, or give e.g. {DEFAULT_STORAGE_URL}"
     name, scheme = extra

@@ -143,7 +143,7 @@ def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
 
 
 BEST_JSON = "study best --json"
-ADVICE = "Mind: --max-lora-chunk-size 16 (its default): of these entries the server reads 16."
+ADVICE = "Mind: --max-lora-chunk-size 16 (its default), 32, 64: of these entries the server reads 16."
 
 
 def test_advice_comes_with_every_result(cli: Cli) -> None:

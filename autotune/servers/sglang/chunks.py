@@ -33,13 +33,15 @@ def sizes_of(tokens: int) -> tuple[int, ...]:
 def advice(tuned: Iterable[int]) -> list[str]:
     """Tells what to know before serving with files that have entries for these chunk sizes; one line each."""
     entries = sorted(set(tuned))
-    lines = []
+    flags_by_use: dict[str, list[str]] = {}
     for max_chunk in CHUNK_SIZES:
-        used = [str(chunk) for chunk in reachable(max_chunk) if chunk in entries]
+        used = one_of(str(chunk) for chunk in reachable(max_chunk) if chunk in entries) or "none"
         note = " (its default)" if max_chunk == DEFAULT_MAX_CHUNK else ""
-        lines.append(
-            f"--max-lora-chunk-size {max_chunk}{note}: of these entries the server reads {one_of(used) or 'none'}."
-        )
+        flags_by_use.setdefault(used, []).append(f"{max_chunk}{note}")
+    lines = [
+        f"--max-lora-chunk-size {one_of(flags)}: of these entries the server reads {used}."
+        for used, flags in flags_by_use.items()
+    ]
     return [
         *lines,
         "Raise that flag first, if prefill counts: in SGLang's PR 20391 it was worth +21% of throughput, while tuning "
