@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from autotune.api.plans import plan, plan_of_trace
     from autotune.api.problems import Problems
     from autotune.api.reports import page, report
-    from autotune.api.runs import run
+    from autotune.api.runs import has_due, run
     from autotune.api.studies import (
         StudySet,
         decided,
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
         of_problems,
         raced,
         required_by,
+        wants_ours,
         worth,
     )
     from autotune.plan.plan import Plan
-    from autotune.plan.timed import timed_kernels
+    from autotune.plan.timed import all_timed_kernels, timed_kernels
     from autotune.run.options import Budget, RunOptions
     from autotune.servers.batches import Batches
     from autotune.servers.serving import Serving
@@ -53,11 +54,13 @@ __all__ = [
     "RunOptions",
     "Serving",
     "StudySet",
+    "all_timed_kernels",
     "check_export",
     "decided",
     "export",
     "find",
     "find_one",
+    "has_due",
     "look_up",
     "look_up_builtin",
     "of_block",
@@ -73,6 +76,7 @@ __all__ = [
     "run",
     "standing",
     "timed_kernels",
+    "wants_ours",
     "worth",
     "write_csv",
 ]
@@ -88,7 +92,7 @@ _MODULES = {
     "autotune.api.plans": ("plan", "plan_of_trace"),
     "autotune.api.problems": ("Problems",),
     "autotune.api.reports": ("page", "report"),
-    "autotune.api.runs": ("run",),
+    "autotune.api.runs": ("has_due", "run"),
     "autotune.api.listing": ("standing",),
     "autotune.api.studies": (
         "StudySet",
@@ -100,10 +104,11 @@ _MODULES = {
         "of_problems",
         "raced",
         "required_by",
+        "wants_ours",
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),
-    "autotune.plan.timed": ("timed_kernels",),
+    "autotune.plan.timed": ("all_timed_kernels", "timed_kernels"),
     "autotune.run.options": (
         "Budget",
         "RunOptions",

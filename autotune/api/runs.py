@@ -8,6 +8,8 @@ from dataclasses import replace
 from optuna.storages import BaseStorage
 
 from autotune.report.note import write_note
+from autotune.run.head_to_head import HEAD_TO_HEADS_S, HeadToHeads
+from autotune.run.meetings import expected, meetings
 from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import Progress
 from autotune.run.queue import StudyQueue, Turn, Watcher, turn_runner, turns_of
@@ -17,8 +19,8 @@ from autotune.study import studies
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.study import KernelStudy
 
-_RACES_SHARE = 0.2
-"""Of a run's time, at most, goes to races."""
+_SHARE = 0.2
+"""Of a run's time, at most, goes to races, and as much to what is timed against each other."""
 
 
 class _Unwatched:
@@ -48,6 +50,8 @@ def run(
 
     What another process runs is passed by, and come back to in the end: several runs share the work.
 
+    Where both a server's kernel and ours of a call are finished, they are timed against each other in the end.
+
     Args:
         budget: Trials of each study, and seconds of the whole run.
         watcher: Is told how the run goes; one that raises KeyboardInterrupt stops it.
@@ -65,15 +69,30 @@ def run(
     """
     turns = turns_of(studies.whole_groups(storage, chosen))
     unfinished = [turn for turn in turns if any(study.result is None for study in turn.studies)]
-    if not unfinished:
+    if not unfinished and not has_due(chosen):
         return []
+    watcher = watcher or _Unwatched()
     races = [turn for turn in unfinished if turn.studies[0].name in raced]
-    races_s = RACES_S if budget.timeout_s is None else min(RACES_S, _RACES_SHARE * budget.timeout_s)
-    if races and budget.timeout_s is not None:
-        budget = replace(budget, timeout_s=budget.timeout_s - races_s)
+    races_s, meetings_s = _share_s(budget, RACES_S, races), _share_s(budget, HEAD_TO_HEADS_S, expected(chosen))
+    if budget.timeout_s is not None:
+        budget = replace(budget, timeout_s=budget.timeout_s - races_s - meetings_s)
     with Runner(storage, options, on_finished=write_note) as runner:
-        queue = StudyQueue(turn_runner(runner), watcher or _Unwatched(), budget, worth)
+        queue = StudyQueue(turn_runner(runner), watcher, budget, worth)
         queue.run([turn for turn in unfinished if turn not in races])
-        last = RaceQueue(runner, watcher or _Unwatched())
+        last = RaceQueue(runner, watcher)
         last.run(races, races_s)
-    return queue.failures + last.failures
+        met = HeadToHeads(runner, watcher)
+        met.run(chosen, meetings_s)
+    return queue.failures + last.failures + met.failures
+
+
+def has_due(chosen: Sequence[KernelStudy]) -> bool:
+    """Tells whether finished studies of a server's kernel and of ours have yet to be timed against each other."""
+    return any(meeting.is_due for apart in (False, True) for meeting in meetings(chosen, apart=apart))
+
+
+def _share_s(budget: Budget, longest_s: float, items: object) -> float:
+    """Returns how long something may take that comes behind the searches; no time where there is none of it."""
+    if not items:
+        return 0.0
+    return longest_s if budget.timeout_s is None else min(longest_s, _SHARE * budget.timeout_s)

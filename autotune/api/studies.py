@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,11 +12,13 @@ from optuna.storages import BaseStorage
 from autotune.api.listing import names
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
+from autotune.contract.source import AUTO, BOTH, BUILTIN, SERVED
 from autotune.errors import InputError, one_of
 from autotune.plan import studies as plan_studies
 from autotune.plan.plan import Plan
 from autotune.report.note import write_note
 from autotune.servers.command_line import DecoderBlock
+from autotune.servers.plugin import switch
 from autotune.study import creation, overview, studies
 from autotune.study.describe import Request
 from autotune.study.spec import StudySpec
@@ -65,17 +68,28 @@ def of_problems(problems: Problems, request: Request) -> StudySet:
     Raises:
         InputError: If there is no such problem, or it cannot be measured here.
     """
-    request = replace(request, kernel=problems.kernel)
-    return StudySet(creation.describe_flags(request, problems.values, problems.m_values, problems.path))
+    specs: dict[str, StudySpec] = {}
+    for each in _by_source(replace(request, kernel=problems.kernel)):
+        specs |= creation.describe_flags(each, problems.values, problems.m_values, problems.path)
+    return StudySet(specs)
+
+
+def wants_ours(source: str) -> bool:
+    """Tells whether the plug-in's kernels of a plan are tuned: where they are asked for, or it is switched on."""
+    return source in (BOTH, BUILTIN) or (source == AUTO and bool(switch.read().families))
 
 
 def of_plan(plan: Plan, request: Request) -> StudySet:
     """Describes the studies of a plan.
 
+    Where ours are wanted as well, or alone, the kernels that do several lookups at once are among them. They are wanted
+    where the plug-in is switched on, too.
+
     Raises:
         InputError: If the plan takes no study, or one cannot be measured here.
     """
-    described = plan_studies.describe(plan, request)
+    ours = replace(request, source=BUILTIN) if wants_ours(request.source) else None
+    described = plan_studies.describe(plan, _by_source(request)[0], ours)
     specs = {name: spec for found in described for name, spec in found.specs.items()}
     return StudySet(specs, _OfPlan(plan, plan_studies.name_of(plan, request), described))
 
@@ -90,12 +104,18 @@ def of_block(block: DecoderBlock, server: str, problems: Problems, request: Requ
         InputError: If there is no such problem, or it cannot be measured here.
     """
     specs: dict[str, StudySpec] = {}
-    for op in block.ops:
+    for each, op in itertools.product(_by_source(request), block.ops):
         kernel = registry.of_server(op, server)
         for layer in block.layers:
             found = creation.problems(kernel, {**problems.values, **layer.flags}, problems.m_values)
-            specs |= creation.describe_all(replace(request, kernel=kernel), found)
+            specs |= creation.describe_all(replace(each, kernel=kernel), found)
     return StudySet(specs)
+
+
+def _by_source(request: Request) -> list[Request]:
+    """Returns a request for each source that is asked for, the server's own first."""
+    sources = (SERVED, BUILTIN) if request.source == BOTH else (request.source,)
+    return [replace(request, source=source) for source in sources]
 
 
 def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | None = None) -> list[KernelStudy]:

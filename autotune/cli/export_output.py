@@ -98,14 +98,18 @@ def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
     names = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
     if not names:
         return []
+    found = [servers.get(name).command_line for name in servers.names()]
+    alone = [
+        line
+        for line in found
+        if any(line.gpu_of_file(file) is not None for file in names) and not _is_served(line, files, directory)
+    ]
+    place = f" and {places.VARIABLE}={folder.resolve()}" if alone else ""
     lines = [
         f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in: set "
-        f"{places.SWITCH}=1 and {places.VARIABLE}={folder.resolve()}."
+        f"{places.SWITCH}=1{place}."
     ]
-    for name in servers.names():
-        line = servers.get(name).command_line
-        if any(line.gpu_of_file(file) is not None for file in names) and not _is_served(line, files, directory):
-            lines.append(f"Leave {line.folder_variable} unset for it: it {line.costs_of_variable}.")
+    lines += [f"Leave {line.folder_variable} unset for it: it {line.costs_of_variable}." for line in alone]
     return lines
 
 

@@ -13,8 +13,9 @@ from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
-from autotune.report.results import before_after, before_after_by_size, time_line
-from autotune.report.tables import show
+from autotune.report.results import before_after, before_after_by_size, machines, time_line
+from autotune.report.sections import rivals_section, token_lines, without_empty_columns
+from autotune.report.tables import show, table
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
 from autotune.study.sources import notices
@@ -31,7 +32,9 @@ def load_ahead(backend: str) -> None:
 
 
 def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_name: str | None = None) -> None:
-    """Runs the studies, and all of their groups, in turn; Ctrl-C and SIGTERM keep what was measured.
+    """Runs the unfinished studies, and all of their groups, in turn, and lets kernels of one call meet in the end.
+
+    Ctrl-C and SIGTERM keep what was measured.
 
     Args:
         plan_name: The plan that they are of: it says what a microsecond less is worth, and which are but a race.
@@ -40,15 +43,16 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         AutotuneError: At the end, if studies failed; the others have run.
     """
     chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
+    to_run = [item for item in chosen if item.result is None]
     if flags.backend != "cuda":  # else the studies are refused, and have no times
-        say_if_replayed(chosen)
-    for line in notices(item.spec for item in chosen):
+        say_if_replayed(to_run)
+    for line in notices(item.spec for item in to_run):
         tell(f"Mind: {line}.")
     start_s = time.monotonic()
-    with between_steps() as check_stop, RunDisplay(len(chosen), flags.budget, check_stop) as display:
+    with between_steps() as check_stop, RunDisplay(len(to_run), flags.budget, check_stop) as display:
         worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth, raced)
-    timed = [item for item in chosen if item.result and item.spec.backend != "replay"]
+    timed = [item for item in to_run if item.result and item.spec.backend != "replay"]
     if timed:
         tell(time_line(timed, time.monotonic() - start_s))
     if left := sum(studies.load(storage, name).result is None for name in raced):
@@ -57,9 +61,22 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         raise AutotuneError("; ".join(failures))
 
 
-def show_results(finished: list[KernelStudy]) -> None:
-    """Prints before and after."""
-    show(before_after(finished), narrow=before_after_by_size(finished))
+def show_results(finished: list[KernelStudy], plan_name: str | None = None) -> None:
+    """Prints before and after.
+
+    Where the server's kernels were compared with ours, that is one table, and what is in it is in no other.
+    """
+    compared = {name for item in finished if (met := item.head_to_head) for name in (item.name, *met.rivals)}
+    if others := [item for item in finished if item.name not in compared]:
+        show(before_after(others), narrow=before_after_by_size(others))
+    if compared:
+        found = api.report(finished, plan_name)
+        section = without_empty_columns(rivals_section(found))
+        say()
+        show(table(f"{section.title}\n{machines(finished)}", section.columns, section.rows))
+        say(section.note)
+        for line in token_lines(found):
+            say(line)
 
 
 def say_notes(finished: list[KernelStudy]) -> None:

@@ -45,20 +45,21 @@ def run(
     chosen = studies.whole_groups(storage, api.find(storage, patterns, plan_name))
     if running.more is not None:
         _reopen(chosen)
-    unfinished = [item.name for item in chosen if item.result is None]
     if not chosen:
         tell("Nothing to run: no studies yet; make one with study create.")
         return
-    if not unfinished:
+    unfinished = {item.name for item in chosen if item.result is None}
+    if not unfinished and not api.has_due(chosen):
         tell("Nothing to run: every matching study is finished; see study list.")
         return
     load_ahead(running.backend)
     try:
-        run_studies(storage, unfinished, running, plan_name)
+        run_studies(storage, [item.name for item in chosen], running, plan_name)
     finally:
-        ran = studies.whole_groups(storage, [studies.load(storage, name) for name in unfinished])
-        if finished := [item for item in ran if item.result is not None]:
-            show_results(finished)
+        ran = [studies.load(storage, item.name) for item in chosen]
+        told = [item for item in ran if item.name in unfinished or item.head_to_head]
+        if finished := [item for item in told if item.result is not None]:
+            show_results(finished, plan_name)
             say_notes(finished)
             say_advice(finished)
 

@@ -97,7 +97,8 @@ def tune(
     if plan is not None:
         proof = _proof(block.model, plan, serving, script)
         wanted = api.of_plan(plan, request)
-        show_plan(plan, api.timed_kernels(plan, making.source, next(iter(wanted.specs.values())).backend).values())
+        backend, ours = next(iter(wanted.specs.values())).backend, api.wants_ours(making.sources)
+        show_plan(plan, api.all_timed_kernels(plan, making.sources, backend, ours))
     else:
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)
@@ -113,7 +114,7 @@ def tune(
     if layers is not None:
         _show_block(layers, finished)
     else:
-        show_results(finished)
+        show_results(finished, wanted.plan_name)
     _write(finished, script, wanted.plan_name)
     if proof is not None and script.save_json_dir is not None:
         proof.run(script.save_json_dir)
@@ -174,8 +175,8 @@ def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[Kern
     """Creates the studies, and runs those that are not finished; returns all."""
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
-    if unfinished := [item.name for item in chosen if item.result is None]:
-        run_studies(storage, unfinished, running, wanted.plan_name)
+    if any(item.result is None for item in chosen) or api.has_due(chosen):
+        run_studies(storage, names, running, wanted.plan_name)
     return [studies.load(storage, name) for name in names]
 
 

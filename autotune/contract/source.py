@@ -13,6 +13,9 @@ SERVED: Final = "served"
 SOURCES: Final = (AUTO, SERVED, BUILTIN)
 """What a user may ask for; ``auto`` takes the server's own where its package is installed."""
 
+BOTH: Final = "both"
+"""What a user may ask for besides where studies are made: a study of the server's own kernel, and one of ours."""
+
 SEPARATOR = "@"
 """Parts a kernel's name from its source: ``NAME@SERVER-VERSION``, or ``NAME@SERVER`` of the installed version."""
 

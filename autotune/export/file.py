@@ -10,7 +10,7 @@ from typing import Any, Literal
 from autotune.contract import Call, Config, Value
 from autotune.errors import InputError, one_of
 from autotune.export.timings import Timings
-from autotune.servers import KeyPath, Server, Table
+from autotune.servers import KeyPath, Server, Table, stand_back
 from autotune.servers.files import read_table
 from autotune.servers.provenance import FILE_NAME as SIDE_CAR
 from autotune.servers.provenance import Kind, Record
@@ -34,6 +34,7 @@ class ExportItem:
         timings: What the study timed, by the entries that its configs become; None to keep its entry in any case.
         shards: Over how many GPUs the server splits the op, where its key has a shard (`autotune.servers.Shards`).
         is_builtin: It was timed on a built-in kernel, not on the server's own, which must not read it.
+        stands_back: The server's own kernel was faster: that is written, and the plug-in leaves the call to it.
     """
 
     study: str
@@ -45,9 +46,12 @@ class ExportItem:
     timings: Timings | None = None
     shards: int = 1
     is_builtin: bool = False
+    stands_back: bool = False
 
     def entry(self, server: Server) -> dict[str, Value]:
         """Returns what is written for the result."""
+        if self.stands_back:
+            return stand_back.entry(server.default_config(self.call))
         return server.default_config(self.call) if self.is_incumbent else server.entry(self.config, self.call)
 
 

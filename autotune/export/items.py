@@ -13,6 +13,7 @@ from autotune.contract.source import BUILTIN
 from autotune.errors import InputError, one_of
 from autotune.export.file import ExportItem
 from autotune.export.timings import Timings
+from autotune.servers import stand_back
 from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec
@@ -101,6 +102,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             provenance=_provenance(study, result),
             shards=shards(study.spec),
             is_builtin=is_builtin(study.spec),
+            stands_back=(met := study.head_to_head) is not None and not met.is_ours,
         )
         for call, config in study.kernel.answers(_own_call(study.spec), decision.config)
     ]
@@ -155,6 +157,8 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
     kernel, problem, gpu = study.kernel, study.problem, study.gpu
 
     def launch(entry: Config) -> Hashable:
+        if stand_back.is_one(entry):
+            return stand_back
         return config_key(kernel.canonical(problem, entry, gpu))
 
     def key(config: Config) -> Hashable:
@@ -181,6 +185,7 @@ def _provenance(study: KernelStudy, result: StudyResult) -> dict[str, Any]:
         "counts": dict(result.counts),
         "finished": result.finished,
         **({"raced_from": list(result.raced_from)} if result.raced_from else {}),
+        **({"head_to_head": to_json(met)} if (met := study.head_to_head) else {}),
         **({"workloads": to_json(decision.workloads)} if decision.workloads else {}),
         **({"advice": advice} if (advice := servers.advice([study.call])) else {}),
         **_group_provenance(study),

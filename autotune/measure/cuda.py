@@ -27,7 +27,7 @@ class CudaBackend:
         self._compilers = compilers
         self._worker = worker
         self._task = task
-        self._job = BenchJob(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
+        self._job = BenchJob.of(task)
         # One more than there are compilers, so that none waits to be given the next.
         self._queue = CompileQueue(self._submit, compilers.size + 1)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from autotune import paths
+from autotune.contract import Config
 from autotune.environment import gpu_uuid
 from autotune.measure.compile_pool import CompilePool
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.gpu_lock import GpuLock
+from autotune.measure.result import Measurement
 from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
-from autotune.measure.worker import GpuWorker
+from autotune.measure.worker import BenchJob, GpuWorker
 
 
 class Machine:
@@ -45,6 +48,18 @@ class Machine:
     def backend(self, task: Task) -> CudaBackend:
         """Opens the backend of one problem; one of a machine's backends measures at a time."""
         return CudaBackend(self.compilers, self.worker, task)
+
+    def race(self, entrants: Sequence[tuple[Task, Config]], rounds: int) -> list[Measurement]:
+        """Times configs of several problems or kernels interleaved, in one process (`Backend.race` is of one problem).
+
+        Raises:
+            AutotuneError: If they cannot be raced.
+        """
+        found = self.worker.race_together([(BenchJob.of(task), config) for task, config in entrants], rounds)
+        lost = Measurement("crashed", message="not raced: a config before it left the GPU unusable")
+        if len(found) < len(entrants):
+            self.worker.restart()
+        return found + [lost] * (len(entrants) - len(found))
 
     @cached_property
     def copy_bandwidth_bytes_per_s(self) -> float:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from autotune.contract import AnyKernel, Config, Problem, Value
+from autotune.contract.source import BUILTIN
 from autotune.contract.space import Space
 from autotune.environment import Environment
 from autotune.errors import InputError
@@ -117,6 +118,11 @@ def find(directory: Path = RECORDED_DIR, pattern: str = "*") -> list[Path]:
         raise InputError(f"--recorded: got {directory}, no such folder; give a folder of *{SUFFIX} files")
     there = [path for path in directory.iterdir() if path.name.endswith(SUFFIX)]
     return sorted(path for path in there if fnmatch.fnmatchcase(path.name.removesuffix(SUFFIX), pattern))
+
+
+def of_builtin(name: str) -> str:
+    """Returns the name of the same problem's recording on the built-in kernel."""
+    return f"{BUILTIN}_{name.partition('_')[2]}"
 
 
 def named_problem(kernel: AnyKernel, name: str) -> Problem | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import math
 import sys
 import time
@@ -82,7 +83,7 @@ class Workbench:
             return gate
         if limit_us is not None and (hopeless := self._hopeless(config, limit_us)):
             return replace(hopeless, error_ratio=gate.error_ratio)
-        timers = self._timers(config)
+        timers = self.timers(config)
         rounds: list[list[float]] = []
         for _ in range(self._settings.replays):
             rounds.append([timer.sample_us() for timer in timers])
@@ -90,11 +91,15 @@ class Workbench:
                 # Noise only ever adds, so each workload's fastest sample is nearest the truth.
                 fastest_us = self._mean(map(min, zip(*rounds, strict=True)))
                 if fastest_us > limit_us:
-                    return replace(self._timed(gate, rounds), status="pruned")
-        return self._timed(gate, rounds)
+                    return replace(self.timed(gate, rounds), status="pruned")
+        return self.timed(gate, rounds)
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
         """Checks each config on fresh inputs, then times all of them in turn, forth and back, `rounds` times."""
+        return race([(self, config) for config in configs], rounds)
+
+    def check(self, configs: Sequence[Config]) -> list[Measurement]:
+        """Checks configs on fresh inputs; the answer ends at one that leaves the GPU context unusable."""
         fresh = [self._fresh(workload) for workload in self._workloads]
         gates: list[Measurement] = []
         for config in configs:
@@ -103,15 +108,8 @@ class Workbench:
             except Exception as error:
                 gates.append(failure(error))
                 if gates[-1].status == "crashed":
-                    return gates
-        del fresh
-        running = [i for i, gate in enumerate(gates) if gate.status == "ok"]
-        timers = {i: self._timers(configs[i]) for i in running}
-        samples: dict[int, list[list[float]]] = {i: [] for i in running}
-        for turn in range(rounds):
-            for i in running if turn % 2 == 0 else reversed(running):
-                samples[i].append([timer.sample_us() for timer in timers[i]])
-        return [self._timed(gate, samples[i]) if i in samples else gate for i, gate in enumerate(gates)]
+                    break
+        return gates
 
     def _batch(self, workload: Workload) -> _Batch:
         """Makes argument sets that overflow the cache with what a run touches: of 128 experts a small batch reads
@@ -156,7 +154,7 @@ class Workbench:
             return None
         return Measurement("pruned", (self._mean(plain_us),), "even the fastest of a few plain calls was hopeless")
 
-    def _timers(self, config: Config) -> list[Timer]:
+    def timers(self, config: Config) -> list[Timer]:
         """Opens one timer for each workload."""
         kind = CudaGraphTimer if self._device == "cuda" else WallTimer
         run = self._kernel.run
@@ -165,7 +163,7 @@ class Workbench:
             for batch in self._batches
         ]
 
-    def _timed(self, gate: Measurement, rounds: Sequence[Sequence[float]]) -> Measurement:
+    def timed(self, gate: Measurement, rounds: Sequence[Sequence[float]]) -> Measurement:
         """Returns the gate's measurement with samples: the workloads' mean in every round, and each workload's own."""
         names = [workload.name for workload in self._workloads]
         columns = dict(zip(names, map(tuple, zip(*rounds, strict=True)), strict=True)) if len(names) > 1 else {}
@@ -182,6 +180,25 @@ class Workbench:
             if _allocated_bytes(self._device) > self._others_bytes:
                 gc.collect()
             torch.cuda.empty_cache()
+
+
+def race(entrants: Sequence[tuple[Workbench, Config]], rounds: int) -> list[Measurement]:
+    """Checks configs of one problem or several, then times all of them in turn, forth and back, `rounds` times.
+
+    The answer ends at a config that leaves the GPU context unusable.
+    """
+    gates: list[Measurement] = []
+    for bench, together in itertools.groupby(entrants, key=lambda entrant: entrant[0]):
+        gates += bench.check([config for _, config in together])
+        if gates[-1].status == "crashed":
+            return gates
+    running = [i for i, gate in enumerate(gates) if gate.status == "ok"]
+    timers = {i: entrants[i][0].timers(entrants[i][1]) for i in running}
+    samples: dict[int, list[list[float]]] = {i: [] for i in running}
+    for turn in range(rounds):
+        for i in running if turn % 2 == 0 else reversed(running):
+            samples[i].append([timer.sample_us() for timer in timers[i]])
+    return [entrants[i][0].timed(gate, samples[i]) if i in samples else gate for i, gate in enumerate(gates)]
 
 
 def _free_bytes(device: str) -> int:

@@ -19,7 +19,8 @@ from autotune.measure import fork_server
 from autotune.measure.processes import LOST, TRIES, Result, WorkerPool
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
-from autotune.measure.workbench import Workbench
+from autotune.measure.task import Task
+from autotune.measure.workbench import Workbench, race
 
 _SETUP_TIMEOUT_S = 300.0
 
@@ -37,6 +38,10 @@ class BenchJob:
     device: str
     l2_bytes: int
     settings: MeasureSettings
+
+    @classmethod
+    def of(cls, task: Task) -> BenchJob:
+        return cls(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
 
 
 class GpuWorker:
@@ -68,6 +73,24 @@ class GpuWorker:
         lost."""
         race = functools.partial(_race, [dict(config) for config in configs], rounds)
         return self._guarded(job, race, len(configs))
+
+    def race_together(self, entrants: Sequence[tuple[BenchJob, Config]], rounds: int) -> list[Measurement]:
+        """Races configs of several problems or kernels, side by side in one process; it keeps no workbench.
+
+        Raises:
+            AutotuneError: If they cannot be raced: the worker is lost, or takes too long.
+        """
+        self._look()
+        self._job, self._setting_up = None, None
+        limit_s = _SETUP_TIMEOUT_S + sum(job.settings.measure_timeout_s for job, _ in entrants)
+        together = [(job, dict(config)) for job, config in entrants]
+        try:
+            return self._retried(None, functools.partial(_race_together, together, rounds), limit_s)
+        except (TimeoutError, concurrent.futures.TimeoutError, ProcessExpired) as error:
+            self.restart()
+            raise AutotuneError(f"{_kernels(entrants)}: the race ended the GPU worker ({error!r})") from error
+        except torch.OutOfMemoryError as error:
+            raise AutotuneError(f"{_kernels(entrants)}: do not fit into the GPU's free memory together") from error
 
     def call(self, function: Callable[[], Result]) -> Result:
         """Runs a function that takes no workbench, e.g. one that measures the GPU itself.
@@ -183,9 +206,36 @@ def _set_up(job: BenchJob) -> None:
     global _workbench
     if _workbench is not None:
         _workbench.close()
+    _workbench = _made(job)
+
+
+def _race_together(entrants: Sequence[tuple[BenchJob, Config]], rounds: int) -> list[Measurement]:
+    global _workbench
+    if _workbench is not None:
+        _workbench.close()
+        _workbench = None
+    benches: list[tuple[BenchJob, Workbench]] = []
+    for job, _ in entrants:
+        if all(job != known for known, _ in benches):
+            benches.append((job, _made(job)))
+    try:
+        found = [next(bench for known, bench in benches if known == job) for job, _ in entrants]
+        # The first captures of a process replay faster than all later ones: none of these is raced.
+        found[0].measure(entrants[0][1], None)
+        return race([(bench, config) for bench, (_, config) in zip(found, entrants, strict=True)], rounds)
+    finally:
+        for _, bench in benches:
+            bench.close()
+
+
+def _kernels(entrants: Sequence[tuple[BenchJob, Config]]) -> str:
+    return " and ".join(dict.fromkeys(job.kernel for job, _ in entrants))
+
+
+def _made(job: BenchJob) -> Workbench:
     kernel = registry.load(job.kernel)
     problem = kernel.problem_type.from_json(job.problem)
-    _workbench = Workbench(kernel, problem, job.device, job.l2_bytes, job.settings)
+    return Workbench(kernel, problem, job.device, job.l2_bytes, job.settings)
 
 
 def _bench() -> Workbench:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -16,7 +16,7 @@ from autotune.plan import roads
 from autotune.plan.roads import Road
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
-from autotune.servers.shapes import Shape
+from autotune.servers.shapes import Shape, merged
 
 DTYPES = ("float16", "bfloat16")
 DEFAULT_DTYPE = "bfloat16"
@@ -126,7 +126,12 @@ class Plan:
     @property
     def entries(self) -> list[Entry]:
         """The studies, each right behind its nearest neighbour, shape by shape, ascending; much traffic first."""
-        return sorted(self._entries(), key=lambda entry: -entry.weight)
+        return self._searched(self.shapes)
+
+    @property
+    def together(self) -> list[Entry]:
+        """The studies of what the plug-in alone can launch for two lookups at once, in the order of `entries`."""
+        return self._searched(merged(each for shape in self.shapes for each in shape.together))
 
     @property
     def races(self) -> list[Entry]:
@@ -184,11 +189,15 @@ class Plan:
             "advice": list(self.advice),
         }
 
-    def _entries(self) -> Iterator[Entry]:
-        for shape in self.shapes:
-            for size, weight in (self.sizes if shape.shares is None else shape.shares).items():
-                if shape.occurs(size):
-                    yield from self._of_shape(shape, size, weight)
+    def _searched(self, shapes: Iterable[Shape]) -> list[Entry]:
+        found = [
+            entry
+            for shape in shapes
+            for size, weight in (self.sizes if shape.shares is None else shape.shares).items()
+            if shape.occurs(size)
+            for entry in self._of_shape(shape, size, weight)
+        ]
+        return sorted(found, key=lambda entry: -entry.weight)
 
     def _of_shape(self, shape: Shape, size: int, weight: float) -> Iterator[Entry]:
         flags = {**shape.flags, shape.size: size, "dtype": self.dtype}

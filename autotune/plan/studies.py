@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from autotune import servers
 from autotune.contract import Call
+from autotune.contract.source import BUILTIN
 from autotune.errors import AutotuneError, InputError
 from autotune.plan.plan import Entry, Plan
 from autotune.servers.lookup import nearest
@@ -42,13 +43,15 @@ class Described:
     raced: bool = False
 
 
-def describe(plan: Plan, request: Request) -> list[Described]:
+def describe(plan: Plan, request: Request, for_plugin: Request | None = None) -> list[Described]:
     """Describes the studies of each of a plan's entries, in its order; behind them its races.
 
     A size that cannot be raced here for each of its shapes, as one without recordings, is left out.
 
     Args:
         request: As for any studies; its kernel is not used.
+        for_plugin: Adds the studies of our kernels that the plug-in can put in the place of the server's, those of
+            several lookups at once among them.
 
     Raises:
         InputError: If the plan comes to none, or one cannot be made here.
@@ -57,11 +60,33 @@ def describe(plan: Plan, request: Request) -> list[Described]:
     if not plan.entries:
         raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
     searched = [Described(entry, _describe(plan, entry, request)) for entry in plan.entries]
-    return [*searched, *_races(plan, request)]
+    raced = list(_races(plan, request, plan.races))
+    if for_plugin is not None:
+        kernels = servers.get(plan.serving.server).plugin_kernels
+        ours = [entry for entry in plan.entries if entry.kernel in kernels]
+        searched += [Described(entry, _describe(plan, entry, for_plugin)) for entry in ours]
+        searched += _in_one_launch(plan, for_plugin)
+        raced += _races(plan, for_plugin, [entry for entry in plan.races if entry.kernel in kernels])
+    return _distinct([*searched, *sorted(raced, key=lambda found: _size(plan, found.entry.call))])
 
 
-def _races(plan: Plan, request: Request) -> Iterator[Described]:
-    for _, entries in itertools.groupby(plan.races, key=lambda entry: (_size(plan, entry.call), _together(entry.call))):
+def _distinct(described: Iterable[Described]) -> list[Described]:
+    """Leaves out what is described twice, where the server's own kernels are not to be had and ours are taken."""
+    found: dict[tuple[str, ...], Described] = {}
+    for each in described:
+        found.setdefault(tuple(each.specs), each)
+    return list(found.values())
+
+
+def _in_one_launch(plan: Plan, request: Request) -> Iterator[Described]:
+    """Yields what can be measured here of several lookups at once: that a recording lacks it is no error."""
+    for entry in plan.together:
+        with suppress(InputError):
+            yield Described(entry, _describe(plan, entry, request))
+
+
+def _races(plan: Plan, request: Request, races: Iterable[Entry]) -> Iterator[Described]:
+    for _, entries in itertools.groupby(races, key=lambda entry: (_size(plan, entry.call), _together(entry.call))):
         with suppress(InputError):
             yield from [Described(entry, _describe(plan, entry, request), raced=True) for entry in entries]
 
@@ -132,8 +157,8 @@ def decided(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
     An entry for some shapes of a size would take the defaults of that size to the others in its files.
     """
     chosen = list(chosen)
-    missing = _not_raced(chosen, plan)
-    races = {study.name for study in raced(chosen, plan) if _together(study.spec.server_call) in missing}
+    missing = {_kind_and_size(study) for study in raced(chosen, plan) if study.result is None}
+    races = {study.name for study in raced(chosen, plan) if _kind_and_size(study) in missing}
     return [study for study in chosen if study.name not in races]
 
 
@@ -174,6 +199,11 @@ def _not_raced(chosen: Iterable[KernelStudy], plan: str) -> set[_Together]:
     return {_together(study.spec.server_call) for study in raced(chosen, plan) if study.result is None}
 
 
+def _kind_and_size(study: KernelStudy) -> tuple[bool, _Together]:
+    """Returns whose files a study's result goes into, and what it is raced together with."""
+    return study.spec.source == BUILTIN, _together(study.spec.server_call)
+
+
 def _together(call: Call | None) -> _Together:
     """Returns what is equal for lookups whose sizes are raced for all or for none: those of a family of files have
     sizes of their own."""
@@ -184,7 +214,8 @@ def _together(call: Call | None) -> _Together:
 
 def _describe(plan: Plan, entry: Entry, request: Request) -> dict[str, StudySpec]:
     specs = creation.describe_flags(replace(request, kernel=entry.kernel), entry.flags, ())
-    planned = [shape.call(_size(plan, entry.call)) for shape in plan.shapes]
+    shapes = [each for shape in plan.shapes for each in (shape, *shape.together)]
+    planned = [shape.call(_size(plan, entry.call)) for shape in shapes]
     for name, spec in specs.items():
         call = spec.call
         if not any(call and (call.op, dict(call.dims)) == (other.op, dict(other.dims)) for other in planned):

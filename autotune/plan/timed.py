@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from autotune import servers
 from autotune.contract import groups, source
 from autotune.environment import installed_version
 from autotune.errors import one_of
@@ -70,6 +71,20 @@ def timed_kernels(plan: Plan, wanted: str = source.AUTO, backend: str = "cuda") 
     triton = installed_version("triton")
     server = plan.serving.server
     return {name: TimedKernel(name, server, choose(name, server, wanted, backend), triton) for name in _names(plan)}
+
+
+def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -> list[TimedKernel]:
+    """Tells which kernels the studies of a plan would time, where those of several sources may be made.
+
+    Args:
+        wanted: As in `timed_kernels`, or `autotune.contract.source.BOTH`.
+        for_plugin: The plug-in's kernels are tuned as well (`autotune.plan.studies.describe`).
+    """
+    found = timed_kernels(plan, source.SERVED if wanted == source.BOTH else wanted, backend)
+    ours = timed_kernels(plan, source.BUILTIN, backend) if for_plugin else {}
+    kernels = servers.get(plan.serving.server).plugin_kernels
+    beside = [name for name in ours if name in kernels and found[name].choice.source != source.BUILTIN]
+    return [*found.values(), *(ours[name] for name in beside)]
 
 
 def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from autotune import servers
 from autotune.contract import Config
+from autotune.contract.source import BUILTIN
 from autotune.report.results import PHASES
+from autotune.report.rivals import NO_RIVALS, RUNS_OURS, RUNS_TOGETHER, Rivals, rivals_of
 from autotune.report.served import ServedTimes
 from autotune.study.membership import Membership
+from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
 
 
@@ -32,6 +35,7 @@ class ReportRow:
         floor_us: The least time at the machine's bandwidth; None where that is not known.
         config: What is written for it; None while nothing is decided.
         why: Why there is no faster config; empty for a tuned study.
+        rivals: Of our kernel: what the same work takes otherwise, where it was compared.
     """
 
     name: str
@@ -51,6 +55,7 @@ class ReportRow:
     config: Config | None
     trials: int
     why: str
+    rivals: Rivals | None = None
 
     @property
     def speedup(self) -> float | None:
@@ -61,7 +66,10 @@ class ReportRow:
         return self.floor_us / self.tuned_us if self.floor_us and self.tuned_us else None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"speedup": self.speedup, "of_floor": self.of_floor}
+        """Returns all, those of the rivals on the same level."""
+        rivals = asdict(self.rivals or NO_RIVALS)
+        own = {name: value for name, value in asdict(self).items() if name != "rivals"}
+        return own | {"speedup": self.speedup, "of_floor": self.of_floor} | rivals
 
 
 @dataclass(frozen=True)
@@ -69,17 +77,24 @@ class Saving:
     """What one forward pass saves at a batch size: all layers of the plan together.
 
     Attributes:
-        missing: Studies of this size that are not decided; their layers are left out of both times.
+        tuned_us: With the server's files; without studies of its kernels, with the plug-in's.
+        missing: Studies of this size that are not decided; their layers are left out of all times.
+        plugin_us: With the plug-in as well; None where its kernels were not compared with others.
     """
 
     size: int
     default_us: float
     tuned_us: float
     missing: int
+    plugin_us: float | None = None
 
     @property
     def saved_us(self) -> float:
         return self.default_us - self.tuned_us
+
+    @property
+    def plugin_saved_us(self) -> float | None:
+        return None if self.plugin_us is None else self.default_us - self.plugin_us
 
     @property
     def speedup(self) -> float:
@@ -121,10 +136,17 @@ class ReportContent:
         """The result in one sentence."""
         kept, left = (sum(row.state == state for row in self.rows) for state in ("default", "unfinished"))
         parts = [f"{self.tuned} of {len(self.rows)} shapes got a faster config", f"{kept} keep the server's default"]
+        compared = [row.rivals for row in self.rows if row.rivals]
+        if compared:
+            ours = sum(rivals.runs in (RUNS_OURS, RUNS_TOGETHER) for rivals in compared)
+            parts.append(f"with the plug-in {ours} of {len(compared)} run ours")
         return ", ".join([*parts, f"{left} are not finished"] if left else parts) + "."
 
     def to_json(self) -> dict[str, Any]:
-        savings = [asdict(each) | {"saved_us": each.saved_us, "speedup": each.speedup} for each in self.savings]
+        savings = [
+            asdict(each) | {"saved_us": each.saved_us, "speedup": each.speedup, "plugin_saved_us": each.plugin_saved_us}
+            for each in self.savings
+        ]
         return asdict(self) | {"rows": [row.to_json() for row in self.rows], "savings": savings}
 
 
@@ -145,7 +167,7 @@ def content(studies: Sequence[KernelStudy], plan: str | None, served: ServedTime
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         level=levels.pop() if len(levels) == 1 else "",
         rows=rows,
-        savings=_savings(rows) if plan else (),
+        savings=_savings(rows, _alternatives(studies)) if plan else (),
         spent_s=_spent_s(studies),
         untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
         advice=tuple(servers.advice(item.call for item in studies)),
@@ -175,6 +197,7 @@ def _row(item: KernelStudy, membership: Membership | None) -> ReportRow:
         config=decision.config if decision else None,
         trials=sum(result.counts.values()) if result else len(item.study.get_trials(deepcopy=False)),
         why=_why(item),
+        rivals=rivals_of(item),
     )
 
 
@@ -201,16 +224,35 @@ def _sizes(item: KernelStudy) -> str:
     return ", ".join(f"{name} {value}" for name, value in sizes.items() if name not in ("m", "chunk_size", "max_loras"))
 
 
-def _savings(rows: Sequence[ReportRow]) -> tuple[Saving, ...]:
+def _alternatives(studies: Sequence[KernelStudy]) -> set[str]:
+    """Returns the names of the studies whose work others do as well: their times are no part of a pass of those."""
+    served = {_work(item.spec) for item in studies if item.spec.source != BUILTIN}
+    found = set()
+    for item in studies:
+        call = item.spec.call
+        if item.spec.source != BUILTIN or call is None:
+            continue
+        if _work(item.spec) in served or servers.get(call.server).replaces(call):
+            found.add(item.name)
+    return found
+
+
+def _work(spec: StudySpec) -> tuple[object, ...]:
+    call = spec.call
+    return () if call is None else (spec.gpu.name, call.server, call.op, *sorted(call.dims.items()))
+
+
+def _savings(rows: Sequence[ReportRow], alternatives: Collection[str]) -> tuple[Saving, ...]:
     found = []
     for size in sorted({row.size for row in rows if row.size is not None and row.launches}):
         of_size = [row for row in rows if row.size == size]
-        times = [(row.launches, row.default_us, row.tuned_us) for row in of_size]
+        times = [(row.launches, row.default_us, row.tuned_us) for row in of_size if row.name not in alternatives]
         default_us = sum(n * default for n, default, tuned in times if default and tuned)
         tuned_us = sum(n * tuned for n, default, tuned in times if default and tuned)
         if tuned_us:
             missing = sum(not (default and tuned) for _, default, tuned in times)
-            found.append(Saving(size, default_us, tuned_us, missing))
+            saved = [row.launches * row.rivals.saved_us for row in of_size if row.rivals]
+            found.append(Saving(size, default_us, tuned_us, missing, tuned_us - sum(saved) if saved else None))
     return tuple(found)
 
 

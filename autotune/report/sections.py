@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autotune.report.content import ReportContent, ReportRow, Saving
+from autotune.report.rivals import TIMED_TOGETHER
 from autotune.report.served import ServedTimes
 from autotune.report.tables import config_text, is_number, percent, us
+
+_DECODE_TOKENS = 64
+"""Up to so many tokens a pass is taken for a decode step, with one token a request."""
 
 _COLUMNS = ("layers", "op", "size", "default us", "tuned us", "speed-up", "of floor", "p", "kernel", "config")
 
@@ -33,7 +37,7 @@ class Section:
 
 def sections(content: ReportContent) -> list[Section]:
     """Makes the tables of a report; those that have nothing to say are left out."""
-    return [_without_empty_columns(section) for section in _sections(content) if section.rows]
+    return [without_empty_columns(section) for section in _sections(content) if section.rows]
 
 
 def markdown(content: ReportContent) -> str:
@@ -58,11 +62,21 @@ def _sections(content: ReportContent) -> Iterator[Section]:
     yield Section(
         "What a forward pass saves",
         note,
-        (level, "default us", "tuned us", "saved us", "speed-up", "not counted"),
+        (
+            level,
+            "default us",
+            "tuned us",
+            "saved us",
+            "speed-up",
+            "with the plug-in us",
+            "saved with it us",
+            "not counted",
+        ),
         tuple(_saving(saving) for saving in content.savings),
     )
     if content.served is not None:
         yield _served(content.served)
+    yield rivals_section(content)
     columns = tuple(level if name == "size" else name for name in _COLUMNS)
     yield Section("Layer by layer", "", columns, tuple(_row(row) for row in content.rows))
     total_s = sum(content.spent_s.values())
@@ -71,7 +85,49 @@ def _sections(content: ReportContent) -> Iterator[Section]:
     yield Section("Where the time went", f"{total_s:.1f} s in all studies.", ("phase", "s", "share"), spent)
 
 
-def _without_empty_columns(section: Section) -> Section:
+def rivals_section(content: ReportContent) -> Section:
+    """Makes the table of the server's kernels and ours, layer by layer."""
+    compared = [(row, row.rivals) for row in content.rows if row.rivals]
+    separate = any(rivals.timed != TIMED_TOGETHER for _, rivals in compared)
+    note = "What runs with the plug-in on is the fastest; ours where it is no slower than the server's tuned kernel."
+    rows = [
+        (
+            row.layers,
+            row.op,
+            "" if row.size is None else str(row.size),
+            *map(us, (rivals.server_default_us, rivals.server_tuned_us, rivals.ours_us)),
+            us(rivals.together_us) if rivals.together_us is not None else "",
+            rivals.runs,
+            rivals.timed if separate else "",
+        )
+        for row, rivals in compared
+    ]
+    columns = ("layers", "op", content.level or "size", "server's default us", "server's tuned us", "ours us")
+    return Section("The server's kernels and ours", note, (*columns, "in one launch us", "runs", "timed"), tuple(rows))
+
+
+def token_lines(content: ReportContent) -> list[str]:
+    """Says what a token of the model saves: while decoding, and in a prompt."""
+    sizes = {saving.size: saving for saving in content.savings} if content.level == "m" else {}
+    decode = max((size for size in sizes if size <= _DECODE_TOKENS), default=None)
+    prefill = max((size for size in sizes if size > _DECODE_TOKENS), default=None)
+    lines = []
+    if decode is not None:
+        lines.append(f"Decoding {decode} requests, a token comes sooner by {_saved_ms(sizes[decode])}.")
+    if prefill is not None:
+        lines.append(f"A prefill of {prefill} tokens ends sooner by {_saved_ms(sizes[prefill])}.")
+    return lines
+
+
+def _saved_ms(saving: Saving) -> str:
+    files = f"{saving.saved_us / 1e3:.3g} ms"
+    with_plugin = saving.plugin_saved_us
+    return (
+        files if with_plugin is None else f"{files} with the files, and by {with_plugin / 1e3:.3g} ms with the plug-in"
+    )
+
+
+def without_empty_columns(section: Section) -> Section:
     kept = [at for at in range(len(section.columns)) if any(row[at] for row in section.rows)]
     columns = tuple(section.columns[at] for at in kept)
     return replace(section, columns=columns, rows=tuple(tuple(row[at] for at in kept) for row in section.rows))
@@ -79,7 +135,8 @@ def _without_empty_columns(section: Section) -> Section:
 
 def _saving(saving: Saving) -> tuple[str, ...]:
     times = (us(saving.default_us), us(saving.tuned_us), us(saving.saved_us), f"{saving.speedup:.2f}x")
-    return (str(saving.size), *times, f"{saving.missing} studies" if saving.missing else "")
+    with_plugin = [us(each) if each is not None else "" for each in (saving.plugin_us, saving.plugin_saved_us)]
+    return (str(saving.size), *times, *with_plugin, f"{saving.missing} studies" if saving.missing else "")
 
 
 def _served(served: ServedTimes) -> Section:

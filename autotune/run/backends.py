@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from autotune.contract import Config
 from autotune.measure import recording
 from autotune.measure.backend import Backend
 from autotune.measure.replay import ReplayBackend
+from autotune.measure.result import Measurement
 from autotune.measure.task import Task
 from autotune.study.study import KernelStudy
 
@@ -28,6 +31,15 @@ class Backends(Protocol):
 
     def open(self, study: KernelStudy) -> Backend:
         """Opens a study's backend; whoever opens it closes it."""
+        ...
+
+    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+        """Times configs of several studies interleaved, in one process, so that sample i of each was taken side by
+        side.
+
+        Raises:
+            AutotuneError: If they cannot be raced.
+        """
         ...
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
@@ -56,7 +68,10 @@ class LocalBackends:
     def open(self, study: KernelStudy) -> Backend:
         if study.spec.backend == "replay":
             return ReplayBackend(study.open_recording(self._recorded_dir))
-        return self._started.backend(Task(study.spec.kernel, study.problem, study.gpu, study.settings))
+        return self._started.backend(_task(study))
+
+    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+        return self._started.race([(_task(study), config) for study, config in entrants], rounds)
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
         """Tells the recording's, or measures this machine's once it is in use."""
@@ -75,3 +90,7 @@ class LocalBackends:
     def close(self) -> None:
         if self._machine is not None:
             self._machine.close()
+
+
+def _task(study: KernelStudy) -> Task:
+    return Task(study.spec.kernel, study.problem, study.gpu, study.settings)

@@ -37,6 +37,14 @@ def is_for_builtin(folder: Path) -> bool:
     return folder.absolute().name == BUILTIN_FOLDER and sources == {BUILTIN}
 
 
+def may_stand_back(folder: Path) -> bool:
+    """Tells whether entries of a folder's files may leave calls to a server's own kernel (`servers.stand_back`)."""
+    try:
+        return is_for_builtin(folder)
+    except InputError:  # whoever reads the side-car for its own sake tells of it
+        return False
+
+
 def folders(directory: Path) -> list[Path]:
     """Returns an output folder and, where it has one, the folder inside it for results of the built-in kernels."""
     inside = directory / BUILTIN_FOLDER

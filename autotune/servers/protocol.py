@@ -149,6 +149,13 @@ class Server(ABC):
         """Returns what runs the server's own engine offline; None where the tool does not know how."""
         return None
 
+    plugin_kernels: ClassVar[tuple[str, ...]] = ()
+    """The built-in kernels that the plug-in launches, in the place of the server's own, with configs of its folder."""
+
+    def replaces(self, call: Call) -> list[Call]:
+        """Returns the calls whose work a call does that only the plug-in makes; none for the server's own calls."""
+        return []
+
     def plugin_state(self) -> PluginState | None:
         """Returns what the plug-in would do in a process of the server's that has this environment; None where there
         is no plug-in for the server."""

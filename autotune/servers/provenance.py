@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from autotune.errors import InputError, one_of
+from autotune.servers import stand_back
 from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.launchable import unlaunchable
 from autotune.untrusted.names import check_relative
@@ -143,7 +144,7 @@ def _dropped_kind(record: Record) -> object:
     dropped = record.provenance["dropped"]
     if not isinstance(dropped["config"], dict) or dropped["kind"] == "dropped":
         raise TypeError("a dropped entry has the config that is taken for it, and the kind that it was of")
-    for name, problem in unlaunchable(record.config):
+    for name, problem in () if stand_back.is_one(record.config) else unlaunchable(record.config):
         raise ValueError(f"{name}: {problem}")
     return dropped["kind"]
 

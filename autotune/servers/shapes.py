@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.contract import Call
@@ -25,6 +25,7 @@ class Shape:
         max_size: Largest size that occurs; None for whatever the server batches.
         min_size: Smallest size at which the entry is read for anything.
         shares: The sizes to tune it at, each with its share of the traffic; None for the plan's.
+        together: What the plug-in alone can launch for this lookup and the one before it at once, a shape a layer.
     """
 
     server: str
@@ -38,6 +39,7 @@ class Shape:
     max_size: int | None = None
     min_size: int = 1
     shares: Mapping[int, float] | None = None
+    together: tuple[Shape, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -75,5 +77,6 @@ def merged(shapes: Iterable[Shape]) -> list[Shape]:
             max_size=largest,
             min_size=min(first.min_size, shape.min_size),
             shares=None if None in (first.shares, shape.shares) else first.shares,
+            together=first.together + shape.together,
         )
     return list(by_key.values())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune.contract.converter import from_json, to_json
 from autotune.errors import InputError
+from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SPEC = "autotune"
 _RESULT = "result"
 _GROUP_RESULT = "group result"
+_HEAD_TO_HEAD = "head to head"
 _SEARCHED = "own search done"
 _PLANS = "plans"
 
@@ -80,6 +82,17 @@ def group_result(attributes: Attributes) -> GroupResult | None:
     """Reads the result of a study's group; None while the group is unfinished."""
     found = attributes.get(_GROUP_RESULT)
     return _read(GroupResult, _GROUP_RESULT, found) if found else None
+
+
+def write_head_to_head(study: optuna.Study, found: HeadToHead) -> None:
+    """Keeps how a study's config did against the other ways to do its work."""
+    study.set_user_attr(_HEAD_TO_HEAD, to_json(found))
+
+
+def head_to_head(attributes: Attributes) -> HeadToHead | None:
+    """Reads how a study's config did against the other ways; None while it has not met them."""
+    found = attributes.get(_HEAD_TO_HEAD)
+    return _read(HeadToHead, _HEAD_TO_HEAD, found) if found else None
 
 
 def write_searched(study: optuna.Study) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from autotune.contract import AnyKernel, Problem, registry
 from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200, underscored
-from autotune.contract.source import AUTO
+from autotune.contract.source import AUTO, BUILTIN
 from autotune.contract.space import Space
 from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError, one_of
@@ -31,7 +31,8 @@ class Request:
         backend: One of `autotune.measure.backend.BACKENDS`.
         space: Name of the kernel's space preset; None for its default.
         tag: Added to the name, to keep a study apart from another one of the same problem.
-        source: One of `SOURCES`: the kernel of the installed server, ours, or whichever can be had.
+        source: One of `SOURCES`: the kernel of the installed server, ours, or whichever can be had; or `BOTH`, which
+            what makes the studies takes apart.
         allow_unknown_server: Time a server's own kernel although its release is not known.
     """
 
@@ -109,8 +110,9 @@ def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Pa
         raise InputError(f"--space: got {request.space!r} for a replay, whose space is the recording; leave it out")
     name = kernel.recording(problem)
     available = recording.find(request.recorded_dir)
-    for path in available:
-        if path.name == f"{name}{recording.SUFFIX}":
+    by_name = {path.name: path for path in available}
+    for each in [recording.of_builtin(name), name] if request.source == BUILTIN and name else [name]:
+        if (path := by_name.get(f"{each}{recording.SUFFIX}")) is not None:
             return path
     why, way_out = "", "replay a recorded problem"
     if request.backend == "auto":
@@ -126,7 +128,7 @@ def _recording_path(request: Request, kernel: AnyKernel, problem: Problem) -> Pa
 def _name(request: Request, kernel: AnyKernel, problem: Problem, spec: StudySpec) -> str:
     parts = [kernel.name, problem.label, underscored(spec.environment.gpu)]
     if spec.backend == "replay":
-        parts.append("replay")
+        parts += ["replay"] if spec.space == kernel.recording(problem) else ["replay", spec.source]
     elif spec.space != kernel.spaces[0]:
         parts.append(spec.space)
     return "-".join([*parts, *([request.tag] if request.tag else [])])

@@ -96,7 +96,8 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
 def notices(specs: Iterable[StudySpec]) -> list[str]:
     """Tells what the times of studies are of, where a user may take them for something else; one line each."""
     timed = [spec for spec in specs if spec.backend != "replay"]
-    ours = sorted({spec.call.server for spec in timed if spec.call is not None and spec.source == source.BUILTIN})
+    called = [(spec.call.server, spec.source) for spec in timed if spec.call is not None]
+    ours = sorted({server for server, whose in called if whose == source.BUILTIN} - {whose for _, whose in called})
     lines = [
         f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only; to "
         f"time its own kernels, install the tool where {server} is installed"

@@ -13,6 +13,7 @@ from autotune.errors import InputError
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
 from autotune.study import attributes
+from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
@@ -66,6 +67,18 @@ class KernelStudy:
         attributes.write_result(self.study, None)
         if self.group_result is not None:
             attributes.write_group_result(self.study, None)
+
+    @property
+    def head_to_head(self) -> HeadToHead | None:
+        """How the study's config did against the other ways to do its work; None while it has not met them."""
+        found, result = attributes.head_to_head(self.study.user_attrs), self.result
+        is_of_result = (
+            found is not None and result is not None and found.ours.contenders[0].config == result.decision.config
+        )
+        return found if is_of_result else None
+
+    def keep_head_to_head(self, found: HeadToHead) -> None:
+        attributes.write_head_to_head(self.study, found)
 
     @property
     def group_result(self) -> GroupResult | None:

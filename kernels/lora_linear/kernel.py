@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.contract import Call, Config, Floor, Gpu, Parameter
+from autotune.contract.source import BUILTIN
 from autotune.kernels.common.execution import DeclaredKernel, Execution
 from autotune.kernels.common.problem import fields_from_flags, required
 from autotune.kernels.common.sliced_problem import slices_from_flags
@@ -63,6 +64,11 @@ class LoraLinear(DeclaredKernel[LoraLinearProblem]):
 
     def estimate_us(self, problem: LoraLinearProblem, config: Config, gpu: Gpu) -> float:
         return estimate_us(problem, integers(config), gpu)
+
+    def recording(self, problem: LoraLinearProblem) -> str | None:
+        p = problem
+        sizes = f"M{p.m}_K{p.k}_R{p.rank}_N{p.n}_L{p.max_loras}_S{p.num_slices}"
+        return f"{BUILTIN}_{facts.LINEAR}_{sizes}" if p.recordable and p.same_width and p.add_inputs else None
 
     def call(self, problem: LoraLinearProblem) -> Call:
         p = problem

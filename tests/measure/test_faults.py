@@ -162,3 +162,18 @@ def test_compiling_needs_no_gpu_and_reports_resources(machine: Machine) -> None:
     assert compiled.resources is not None
     assert compiled.resources.registers > 0
     assert compiled.resources.shared_bytes > 0
+
+
+def test_configs_of_two_problems_race_side_by_side(machine: Machine) -> None:
+    tasks = [Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, SETTINGS, "cpu") for size in (64, 128)]
+    entrants = [(tasks[0], config(module.OK)), (tasks[1], config(module.OK)), (tasks[1], config(module.WRONG))]
+    raced = machine.race(entrants, rounds=4)
+    assert [each.status for each in raced] == ["ok", "ok", "wrong_result"]
+    assert [len(each.samples_us) for each in raced] == [4, 4, 0]
+
+
+def test_a_race_of_two_problems_that_ends_the_worker_is_one_error(machine: Machine) -> None:
+    tasks = [Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, SETTINGS, "cpu") for size in (64, 128)]
+    with pytest.raises(AutotuneError, match="the race ended the GPU worker"):
+        machine.race([(tasks[0], config(module.OK)), (tasks[1], config(module.CRASH))], rounds=4)
+    assert machine.race([(tasks[0], config(module.OK))], rounds=2)[0].status == "ok"

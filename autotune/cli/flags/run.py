@@ -23,7 +23,7 @@ class MakingFlags:
     tag: str = ""
     backend: str = "auto"
     recorded: Path = RECORDED_DIR
-    source: str = AUTO
+    sources: str = AUTO
     allow_unknown_server: bool = False
     storage: str = DEFAULT_STORAGE_URL
 
@@ -42,7 +42,7 @@ class MakingFlags:
             tag=self.tag,
             recorded_dir=self.recorded,
             settings=settings,
-            source=self.source,
+            source=self.sources,
             allow_unknown_server=self.allow_unknown_server,
         )
 

@@ -17,12 +17,13 @@ from autotune import servers
 from autotune.cli import completion
 from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
 from autotune.contract import groups
-from autotune.contract.source import SOURCES
+from autotune.contract.source import BOTH, SOURCES
 from autotune.errors import one_of
 from autotune.export.file import OnExist
 from autotune.measure.backend import BACKENDS
 from autotune.search import SAMPLERS
 from autotune.servers.batches import Batches
+from autotune.servers.places import SWITCH
 from autotune.study.result import STATES
 
 _FILE = click.Path(path_type=Path)
@@ -239,6 +240,13 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "Whose kernel is timed: the installed server's own, or the built-in one (auto: the server's where it is "
             "installed beside a GPU).",
             click.Choice(SOURCES),
+        ),
+        "sources": _flag(
+            "--source",
+            "Whose kernel is tuned: the installed server's own (served), the plug-in's (builtin), or both, and timed "
+            "against each other (auto: the server's where it is installed beside a GPU; of a model the plug-in's as "
+            f"well, where {SWITCH} switches it on).",
+            click.Choice((*SOURCES, BOTH)),
         ),
         "allow_unknown_server": _flag(
             "--allow-unknown-server", "Time the server's own kernel although its release is not known.", bool

@@ -12,7 +12,7 @@ from autotune.contract import Call, Config
 from autotune.contract.gpu import underscored
 from autotune.contract.source import BUILTIN
 from autotune.errors import InputError, one_of
-from autotune.servers import provenance
+from autotune.servers import provenance, stand_back
 from autotune.servers.lookup import Lookup
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.provenance import Record
@@ -70,7 +70,10 @@ class TunedConfigs:
         self._kept: dict[tuple[object, ...], Config | None] = {}
 
     def find(self, call: Call) -> Config | None:
-        """Returns the config of a call; None where there is none to use."""
+        """Returns the config of a call; None where there is none to use.
+
+        One that leaves the call to the server's own kernel (`autotune.servers.stand_back`) is returned as any other.
+        """
         key = (call.op, *call.dims.items())
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
@@ -93,7 +96,9 @@ class TunedConfigs:
         if why := self._unusable(found):
             warn_once(f"{why}: defaults run there")
             return None
-        return found.config
+        record = self._record(found)
+        # What nobody measured is the server's default, and this kernel has defaults of its own.
+        return None if record is not None and record.study is None else found.config
 
     def _unusable(self, found: Lookup) -> str:
         """Tells why nothing that a lookup comes to can be launched; empty if it can."""
@@ -103,6 +108,8 @@ class TunedConfigs:
             name = "no file" if found.path is None else f"no {found.path.name}"
             return f"{self._folder}: has {name} of this GPU, {self._here.gpu}"
         config = found.config or {}
+        if stand_back.is_one(config):
+            return ""
         if bad := [name for name in self._required if not _is_size(config.get(name))]:
             return f"{found.path}: the entry {_spelled(found)} has no positive {one_of(bad)}"
         why = self._refused(found)
@@ -110,10 +117,14 @@ class TunedConfigs:
 
     def _refused(self, found: Lookup) -> str:
         """Tells why the side-car says that the entry found is not for here."""
-        if found.path is None or not found.path.is_relative_to(self._folder):
-            return ""
-        record = self._records.get((found.path.relative_to(self._folder).as_posix(), found.key_path))
+        record = self._record(found)
         return self._here.refuses(record) if record else ""
+
+    def _record(self, found: Lookup) -> Record | None:
+        """Returns what the side-car says of the entry found; None if it says nothing."""
+        if found.path is None or not found.path.is_relative_to(self._folder):
+            return None
+        return self._records.get((found.path.relative_to(self._folder).as_posix(), found.key_path))
 
     @cached_property
     def _records(self) -> dict[tuple[str, tuple[str, ...]], Record]:

@@ -9,7 +9,7 @@ from typing import Any
 from autotune.contract import Call
 from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
-from autotune.servers import content
+from autotune.servers import content, places, stand_back
 from autotune.servers.finding import Effect, Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import is_integer
@@ -93,7 +93,11 @@ def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: in
     read = content.read(path, directory)
     findings = list(read.findings)
     if read.readable:
-        findings += _check_chunks(read.file, read.data, match, max_chunk)
+        data = read.data
+        if isinstance(data, dict) and places.may_stand_back(directory):
+            data = {key: each for key, each in data.items() if not (isinstance(each, dict) and stand_back.is_one(each))}
+        if data or not read.data:
+            findings += _check_chunks(read.file, data, match, max_chunk)
     if (key := split_k_entry(read.data, read.file)) is not None:
         findings.append(Finding(read.file, (key,), "no split-K", "slower", LOSES_SPLIT_K))
     return findings

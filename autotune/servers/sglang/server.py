@@ -32,6 +32,7 @@ class Sglang(Server):
     command_line = COMMAND_LINE
     checker = SglangChecker()
     reverse_lookup = SglangReverseLookup()
+    plugin_kernels = tuple(op for ops in state.OPS.values() for op in ops)
 
     def levels(self, call: Call) -> tuple[str, ...]:
         csgmv.check(call)

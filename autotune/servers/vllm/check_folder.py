@@ -9,7 +9,7 @@ from pathlib import Path
 from autotune.contract import Call, Config
 from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
-from autotune.servers import content, provenance
+from autotune.servers import content, places, provenance, stand_back
 from autotune.servers.finding import Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
@@ -31,7 +31,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
     findings: list[Finding] = []
     walks: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
-    files = 0
+    files, stands_back = 0, places.may_stand_back(directory)
     for path in sorted(directory.glob("*.json")):
         if path.name in provenance.SIDE_CARS or _is_of_another_reader(path.name):
             continue
@@ -61,6 +61,8 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
             check_moe.check_entries(made, op, match["gpu"], serving)
         else:
             walks.append(made)
+            if stands_back:
+                made.leaves = {key: config for key, config in made.leaves.items() if not stand_back.is_one(config)}
             _check_entries(made, op, match["gpu"])
     dual_stream = any("EXPAND_FALSE" in made.file for made in walks)
     for made in walks:

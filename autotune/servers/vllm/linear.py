@@ -8,9 +8,10 @@ contracts A15.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from autotune.contract import Config, Value
+from autotune.contract import Call, Config, Value
 from autotune.errors import InputError, one_of
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import Lookup, Step, is_integer
@@ -19,6 +20,9 @@ from autotune.servers.vllm.nested_lookup import descend
 
 APART: Final[dict[str, Value]] = dict.fromkeys(facts.LINEAR_KEYS, 0)
 """The config that stands for shrink and expand apart, and what a lookup without an entry finds."""
+
+MOST_TOKENS: Final = 64
+"""More are not tuned: there a launch counts for little beside what it does (contracts A15)."""
 
 _NEAREST_LEVELS: Final = ("max_loras", "m")
 _LEAST_DEPTH: Final = 16
@@ -50,6 +54,15 @@ def entry(config: Config) -> dict[str, Value]:
     if set(config) != set(facts.LINEAR_KEYS):
         raise InputError(f"vllm linear: got a config of {one_of(config)}; needed: {one_of(facts.LINEAR_KEYS)}")
     return {key: config[key] for key in facts.LINEAR_KEYS}
+
+
+def replaced(call: Call) -> list[Call]:
+    """Returns the lookups of the two ops that a call does the work of (contracts A1)."""
+    dims = call.dims
+    outer = {level: dims[level] for level in ("max_loras", "num_slices", "m")}
+    shrink = {**outer, "k": dims["k"], "n": dims["rank"]}
+    expand = {**outer, "k": dims["rank"], "n": dims["n"], "add_inputs": 1}
+    return [replace(call, op="shrink", dims=shrink), replace(call, op="expand", dims=expand)]
 
 
 def resolve(table: Any, dims: Mapping[str, int]) -> Lookup:

@@ -10,7 +10,7 @@ from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
-from autotune.servers.vllm import facts
+from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.architectures.wrapped import no_module_is_named, wrapped
 from autotune.servers.vllm.moe_paths import server_path
 
@@ -112,9 +112,36 @@ def dense_shapes(layer: Layer, rows: int, serving: Serving, most_rows: int) -> l
             layers=(layer.label,),
             count=layer.count,
             max_size=most,
+            together=_together(layer, serving, rows) if add_inputs else (),
         )
     )
     return found
+
+
+def _together(layer: Layer, serving: Serving, rows: int) -> tuple[Shape, ...]:
+    """Returns what shrink and expand of a layer come to in one launch, where the server asks for both at once
+    (contracts A15)."""
+    if layer.kind in ("embed", "lm_head") or serving.fully_sharded:
+        return ()
+    sizes = {"max_loras": serving.max_loras + 1, "num_slices": layer.slices, "k": layer.inputs}
+    shape = Shape(
+        server=facts.NAME,
+        op=facts.LINEAR,
+        dims={**sizes, "rank": rows, "n": max(layer.widths)},
+        size="m",
+        kernels=("lora_linear",),
+        flags={
+            "num_slices": layer.slices,
+            "num_loras": serving.max_loras,
+            "hidden_size": layer.inputs,
+            "lora_rank": rows,
+            "slice_widths": layer.widths,
+        },
+        layers=(layer.label,),
+        count=layer.count,
+        max_size=linear.MOST_TOKENS,
+    )
+    return (shape,)
 
 
 def expert_shapes(experts: ExpertLayer, serving: Serving) -> list[Shape]:

@@ -33,6 +33,7 @@ class Vllm(Server):
     command_line = COMMAND_LINE
     checker = VllmChecker()
     reverse_lookup = VllmReverseLookup()
+    plugin_kernels = (*state.OPS["dense"], state.PAIR)
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)
@@ -97,6 +98,9 @@ class Vllm(Server):
 
     def engine(self) -> Engine:
         return VllmEngine()
+
+    def replaces(self, call: Call) -> list[Call]:
+        return linear.replaced(call) if call.op == facts.LINEAR else []
 
     def plugin_state(self) -> PluginState:
         return state.current()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autotune.contract import Call
-from autotune.servers import provenance
+from autotune.servers import provenance, stand_back
 from autotune.servers.lookup import Failure, Lookup, Step
 from autotune.servers.plugin import notices
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
@@ -97,3 +97,21 @@ def test_a_malformed_side_car_is_told_and_entries_are_taken(tmp_path: Path, capl
     (tmp_path / provenance.FILE_NAME).write_text("[]")
     assert configs(tmp_path).find(CALL) == ENTRY
     assert "schema_version" in warnings(caplog)[0]
+
+
+def test_an_entry_that_leaves_the_call_to_the_server_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zeros = Lookup("file", stand_back.entry(ENTRY), (Step("m", 16, "16", "exact"),), path=tmp_path / "file.json")
+    config = configs(tmp_path, zeros, ABOUT).find(CALL)
+    assert config is not None
+    assert stand_back.is_one(config)
+    assert not warnings(caplog)
+
+
+def test_where_nobody_measured_the_kernels_own_default_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = configs(tmp_path, about={})
+    side_car = tmp_path / provenance.FILE_NAME
+    side_car.write_text(
+        side_car.read_text().replace('"own"', '"default-fill"').replace('"study": "s"', '"study": null')
+    )
+    assert found.find(CALL) is None
+    assert not warnings(caplog)

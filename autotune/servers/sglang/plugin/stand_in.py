@@ -12,6 +12,7 @@ import torch
 from autotune.contract import Config, Launch
 from autotune.contract.fingerprint import file_fingerprint
 from autotune.contract.gpu import INTERPRETER
+from autotune.servers import stand_back
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
@@ -52,16 +53,20 @@ class StandIn:
         why = self._failed or (self._drop_in.outside(call) if call else "slices' widths are on the GPU alone")
         if call and not why:
             self._compile_ahead(call, chunk_limit)
-            if (out := self._run(call)) is not None:
+            tuned = self._found(call)
+            if tuned is not None and stand_back.is_one(tuned):
+                why = stand_back.WHY
+            elif (out := self._run(call, tuned)) is not None:
                 return out
-            why = self._failed
+            else:
+                why = self._failed
         warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
         return self._own(**own_arguments)
 
-    def _run(self, call: CsgmvCall) -> torch.Tensor | None:
+    def _run(self, call: CsgmvCall, tuned: Config | None) -> torch.Tensor | None:
         """Runs a call on our kernel; returns None, with the outputs as they were, if it does not run."""
         arguments = self._drop_in.arguments(call)
-        if (tuned := self._found(call)) is not None:
+        if tuned is not None:
             try:
                 return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
@@ -85,7 +90,8 @@ class StandIn:
         for chunk_size in sizes:
             for segments, check_ranks in ((-(-tokens // chunk_size), False), (tokens, True)):
                 other = call.on_meta(tokens, segments, chunk_size, check_ranks)
-                found = self._found(other)
+                if (found := self._found(other)) is not None and stand_back.is_one(found):
+                    continue
                 config = self._drop_in.default_config(other) if found is None else found
                 yield from self._drop_in.launches(self._drop_in.arguments(other), config)
 

@@ -13,6 +13,7 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.contract.fingerprint import file_fingerprint
 from autotune.contract.gpu import INTERPRETER
+from autotune.servers import stand_back
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
@@ -71,8 +72,7 @@ class OursOrTheirs:
             weights = self._weights.get(call.weights_key) or self._prepared(call)
             if why := weights.outside or self._drop_in.outside(call):
                 return why
-            self._launch(self._drop_in.arguments(call, weights.table))
-            return ""
+            return self._launch(self._drop_in.arguments(call, weights.table))
         except Exception as error:  # whatever it is: a request is worth more than our kernel
             self._failed = f"ours failed once ({one_line(error)})"
             return self._failed
@@ -88,16 +88,21 @@ class OursOrTheirs:
         self._compile_ahead(call, weights.table)
         return weights
 
-    def _launch(self, arguments: Any) -> None:
-        """Launches with the tuned config, or where that does not run with the default."""
+    def _launch(self, arguments: Any) -> str:
+        """Launches with the tuned config, or where that does not run with the default; returns why it does not, where
+        the server's own kernel is to run."""
         lookup = self._drop_in.lookup(arguments)
         tuned = self._found(lookup)
         if self._tuned is not None and lookup is not None and tuned is not None:
+            if stand_back.is_one(tuned):
+                return stand_back.WHY
             try:
-                return self._drop_in.run(arguments, tuned)
+                self._drop_in.run(arguments, tuned)
+                return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 self._tuned.reject(lookup, one_line(error))
         self._drop_in.run(arguments, self._drop_in.default_config(arguments))
+        return ""
 
     def _compile_ahead(self, call: Any, table: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""
@@ -112,6 +117,8 @@ class OursOrTheirs:
         for each in self._drop_in.to_compile(call, m):
             arguments = self._drop_in.arguments(each, None)
             tuned = self._found(self._drop_in.lookup(arguments))
+            if tuned is not None and stand_back.is_one(tuned):
+                continue
             config = self._drop_in.default_config(arguments) if tuned is None else tuned
             yield from self._drop_in.launches(arguments, config)
 

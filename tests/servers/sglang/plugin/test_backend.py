@@ -240,6 +240,12 @@ def test_a_tuned_config_is_found_by_the_servers_rule(
     assert launched[1] == tuned
     assert launched[0]["num_warps"] == 2  # ours by default: there is no file of the shrink
 
+    file.write_text(json.dumps({"16": dict.fromkeys(tuned, 0)}))
+    install.restore()
+    register()
+    server.run(LAYERS[0])
+    assert server.own_calls == [OPS[1]], "zeros leave the call to the server's own"
+
 
 @stand_in_alone
 @pytest.mark.parametrize(

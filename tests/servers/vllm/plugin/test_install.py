@@ -230,6 +230,22 @@ def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -
     assert ignored.endswith("got 'fast', allowed: 1, dense, moe; ignored")
 
 
+def test_an_entry_of_zeros_leaves_the_call_to_the_servers_own(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "own", {})
+    shrinks = folder / "Triton_interpreter_SHRINK.json"
+    zeros = dict.fromkeys(json.loads(shrinks.read_text())["4"]["3"]["7"]["8"]["48"], 0)
+    shrinks.write_text(json.dumps({"4": {"3": {"7": {"8": {"48": zeros}}}}}))
+    script = """
+        theirs = Layer.random().run()
+        register()
+        own_calls.clear()
+        print(json.dumps([Layer.random().run().equals(theirs), own_calls]))
+    """
+    found, log = run(tmp_path, script, {**ON, "LORA_AUTOTUNE_CONFIG_DIR": str(folder)})
+    assert found == [True, ["lora_shrink"]]
+    assert sum("files say that it is the faster one" in line for line in log) == 1
+
+
 def tuned(folder: Path, change: dict[str, int]) -> Path:
     """Writes files for the interpreter, as the GPU's name has it, with one entry each."""
     config = {"block_m": 16, "block_n": 16, "block_k": 16, "split_k": 1, "num_warps": 4, "num_stages": 1, "num_ctas": 1}

@@ -1,0 +1,136 @@
+"""Which configs are to be timed against each other: what studies of a server's kernel and of ours decided for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune import servers
+from autotune.contract import Call, Config
+from autotune.contract.source import BUILTIN
+from autotune.study.head_to_head import APART, DEFAULT, OURS, SERVED, Contender
+from autotune.study.result import Decision
+from autotune.study.study import KernelStudy
+
+Way = tuple[tuple[KernelStudy, Config], ...]
+"""Studies' configs that do the work together, in their order."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A finished study of our kernel, and the ways to do its work.
+
+    Attributes:
+        ways: By the name of the side; ours is the last.
+    """
+
+    own: KernelStudy
+    ways: Mapping[str, Way]
+
+    @property
+    def is_due(self) -> bool:
+        """Tells whether these configs have not been timed against each other yet."""
+        known = self.own.head_to_head
+        if known is None or not (known.interleaved or self.own.spec.backend == "replay"):
+            return True
+        return {side.name: side.contenders for side in known.sides} != {
+            n: contenders(way) for n, way in self.ways.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """A study of our kernel, and those of what does its work otherwise, call by call; None where there is none.
+
+    Attributes:
+        served: Those of the server's kernels.
+        apart: Those of our kernels of the single calls; empty where the study is of a single call itself.
+    """
+
+    own: KernelStudy
+    served: tuple[KernelStudy | None, ...]
+    apart: tuple[KernelStudy | None, ...]
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        """All ways of which every study is finished."""
+        served, apart = _decided(self.served), _decided(self.apart)
+        found: dict[str, Way] = {}
+        if served:
+            found[DEFAULT] = tuple((study, decision.incumbent) for study, decision in served)
+            found[SERVED] = tuple((study, decision.config) for study, decision in served)
+        if apart:
+            found[APART] = tuple(itertools.starmap(_faster, itertools.zip_longest(apart, served)))
+        found[OURS] = tuple((study, decision.config) for study, decision in _decided([self.own]))
+        return found
+
+
+def contenders(way: Way) -> tuple[Contender, ...]:
+    return tuple(Contender(study.name, config) for study, config in way)
+
+
+def meetings(chosen: Iterable[KernelStudy], *, apart: bool) -> list[Meeting]:
+    """Finds the meetings of finished studies.
+
+    Args:
+        apart: Those of what does several calls' work, which rest on how these met; else those of single calls.
+    """
+    finished = [study for study in chosen if study.result is not None]
+    found = [Meeting(each.own, each.ways) for each in _all_rivals(finished) if bool(each.apart) == apart]
+    return [each for each in found if len(each.ways) > 1 and not _keeps_apart(each)]
+
+
+def expected(chosen: Iterable[KernelStudy]) -> int:
+    """Counts the meetings that there will be, once all of the studies are finished."""
+    return len(_all_rivals(chosen))
+
+
+def _keeps_apart(meeting: Meeting) -> bool:
+    """Tells whether a study of one launch for several calls has decided for the calls themselves."""
+    decision = meeting.own.result.decision if meeting.own.result else None
+    return APART in meeting.ways and decision is not None and decision.config == decision.incumbent
+
+
+def _all_rivals(chosen: Iterable[KernelStudy]) -> list[_Rivals]:
+    served: dict[Any, KernelStudy] = {}
+    ours: dict[Any, KernelStudy] = {}
+    for study in chosen:
+        if study.call is not None and study.spec.group is None:
+            (ours if study.spec.source == BUILTIN else served)[_place(study, study.call)] = study
+    found = []
+    for own in ours.values():
+        assert own.call is not None
+        parts = servers.get(own.call.server).replaces(own.call)
+        places = [_place(own, call) for call in parts or [own.call]]
+        rivals = _Rivals(
+            own, tuple(map(served.get, places)), tuple(ours.get(place) for place in places) if parts else ()
+        )
+        if any((*rivals.served, *rivals.apart)):
+            found.append(rivals)
+    return found
+
+
+def _place(study: KernelStudy, call: Call) -> Any:
+    """Returns what is equal for studies of the same work."""
+    dims = tuple(sorted(call.dims.items()))
+    return (study.spec.backend, study.spec.gpu.name, study.spec.problem.get("dtype"), call.server, call.op, dims)
+
+
+def _decided(studies: Sequence[KernelStudy | None]) -> list[tuple[KernelStudy, Decision]]:
+    """Returns the studies with what they decided; none if one of them is not there, or is not finished."""
+    found = [(study, study.result.decision) for study in studies if study is not None and study.result is not None]
+    return found if len(found) == len(studies) else []
+
+
+def _faster(
+    ours: tuple[KernelStudy, Decision], theirs: tuple[KernelStudy, Decision] | None
+) -> tuple[KernelStudy, Config]:
+    """Returns the one of two kernels that was found to be faster."""
+    study, decision = ours
+    known = study.head_to_head
+    if theirs is None or known is None or known.is_ours:
+        return study, decision.config
+    other, served = theirs
+    return other, served.incumbent if known.winner == DEFAULT else served.config

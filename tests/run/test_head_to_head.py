@@ -1,0 +1,181 @@
+"""A server's kernel and ours are timed against each other once both have a result, and again when one has another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from optuna.storages import BaseStorage
+
+from autotune.contract import Config
+from autotune.contract.gpu import H200
+from autotune.errors import AutotuneError
+from autotune.kernels.lora_expand.kernel import LoraExpandProblem
+from autotune.kernels.lora_linear.kernel import LoraLinearProblem
+from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
+from autotune.measure.result import Measurement
+from autotune.run.head_to_head import HeadToHeads
+from autotune.run.options import RunOptions
+from autotune.run.queue import Turn
+from autotune.run.runner import Runner
+from autotune.study import studies
+from autotune.study.head_to_head import APART, DEFAULT, OURS, SERVED
+from autotune.study.study import KernelStudy
+from tests.builders.double_study import HERE
+from tests.builders.specs import spec_on_gpu
+from tests.builders.stand_in_backend import StandInBackends
+from tests.builders.study_results import study_result
+
+pytestmark = pytest.mark.usefixtures("anywhere")
+
+SIZES = {"dtype": "float16", "m": 16, "max_loras": 4, "num_slices": 1}
+PROBLEMS = {
+    "lora_shrink": LoraShrinkProblem(k=4096, n=16, **SIZES),
+    "lora_expand": LoraExpandProblem(k=16, n=4096, **SIZES),
+    "lora_linear": LoraLinearProblem(k=4096, n=4096, lora_rank=16, **SIZES),
+}
+SPECS = {name: spec_on_gpu(name, problem, H200, HERE, "wide") for name, problem in PROBLEMS.items()}
+DEFAULT_CONFIG: Config = {"block_m": 32, "num_warps": None}
+TUNED: Config = {"block_m": 16, "num_warps": 4}
+
+
+class Timed(StandInBackends):
+    """Tells the samples that a test says, by study and config, and notes what raced together."""
+
+    def __init__(self, samples_us: Mapping[tuple[str, bool], Sequence[float]]) -> None:
+        super().__init__()
+        self.samples_us = samples_us
+        self.raced: list[list[tuple[str, bool]]] = []
+
+    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+        keys = [(study.name, config == TUNED) for study, config in entrants]
+        self.raced.append(keys)
+        return [Measurement("ok", tuple(self.samples_us[key])) if key in self.samples_us else FAILED for key in keys]
+
+
+FAILED = Measurement("crashed", message="lost")
+
+
+class Unwatched:
+    def on_start(self, turn: Turn) -> None: ...
+
+    def on_held(self, turn: Turn, why: str) -> None:
+        raise AssertionError(why)
+
+
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune.run.identity.check", lambda study, options: None)
+
+
+def finished(storage: BaseStorage, kernel: str, source: str, tuned_us: float = 1.0) -> KernelStudy:
+    """Makes a study of a problem that has decided for `TUNED`."""
+    spec = replace(SPECS[kernel], source=source)
+    study = studies.create(storage, f"{kernel}@{source}", spec)
+    study.finish(study_result(2.0, tuned_us, config=TUNED))
+    return study
+
+
+def meet(
+    storage: BaseStorage, backends: StandInBackends, chosen: Sequence[KernelStudy], time_s: float = 60.0
+) -> HeadToHeads:
+    with Runner(storage, RunOptions("sqlite://"), backends) as runner:
+        met = HeadToHeads(runner, Unwatched())  # type: ignore[arg-type]
+        met.run(chosen, time_s)
+    return met
+
+
+def samples(us: float) -> list[float]:
+    return [us * (1 + 0.001 * (i % 5)) for i in range(20)]
+
+
+SHRINKS = {
+    ("lora_shrink@vllm", False): samples(20.0),
+    ("lora_shrink@vllm", True): samples(10.0),
+    ("lora_shrink@builtin", True): samples(6.0),
+}
+
+
+@pytest.mark.parametrize(("ours_us", "winner"), [(6.0, OURS), (10.0, OURS), (10.2, SERVED)])
+def test_ours_runs_where_it_is_no_slower(storage: BaseStorage, ours_us: float, winner: str) -> None:
+    chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
+    meet(storage, Timed(SHRINKS | {("lora_shrink@builtin", True): samples(ours_us)}), chosen)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.interleaved) == (winner, True)
+    assert met.us(DEFAULT) == pytest.approx(20.04)
+    assert met.us(SERVED) == pytest.approx(10.02)
+
+
+def test_all_sides_race_together_and_only_once(storage: BaseStorage) -> None:
+    chosen, backends = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")], Timed(SHRINKS)
+    meet(storage, backends, chosen)
+    meet(storage, backends, chosen)
+    assert backends.raced == [[("lora_shrink@vllm", False), ("lora_shrink@vllm", True), ("lora_shrink@builtin", True)]]
+    chosen[0].finish(study_result(2.0, 2.0, outcome="default", config=DEFAULT_CONFIG))
+    meet(storage, backends, chosen)
+    assert backends.raced[1] == [("lora_shrink@vllm", False), ("lora_shrink@builtin", True)]
+
+
+def test_another_result_of_ours_has_not_met_anybody(storage: BaseStorage) -> None:
+    chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
+    meet(storage, Timed(SHRINKS), chosen)
+    chosen[1].finish(study_result(2.0, 1.0, config={**TUNED, "num_warps": 8}))
+    assert chosen[1].head_to_head is None
+
+
+def test_ours_that_no_longer_runs_leaves_the_call_to_the_server(storage: BaseStorage) -> None:
+    chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
+    meet(storage, Timed({key: us for key, us in SHRINKS.items() if "vllm" in key[0]}), chosen)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.us(OURS)) == (SERVED, None)
+
+
+@pytest.mark.parametrize(("pair_us", "winner"), [(8.5, OURS), (9.5, APART)])
+def test_one_launch_meets_the_faster_of_each_of_its_calls(storage: BaseStorage, pair_us: float, winner: str) -> None:
+    """Our shrink and the server's expand are the faster ones: 6 + 3."""
+    kernels = ("lora_linear", "lora_shrink", "lora_expand")
+    chosen = [finished(storage, kernel, "builtin") for kernel in kernels]
+    chosen += [finished(storage, kernel, "vllm") for kernel in kernels[1:]]
+    backends = Timed(
+        SHRINKS
+        | {
+            ("lora_expand@vllm", False): samples(8.0),
+            ("lora_expand@vllm", True): samples(3.0),
+            ("lora_expand@builtin", True): samples(4.0),
+            ("lora_linear@builtin", True): samples(pair_us),
+        }
+    )
+    meet(storage, backends, chosen)
+    met = chosen[0].head_to_head
+    assert met is not None
+    assert met.winner == winner
+    assert [side.name for side in met.sides] == [DEFAULT, SERVED, APART, OURS]
+    assert [round(side.time_us or 0.0, 1) for side in met.sides[:3]] == [28.1, 13.0, 9.0]
+    assert len(backends.raced[-1]) == 6, "no config is timed twice"
+
+
+def test_what_finds_no_time_is_decided_by_the_studies_and_met_later(storage: BaseStorage) -> None:
+    chosen = [finished(storage, "lora_shrink", "vllm", 1.0), finished(storage, "lora_shrink", "builtin", 1.5)]
+    assert meet(storage, Timed(SHRINKS), chosen, time_s=0.0).settled == 1
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.interleaved) == (SERVED, False)
+    meet(storage, Timed(SHRINKS), chosen)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.interleaved) == (OURS, True)
+
+
+def test_a_race_that_fails_is_told_and_decided_by_the_studies(storage: BaseStorage) -> None:
+    class Lost(StandInBackends):
+        def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+            raise AutotuneError("the worker is gone")
+
+    chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
+    assert meet(storage, Lost(), chosen).failures == ["the worker is gone"]
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert met.winner == OURS, "of equal times"
