@@ -1,8 +1,7 @@
 """What the name of a GPU tells: its compute capability, what a block may ask for, whether a driver reports it.
 
-Sources: names and capabilities are NVIDIA's list of CUDA GPUs (developer.nvidia.com/cuda-gpus); shared memory by
-capability is the table of technical specifications in the CUDA C++ Programming Guide ("maximum amount of shared memory
-per thread block"); spellings are those of files that servers ship for what ``torch.cuda.get_device_name`` returned.
+Sources: contracts C1, row by row. What a block may ask for is known of NVIDIA's GPUs alone: files of other vendors' are
+not checked for it, since Triton lays out their shared memory in another way.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SHARED_BYTES: Final[Mapping[tuple[int, int], int]] = {
     (12, 0): 99 * _KB,
     (12, 1): 99 * _KB,
 }
-"""By compute capability, the largest shared memory one block may ask for."""
+"""By compute capability, the largest shared memory one block may ask for (contracts C1)."""
 
 # The first pattern that a name holds between underscores counts: a word of the generation goes before a number, since
 # RTX 6000 is the number of a Turing, an Ada and a Blackwell.
@@ -41,11 +40,11 @@ _CAPABILITIES: Final = tuple(
         (r"Thor", (11, 0)),
         (r"B300|GB300", (10, 3)),
         (r"B100|B200|GB200", (10, 0)),
-        (r"H100|H200|H800|H20|GH200", (9, 0)),
+        (r"H100(?:L|XM)?|H200|H800|H20|GH200", (9, 0)),
         (r"Ada|RTX_40[5-9]0D?|L4|L2|L20|L40[SG]?", (8, 9)),
         (r"Orin", (8, 7)),
         (r"A2|A10[GM]?|A16|A40|RTX_A\d+|A6000|RTX_30[5-9]0", (8, 6)),
-        (r"A100|A800|A30|A30X", (8, 0)),
+        (r"A100[DX]?|A800|A30X?", (8, 0)),
         (r"T4G?|T[1245]\d\d\d?|RTX_20[5-8]0|GTX_16[356]0|TITAN_RTX|Quadro_RTX_\d+", (7, 5)),
         (r"V100S?|GV100|TITAN_V", (7, 0)),
     )
@@ -80,8 +79,8 @@ _GENERIC: Final[Mapping[str, tuple[str, ...]]] = {
     "A6000": ("NVIDIA RTX A6000",),
 }
 _GEFORCE: Final = re.compile(r"(?:RTX_(?:20|30|40|50)[5-9]0|GTX_16[356]0)(?:_(?:TI|SUPER|TI_SUPER|D|LAPTOP_GPU))*")
-# Drivers report the Jetsons as they are here, all else with its vendor.
-_AS_THEY_ARE: Final = re.compile(r"NVIDIA|TESLA|QUADRO|GEFORCE|ORIN|THOR")
+# Drivers report the Jetsons and virtual GPUs as they are here, all else with its vendor.
+_AS_THEY_ARE: Final = re.compile(r"NVIDIA|GRID|TESLA|QUADRO|GEFORCE|ORIN|THOR")
 
 
 def capability(name: str) -> tuple[int, int] | None:

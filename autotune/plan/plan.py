@@ -232,10 +232,7 @@ def make(
             f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this "
             "server; leave it out for all modules"
         )
-    try:
-        warnings = planner.warnings(model, serving, batches, shapes, sizes.shares)
-    except InputError:  # a model that the server's own classes know and the tables do not
-        warnings = []
+    warnings = planner.warnings(model, serving, batches, shapes, sizes.shares)
     return Plan(
         model=model,
         serving=serving,

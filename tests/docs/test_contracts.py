@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("autotune", "kernels", "tests", "docs")
 PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("kernels/*/*.md"))
 
-SECTION = re.compile(r"\b[AB][1-9]\d?\b")
+SECTION = re.compile(r"\b[A-C][1-9]\d?\b")
 LAW = re.compile(r"\blaw (\d+)", re.IGNORECASE)
 DOTTED = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|sh|toml))`")
@@ -118,7 +118,7 @@ def prose(code: str) -> str:
 
 @cache
 def sections() -> frozenset[str]:
-    return frozenset(re.findall(r"^### ([AB]\d+)\. ", (ROOT / "docs" / "contracts.md").read_text(), re.MULTILINE))
+    return frozenset(re.findall(r"^### ([A-C]\d+)\. ", (ROOT / "docs" / "contracts.md").read_text(), re.MULTILINE))
 
 
 @cache

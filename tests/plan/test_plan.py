@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
+import pytest
+
+from autotune import servers
+from autotune.errors import InputError
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
+from autotune.servers.planning import ReadOff
 from autotune.servers.serving import Serving
 from autotune.servers.vllm.captures import capture_sizes
 from autotune.servers.vllm.sizes import auto_m_values
@@ -83,3 +89,19 @@ def test_groups_are_raced_where_they_are_read() -> None:
     dense = {entry.call.dims["m"] for entry in made.races if entry.kernel == "lora_shrink"}
     assert of_group == sorted(m for m in dense if m > 8), "up to 8 tokens no config is read"
     assert len(of_group) > 3
+
+
+@pytest.mark.parametrize("name", ["Qwen3-30B-A3B", "GPT-OSS-20B", "Qwen3-8B"])
+def test_what_to_mind_is_told_of_models_that_the_tables_do_not_know(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed server's own classes may; then all that follows from the lookups is told as of any other model."""
+    serving, batches = Serving("vllm", 1, 16, 8), Batches(m_values=(1, 64))
+    known = make(load(name), serving, batches)
+    planner = type(servers.get("vllm").planner)
+    monkeypatch.setattr(planner, "read_off", lambda *_: ReadOff(known.shapes, ("by its classes",), None))
+    unknown = replace(load(name), config={"architectures": ["BrandNewForCausalLM"], "model_type": "brand_new"})
+    with pytest.raises(InputError):
+        make(unknown, serving, batches)
+    made = make(unknown, serving, batches, road="server")
+    told = servers.get("vllm").planner.warnings(load(name), serving, batches, known.shapes, known.sizes)
+    assert told
+    assert not [line for line in told if line not in made.warnings]

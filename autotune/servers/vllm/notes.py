@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from autotune.errors import one_of
-from autotune.model.layers import ExpertLayer
+from autotune.errors import InputError, one_of
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.vllm.architectures.wrapped import Wrapped, wrapped
-from autotune.servers.vllm.facts import ONE_SHOT_RANKS
-from autotune.servers.vllm.lookups import naive_tokens, one_shot
+from autotune.servers.vllm.facts import ONE_SHOT_RANKS, W2_SHRINK, W13_SHRINK
+from autotune.servers.vllm.lookups import one_shot
 
 _MANY_LORAS = 8
 
@@ -27,14 +26,13 @@ def warnings(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes
             "fully sharded: nothing in the files' keys tells it apart; a server with the same sizes that is not fully "
             "sharded needs a folder of its own"
         )
-    found = wrapped(model, serving)
     sizes = tuple(sizes)
-    for experts in found.experts:
-        yield from _experts(experts, serving, sizes)
-    if found.unmatched:
+    for shape in shapes:
+        if shape.op == W13_SHRINK:
+            yield from _experts(shape, shapes, serving, sizes)
+    if unmatched := _unmatched(model, serving):
         yield (
-            f"--target-modules: {one_of(found.unmatched)}: the server wraps no module by this name; nothing is planned "
-            "for it"
+            f"--target-modules: {one_of(unmatched)}: the server wraps no module by this name; nothing is planned for it"
         )
 
 
@@ -111,16 +109,26 @@ def _embeddings(shapes: Sequence[Shape]) -> Iterator[str]:
             )
 
 
-def _experts(experts: ExpertLayer, serving: Serving, sizes: Iterable[int]) -> Iterator[str]:
+def _unmatched(model: ModelShape, serving: Serving) -> tuple[str, ...]:
+    """Returns the target modules that name nothing; none where the tables do not know the model, which the installed
+    server's own classes may."""
+    try:
+        return tuple(wrapped(model, serving).unmatched)
+    except InputError:
+        return ()
+
+
+def _experts(w13: Shape, shapes: Sequence[Shape], serving: Serving, sizes: Iterable[int]) -> Iterator[str]:
     if one_shot(serving):
-        naive = naive_tokens(experts, serving)
+        naive = w13.min_size - 1
         yield (
             f"experts: up to rank {ONE_SHOT_RANKS} the server runs one kernel for shrink and expand and reads "
             "nothing but block_m, of W13_SHRINK and W2_SHRINK, which must be the same"
         )
         if skipped := [m for m in sizes if m <= naive]:
             yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
-    if experts.fused:
+    of_layers = (each for each in shapes if each.op in (W13_SHRINK, W2_SHRINK) and each.layers == w13.layers)
+    if len({each.dims["i"] for each in of_layers}) > 1:
         yield (
             "experts: here W13 and W2 look up different widths, for which no group of studies can be made: they "
             "are not tuned, and with a config folder the server runs them with block_m 64"
