@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from autotune.kernels.common.tiles import cdiv
+from autotune.servers.sglang.batch import CsgmvBatch
 
 _ALIGNMENT = 16
 """The largest that Triton makes use of."""
@@ -29,37 +30,8 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class ChunkedBatch:
-    """A batch of T tokens, sorted by adapter slot and cut into G segments of at most `chunk_size` tokens.
-
-    Segments of one slot are neighbours. Under CUDA graphs G is the size of the whole buffer: the tail is empty.
-
-    Attributes:
-        permutation: ``[T]`` int32, stable argsort of the tokens' slots.
-        seg_indptr: ``[G + 1]`` int32, where each segment starts among the sorted tokens.
-        weight_indices: ``[G]`` int32, each segment's slot; unused where the segment is empty.
-        lora_ranks: ``[slots]`` int32.
-        scalings: ``[slots]`` fp32.
-        chunk_size: BLOCK_M of both kernels.
-        rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe.
-        common_rank: The rank of every adapter, or 0 where they differ; known on the host too.
-        in_order: The tokens stand sorted already, as those of a single adapter do; known on the host. The kernels then
-            do without the permutation, which is a load that all others wait for.
-    """
-
-    permutation: torch.Tensor
-    seg_indptr: torch.Tensor
-    weight_indices: torch.Tensor
-    lora_ranks: torch.Tensor
-    scalings: torch.Tensor
-    chunk_size: int
-    rank_alignment: int
-    common_rank: int
-    in_order: bool
-
-    @property
-    def segments(self) -> int:
-        return self.weight_indices.numel()
+class ChunkedBatch(CsgmvBatch):
+    """A batch that is built here, and read back adapter by adapter."""
 
     def by_adapter(self) -> Iterator[tuple[torch.Tensor, int, int]]:
         """Returns every adapter in use, the base model left out: its tokens, its slot and its rank."""

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from autotune.servers.sglang.plugin.drop_in import BatchFacts, CsgmvCall
+from autotune.servers.sglang.batch import CsgmvBatch
+from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 from autotune.servers.sglang.plugin.stand_in import StandIn
 
 
@@ -113,7 +114,7 @@ class OurCsgmv:
     def _call(self, x: torch.Tensor, weights: torch.Tensor, info: Any, slices: int) -> CsgmvCall:
         """A graph is replayed with other batches than it is captured with."""
         ranks = None if info.use_cuda_graph else self._ranks
-        return CsgmvCall(x, weights, BatchFacts.of(info, ranks), slices, check_ranks=ranks is None)
+        return CsgmvCall(x, weights, CsgmvBatch.of(info, ranks), slices, check_ranks=ranks is None)
 
     def _widths_of(self, offsets: torch.Tensor, on_cpu: torch.Tensor | None) -> tuple[int, ...]:
         """Returns the slices' widths; none where they are on the GPU alone while a graph is captured.

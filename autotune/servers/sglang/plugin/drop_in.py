@@ -5,80 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.servers.sglang import facts
+from autotune.servers.sglang.batch import CsgmvBatch
 
 A = TypeVar("A")
 
-_WIDE = 8
-"""Elements of the widest access: a rank that it divides is as good as any."""
-
 _TYPES = (torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class BatchFacts:
-    """A batch as our kernels take it, with what the host knows of it (contracts B3).
-
-    Attributes:
-        permutation: ``[T]`` int32, or longer under a graph.
-        seg_indptr: ``[G + 1]`` int32.
-        weight_indices: ``[G]`` int32: all segments of a graph's buffer.
-        lora_ranks: ``[slots]`` int32.
-        scalings: ``[slots]`` fp32.
-        chunk_size: Most tokens of a segment.
-        rank_alignment: What divides each rank, or is to be looked at.
-        common_rank: 0: any ranks may come.
-        in_order: False: tokens may come in any order.
-    """
-
-    permutation: torch.Tensor
-    seg_indptr: torch.Tensor
-    weight_indices: torch.Tensor
-    lora_ranks: torch.Tensor
-    scalings: torch.Tensor
-    chunk_size: int
-    rank_alignment: int
-    common_rank: int = 0
-    in_order: bool = False
-
-    @classmethod
-    def of(cls, info: Any, ranks: tuple[int, ...] | None) -> BatchFacts:
-        """Reads the server's ``LoRABatchInfo``.
-
-        Args:
-            ranks: The adapters' ranks, if the host knows those of every batch that the launch is for.
-        """
-        aligned = ranks is None or not any(rank % _WIDE for rank in ranks)
-        return cls(
-            permutation=info.permutation,
-            seg_indptr=info.seg_indptr,
-            weight_indices=info.weight_indices,
-            lora_ranks=info.lora_ranks,
-            scalings=info.scalings,
-            chunk_size=info.max_len,
-            rank_alignment=_WIDE if aligned else 1,
-        )
-
-    def on_meta(self, segments: int, chunk_size: int) -> BatchFacts:
-        """Returns a batch of this kind without memory: to compile for it."""
-
-        def empty(like: torch.Tensor, size: int) -> torch.Tensor:
-            return torch.empty(size, dtype=like.dtype, device="meta")
-
-        return replace(
-            self,
-            permutation=self.permutation.to("meta"),
-            seg_indptr=empty(self.seg_indptr, segments + 1),
-            weight_indices=empty(self.weight_indices, segments),
-            lora_ranks=self.lora_ranks.to("meta"),
-            scalings=self.scalings.to("meta"),
-            chunk_size=chunk_size,
-        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +34,7 @@ class CsgmvCall:
 
     x: torch.Tensor
     weights: torch.Tensor
-    batch: BatchFacts
+    batch: CsgmvBatch
     num_slices: int
     widths: tuple[int, ...] = ()
     base: torch.Tensor | None = None
