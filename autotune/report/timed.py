@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from autotune.measure.result import FAILURES
@@ -48,6 +47,8 @@ def importances(item: KernelStudy) -> dict[str, float]:
     In a study of an older release most are pruned, and Optuna counts complete trials alone: here each counts by its
     time.
     """
+    from optuna.importance import get_param_importances  # loads scikit-learn, which only a finished study waits for
+
     seen = [(trial, time_us) for trial in item.study.get_trials(deepcopy=False) if (time_us := _time_us(trial))]
     if len(seen) < _FEWEST:
         return {}

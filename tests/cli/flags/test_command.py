@@ -107,3 +107,24 @@ def test_the_help_of_tune_leads_with_a_model_then_a_shape_then_a_block() -> None
     places = [text.index(part) for part in ("tune --model", "tune --op-type", "tune --runtime sglang")]
     headings = [text.index(f"\n{part}") for part in ("Model (", "Server:", "Problem (", "All layers", "Workload (")]
     assert places + headings == sorted(places + headings)
+
+
+SPELLINGS = {
+    "lora_rank": {"--lora-rank", "--rank", "--max-lora-rank"},
+    "tp": {"--tp", "--tensor-parallel-size", "--tp-size"},
+    "max_loras": {"--max-loras", "--num-loras", "--max-loras-per-batch"},
+    "num_loras": {"--max-loras", "--num-loras", "--max-loras-per-batch"},
+    "fully_sharded": {"--fully-sharded", "--fully-sharded-loras"},
+    "ep": {"--ep", "--enable-expert-parallel"},
+    "target_modules": {"--target-modules", "--lora-target-modules"},
+}
+
+
+def test_a_flag_has_the_servers_spellings_in_every_command_that_takes_it() -> None:
+    assert isinstance(main, click.Group)
+    taken = [(command, {each.name: set(each.opts) for each in command.params}) for command in commands(main)]
+    assert all(any(field in options for _, options in taken) for field in SPELLINGS)
+    for command, options in taken:
+        known = {spelling for names in options.values() for spelling in names}
+        for field, spellings in SPELLINGS.items():
+            assert field not in options or spellings <= known, (command.name, field)
