@@ -140,15 +140,19 @@ class Experts:
         """Runs the product by the server's entry."""
         from autotune.servers.vllm.served_moe import told_of_machine
 
+        with told_of_machine(self.tensors.x.device):
+            torch.ops.vllm.fused_moe_lora(*self.arguments(add))
+        return self
+
+    def arguments(self, add: bool = True) -> tuple[Any, ...]:
+        """Returns what the server hands to the op."""
         t, tokens = self.tensors, self.tokens
         tiles = (self.block_m, 64, 32, 8, 4, 3, 1)
         rows = tokens.rows[self.block_m].tensors
-        with told_of_machine(t.x.device):
-            torch.ops.vllm.fused_moe_lora(
-                *(t.out, t.x, t.a, t.b, tokens.topk_weights, *rows, tokens.mapping, t.a[0].shape[2], tokens.top_k),
-                *(tokens.lora_ids, tokens.active, tokens.enabled, *tiles, *tiles, False, False, 0, add),
-            )
-        return self
+        return (
+            *(t.out, t.x, t.a, t.b, tokens.topk_weights, *rows, tokens.mapping, t.a[0].shape[2], tokens.top_k),
+            *(tokens.lora_ids, tokens.active, tokens.enabled, *tiles, *tiles, False, False, 0, add),
+        )
 
     def equals(self, other: Experts) -> bool:
         """Tells whether two layers wrote the same, but for rounding to half precision of sums and of the ranks."""

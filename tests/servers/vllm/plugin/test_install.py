@@ -194,6 +194,41 @@ def test_experts_outside_the_limits_run_the_servers_own(tmp_path: Path) -> None:
     assert sum("ours failed once (RuntimeError: no such kernel)" in line for line in log) == 1
 
 
+def test_a_graph_that_was_traced_without_the_plug_in_runs_ours_and_is_the_same_with_it(tmp_path: Path) -> None:
+    """So one compile cache serves a server with the plug-in, and without: off, on, and off again."""
+    script = """
+        from autotune.servers.vllm.plugin import override
+        from autotune.servers.vllm.served_moe import told_of_machine
+
+        traced = []
+        def backend(graph, inputs):
+            traced.append(str(graph.code))
+            return graph.forward
+
+        def compiled():
+            def forward(arguments):
+                torch.ops.vllm.fused_moe_lora(*arguments)
+                return arguments[0] + 1
+            torch.compiler.reset()
+            return torch.compile(forward, backend=backend, fullgraph=True)
+
+        with told_of_machine(torch.device("cpu")):
+            theirs = Experts.random().run()
+            off = compiled()
+            calls = []
+            for graph, change in ((off, None), (off, register), (compiled(), None), (off, override.restore)):
+                if change:
+                    change()
+                own_calls.clear()
+                layer = Experts.random()
+                out = graph(layer.arguments())
+                calls.append([len(own_calls), layer.equals(theirs), bool((out == layer.tensors.out + 1).all())])
+        print(json.dumps([calls, len(set(traced)), "vllm.fused_moe_lora" in traced[0]]))
+    """
+    found, _ = run(tmp_path, script, {"LORA_AUTOTUNE_KERNELS": "moe"})
+    assert found == [[[1, True, True], [0, True, True], [0, True, True], [1, True, True]], 1, True]
+
+
 def test_nothing_that_goes_wrong_leaves_the_entry_point(tmp_path: Path) -> None:
     script = """
         from autotune.servers.vllm.plugin import state
