@@ -78,6 +78,8 @@ def _show(found: ReportContent) -> None:
     for section in sections(found):
         say()
         show(table(section.title, section.columns, section.rows))
+        for line in section.remarks:
+            say(f"- {line}")
     if found.untuned:
         say(f"\n{UNTUNED}:")
     for line in found.untuned:

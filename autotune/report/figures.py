@@ -15,6 +15,7 @@ from autotune.report.timed import TimedTrial, fastest_by_pair, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _INK = "#010203"
@@ -94,6 +95,8 @@ def floors(content: ReportContent) -> str:
         ends = [min(floors_us), max(floors_us)]
         panel.plot(ends, ends, color=_INK, linewidth=0.8, linestyle="dotted", label="floor")
         panel.set(xscale="log", yscale="log", xlabel="bandwidth floor, us", ylabel="time, us")
+        _spell(panel.xaxis)
+        _spell(panel.yaxis)
         panel.set_title("Time against the least that memory allows", loc="left")
         panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
         return _svg(figure, "Time against the bandwidth floor")
@@ -123,6 +126,7 @@ def _history(panel: Axes, row: ReportRow, timed: Sequence[TimedTrial]) -> None:
     if row.default_us:
         panel.axhline(row.default_us, color=_DEFAULT, linewidth=1, linestyle="dashed", label="default")
     panel.set(yscale="log", xlabel="trial", ylabel="time, us", title="search")
+    _spell(panel.yaxis)
     if timed:
         panel.legend(fontsize=7)
 
@@ -152,6 +156,15 @@ def _shape(panel: Axes, timed: Sequence[TimedTrial], pair: Sequence[str]) -> Non
     panel.set_xticks([at + 0.5 for at in range(len(across))], [str(value) for value in across])
     panel.set_yticks([at + 0.5 for at in range(len(up))], [str(value) for value in up])
     panel.set(xlabel=pair[0], ylabel=pair[1], title="fastest time, us")
+
+
+def _spell(axis: Axis) -> None:
+    """Writes the numbers of a log axis as people do: 200 and not a power of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _say(panel: Axes, text: str) -> None:

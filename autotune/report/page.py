@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autotune.report.content import ReportContent
-from autotune.report.sections import Section, sections
+from autotune.report.sections import UNTUNED, Section, sections
 from autotune.untrusted.printing import printable
 
 _TEMPLATE = "report.html.j2"
@@ -30,6 +30,7 @@ def html(content: ReportContent, figures: Sequence[str], studies: Iterable[tuple
     )
     return environment.get_template(_TEMPLATE).render(
         content=content,
+        untuned=UNTUNED,
         tables=[_table(section) for section in sections(content)],
         figures=[Markup(figure) for figure in figures],
         studies=[(name, Markup(figure)) for name, figure in studies],
@@ -43,6 +44,7 @@ def _table(section: Section) -> dict[str, object]:
     return {
         "title": section.title,
         "note": section.note,
+        "remarks": section.remarks,
         "columns": section.columns,
         "rows": section.rows,
         "numeric": numeric,

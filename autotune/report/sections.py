@@ -24,12 +24,14 @@ class Section:
 
     Attributes:
         note: What to know to read it; may be empty.
+        remarks: What follows from it, one line each.
     """
 
     title: str
     note: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
 
     def is_numeric(self, column: int) -> bool:
         return bool(self.rows) and all(is_number(row[column]) for row in self.rows)
@@ -48,9 +50,10 @@ def markdown(content: ReportContent) -> str:
         lines += ["", f"## {section.title}", "", *([section.note, ""] if section.note else [])]
         dashes = ["---:" if section.is_numeric(at) else "---" for at in range(len(section.columns))]
         lines += [_line(section.columns), _line(dashes), *map(_line, section.rows)]
+        lines += ["", *_items(section.remarks)] if section.remarks else []
     for title, items in ((UNTUNED, content.untuned), ("Before serving", content.advice)):
         if items:
-            lines += ["", f"## {title}", "", *(f"- {_escaped(item)}" for item in items)]
+            lines += ["", f"## {title}", "", *_items(items)]
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +147,7 @@ def _served(served: ServedTimes) -> Section:
     rows = [
         (
             cell.phase,
-            served.variants.get(cell.variant, cell.variant),
+            f"{cell.variant}: {served.variants.get(cell.variant, '')}",
             f"{cell.ms:.2f}",
             "" if cell.above_off_ms is None else f"{cell.above_off_ms:.2f}",
             f"{cell.tokens_per_s:.0f}",
@@ -154,7 +157,7 @@ def _served(served: ServedTimes) -> Section:
         for cell in served.cells
         if cell.phase == phase
     ]
-    return Section("On the server's engine", f"{'. '.join([served.about, *served.verdicts])}.", columns, tuple(rows))
+    return Section("On the server's engine", f"{served.about}.", columns, tuple(rows), served.verdicts)
 
 
 def _row(row: ReportRow) -> tuple[str, ...]:
@@ -172,6 +175,10 @@ def _row(row: ReportRow) -> tuple[str, ...]:
         row.source,
         config,
     )
+
+
+def _items(items: tuple[str, ...]) -> list[str]:
+    return [f"- {_escaped(item)}" for item in items]
 
 
 def _line(cells: tuple[str, ...] | list[str]) -> str:

@@ -29,11 +29,12 @@ def test_a_table_of_the_engine_is_told_phase_by_phase(tmp_path: Path) -> None:
     assert section.title == "On the server's engine"
     assert section.note.startswith("Qwen3-8B on NVIDIA H200, vllm 0.23.0")
     assert len(section.rows) == len(data["cells"])
+    assert section.remarks == tuple(data["verdicts"])
     told = {(row[0], row[1]): float(row[3]) for row in section.rows if row[3]}
     for cell in data["cells"]:
         if cell["above_off_ms"] is not None:
-            about = data["variants"][cell["variant"]]
-            assert told[cell["phase"], about] == pytest.approx(cell["above_off_ms"], abs=0.005)
+            variant = f"{cell['variant']}: {data['variants'][cell['variant']]}"
+            assert told[cell["phase"], variant] == pytest.approx(cell["above_off_ms"], abs=0.005)
 
 
 def test_a_folder_without_one_says_how_to_get_it(tmp_path: Path) -> None:
