@@ -53,6 +53,11 @@ def assumptions(found: Wrapped, tower_connector: bool) -> Iterator[str]:
             )
     if known.decoder:
         yield from known.decoder.unknown
+    if found.unknown_types:
+        yield (
+            f"layers of type {one_of(found.unknown_types)} are not known here: what stands in the place of their "
+            "attention is not planned; compare with what the server logs"
+        )
 
 
 def advice(serving: Serving) -> Iterator[str]:

@@ -102,6 +102,7 @@ class Table:
         text_configs: Where configs keep the language model's fields, as paths, the first that is there.
         mixers: By the config's name for a kind of layer, our name.
         sizes: Expressions for names that no config has.
+        drafts: Architectures that draft tokens for another model.
     """
 
     decoders: Mapping[str, Decoder]
@@ -111,6 +112,7 @@ class Table:
     text_configs: tuple[str, ...]
     mixers: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, str]
+    drafts: frozenset[str]
 
 
 @cache
@@ -126,6 +128,7 @@ def table() -> Table:
         text_configs=tuple(data["text_configs"]),
         mixers={name: tuple(kinds) for name, kinds in data["mixers"].items()},
         sizes=data["sizes"],
+        drafts=frozenset(data["drafts"]),
     )
 
 

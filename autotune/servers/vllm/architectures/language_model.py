@@ -52,6 +52,11 @@ class LanguageModel:
     assumed: tuple[str, ...] = ()
 
     @property
+    def draft(self) -> bool:
+        """It drafts tokens for another model."""
+        return self.architecture in table().drafts
+
+    @property
     def embedding_modules(self) -> set[str]:
         """The embeddings and heads that take LoRA: those that any class of it lists."""
         unregistered = self.decoder.embedding_modules if self.decoder else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields
 from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
@@ -21,7 +21,7 @@ def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
     """Returns the kinds of each layer: of its mixers, and of its MLP.
 
     Raises:
-        InputError: If the config names a kind that is not known here, or lacks what places them.
+        InputError: If the config lacks what places them.
     """
     count = fields["num_hidden_layers"]
     if decoder.mixers == _BLOCKS:
@@ -59,6 +59,16 @@ def types_with_sizes(decoder: Decoder, fields: Fields, count: int) -> Sequence[s
     return [*types[:-1], decoder.last_layer_type or types[-1]]
 
 
+def unknown_types(decoder: Decoder, fields: Fields) -> list[str]:
+    """Returns the kinds of layers that the config names and nothing is known of: their mixers are not planned.
+
+    Whether such a layer has an MLP or experts goes by the config's other fields.
+    """
+    if not decoder.mixers or decoder.mixers in ("parallel", _BLOCKS):
+        return []
+    return sorted(set(layer_types(fields, fields["num_hidden_layers"])) - set(table().mixers))
+
+
 def own_sizes(decoder: Decoder, fields: Fields, layer: int) -> Mapping[str, int]:
     """Returns the sizes that the config has for one layer alone."""
     if decoder.mixers == _BLOCKS:
@@ -94,12 +104,7 @@ def _mixers(decoder: Decoder, fields: Fields, count: int) -> list[tuple[str, ...
         return [("attention", "mamba")] * count
     if listed := layer_types(fields, count):
         known = table().mixers
-        if unknown := sorted(set(listed) - set(known)):
-            raise InputError(
-                f"{fields.origin}: layer types: got {one_of(unknown)}, known here: {one_of(known)}; plan with "
-                "--target-modules, or create studies of single shapes (study create --op-type ...)"
-            )
-        return [_of_decoder(known[each], decoder) for each in listed]
+        return [_of_decoder(known[each], decoder) if each in known else () for each in listed]
     other = _other_mixer(decoder)
     placed = _attention_layers(fields, count, decoder.attention_interval)
     return [("attention",) if layer in placed else (other,) for layer in range(count)]

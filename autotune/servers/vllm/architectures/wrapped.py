@@ -13,7 +13,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part
 from autotune.servers.vllm.architectures.language_model import LanguageModel, read
-from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes
+from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes, unknown_types
 from autotune.servers.vllm.architectures.sharding import lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
@@ -30,6 +30,7 @@ class Wrapped:
         uncalled: Names of modules that are wrapped and never called through their wrapper.
         unmatched: Targets that name no module.
         names: What targets may name.
+        unknown_types: Kinds of layers of which nothing is known but their MLP or experts.
     """
 
     language_model: LanguageModel
@@ -38,6 +39,7 @@ class Wrapped:
     uncalled: tuple[str, ...]
     unmatched: tuple[str, ...]
     names: tuple[str, ...]
+    unknown_types: tuple[str, ...] = ()
 
 
 def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
@@ -47,6 +49,11 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         InputError: If the server refuses the model, it cannot be sharded so, or its layers are not known here.
     """
     found = read(model.config, model.origin)
+    if found.draft:
+        raise InputError(
+            f"{model.origin}: {found.architecture} is a draft for speculative decoding, which vLLM runs beside the "
+            "model that it serves and without LoRA; plan for that model"
+        )
     if found.decoder is None:
         raise InputError(
             f"{model.origin}: the layers of {found.architecture} are not known here; plan with a server installed, or "
@@ -76,6 +83,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         uncalled=tuple(dict.fromkeys(uncalled)),
         unmatched=targets.unmatched,
         names=targets.names,
+        unknown_types=tuple(unknown_types(found.decoder, fields)),
     )
 
 

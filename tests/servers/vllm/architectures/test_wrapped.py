@@ -188,3 +188,31 @@ def test_every_language_model_has_a_decoder() -> None:
 def test_an_architecture_of_transformers_that_no_table_has_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="the layers of ZayaForCausalLM are not known here"):
         plan(architectures=["ZayaForCausalLM"])
+
+
+def test_layers_of_an_unknown_type_are_named_and_the_rest_is_planned() -> None:
+    types = ["full_attention", "resonance", "full_attention", "resonance"]
+    found = plan(**NEXT, layer_types=types)
+    assert any("layers of type resonance are not known here" in line for line in found.warnings)
+    labels = {label for shape in found.shapes for label in shape.layers}
+    assert {"qkv_proj x2", "experts x4"} <= labels
+
+
+def test_a_draft_is_refused_as_one() -> None:
+    with pytest.raises(InputError, match="EagleLlamaForCausalLM is a draft for speculative decoding"):
+        plan(architectures=["EagleLlamaForCausalLM"])
+
+
+def test_every_architecture_with_lora_is_known_a_draft_or_listed_here() -> None:
+    known = {*table().architectures, *table().language_models, *table().by_version, *table().drafts}
+    assert {name for name, each in classes().items() if each.lora} - known == {
+        "Glm5NextForConditionalGeneration",
+        "Step5ForCausalLM",
+        "Step5ForConditionalGeneration",
+    }
+
+
+def test_inkling_needs_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INKLING_MULTIMEM_AR", raising=False)
+    with pytest.raises(InputError, match="INKLING_MULTIMEM_AR=0"):
+        plan(architectures=["InklingForCausalLM"])
