@@ -92,7 +92,8 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every test off the checkout, the user's cache folder and the user's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
-    for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER", "LORA_AUTOTUNE_CONFIG_DIR", "LORA_AUTOTUNE_KERNELS"):
+    ours = ("LORA_AUTOTUNE_CONFIG_DIR", "LORA_AUTOTUNE_KERNELS", "LORA_AUTOTUNE_TRACE")
+    for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER", *ours):
         monkeypatch.delenv(name, raising=False)
 
 

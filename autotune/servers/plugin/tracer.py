@@ -39,7 +39,7 @@ class Tracer:
         self._path = path
         self.server = server
         self.release = _release(server)
-        self._process = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+        self._start = f"{time.time_ns():x}"
         self._start_s = self._saved_s = time.monotonic()
         self._layers: dict[SeenLookup, set[int]] = {}
         self._launches: dict[SeenLookup, SeenLaunches] = {}
@@ -93,10 +93,10 @@ class Tracer:
     def save(self) -> None:
         """Appends what is new since the last time, by one write."""
         self._saved_s = time.monotonic()
-        lines = [lookup_line(self._process, seen, self._launches[seen]) for seen in self._unsaved]
-        lines += [
-            batches_line(self._process, self.server, rows, found) for rows, found in self._batches.items() if found
-        ]
+        # Asked each time: servers fork their workers when this is made already.
+        process = f"{socket.gethostname()}-{os.getpid()}-{self._start}"
+        lines = [lookup_line(process, seen, self._launches[seen]) for seen in self._unsaved]
+        lines += [batches_line(process, self.server, rows, found) for rows, found in self._batches.items() if found]
         if not lines:
             return
         text = "".join(f"{json.dumps(line)}\n" for line in lines)

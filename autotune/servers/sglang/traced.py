@@ -88,7 +88,7 @@ def _shape(each: TracedLookup, workload: str | None, samples: Mapping[int, float
     }
     of_op = {"hidden_size": dims["K"]} if each.seen.op == "shrink" else {"slice_widths": details["slice_widths"]}
     own = samples if each.seen.rows == "samples" else None
-    label = f"{layers} layer{'s' if layers > 1 else ''}{', sampled rows' if own else ''}"
+    label = f"{layers} layer{'s' if layers > 1 else ''}{' of sampled rows' if own else ''}"
     return Shape(
         server=facts.NAME,
         op=each.seen.op,

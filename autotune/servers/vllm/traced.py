@@ -113,7 +113,7 @@ def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | 
     flags = _expert_flags(each, serving) if seen.op in facts.MOE_OPS else _dense_flags(each, serving)
     layers = each.launches.layers
     own = samples if seen.rows == "samples" else None
-    label = f"{layers} layer{'s' if layers > 1 else ''}{', sampled rows' if own else ''}"
+    label = f"{layers} layer{'s' if layers > 1 else ''}{' of sampled rows' if own else ''}"
     return Shape(
         server=facts.NAME,
         op=seen.op,

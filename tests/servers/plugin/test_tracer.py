@@ -75,3 +75,23 @@ def test_a_full_disk_ends_the_recording_with_one_line(
     record()
     assert [text for text in caplog.messages if "No space left" in text]
     assert made._batches["tokens"] == {1: 1}
+
+
+def test_a_forked_worker_is_a_process_of_its_own(tmp_path: Path) -> None:
+    """Servers fork workers from a process that has loaded the plug-in."""
+    path = tmp_path / "trace.jsonl"
+    made = Tracer(path, "vllm")
+
+    def look_up(layers: int) -> None:
+        for layer in range(layers):
+            made.lookup(SHRINK, 1, layer, is_captured=False)
+        made.save()
+
+    context = multiprocessing.get_context("fork")
+    for layers in (3, 5):
+        worker = context.Process(target=look_up, args=(layers,))
+        worker.start()
+        worker.join()
+    found = read(path, OPS)
+    assert found.processes == 2
+    assert [each.launches.layers for each in found.lookups] == [5]

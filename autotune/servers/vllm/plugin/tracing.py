@@ -38,6 +38,9 @@ _RUNNERS: Final = "vllm.v1.worker.lora_model_runner_mixin"
 _WARM_UP: Final = "warmup_"
 """How the names of adapters begin that the server makes up for its own warm-ups (contracts A16)."""
 
+_LANGUAGE: Final = "LANGUAGE"
+"""The name of the mapping type of batches that are no tower's (contracts A16)."""
+
 _prompts: Final[set[int]] = set()
 """Where the metadata of sampled rows lie."""
 
@@ -121,12 +124,20 @@ def _learn(wrapper: Any, *_: Any, **__: Any) -> None:
         _prompts.add(meta.meta_args(1, False)[0].data_ptr())
 
 
-def _count(tracer: Tracer, _: Any, samples: Sequence[int], tokens: Sequence[int], adapters: Any, *__: Any) -> None:
-    """Counts a batch that uses adapters, unless the server made it up."""
-    names = [str(getattr(adapter, "lora_name", "")) for adapter in adapters]
-    if names and not any(name.startswith(_WARM_UP) for name in names):
-        tracer.batch("samples", len(samples))
-        tracer.batch("tokens", len(tokens))
+def _count(
+    tracer: Tracer,
+    _: Any,
+    prompt_lora_mapping: Sequence[int],
+    token_lora_mapping: Sequence[int],
+    lora_requests: Any,
+    mapping_type: Any = None,
+) -> None:
+    """Counts a batch of the language model that uses adapters, unless the server made it up."""
+    names = [str(getattr(adapter, "lora_name", "")) for adapter in lora_requests]
+    of_tower = getattr(mapping_type, "name", _LANGUAGE) != _LANGUAGE
+    if names and not of_tower and not any(name.startswith(_WARM_UP) for name in names):
+        tracer.batch("samples", len(prompt_lora_mapping))
+        tracer.batch("tokens", len(token_lora_mapping))
 
 
 def _note(tracer: Tracer, read: Callable[[Sequence[Any]], list[TracedCall]], arguments: Sequence[Any]) -> None:

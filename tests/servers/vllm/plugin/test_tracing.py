@@ -31,9 +31,10 @@ SERVER = """
     wrapper = getattr(importlib.import_module(module), name)(metas[0], config, metas[1])
     wrapper.update_metadata(types.SimpleNamespace(index_mapping=MAPPING, prompt_mapping=MAPPING), [], 3, 0)
 
-    def batch(tokens, samples, *names):
+    def batch(tokens, samples, *names, kind="LANGUAGE"):
         adapters = [types.SimpleNamespace(lora_name=name) for name in names]
-        return LoRAModelRunnerMixin()._set_active_loras((1,) * samples, (1,) * tokens, adapters)
+        kind = types.SimpleNamespace(name=kind)
+        return LoRAModelRunnerMixin()._set_active_loras((1,) * samples, (1,) * tokens, adapters, mapping_type=kind)
 """
 
 
@@ -59,12 +60,13 @@ def test_lookups_and_real_batches_are_recorded_whoever_runs_them(tmp_path: Path,
         layers = [Layer.random(), Layer.random()]
         for layer in (*layers, layers[0]):
             layer.run()
-        results = [batch(7, 7, "warmup_1", "warmup_2"), batch(5, 2), *(batch(7, 2, "sql", "chat") for _ in range(3))]
+        results = [batch(7, 7, "warmup_1", "warmup_2"), batch(5, 2), batch(9, 2, "sql", kind="TOWER")]
+        results += [batch(7, 2, "sql", "chat") for _ in range(3)]
         print(json.dumps([len(own_calls), results]))
     """
     (own_calls, results), log = serve(tmp_path, script, environment(tmp_path, LORA_AUTOTUNE_KERNELS=switch))
     assert own_calls == (0 if switch == "1" else 6)
-    assert results == ["active"] * 5
+    assert results == ["active"] * 6
     assert any("what the server looks up is recorded in" in line for line in log)
     found = traced(tmp_path / "trace.jsonl")
     assert (found.server, found.releases, found.dtype, found.processes) == ("vllm", ("0.33.0",), "float16", 1)
