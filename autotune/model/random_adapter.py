@@ -15,8 +15,24 @@ from autotune.model.shape import ModelShape
 _SCALE = 0.012
 """Of the weights: products stay small beside the base model's, so that answers do not turn to noise."""
 
+_VALUES = 4_194_301
+"""How many are drawn: adapters of gigabytes are made of these. A prime, so that no two rows begin alike."""
+
 Module = tuple[str, int, int]
 """Name within the model, columns of its input and of its output."""
+
+
+class RandomValues:
+    """Normal values, drawn once: a matrix is a stretch of them, from anywhere, as often over as it takes."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        drawn = self._random.standard_normal(_VALUES, dtype=np.float32) * np.float32(_SCALE)
+        self._drawn = drawn.astype(np.float16)
+
+    def matrix(self, rows: int, columns: int) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
+        start = int(self._random.integers(max(1, _VALUES - rows * columns)))
+        return np.resize(self._drawn[start : start + rows * columns], (rows, columns))
 
 
 def write(folder: Path, model: ModelShape, with_experts: Collection[int], rank: int, seed: int) -> Path:
@@ -29,12 +45,11 @@ def write(folder: Path, model: ModelShape, with_experts: Collection[int], rank: 
         InputError: If it is not known how the model names what takes LoRA.
     """
     modules = list(_modules(model, with_experts))
-    random = np.random.default_rng(seed)
-    weights = {}
+    weights, values = {}, RandomValues(seed)
     for name, inputs, outputs in modules:
         stem = f"base_model.model.{name}"
-        weights[f"{stem}.lora_A.weight"] = _normal(random, rank, inputs)
-        weights[f"{stem}.lora_B.weight"] = _normal(random, outputs, rank)
+        weights[f"{stem}.lora_A.weight"] = values.matrix(rank, inputs)
+        weights[f"{stem}.lora_B.weight"] = values.matrix(outputs, rank)
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "peft_type": "LORA",
@@ -74,7 +89,3 @@ def _mlp(stem: str, hidden: int, intermediate: int) -> Iterator[Module]:
     yield f"{stem}.gate_proj", hidden, intermediate
     yield f"{stem}.up_proj", hidden, intermediate
     yield f"{stem}.down_proj", intermediate, hidden
-
-
-def _normal(random: np.random.Generator, rows: int, columns: int) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
-    return (random.standard_normal((rows, columns), dtype=np.float32) * np.float32(_SCALE)).astype(np.float16)
