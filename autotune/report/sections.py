@@ -59,7 +59,7 @@ def markdown(content: ReportContent) -> str:
 
 def _sections(content: ReportContent) -> Iterator[Section]:
     level = content.level or "size"
-    note = f"All LoRA kernels of a pass of this {level}."
+    note = f"The layers below, each as often as a pass of this {level} launches it."
     if level == "m":
         note += " A decode step has one token a request, a prefill as many as its prompts."
     yield Section(
