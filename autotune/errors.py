@@ -3,6 +3,7 @@
     AutotuneError       exit code 1: the tool could not do what was asked
       InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step
         NotInstalledError
+        MissingFlagError
       StorageError      exit code 1: the storage failed or is gone
       HeldError         exit code 1: not now, since another process is at it
 
@@ -28,6 +29,21 @@ class InputError(AutotuneError):
 
 class NotInstalledError(InputError):
     """What was asked needs a package that is not installed here."""
+
+
+class MissingFlagError(InputError):
+    """A flag that has no default was not given.
+
+    Attributes:
+        flag: Its name, as a kernel asks for it.
+        shown: How users spell it, and what stands for it.
+    """
+
+    def __init__(self, flag: str, alternative: str = "") -> None:
+        option = f"--{flag.replace('_', '-')}"
+        super().__init__(f"{option}: not given; pass {option} <positive integer> {alternative}".rstrip())
+        self.flag = flag
+        self.shown = f"{option} ({alternative.strip('()')})" if alternative else option
 
 
 class StorageError(AutotuneError):

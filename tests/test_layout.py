@@ -34,6 +34,7 @@ MEDIAN_LINES = 150
 STORIES = {
     "cli/bad_input",
     "cli/group",
+    "cli/missing_flags",
     "cli/sglang",
     "docs/examples",
     "docs/readme",

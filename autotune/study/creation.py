@@ -9,15 +9,18 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from autotune.contract import Problem, groups, registry, source
+from autotune.contract import AnyKernel, Problem, groups, registry, source
 from autotune.contract.converter import to_json
 from autotune.contract.groups import GroupKind
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError, MissingFlagError, one_of
 from autotune.study import studies
 from autotune.study.describe import Request, describe
 from autotune.study.leases import Leases
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
+
+_ANY_SIZE = 16
+"""Stands for a size that is missing, to find out what else is; each kernel takes it."""
 
 _PATIENCE_S = 600.0
 
@@ -57,6 +60,34 @@ def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) 
         InputError: If they describe none.
     """
     loaded = registry.load(kernel)
+    try:
+        return _problems(loaded, values, m_values)
+    except MissingFlagError as error:
+        raise _all_missing(loaded, values, m_values, error) from error
+
+
+def _all_missing(
+    kernel: AnyKernel, values: Mapping[str, Any], m_values: tuple[int, ...], first: MissingFlagError
+) -> InputError:
+    """Returns an error that names all flags that are missing, where a kernel names the first that it looks for."""
+    missing = {first.flag: first}
+    while True:
+        try:
+            _problems(kernel, {**values, **dict.fromkeys(missing, _ANY_SIZE)}, m_values)
+        except MissingFlagError as error:
+            if error.flag not in missing:
+                missing[error.flag] = error
+                continue
+        except InputError:
+            pass  # What else is wrong is told once these are there.
+        if len(missing) == 1:
+            return first
+        return InputError(
+            f"{one_of(error.shown for error in missing.values())}: not given; pass the sizes of the shape"
+        )
+
+
+def _problems(loaded: AnyKernel, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
     if not m_values:
         return loaded.problems_from_flags(values)
     if values.get("batch_size") or values.get("seq_length"):

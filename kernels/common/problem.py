@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autotune.contract import Problem, dtype_name
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError, MissingFlagError, one_of
 from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.common.zipf import zipf_split
 from autotune.servers.vllm.facts import RANKS
@@ -208,8 +208,7 @@ def check_rank(rank: int) -> None:
 def required(flags: Mapping[str, Any], name: str, alternative: str = "") -> int:
     """Reads an integer flag that has no sensible default."""
     if (value := flags.get(name)) is None:
-        option = f"--{name.replace('_', '-')}"
-        raise InputError(f"{option}: not given; pass {option} <positive integer> {alternative}".rstrip())
+        raise MissingFlagError(name, alternative)
     return int(value)
 
 

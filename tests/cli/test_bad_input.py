@@ -312,15 +312,9 @@ WITHOUT = """
 
 
 @pytest.mark.parametrize("package", ["torch", "triton"])
-def test_a_package_that_is_missing(cli: Cli, package: str) -> None:
-
-    before = contents(cli)
+def test_a_study_of_a_recording_is_made_without_what_runs_kernels(cli: Cli, package: str) -> None:
     result = without(package, cli, f"study create {flags()}".split())
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"Error: {package} is not installed")
-    assert "pip install torch" in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert contents(cli) == before
+    assert result.returncode == 0, result.stderr
 
 
 def without(package: str, cli: Cli, arguments: list[str]) -> subprocess.CompletedProcess[str]:

@@ -59,7 +59,7 @@ def test_the_version_has_the_distributions_name(cli: Cli) -> None:
 
 @pytest.mark.parametrize("package", ["click", "optuna"])
 def test_a_missing_package_is_said_in_a_line(package: str) -> None:
-    done = run_script("lora-autotune", package, "study", "list")
+    done = run_script("lora-autotune", package, "study", "run")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Error: {package} is not installed")
     assert done.stderr.count("\n") == 1

@@ -27,6 +27,7 @@ from autotune.cli import stopping
 from autotune.cli.flags.serve_command import Filling
 from autotune.cli.flags.table import FLAGS, SYNONYMS, Flag
 from autotune.cli.messages import MessageFlags, heard, tell
+from autotune.errors import one_of
 
 Result = TypeVar("Result")
 _HELP = "help"
@@ -128,10 +129,24 @@ class FlagCommand(click.Command):
         args = _join_listed(args, lists)
         filling = Filling.of(self, ctx, args)
         ctx.default_map = {**(ctx.default_map or {}), **filling.values}
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, list(args))
+        except click.MissingParameter as error:
+            raise self._all_missing(ctx, args, error) from error
         filling.check(ctx)
         ctx.meta[_FILLED] = filling.text(ctx)
         return rest
+
+    def _all_missing(self, ctx: click.Context, args: list[str], first: click.MissingParameter) -> click.UsageError:
+        """Returns an error that names all that must be given and is not, where click names the first of it."""
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        # What stands for an argument that is not there is click's own.
+        known = {name for name, value in given.items() if isinstance(value, str | tuple)} | set(ctx.default_map or {})
+        wanted = [each for each in self.params if each.required and each.name not in known]
+        names = [each.opts[0] if isinstance(each, click.Option) else each.make_metavar(ctx) for each in wanted]
+        choices = wanted[0].type if len(wanted) == 1 else None
+        allowed = f"; allowed: {one_of(choices.choices)}" if isinstance(choices, click.Choice) else ""
+        return click.UsageError(f"{one_of(names)}: not given{allowed}", ctx) if names else first
 
     def invoke(self, ctx: click.Context) -> Any:
         stopping.loaded()

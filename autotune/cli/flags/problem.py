@@ -65,7 +65,11 @@ class ProblemFlags(KernelFlags):
             InputError: If there is no such kernel, or it does not take one of the flags.
         """
         if self.op_type is None:
-            raise InputError(f"--op-type: not given; allowed: {one_of(registry.installed().names())}")
+            kernels = sorted([*registry.installed().names(), *(kind.name for kind in groups.kinds())])
+            raise InputError(
+                "--op-type: not given; for all that a server looks up for a model: tune --model MODEL or study create "
+                f"--plan MODEL; for one shape allowed: {one_of(kernels)}"
+            )
         kernel = self._kernel(self.op_type)
         values = {**kernel_values(self), **dict(map(_dim, self.dims))}
         if values.get("tp", 1) > 1 and not groups.concerns(kernel):
