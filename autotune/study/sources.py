@@ -96,14 +96,24 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
 def notices(specs: Iterable[StudySpec]) -> list[str]:
     """Tells what the times of studies are of, where a user may take them for something else; one line each."""
     timed = [spec for spec in specs if spec.backend != "replay"]
-    called = [(spec.call.server, spec.source) for spec in timed if spec.call is not None]
-    ours = sorted({server for server, whose in called if whose == source.BUILTIN} - {whose for _, whose in called})
+    called = {spec.call.server for spec in timed if spec.call is not None and spec.source == source.BUILTIN}
+    ours = sorted(called - {spec.source for spec in timed if _is_installed(spec)})
     lines = [
         f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only; to "
         f"time its own kernels, install the tool where {server} is installed"
         for server in ours
     ]
     return list(dict.fromkeys([*lines, *compiler_notes(timed)]))
+
+
+def _is_installed(spec: StudySpec) -> bool:
+    """Tells whether a study is of a server's own kernel whose package is here."""
+    name, server, _ = source.split(spec.kernel)
+    package = registry.served_package(name, server) if server != source.BUILTIN else None
+    try:
+        return package is not None and package.origin() is not None
+    except InputError:
+        return False
 
 
 def compiler_notes(specs: Iterable[StudySpec]) -> list[str]:
