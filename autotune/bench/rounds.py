@@ -22,6 +22,7 @@ from autotune.environment import gpu_of_driver, installed_version
 from autotune.errors import AutotuneError
 from autotune.servers import places
 from autotune.servers.engine import Engine, EngineJob, EngineResult
+from autotune.untrusted import reading
 
 _CONVERTER = make_converter()
 _LAST_LINES = 5
@@ -77,7 +78,7 @@ def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[Finishe
         if not stored.exists():
             say(f"round {turn + 1} of {serve_run.rounds}: {variant.name} ({variant.about})")
             _run_process(serve_run, variant, place)
-        result = replace(_CONVERTER.loads(stored.read_text(), EngineResult), log=_log(place))
+        result = replace(_stored(stored), log=_log(place))
         shown = evidence.of(serve_run.engine, result)
         try:
             evidence.check(variant, serve_run.folder, shown, result.gpu)
@@ -146,6 +147,20 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     except ProcessLookupError:
         return
     process.wait()
+
+
+def _stored(file: Path) -> EngineResult:
+    """Reads what a process has stored.
+
+    Raises:
+        AutotuneError: If somebody has damaged it since.
+    """
+    try:
+        return _CONVERTER.loads(reading.read_text(file), EngineResult)
+    except Exception as error:  # cattrs has no common type for what can be wrong with the data
+        raise AutotuneError(
+            f"{file}: is no round that can be read ({type(error).__name__}); delete it, and that round is run again"
+        ) from error
 
 
 def _log(place: Path) -> str:

@@ -27,4 +27,12 @@ class Call:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Call:
+        """Reads what `to_json` gave.
+
+        Raises:
+            Exception: One of several, if it is something else.
+        """
+        texts, dims = [data["runtime"], data["op"], data.get("triton") or ""], data["dims"]
+        if not all(isinstance(each, str) for each in texts) or not all(type(size) is int for size in dims.values()):
+            raise TypeError(f"got {data!r}, allowed: the names of a server and an op, and sizes")
         return cls(data["runtime"], data["op"], dict(data["dims"]), data.get("triton"))

@@ -31,7 +31,13 @@ def from_json(kind: type[T], data: Any) -> T:
 
 
 def _as_stored(value: Any, _kind: object) -> Any:
-    """Keeps a number as JSON has it: made a float, a whole number would be printed in another way."""
+    """Keeps a number as JSON has it: made a float, a whole number would be printed in another way.
+
+    Raises:
+        TypeError: If it is no number.
+    """
+    if type(value) not in (int, float):
+        raise TypeError(f"got {value!r}, allowed: a number")
     return value
 
 

@@ -49,7 +49,8 @@ def spec(attributes: Attributes) -> StudySpec:
 
 def group(attributes: Attributes) -> str | None:
     """Reads the name of a study's group without the rest of its spec; None for a study on its own."""
-    found: str | None = attributes.get(_SPEC, {}).get("group")
+    kept = attributes.get(_SPEC)
+    found: str | None = kept.get("group") if isinstance(kept, dict) else None
     return found
 
 
@@ -112,7 +113,7 @@ def write_membership(study: optuna.Study, plan: str, membership: Membership) -> 
 
 def memberships(attributes: Attributes) -> dict[str, Membership]:
     """Reads what a study is in each plan that it belongs to, by the plan's name."""
-    return {plan: _read(Membership, _PLANS, data) for plan, data in attributes.get(_PLANS, {}).items()}
+    return _read(dict[str, Membership], _PLANS, attributes.get(_PLANS, {}))
 
 
 def _read(kind: type[T], name: str, data: Any) -> T:

@@ -18,6 +18,7 @@ from autotune.errors import InputError, one_of
 from autotune.study import attributes, sqlite_file
 from autotune.study.membership import Membership
 from autotune.study.summary import StudySummary
+from autotune.untrusted.printing import shortened
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -157,7 +158,7 @@ class _OfDatabase(Overview):
     def _rows(self) -> Iterator[StudyRow]:
         kept: dict[int, dict[str, Any]] = {}
         for number, key, value in self._query(_ATTRIBUTES):
-            kept.setdefault(number, {})[key] = json.loads(value)
+            kept.setdefault(number, {})[key] = _parsed(key, value)
         for number, name in self._query(_STUDIES):
             yield StudyRow(number, name, kept.get(number, {}))
 
@@ -168,6 +169,16 @@ class _OfDatabase(Overview):
         best_us = {row[0]: row[1] for row in self._query(_BEST.format(listed))}
         counts = self._query(_COUNTS.format(listed))
         return {number: TrialCount(count, best_us.get(number)) for number, count in counts}
+
+
+def _parsed(key: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"--storage: the attribute {shortened(key)} of a study is no JSON ({error}), so somebody else has written "
+            "it; put back a copy, or give another storage"
+        ) from error
 
 
 class _InMemory(Overview):

@@ -75,6 +75,15 @@ def test_what_is_stored_is_not_run_again(serve_run: ServeRun) -> None:
     assert len(said) == 8
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"gpu": 1}', '{"a":' * 3000])
+def test_a_damaged_round_is_named(serve_run: ServeRun, content: str) -> None:
+    rounds.run(replace(serve_run, rounds=1))
+    stored = next(serve_run.store.rglob("*.json"))
+    stored.write_text(content)
+    with pytest.raises(AutotuneError, match=f"{stored}: is no round that can be read .*delete it"):
+        rounds.run(replace(serve_run, rounds=1))
+
+
 def test_another_content_of_the_folder_is_another_variant(serve_run: ServeRun) -> None:
     rounds.run(replace(serve_run, rounds=1))
     assert serve_run.folder.served is not None

@@ -1,9 +1,10 @@
-"""Hypothesis' strategies of files that are nearly sound: JSON with odd values at any place, and damaged text."""
+"""Hypothesis' strategies of files that are nearly sound: JSON with odd values, damaged text, weights."""
 
 from __future__ import annotations
 
 import copy
 import json
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -77,3 +78,15 @@ def json_files(sound: Any) -> st.SearchStrategy[bytes]:
     """Draws JSON files that are nearly sound."""
     spelled = documents(sound).map(json.dumps)
     return spelled.flatmap(lambda text: st.one_of(st.just(text.encode()), texts(text)))
+
+
+@st.composite
+def safetensors(draw: st.DrawFn, header: Any, content_bytes: int) -> bytes:
+    """Draws safetensors files that are nearly sound: a header, its length before it, and the tensors' bytes."""
+    spelled = draw(json_files(header))
+    length = draw(st.sampled_from([len(spelled)] * 3 + [0, 1, 2**20, 2**40, 2**64 - 1]))
+    return (
+        struct.pack("<Q", length)
+        + spelled
+        + bytes(draw(st.sampled_from([content_bytes] * 3 + [0, content_bytes // 2])))
+    )

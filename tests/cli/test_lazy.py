@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 
 from autotune.cli.lazy import LazyGroup
 from autotune.cli.main import main
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("optuna", "torch", "sklearn", "scipy", "numpy", "sqlalchemy", "triton")
@@ -87,3 +91,9 @@ def test_what_a_group_says_of_a_command_is_the_commands_own_word() -> None:
             assert command.name == name
             assert lazy.help == command.get_short_help_str(limit=200), name
         assert group.get_command(context, "nothing") is None
+
+
+@pytest.mark.parametrize("command", ["study list", "doctor"])
+def test_a_storage_is_overlooked_without_optuna(finished: Cli, command: str) -> None:
+    found = loaded((*HEAVY, "rich", "unittest.mock"), *command.split(), "--storage", finished.url)
+    assert found == "loaded: []"

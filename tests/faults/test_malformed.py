@@ -5,11 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
@@ -17,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from autotune.measure.recording import RECORDED_DIR
+from autotune.model.sources import PRESETS_DIR
 from autotune.servers import provenance
 from tests.builders.exports import KEY, SHRINK, entry
-from tests.builders.malformed import json_files, texts
+from tests.builders.malformed import json_files, safetensors, texts
 from tests.builders.samples import RECORDED_MODEL
+from tests.builders.time_limit import at_most
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -78,6 +76,10 @@ SIDE_CAR = {
 }
 SGLANG = {"16": {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2}}
 SGLANG_FILE = "tuned/csgmv_configs/triton_3_6_0/csgmv_shrink_K=1024,R=64,S=3,device=NVIDIA_H200.json"
+WEIGHTS = {
+    name: {"dtype": "F16", "shape": shape, "data_offsets": [index * 2048, index * 2048 + 2048]}
+    for index, (name, shape) in enumerate({"q_proj.lora_A.weight": [16, 64], "q_proj.lora_B.weight": [64, 16]}.items())
+}
 LOOKUP = "config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-slices 1 --m 16 --k 5120 --n 16"
 READERS = ("config check tuned --runtime vllm", "study export --dir tuned", "config diff tuned other")
 REPLAYS = (
@@ -98,6 +100,19 @@ KINDS = {
         "adapter/adapter_config.json",
         json_files({"peft_type": "LORA", "r": 16, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "none"}),
         (f"{PLAN.replace('--lora-rank 16 ', '')} --lora-path adapter",),
+    ),
+    "adapter's weights": Kind(
+        "adapter/adapter_model.safetensors",
+        safetensors(WEIGHTS, 2 * 2 * 16 * 64),
+        (f"{PLAN.replace('--lora-rank 16 ', '')} --lora-path adapter/adapter_model.safetensors",),
+    ),
+    "model as a preset": Kind(
+        "small/preset.toml",
+        texts((PRESETS_DIR / "Qwen3-8B.toml").read_text()),
+        ("plan small/preset.toml --runtime vllm --lora-rank 16 --max-loras 4 --from-tables",),
+    ),
+    "plug-in's file": Kind(
+        f"tuned/autotune/{SHRINK}", json_files(nested(*KEY)), ("config check tuned --runtime vllm", LOOKUP)
     ),
     "traffic": Kind("traffic.json", json_files({"16": 0.7, "512": 0.3}), (f"{PLAN} --traffic traffic.json",)),
     "traffic as CSV": Kind("traffic.csv", texts("m,weight\n16,0.7\n512,0.3\n"), (f"{PLAN} --traffic traffic.csv",)),
@@ -158,19 +173,3 @@ def lay_out(cli: Cli, path: str, content: bytes) -> None:
         shutil.copy(RECORDED_DIR / name, cli.folder / "recorded")
     (cli.folder / path).parent.mkdir(parents=True, exist_ok=True)
     (cli.folder / path).write_bytes(content)
-
-
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Fails in a block that takes longer."""
-
-    def on_alarm(number: int, frame: FrameType | None) -> None:
-        raise AssertionError(f"took longer than {seconds} s")
-
-    handler = signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
