@@ -43,6 +43,7 @@ STORIES = {
     "faults/full_disk",
     "faults/kills",
     "faults/malformed",
+    "faults/malformed_storage",
     "kernels/conformance",
     "kernels/recordings",
     "measure/faults",

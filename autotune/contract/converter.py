@@ -36,7 +36,7 @@ def _as_stored(value: Any, _kind: object) -> Any:
     Raises:
         TypeError: If it is no number.
     """
-    if type(value) not in (int, float):
+    if not isinstance(value, int | float):
         raise TypeError(f"got {value!r}, allowed: a number")
     return value
 
