@@ -72,6 +72,7 @@ class Decoder:
         packed: What its classes merge once they are made, beside what they list.
         packed_when: The condition for some of these.
         embedding_modules: Embeddings that take LoRA by a class of it that the server does not register.
+        most_gpus: An expression for how many GPUs may share a layer; empty where its class sets no limit.
         environment: Variables that the server must be started with, or it refuses LoRA.
         unknown: What of it the table cannot tell; one line each.
     """
@@ -85,6 +86,7 @@ class Decoder:
     packed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packed_when: Mapping[str, str] = field(default_factory=dict)
     embedding_modules: tuple[str, ...] = ()
+    most_gpus: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
@@ -149,6 +151,7 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
         packed={name: tuple(names) for name, names in data.get("packed", {}).items()},
         packed_when=data.get("packed_when", {}),
         embedding_modules=tuple(data.get("embedding_modules", ())),
+        most_gpus=data.get("most_gpus", ""),
         environment=data.get("environment", {}),
         unknown=tuple(data.get("unknown", ())),
     )

@@ -115,6 +115,8 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
     for layer in range(len(kinds)):
         known: Mapping[str, int] = {**common, "layer": layer, **own_sizes(decoder, fields, layer)}
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
+        if decoder.most_gpus and tp > (most := by_layer[-1](decoder.most_gpus)):
+            raise InputError(f"--tp: got {tp}, allowed for {found.architecture}: up to its {decoder.most_gpus} {most}")
     for part in decoder.parts:
         for module in part.modules:
             if part.on == "model":

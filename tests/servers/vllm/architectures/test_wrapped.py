@@ -216,3 +216,10 @@ def test_inkling_needs_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INKLING_MULTIMEM_AR", raising=False)
     with pytest.raises(InputError, match="INKLING_MULTIMEM_AR=0"):
         plan(architectures=["InklingForCausalLM"])
+
+
+def test_inkling_is_served_on_as_many_gpus_as_it_has_key_value_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INKLING_MULTIMEM_AR", "0")
+    model = read(Source("inkling", "inkling", BY_CLASS["own-Inkling"]["config"]), {})
+    with pytest.raises(InputError, match=r"--tp: got 8, allowed for Inkling.*num_key_value_heads 4"):
+        make(model, Serving("vllm", 8, 16, 4), Batches(), road="tables")
