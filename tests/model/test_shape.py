@@ -162,7 +162,10 @@ def test_a_shard_of_lm_head_is_one_of_the_padded_vocabulary() -> None:
     alone = {"targets": ("lm_head",), "embeddings": ("lm_head",)}
     assert layers(shape(), 2, head_shards=1, **alone) == {"lm_head": (1024, 32000)}
     assert layers(shape(), 2, head_shards=2, **alone) == {"lm_head": (1024, 16000)}
-    assert layers(shape(vocab_size=32001), 2, head_shards=2, **alone) == {"lm_head": (1024, 16032)}
+    assert layers(shape(vocab_size=32001), 2, head_shards=2, **alone) == {
+        "lm_head": (1024, 16032),
+        "rank 1.lm_head": (1024, 32001 - 16032),
+    }
 
 
 def test_target_modules_restrict_to_merged_layers() -> None:
