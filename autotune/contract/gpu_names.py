@@ -24,6 +24,7 @@ SHARED_BYTES: Final[Mapping[tuple[int, int], int]] = {
     (9, 0): 227 * _KB,
     (10, 0): 227 * _KB,
     (10, 3): 227 * _KB,
+    (10, 7): 327 * _KB,
     (11, 0): 227 * _KB,
     (12, 0): 99 * _KB,
     (12, 1): 99 * _KB,

@@ -68,7 +68,7 @@ def test_most_that_ran_out_of_resources_are(name: str, share: float) -> None:
         ("NVIDIA L4", 101_376),
         ("NVIDIA_GeForce_RTX_4090", 101_376),
         ("NVIDIA GeForce RTX 3060", 101_376),
-        ("Tomorrows_GPU", 232_448),
+        ("Tomorrows_GPU", 334_848),
     ],
 )
 def test_shared_memory_by_name(name: str, size: int) -> None:
