@@ -20,6 +20,7 @@ from autotune.run.finalists import paired_gain, slows_a_workload
 from autotune.run.meetings import Meeting, contenders, meetings
 from autotune.run.queue import Turn, Watcher
 from autotune.run.runner import Runner
+from autotune.run.stopping import told_where
 from autotune.study.head_to_head import OURS, HeadToHead, Side
 from autotune.study.study import KernelStudy
 
@@ -53,7 +54,8 @@ class HeadToHeads:
         for apart in (False, True):
             for meeting in meetings(chosen, apart=apart):
                 if meeting.is_due:
-                    self._take(meeting, is_late=deadline.left_s == 0)
+                    with told_where(meeting.own.name):
+                        self._take(meeting, is_late=deadline.left_s == 0)
 
     def _take(self, meeting: Meeting, is_late: bool) -> None:
         own = meeting.own
@@ -71,10 +73,6 @@ class HeadToHeads:
             if not isinstance(error, InputError):  # measured elsewhere, or no longer what was measured
                 self.failures.append(str(error))
             self._settle(meeting)
-        except KeyboardInterrupt:
-            raise AutotuneError(
-                f"stopped in {own.name}; nothing measured is lost: study run goes on from here"
-            ) from None
 
     def _settle(self, meeting: Meeting) -> None:
         settle(meeting)

@@ -17,6 +17,7 @@ from autotune.run.clock import Deadline
 from autotune.run.options import Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.runner import Runner
+from autotune.run.stopping import told_where
 from autotune.study.grouping import by_group
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.study import KernelStudy
@@ -190,6 +191,11 @@ class StudyQueue:
 
     def _take(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
         """Runs a turn for this long and notes whether that was too short."""
+        with told_where(turn.name):
+            self._sort(turn, time_s, following)
+
+    def _sort(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
+        """Runs a turn and sorts what came of it."""
         gain_left: float | None = None
 
         def on_progress(progress: Progress) -> None:
@@ -213,10 +219,6 @@ class StudyQueue:
             self._held.pop(turn.name, None)
             self.failures.append(str(error))
             self._watcher.on_failure(turn)
-        except KeyboardInterrupt:
-            raise AutotuneError(
-                f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
-            ) from None
         else:
             self._held.pop(turn.name, None)
             if time_s is not None and gain_left and isinstance(result, StudyResult) and result.wall_s >= time_s:

@@ -16,6 +16,7 @@ from autotune.run.clock import Deadline
 from autotune.run.progress import OnProgress
 from autotune.run.queue import Result, Turn, Watcher
 from autotune.run.runner import Runner
+from autotune.run.stopping import told_where
 from autotune.study.result import StudyResult
 from autotune.study.study import KernelStudy
 
@@ -72,7 +73,8 @@ class RaceQueue:
             if deadline.left_s == 0:
                 return
             for turn in together:
-                self._take(turn)
+                with told_where(turn.name):
+                    self._take(turn)
 
     def _take(self, turn: Turn) -> None:
         try:
@@ -85,10 +87,6 @@ class RaceQueue:
         except AutotuneError as error:
             self.failures.append(str(error))
             self._watcher.on_failure(turn)
-        except KeyboardInterrupt:
-            raise AutotuneError(
-                f"stopped in {turn.name}; nothing measured is lost: study run goes on from here"
-            ) from None
 
     def _raced(self, turn: Turn) -> Result:
         if turn.group is None:
