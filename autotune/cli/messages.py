@@ -6,8 +6,9 @@ A log file gets all of it, with times, whatever the terminal shows.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -100,6 +101,25 @@ class _ToTerminal(logging.Handler):
             say(record.getMessage(), err=True)
 
 
+class _ToFile(logging.FileHandler):
+    """Keeps messages; where the file takes no more, it says so once, and the command goes on."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            say(f"--log-file: cannot write {self.baseFilename} ({error.strerror}); it misses messages", err=True)
+
+    def close(self) -> None:
+        # What could not be written is still in the stream's buffer, and fails again.
+        with suppress(OSError) if self._failed else nullcontext():
+            super().close()
+
+
 _LOG.addHandler(_ToTerminal(logging.INFO))  # what is told while no command runs
 
 
@@ -111,7 +131,7 @@ def _level(flags: MessageFlags) -> int:
 
 def _to_file(path: Path) -> logging.Handler:
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _ToFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"--log-file: cannot write {path} ({error.strerror}); name another file") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -63,6 +63,15 @@ def test_a_log_file_has_all_of_it_and_how_a_command_ended(cli: Cli, tmp_path: Pa
     assert "InputError" in lines
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that takes nothing")
+def test_a_log_file_that_takes_no_more_is_told_once_and_stops_nothing(cli: Cli) -> None:
+    created = cli("study create --backend replay", cli.SHRINK, "--log-file /dev/full")
+    assert created.exit_code == 0
+    assert created.stdout.startswith("lora_shrink")
+    assert created.stderr.count("--log-file: cannot write /dev/full (No space left on device)") == 1
+    assert "Traceback" not in created.stderr
+
+
 @pytest.mark.parametrize(("flags", "part"), [("-v -q", "--verbose: contradicts"), ("--log-file no/x", "--log-file: ")])
 def test_misuse_is_a_line(cli: Cli, flags: str, part: str) -> None:
     refused = cli("study list", flags)
