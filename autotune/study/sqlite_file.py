@@ -36,7 +36,7 @@ def check(url: str, database: str | None, create: bool) -> None:
         InputError: If there is something else, or nothing.
     """
     if database is None or in_memory(database):
-        return
+        raise InputError(f"--storage: got {url}, a database in memory, which ends with the command; name a file")
     path = Path(database)
     if not path.exists():
         if not create:

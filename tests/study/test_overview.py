@@ -59,6 +59,14 @@ def test_a_url_says_what_its_storage_says(url: str) -> None:
     assert list(counted(url)) == ["two", "one"], "in order of creation, without those of others"
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite+pysqlite:///:memory:"])
+def test_a_database_in_memory_is_refused_as_one(url: str) -> None:
+    with pytest.raises(InputError, match="in memory"):
+        counted(url)
+    with pytest.raises(InputError, match="in memory"):
+        open_storage(url, create=True)
+
+
 def test_a_database_of_another_version_is_left_to_optuna(url: str, tmp_path: Path) -> None:
     storage = RDBStorage(url)
     assert storage.get_head_version() == sqlite_file.SCHEMA
