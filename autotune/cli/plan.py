@@ -79,7 +79,7 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
     if others := [size for size in made.answered if size not in {*made.sizes, *(made.raced if races else ())}]:
         say(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
     say(
-        f"{sum(entry.studies for entry in made.entries)} studies{races}, about {made.seconds / 60:.0f} minutes on an "
+        f"{sum(entry.studies for entry in made.entries)} studies{races}, {_about(made.seconds)} on an "
         f"H100 with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
     )
     timed = list(timed)
@@ -89,6 +89,13 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
         say(f"Mind: {line}.")
     for line in made.advice:
         say(f"Before tuning: {line}")
+
+
+def _about(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _weighed(sizes: Mapping[int, float]) -> str:

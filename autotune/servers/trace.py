@@ -108,6 +108,10 @@ class _Merged:
             into.layers = max(into.layers, launches.layers)
             into.captured |= launches.captured
             into.largest = max(into.largest, launches.largest)
+        if not lookups:
+            raise InputError(
+                f"--trace: {path} holds no lookup; start the server with the plug-in and LoRA, and send it requests"
+            )
         _require(path, "lookups of servers", self.servers)
         dtypes = {seen.dtype for seen in lookups}
         _require(path, "adapters of dtypes", dtypes)

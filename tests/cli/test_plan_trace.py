@@ -32,6 +32,19 @@ def test_a_plan_needs_nothing_but_the_trace_and_shows_its_weights(cli: Cli, trac
     assert plan["model"] == {"name": "server", "origin": f"traced: vllm 0.33.0, {trace}"}
 
 
+def test_a_chunk_size_that_no_server_has_is_the_flags(cli: Cli, tmp_path: Path) -> None:
+    dims, details = (("K", 1024), ("R", 64), ("S", 1)), (("num_loras", 1),)
+    lookup = SeenLookup("sglang", "0.5.23", "shrink", dims, details, "float16", "tokens")
+    path = write(tmp_path / "server.jsonl", [(lookup, SeenLaunches(28, set(), 16))], {})
+    refused = cli("plan --chunk-sizes 48 --trace", path)
+    assert refused.exit_code == 2
+    assert refused.stderr == "Error: --chunk-sizes: got 48, allowed: 16, 32, 64, 128\n"
+
+
+def test_how_long_it_takes_is_told_in_words(cli: Cli, trace: Path) -> None:
+    assert "studies, less than a minute on an H100" in cli.ok("plan --trace", trace)
+
+
 def test_its_studies_are_created_run_and_exported_as_any_plans(cli: Cli, tmp_path: Path) -> None:
     """An MLP's output layer of Qwen3-Embedding-0.6B, of which there are recordings."""
     lookups = [

@@ -167,6 +167,20 @@ def test_a_lookup_that_no_server_makes_is_refused(tmp_path: Path, change: dict[s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("detail", ["num_experts", "top_k_num", "fully_sharded", "expand_add_inputs"])
+def test_a_list_in_a_numbers_place_is_refused(tmp_path: Path, detail: str) -> None:
+    with pytest.raises(InputError, match=f"lists {detail}"):
+        of(tmp_path, [*linear(2048, 2048), *experts(2048, 768, **{detail: (1,)})])
+
+
+@pytest.mark.parametrize("counted", [{}, {"tokens": TOKENS}])
+def test_a_trace_without_a_lookup_says_how_to_get_some(tmp_path: Path, counted: dict[Any, Any]) -> None:
+    path = write(tmp_path / "t.jsonl", [], counted)
+    path.touch()
+    with pytest.raises(InputError, match=r"t\.jsonl holds no lookup; start the server"):
+        by_trace.make(path, Batches())
+
+
 def test_two_servers_in_one_file_are_refused(tmp_path: Path) -> None:
     other = [
         SeenLookup(**{**vars(each), "dims": (*each.dims[:2], ("k", 32), *each.dims[3:])}) for each in linear(64, 64)

@@ -35,7 +35,9 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     )
     occurring = tuple(sorted({size for each in trace.lookups for size in _sizes(each)} | {*trace.batches["tokens"]}))
     wanted = batches.chunk_sizes
-    if bad := [size for size in (*occurring, *wanted, *trace.batches["samples"]) if size not in facts.CHUNK_SIZES]:
+    if bad := [size for size in wanted if size not in facts.CHUNK_SIZES]:
+        raise InputError(f"--chunk-sizes: got {one_of(bad)}, allowed: {one_of(facts.CHUNK_SIZES)}")
+    if bad := [size for size in (*occurring, *trace.batches["samples"]) if size not in facts.CHUNK_SIZES]:
         raise InputError(f"--trace: chunk sizes {one_of(bad)}, allowed: {one_of(facts.CHUNK_SIZES)}; trace again")
     samples = _shares(trace.batches["samples"], (), wanted) if trace.batches["samples"] else None
     shapes = merged(_shape(each, batches.workload, samples) for each in trace.lookups)

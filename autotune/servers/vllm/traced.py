@@ -82,6 +82,8 @@ def _check(each: TracedLookup) -> None:
     if missing := [name for name in told if name not in details]:
         raise _refused(seen.op, "details", details, missing)
     dims, widths = dict(seen.dims), details.get("slice_widths")
+    if lists := [name for name, value in details.items() if isinstance(value, tuple) and name != "slice_widths"]:
+        raise InputError(f"--trace: a lookup of {seen.op} lists {one_of(lists)}, allowed: a number; trace again")
     switches = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
     for name, value in {**dims, **details}.items():
         least, most = (0, 1) if name in switches else (2 if _counts_base(seen.op, name) else 1, None)
