@@ -16,6 +16,15 @@ def _one_attention(text: str) -> None:
         raise ValueError("1, as csgmv does no DP attention")
 
 
+def _whole_context(text: str) -> None:
+    if count(text) > 1:
+        raise ValueError("1, as a plan knows no context parallelism, which shares attention out over fewer GPUs")
+
+
+def _dense_as_all(text: str) -> None:
+    raise ValueError("none, as a plan shares dense layers out over all of --tp-size")
+
+
 def _spread(text: str) -> bool | None:
     return count(text) > 1 or None
 
@@ -26,7 +35,9 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--model-path", "--model"), "model", str),
         ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),
         ServeFlag(("--ep-size", "--expert-parallel-size", "--ep"), "ep", _spread),
-        ServeFlag(("--attn-dp-size",), "server", _one_attention),
+        ServeFlag(("--attn-dp-size", "--attention-data-parallel-size"), "server", _one_attention),
+        ServeFlag(("--attn-cp-size", "--attention-context-parallel-size"), "server", _whole_context),
+        ServeFlag(("--moe-dense-tp-size",), "server", _dense_as_all),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
         ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),

@@ -85,9 +85,19 @@ def test_sglangs_expert_parallelism_is_read(cli: Cli) -> None:
     assert json.loads(out)["serving"]["expert_parallel"] is False, err
 
 
-@pytest.mark.parametrize("flag", ["--enable-dp-attention", "--attn-dp-size 2"])
-def test_a_server_that_does_not_start_so_is_refused(cli: Cli, flag: str) -> None:
+@pytest.mark.parametrize(
+    ("flag", "part"),
+    [
+        ("--enable-dp-attention", "DP attention"),
+        ("--attn-dp-size 2", "DP attention"),
+        ("--attention-data-parallel-size 2", "DP attention"),
+        ("--attn-cp-size 2", "context parallelism"),
+        ("--attention-context-parallel-size=2", "context parallelism"),
+        ("--moe-dense-tp-size 1", "dense layers"),
+    ],
+)
+def test_a_server_that_does_not_start_so_or_shares_out_otherwise_is_refused(cli: Cli, flag: str, part: str) -> None:
     code, out, err = run(cli, "plan", "--serve-command", f"{SGLANG} {flag}")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert flag.partition(" ")[0] in err
-    assert "DP attention" in err
+    assert flag.replace("=", " ").partition(" ")[0] in err
+    assert part in err

@@ -30,7 +30,7 @@ def test_other_values_of_the_flag_are_refused() -> None:
 
 def test_advice_says_what_is_read_and_what_is_worth_more() -> None:
     *lines, last = chunks.advice([128, 16, 64])
-    assert [line.rpartition("reads ")[2] for line in lines] == ["16.", "16.", "16, 64.", "16, 128."]
+    assert [line.rpartition("reads ")[2] for line in lines] == ["16.", "16, 64.", "16, 128."]
     assert "default" in lines[0]
     assert "+21%" in last
     assert "+12.6%" in last
