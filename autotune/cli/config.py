@@ -20,7 +20,8 @@ from autotune.config.diff import differences
 from autotune.config.kernels import kernels_of
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.tables import config_text, show, table
-from autotune.servers import Lookup
+from autotune.servers import Lookup, stand_back
+from autotune.servers.places import may_stand_back
 from autotune.servers.timed_as import TimedAs, told
 from autotune.untrusted.printing import say
 
@@ -150,7 +151,9 @@ def _show_lookup(found: Lookup, directory: Path) -> None:
         say(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
     elif found.config is not None:
         where = "built-in default" if found.origin == "default" else "config"
-        say(f"{where}: {config_text(found.config)}")
+        left = found.path is not None and stand_back.is_one(found.config) and may_stand_back(found.path.parent)
+        words = "zeros, by which the plug-in leaves the call to what was faster" if left else config_text(found.config)
+        say(f"{where}: {words}")
 
 
 def _kernel_json(timed: list[TimedAs] | None) -> dict[str, Any]:

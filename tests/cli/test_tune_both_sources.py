@@ -101,6 +101,17 @@ def test_the_folder_is_sound_and_can_be_tuned_into_again(cli: Cli) -> None:
     assert {path: path.read_text() for path in Path("tuned").rglob("NVIDIA*.json")} == first
 
 
+@pytest.mark.parametrize(("folder", "kernels"), [("tuned", 2), ("tuned/autotune", 1)])
+def test_a_lookup_says_what_zeros_mean(cli: Cli, folder: str, kernels: int) -> None:
+    cli.ok(TUNE, "--source both")
+    call = f"config lookup {folder} --runtime vllm --op shrink --max-loras 4 --num-slices 1 --k 5120 --n 16"
+    assert "zeros" not in cli.ok(call, "--m 16")
+    told = cli.ok(call, "--m 64")
+    assert "config: zeros, by which the plug-in leaves the call to what was faster" in told
+    assert told.count("config: ") == kernels
+    assert "block_m 0" not in told
+
+
 def test_zeros_where_a_server_reads_them_are_a_defect(cli: Cli) -> None:
     cli.ok(TUNE, "--source both")
     file = Path("tuned/autotune/NVIDIA_H200_SHRINK.json")
