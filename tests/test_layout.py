@@ -44,6 +44,7 @@ STORIES = {
     "faults/kills",
     "faults/malformed",
     "faults/malformed_storage",
+    "faults/process_kills",
     "kernels/conformance",
     "kernels/recordings",
     "measure/faults",

@@ -6,6 +6,7 @@ import functools
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
+from autotune.errors import AutotuneError
 from autotune.measure import fork_server
 from autotune.measure.compiling import CompileJob, compile_config, start_worker
 from autotune.measure.processes import TRIES, WorkerPool
@@ -55,12 +56,15 @@ class CompilePool:
         """Hands on what an attempt came to, unless it is made again: a killed pool never began it, or lost it with its
         server."""
         error = CancelledError() if attempt.cancelled() else attempt.exception()
-        if tries and (isinstance(error, BrokenProcessPool) or fork_server.is_lost_with(server, error)):
+        if isinstance(error, BrokenProcessPool) or fork_server.is_lost_with(server, error):
             try:
-                self._try(job, limit_s, outcome, tries)
-                return
-            except RuntimeError as closed:
-                error = closed
+                if tries:
+                    self._try(job, limit_s, outcome, tries)
+                    return
+            except RuntimeError as failed:  # none can be forked, or they were stopped for good
+                error = failed
+            # It says nothing about the config, and must not be stored as its failure.
+            error = AutotuneError(f"{job.kernel}: the compilers were killed {TRIES} times in a row ({error!r})")
         if error is not None:
             outcome.set_exception(error)
         else:

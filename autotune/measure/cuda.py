@@ -13,6 +13,7 @@ from autotune.contract import Config, config_key
 from autotune.measure.compile_pool import CompilePool
 from autotune.measure.compile_queue import CompileQueue
 from autotune.measure.compiling import CompileJob
+from autotune.measure.processes import TRIES
 from autotune.measure.result import Measurement
 from autotune.measure.task import Task
 from autotune.measure.worker import BenchJob, GpuWorker
@@ -56,10 +57,14 @@ class CudaBackend:
         """Races the configs; those that fail only now, on fresh inputs or after many runs, are taken out and the others
         raced again."""
         found: dict[int, Measurement] = {}
+        lost_together = 0
         while running := [i for i in range(len(configs)) if i not in found]:
             answer = self._worker.race(self._job, [configs[i] for i in running], rounds)
             if isinstance(answer, Measurement):
-                found |= self._culprits(configs, running, answer)
+                culprits = self._culprits(configs, running)
+                # Where each runs alone, somebody else may have killed the worker.
+                lost_together += not culprits
+                found |= dict.fromkeys(running, answer) if lost_together == TRIES else culprits
             elif len(answer) < len(running):
                 # A race ends at a config that leaves the worker's GPU context unusable.
                 self._worker.restart()
@@ -68,11 +73,10 @@ class CudaBackend:
                 found |= dict(zip(running, answer, strict=True))
         return [found[i] for i in range(len(configs))]
 
-    def _culprits(self, configs: Sequence[Config], running: list[int], answer: Measurement) -> dict[int, Measurement]:
-        """Finds the configs that lose the worker when measured alone; all of them, if only together they do."""
+    def _culprits(self, configs: Sequence[Config], running: list[int]) -> dict[int, Measurement]:
+        """Finds the configs that lose the worker, or fail, when measured alone."""
         alone = {i: self._worker.measure(self._job, configs[i], None) for i in running}
-        guilty = {i: result for i, result in alone.items() if result.failed}
-        return guilty or dict.fromkeys(running, answer)
+        return {i: result for i, result in alone.items() if result.failed}
 
     def _compiled(self, config: Config) -> Measurement:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol, Self
 
 import optuna
@@ -162,6 +162,8 @@ class WriteQueue:
             self.store()
             self._wait(0)
         finally:
+            # Where one call failed the next ones go on: whoever runs the study again must find what they store.
+            wait(self._writing)
             self._writer.close()
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import registry
+from autotune.contract import Config, registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.errors import AutotuneError
-from autotune.measure import fork_server
+from autotune.measure import fork_server, worker
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
+from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 
@@ -117,7 +118,7 @@ def test_a_worker_that_is_always_killed_ends_its_study_in_a_line(
     assert machine.worker.measure(backend._job, config(module.OK), None).status == "ok"
 
 
-def _die(job: object) -> None:
+def _die(*arguments: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -146,6 +147,29 @@ def test_a_race_drops_who_fails_and_times_the_others_side_by_side(backend: CudaB
     results = backend.race(configs, rounds=4)
     assert [r.status for r in results] == ["ok", "crashed", "ok", "wrong_result", "crashed"]
     assert len(results[0].samples_us) == len(results[2].samples_us) == 4
+
+
+class _KilledOnce:
+    """A race in whose first run somebody kills the worker."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self, configs: list[Config], rounds: int) -> list[Measurement]:
+        if not self._mark.exists():
+            self._mark.touch()
+            _die()
+        return worker._race(configs, rounds)
+
+
+def test_a_race_whose_worker_somebody_kills_is_run_again(
+    backend: CudaBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    both = [{"repeats": repeats, "fault": module.OK} for repeats in (1, 2)]
+    monkeypatch.setattr(worker, "_race", _KilledOnce(tmp_path / "mark"))
+    assert [r.status for r in backend.race(both, rounds=4)] == ["ok", "ok"]
+    monkeypatch.setattr(worker, "_race", _die)
+    assert [r.status for r in backend.race(both, rounds=4)] == ["crashed", "crashed"], "a race that always kills ends"
 
 
 def test_compiling_needs_no_gpu_and_reports_resources(machine: Machine) -> None:

@@ -14,6 +14,7 @@ from pebble import ProcessExpired
 
 from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
+from autotune.errors import AutotuneError
 from autotune.measure import fork_server
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
@@ -103,6 +104,19 @@ def test_a_config_whose_compiler_is_lost_with_the_server_is_compiled_again(tmp_p
         backend.compile_ahead([other])
         os.kill(server, signal.SIGKILL)
         assert backend.compile_failure(other) is None
+    finally:
+        machine.close()
+
+
+def test_a_config_whose_compilers_are_always_lost_with_the_server_ends_its_run_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, compilers=1)
+    monkeypatch.setattr(fork_server, "is_lost_with", lambda server, error: True)
+    try:
+        task = Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, MeasureSettings(), "cpu")
+        with pytest.raises(AutotuneError, match="the compilers were killed 3 times in a row"):
+            machine.backend(task).compile_failure({"repeats": 1, "fault": module.COMPILE_CRASH})
     finally:
         machine.close()
 

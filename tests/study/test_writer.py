@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -110,6 +111,20 @@ def test_a_writer_falls_no_further_behind_than_it_may() -> None:
     with queue:
         pass
     assert writer.closed
+
+
+def test_leaving_waits_for_what_is_written_after_a_failure() -> None:
+    writer = SlowWriter(behind=2)
+    queue = WriteQueue(writer)
+    for number in range(2):
+        queue.add(finished(number))
+        queue.store()
+    (_, failed), (_, later) = writer.calls
+    failed.set_exception(OSError("disk full"))
+    threading.Timer(0.2, later.set_result, [None]).start()
+    with pytest.raises(OSError, match="disk full"), queue:
+        pass
+    assert later.done(), "a run that goes on at once would measure it again"
 
 
 def stored(study: optuna.Study) -> list[int]:
