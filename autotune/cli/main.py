@@ -1,4 +1,4 @@
-"""The command tree and the exit codes: 0 done, 1 could not, 2 cannot be asked; by signals see `stopping`."""
+"""The command tree and the exit codes: 0 done, 1 failed, 2 wrong flags or input; by signals see `stopping`."""
 
 from __future__ import annotations
 
