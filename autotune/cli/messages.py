@@ -56,7 +56,8 @@ def shows_progress() -> bool:
 def working(what: str) -> Iterator[None]:
     """Shows on a terminal that a command is at work, while nothing else is shown; gone when it is done."""
     step(what)
-    if not shows_progress():
+    # What draws it takes a tenth of a second to load: readers that print into a pipe do without.
+    if not (shows_progress() and sys.stderr.isatty()):
         yield
         return
     with _console().status(printable(what)):

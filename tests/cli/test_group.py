@@ -66,9 +66,9 @@ def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> N
         assert done.stdout.count(name) >= 2
     assert "54.00" in done.stdout
     assert "sum of the 4 above, block_m 32 in all" in done.stdout
-    assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stdout
+    assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stderr
     assert "slower alone" not in done.stderr
-    assert DEFAULT in done.stdout
+    assert DEFAULT in done.stderr
 
 
 def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
@@ -92,7 +92,7 @@ def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
     flags = "--lora-rank 16 --m-values 16,64 --fully-sharded --tp 2"
     done = cli("tune", GROUP, flags, "--trials 14 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
-    assert done.stdout.count("vLLM 0.33 serves rank 16, fully sharded over 2 GPUs, with two kernels") == 1
+    assert done.stderr.count("vLLM 0.33 serves rank 16, fully sharded over 2 GPUs, with two kernels") == 1
     for op, name in zip(facts.MOE_OPS, TWO_KERNEL, strict=True):
         table = files.read_table(Path("tuned") / moe.file_name("NVIDIA_H200", op), facts.MOE_LEVELS)
         mine, filled = ("8", "16") if "w13" in op else ("16", "8")
@@ -121,7 +121,7 @@ def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
 def test_one_shot_tunes_block_m_alone_and_says_so(cli: Cli) -> None:
     done = cli("tune", GROUP, "--lora-rank 16 --batch-size 64 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
-    assert "this was tuned for them, the other keys are the defaults" in done.stdout
+    assert "this was tuned for them, the other keys are the defaults" in done.stderr
     for op in facts.MOE_OPS:
         dims = {"max_loras": 4, "num_slices": 1, "m": 64, "k": 16, "n": 2048, "i": 768}
         default = VLLM.default_config(vllm_call(op, dims))

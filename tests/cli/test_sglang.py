@@ -174,7 +174,8 @@ def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
 def test_advice_comes_with_a_models_plan_also_without_files(cli: Cli) -> None:
     flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16"
     done = cli("tune", flags, QUICK)
-    assert (done.exit_code, ADVICE in done.stderr) == (0, True), done.output
+    assert done.exit_code == 0, done.output
+    assert "16 (its default), 32, 64, 128: of these entries the server reads 16." in done.stderr
 
 
 def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
