@@ -22,12 +22,14 @@ class TimedKernel:
         name: The built-in kernel of the op, as `Entry.kernel` has it, or a member of that group.
         server: The server that reads the results.
         triton: What compiles it here; None where none is installed.
+        backend: ``cuda``, or ``replay``, which has the times of whatever kernel was recorded.
     """
 
     name: str
     server: str
     choice: Choice
     triton: str | None
+    backend: str = "cuda"
 
     @property
     def reference(self) -> str:
@@ -36,12 +38,17 @@ class TimedKernel:
         return source.join(self.name, self.choice.source, origin.version) if origin else self.name
 
     @property
-    def whose(self) -> str:
-        """Whose kernel it is, to be read."""
+    def told(self) -> str:
+        """What is timed and why, to be read behind the kernel's name."""
+        if self.backend == "replay":
+            return "times what its recording was made of"
         origin = self.choice.origin
-        if origin is not None:
-            return f"{origin}'s own kernel, sources {origin.source_hash}"
-        return f"this project's kernel, whose files a {self.server} server reads with its plug-in only"
+        whose = (
+            f"{origin}'s own kernel, sources {origin.source_hash}"
+            if origin is not None
+            else f"this project's kernel, whose files a {self.server} server reads with its plug-in only"
+        )
+        return f"times {whose} ({self.choice.why}; Triton {self.triton or 'not installed'})"
 
     def to_json(self) -> dict[str, Any]:
         origin = self.choice.origin
@@ -70,7 +77,8 @@ def timed_kernels(plan: Plan, wanted: str = source.AUTO, backend: str = "cuda") 
     """
     triton = installed_version("triton")
     server = plan.serving.server
-    return {name: TimedKernel(name, server, choose(name, server, wanted, backend), triton) for name in _names(plan)}
+    choices = {name: choose(name, server, wanted, backend) for name in _names(plan)}
+    return {name: TimedKernel(name, server, choice, triton, backend) for name, choice in choices.items()}
 
 
 def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -> list[TimedKernel]:
@@ -89,13 +97,10 @@ def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -
 
 def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:
     """Says whose kernels are timed and why; one line for all that are alike."""
-    alike: dict[tuple[str, str, str | None], list[str]] = {}
+    alike: dict[str, list[str]] = {}
     for each in timed:
-        alike.setdefault((each.whose, each.choice.why, each.triton), []).append(each.name)
-    return [
-        f"{one_of(names)}: times {whose} ({why}; Triton {triton or 'not installed'})"
-        for (whose, why, triton), names in alike.items()
-    ]
+        alike.setdefault(each.told, []).append(each.name)
+    return [f"{one_of(names)}: {told}" for told, names in alike.items()]
 
 
 def what_to_mind(timed: Iterable[TimedKernel]) -> list[str]:
