@@ -60,11 +60,18 @@ def write_result(study: optuna.Study, result: StudyResult | None) -> None:
     Its figures stand before it, flat, for the tables of Optuna's own tools; nothing reads them here.
     """
     decision = result.decision if result else None
-    study.set_user_attr("state", decision.outcome if decision else "started")
-    study.set_user_attr("speedup", decision.speedup if decision else None)
-    study.set_user_attr("default_us", decision.incumbent_us if decision else None)
-    study.set_user_attr("tuned_us", decision.tuned_us if decision else None)
-    # Last: without it the study is unfinished, and a run writes all of them again.
+    figures = {
+        "state": decision.outcome if decision else "started",
+        "speedup": decision.speedup if decision else None,
+        "default_us": decision.incumbent_us if decision else None,
+        "tuned_us": decision.tuned_us if decision else None,
+    }
+    # What is there already is not written again: a run that is killed at each third write comes to an end, too.
+    known = study.user_attrs
+    for name, figure in figures.items():
+        if name not in known or known[name] != figure:
+            study.set_user_attr(name, figure)
+    # Last: without it the study is unfinished, and a run writes what is missing.
     study.set_user_attr(_RESULT, None if result is None else to_json(result))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from autotune.cli.messages import MessageFlags, heard, working
@@ -25,6 +27,7 @@ def test_a_terminal_shows_it_while_it_lasts(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     work()
     shown = capsys.readouterr().err
     assert "searches of a space" in shown

@@ -67,7 +67,7 @@ def test_a_layer_is_one_launch_where_an_entry_says_so(tmp_path: Path, environmen
     """
     found, log = run(tmp_path, LAYER + script, environment)
     assert found == [[True, True, True], 3, 0, "PairingPunicaWrapper"]
-    assert any("lora_shrink, lora_expand, lora_linear run this project's kernels" in line for line in log)
+    assert any("lora_linear run this project's kernels" in line for line in log)
 
 
 @pytest.mark.parametrize(
