@@ -84,8 +84,10 @@ def read(path: Path, ops: Mapping[str, Collection[str]]) -> Trace:
     """
     try:
         lines = reading.read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"--trace: cannot read {path} ({error}); give a file that a traced server wrote") from error
+    except OSError as error:
+        raise InputError(_unreadable(path, error.strerror)) from error
+    except ValueError as error:
+        raise InputError(_unreadable(path, error)) from error
     merged = _Merged()
     for number, line in enumerate(lines, start=1):
         _Line(path, number, ops).into(merged, line)
@@ -226,3 +228,7 @@ def _is_count(value: object) -> bool:
 
 def _is_size(value: object) -> bool:
     return type(value) is int and 0 < value <= _MOST
+
+
+def _unreadable(path: Path, why: object) -> str:
+    return f"--trace: cannot read {path} ({why}); give a file that a traced server wrote"

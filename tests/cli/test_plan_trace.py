@@ -75,7 +75,7 @@ def test_its_studies_are_created_run_and_exported_as_any_plans(cli: Cli, tmp_pat
         ("plan --trace TRACE --runtime sglang", "--runtime: got sglang"),
         ("plan --trace TRACE --chunk-sizes 16", "--chunk-sizes: is of no use with a trace of vllm"),
         ("plan --trace TRACE --dtype float16", "--dtype: got float16"),
-        ("plan --trace none.jsonl", "cannot read none.jsonl"),
+        ("plan --trace none.jsonl", "cannot read none.jsonl (No such file or directory)"),
         ("tune --trace TRACE --model Qwen3-8B", "leave one out"),
         ("tune --trace TRACE --hidden-size 64", "--hidden-size: describes a single problem"),
         ("tune --trace TRACE --prove", "--prove: runs a model"),
