@@ -10,19 +10,17 @@ that overflow the L2 cache; replays of both go forth and back. Outputs of both a
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
-from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, race
+from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, options, race
 
 from autotune.contract import registry
 from autotune.environment import current_gpu
@@ -82,11 +80,7 @@ class MethodRow:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--models", nargs="+", default=["Qwen3-Embedding-0.6B", "Qwen3-8B"])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
+    parser = options(__doc__, ["Qwen3-Embedding-0.6B", "Qwen3-8B"], 20)
     arguments = parser.parse_args()
     own = backend()
     register()

@@ -10,17 +10,15 @@ reference before it is timed. Cells that the plug-in leaves to the server's smal
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
-from run_plugin import BURN_IN, L2_FACTOR, keep, race
+from run_plugin import BURN_IN, L2_FACTOR, keep, options, race
 
 from autotune.contract import AnyKernel, registry
 from autotune.environment import current_gpu
@@ -89,12 +87,8 @@ class MoeRow:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--models", nargs="+", default=[model.name for model in MODELS])
+    parser = options(__doc__, [model.name for model in MODELS], 30)
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
     arguments = parser.parse_args()
     register()
     if not override.is_overridden(MOE_GROUP):

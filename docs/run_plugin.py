@@ -108,18 +108,24 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--models", nargs="+", default=[model.name for model in MODELS])
+    parser = options(__doc__, [model.name for model in MODELS], 30)
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
     arguments = parser.parse_args()
     register()
     if not all(map(override.is_overridden, ("lora_shrink", "lora_expand"))):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known vLLM on the path")
     models = [m for m in MODELS if m.name in arguments.models]
     keep(timed(models, arguments.tokens, arguments.rounds), arguments.out, arguments.seconds)
+
+
+def options(about: str | None, models: Sequence[str], rounds: int) -> argparse.ArgumentParser:
+    """Returns the parser of what the scripts of all plug-ins take."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="+", default=models)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=240.0, help="stop after so long, whatever is left")
+    return parser
 
 
 def keep(rows: Iterable[Any], out: Path, seconds: float) -> None:
