@@ -1,8 +1,10 @@
-"""What a measurement depends on, besides the kernel and the problem: GPU, driver, versions."""
+"""What a measurement depends on, besides the kernel and the problem: GPU, driver, versions, cores."""
 
 from __future__ import annotations
 
 import functools
+import math
+import os
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
@@ -16,6 +18,8 @@ from autotune.errors import InputError
 _SMI = "nvidia-smi"
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 """The driver's own devices, on Linux and under WSL: a container may have them without nvidia-smi."""
+_CGROUPS = Path("/sys/fs/cgroup")
+"""Where a container sees the limits it runs under."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,28 @@ def installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
+        return None
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may keep busy: a container or `taskset` may give it fewer than there are."""
+    allowed = len(os.sched_getaffinity(0))
+    share = _core_share()
+    return allowed if share is None else max(1, min(allowed, math.ceil(share)))
+
+
+def _core_share() -> float | None:
+    """Returns the cores' worth of time that a container's limit grants; None without one.
+
+    Linux tells it as "quota period", or as a file each in older releases; "max" or -1 stands for no limit.
+    """
+    try:
+        if (unified := _CGROUPS / "cpu.max").exists():
+            quota, period = unified.read_text().split()
+        else:
+            quota, period = ((_CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
         return None
 
 

@@ -17,6 +17,7 @@ from autotune.bench.outcome import SearchOutcome
 from autotune.bench.own_searches import Knowledge
 from autotune.bench.rival_searches import RIVALS
 from autotune.bench.score import EXACT, Score
+from autotune.environment import usable_cores
 from autotune.errors import InputError, one_of
 from autotune.measure import recording as recordings
 from autotune.measure.fork_server import deaf_to_ctrl_c
@@ -65,7 +66,7 @@ def run(
     """Replays everything; returns a score for each space and sampler.
 
     Args:
-        workers: Number of processes; by default one a core. With one, all runs in this process.
+        workers: Number of processes; by default one a core that it may use. With one, all runs in this process.
 
     Raises:
         InputError: If a recorded space cannot be read.
@@ -73,7 +74,7 @@ def run(
     loaded = {path: recordings.load(path) for path in comparison.paths}
     pairs = [(path, name) for path in comparison.paths for name in comparison.samplers]
     scores = []
-    with _mapping(workers or os.cpu_count() or 1) as in_order:
+    with _mapping(workers or usable_cores()) as in_order:
         running = [(path, name, in_order(replay, _jobs(comparison, path, name))) for path, name in pairs]
         for path, name, outcomes in running:
             scores.append(Score(loaded[path], name, tuple(outcomes)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Self
 
 from autotune import paths
 from autotune.contract import Config
-from autotune.environment import gpu_uuid
+from autotune.environment import gpu_uuid, usable_cores
 from autotune.measure.compile_pool import CompilePool
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.gpu_lock import GpuLock
@@ -25,7 +24,7 @@ class Machine:
 
     Args:
         cache_dir: Where compiled kernels are kept; by default in the tool's cache folder, apart from the user's own.
-        compilers: Number of compile processes; by default one per core but one.
+        compilers: Number of compile processes; by default one per core that it may use, but one.
 
     Attributes:
         gpu: UUID of the GPU, which no other process of this host has until this is closed; None where there is none.
@@ -40,7 +39,7 @@ class Machine:
         paths.check_writable(folder)
         self.gpu = gpu_uuid()
         self._lock = None if self.gpu is None else GpuLock(self.gpu)
-        self.compilers = CompilePool(str(folder), compilers or max(1, (os.cpu_count() or 2) - 1))
+        self.compilers = CompilePool(str(folder), compilers or max(1, usable_cores() - 1))
         self.worker = GpuWorker(str(folder))
         # It takes seconds to come up, and so do the first compilers.
         self.worker.start()

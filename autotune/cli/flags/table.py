@@ -276,7 +276,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "neighbour": _flag("--neighbour", "Give ours one finished neighbour: leave-one-out within a kernel.", bool),
         "no_estimate": _flag("--no-estimate", "Give ours nothing of what kernels expect of their configs.", bool),
         "min_configs": _flag("--min-configs", "Leave out spaces of fewer configs.", click.IntRange(min=1)),
-        "workers": _flag("--workers", "Number of processes.  [default: one a core]", click.IntRange(min=1)),
+        "workers": _flag("--workers", "Number of processes.  [default: one a usable core]", click.IntRange(min=1)),
         "plot": _flag("--plot", "Draw the curves.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
     },
     "End to end": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
@@ -11,6 +10,7 @@ from typing import Any, Final
 import triton
 
 from autotune.contract import Launch
+from autotune.environment import usable_cores
 
 TOKEN_COUNTS: Final = tuple(1 << exponent for exponent in range(17))
 """Token counts at which the config may change where no file says otherwise; no batch is larger."""
@@ -50,7 +50,7 @@ def _distinct(launches_at: Callable[[int], Iterable[Launch]], token_counts: Iter
 def _together() -> Iterator[None]:
     mode: Any = getattr(triton, "AsyncCompileMode", None)
     with (
-        ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool,
         suppress(Exception),
         # Triton 3.6 stays in the mode for good where leaving it raises.
         nullcontext() if mode is None else mode(pool, ignore_errors=True),
