@@ -41,11 +41,12 @@ class RankingSampler(SpaceSampler):
 
 
 class ListSampler(RankingSampler):
-    """Tries these configs and no others, in their order."""
+    """Tries these configs and no others, each once, in their order."""
 
     def __init__(self, space: Space, configs: Sequence[Config]) -> None:
         super().__init__(space)
-        self.order = np.asarray([space.index(config) for config in configs], dtype=np.int64)
+        # One config may be named twice: a winner beside a size may be the default, or that of both sides.
+        self.order = np.asarray(list(dict.fromkeys(map(space.index, configs))), dtype=np.int64)
 
     def rank(self, study: optuna.Study, history: History) -> Indices:
         return np.asarray(self.order[history.untried[self.order]])

@@ -14,10 +14,13 @@ from autotune.errors import InputError
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS
-from autotune.search.api import SpaceExhausted
+from autotune.search.api import Search, SpaceExhausted
 from autotune.search.history import Observer
 from autotune.search.making import SWEEP_BELOW, make_search
 from autotune.search.pool import PoolSampler
+from autotune.search.pruning import GapPruner
+from autotune.search.ranking import ListSampler
+from autotune.search.stopping import NeverStop
 from autotune.study import trials
 
 Replay = Callable[..., list[tuple[int, Measurement]]]
@@ -65,6 +68,13 @@ def test_configs_in_flight_are_not_proposed(name: str, toy: Recording) -> None:
     assert len(set(asked)) == 8
     listed = [toy.space.index(config) for config in search.sampler.shortlist(study, 8)]
     assert not set(listed) & set(asked)
+
+
+@pytest.mark.parametrize("named", [[0, 0, 5], [0, 5, 5], [0, 0, 0]])
+def test_a_list_that_names_a_config_twice_tries_it_once(named: list[int], toy: Recording, replay: Replay) -> None:
+    sampler = ListSampler(toy.space, [toy.space.configs[index] for index in named])
+    told = [index for index, _ in replay(toy, Search(sampler, GapPruner(), NeverStop()), len(named))]
+    assert told == sorted(set(named))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
