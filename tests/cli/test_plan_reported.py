@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,7 @@ def looked_up(printed: str) -> Lookups:
     found = set()
     for each in json.loads(printed)["shapes"]:
         op = each["op"].removeprefix("fused_moe_lora_")
-        names = (
-            ("K", "S") if "K" in each else ("num_slices", "k", "n", "i") if "i" in each else ("num_slices", "k", "n")
-        )
-        found.add((op, *(each[name] for name in names)))
+        found.add((op, *(each[name] for name in ("K", "S", "num_slices", "k", "n", "i") if name in each)))
     return found
 
 
@@ -39,153 +38,29 @@ def linear(k: int, *widths: int) -> Lookups:
     return {("shrink", slices, k, 16), ("expand", slices, 16, max(widths))}
 
 
-def head(width: int, hidden: int) -> Lookups:
-    return linear(hidden, width)
-
-
 def experts(hidden: int, width: int, slices: int = 2, w13: int | None = None) -> Lookups:
     gate_up = {(f"w13_{op}", slices, 16, hidden, w13 or width) for op in ("shrink", "expand")}
     return gate_up | {(f"w2_{op}", 1, 16, hidden, width) for op in ("shrink", "expand")}
 
 
-QWEN3_MOE = linear(2048, 4096, 512, 512) | linear(4096, 2048)
-GPT_OSS = linear(2880, 4096, 512, 512) | linear(4096, 2880) | linear(2880, 32)
-
-PLANNED: dict[str, tuple[str, str, Lookups]] = {
-    "3D experts are one matrix": (
-        "qwen3-vl-30b-a3b",
-        "",
-        QWEN3_MOE | head(151936, 2048) | experts(2048, 768, 1, 1536),
-    ),
-    "Qwen2 has no embedding modules": (
-        "qwen2.5-7b",
-        "",
-        linear(3584, 3584, 512, 512) | linear(3584, 3584) | linear(3584, 18944, 18944) | linear(18944, 3584),
-    ),
-    "GLM-4 MoE calls its gate": (
-        "glm-4.5-air",
-        "",
-        linear(4096, 12288, 1024, 1024)
-        | linear(12288, 4096)
-        | linear(4096, 10944, 10944)
-        | linear(10944, 4096)
-        | linear(4096, 1408, 1408)
-        | linear(1408, 4096)
-        | linear(4096, 128)
-        | experts(4096, 1408),
-    ),
-    "Starcoder2 has no gate_proj": (
-        "starcoder2-7b",
-        "",
-        linear(4608, 4608, 512, 512) | linear(4608, 4608) | linear(4608, 18432) | linear(18432, 4608),
-    ),
-    "ChatGLM has a single qkv": (
-        "chatglm3-6b",
-        "",
-        linear(4096, 4608) | linear(4096, 4096) | linear(4096, 27392) | linear(13696, 4096),
-    ),
-    "Granite hybrid without mamba layers": (
-        "granite-4.0-micro",
-        "",
-        linear(2560, 2560, 512, 512)
-        | linear(2560, 2560)
-        | linear(2560, 16384)
-        | linear(8192, 2560)
-        | head(100352, 2560),
-    ),
-    "Qwen3-Next's attention alone": (
-        "qwen3-next-80b",
-        "--target-modules q_proj,k_proj,v_proj,o_proj",
-        linear(2048, 8192, 512, 512) | linear(4096, 2048),
-    ),
-    "latent attention, whose gate the runner calls": (
-        "deepseek-v2-lite",
-        "",
-        linear(2048, 3072)
-        | linear(2048, 576)
-        | linear(512, 4096)
-        | linear(2048, 2048)
-        | linear(2048, 10944, 10944)
-        | linear(10944, 2048)
-        | linear(2048, 2816, 2816)
-        | linear(2816, 2048)
-        | experts(2048, 1408),
-    ),
-    "a named module is wrapped though embedding_modules is empty": (
-        "mistral-7b-v0.3",
-        "--target-modules lm_head",
-        head(32768, 4096),
-    ),
-    "the same of gpt-oss": (
-        "gpt-oss-20b",
-        "--target-modules o_proj,lm_head",
-        linear(4096, 2880) | head(201088, 2880),
-    ),
-    "mixed formats of experts": (
-        "gpt-oss-20b",
-        "--enable-mixed-moe-lora-format",
-        GPT_OSS | experts(2880, 2880),
-    ),
-    "shared outer matrices of experts": (
-        "gpt-oss-20b",
-        "--enable-moe-shared-loras",
-        GPT_OSS | experts(2880, 2880),
-    ),
-    "neither": ("gpt-oss-20b", "", GPT_OSS | experts(2880, 2880, 1, 5760)),
-    "LLaVA leaves Llama's defaults out": (
-        "llava-1.5-7b",
-        "",
-        linear(4096, 4096, 4096, 4096)
-        | linear(4096, 4096)
-        | linear(4096, 11008, 11008)
-        | linear(11008, 4096)
-        | head(32064, 4096),
-    ),
-    "lists of equal numbers": (
-        "hunyuan-a13b",
-        "",
-        linear(4096, 4096, 1024, 1024)
-        | linear(4096, 4096)
-        | linear(4096, 3072, 3072)
-        | linear(3072, 4096)
-        | linear(4096, 64)
-        | experts(4096, 3072),
-    ),
-    "ERNIE's first MoE layer": (
-        "ernie-4.5-21b-a3b",
-        "",
-        linear(2560, 2560, 512, 512)
-        | linear(2560, 2560)
-        | linear(2560, 12288, 12288)
-        | linear(12288, 2560)
-        | linear(2560, 3072, 3072)
-        | linear(3072, 2560)
-        | linear(2560, 64)
-        | experts(2560, 1536),
-    ),
-    "OPT's ffn_dim": (
-        "opt-6.7b",
-        "",
-        linear(4096, 4096, 4096, 4096) | linear(4096, 4096) | linear(4096, 16384) | linear(16384, 4096),
-    ),
-    "LFM2's adjusted width, and no conv1d": (
-        "lfm2-1.2b",
-        "",
-        linear(2048, 2048, 512, 512)
-        | linear(2048, 2048, 2048, 2048)
-        | linear(2048, 2048)
-        | linear(2048, 8192, 8192)
-        | linear(8192, 2048)
-        | head(65536, 2048),
-    ),
-}
-"""By case, a config, further flags, and what vLLM looks up."""
+def right(case: Mapping[str, Any]) -> Lookups:
+    """Returns the lookups of a case of reported_plans.toml."""
+    found = [linear(*layer) for layer in case["linear"]]
+    if "experts" in case:
+        found.append(experts(*case["experts"]))
+    if "experts_3d" in case:
+        hidden, width = case["experts_3d"]
+        found.append(experts(hidden, width, slices=1, w13=2 * width))
+    return set().union(*found)
 
 
-@pytest.mark.parametrize(("config", "flags", "right"), PLANNED.values(), ids=PLANNED)
-def test_vllm_looks_up_just_this(cli: Cli, config: str, flags: str, right: Lookups) -> None:
-    found = looked_up(cli.ok("plan", CONFIGS / f"{config}.json", VLLM, "--lora-rank 16 --json", flags))
-    assert found == right
+PLANNED = tomllib.loads((DATA / "reported_plans.toml").read_text())
+
+
+@pytest.mark.parametrize("case", PLANNED.values(), ids=PLANNED)
+def test_vllm_looks_up_just_this(cli: Cli, case: Mapping[str, Any]) -> None:
+    config, flags = CONFIGS / f"{case['config']}.json", case.get("flags", "")
+    assert looked_up(cli.ok("plan", config, VLLM, "--lora-rank 16 --json", flags)) == right(case)
 
 
 REFUSED: dict[str, tuple[str, str, str]] = {
@@ -290,4 +165,4 @@ def test_the_last_gpu_has_what_is_left_of_the_vocabulary(cli: Cli) -> None:
         ("expand", 16032, 1),
         ("expand", 15971, 1),
     }
-    assert looked_up(cli.ok(flags, "--tp 2", VLLM)) == head(32003, 4096)
+    assert looked_up(cli.ok(flags, "--tp 2", VLLM)) == linear(4096, 32003)
