@@ -20,13 +20,13 @@ from statistics import median
 from typing import Any, Final
 
 import torch
-from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, options, race
 
 from autotune.contract import registry
 from autotune.environment import current_gpu
 from autotune.servers.sglang.plugin import register
 from autotune.servers.sglang.served_csgmv import metadata
 from autotune.servers.sglang.served_modules import EXPAND, imported
+from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, options, race
 
 Call = Callable[[], torch.Tensor]
 

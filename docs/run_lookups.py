@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from served_loaders import loaded
 
 from autotune import servers
 from autotune.contract import Call
@@ -29,6 +28,7 @@ from autotune.errors import NotInstalledError
 from autotune.servers.sglang.served_modules import CSGMV
 from autotune.servers.vllm import facts as vllm
 from autotune.servers.vllm.served_modules import DENSE
+from served_loaders import loaded
 
 GPU = "NVIDIA H200"
 _QUERIES_A_FOLDER = 25

@@ -18,7 +18,6 @@ from statistics import median
 from typing import Any, Final
 
 import torch
-from run_plugin import BURN_IN, L2_FACTOR, keep, options, race
 
 from autotune.contract import AnyKernel, registry
 from autotune.environment import current_gpu
@@ -30,6 +29,7 @@ from autotune.servers.vllm.moe_paths import small_batch
 from autotune.servers.vllm.plugin import override, register
 from autotune.servers.vllm.served_modules import imported
 from autotune.servers.vllm.served_moe import MODULE, Tokens, tiles, told_of_machine
+from run_plugin import BURN_IN, L2_FACTOR, keep, options, race
 
 _MOST_SETS: Final = 8
 _ADAPTERS: Final = 4

@@ -20,8 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from served_loaders import loaded
-
 from autotune.config.diff import differences
 from autotune.config.entry_problem import place_of
 from autotune.contract import Call, Config, Problem, config_key, groups
@@ -33,6 +31,7 @@ from autotune.run.finalists import compare
 from autotune.study import studies
 from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
+from served_loaders import loaded
 
 _ROUNDS = 100
 _TOP = 10

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.scripts import load_script
+import make_architecture
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "autotune"
-HOUSE = load_script("make_architecture")
 
 # What stands right under autotune/, besides packages and the links to kernels/ and studies/.
 FILES = {"__init__.py", "__main__.py", "environment.py", "errors.py", "paths.py", "py.typed"}
@@ -89,37 +88,37 @@ def test_only_rooms_stand_under_the_package() -> None:
     }
     packages = {name for name in there if (PACKAGE / name / "__init__.py").is_file()}
     assert there - packages == FILES | {"kernels", "studies"}
-    assert packages | {"environment", "errors", "paths", "kernels"} == set(HOUSE.ROOMS)
-    assert len(HOUSE.ROOMS) <= 20
+    assert packages | {"environment", "errors", "paths", "kernels"} == set(make_architecture.ROOMS)
+    assert len(make_architecture.ROOMS) <= 20
 
 
 def test_a_room_says_in_one_or_two_sentences_what_it_holds() -> None:
-    for room in set(HOUSE.ROOMS) - {"kernels"}:
-        assert 1 <= len(re.findall(r"[.!?](?=\s|$)", HOUSE.summary(room))) <= 2, room
+    for room in set(make_architecture.ROOMS) - {"kernels"}:
+        assert 1 <= len(re.findall(r"[.!?](?=\s|$)", make_architecture.summary(room))) <= 2, room
 
 
 def test_imports_point_down() -> None:
-    order = (*HOUSE.ROOMS, "__main__")
+    order = (*make_architecture.ROOMS, "__main__")
     upward = [
         f"{module} imports {imported}"
-        for module, imports in HOUSE.imports_of_modules().items()
+        for module, imports in make_architecture.imports_of_modules().items()
         for imported in imports
-        if module and order.index(HOUSE.room_of(imported)) > order.index(HOUSE.room_of(module))
+        if module and order.index(make_architecture.room_of(imported)) > order.index(make_architecture.room_of(module))
     ]
     assert not upward
 
 
 def test_imports_have_no_cycles() -> None:
-    assert list(graphlib.TopologicalSorter(HOUSE.imports_of_modules()).static_order())
+    assert list(graphlib.TopologicalSorter(make_architecture.imports_of_modules()).static_order())
 
 
 def test_the_tool_imports_no_particular_kernel() -> None:
-    imports = HOUSE.imports_of_rooms()
+    imports = make_architecture.imports_of_rooms()
     assert not [room for room in imports if "kernels" in imports[room]]
 
 
 def test_the_architecture_page_is_up_to_date() -> None:
-    assert HOUSE.PAGE.read_text() == HOUSE.page(), "run: python docs/make_architecture.py"
+    assert make_architecture.PAGE.read_text() == make_architecture.page(), "run: python docs/make_architecture.py"
 
 
 def test_no_two_classes_have_one_name() -> None:
@@ -163,7 +162,7 @@ def test_a_kernel_knows_the_contract_and_its_own_folder() -> None:
     found = [
         f"{file.relative_to(ROOT)}: {name}"
         for file in sorted(ROOT.glob("kernels/*/*.py"))
-        for name in HOUSE.imported_names(file)
+        for name in make_architecture.imported_names(file)
         if not kernel_may_import(file.parent.name, name)
     ]
     assert not found

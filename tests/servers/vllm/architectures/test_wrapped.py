@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import make_wrapped
 from autotune.errors import InputError
 from autotune.model.shape import load, read
 from autotune.model.sources import Source
@@ -16,9 +17,6 @@ from autotune.servers.serving import Serving
 from autotune.servers.vllm.architectures.classes import classes
 from autotune.servers.vllm.architectures.decoders import table
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
-from tests.builders.scripts import load_script
-
-script = load_script("make_wrapped")
 
 # What vLLM says as it stops, and what a plan then names.
 REASONS = {
@@ -30,9 +28,9 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("name", script.recorded())
+@pytest.mark.parametrize("name", make_wrapped.recorded())
 def test_a_plan_is_what_the_server_wraps_and_calls(name: str) -> None:
-    found = script.compare(name)
+    found = make_wrapped.compare(name)
     if found.error is None:
         assert (found.refused, found.extra, found.missing) == (None, frozenset(), frozenset())
     else:
@@ -41,10 +39,10 @@ def test_a_plan_is_what_the_server_wraps_and_calls(name: str) -> None:
         assert reason in found.refused
 
 
-BY_CLASS: dict[str, dict[str, Any]] = json.loads((script.DATA / "by_class.json").read_text())
+BY_CLASS: dict[str, dict[str, Any]] = json.loads((make_wrapped.DATA / "by_class.json").read_text())
 
 
-@pytest.mark.parametrize("flags", script.VARIANTS)
+@pytest.mark.parametrize("flags", make_wrapped.VARIANTS)
 @pytest.mark.parametrize("name", BY_CLASS)
 def test_a_plan_of_a_config_as_its_class_has_it(name: str, flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKLING_MULTIMEM_AR", "0")  # without which the server refuses LoRA on Inkling
@@ -52,14 +50,14 @@ def test_a_plan_of_a_config_as_its_class_has_it(name: str, flags: str, monkeypat
     model = read(Source(name, name, BY_CLASS[name]["config"]), {})
     if isinstance(recorded, str):
         with pytest.raises(InputError, match="--tp"):
-            make(model, script.variant(flags), Batches(), road="tables")
+            make(model, make_wrapped.variant(flags), Batches(), road="tables")
         return
-    shapes = make(model, script.variant(flags), Batches(), road="tables").shapes
-    assert script.lookups_of(shapes) == {tuple(lookup) for lookup in recorded}
+    shapes = make(model, make_wrapped.variant(flags), Batches(), road="tables").shapes
+    assert make_wrapped.lookups_of(shapes) == {tuple(lookup) for lookup in recorded}
 
 
 def test_experts_need_not_divide_by_the_gpus_that_share_them() -> None:
-    config = json.loads((script.DATA / "configs" / "qwen1.5-moe-a2.7b.json").read_text())
+    config = json.loads((make_wrapped.DATA / "configs" / "qwen1.5-moe-a2.7b.json").read_text())
     spread = Serving("vllm", 4, 16, 4, expert_parallel=True, data_parallel=2)
     found = make(read(Source("qwen", "config.json", config), {}), spread, Batches())
     (w13,) = [s for s in found.shapes if s.op == "fused_moe_lora_w13_shrink"]
@@ -67,7 +65,7 @@ def test_experts_need_not_divide_by_the_gpus_that_share_them() -> None:
 
 
 def test_targets_may_be_a_models_own_names() -> None:
-    chatglm = json.loads((script.DATA / "configs" / "chatglm3-6b.json").read_text())
+    chatglm = json.loads((make_wrapped.DATA / "configs" / "chatglm3-6b.json").read_text())
     assert lookups("dense_h_to_4h", **dict.fromkeys(SMALL_MODEL) | chatglm) == {
         ("shrink", 1, 4096, 16),
         ("expand", 1, 16, 27392),

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
-
 import pytest
 
 from autotune.contract import Call
 from autotune.study.summary import StudySummary
+from results_page import csgmv
 from tests.builders.study_results import study_result, summary
 
 BANDWIDTH = 4e12
 
 
-@pytest.fixture(scope="module")
-def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
-    return docs_module("make_csgmv")
-
-
-def studies(made: ModuleType, gpu: str = "NVIDIA H200") -> list[StudySummary]:
+def studies(gpu: str = "NVIDIA H200") -> list[StudySummary]:
     """Returns every problem of the model at every chunk size, all of which take 100 us, and 50 when tuned."""
     result = study_result(incumbent_us=100.0, tuned_us=50.0, config={"BLOCK_N": 64}, floor_us=25.0, wall_s=2.0)
     assert result.bandwidth_bytes_per_s == BANDWIDTH
-    layers = made.QWEN3_EMBEDDING_0_6B
+    layers = csgmv.QWEN3_EMBEDDING_0_6B
     keys = {("shrink", layer.columns, len(layer.widths)) for layer in layers}
     keys |= {("expand", sum(layer.widths), len(layer.widths)) for layer in layers}
     return [
@@ -33,10 +26,10 @@ def studies(made: ModuleType, gpu: str = "NVIDIA H200") -> list[StudySummary]:
     ]
 
 
-def test_every_row_has_what_is_listed_and_no_more(made: ModuleType) -> None:
-    found = studies(made)
+def test_every_row_has_what_is_listed_and_no_more() -> None:
+    found = studies()
     assert len(found) == 28
-    (columns, rows), (_, saved) = made.tables(found)
+    (columns, rows), (_, saved) = csgmv.tables(found)
     assert len(rows) == 32
     table = {tuple(row[:3]): dict(zip(columns, row, strict=True)) for row in rows}
     qkv = table["qkv", "shrink", "128"]
@@ -50,26 +43,26 @@ def test_every_row_has_what_is_listed_and_no_more(made: ModuleType) -> None:
     assert saved[-1] == ["all", *["400.0"] * 4]
 
 
-def test_zeroing_is_taken_off_what_is_listed_of_expand(made: ModuleType) -> None:
-    (columns, rows), _ = made.tables(studies(made))
+def test_zeroing_is_taken_off_what_is_listed_of_expand() -> None:
+    (columns, rows), _ = csgmv.tables(studies())
     row = next(dict(zip(columns, row, strict=True)) for row in rows if row[:3] == ["o", "expand", "128"])
     zeroing_us = 2 * 30720 * 1024 / BANDWIDTH * 1e6
     assert row["over listed default"] == f"{(1.09 * 150 - zeroing_us) / 50:.2f}x"
 
 
-def test_what_is_listed_is_of_one_gpu_only(made: ModuleType) -> None:
-    (columns, rows), _ = made.tables(studies(made, "NVIDIA H100 80GB HBM3"))
+def test_what_is_listed_is_of_one_gpu_only() -> None:
+    (columns, rows), _ = csgmv.tables(studies("NVIDIA H100 80GB HBM3"))
     assert len(rows) == 32
     assert not any("listed" in column for column in columns)
 
 
-def test_wall_time_is_told_beside_the_time_in_studies(made: ModuleType) -> None:
-    text = made.took({"wall_s": 61.0, "note": "on a Sunday"}, studies(made))
+def test_wall_time_is_told_beside_the_time_in_studies() -> None:
+    text = csgmv.took({"wall_s": 61.0, "note": "on a Sunday"}, studies())
     assert text.startswith("The 28 studies took 61 s")
     assert text.endswith("(56 s in the studies; on a Sunday).")
 
 
-def test_a_plain_expand_is_put_beside_the_tuned_one_of_its_layer(made: ModuleType) -> None:
+def test_a_plain_expand_is_put_beside_the_tuned_one_of_its_layer() -> None:
     plain = {"rows": [{"layer": "o", "chunk_size": 64, "us": 40.0}, {"layer": "o", "chunk_size": 512, "us": 1.0}]}
-    _, rows = made.beside_plain(studies(made), plain)
+    _, rows = csgmv.beside_plain(studies(), plain)
     assert rows == [["o", "64", "40.00", "50.00", "1.25"]]

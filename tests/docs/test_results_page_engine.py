@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
-import pytest
-
-
-@pytest.fixture(scope="module")
-def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
-    return docs_module("make_serve")
+from results_page import engine
 
 
 def cell(variant: str, medians_ms: tuple[float, ...], above_off_ms: float) -> dict[str, Any]:
@@ -38,15 +31,15 @@ RUN: dict[str, Any] = {
 }
 
 
-def test_a_row_says_what_a_variant_takes_above_lora_off(made: ModuleType) -> None:
-    columns, rows = made.times(RUN)
+def test_a_row_says_what_a_variant_takes_above_lora_off() -> None:
+    columns, rows = engine.times(RUN)
     assert columns == ["variant", "decode 16, ms"]
     assert rows == [["A: no folder", "8.20 (8.10 to 8.30), 2.90 above N"], ["N: LoRA off", "5.30, 0.00 above N"]]
 
 
-def test_kernels_are_those_of_a_profile(made: ModuleType) -> None:
-    assert made.kernels(RUN) == (["variant", "decode 16"], [["A", "0.75 in 288"], ["N", "0.75 in 288"]])
+def test_kernels_are_those_of_a_profile() -> None:
+    assert engine.kernels(RUN) == (["variant", "decode 16"], [["A", "0.75 in 288"], ["N", "0.75 in 288"]])
 
 
-def test_the_machine_and_the_rounds_are_named(made: ModuleType) -> None:
-    assert made.about(RUN) == "A model. NVIDIA H200, vllm 0.23.0, torch 2.11.0; 3 processes of each variant."
+def test_the_machine_and_the_rounds_are_named() -> None:
+    assert engine.about(RUN) == "A model. NVIDIA H200, vllm 0.23.0, torch 2.11.0; 3 processes of each variant."

@@ -1,19 +1,47 @@
 """The section on the servers' own kernels in docs/results.md: what exported files are worth to what a server launches.
 
-`make_results.py` calls it with the data that docs/run_plan.sh (SOURCE=served) and docs/run_served.py left in docs/data.
+It reads what docs/run_served.sh left in docs/data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+from results_page import plan as plans
+from results_page.runs import machine_text, read
+from results_page.tables import markdown
 
 Rows = Sequence[Mapping[str, Any]]
 
 SLOWER = 0.01
 """An exported entry is slower where it loses this much, and the loss is significant at this level after Holm's
 correction over all entries."""
+
+
+def section(data: Path) -> list[str]:
+    """Writes what the files are worth to the kernels that servers launch; nothing where that has not been measured."""
+    lines: list[str] = []
+    for run in map(read, sorted(data.glob("served-*.json"))):
+        plan = run.about["plan"]
+        serving, kernel = plan["serving"], run.studies[0].spec.kernel.partition("@")[2]
+        columns, rows = plans.before_after(plan, run.studies)
+        lines += [
+            "",
+            f"### {plan['model']['name']} on the kernels of {kernel}",
+            "",
+            f"TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters; {len(run.studies)} studies "
+            f"in {run.about['wall_s']:.0f} s. Machine: {machine_text(run.studies[0])}. Default → tuned, us a launch:",
+            "",
+            *markdown(columns, rows),
+            "",
+            f"- {against_no_folder(run.about['never_slower'])}",
+            f"- {against_the_best(run.about['regret'])}",
+        ]
+    title = "## The servers' own kernels: files tuned on what the server launches"
+    return ["", title, *lines] if lines else []
 
 
 def against_no_folder(rows: Rows) -> str:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
-
-import pytest
-
 from autotune.study.result import GroupResult
+from results_page import moe
 from tests.builders.study_results import group_result, study_result, summary
-
-
-@pytest.fixture(scope="module")
-def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
-    return docs_module("make_moe")
 
 
 def group(**measured: int) -> GroupResult:
@@ -26,19 +17,19 @@ def group(**measured: int) -> GroupResult:
     return group_result("fused_moe_lora-two-kernel-m64-NVIDIA_H100_80GB_HBM3", members, best_us)
 
 
-def test_ops_measured_whole_count_with_their_best_at_a_common_value(made: ModuleType) -> None:
+def test_ops_measured_whole_count_with_their_best_at_a_common_value() -> None:
     # At 32 the shrink has no config that runs.
-    assert made.least_us(group(shrink=10, expand=10)) == 60.0
+    assert moe.least_us(group(shrink=10, expand=10)) == 60.0
 
 
-def test_what_was_not_measured_may_be_as_fast_as_the_floor(made: ModuleType) -> None:
-    assert made.least_us(group(shrink=9, expand=10)) == 32.0
-    assert made.least_us(group(shrink=9, expand=9)) == 30.0
+def test_what_was_not_measured_may_be_as_fast_as_the_floor() -> None:
+    assert moe.least_us(group(shrink=9, expand=10)) == 32.0
+    assert moe.least_us(group(shrink=9, expand=9)) == 30.0
 
 
-def test_a_row_says_what_was_measured_and_what_is_possible(made: ModuleType) -> None:
-    (row,) = made.rows([summary(None, None, group(shrink=9, expand=10))])
-    assert dict(zip(made.COLUMNS, row, strict=True)) == {
+def test_a_row_says_what_was_measured_and_what_is_possible() -> None:
+    (row,) = moe.rows([summary(None, None, group(shrink=9, expand=10))])
+    assert dict(zip(moe.COLUMNS, row, strict=True)) == {
         "group": "two-kernel-m64",
         "ops": "2",
         "configs measured": "19 of 20",

@@ -1,6 +1,6 @@
 """The section on whole models in docs/results.md: what one command made of everything a server looks up.
 
-`make_results.py` calls it with the data that docs/run_plan.sh left in docs/data.
+It reads what docs/run_plan.sh left in docs/data.
 """
 
 from __future__ import annotations
@@ -8,13 +8,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autotune.study.summary import StudySummary
+from results_page.runs import machine_text, read
+from results_page.tables import Table, markdown
 
 SUMMARY_COLUMNS = ("server", "studies", "configs measured", "wall min", "files, findings of config check")
 
-Table = tuple[Sequence[str], list[list[str]]]
+
+def section(data: Path) -> list[str]:
+    """Writes the section on whole models; nothing where none has been tuned."""
+    runs = [read(file) for file in sorted(data.glob("plan-*.json"), reverse=True)]
+    if not runs:
+        return []
+    model, serving = runs[0].about["plan"]["model"]["name"], runs[0].about["plan"]["serving"]
+    lines = [
+        "",
+        "## A whole model in one command",
+        "",
+        f"{model}, TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters, from nothing to "
+        f"checked files (`bash docs/run_plan.sh`). Machine: {machine_text(runs[0].studies[0])}.",
+        "",
+        *markdown(SUMMARY_COLUMNS, [summary(run.about, run.studies) for run in runs]),
+    ]
+    for run in runs:
+        plan = run.about["plan"]
+        columns, rows = before_after(plan, run.studies)
+        server = plan["serving"]["runtime"]
+        lines += ["", f"{server}, default → tuned, us a launch:", "", *markdown(columns, rows)]
+    return lines
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
-
-import pytest
 
 from autotune.contract import Call
 from autotune.study.summary import StudySummary
+from results_page import plan
 from tests.builders.study_results import study_result, summary
 
 SHRINK = {"op": "shrink", "max_loras": 5, "num_slices": 3, "k": 64, "n": 16, "layers": ["qkv_proj x2"]}
 EXPAND = {"op": "expand", "max_loras": 5, "num_slices": 1, "k": 16, "n": 64, "layers": ["o_proj x2", "embed_tokens"]}
-
-
-@pytest.fixture(scope="module")
-def made(docs_module: Callable[[str], ModuleType]) -> ModuleType:
-    return docs_module("make_plan")
 
 
 def study(shape: dict[str, Any], m: int, default_us: float | None, tuned_us: float) -> StudySummary:
@@ -30,9 +22,9 @@ def study(shape: dict[str, Any], m: int, default_us: float | None, tuned_us: flo
 PLAN = {"size": "m", "shapes": [SHRINK, EXPAND], "serving": {"runtime": "vllm"}}
 
 
-def test_a_row_a_batch_size_and_a_column_a_shape(made: ModuleType) -> None:
+def test_a_row_a_batch_size_and_a_column_a_shape() -> None:
     found = [study(EXPAND, 8, 200.0, 100.0), study(SHRINK, 8, 10.0, 5.0), study(SHRINK, 1, 10.0, 10.0)]
-    columns, rows = made.before_after(PLAN, found)
+    columns, rows = plan.before_after(PLAN, found)
     assert columns == ["m", "shrink: qkv_proj", "expand: o_proj, embed_tokens", "all layers, us"]
     # Two layers shrink, three expand.
     assert rows == [
@@ -41,12 +33,12 @@ def test_a_row_a_batch_size_and_a_column_a_shape(made: ModuleType) -> None:
     ]
 
 
-def test_a_default_that_does_not_run_has_no_sum(made: ModuleType) -> None:
-    _, rows = made.before_after(PLAN, [study(SHRINK, 8, None, 5.0)])
+def test_a_default_that_does_not_run_has_no_sum() -> None:
+    _, rows = plan.before_after(PLAN, [study(SHRINK, 8, None, 5.0)])
     assert rows == [["8", "fails → 5.0", "-", "-"]]
 
 
-def test_the_summary_counts_what_was_finished(made: ModuleType) -> None:
+def test_the_summary_counts_what_was_finished() -> None:
     unfinished = replace(study(SHRINK, 2, 1.0, 1.0), result=None)
     run = {"wall_s": 90.0, "check": 0, "plan": PLAN}
-    assert made.summary(run, [study(SHRINK, 8, 10.0, 5.0), unfinished]) == ["vllm", "1 of 2", "7", "1.5", "none"]
+    assert plan.summary(run, [study(SHRINK, 8, 10.0, 5.0), unfinished]) == ["vllm", "1 of 2", "7", "1.5", "none"]

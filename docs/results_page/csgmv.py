@@ -1,11 +1,13 @@
 """The section on SGLang's kernels in docs/results.md: the shapes of PR 20391, with what that lists.
 
-`make_results.py` calls it with the data that docs/run_csgmv.sh left in docs/data, GPU by GPU.
+It reads what docs/run_csgmv.sh left in docs/data, GPU by GPU.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autotune.contract import source
@@ -13,6 +15,9 @@ from autotune.report.layers import COLUMNS, LayerResult, cells, layer_results, s
 from autotune.report.tables import us
 from autotune.servers.sglang.decoder_block import CsgmvLayer
 from autotune.study.summary import StudySummary
+from results_page import served
+from results_page.runs import Run, machine_text, read
+from results_page.tables import Table, markdown
 
 QWEN3_EMBEDDING_0_6B = (
     CsgmvLayer("qkv", 1024, (2048, 1024, 1024)),
@@ -50,7 +55,42 @@ _LISTED_TUNED_MS = {
 _LISTED_GPU = "NVIDIA H200"
 LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "over listed default")
 
-Table = tuple[Sequence[str], list[list[str]]]
+
+def section(data: Path) -> list[str]:
+    """Writes the section on SGLang's kernels, on every GPU where they have been measured."""
+    files = sorted(data.glob("csgmv-*.json"), reverse=True)
+    if not files:
+        return []
+    lines = [line for file in files for line in _gpu_lines(data, read(file))]
+    return ["", "## SGLang's csgmv kernels", "", MEANING, *lines]
+
+
+def _gpu_lines(data: Path, run: Run) -> list[str]:
+    """Makes one GPU's tables."""
+    studies = run.studies
+    layers, saved = (markdown(columns, rows) for columns, rows in tables(studies))
+    note = ["", LISTED] if listed(studies) else []
+    heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
+    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}."]
+    lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
+    if "never_slower" in run.about:
+        lines += ["", served.against_no_folder(run.about["never_slower"])]
+    if len(run.about.get("regret", ())) > 1:
+        lines += ["", served.against_the_best(run.about["regret"])]
+    gpu = run.name.removeprefix("csgmv-")
+    return [*lines, *_beside_plain_lines(data / f"prototype-{gpu}.json", studies)]
+
+
+def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
+    """Compares expands with a kernel without SGLang's semantics; nothing where that has not been measured."""
+    if not file.exists():
+        return []
+    columns, rows = beside_plain(studies, json.loads(file.read_text()))
+    note = (
+        "What the full semantics cost: a plain expand (`docs/run_prototype.py`: one adapter, full chunks, no "
+        "permutation, masks or scaling), at the best of its configs, timed the same way on the same GPU."
+    )
+    return ["", note, "", *markdown(columns, rows)]
 
 
 def tables(studies: Sequence[StudySummary]) -> tuple[Table, Table]:

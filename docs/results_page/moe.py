@@ -1,6 +1,6 @@
 """The section on fused MoE LoRA in docs/results.md: groups of ops that share one block_m.
 
-`make_results.py` calls it with the data that docs/run_moe.sh left in docs/data.
+It reads what docs/run_moe.sh left in docs/data.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.summary import StudySummary
+from results_page.runs import machine_text, read
+from results_page.tables import markdown
 
 COLUMNS = (
     "group",
@@ -34,6 +37,15 @@ NOTE = (
     "can exceed: ops of which every config was measured count with their best at a common block_m, the others with "
     "their floor."
 )
+
+
+def section(data: Path) -> list[str]:
+    """Writes the section on groups of MoE ops; nothing where none has been measured."""
+    if not (data / "moe.json").exists():
+        return []
+    members = read(data / "moe.json").studies
+    table = markdown(COLUMNS, rows(members))
+    return ["", "## Fused MoE LoRA", "", f"{NOTE} Machine: {machine_text(members[0])}.", "", *table]
 
 
 def rows(members: Sequence[StudySummary]) -> list[list[str]]:

@@ -1,0 +1,91 @@
+"""The first section of docs/results.md, and the table of the README: what a folder is worth on the server's own engine.
+
+It reads what docs/run_serve.sh left in docs/data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from results_page.tables import Table, markdown
+
+
+def section(data: Path) -> list[str]:
+    """Writes what a folder is worth on the server's own engine, with its own kernels."""
+    lines: list[str] = []
+    for file in sorted(data.glob("serve-*.json")):
+        run = json.loads(file.read_text())
+        lines += ["", about(run), "", *markdown(*times(run)), ""]
+        lines += [
+            "GPU milliseconds of LoRA kernels and their launches, a step, from a short profile of the same process:",
+            "",
+        ]
+        lines += [*markdown(*kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]
+    return ["", "## On vLLM's own engine, with its own kernels", *lines] if lines else []
+
+
+def readme_table(run: Mapping[str, Any]) -> list[str]:
+    """Makes the short table of what LoRA costs on the server's own engine."""
+    return [*markdown(*costs(run)), "", f"{about(run)} More in [docs/results.md](docs/results.md)."]
+
+
+def times(run: Mapping[str, Any]) -> Table:
+    """Makes a row a variant, a column a phase: milliseconds, and how many of them are above LoRA off."""
+    phases = _phases(run)
+    rows = []
+    for variant, meaning in run["variants"].items():
+        cells = _by_phase(run, variant)
+        rows.append([f"{variant}: {meaning}", *(_cell(cells[phase]) for phase in phases)])
+    return ["variant", *(f"{phase}, ms" for phase in phases)], rows
+
+
+def costs(run: Mapping[str, Any]) -> Table:
+    """Makes a row a variant that serves adapters, a column a phase: what LoRA costs, in milliseconds above LoRA off."""
+    phases = _phases(run)
+    rows = []
+    for variant, meaning in run["variants"].items():
+        cells = _by_phase(run, variant)
+        if cells[phases[0]]["against_default"] is not None or variant == "A":
+            rows.append([meaning, *(f"{cells[phase]['above_off_ms']:.2f}" for phase in phases)])
+    return ["what LoRA costs, ms above LoRA off", *phases], rows
+
+
+def kernels(run: Mapping[str, Any]) -> Table:
+    """Makes a row a variant, a column a phase: GPU milliseconds of LoRA kernels a step, and their launches."""
+    phases = _phases(run)
+    rows = []
+    for variant in run["variants"]:
+        cells = _by_phase(run, variant)
+        rows.append([variant, *(_kernels_of(cells[phase]) for phase in phases)])
+    return ["variant", *phases], rows
+
+
+def about(run: Mapping[str, Any]) -> str:
+    """Says what was run, where and how often."""
+    versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
+    rounds = max(process["round"] for process in run["processes"])
+    times_each = "one process" if rounds == 1 else f"{rounds} processes"
+    return f"{run['note']} {run['gpu']}, {versions}; {times_each} of each variant."
+
+
+def _phases(run: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(cell["phase"] for cell in run["cells"]))
+
+
+def _by_phase(run: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    return {cell["phase"]: cell for cell in run["cells"] if cell["variant"] == variant}
+
+
+def _kernels_of(cell: Mapping[str, Any]) -> str:
+    steps = cell["profiled_steps"]
+    return f"{cell['lora_kernels_ms'] / steps:.2f} in {cell['launches'] / steps:g}"
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    low, high = min(cell["medians_ms"]), max(cell["medians_ms"])
+    spread = f" ({low:.2f} to {high:.2f})" if high > low else ""
+    above = "" if cell["above_off_ms"] is None else f", {cell['above_off_ms']:.2f} above N"
+    return f"{cell['ms']:.2f}{spread}{above}"
