@@ -5,7 +5,7 @@ Nothing else reads these fields: a name that is missing here is added here, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.errors import InputError, one_of
@@ -54,6 +54,17 @@ MOST_SIZE = 1 << 24
 
 _LAYERS = "num_hidden_layers"
 
+POSITIVE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "head_dim",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "vocab_size",
+)
+"""Sizes that no layer has as 0: a config that has one so says nothing of it."""
+
 MOST: Mapping[str, int] = {"num_hidden_layers": 4096, "num_experts": 1 << 16}
 """Largest numbers that are believed of what a plan holds one object each for."""
 
@@ -62,6 +73,12 @@ def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of the language model, which multimodal configs keep one level down."""
     text = config.get("text_config")
     return {**config, **(text if isinstance(text, dict) else {})}
+
+
+def without_zeros(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config without the sizes that it has as 0 and no layer can have so: these are as good as absent."""
+    positive = {spelled for name in POSITIVE for spelled in NAMES[name]}
+    return {name: value for name, value in config.items() if name not in positive or type(value) is not int or value}
 
 
 def changed(config: Mapping[str, Any], overrides: Mapping[str, int]) -> dict[str, Any]:
@@ -74,6 +91,24 @@ def changed(config: Mapping[str, Any], overrides: Mapping[str, int]) -> dict[str
         if isinstance(value, list) and len(value) == before.get(_LAYERS):
             after[name] = value[: after[_LAYERS]]
     return {**config, "text_config": after} if before is text else after
+
+
+class LackingFieldsError(InputError):
+    """A config lacks fields that sizes follow from.
+
+    Attributes:
+        names: Our names of these.
+    """
+
+    def __init__(self, origin: str, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"{origin}: lacks {one_of(names)}; give {remedy(names)}")
+
+
+def remedy(names: Sequence[str]) -> str:
+    """Returns what gives a plan the fields that a config lacks."""
+    settable = [f"--set {name}=N" for name in names if name in NAMES]
+    return " ".join(settable) if len(settable) == len(list(names)) else "the model's whole config.json"
 
 
 class Fields:
@@ -136,9 +171,7 @@ class Fields:
         """Makes sure that these fields are there and not 0.
 
         Raises:
-            InputError: If one is not; names all of them.
+            LackingFieldsError: If one is not; names all of them.
         """
         if missing := [name for name in names if not self.get(name)]:
-            raise InputError(
-                f"{self.origin}: lacks {one_of(missing)}; give " + " ".join(f"--set {name}=N" for name in missing)
-            )
+            raise LackingFieldsError(self.origin, missing)

@@ -89,6 +89,7 @@ class Plan:
         variant: A few characters that stand for all that is not as by default; empty where nothing is.
         warnings: What follows from the server's rules; one line each.
         advice: What helps more than tuning; one line each.
+        placeholders: What files must answer, too, since not all of the model's lookups are known.
     """
 
     model: PlanSubject
@@ -101,6 +102,7 @@ class Plan:
     variant: str
     warnings: tuple[str, ...]
     advice: tuple[str, ...]
+    placeholders: tuple[Shape, ...] = ()
 
     @property
     def name(self) -> str:
@@ -147,7 +149,7 @@ class Plan:
     @property
     def required(self) -> list[Call]:
         """Every lookup that the files must answer, measured or not."""
-        return servers.get(self.serving.server).planner.required(self.shapes, self.answered)
+        return servers.get(self.serving.server).planner.required((*self.shapes, *self.placeholders), self.answered)
 
     @property
     def seconds(self) -> float:
@@ -244,6 +246,7 @@ def make(
         variant=_variant(model, serving, batches),
         warnings=(*found.notes, *warnings),
         advice=tuple(planner.advice(serving, batches)),
+        placeholders=found.placeholders,
     )
 
 

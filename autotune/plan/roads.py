@@ -23,10 +23,12 @@ class Found:
 
     Attributes:
         notes: Which road they came by, and how the other compares; one line each.
+        placeholders: What files must answer, too, since not all of the model's lookups are known.
     """
 
     shapes: tuple[Shape, ...]
     notes: tuple[str, ...]
+    placeholders: tuple[Shape, ...] = ()
 
 
 def find(model: ModelShape, serving: Serving, batches: Batches, road: Road) -> Found:
@@ -46,7 +48,8 @@ def find(model: ModelShape, serving: Serving, batches: Batches, road: Road) -> F
         notes = read.notes
     planner.check_model(model, serving)
     shapes = tuple(planner.shapes(model, serving, batches))
-    return Found(shapes, (*notes, *planner.assumptions(model, serving)))
+    placeholders = tuple(planner.placeholders(model, serving, shapes))
+    return Found(shapes, (*notes, *planner.assumptions(model, serving)), placeholders)
 
 
 def _comparison(model: ModelShape, serving: Serving, batches: Batches, read: tuple[Shape, ...]) -> str:
@@ -56,6 +59,8 @@ def _comparison(model: ModelShape, serving: Serving, batches: Batches, read: tup
         tables = planner.shapes(model, serving, batches)
     except InputError as error:
         return f"the tool's tables do not plan it ({error})"
+    if planner.placeholders(model, serving, tables):
+        return f"the tool's tables plan a part of it ({'; '.join(planner.assumptions(model, serving))})"
     extra, missing = _apart(tables, read), _apart(read, tables)
     if not extra and not missing:
         return "the tool's tables come to the same lookups"

@@ -87,6 +87,10 @@ class Planner(ABC):
             InputError: If the flags of the batches make no sense.
         """
 
+    def placeholders(self, model: ModelShape, serving: Serving, shapes: Sequence[Shape]) -> list[Shape]:
+        """Returns what files must answer, too, lest the server stops at lookups of the model that are not planned."""
+        return []
+
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
         """Reads every distinct lookup off the installed server's own classes, where the tool knows how.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from autotune.errors import InputError, one_of
+from autotune.model.fields import remedy
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches
 from autotune.servers.notes import rank_advice
@@ -53,11 +54,22 @@ def assumptions(found: Wrapped, tower_connector: bool) -> Iterator[str]:
             )
     if known.decoder:
         yield from known.decoder.unknown
+    yield from _not_planned(found)
     if found.unknown_types:
         yield (
             f"layers of type {one_of(found.unknown_types)} are not known here: what stands in the place of their "
             "attention is not planned; compare with what the server logs"
         )
+
+
+def _not_planned(found: Wrapped) -> Iterator[str]:
+    if found.unplanned:
+        yield (
+            f"{one_of(found.unplanned)}: not planned, since the config lacks {one_of(found.lacking)}; give "
+            f"{remedy(found.lacking)}, or the server takes the nearest entry or its default for them"
+        )
+    if not found.counted:
+        yield "the config lacks num_hidden_layers: how often each is looked up is not known; --set num_hidden_layers=N"
 
 
 def advice(serving: Serving) -> Iterator[str]:

@@ -12,7 +12,7 @@ from autotune.servers.planning import Planner, ReadOff, TracedPlan
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.trace import Trace
-from autotune.servers.vllm import adapters, lookups, notes
+from autotune.servers.vllm import adapters, lookups, notes, placeholders
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm import traced as by_trace
@@ -40,6 +40,9 @@ class VllmPlanner(Planner):
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(model, serving, batches.most_sampled_rows)
+
+    def placeholders(self, model: ModelShape, serving: Serving, shapes: Sequence[Shape]) -> list[Shape]:
+        return list(placeholders.find(wrapped(model, serving), serving, shapes))
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
         return road.read_off(model, serving, batches)

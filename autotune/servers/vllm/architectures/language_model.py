@@ -212,7 +212,7 @@ def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
         others = next((names for names in NAMES.values() if name in names), (name,))
         if not any(other in text for other in others):
             found[name] = value
-    layers = next((found[name] for name in LAYER_LISTS if found.get(name)), ())
+    layers = next((found[name] for name in (*LAYER_LISTS, "mlp_layer_types") if found.get(name)), ())
     if layers and not any(found.get(name) for name in NAMES["num_hidden_layers"]):
         found["num_hidden_layers"] = len(layers)
     return found

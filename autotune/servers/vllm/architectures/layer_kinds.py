@@ -7,12 +7,14 @@ from typing import Any
 
 from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
-from autotune.model.fields import Fields
+from autotune.model.fields import NAMES, Fields
 from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
 
 EVERY_LAYER = "layer"
 _BLOCKS = "block_configs"
 _BY_LAYER = "per_layer_config"
+# Names that configs give what only a model with experts has; `top_k` is one of sampling, too.
+_OF_EXPERTS = {*NAMES["num_experts_per_tok"], "moe_intermediate_size"} - {"top_k"}
 _WHOLE_LAYERS = {"dense", "sparse"}
 _NO_MIXERS = {"attention", "model", EVERY_LAYER, *_WHOLE_LAYERS}
 
@@ -29,7 +31,7 @@ def layer_kinds(decoder: Decoder, fields: Fields) -> list[frozenset[str]]:
     mixers = _mixers(decoder, fields, count)
     if any(_WHOLE_LAYERS & set(each) for each in mixers):
         return [frozenset({EVERY_LAYER, *each}) for each in mixers]
-    sparse = set(expert_layers(fields)) if fields.expert_count and _has_experts(decoder) else set()
+    sparse = set(expert_layers(fields)) if _tells_experts(fields) and _has_experts(decoder) else set()
     return [
         frozenset({EVERY_LAYER, "sparse" if layer in sparse else "dense", *mixers[layer]}) for layer in range(count)
     ]
@@ -91,6 +93,13 @@ def _block_widths(fields: Fields, layer: int) -> dict[str, int]:
     elif factor := mlp.get("ffn_mult"):
         found["block_mlp_width"] = -(-int(2 * factor * fields["hidden_size"] / 3) // 256) * 256
     return found
+
+
+def _tells_experts(fields: Fields) -> bool:
+    """Tells whether there are experts: one that has some of their fields and not how many there are has them, too."""
+    if fields.get("num_experts") is not None:
+        return bool(fields.expert_count)
+    return any(fields.config.get(name) for name in _OF_EXPERTS)
 
 
 def _has_experts(decoder: Decoder) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune.errors import InputError
-from autotune.model.fields import NAMES, Fields
+from autotune.model.fields import NAMES, Fields, LackingFieldsError
 from autotune.servers.vllm.architectures.decoders import Decoder, table
 from autotune.servers.vllm.architectures.expressions import MissingFieldError, Number, evaluate
 
@@ -30,14 +29,22 @@ class LayerSizes:
         """Returns what an expression comes to.
 
         Raises:
-            InputError: If the config lacks a field that counts; names it.
+            LackingFieldsError: If the config lacks a field that counts.
         """
         try:
             return int(evaluate(expression, self))
         except MissingFieldError as missing:
-            name = missing.args[0]
-            remedy = f"--set {name}=N" if name in NAMES else "the model's whole config.json"
-            raise InputError(f"{self._fields.origin}: lacks {name}; give {remedy}") from None
+            raise LackingFieldsError(self._fields.origin, missing.args) from None
+
+    def lacking(self, *expressions: str) -> tuple[str, ...]:
+        """Returns the fields for want of which expressions come to nothing."""
+        found: dict[str, None] = {}
+        for expression in expressions:
+            try:
+                evaluate(expression, self)
+            except MissingFieldError as missing:
+                found[missing.args[0]] = None
+        return tuple(found)
 
     def holds(self, condition: str) -> bool:
         """Tells whether a condition holds; what the config lacks is 0."""

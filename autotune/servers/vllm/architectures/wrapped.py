@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autotune.errors import InputError, one_of
-from autotune.model.fields import Fields
+from autotune.model.fields import POSITIVE, Fields, LackingFieldsError, without_zeros
 from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
@@ -17,6 +18,10 @@ from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_siz
 from autotune.servers.vllm.architectures.sharding import lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
+
+_LAYERS = "num_hidden_layers"
+_ENOUGH_LAYERS = 64
+"""So many layers have one of each kind that a config places; a period of kinds is shorter."""
 
 _SCORE = Module("score", "replicated", outputs=("labels",))
 
@@ -31,6 +36,8 @@ class Wrapped:
         unmatched: Targets that name no module.
         names: What targets may name.
         unknown_types: Kinds of layers of which nothing is known but their MLP or experts.
+        unplanned: Modules that are wrapped and whose sizes the config does not tell, each with the fields it lacks.
+        counted: The config tells how many layers there are; else each stands for one.
     """
 
     language_model: LanguageModel
@@ -40,6 +47,13 @@ class Wrapped:
     unmatched: tuple[str, ...]
     names: tuple[str, ...]
     unknown_types: tuple[str, ...] = ()
+    unplanned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    counted: bool = True
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The fields for want of which modules are not planned."""
+        return tuple(dict.fromkeys(name for names in self.unplanned.values() for name in names))
 
 
 def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
@@ -59,31 +73,37 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
             f"{model.origin}: the layers of {found.architecture} are not known here; plan with a server installed, or "
             "create studies of single shapes (study create --op-type ...) from what the server logs"
         )
-    fields = Fields(model.origin, {**found.fields, **model.overrides})
+    fields = Fields(model.origin, without_zeros({**found.fields, **model.overrides}))
     _check(model, fields, serving)
     _check_environment(found, found.decoder, model.origin)
     packed = found.packed(LayerSizes(found.decoder, fields, _common(found, fields, serving.tp), None).holds)
     targets = Targets(serving.target_modules, packed, embeddings(model, found))
-    layers, experts, uncalled = dict[Layer, int](), dict[ExpertLayer, int](), list[str]()
+    layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
+    unplanned = dict[str, tuple[str, ...]]()
     for part, module, sizes in _modules(found, fields, serving.tp):
-        there = sizes.holds(part.when) and sizes.holds(module.when)
+        lacking = _lacking(part, module, sizes, fields)
+        there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
         if not there or not targets.wrap(module):
             continue
         if not module.called:
-            uncalled.append(module.name)
+            uncalled[module.name] = None
+        elif lacking:
+            unplanned[f"{part.name}.{module.name}".lstrip(".")] = lacking
         elif module.kind == "experts":
-            expert = _expert_layer(module, sizes, found, fields, serving)
-            experts[expert] = experts.get(expert, 0) + 1
+            experts[_expert_layer(module, sizes, found, fields, serving)] += 1
         elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
-            layers[layer] = layers.get(layer, 0) + 1
+            layers[layer] += 1
+    counted = fields.get(_LAYERS) is not None
     return Wrapped(
         language_model=found,
-        layers=tuple(replace(layer, count=count) for layer, count in layers.items()),
-        experts=tuple(replace(expert, count=count) for expert, count in experts.items()),
-        uncalled=tuple(dict.fromkeys(uncalled)),
+        layers=tuple(replace(layer, count=count if counted else 1) for layer, count in layers.items()),
+        experts=tuple(replace(expert, count=count if counted else 1) for expert, count in experts.items()),
+        uncalled=tuple(uncalled),
         unmatched=targets.unmatched,
         names=targets.names,
-        unknown_types=tuple(unknown_types(found.decoder, fields)),
+        unknown_types=tuple(unknown_types(found.decoder, _counted(fields))),
+        unplanned=unplanned,
+        counted=counted,
     )
 
 
@@ -107,9 +127,8 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
     """Yields the modules of all layers, a part at a time, each with the sizes of its layer."""
     decoder = found.decoder
     assert decoder is not None
-    fields.require("hidden_size", "num_hidden_layers")
     common = _common(found, fields, tp)
-    kinds = layer_kinds(decoder, fields)
+    kinds = layer_kinds(decoder, _counted(fields))
     types = types_with_sizes(decoder, fields, len(kinds))
     by_layer = []
     for layer in range(len(kinds)):
@@ -130,6 +149,23 @@ def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Pa
         yield Part("model", (_SCORE,)), _SCORE, LayerSizes(decoder, fields, common, None)
 
 
+def _counted(fields: Fields) -> Fields:
+    """Returns fields that tell how many layers there are; where they do not, enough for one of each kind."""
+    if fields.get(_LAYERS) is not None:
+        return fields
+    return Fields(fields.origin, {**fields.config, _LAYERS: _ENOUGH_LAYERS})
+
+
+def _lacking(part: Part, module: Module, sizes: LayerSizes, fields: Fields) -> tuple[str, ...]:
+    """Returns the fields for want of which a module's sizes are not known; those that may be absent count as 0."""
+    if not sizes.holds(part.when):
+        return ()
+    if not sizes.holds(module.when):
+        return tuple(name for name in sizes.lacking(module.when) if name in POSITIVE)
+    of_experts = [name for name in ("num_experts", "num_experts_per_tok") if not fields.get(name)]
+    return (*sizes.lacking(module.inputs, *module.outputs), *(of_experts if module.kind == "experts" else ()))
+
+
 def _expert_layer(
     module: Module, sizes: LayerSizes, found: LanguageModel, fields: Fields, serving: Serving
 ) -> ExpertLayer:
@@ -142,7 +178,6 @@ def _expert_layer(
             "--fully-sharded: vLLM's fused MoE LoRA has no --enable-expert-parallel together with "
             "--fully-sharded-loras, and the server stops; leave one of them out"
         )
-    fields.require("num_experts_per_tok")
     apart = serving.mixed_moe_format or serving.moe_shared_loras
     return ExpertLayer(
         hidden=sizes(module.inputs),
@@ -186,7 +221,9 @@ def _check_environment(found: LanguageModel, decoder: Decoder, origin: str) -> N
 
 
 def no_module_is_named(model: ModelShape, serving: Serving, found: Wrapped) -> InputError:
-    """Returns the error for targets that name no module."""
+    """Returns the error for targets that name no module, or for a config that tells no module's sizes."""
+    if found.lacking:
+        return LackingFieldsError(model.origin, found.lacking)
     return InputError(
         f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this server; "
         f"it wraps by {one_of(found.names)}"
