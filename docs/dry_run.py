@@ -79,6 +79,9 @@ class PretendMachine:
     def backend(self, task: Any) -> PretendBackend:
         return PretendBackend(task)
 
+    def race(self, entrants: Sequence[tuple[Any, Any]], rounds: int) -> list[Any]:
+        return [self.backend(task).race([config], rounds)[0] for task, config in entrants]
+
     def close(self) -> None: ...
 
     def __enter__(self) -> PretendMachine:
