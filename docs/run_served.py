@@ -1,7 +1,7 @@
 """What exported files are worth on the server's own kernels: against no folder, and against the best there is.
 
     PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--seconds N]
-    PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOB] [--seconds N]
+    PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS] [--seconds N]
 
 `never-slower` races every entry of DIR against what the server launches without the folder, both found by the server's
 own loader, in A B B A order. `regret` times many configs of each study's space (near the exported one and at random, or
@@ -47,7 +47,7 @@ def main() -> None:
     regret = commands.add_parser("regret")
     regret.add_argument("url")
     regret.add_argument("--around", type=int, default=300, metavar="N")
-    regret.add_argument("--whole", default="", metavar="GLOB")
+    regret.add_argument("--whole", default="", metavar="GLOBS", help="of studies, with commas between")
     for command in (slower, regret):
         command.add_argument("out", type=Path)
         command.add_argument("--seconds", type=float, default=300.0)
@@ -140,7 +140,7 @@ def regrets(
     """Times many configs of each study's space; the shapes in an order that mixes sizes, so that an early end leaves a
     fair sample."""
     order = random.Random(0).sample(chosen, len(chosen))
-    swept = [item for item in order if fnmatch.fnmatch(item.name, whole)]
+    swept = [item for item in order if any(fnmatch.fnmatch(item.name, glob) for glob in whole.split(","))]
     for item in [*swept, *(item for item in order if item not in swept)]:
         if time.monotonic() > end_s:
             return

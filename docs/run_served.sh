@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tunes a model on the installed server's own kernels, then holds the files against no folder and against many other
 # configs: bash docs/run_served.sh OUT_DIR. Copy OUT_DIR/served-*.json into docs/data for make_results.py.
-# AROUND: configs a lookup; WHOLE: names of studies whose space is measured whole; SECONDS_LEFT bounds the last part; FLAGS: further ones of plan.
+# AROUND: configs a lookup; WHOLE: names of studies whose space is measured whole, with commas between; SECONDS_LEFT bounds the last part; FLAGS: further ones of plan.
 set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
