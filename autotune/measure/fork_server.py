@@ -61,6 +61,8 @@ def wait_until_dead(pid: int | None) -> bool:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
+    except OSError:  # too many open files, which is why nothing starts
+        return False
     try:
         # It is not reaped: multiprocessing does that, and fails where somebody else has done it.
         return bool(select.select([descriptor], [], [], _DIES_IN_S)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,7 @@ class Machine:
         gpu: UUID of the GPU, which no other process of this host has until this is closed; None where there is none.
 
     Raises:
+        AutotuneError: If no process can be started.
         HeldError: If another process measures on the GPU.
         InputError: If the cache folder cannot be written to.
     """
@@ -38,11 +40,17 @@ class Machine:
         folder = cache_dir or paths.triton_cache_dir()
         paths.check_writable(folder)
         self.gpu = gpu_uuid()
-        self._lock = None if self.gpu is None else GpuLock(self.gpu)
-        self.compilers = CompilePool(str(folder), compilers or max(1, usable_cores() - 1))
-        self.worker = GpuWorker(str(folder))
-        # It takes seconds to come up, and so do the first compilers.
-        self.worker.start()
+        with ExitStack() as opened:
+            if self.gpu is not None:
+                opened.callback(GpuLock(self.gpu).release)
+            self.compilers = CompilePool(str(folder), compilers or max(1, usable_cores() - 1))
+            opened.callback(self.compilers.close)
+            self.worker = GpuWorker(str(folder))
+            opened.callback(self.worker.close)
+            # It takes seconds to come up, and so do the first compilers.
+            self.worker.start()
+            # Where one of them cannot be opened, those before it are closed, so that another machine can be.
+            self._opened = opened.pop_all()
 
     def backend(self, task: Task) -> CudaBackend:
         """Opens the backend of one problem; one of a machine's backends measures at a time."""
@@ -67,10 +75,7 @@ class Machine:
 
     def close(self) -> None:
         """Stops every process."""
-        self.compilers.close()
-        self.worker.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from autotune.errors import AutotuneError
 from autotune.measure import fork_server
 
 _PR_SET_PDEATHSIG = 1
@@ -45,6 +47,7 @@ class WorkerPool:
         self._workers = workers
         self._initial = (initializer, arguments)
         self._pool: ProcessPool | None = None
+        self._ending: threading.Thread | None = None
         self._closed = False
         self._lock = threading.RLock()
 
@@ -52,19 +55,18 @@ class WorkerPool:
         """Brings the processes up, if they do not run, without waiting for them; returns Pebble's pool of them.
 
         Raises:
+            AutotuneError: If the server that they are forked from cannot be started.
             RuntimeError: If they were stopped for good.
         """
         with self._lock:
             if self._closed:
                 raise RuntimeError("these processes were stopped for good")
             if self._pool is not None and not _is_active(self._pool):
-                # It is not joined: the caller may be a thread of that very pool.
-                self._pool.stop()
-                self._pool = None
+                self._end()
             if self._pool is None:
                 self._pool = ProcessPool(
                     max_workers=self._workers,
-                    context=fork_server.start_server(),
+                    context=_server(),
                     initializer=_start,
                     initargs=self._initial,
                 )
@@ -76,6 +78,7 @@ class WorkerPool:
         """Has a process call a function; it is killed at its time limit.
 
         Raises:
+            AutotuneError: If no process can be started.
             RuntimeError: If they were stopped for good.
         """
         with self._lock:
@@ -83,34 +86,60 @@ class WorkerPool:
                 try:
                     future: Future[Result] = self.start().schedule(function, args=arguments, timeout=limit_s)
                     return future
-                except BrokenProcessPool as error:  # no process could be forked: the server was killed just now
-                    failed: RuntimeError = error
-                    self._pool = None
+                except (BrokenProcessPool, OSError) as error:  # none could be forked: the server may be dying just now
+                    failed: Exception = error
+                    self._end()
                     fork_server.wait_until_dead(fork_server.server_pid())
                 except RuntimeError as error:  # the pool ended since it was looked at, or for good
                     failed = error
-            raise failed
+            if self._closed:
+                raise failed
+            raise _none_starts(failed) from failed
 
     def restart(self) -> None:
         """Kills the processes; the next task starts new ones."""
         with self._lock:
-            stopped, self._pool = self._pool, None
-        if stopped is not None:
-            stopped.stop()
-            stopped.join()
+            self._end()
+            ending = self._ending
+        if ending is not None:
+            ending.join()
 
     def close(self) -> None:
         """Kills the processes for good."""
         self._closed = True
         self.restart()
 
+    def _end(self) -> None:
+        """Kills the processes, also those that outlive their pool, and does not wait: the caller may be a thread of
+        that very pool."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._ending = threading.Thread(target=self._pool.join, daemon=True)
+            self._ending.start()
+            self._pool = None
+
+
+def _server() -> ForkServerContext:
+    try:
+        return fork_server.start_server()
+    except OSError as error:
+        raise _none_starts(error) from error
+
 
 def _is_active(pool: ProcessPool) -> bool:
     try:
         active: bool = pool.active
         return active
-    except BrokenProcessPool:  # a new one forks when it is first looked at, and its server was killed just now
+    except (BrokenProcessPool, OSError):  # a new one forks when it is first looked at
         return False
+
+
+def _none_starts(error: Exception) -> AutotuneError:
+    """Returns the line about processes that cannot be started, with the system's reason where Pebble hides it."""
+    return AutotuneError(
+        f"worker processes: none can be started here ({error.__cause__ or error!r}); see to memory and to the limits "
+        "of processes and open files (ulimit -u, ulimit -n); what is stored stays, and study run goes on from there"
+    )
 
 
 def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:

@@ -62,8 +62,8 @@ class GpuWorker:
         self._look()
         if self._job == job:
             return
-        self._job = job
         self._setting_up = self._process.schedule(_set_up, job, limit_s=_SETUP_TIMEOUT_S)
+        self._job = job
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
         return self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
@@ -85,10 +85,12 @@ class GpuWorker:
         limit_s = _SETUP_TIMEOUT_S + sum(job.settings.measure_timeout_s for job, _ in entrants)
         together = [(job, dict(config)) for job, config in entrants]
         try:
-            return self._retried(None, functools.partial(_race_together, together, rounds), limit_s)
+            return self._repeated(functools.partial(_race_together, together, rounds), limit_s)
         except (TimeoutError, concurrent.futures.TimeoutError, ProcessExpired) as error:
             self.restart()
-            raise AutotuneError(f"{_kernels(entrants)}: the race ended the GPU worker ({error!r})") from error
+            raise AutotuneError(
+                f"{_kernels(entrants)}: the race ended the GPU worker ({error!r}), as often as it was run"
+            ) from error
         except torch.OutOfMemoryError as error:
             raise AutotuneError(f"{_kernels(entrants)}: do not fit into the GPU's free memory together") from error
 
@@ -99,10 +101,9 @@ class GpuWorker:
             AutotuneError: If the worker dies of it.
         """
         try:
-            return self._retried(None, function, _SETUP_TIMEOUT_S)
+            return self._repeated(function, _SETUP_TIMEOUT_S)
         except ProcessExpired as error:
-            self.restart()
-            raise AutotuneError(f"the GPU worker died (exit code {error.exitcode})") from error
+            raise AutotuneError(f"the GPU worker died {TRIES} times (exit code {error.exitcode})") from error
 
     def restart(self) -> None:
         """Kills the process; the next job starts a new one."""
@@ -131,6 +132,20 @@ class GpuWorker:
         if isinstance(result, Measurement) and result.status == "crashed":
             self.restart()
         return result
+
+    def _repeated(self, function: Callable[[], Result], limit_s: float) -> Result:
+        """Runs a function that needs no workbench, and again where somebody kills the worker at it.
+
+        Raises:
+            ProcessExpired: If that happens each time.
+        """
+        for _ in range(TRIES):
+            try:
+                return self._retried(None, function, limit_s)
+            except ProcessExpired as error:
+                self.restart()
+                died = error
+        raise died
 
     def _retried(self, job: BenchJob | None, function: Callable[[], Result], limit_s: float) -> Result:
         """Runs a function, on the job's workbench if there is a job.

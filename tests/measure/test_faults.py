@@ -196,6 +196,45 @@ def test_configs_of_two_problems_race_side_by_side(machine: Machine) -> None:
     assert [len(each.samples_us) for each in raced] == [4, 4, 0]
 
 
+class _TogetherKilledOnce:
+    """A race of several problems in whose first run somebody kills the worker."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self, entrants: list[tuple[worker.BenchJob, Config]], rounds: int) -> list[Measurement]:
+        if not self._mark.exists():
+            self._mark.touch()
+            _die()
+        return worker._race_together(entrants, rounds)
+
+
+def test_a_race_of_two_problems_whose_worker_somebody_kills_is_run_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tasks = [Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, SETTINGS, "cpu") for size in (64, 128)]
+    monkeypatch.setattr(worker, "_race_together", _TogetherKilledOnce(tmp_path / "mark"))
+    raced = machine.race([(task, config(module.OK)) for task in tasks], rounds=4)
+    assert [each.status for each in raced] == ["ok", "ok"]
+
+
+class _DiesOnce:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self) -> str:
+        if not self._mark.exists():
+            self._mark.touch()
+            _die()
+        return "done"
+
+
+def test_a_measurement_of_the_gpu_itself_at_which_somebody_kills_the_worker_is_made_again(
+    machine: Machine, tmp_path: Path
+) -> None:
+    assert machine.worker.call(_DiesOnce(tmp_path / "mark")) == "done"
+
+
 def test_a_race_of_two_problems_that_ends_the_worker_is_one_error(machine: Machine) -> None:
     tasks = [Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, SETTINGS, "cpu") for size in (64, 128)]
     with pytest.raises(AutotuneError, match="the race ended the GPU worker"):

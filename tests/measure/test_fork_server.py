@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -136,13 +135,3 @@ def test_a_server_that_is_killed_while_it_holds_a_connection_is_replaced(pool: W
     caller.join()
     assert answers
     assert fork_server.server_pid() != server
-
-
-def test_a_pool_that_can_never_fork_says_so(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
-        raise BrokenProcessPool("refused")
-
-    monkeypatch.setattr(fork_server, "wait_until_dead", lambda pid: True)
-    monkeypatch.setattr("pebble.pool.process.WorkerManager.new_worker", refuse)
-    with pytest.raises(BrokenProcessPool, match="refused"):
-        pool.schedule(_nothing)
