@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import make_wrapped
 from autotune import servers
 from autotune.contract import Call
 from autotune.errors import InputError
@@ -19,10 +20,8 @@ from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm.architectures import language_model
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
-from tests.builders.scripts import load_script
 
-script = load_script("make_wrapped")
-BY_CLASS: dict[str, dict[str, Any]] = json.loads((script.DATA / "by_class.json").read_text())
+BY_CLASS: dict[str, dict[str, Any]] = json.loads((make_wrapped.DATA / "by_class.json").read_text())
 SIZES = ("hidden_size", "num_attention_heads", "intermediate_size", "moe_intermediate_size", "vocab_size")
 
 
@@ -61,7 +60,7 @@ def test_of_a_config_that_lacks_a_size_the_rest_is_planned(field: str, monkeypat
         except InputError as error:
             assert f"lacks {field}" in str(error), name
             continue
-        found = script.lookups_of(part.shapes)
+        found = make_wrapped.lookups_of(part.shapes)
         assert found <= whole, name
         if found != whole:
             told = "".join(line for line in part.warnings if "not planned, since the config lacks" in line)
@@ -76,7 +75,7 @@ def test_modules_and_fields_are_named_with_what_to_do() -> None:
         "qkv_proj, o_proj, lm_head: not planned, since the config lacks num_attention_heads, vocab_size; give --set "
         "num_attention_heads=N --set vocab_size=N, or the server takes the nearest entry or its default for them"
     ) in found.warnings
-    assert script.lookups_of(found.shapes) < script.lookups_of(plan(SMALL_MODEL).shapes)
+    assert make_wrapped.lookups_of(found.shapes) < make_wrapped.lookups_of(plan(SMALL_MODEL).shapes)
 
 
 def test_shared_experts_are_named_beside_the_experts() -> None:
@@ -88,7 +87,7 @@ def test_shared_experts_are_named_beside_the_experts() -> None:
 
 def test_of_layers_without_a_number_each_lookup_is_planned_once() -> None:
     found = plan(without(SMALL_MODEL, "num_hidden_layers"))
-    assert script.lookups_of(found.shapes) == script.lookups_of(plan(SMALL_MODEL).shapes)
+    assert make_wrapped.lookups_of(found.shapes) == make_wrapped.lookups_of(plan(SMALL_MODEL).shapes)
     assert {shape.layers for shape in found.shapes if shape.dims["num_slices"] == 3} == {("qkv_proj",)}
     assert any("how often each is looked up is not known" in line for line in found.warnings)
 
