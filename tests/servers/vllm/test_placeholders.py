@@ -1,4 +1,4 @@
-"""Plans of configs that lack a size: what can be known is planned, and the rest is named."""
+"""Plans of configs that lack a size: what can be known is planned, the rest is named, and no server stops at it."""
 
 from __future__ import annotations
 
