@@ -13,20 +13,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from statistics import median
+from functools import partial
 from typing import Any, Final
 
 import torch
 
 from autotune.contract import registry
-from autotune.environment import current_gpu
 from autotune.servers.sglang.plugin import register
 from autotune.servers.sglang.served_csgmv import metadata
 from autotune.servers.sglang.served_modules import EXPAND, imported
-from run_plugin import BURN_IN, L2_FACTOR, MODELS, Layer, Model, keep, options, race
+from decoder_models import MODELS, Layer, Model
+from plugin_race import Raced, Sides, keep, options, set_count, timed
 
 Call = Callable[[], torch.Tensor]
 
@@ -75,43 +74,38 @@ class MethodRow:
     @property
     def line(self) -> str:
         where = f"{self.model:22s}{self.layer:9s}{self.op:7s}{self.batch:15s}{self.chunk_size:4d}"
-        times = f"own {self.own_us:8.2f} us  ours {self.ours_us:8.2f} us  {self.ratio:5.2f}x"
-        return f"{where}  {times}  difference {self.difference:.1e}"
+        raced = Raced(self.own_us, self.ours_us, self.ratio)
+        return f"{where}  {raced}  difference {self.difference:.1e}"
 
 
 def main() -> None:
     parser = options(__doc__, ["Qwen3-Embedding-0.6B", "Qwen3-8B"], 20)
     arguments = parser.parse_args()
-    own = backend()
+    own = current_backend()
     register()
-    ours = backend()
+    ours = current_backend()
     if type(own) is type(ours):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known SGLang on the path")
     models = [m for m in MODELS if m.name in arguments.models]
-    keep(timed(own, ours, models, arguments.rounds), arguments.out, arguments.seconds)
+    keep(timed(cases(own, ours, models), arguments.rounds), arguments.out, arguments.seconds)
 
 
-def backend() -> Any:
-    """Makes what the server's registry comes to now."""
+def current_backend() -> Any:
+    """Makes the backend that the server's registry names now: the plug-in's, once it is registered."""
     made = importlib.import_module(_REGISTRY).get_backend_from_name("csgmv")
     found = made.__new__(made)
     found.max_chunk_size = 128
     return found
 
 
-def timed(own: Any, ours: Any, models: list[Model], rounds: int) -> Iterator[MethodRow]:
-    """Yields the rows, the batches outermost, so that a run cut short has something of every layer."""
-    burnt_in = False
+def cases(own: Any, ours: Any, models: list[Model]) -> Iterator[MethodCase]:
+    """Yields the batches outermost, so that a run cut short has something of every layer."""
     for kind, model in itertools.product(KINDS, models):
         for layer, op in itertools.product(model.layers, ("shrink", "expand")):
-            case = Case(own, ours, op, model, layer, kind)
-            if not burnt_in:
-                _ = [case.race(1) for _ in range(BURN_IN)]
-                burnt_in = True
-            yield case.row(rounds)
+            yield MethodCase(own, ours, op, model, layer, kind)
 
 
-class Case:
+class MethodCase:
     """One op of one layer at one batch, with its argument sets."""
 
     def __init__(self, own: Any, ours: Any, op: str, model: Model, layer: Layer, kind: BatchKind) -> None:
@@ -128,29 +122,26 @@ class Case:
                 **kind.flags,
             }
         )
-        count = min(_MOST_SETS, math.ceil(L2_FACTOR * current_gpu().l2_bytes / kernel.floor(problem).bytes))
+        count = set_count(kernel.floor(problem).bytes, _MOST_SETS)
         sets = [kernel.make_inputs(problem, "cuda", seed) for seed in range(count)]
         calls = shrink_calls if op == "shrink" else expand_calls
         pairs = [calls(own, ours, inputs.arguments, problem) for inputs in sets]
-        self._own, self._ours = ([pair[side] for pair in pairs] for side in (0, 1))
-        self._reset = lambda: kernel.poison(sets[0])
+        self.sides = Sides(*zip(*pairs, strict=True))
+        self._reset = partial(kernel.poison, sets[0])
         self._rows = torch.cat([tokens for tokens, _, _ in sets[0].arguments.batch.by_adapter()])
 
     def row(self, rounds: int) -> MethodRow:
         difference = self._difference()
-        own, ours = self.race(rounds)
-        ratio = median(one / other for one, other in zip(own, ours, strict=True))
-        return MethodRow(*self._where, median(own), median(ours), ratio, difference)
-
-    def race(self, rounds: int) -> tuple[list[float], list[float]]:
-        return race(self._own, self._ours, rounds)
+        return MethodRow(*self._where, *self.sides.race(rounds), difference)
 
     def _difference(self) -> float:
         """Compares what both write for tokens that have an adapter; for others a shrink leaves what was there."""
         outputs = []
-        for calls in (self._own, self._ours):
+        for calls in (self.sides.own, self.sides.ours):
             self._reset()
-            outputs.append(calls[0]()[self._rows].float())
+            output = calls[0]()
+            assert isinstance(output, torch.Tensor)
+            outputs.append(output[self._rows].float())
         own, ours = outputs
         return float((own - ours).abs().max() / own.abs().max())
 

@@ -10,11 +10,10 @@ reference before it is timed. Cells that the plug-in leaves to the server's smal
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any, Final
 
 import torch
@@ -29,7 +28,7 @@ from autotune.servers.vllm.moe_paths import small_batch
 from autotune.servers.vllm.plugin import override, register
 from autotune.servers.vllm.served_modules import imported
 from autotune.servers.vllm.served_moe import MODULE, Tokens, tiles, told_of_machine
-from run_plugin import BURN_IN, L2_FACTOR, keep, options, race
+from plugin_race import Raced, Sides, keep, options, set_count, timed
 
 _MOST_SETS: Final = 8
 _ADAPTERS: Final = 4
@@ -82,8 +81,8 @@ class MoeRow:
     @property
     def line(self) -> str:
         where = f"{self.model:20s}{self.side:9s}{self.m:6d} block_m {self.block_m:4d}"
-        times = f"own {self.own_us:9.2f} us  ours {self.ours_us:9.2f} us  {self.ratio:5.2f}x"
-        return f"{where}  {times}  floor {self.floor_us:8.2f} us  error {self.error:.2f}"
+        raced = Raced(self.own_us, self.ours_us, self.ratio)
+        return f"{where}  {raced}  floor {self.floor_us:8.2f} us  error {self.error:.2f}"
 
 
 def main() -> None:
@@ -95,32 +94,26 @@ def main() -> None:
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=moe, and put a known vLLM on the path")
     models = [model for model in MODELS if model.name in arguments.models]
     with told_of_machine(torch.device("cuda")):
-        keep(timed(models, arguments.tokens, arguments.rounds), arguments.out, arguments.seconds)
+        keep(timed(cases(models, arguments.tokens), arguments.rounds), arguments.out, arguments.seconds)
 
 
-def timed(models: list[MoeModel], tokens: list[int], rounds: int) -> Iterator[MoeRow]:
-    """Yields the rows, the sizes of batches outermost, so that a run cut short has something of every model."""
+def cases(models: list[MoeModel], tokens: list[int]) -> Iterator[AlignedCell]:
+    """Yields the sizes of batches outermost, so that a run cut short has something of every model."""
     bandwidth = copy_bandwidth_bytes_per_s()
-    burnt_in = False
-    for m in tokens:
-        for model in models:
-            for side in SIDES:
-                cell = Cell(model, side, m, "cuda")
-                if cell.is_left:
-                    print(f"{model.name:20s}{side:9s}{m:6d} the server's small-batch kernel", flush=True)
-                    continue
-                for block_m in cell.block_ms:
-                    if not burnt_in:
-                        _ = [cell.race(block_m, 1) for _ in range(BURN_IN)]
-                        burnt_in = True
-                    yield cell.row(block_m, rounds, bandwidth)
+    for m, model, side in itertools.product(tokens, models, SIDES):
+        cell = Cell(model, side, m, "cuda")
+        if cell.is_left:
+            print(f"{model.name:20s}{side:9s}{m:6d} the server's small-batch kernel", flush=True)
+            continue
+        for block_m in cell.block_ms:
+            yield AlignedCell(cell, block_m, bandwidth)
 
 
 class Cell:
     """One product at one batch, with its argument sets."""
 
     def __init__(self, model: MoeModel, side: str, m: int, device: str) -> None:
-        self._model, self._side, self._m = model, side, m
+        self._model, self._m = model, m
         self._kernel: AnyKernel = registry.load(f"{MOE_GROUP}_{side}_one_shot")
         flags = {
             "dtype": "bfloat16",
@@ -135,8 +128,9 @@ class Cell:
         }
         self._problem: Any = self._kernel.problem_from_flags(flags)
         self.is_left = small_batch(model.rank, m * model.top_k, self._problem.naive)
-        touched = self._kernel.floor(self._problem).bytes
-        count = 0 if self.is_left else min(_MOST_SETS, math.ceil(L2_FACTOR * current_gpu().l2_bytes / touched))
+        self.where = (model.name, side, m)
+        self.touched_bytes = self._kernel.floor(self._problem).bytes
+        count = 0 if self.is_left else set_count(self.touched_bytes, _MOST_SETS)
         made = [self._kernel.make_inputs(self._problem, device, seed) for seed in range(count)]
         self._sets = [(inputs, Tokens.of(inputs.arguments.batch)) for inputs in made]
 
@@ -149,23 +143,12 @@ class Cell:
         found = no_folder_config(W13_SHRINK, experts, self._model.rank, current_gpu())["block_m"]
         return list(dict.fromkeys(int(each or 0) for each in (found, MOE_FALLBACK["block_m"])))
 
-    def row(self, block_m: int, rounds: int, bandwidth: float) -> MoeRow:
-        error = self.error(block_m)
-        own, ours = self.race(block_m, rounds)
-        ratio = median(one / other for one, other in zip(own, ours, strict=True))
-        floor_us = self._kernel.floor(self._problem).bytes / bandwidth * 1e6
-        where = (self._model.name, self._side, self._m, block_m)
-        return MoeRow(*where, median(own), median(ours), ratio, floor_us, error)
-
-    def race(self, block_m: int, rounds: int) -> tuple[list[float], list[float]]:
-        own = self.calls(imported(MODULE)._fused_moe_lora, block_m)
-        return race(own, self.calls(torch.ops.vllm.fused_moe_lora, block_m), rounds)
-
-    def error(self, block_m: int) -> float:
+    def error(self, call: Callable[[], object]) -> float:
+        """Returns the largest error of what a call of the first argument set writes."""
         inputs, _ = self._sets[0]
         want = expected(self._kernel, inputs)
         self._kernel.poison(inputs)
-        self.calls(torch.ops.vllm.fused_moe_lora, block_m)[0]()
+        call()
         return worst_ratio(inputs.arguments.out, want, {})
 
     def calls(self, function: Callable[..., object], block_m: int) -> list[Callable[[], object]]:
@@ -180,6 +163,20 @@ class Cell:
             last = (t.routed, False, 0, t.add_inputs)
             found.append(partial(function, t.out, t.x, t.a, t.b, *batch, *adapters, *both, *both, *last))
         return found
+
+
+class AlignedCell:
+    """A cell whose rows the server aligned to `block_m`."""
+
+    def __init__(self, cell: Cell, block_m: int, bandwidth: float) -> None:
+        self._cell, self._block_m = cell, block_m
+        self._floor_us = cell.touched_bytes / bandwidth * 1e6
+        own, ours = imported(MODULE)._fused_moe_lora, torch.ops.vllm.fused_moe_lora
+        self.sides = Sides(cell.calls(own, block_m), cell.calls(ours, block_m))
+
+    def row(self, rounds: int) -> MoeRow:
+        error = self._cell.error(self.sides.ours[0])
+        return MoeRow(*self._cell.where, self._block_m, *self.sides.race(rounds), self._floor_us, error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""The models whose linear layers the scripts of the plug-ins time, by the sizes of their blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer: its input's size, and the widths of its slices."""
+
+    name: str
+    inputs: int
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A decoder, by the sizes of its block, and the rank of its adapters."""
+
+    name: str
+    rank: int
+    hidden: int
+    attention: int
+    kv: int
+    intermediate: int
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return (
+            Layer("qkv", self.hidden, (self.attention, self.kv, self.kv)),
+            Layer("o", self.attention, (self.hidden,)),
+            Layer("gate_up", self.hidden, (self.intermediate, self.intermediate)),
+            Layer("down", self.intermediate, (self.hidden,)),
+        )
+
+
+MODELS: Final = (
+    Model("Qwen3-8B", 16, 4096, 4096, 1024, 12288),
+    Model("Llama-3.1-8B", 64, 4096, 4096, 1024, 14336),
+    Model("Qwen3-Embedding-0.6B", 64, 1024, 2048, 1024, 3072),
+)
