@@ -1,4 +1,4 @@
-"""What a server's own loader of config files gives for a call, in this process."""
+"""Asks a server's own loader of config files for a call, in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def loaded(call: Call, folder: str | None) -> Config:
     """
     variable, load = _LOADERS[call.server]
     with _environment(variable, folder):
-        return load(call)
+        found: Config = load(call)
+        return found
 
 
 def _vllm(call: Call) -> Config:
@@ -45,7 +46,7 @@ def _vllm(call: Call) -> Config:
 def _sglang(call: Call) -> Config:
     """Without a folder these are the package's own files, where it has one for the GPU and shape."""
     module = CSGMV.load("lora_tuning_config")
-    module.get_lora_configs.cache_clear()  # type: ignore[attr-defined]
+    module.get_lora_configs.cache_clear()
     d = call.dims
     find = getattr(module, f"get_lora_{call.op}_config")
     found: Config = find(K=d["K"], R=d["R"], num_slices=d["S"], chunk_size=d["chunk_size"])

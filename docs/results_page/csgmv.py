@@ -78,7 +78,7 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     if len(run.about.get("regret", ())) > 1:
         lines += ["", served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")
-    return [*lines, *_beside_plain_lines(data / f"prototype-{gpu}.json", studies)]
+    return [*lines, *_beside_plain_lines(data / f"plain-expand-{gpu}.json", studies)]
 
 
 def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
@@ -87,7 +87,7 @@ def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
         return []
     columns, rows = beside_plain(studies, json.loads(file.read_text()))
     note = (
-        "What the full semantics cost: a plain expand (`docs/run_prototype.py`: one adapter, full chunks, no "
+        "What the full semantics cost: a plain expand (`docs/run_plain_expand.py`: one adapter, full chunks, no "
         "permutation, masks or scaling), at the best of its configs, timed the same way on the same GPU."
     )
     return ["", note, "", *markdown(columns, rows)]
@@ -118,7 +118,7 @@ def listed(studies: Sequence[StudySummary]) -> bool:
 
 
 def beside_plain(studies: Sequence[StudySummary], plain: Mapping[str, Any]) -> Table:
-    """Compares the tuned expands with docs/run_prototype.py, a kernel that does nothing but the product."""
+    """Compares the tuned expands with docs/run_plain_expand.py, a kernel that does nothing but the product."""
     tuned = {(r.layer, r.chunk_size): r for r in layer_results(QWEN3_EMBEDDING_0_6B, studies) if r.op == "expand"}
     rows = []
     for row in plain["rows"]:

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_every_page_is_in_the_navigation_and_in_the_readme() -> None:
     pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
     assert sorted(names) == sorted(pages)
     assert {f"docs/{name}.md" for name in pages} <= set(links(ROOT / "README.md"))
+
+
+def test_contributing_says_what_every_script_is_for() -> None:
+    named = re.findall(r"[`/]([\w*]+\.(?:py|sh))\b", (ROOT / "CONTRIBUTING.md").read_text())
+    scripts = {file.name for file in DOCS.iterdir() if file.suffix in (".py", ".sh")} - {"conf.py"}
+    known = {script for script in scripts for name in named if fnmatch(script, name)}
+    assert known == scripts
 
 
 @pytest.mark.skipif(

@@ -3,7 +3,7 @@
 It knows one adapter, one rank and full chunks only: no permutation, no masks, no scaling, no empty segments. Timed as a
 study is: CUDA-graph replays over argument sets that overflow the L2 cache.
 
-PYTHONPATH=. python docs/run_prototype.py OUT.json
+PYTHONPATH=. python docs/run_plain_expand.py OUT.json
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GRAPH_US = 2000.0
 _SAMPLES = 15
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def plain_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,

@@ -1,6 +1,6 @@
 """Holds our lookups against the servers' real loaders: random files, random calls, the entry that each side takes.
 
-    PYTHONPATH=.:SERVER python docs/run_lookups.py [--queries 20000] [--seed 0]
+    PYTHONPATH=.:SERVER python docs/check_lookups.py [--queries 20000] [--seed 0]
 
 SERVER is a folder with an installed server, or with its modules alone; needs no GPU. Prints the disagreements and their
 number; every entry carries a mark, and an entry that a loader stops at must be one that our lookup calls a failure.
@@ -100,12 +100,12 @@ def levels_of(call: Call) -> tuple[tuple[int, ...], ...]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the two sides make of a call: an entry's mark, ``default`` or ``stops``."""
+    """A call, and what the two sides make of it: an entry's mark, ``default`` or ``stops``."""
 
     call: Call
     keys: tuple[str, ...]
     ours: int | str
-    theirs: int | str
+    theirs: int | str | None
 
     def __str__(self) -> str:
         return f"{self.call}: ours {self.ours} by way of {self.keys}, theirs {self.theirs}"
@@ -121,7 +121,7 @@ def compared(call: Call, folder: Path, tables: Mapping[str, Any]) -> Comparison:
             entry = entry[key]
         ours = entry["mark"]
     try:
-        theirs: int | str = loaded(call, str(folder)).get("mark", "default")
+        theirs: int | str | None = loaded(call, str(folder)).get("mark", "default")
     except Exception:  # whatever stops the server
         theirs = "stops"
     return Comparison(call, found.key_path, ours, theirs)
