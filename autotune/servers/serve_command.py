@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from autotune.contract.problem import dtype_name
 from autotune.errors import InputError, one_of
+from autotune.servers.serve_config import words as config_words
+from autotune.servers.serve_words import Program, Spelling, find
 
 _FLAG = "--serve-command"
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
-_OPERATORS = frozenset(";&|<>()")
 _NO_VALUE = ""
 
 
@@ -40,20 +41,22 @@ class ServeSyntax:
     """How commands that start a server are spelled.
 
     Attributes:
-        programs: The words that one of them begins with.
+        spelling: The words that one of them begins with.
         flags: Of two that fill one field, the first that is given counts; several of one name each read its words.
         switches: Flags that take no value and say nothing, so that the word behind one is the model.
         variables: Environment variables that fill a field when they are set to 1.
         defaults: What the server takes where the command says nothing, by field.
         refused: Flags with which the server does not start with LoRA, or reads no file, and why.
+        config_file: The flag that names a YAML file of flags; those of the command itself count more.
     """
 
-    programs: tuple[tuple[str, ...], ...]
+    spelling: Spelling
     flags: tuple[ServeFlag, ...]
     switches: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    config_file: str = "--config"
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,14 @@ def read(text: str, syntaxes: Mapping[str, ServeSyntax]) -> ServeCommand:
     Raises:
         InputError: If it starts none of them, or a flag that is read has a value that the server would not take.
     """
-    words = _words(text)
-    for server, syntax in syntaxes.items():
-        for program in syntax.programs:
-            if (start := _find(words, program)) is not None:
-                return _read(server, syntax, words[:start], words[start + len(program) :])
-    wanted = one_of(f"{' '.join(syntax.programs[0])} ..." for syntax in syntaxes.values())
-    raise InputError(f"{_FLAG}: got {text[:60]!r}, which starts no server; allowed: {wanted}")
+    try:
+        program = find(text, {name: syntax.spelling for name, syntax in syntaxes.items()})
+    except ValueError as error:
+        raise InputError(f"{_FLAG}: cannot be read ({error}); quote it as a shell would need it") from error
+    if program is None:
+        wanted = one_of(f"{' '.join(syntax.spelling.programs[0])} ..." for syntax in syntaxes.values())
+        raise InputError(f"{_FLAG}: got {text[:60]!r}, which starts no server; allowed: {wanted}")
+    return _read(program, syntaxes[program.server])
 
 
 def count(text: str) -> int:
@@ -109,32 +113,13 @@ def dtype(text: str) -> str | None:
     return None if text == "auto" else dtype_name(text)
 
 
-def _words(text: str) -> list[str]:
-    lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        words = list(lexer)
-    except ValueError as error:
-        raise InputError(f"{_FLAG}: cannot be read ({error}); quote it as a shell would need it") from error
-    end = next((i for i, word in enumerate(words) if word and set(word) <= _OPERATORS), len(words))
-    return words[:end]
-
-
-def _find(words: Sequence[str], program: Sequence[str]) -> int | None:
-    """Returns where a program's words begin; a path before the first one is part of it."""
-    for start in range(len(words) - len(program) + 1):
-        first, *rest = words[start : start + len(program)]
-        if [first.rpartition("/")[2], *rest] == list(program):
-            return start
-    return None
-
-
-def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequence[str]) -> ServeCommand:
+def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
     by_name: dict[str, list[ServeFlag]] = {}
     for flag in syntax.flags:
         for spelling in flag.names:
             by_name.setdefault(_hyphened(spelling), []).append(flag)
-    found, passed_by, left = dict[ServeFlag, tuple[Any, str]](), list[str](), list(words)
+    found, passed_by = dict[ServeFlag, tuple[Any, str]](), list[str]()
+    left = _with_config_file(program.arguments, syntax)
     model: str | None = None
     while left:
         word = left.pop(0)
@@ -155,16 +140,41 @@ def _read(server: str, syntax: ServeSyntax, before: Sequence[str], words: Sequen
             found[switches[0]] = (False, name)
         else:
             passed_by.append(name)
-            while not equals and name not in syntax.switches and left and not _is_flag(left[0]):
+            while not (equals or _ends(name, syntax)) and left and not _is_flag(left[0]):
                 left.pop(0)
     said: dict[str, tuple[Any, str]] = {} if model is None else {"model": (model, model)}
-    for variable, switched in _environment(before).items():
+    for variable, switched in program.environment.items():
         if variable in syntax.variables and switched == "1":
             said[syntax.variables[variable]] = (True, f"{variable}=1")
     for flag in (flag for flag in syntax.flags if flag in found and found[flag][0] is not None):
         said.setdefault(flag.field, found[flag])
     defaults = {name: value for name, value in syntax.defaults.items() if name not in said}
-    return ServeCommand(server, said, defaults, tuple(dict.fromkeys(passed_by)))
+    return ServeCommand(program.server, said, defaults, tuple(dict.fromkeys(passed_by)))
+
+
+def _with_config_file(words: Sequence[str], syntax: ServeSyntax) -> list[str]:
+    """Returns the words with those of the file of flags, before the command's own flags, which count more."""
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag != syntax.config_file:
+            continue
+        file = value if equals else next(iter(words[at + 1 : at + 2]), "")
+        try:
+            read = config_words(Path(file))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{_FLAG}: {flag}: {file or 'no file'}: {reason}; give the file that the server is started with"
+            ) from error
+        own = [*words[:at], *words[at + (1 if equals else 2) :]]
+        model = 1 if own and not _is_flag(own[0]) else 0
+        return [*own[:model], *read, *own[model:]]
+    return list(words)
+
+
+def _ends(name: str, syntax: ServeSyntax) -> bool:
+    """Tells whether a flag takes no word: a switch, or a letter with its value, such as -O3."""
+    return name in syntax.switches or re.fullmatch(r"-[A-Z][0-9]+", name) is not None
 
 
 def _text(flag: ServeFlag, name: str, attached: str | None, left: list[str]) -> str:
@@ -198,8 +208,3 @@ def _hyphened(name: str) -> str:
 
 def _is_flag(word: str) -> bool:
     return word.startswith("-") and len(word) > 1
-
-
-def _environment(words: Sequence[str]) -> dict[str, str]:
-    pairs = (word.partition("=") for word in words)
-    return {name: value for name, equals, value in pairs if equals and name.isidentifier()}

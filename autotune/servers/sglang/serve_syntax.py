@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype
+from autotune.servers.serve_words import Spelling
 from autotune.servers.sglang import facts
 
 
@@ -30,7 +31,7 @@ def _spread(text: str) -> bool | None:
 
 
 SERVE_SYNTAX = ServeSyntax(
-    programs=(("-m", "sglang.launch_server"), ("sglang", "serve")),
+    spelling=Spelling((("-m", "sglang.launch_server"), ("sglang", "serve"))),
     flags=(
         ServeFlag(("--model-path", "--model"), "model", str),
         ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),

@@ -154,6 +154,9 @@ MAX_LM_HEAD_COLUMNS: Final = 258_048
 SERVE_SWITCHES: Final = frozenset({"--enable-lora", "--trust-remote-code", "--enable-prefix-caching"})
 """Frequent flags of ``vllm serve`` that take no value (contracts A11)."""
 
+SERVING_IMAGES: Final = ("vllm/vllm-openai",)
+"""Containers whose entry point is ``vllm serve`` (contracts A11)."""
+
 NO_GRAPHS: Final = ("NONE", "0")
 """Values of a compilation config's ``cudagraph_mode`` with which nothing is captured (contracts A11)."""
 

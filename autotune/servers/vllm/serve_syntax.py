@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, count_with_unit, dtype
+from autotune.servers.serve_words import Spelling
 from autotune.servers.vllm import facts
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ def capture_list(text: str) -> tuple[int, ...]:
         ValueError: If they are none.
     """
     try:
-        return tuple(sorted({count(word) for word in text.split(",")}))
+        return tuple(sorted({count(word) for word in text.strip("[]").replace(" ", "").split(",")}))
     except ValueError as error:
         raise ValueError("positive integers, such as 1 8 16") from error
 
@@ -69,10 +70,13 @@ def _in(flags: tuple[str, ...], key: str) -> tuple[str, ...]:
 
 
 SERVE_SYNTAX = ServeSyntax(
-    programs=(
-        ("vllm", "serve"),
-        ("-m", "vllm.entrypoints.openai.api_server"),
-        ("-m", "vllm.entrypoints.cli.main", "serve"),
+    spelling=Spelling(
+        programs=(
+            ("vllm", "serve"),
+            ("-m", "vllm.entrypoints.openai.api_server"),
+            ("-m", "vllm.entrypoints.cli.main", "serve"),
+        ),
+        images=facts.SERVING_IMAGES,
     ),
     flags=(
         ServeFlag(("--model",), "model", str),
@@ -82,6 +86,10 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--max-loras",), "max_loras", count),
         ServeFlag(("--fully-sharded-loras",), "fully_sharded"),
         ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),
+        ServeFlag(("--data-parallel-size", "-dp"), "data_parallel_size", count),
+        ServeFlag(("--enable-mixed-moe-lora-format",), "mixed_moe_lora_format"),
+        ServeFlag(("--enable-moe-shared-loras",), "moe_shared_loras"),
+        ServeFlag(("--enable-tower-connector-lora",), "tower_connector_lora"),
         ServeFlag(("--max-num-seqs",), "max_num_seqs", count_with_unit),
         ServeFlag(("--max-num-batched-tokens",), "max_num_batched_tokens", count_with_unit),
         ServeFlag(
