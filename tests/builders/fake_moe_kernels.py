@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem
+import pytest
+
+from autotune.contract import Call, Config, Expected, Floor, Gpu, Kernel, Launch, Parameter, Problem, registry
+from autotune.contract.gpu import H200
 from autotune.contract.registry import Registry
 from autotune.kernels.fused_moe_lora.kernel import KERNELS
 from autotune.servers.vllm.server import VLLM
@@ -146,11 +149,19 @@ class FakeKernel(Kernel[FakeProblem, None]):
         raise NotImplementedError
 
 
-def registry_of_fakes() -> Registry:
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the stand-ins the only kernels that there are."""
     made = Registry()
     for name in TIMES_US:
         made.register(FakeKernel(name))
-    return made
+    monkeypatch.setattr(registry, "installed", lambda: made)
+
+
+def record_all(folder: Path, flags: Mapping[str, Any]) -> None:
+    """Writes the recordings of every kernel at the problem of these flags, on an H200."""
+    for name in TIMES_US:
+        kernel = FakeKernel(name)
+        record(folder, kernel, kernel.problem_from_flags(flags), H200)
 
 
 def record(folder: Path, kernel: FakeKernel, problem: FakeProblem, gpu: Gpu) -> None:

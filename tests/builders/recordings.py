@@ -13,11 +13,12 @@ from autotune.measure.recording import Recording
 from autotune.search.neighbour import Neighbour
 
 
-def write_machine(folder: Path) -> None:
-    """Says where the recordings of a folder were made."""
+def write_machine(folder: Path, triton: str | None = None) -> None:
+    """Says where the recordings of a folder were made, and with which Triton if that is known."""
     folder.mkdir(exist_ok=True)
+    versions = f'triton = "{triton}"\n' if triton else ""
     (folder / "machine.toml").write_text(
-        '[environment]\ngpu = "NVIDIA H200"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
+        f'[environment]\ngpu = "NVIDIA H200"\n{versions}[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
     )
 
 

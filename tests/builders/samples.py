@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 VLLM_ENTRY: dict[str, Any] = {
@@ -27,6 +29,13 @@ RECORDED_MODEL: dict[str, Any] = {
     "vocab_size": 32000,
 }
 """A model whose o_proj looks up just what was recorded."""
+
+
+def write_recorded_model(folder: Path) -> None:
+    """Makes the folder of that model."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(RECORDED_MODEL))
+
 
 SMALL_MODEL: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from autotune.contract.gpu import H200
 from autotune.servers import files
 from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.server import VLLM
-from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+from tests.builders import fake_moe_kernels
+from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record
+from tests.builders.recordings import write_machine
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -28,20 +31,12 @@ TWO_KERNEL = [name for name in TIMES_US if not name.endswith("one_shot")]
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = registry_of_fakes()
-    monkeypatch.setattr(registry, "installed", lambda: made)
+    fake_moe_kernels.install(monkeypatch)
     folder = Path("recorded")
-    folder.mkdir()
-    (folder / "machine.toml").write_text(
-        '[environment]\ngpu = "NVIDIA H200"\ntriton = "3.6.0"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
-    )
-    for name in TIMES_US:
-        kernel = made.get(name)
-        assert isinstance(kernel, FakeKernel)
-        for m in (1, 16, 64):
-            for rank in (16, 128, 256):
-                flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
-                record(folder, kernel, kernel.problem_from_flags(flags), H200)
+    write_machine(folder, triton="3.6.0")
+    for m, rank in itertools.product((1, 16, 64), (16, 128, 256)):
+        flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
+        fake_moe_kernels.record_all(folder, flags)
 
 
 def entries(op: str) -> dict[str, Any]:

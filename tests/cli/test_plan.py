@@ -13,7 +13,7 @@ from autotune.plan import plan
 from autotune.servers.sglang import lookups
 from autotune.servers.vllm import facts
 from tests.builders import served_vllm
-from tests.builders.samples import RECORDED_MODEL
+from tests.builders.samples import write_recorded_model
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -28,8 +28,7 @@ EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
 @pytest.fixture
 def small() -> Path:
     folder = Path("small")
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(RECORDED_MODEL))
+    write_recorded_model(folder)
     return folder
 
 

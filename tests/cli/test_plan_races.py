@@ -12,7 +12,7 @@ from autotune.contract import Call
 from autotune.servers import provenance
 from autotune.servers.vllm.server import VLLM
 from tests.builders.recordings import write_machine, write_recording
-from tests.builders.samples import RECORDED_MODEL
+from tests.builders.samples import write_recorded_model
 from tests.conftest import Cli
 
 PLAN = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj --m-values 16,64 --dtype float16"
@@ -28,8 +28,7 @@ SHRINK_US = {
 @pytest.fixture(autouse=True)
 def _recorded() -> None:
     """A model of one layer, recorded at two sizes to tune and one in between."""
-    Path("small").mkdir()
-    Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
+    write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
     for m, times in SHRINK_US.items():

@@ -18,7 +18,7 @@ from autotune.servers.vllm.sizes import auto_m_values
 from autotune.study import studies
 from autotune.study.storage import open_storage
 from tests.builders.recordings import write_machine, write_recording
-from tests.builders.samples import RECORDED_MODEL
+from tests.builders.samples import write_recorded_model
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -43,8 +43,7 @@ KEPT = [4, 16, 64, 256]
 @pytest.fixture
 def planned(cli: Cli) -> Cli:
     """Returns the finished studies of a plan of one layer."""
-    Path("small").mkdir()
-    Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
+    write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
     for m in ALL:

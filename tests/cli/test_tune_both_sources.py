@@ -15,7 +15,7 @@ from autotune.servers import provenance, stand_back
 from autotune.servers.vllm.linear import APART
 from autotune.servers.vllm.server import VLLM
 from tests.builders.recordings import write_machine, write_recording
-from tests.builders.samples import RECORDED_MODEL
+from tests.builders.samples import write_recorded_model
 from tests.conftest import Cli
 
 SERVING = "--lora-rank 16 --max-loras 4 --target-modules o_proj"
@@ -42,8 +42,7 @@ server's shrink is the faster one, and so are two launches (14 against 10 + 3)."
 
 @pytest.fixture(autouse=True)
 def _recorded() -> None:
-    Path("small").mkdir()
-    Path("small/config.json").write_text(json.dumps(RECORDED_MODEL))
+    write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
     for (source, op, m), (default_us, tuned_us) in TIMES_US.items():

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import registry
-from autotune.contract.gpu import H200
 from autotune.errors import AutotuneError
 from autotune.run.group_runner import GroupRunner
 from autotune.run.options import Budget, RunOptions
@@ -19,8 +17,8 @@ from autotune.study.describe import Request
 from autotune.study.result import GroupResult
 from autotune.study.study import KernelStudy
 from tests.builders import fake_moe_kernels
-from tests.builders.fake_moe_kernels import FakeKernel, record, registry_of_fakes
 from tests.builders.mortal_storage import MortalStorage
+from tests.builders.recordings import write_machine
 
 FLAGS = {"hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_intermediate_size": 768}
 SIZES = (16, 32, 64)
@@ -30,21 +28,13 @@ DOWN_SHRINK = "fused_moe_lora_down_shrink"
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Records the group at three sizes; at the largest its down shrink makes another block_m the best."""
-    made = registry_of_fakes()
-    monkeypatch.setattr(registry, "installed", lambda: made)
-    (tmp_path / "machine.toml").write_text(
-        '[environment]\ngpu = "NVIDIA H200"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
-    )
+    fake_moe_kernels.install(monkeypatch)
+    write_machine(tmp_path)
     for m in SIZES:
-        for name in fake_moe_kernels.TIMES_US:
-            kernel = made.get(name)
-            assert isinstance(kernel, FakeKernel)
-            problem = kernel.problem_from_flags({**FLAGS, "m": m})
-            times = {**fake_moe_kernels.TIMES_US, DOWN_SHRINK: (90.0, 90.0, 9.0, 90.0)} if m == 64 else None
-            with pytest.MonkeyPatch.context() as patched:
-                if times:
-                    patched.setattr(fake_moe_kernels, "TIMES_US", times)
-                record(tmp_path, kernel, problem, H200)
+        with pytest.MonkeyPatch.context() as patched:
+            if m == max(SIZES):
+                patched.setitem(fake_moe_kernels.TIMES_US, DOWN_SHRINK, (90.0, 90.0, 9.0, 90.0))
+            fake_moe_kernels.record_all(tmp_path, {**FLAGS, "m": m})
     return tmp_path
 
 

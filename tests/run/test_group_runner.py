@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import Config, registry
-from autotune.contract.gpu import H200
+from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
@@ -20,8 +19,9 @@ from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.result import GroupResult
 from autotune.study.study import KernelStudy
-from tests.builders.fake_moe_kernels import TIMES_US, FakeKernel, record, registry_of_fakes
+from tests.builders import fake_moe_kernels
 from tests.builders.mortal_storage import Killed, MortalStorage
+from tests.builders.recordings import write_machine
 from tests.builders.stand_in_backend import StandInBackends
 
 FLAGS = {"m": 16, "hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_intermediate_size": 768}
@@ -29,15 +29,9 @@ FLAGS = {"m": 16, "hidden_size": 2048, "lora_rank": 256, "num_loras": 4, "moe_in
 
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    made = registry_of_fakes()
-    monkeypatch.setattr(registry, "installed", lambda: made)
-    (tmp_path / "machine.toml").write_text(
-        '[environment]\ngpu = "NVIDIA H200"\n[measured]\ncopy_bandwidth_bytes_per_s = 4e12\n'
-    )
-    for name in TIMES_US:
-        kernel = made.get(name)
-        assert isinstance(kernel, FakeKernel)
-        record(tmp_path, kernel, kernel.problem_from_flags(FLAGS), H200)
+    fake_moe_kernels.install(monkeypatch)
+    write_machine(tmp_path)
+    fake_moe_kernels.record_all(tmp_path, FLAGS)
     return tmp_path
 
 
