@@ -1,19 +1,23 @@
 """Times vLLM's op for the LoRA of experts by the server's entry: with the plug-in, and the server's own function.
 
-    LORA_AUTOTUNE_KERNELS=moe PYTHONPATH=.:SERVER python docs/run_moe_plugin.py OUT.json
+    LORA_AUTOTUNE_KERNELS=moe PYTHONPATH=.:SERVER python docs/run_moe_plugin.py OUT.json [--folder DIR]
 
-Rows are aligned as a server does it: with the base model's tiles, which it takes with no config folder, and with
-block_m 64, which it takes with a folder that has no files of experts. Each call is captured in a CUDA graph over
-argument sets that overflow the L2 cache; replays of both go forth and back. What the plug-in wrote is held against the
-reference before it is timed. Cells that the plug-in leaves to the server's small-batch kernel are told and not timed.
+Rows are aligned as a server does it: with DIR's own files where it has some of experts, with the base model's tiles,
+which it takes with no config folder, and with block_m 64, which it takes with a folder that has no files of experts.
+The plug-in takes the entries of DIR/autotune, and each row says whether one was launched. Each call is captured in a
+CUDA graph over argument sets that overflow the L2 cache; replays of both go forth and back. What the plug-in wrote is
+held against the reference before it is timed. Cells that the plug-in leaves to the server's small-batch kernel are told
+and not timed.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -22,12 +26,15 @@ from autotune.contract import AnyKernel, registry
 from autotune.environment import current_gpu
 from autotune.measure.accuracy import expected, worst_ratio
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
+from autotune.servers import places, stand_back
+from autotune.servers.lookup import Lookup
 from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
-from autotune.servers.vllm.facts import MOE_FALLBACK, MOE_GROUP, W13_SHRINK
+from autotune.servers.vllm.facts import ALIGNED_W2, ALIGNED_W13, MOE_FALLBACK, MOE_GROUP, W2_SHRINK, W13_SHRINK
 from autotune.servers.vllm.moe_paths import small_batch
 from autotune.servers.vllm.plugin import override, register
 from autotune.servers.vllm.served_modules import imported
 from autotune.servers.vllm.served_moe import MODULE, Tokens, tiles, told_of_machine
+from autotune.servers.vllm.server import VLLM
 from plugin_race import Raced, Sides, keep, options, set_count, timed
 
 _MOST_SETS: Final = 8
@@ -66,6 +73,7 @@ class MoeRow:
         ratio: Median over the rounds of own over ours.
         floor_us: What the bytes take at the bandwidth of a copy.
         error: Largest error, in units of what rounding explains; right up to 1.
+        launched: What the plug-in launches: an entry, its default, or the server's own.
     """
 
     model: str
@@ -77,31 +85,36 @@ class MoeRow:
     ratio: float
     floor_us: float
     error: float
+    launched: str
 
     @property
     def line(self) -> str:
         where = f"{self.model:20s}{self.side:9s}{self.m:6d} block_m {self.block_m:4d}"
         raced = Raced(self.own_us, self.ours_us, self.ratio)
-        return f"{where}  {raced}  floor {self.floor_us:8.2f} us  error {self.error:.2f}"
+        return f"{where}  {raced}  floor {self.floor_us:8.2f} us  error {self.error:.2f}  {self.launched}"
 
 
 def main() -> None:
     parser = options(__doc__, [model.name for model in MODELS], 30)
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
+    parser.add_argument("--folder", type=Path, help="an output folder of tune --source both")
     arguments = parser.parse_args()
+    if arguments.folder is not None:
+        os.environ[places.VARIABLE] = str(arguments.folder / places.BUILTIN_FOLDER)
     register()
     if not override.is_overridden(MOE_GROUP):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=moe, and put a known vLLM on the path")
     models = [model for model in MODELS if model.name in arguments.models]
     with told_of_machine(torch.device("cuda")):
-        keep(timed(cases(models, arguments.tokens), arguments.rounds), arguments.out, arguments.seconds)
+        found = cases(models, arguments.tokens, arguments.folder)
+        keep(timed(found, arguments.rounds), arguments.out, arguments.seconds)
 
 
-def cases(models: list[MoeModel], tokens: list[int]) -> Iterator[AlignedCell]:
+def cases(models: list[MoeModel], tokens: list[int], folder: Path | None) -> Iterator[AlignedCell]:
     """Yields the sizes of batches outermost, so that a run cut short has something of every model."""
     bandwidth = copy_bandwidth_bytes_per_s()
     for m, model, side in itertools.product(tokens, models, SIDES):
-        cell = Cell(model, side, m, "cuda")
+        cell = Cell(model, side, m, "cuda", folder)
         if cell.is_left:
             print(f"{model.name:20s}{side:9s}{m:6d} the server's small-batch kernel", flush=True)
             continue
@@ -112,8 +125,8 @@ def cases(models: list[MoeModel], tokens: list[int]) -> Iterator[AlignedCell]:
 class Cell:
     """One product at one batch, with its argument sets."""
 
-    def __init__(self, model: MoeModel, side: str, m: int, device: str) -> None:
-        self._model, self._m = model, m
+    def __init__(self, model: MoeModel, side: str, m: int, device: str, folder: Path | None) -> None:
+        self._model, self._side, self._m, self._folder = model, side, m, folder
         self._kernel: AnyKernel = registry.load(f"{MOE_GROUP}_{side}_one_shot")
         flags = {
             "dtype": "bfloat16",
@@ -136,12 +149,32 @@ class Cell:
 
     @property
     def block_ms(self) -> list[int]:
-        """What a server aligns to with no folder, and with one that has no files of experts."""
+        """What a server aligns to with this folder, with no folder, and with one that has no files of experts."""
         if self._problem.naive:
             return [0]
         experts = BaseExperts(self._m, self._model.experts, self._model.intermediate)
-        found = no_folder_config(W13_SHRINK, experts, self._model.rank, current_gpu())["block_m"]
-        return list(dict.fromkeys(int(each or 0) for each in (found, MOE_FALLBACK["block_m"])))
+        no_folder = no_folder_config(W13_SHRINK, experts, self._model.rank, current_gpu())
+        found = [no_folder["block_m"], MOE_FALLBACK["block_m"]]
+        if self._folder is not None:
+            shrink = self._look_up(self._folder, W13_SHRINK if self._side == SIDES[0] else W2_SHRINK, "")
+            found.insert(0, (shrink.config or {}).get("block_m"))
+        return list(dict.fromkeys(int(each) for each in found if each))
+
+    @property
+    def launched(self) -> str:
+        """Tells what the files say that the plug-in launches."""
+        if self._folder is None or self._problem.naive:
+            return "default"
+        op = ALIGNED_W13 if self._side == SIDES[0] else ALIGNED_W2
+        found = self._look_up(self._folder, op, places.BUILTIN_FOLDER)
+        if found.origin == "default" or found.config is None:
+            return "default"
+        return "the server's own" if stand_back.is_one(found.config) else "entry"
+
+    def _look_up(self, folder: Path, op: str, inside: str) -> Lookup:
+        call = self._kernel.call(self._problem)
+        assert call is not None
+        return VLLM.lookup(folder / inside, current_gpu().name, replace(call, op=op))
 
     def error(self, call: Callable[[], object]) -> float:
         """Returns the largest error of what a call of the first argument set writes."""
@@ -176,7 +209,9 @@ class AlignedCell:
 
     def row(self, rounds: int) -> MoeRow:
         error = self._cell.error(self.sides.ours[0])
-        return MoeRow(*self._cell.where, self._block_m, *self.sides.race(rounds), self._floor_us, error)
+        return MoeRow(
+            *self._cell.where, self._block_m, *self.sides.race(rounds), self._floor_us, error, self._cell.launched
+        )
 
 
 if __name__ == "__main__":

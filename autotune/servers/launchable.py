@@ -7,7 +7,7 @@ from typing import Any
 
 _BLOCKS = ("block_m", "block_n", "block_k", "block_r", "block_size_m", "block_size_n", "block_size_k")
 _MOST_WARPS = 32
-_COUNTS = ("split_k", "num_stages", "num_ctas", "group_size_m", "maxnreg")
+_COUNTS = ("split_k", "column_blocks", "num_stages", "num_ctas", "group_size_m", "maxnreg")
 
 
 def unlaunchable(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,24 @@ class TunedFolder:
         return cls(None, f"none, since neither {places.VARIABLE} nor {server_variable} is set: defaults")
 
 
+def entries_in(folder: Path, is_wanted: Callable[[str], bool]) -> int:
+    """Counts the entries of those of a folder's files whose names are wanted, without knowing their levels."""
+    return sum(_entries_of(file) for file in _files(folder) if is_wanted(file.name))
+
+
 def _counted(folder: Path) -> str:
-    """Counts the entries of a folder's files, without knowing their levels."""
-    files = [file for file in sorted(folder.rglob("*.json")) if file.name != provenance.FILE_NAME]
-    count = 0
-    for file in files:
-        try:
-            count += sum(1 for _ in _entries(read_json(file)))
-        except InputError:
-            continue
-    return f"{count} configs in {len(files)} files"
+    return f"{entries_in(folder, lambda _: True)} configs in {len(_files(folder))} files"
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.rglob("*.json")) if file.name != provenance.FILE_NAME]
+
+
+def _entries_of(file: Path) -> int:
+    try:
+        return sum(1 for _ in _entries(read_json(file)))
+    except InputError:
+        return 0
 
 
 def _entries(node: Any) -> Iterator[Mapping[str, Any]]:

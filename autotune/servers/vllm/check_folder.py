@@ -15,7 +15,7 @@ from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
-from autotune.servers.vllm import check_linear, check_moe, check_variety, dense, facts
+from autotune.servers.vllm import check_aligned, check_linear, check_moe, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 
@@ -43,8 +43,8 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         if names := reported_names(match["gpu"]):
             findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
         op = match["op"].lower()
-        kind = op if op in facts.MOE_OPS else op.removeprefix("lora_").partition("_")[0]
-        if serving and kind not in (facts.LINEAR, *looked_up):
+        kind = op if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else op.removeprefix("lora_").partition("_")[0]
+        if serving and kind not in (facts.LINEAR, *facts.ALIGNED_OPS, *looked_up):
             continue
         read = content.read(path, directory)
         findings += read.findings
@@ -52,6 +52,10 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
             continue
         if kind == facts.LINEAR:
             findings += check_linear.check(path.name, read.data)
+            files += 1
+            continue
+        if kind in facts.ALIGNED_OPS:
+            findings += check_aligned.check(path.name, read.data)
             files += 1
             continue
         levels = facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS

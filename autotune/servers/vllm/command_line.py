@@ -19,7 +19,7 @@ class VllmCommandLine(CommandLine):
 
     label = "vLLM"
     serve_syntax = SERVE_SYNTAX
-    ops = ("shrink", "expand", facts.LINEAR, *facts.MOE_OPS)
+    ops = ("shrink", "expand", facts.LINEAR, *facts.ALIGNED_OPS, *facts.MOE_OPS)
     sizes = "m"
     start = "vllm serve ..."
     folder_variable = facts.CONFIG_FOLDER
@@ -35,6 +35,7 @@ class VllmCommandLine(CommandLine):
             "fully_sharded",
             "routing",
             "topk_ids",
+            "block_m",
             "path",
         ),
         plan=(
@@ -59,7 +60,7 @@ class VllmCommandLine(CommandLine):
             wanted["rank"] = "lora_rank"
         elif "lora_rank" in flags:
             raise InputError(f"--lora-rank: no lookup of {op} with --runtime vllm has it; leave it out")
-        if op in facts.MOE_OPS:
+        if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS):
             return Call(facts.NAME, op, sizes_given({**wanted, "i": "intermediate"}, flags))
         dims = sizes_given(wanted, flags)
         # The dense ops look up one more than the flag says (contracts A1).

@@ -23,9 +23,11 @@ BATCH_INVARIANT_SPLIT_K: Final = 1
 # Ops and their files.
 
 FILE: Final = re.compile(
-    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|LORA_LINEAR|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND))\.json"
+    r"(?P<gpu>.+?)_(?P<op>SHRINK|EXPAND_TRUE|EXPAND_FALSE|LORA_LINEAR|FUSED_MOE_LORA_(?:W13|W2)_(?:SHRINK|EXPAND)|"
+    r"ALIGNED_MOE_LORA_(?:W13|W2))\.json"
 )
-"""Names of the files that servers read, those of fused MoE LoRA included (contracts A1)."""
+"""Names of the files that servers read, those of fused MoE LoRA included (contracts A1), and of those that our plug-in
+alone does (contracts A15, A17)."""
 
 BASE_MOE_FILE: Final = re.compile(r"E=\d+,N=\d+,.*device_name=.*\.json")
 """Names of the base model's expert tiles, which a server reads from the same folder (contracts A1)."""
@@ -60,6 +62,15 @@ MOE_OPS: Final = (W13_SHRINK, W13_EXPAND, W2_SHRINK, W2_EXPAND)
 
 MOE_GROUP: Final = "fused_moe_lora"
 """How the names of these ops begin (contracts A1), and what the group of kernels is called that is tuned for them."""
+
+ALIGNED_W13: Final = "aligned_moe_lora_w13"
+ALIGNED_W2: Final = "aligned_moe_lora_w2"
+ALIGNED_OPS: Final = (ALIGNED_W13, ALIGNED_W2)
+"""The ops that only our plug-in looks up: a product of the experts in one launch, on rows that the server has aligned
+(contracts A17)."""
+
+ALIGNED_KEYS: Final = ("block_m", "block_n", "block_k", "column_blocks", "num_warps", "num_stages")
+"""What an entry of their files has (contracts A17)."""
 
 USUAL_SLICES: Final = frozenset({1, 2, 3})
 """The num_slices that the dense layers of nearly every model look up: o_proj, gate_up and qkv (contracts A5)."""

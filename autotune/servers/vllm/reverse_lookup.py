@@ -23,6 +23,9 @@ class VllmReverseLookup(ReverseLookup):
     def flags_of(self, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
         d = call.dims
         told = {"m": d["m"], "num_slices": d["num_slices"], "slice_widths": None}
+        if call.op in facts.ALIGNED_OPS:
+            sizes = {"lora_rank": d["k"], "hidden_size": d["n"], "moe_intermediate_size": d["i"]}
+            return {**told, **sizes, "num_loras": d["max_loras"]}
         if call.op in facts.MOE_OPS:
             # Fully sharded servers look up a shard of the rank for w13 (contracts A7).
             shards = int(given.get("tp", 1)) if int(given.get("fully_sharded", 0)) else 1
@@ -39,11 +42,13 @@ class VllmReverseLookup(ReverseLookup):
         return {**told, **sizes, "slice_widths": _widths(call, given.get("slice_widths"))}
 
     def kernels_of(self, call: Call, flags: Mapping[str, Any], path: str) -> Sequence[str]:
-        if call.op not in facts.MOE_OPS:
+        if call.op not in (*facts.MOE_OPS, *facts.ALIGNED_OPS):
             return super().kernels_of(call, flags, path)
         if missing := [flag for flag in ("num_experts", "top_k_num") if flags.get(flag) is None]:
             options = " and ".join(f"--{flag.replace('_', '-')}" for flag in missing)
             raise InputError(f"the experts are not in the key; pass {options}")
+        if call.op in facts.ALIGNED_OPS:
+            return super().kernels_of(call, flags, path)
         kind, _ = groups.kind_of(registry.of_server(call.op, call.server))
         way = kind.path(path, flags)
         if way == facts.ONE_SHOT and call.op in (facts.W13_EXPAND, facts.W2_EXPAND):
@@ -55,7 +60,7 @@ class VllmReverseLookup(ReverseLookup):
 
 
 def _call(op: str, key: KeyPath) -> Call:
-    if op in facts.MOE_OPS:
+    if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS):
         return Call(facts.NAME, op, numbers(facts.MOE_LEVELS, key))
     op, _, adds = op.removeprefix("lora_").partition("_")
     dims = numbers(facts.LINEAR_LEVELS if op == facts.LINEAR else facts.DENSE_LEVELS, key)

@@ -14,7 +14,7 @@ from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import FileFamily, Server
-from autotune.servers.vllm import dense, facts, folder_warnings, linear, moe
+from autotune.servers.vllm import aligned, dense, facts, folder_warnings, linear, moe
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
 from autotune.servers.vllm.engine import VllmEngine
@@ -26,14 +26,14 @@ from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 
 
 class Vllm(Server):
-    """vLLM: two dense ops, the op that only our plug-in has, and four of fused MoE LoRA whose files must agree."""
+    """vLLM: two dense ops, the three that only our plug-in has, and four of fused MoE LoRA whose files must agree."""
 
     name = facts.NAME
     planner = VllmPlanner()
     command_line = COMMAND_LINE
     checker = VllmChecker()
     reverse_lookup = VllmReverseLookup()
-    plugin_kernels = (*state.OPS["dense"], state.PAIR)
+    plugin_kernels = (*state.OPS["dense"], state.PAIR, *state.ALIGNED)
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)
@@ -43,6 +43,8 @@ class Vllm(Server):
         _check(call)
         if call.op == facts.LINEAR:
             return dict(linear.APART)
+        if call.op in facts.ALIGNED_OPS:
+            return aligned.default_config(call.op, call.dims)
         return moe.default_config(call.op, call.dims) if call.op in facts.MOE_OPS else dense.default_config(call)
 
     def file_name(self, gpu_name: str, call: Call) -> str:
@@ -50,6 +52,8 @@ class Vllm(Server):
         gpu = facts.gpu_in_file(gpu_name)
         if call.op == facts.LINEAR:
             return linear.file_name(gpu)
+        if call.op in facts.ALIGNED_OPS:
+            return aligned.file_name(gpu, call.op)
         return moe.file_name(gpu, call.op) if call.op in facts.MOE_OPS else dense.file_name(gpu, call)
 
     def alias_paths(self, call: Call) -> list[KeyPath]:
@@ -59,6 +63,8 @@ class Vllm(Server):
         _check(call)
         if call.op == facts.LINEAR:
             return linear.entry(config)
+        if call.op in facts.ALIGNED_OPS:
+            return aligned.entry(config, call.op)
         return moe.entry(config, call.op) if call.op in facts.MOE_OPS else dense.entry(config, call.op)
 
     def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
@@ -78,6 +84,8 @@ class Vllm(Server):
             return Lookup("default", self.default_config(call))
         if call.op == facts.LINEAR:
             return linear.resolve(table, call.dims)
+        if call.op in facts.ALIGNED_OPS:
+            return aligned.resolve(table, call)
         node, steps, failure = descend(table, _levels(call.op), call.dims)
         if call.op in facts.MOE_OPS:
             if failure:
@@ -100,6 +108,8 @@ class Vllm(Server):
         return VllmEngine()
 
     def replaces(self, call: Call) -> list[Call]:
+        if call.op in facts.ALIGNED_OPS:
+            return aligned.replaced(call)
         return linear.replaced(call) if call.op == facts.LINEAR else []
 
     def plugin_state(self) -> PluginState:
@@ -117,11 +127,11 @@ VLLM = Vllm()
 def _levels(op: str) -> tuple[str, ...]:
     if op == facts.LINEAR:
         return facts.LINEAR_LEVELS
-    return facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
+    return facts.MOE_LEVELS if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else facts.DENSE_LEVELS
 
 
 def _check(call: Call) -> None:
-    if call.op not in (known := (*facts.DENSE_REQUIRED, facts.LINEAR, *facts.MOE_OPS)):
+    if call.op not in (known := (*facts.DENSE_REQUIRED, facts.LINEAR, *facts.ALIGNED_OPS, *facts.MOE_OPS)):
         raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of(known)}")
     needed = _levels(call.op) + (("add_inputs",) if call.op == "expand" else ())
     if missing := [dim for dim in needed if dim not in call.dims]:

@@ -46,9 +46,11 @@ class DropIn(ABC, Generic[C, A]):
     """One of our kernels in the place of one of the server's ops."""
 
     name: str
-    """The op's name, which is that of our kernel's folder as well."""
+    """The op's name."""
     required: tuple[str, ...] = ()
     """What a tuned config must hold."""
+    includes: tuple[str, ...] = ()
+    """Folders of the kernels whose code ours runs besides its own."""
 
     @abstractmethod
     def call(self, arguments: Sequence[Any]) -> C:
@@ -78,6 +80,10 @@ class DropIn(ABC, Generic[C, A]):
     @abstractmethod
     def lookup(self, arguments: A) -> Call | None:
         """Returns what is looked up for a call; None where no file has a say."""
+
+    def fitted(self, arguments: A, config: Config) -> Config | None:
+        """Returns a tuned config as a call can launch it; None where it cannot."""
+        return config
 
     @abstractmethod
     def default_config(self, arguments: A) -> Config:

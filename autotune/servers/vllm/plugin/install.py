@@ -18,6 +18,9 @@ from autotune.servers.vllm.served_modules import OPS_PACKAGE
 
 _KERNELS: Final = "autotune.kernels"
 
+_FOLDERS: Final = {facts.MOE_GROUP: "aligned_moe_lora"}
+"""Where the kernel of an op is that does not go by the op's name."""
+
 
 def install(state: PluginState) -> None:
     """Overrides the ops that run our kernels, unless this process has done so before."""
@@ -39,6 +42,6 @@ def _install_pair(state: PluginState) -> None:
 
 def _stand_in(op: str, own: Any, folder: Path | None) -> Any:
     """Returns the function for an op; the op's kernel offers its part in a module ``drop_in``."""
-    module = importlib.import_module(f"{_KERNELS}.{op}.drop_in")
+    module = importlib.import_module(f"{_KERNELS}.{_FOLDERS.get(op, op)}.drop_in")
     assert module.__file__ is not None
     return OursOrTheirs(module.DROP_IN, own, folder, Path(module.__file__).with_name("kernel.py"))

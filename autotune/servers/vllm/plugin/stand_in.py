@@ -85,14 +85,14 @@ class OursOrTheirs:
         if why:
             return _Weights(why)
         weights = self._weights[call.weights_key] = _Weights("", self._drop_in.table(call))
-        self._compile_ahead(call, weights.table)
+        self._compile_ahead(call)
         return weights
 
     def _launch(self, arguments: Any) -> str:
         """Launches with the tuned config, or where that does not run with the default; returns why it does not, where
         the server's own kernel is to run."""
         lookup = self._drop_in.lookup(arguments)
-        tuned = self._found(lookup)
+        tuned = self._found(lookup, arguments)
         if self._tuned is not None and lookup is not None and tuned is not None:
             if stand_back.is_one(tuned):
                 return stand_back.WHY
@@ -104,27 +104,36 @@ class OursOrTheirs:
         self._drop_in.run(arguments, self._drop_in.default_config(arguments))
         return ""
 
-    def _compile_ahead(self, call: Any, table: Any) -> None:
+    def _compile_ahead(self, call: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""
         if call.shape_key in self._compiled:
             return
         self._compiled.add(call.shape_key)
-        lookup = self._drop_in.lookup(self._drop_in.arguments(call, table))
-        counts = self._lookup.token_counts(lookup) if self._lookup and lookup else []
+        counts = self._token_counts(call)
         warm_up.compile_ahead(lambda m: self._launches(call, m), (*warm_up.TOKEN_COUNTS, *counts))
+
+    def _token_counts(self, call: Any) -> list[int]:
+        """Lists the token counts with entries of their own; the call itself may be one that looks nothing up."""
+        if self._lookup is None:
+            return []
+        largest = self._drop_in.to_compile(call, warm_up.TOKEN_COUNTS[-1])
+        lookups = (self._drop_in.lookup(self._drop_in.arguments(each, None)) for each in largest)
+        found = next((each for each in lookups if each is not None), None)
+        return [] if found is None else self._lookup.token_counts(found)
 
     def _launches(self, call: Any, m: int) -> Iterator[Launch]:
         for each in self._drop_in.to_compile(call, m):
             arguments = self._drop_in.arguments(each, None)
-            tuned = self._found(self._drop_in.lookup(arguments))
+            tuned = self._found(self._drop_in.lookup(arguments), arguments)
             if tuned is not None and stand_back.is_one(tuned):
                 continue
             config = self._drop_in.default_config(arguments) if tuned is None else tuned
             yield from self._drop_in.launches(arguments, config)
 
-    def _found(self, lookup: Call | None) -> Config | None:
-        """Returns the tuned config, where there is one."""
-        return self._tuned.find(lookup) if lookup is not None and self._tuned is not None else None
+    def _found(self, lookup: Call | None, arguments: Any) -> Config | None:
+        """Returns the tuned config, where there is one that these arguments can be launched with."""
+        found = self._tuned.find(lookup) if lookup is not None and self._tuned is not None else None
+        return found if found is None or stand_back.is_one(found) else self._drop_in.fitted(arguments, found)
 
     @cached_property
     def _lookup(self) -> FolderLookup | None:
@@ -135,7 +144,7 @@ class OursOrTheirs:
         """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
         if self._folder is None or self._lookup is None:
             return None
-        here = Tuner(gpu_name(), file_fingerprint(self._kernel))
+        here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._drop_in.includes))
         return TunedConfigs(self._folder, self._lookup, here, self._drop_in.required)
 
 

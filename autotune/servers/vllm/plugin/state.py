@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from autotune.servers.plugin.folder import entries_in
 from autotune.servers.plugin.state import PluginState, decide, unknown
-from autotune.servers.vllm import facts, linear, served_modules
+from autotune.servers.vllm import aligned, facts, linear, served_modules
 
 OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand"), "moe": (facts.MOE_GROUP,)}
 """By family, the server's ops that kernels of ours can stand in for."""
@@ -17,12 +18,24 @@ OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expa
 PAIR: Final = "lora_linear"
 """What runs shrink and expand of a linear layer in one launch, where a file of its own says so."""
 
+ALIGNED: Final = ("aligned_moe_lora_gate_up", "aligned_moe_lora_down")
+"""Our kernels that run for the op of the experts, one for each of its products."""
+
 
 def current() -> PluginState:
     """Returns what the environment and the installed server come to."""
-    found = decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not)
+    found = _with_experts(decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not))
     pairs = set(OPS["dense"]) <= set(found.ops) and _has_pairs(found.configs.path)
     return replace(found, ops=(*found.ops, PAIR)) if pairs else found
+
+
+def _with_experts(found: PluginState) -> PluginState:
+    """Tells how many of a folder's configs are for the experts, where their op runs ours."""
+    configs = found.configs
+    if facts.MOE_GROUP not in found.ops or configs.path is None:
+        return found
+    count = entries_in(configs.path, aligned.is_file)
+    return replace(found, configs=replace(configs, about=f"{configs.about}, {count or 'none'} for the experts"))
 
 
 def _has_pairs(folder: Path | None) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.servers import provenance
 from tests.builders.plugin_process import run
 
 ON = {"LORA_AUTOTUNE_KERNELS": "1"}
@@ -178,12 +179,12 @@ def test_experts_outside_the_limits_run_the_servers_own(tmp_path: Path) -> None:
         own_calls.clear()
         Experts.random().run()
         Experts.random().run(add=False)
-        from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
+        from autotune.kernels.aligned_moe_lora.drop_in import AlignedMoeDropIn
 
         def fails(self, arguments, config):
             raise RuntimeError("no such kernel")
 
-        FusedMoeDropIn.run = fails
+        AlignedMoeDropIn.run = fails
         ours = list(own_calls)
         Experts.random().run()
         print(json.dumps([outside, ours, own_calls]))
@@ -279,6 +280,78 @@ def test_an_entry_of_zeros_leaves_the_call_to_the_servers_own(tmp_path: Path) ->
     found, log = run(tmp_path, script, {**ON, "LORA_AUTOTUNE_CONFIG_DIR": str(folder)})
     assert found == [True, ["lora_shrink"]]
     assert sum("files say that it is the faster one" in line for line in log) == 1
+
+
+EXPERTS = {"block_m": 16, "block_n": 32, "block_k": 32, "column_blocks": 1, "num_warps": 2, "num_stages": 2}
+LAUNCHED = """
+    theirs = Experts.random().run()
+    register()
+    own_calls.clear()
+    from autotune.kernels.aligned_moe_lora.drop_in import AlignedMoeDropIn
+    launched, run = [], AlignedMoeDropIn.run
+
+    def noting(self, arguments, config):
+        launched.append(dict(config))
+        run(self, arguments, config)
+
+    AlignedMoeDropIn.run = noting
+    same = Experts.random().run().equals(theirs)
+    print(json.dumps([launched, own_calls, same]))
+"""
+
+
+@pytest.mark.parametrize("block_m", [16, 64])
+def test_experts_run_their_entry_with_the_servers_block_m(block_m: int, tmp_path: Path) -> None:
+    folder = tuned_experts(tmp_path / "own", {**EXPERTS, "block_m": block_m})
+    environment = {"LORA_AUTOTUNE_KERNELS": "moe", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
+    found, log = run(tmp_path, LAUNCHED, environment)
+    assert found == [[EXPERTS], [], True]
+    (line,) = log
+    assert line.endswith(f"configs: {folder}, 1 configs in 1 files, 1 for the experts")
+
+
+def test_experts_of_zeros_are_the_servers(tmp_path: Path) -> None:
+    folder = tuned_experts(tmp_path / "own", dict.fromkeys(EXPERTS, 0))
+    environment = {"LORA_AUTOTUNE_KERNELS": "moe", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
+    found, log = run(tmp_path, LAUNCHED, environment)
+    assert found == [[], ["fused_moe_lora"], True]
+    assert sum("files say that it is the faster one" in line for line in log) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "entry", "about", "said"),
+    [
+        ("NVIDIA_H100", EXPERTS, None, "has no Triton_interpreter_ALIGNED_MOE_LORA_W13.json of this GPU"),
+        ("Triton_interpreter", {**EXPERTS, "block_n": 24}, None, "block_n: got 24, allowed: powers of two"),
+        ("Triton_interpreter", EXPERTS, "of another day", "was tuned on another version of the kernel"),
+        ("Triton_interpreter", None, None, "no valid JSON at line 1"),
+    ],
+)
+def test_files_that_are_not_for_here_are_told_once_and_defaults_run(
+    gpu: str, entry: dict[str, int] | None, about: str | None, said: str, tmp_path: Path
+) -> None:
+    folder = tuned_experts(tmp_path / "own", entry or EXPERTS, gpu)
+    file = next(folder.iterdir())
+    if entry is None:
+        file.write_text("{")
+    if about:
+        source = {"source": "builtin", "kernel_fingerprint": about, "environment": {"gpu": "Triton interpreter"}}
+        key = ["2", "2", "9", "16", "40", "24"]
+        record = {"file": file.name, "key": key, "kind": "own", "study": "s", "config": entry, "provenance": source}
+        (folder / provenance.FILE_NAME).write_text(json.dumps({"schema_version": 1, "entries": [record]}))
+    environment = {"LORA_AUTOTUNE_KERNELS": "moe", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
+    (launched, own_calls, same), log = run(tmp_path, LAUNCHED, environment)
+    assert [config["block_n"] for config in launched] == [128]
+    assert (own_calls, same) == ([], True)
+    assert sum(said in line and "defaults run there" in line for line in log) == 1
+
+
+def tuned_experts(folder: Path, entry: dict[str, int], gpu: str = "Triton_interpreter") -> Path:
+    """Writes the file of the experts' first product with one entry."""
+    folder.mkdir(parents=True)
+    table = {"2": {"2": {"9": {"16": {"40": {"24": entry}}}}}}
+    (folder / f"{gpu}_ALIGNED_MOE_LORA_W13.json").write_text(json.dumps(table))
+    return folder
 
 
 def tuned(folder: Path, change: dict[str, int]) -> Path:

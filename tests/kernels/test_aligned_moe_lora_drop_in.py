@@ -1,4 +1,4 @@
-"""Our one-shot kernel in the server's place: what it takes of a call, and what is compiled before requests come."""
+"""Our experts' kernel in the server's place: what it takes of a call, looks up, and compiles before requests come."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.contract import Launch
-from autotune.kernels.fused_moe_lora.drop_in import DROP_IN
+from autotune.contract import Call, Launch
+from autotune.contract.gpu import H200
+from autotune.kernels.aligned_moe_lora.drop_in import DROP_IN
+from autotune.kernels.aligned_moe_lora.kernel import AlignedDown, AlignedGateUp
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
 from autotune.servers.plugin import warm_up
 from autotune.servers.vllm.plugin.moe_call import MoeCall, MoeRows
@@ -117,3 +119,46 @@ def test_nothing_to_do() -> None:
     assert call().on_meta(0, 16).idle
     assert replace(call().on_meta(1, 16), groups=0).idle
     assert not replace(call(), groups=0).idle
+
+
+CONFIG = {"block_m": 64, "block_n": 64, "block_k": 256, "column_blocks": 2, "num_warps": 4, "num_stages": 3}
+
+
+def test_each_side_looks_up_its_own_sizes_and_naive_pairs_nothing() -> None:
+    assert DROP_IN.lookup(DROP_IN.arguments(call(), None)) is None
+    w13 = DROP_IN.lookup(DROP_IN.arguments(call().on_meta(64, 32), None))
+    dims = {"max_loras": LORAS, "num_slices": 2, "m": 64, "k": 32, "n": HIDDEN, "i": 768}
+    assert w13 == Call("vllm", "aligned_moe_lora_w13", dims)
+    down = replace(call(slices=1, columns=2048), routed=True).on_meta(64, 32)
+    w2 = DROP_IN.lookup(DROP_IN.arguments(down, None))
+    assert w2 == Call("vllm", "aligned_moe_lora_w2", {**dims, "num_slices": 1, "n": 2048, "i": HIDDEN})
+
+
+@pytest.mark.parametrize("kernel", [AlignedGateUp(), AlignedDown()], ids=lambda kernel: kernel.name)
+def test_a_study_of_the_same_sizes_has_the_lookup_of_the_call(kernel: AlignedGateUp | AlignedDown) -> None:
+    routed = kernel.op == "aligned_moe_lora_w2"
+    sizes = {"hidden_size": 1024 if routed else HIDDEN, "moe_intermediate_size": HIDDEN if routed else 1024}
+    experts = {"num_experts": EXPERTS, "top_k_num": TOP_K, "num_loras": LORAS, "lora_rank": 32}
+    problem = kernel.problem_from_flags({"dtype": "bfloat16", "m": 64, "block_m": 32, **sizes, **experts})
+    found = replace(call(slices=1 if routed else 2, columns=1024), routed=routed).on_meta(64, 32)
+    arguments = DROP_IN.arguments(found, None)
+    assert DROP_IN.lookup(arguments) == kernel.call(problem)
+    assert DROP_IN.default_config(arguments) == kernel.default_config(problem, H200)
+
+
+@given(block_m=st.sampled_from(BLOCK_MS), timed_with=st.sampled_from(BLOCK_MS))
+def test_an_entry_is_launched_with_the_servers_block_m(block_m: int, timed_with: int) -> None:
+    arguments = DROP_IN.arguments(call().on_meta(64, block_m), None)
+    found = DROP_IN.fitted(arguments, {**CONFIG, "block_m": timed_with})
+    assert found == {**CONFIG, "block_m": block_m}
+    (launch,) = DROP_IN.launches(arguments, found)
+    assert launch.options["BLOCK_M"] == block_m
+    assert (launch.options["BLOCK_N"], launch.options["BLOCK_K"], launch.args[-1]) == (64, 256, 2)
+
+
+@pytest.mark.parametrize("change", [{"block_n": 256, "num_warps": 2}, {"block_k": 1024}], ids=str)
+def test_an_entry_that_cannot_run_with_the_servers_block_m_is_left_for_the_default(change: dict[str, int]) -> None:
+    tall = DROP_IN.arguments(call(rank=128).on_meta(64, 128), None)
+    assert DROP_IN.fitted(tall, {**CONFIG, **change, "block_m": 16}) is None
+    # The one that was timed with it runs: whoever timed it knows.
+    assert DROP_IN.fitted(tall, {**CONFIG, **change, "block_m": 128}) is not None

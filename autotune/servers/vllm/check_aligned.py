@@ -1,0 +1,23 @@
+"""Defects of the files of the experts' ops that only our plug-in has (contracts A17)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.servers.finding import Finding
+from autotune.servers.vllm import aligned, facts
+from autotune.servers.vllm.check_levels import Walk
+
+
+def check(file: str, data: Any) -> list[Finding]:
+    """Finds the entries that the plug-in ignores; a shape without one runs our kernel with its default."""
+    made = Walk(file, facts.MOE_LEVELS)
+    if not data:
+        made.add((), "empty file", "ignored", "holds nothing: defaults run there")
+        return made.findings
+    made.down(data)
+    harmless = [Finding(file, each.key, each.defect, "ignored", each.message) for each in made.findings]
+    for key, node in made.leaves.items():
+        if reason := aligned.problem(node):
+            harmless.append(Finding(file, key, "bad value", "ignored", f"{reason}; the default runs there"))
+    return harmless

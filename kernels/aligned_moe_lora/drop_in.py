@@ -1,0 +1,82 @@
+"""The experts' kernel in the place of vLLM's, with tuned configs or its own default.
+
+Rows are those that the server has aligned, with its block_m. An entry that was timed with another one is launched with
+the server's where that can run; pairs that are not sorted have blocks of a fixed size, and no entry.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from autotune.contract import Call, Config, Launch, Value
+from autotune.contract.gpu import H200
+from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config
+from autotune.kernels.aligned_moe_lora.launcher import aligned_launches, aligned_moe_lora
+from autotune.kernels.aligned_moe_lora.space import Product, cannot_run
+from autotune.kernels.common.tiles import integers
+from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
+from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
+from autotune.servers.vllm import facts
+
+
+class AlignedMoeDropIn(FusedMoeDropIn):
+    """The limits are those of the one-shot kernel; what is launched is not fixed by its rule."""
+
+    required = facts.ALIGNED_KEYS
+    includes = (facts.MOE_GROUP,)
+
+    def lookup(self, arguments: MoeOneShotArguments) -> Call | None:  # type: ignore[override]
+        """Returns the lookup by the sizes of contracts A17; w2 is told by its routing weights."""
+        if arguments.batch.naive:
+            return None
+        (loras, _, rank, k), n, slices = arguments.a[0].shape, arguments.b[0].shape[2], len(arguments.a)
+        op, hidden, i = (facts.ALIGNED_W2, n, k) if arguments.routed else (facts.ALIGNED_W13, k, n)
+        sizes = {"m": arguments.batch.routing.topk_ids.shape[0], "k": rank, "n": hidden, "i": i}
+        return Call(facts.NAME, op, {"max_loras": loras, "num_slices": slices, **sizes})
+
+    def default_config(self, arguments: MoeOneShotArguments) -> Config:
+        batch, (_, experts, _, k), n = arguments.batch, arguments.a[0].shape, arguments.b[0].shape[2]
+        block_m = super().default_config(arguments)["block_m"]
+        assert block_m is not None
+        blocks = batch.blocks(block_m)
+        row_blocks = blocks.m_tiles * blocks.groups * len(arguments.a)
+        return default_config(LaunchShape(block_m, row_blocks, k, n, batch.routing.pairs, experts, *_machine()))
+
+    def fitted(self, arguments: MoeOneShotArguments, config: Config) -> Config | None:
+        """Returns an entry with the block_m of the rows; None where that surely cannot run."""
+        block_m = next(iter(arguments.batch.alignments))
+        if config["block_m"] == block_m:
+            return config
+        (_, _, rank, k), n = arguments.a[0].shape, arguments.b[0].shape[2]
+        return _moved(Product(rank, k, n), tuple({**config, "block_m": block_m}.items()))
+
+    def launches(self, arguments: MoeOneShotArguments, config: Config) -> list[Launch]:
+        return aligned_launches(arguments, config)
+
+    def run(self, arguments: MoeOneShotArguments, config: Config) -> None:
+        aligned_moe_lora(arguments, config)
+
+
+@functools.lru_cache(maxsize=4096)
+def _moved(product: Product, items: tuple[tuple[str, Value], ...]) -> Config | None:
+    """Returns a config that was timed with another block_m; None where it surely cannot run."""
+    config = dict(items)
+    return None if cannot_run(product, integers(config), _machine()[1]) else config
+
+
+def _machine() -> tuple[int, int]:
+    """Returns a GPU's multiprocessors, and the shared memory of a block; to compile ahead, and in Triton's interpreter,
+    those of the GPU that is there, or else of an H200."""
+    return _cuda_machine() if torch.cuda.is_available() else (H200.sms, H200.shared_bytes)
+
+
+@functools.cache
+def _cuda_machine() -> tuple[int, int]:
+    properties: Any = torch.cuda.get_device_properties()
+    return properties.multi_processor_count, properties.shared_memory_per_block_optin
+
+
+DROP_IN = AlignedMoeDropIn()
