@@ -97,7 +97,7 @@ class RunDisplay:
         if isinstance(result, GroupResult):
             self._end(turn, group_line(result))
         else:
-            self._end(turn, result_line(turn.name, result.decision))
+            self._end(turn, result_line(turn.name, result))
 
     def on_failure(self, turn: Turn) -> None:
         self._end(turn, f"{turn.name}: failed")

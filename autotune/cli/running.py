@@ -13,7 +13,7 @@ from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
-from autotune.report.results import before_after, before_after_by_size, machines, time_line
+from autotune.report.results import before_after, before_after_by_size, machines, time_line, unsearched_line
 from autotune.report.sections import rivals_section, token_lines, without_empty_columns
 from autotune.report.tables import show, table
 from autotune.study import studies
@@ -55,6 +55,8 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     timed = [item for item in to_run if item.result and item.spec.backend != "replay"]
     if timed:
         tell(time_line(timed, time.monotonic() - start_s))
+    if unsearched := unsearched_line(to_run):
+        tell(f"Mind: {unsearched}.")
     if left := sum(studies.load(storage, name).result is None for name in raced):
         tell(f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.")
     if failures:

@@ -63,6 +63,6 @@ def best(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -
     if as_json:
         say(json.dumps(results.best_json(item, result), indent=2))
     else:
-        say(results.result_line(item.name, result.decision))
+        say(results.result_line(item.name, result))
         say(config_text(result.decision.config))
         say_advice([item])

@@ -69,7 +69,7 @@ def study_note(study: KernelStudy) -> str:
 
 def _lead(study: KernelStudy) -> str:
     """Tells the result in one line; the name of an unfinished study."""
-    return result_line(study.name, result.decision) if (result := study.result) else study.name
+    return result_line(study.name, result) if (result := study.result) else study.name
 
 
 def _pairs(values: Mapping[str, object]) -> str:

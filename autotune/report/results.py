@@ -29,8 +29,12 @@ PHASES = {
 """The phases of a run, as people read them."""
 
 
-def result_line(name: str, decision: Decision) -> str:
+def result_line(name: str, result: StudyResult) -> str:
     """Tells the result of a study in one line."""
+    decision = result.decision
+    if not result.was_searched:
+        measured = f"{sum(result.counts.values())} of {result.configs} configs measured"
+        return f"{name}: was not searched ({measured}), keeps the default ({us(decision.tuned_us)} us)"
     if decision.outcome == "default":
         slowing = " that slows no workload" if decision.workloads else ""
         return f"{name}: keeps the default ({us(decision.tuned_us)} us), nothing{slowing} is faster beyond the noise"
@@ -47,6 +51,17 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
         spent.update({part: result.seconds.get(part, 0.0) for part in PHASES})
     parts = [f"{seconds:.1f} {PHASES[part]}" for part, seconds in spent.items()]
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
+
+
+def unsearched_line(studies: Sequence[KernelStudy]) -> str | None:
+    """Says how many of these studies kept their default because time or trials were over, and what to do."""
+    results = [item.result for item in studies if item.result]
+    if not (count := sum(not result.was_searched for result in results)):
+        return None
+    return (
+        f"{count} of {len(results)} studies were not searched, time or trials were over when their default was "
+        "measured: study run NAMES --more 50 searches them on; give a longer --timeout, or fewer m"
+    )
 
 
 def before_after_by_size(studies: Sequence[KernelStudy]) -> TextTable:

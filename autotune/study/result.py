@@ -110,6 +110,11 @@ class StudyResult:
     raced_from: tuple[str, ...] = ()
 
     @property
+    def was_searched(self) -> bool:
+        """Whether anything was measured beside the default, where there is more than that."""
+        return self.configs == 1 or bool(self.raced_from) or sum(self.counts.values()) > 1
+
+    @property
     def of_floor(self) -> float | None:
         """Share of the winner's time that moving the bytes would take."""
         return self.floor_us / self.decision.tuned_us if self.floor_us else None

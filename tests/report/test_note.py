@@ -49,7 +49,7 @@ def test_a_note_leads_with_the_result(finished: Cli) -> None:
     study = studies.load(storage, studies.names(storage)[0])
     lead = study_note(study).splitlines()[0]
     assert study.result is not None
-    assert lead == f"**{result_line(study.name, study.result.decision)}**"
+    assert lead == f"**{result_line(study.name, study.result)}**"
 
 
 def test_the_reports_plots_are_kept_beside_the_note(finished: Cli) -> None:

@@ -21,7 +21,7 @@ from autotune.environment import Environment
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.measure.result import Measurement
 from autotune.report.note import study_note
-from autotune.report.results import result_line, time_line
+from autotune.report.results import result_line, time_line, unsearched_line
 from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import creation
@@ -75,6 +75,23 @@ def test_a_run_tells_where_its_time_went(mixed: KernelStudy) -> None:
     )
 
 
+def test_a_study_that_had_no_time_is_told_from_one_whose_default_is_best(mixed: KernelStudy) -> None:
+    assert mixed.result is not None
+    kept = replace(mixed.result.decision, outcome="default")
+    searched = replace(mixed.result, decision=kept, configs=8, counts={"ok": 6, "pruned": 2})
+    unsearched = replace(searched, counts={"ok": 1})
+    assert "nothing that slows no workload is faster beyond the noise" in result_line("mixed", searched)
+    assert "was not searched (1 of 8 configs measured), keeps the default" in result_line("mixed", unsearched)
+    assert "nothing" in result_line("mixed", replace(unsearched, configs=1))
+    assert "nothing" in result_line("mixed", replace(unsearched, raced_from=("beside",)))
+    mixed.finish(searched)
+    assert unsearched_line([mixed]) is None
+    mixed.finish(unsearched)
+    line = unsearched_line([mixed, mixed])
+    assert line is not None
+    assert line.startswith("2 of 2 studies were not searched")
+
+
 def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
     assert mixed.result is not None
     decision = mixed.result.decision
@@ -86,7 +103,7 @@ def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
         "prefill": (80, 40),
         "decode of 8": (20, 20),
     }
-    assert "worst on decode of 8: 20.00 -> 20.00 us" in result_line("mixed", decision)
+    assert "worst on decode of 8: 20.00 -> 20.00 us" in result_line("mixed", mixed.result)
     note = study_note(mixed)
     assert "- on prefill: 80.00 -> 40.00 us" in note
     assert "the server reads 16." in note

@@ -135,15 +135,19 @@ def test_one_cache_gives_each_server_its_own_graph(tmp_path: Path, environment: 
 def test_another_wrapper_or_a_key_that_cannot_be_told_leaves_the_ops_apart(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    for change in ("envs.compile_factors = dict", 'platforms.CudaPlatform.get_punica_wrapper = lambda: "else.Where"'):
+    wrapper = "platforms.CudaPlatform.get_punica_wrapper"
+    for change in ("envs.compile_factors = dict", f'{wrapper} = lambda: "else.Where"', f"del {wrapper}"):
         script = f"""
         from vllm import envs, platforms
+        from autotune.servers.vllm.plugin.override import is_overridden
         {change}
         register()
-        print(json.dumps(platforms.CudaPlatform.get_punica_wrapper()))
+        place = getattr(platforms.CudaPlatform, "get_punica_wrapper", str)
+        print(json.dumps([place(), is_overridden("lora_expand")]))
         """
-        found, log = run(tmp_path, script, environment)
+        (found, expand_is_ours), log = run(tmp_path, script, environment)
         assert "autotune" not in found
+        assert expand_is_ours
         assert any("lora_linear: shrink and expand run apart" in line for line in log)
 
 
