@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from autotune.api import Problems
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.problem import ProblemFlags
 from autotune.cli.flags.run import DEFAULT_TRIALS
+from autotune.contract import Problem
 from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
 from autotune.contract.source import AUTO
@@ -24,62 +28,68 @@ from autotune.study import creation
 from autotune.study.sources import reference
 from autotune.untrusted.printing import say
 
+if TYPE_CHECKING:
+    from autotune.bench.sweep import SweepReport  # needs torch
+
 _PARTS = ("wall", "compile_wait", "measure", "search", "finalists")
+
+
+@dataclass(frozen=True)
+class SweepFlags:
+    """The flags of `bench sweep`, besides the problem."""
+
+    space: str | None = None
+    trials: int = DEFAULT_TRIALS
+    seed: int = 0
+    source: str = AUTO
+    allow_unknown_server: bool = False
+    save_recording: Path | None = None
 
 
 @click.command("sweep", cls=FlagCommand, short_help="Search and sweep a space on this GPU: time saved, regret.")
 @takes_flags
-def sweep(
-    problem: ProblemFlags,
-    space: str | None = None,
-    trials: int = DEFAULT_TRIALS,
-    seed: int = 0,
-    source: str = AUTO,
-    allow_unknown_server: bool = False,
-    save_recording: Path | None = None,
-    as_json: bool = False,
-) -> None:
+def sweep(problem: ProblemFlags, flags: SweepFlags, as_json: bool = False) -> None:
     """Search a space and sweep it, on this GPU: how much time is saved, and is anything lost?
 
     Both begin with an empty compile cache. Nothing is stored, unless --save-recording keeps the sweep for replays.
     Takes minutes for a few thousand configs.
     """
-    wanted = problem.read()
-    gpu = current_gpu()
+    wanted, gpu = problem.read(), current_gpu()
+    shape = _single(wanted)
+    timed = reference(wanted.kernel, flags.source, "cuda", flags.allow_unknown_server)
+    kernel = load(timed)
+    space = Space.build(kernel, shape, gpu, flags.space or kernel.spaces[0])
+    folder = flags.save_recording
+    record = NewRecording.of(folder, kernel, shape, current_environment()) if folder else None
+    import optuna
+
+    from autotune.bench.sweep import run  # needs torch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    report = run(Task(absolute(timed), shape, gpu, MeasureSettings()), space, flags.trials, flags.seed, record)
+    if as_json:
+        say(json.dumps(to_json(report), indent=1))
+    else:
+        _show(report, f"{kernel.name} on {gpu.name}, {len(space)} configs")
+
+
+def _single(wanted: Problems) -> Problem:
+    """Returns the problem that was asked for; several are refused."""
     problems = creation.problems(wanted.kernel, wanted.values, wanted.m_values)
     if len(problems) != 1:
         raise InputError(
             f"bench sweep: got {len(problems)} problems, allowed: one at a time; give --batch-size, or a single one of "
             "--m-values or --chunk-sizes"
         )
-    timed = reference(wanted.kernel, source, "cuda", allow_unknown_server)
-    kernel = load(timed)
-    built = Space.build(kernel, problems[0], gpu, space or kernel.spaces[0])
-    environment = current_environment()
-    record = NewRecording.of(save_recording, kernel, problems[0], environment) if save_recording else None
-    import optuna
+    return problems[0]
 
-    from autotune.bench.sweep import run  # needs torch
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-    task = Task(absolute(timed), problems[0], gpu, MeasureSettings())
-    report = run(task, built, trials, seed, record)
-    if as_json:
-        say(json.dumps(to_json(report), indent=1))
-        return
-    contests = (("search", report.search), ("sweep", report.sweep))
+def _show(report: SweepReport, title: str) -> None:
     rows = [
         (name, contest.measured, *(f"{contest.seconds.get(part, 0):.1f}" for part in _PARTS))
-        for name, contest in contests
+        for name, contest in (("search", report.search), ("sweep", report.sweep))
     ]
-    show(
-        table(
-            f"{kernel.name} on {gpu.name}, {len(built)} configs",
-            ("", "measured", *(f"{part} s" for part in _PARTS)),
-            rows,
-        )
-    )
+    show(table(title, ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
     say(
         f"{report.times_faster:.1f} times less wall time; the search's winner takes "
         f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import api, servers
@@ -13,6 +14,7 @@ from autotune.cli.messages import tell
 from autotune.cli.running import say_if_replayed
 from autotune.contract import Call
 from autotune.errors import InputError
+from autotune.export.export import ExportReport
 from autotune.export.file import OnExist
 from autotune.export.thinning import Grid
 from autotune.servers import places
@@ -24,12 +26,19 @@ from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where an export goes: the folder, what becomes of its files, and a table beside them if one is wanted."""
+
+    directory: Path
+    on_exist: OnExist
+    csv: Path | None = None
+
+
 def export_studies(
     finished: list[KernelStudy],
-    directory: Path,
-    on_exist: OnExist,
-    csv_file: Path | None,
-    as_json: bool,
+    target: Target,
+    as_json: bool = False,
     required: Iterable[Call] = (),
     thin: bool = False,
 ) -> None:
@@ -42,24 +51,31 @@ def export_studies(
     Raises:
         InputError: If a study's kernel has no server to export to, or the folder cannot take the files.
     """
-    api.check_export([study.spec for study in finished], directory, on_exist)
-    if csv_file is not None:
-        check_csv(csv_file, "--csv")
-    report = api.export(finished, directory, on_exist, required, thin)
-    if csv_file is not None:
-        api.write_csv(finished, csv_file)
-    compilers = compiler_notes(study.spec for study in finished)
+    api.check_export([study.spec for study in finished], target.directory, target.on_exist)
+    if target.csv is not None:
+        check_csv(target.csv, "--csv")
+    report = api.export(finished, target.directory, target.on_exist, required, thin)
+    if target.csv is not None:
+        api.write_csv(finished, target.csv)
+    (_say_json if as_json else _say_lines)(finished, report, target.directory)
+
+
+def _say_json(finished: list[KernelStudy], report: ExportReport, directory: Path) -> None:
     kernels = _kernels(report.files, directory)
-    if as_json:
-        notes = [*report.warnings, *compilers, *servers.advice(study.call for study in finished)]
-        data = {
-            "files": [str(f) for f in report.files],
-            "kernels": {file: " and ".join(sorted({t.source for t in timed})) for file, timed in kernels.items()},
-            "timed": {file: [each.to_json() for each in timed] for file, timed in kernels.items()},
-            "warnings": notes,
-        }
-        say(json.dumps(data | ({"m": _grids_json(report.grids)} if report.grids else {}), indent=2))
-        return
+    compilers = compiler_notes(study.spec for study in finished)
+    data: dict[str, object] = {
+        "files": [str(f) for f in report.files],
+        "kernels": {file: " and ".join(sorted({t.source for t in timed})) for file, timed in kernels.items()},
+        "timed": {file: [each.to_json() for each in timed] for file, timed in kernels.items()},
+        "warnings": [*report.warnings, *compilers, *servers.advice(study.call for study in finished)],
+    }
+    if report.grids:
+        data["m"] = _grids_json(report.grids)
+    say(json.dumps(data, indent=2))
+
+
+def _say_lines(finished: list[KernelStudy], report: ExportReport, directory: Path) -> None:
+    kernels = _kernels(report.files, directory)
     say_if_replayed(finished)
     for file in report.files:
         of = kernels.get(str(file))
@@ -71,6 +87,7 @@ def export_studies(
         say(f"Serve with it: {command}")
     for line in builtin_lines(report.files, directory):
         say(line)
+    compilers = compiler_notes(study.spec for study in finished)
     for warning in [*serving_notes(finished), *compilers, *report.warnings]:
         tell(f"Mind: {warning}")
     say_advice(finished)

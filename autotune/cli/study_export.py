@@ -9,7 +9,7 @@ import click
 
 from autotune import api
 from autotune.cli.completion import study_names
-from autotune.cli.export_output import export_studies
+from autotune.cli.export_output import Target, export_studies
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.messages import working
 from autotune.cli.storage import open_storage
@@ -67,9 +67,7 @@ def export(
         raise InputError(f"study export: no matching study{of} is finished; finish them with: study run")
     export_studies(
         finished,
-        flags.directory,
-        flags.on_exist,
-        flags.csv,
+        Target(flags.directory, flags.on_exist, flags.csv),
         flags.as_json,
         required=api.required_by(chosen, flags.plan_name) if flags.plan_name is not None else (),
         thin=flags.plan_name is not None and not flags.all_m,

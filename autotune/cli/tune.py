@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from autotune import api
 from autotune.api import StudySet
 from autotune.cli.advice import say_advice
-from autotune.cli.export_output import check_csv, export_studies
+from autotune.cli.export_output import Target, check_csv, export_studies
 from autotune.cli.flags.block import BlockFlags, refuse_unplanned
 from autotune.cli.flags.command import FlagCommand, names_of, takes_flags
 from autotune.cli.flags.model import PlanFlags, adapters_in_place
@@ -194,9 +194,8 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
         required = api.required_by(finished, plan_name) if plan_name else ()
         finished = api.decided(finished, plan_name) if plan_name else finished
         thin = plan_name is not None and not script.all_m
-        export_studies(
-            finished, script.save_json_dir, script.on_exist, script.output_csv, False, required=required, thin=thin
-        )
+        target = Target(script.save_json_dir, script.on_exist, script.output_csv)
+        export_studies(finished, target, required=required, thin=thin)
         return
     say_notes(finished)
     say_advice(finished)

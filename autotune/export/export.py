@@ -22,7 +22,7 @@ from autotune.export.proving import Proof, lookup_in_folder, prove
 from autotune.export.thinning import Grid
 from autotune.servers import places, provenance
 from autotune.servers.files import locked, table_text, write_all
-from autotune.servers.provenance import Kind, Record
+from autotune.servers.provenance import Record
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,6 @@ class ExportReport:
     warnings: tuple[str, ...]
     proofs: tuple[Proof, ...]
     grids: Mapping[str, Sequence[Grid]] = field(default_factory=dict)
-
-    def of_kind(self, kind: Kind) -> tuple[Record, ...]:
-        return tuple(record for record in self.records if record.kind == kind)
 
 
 def export(

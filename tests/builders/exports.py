@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autotune.contract import Call, Config
+from autotune.export.export import ExportReport
 from autotune.export.file import ExportItem
 from autotune.servers import KeyPath, Lookup, Table, files, provenance
 from autotune.servers.vllm import facts
@@ -28,6 +29,11 @@ TUNED: Config = {"block_m": 128, "block_n": 32, "block_k": 64, "split_k": 2, "nu
 def at(*key: str) -> Call:
     """Returns the shrink that is looked up at a key."""
     return Call("vllm", "shrink", dict(zip(facts.DENSE_LEVELS, map(int, key or KEY), strict=True)))
+
+
+def of_kind(report: ExportReport, kind: provenance.Kind) -> list[provenance.Record]:
+    """Returns the entries of a kind that an export wrote."""
+    return [record for record in report.records if record.kind == kind]
 
 
 def shrink(m: int, k: int = 4096, num_slices: int = 1) -> Call:

@@ -25,6 +25,7 @@ from tests.builders.exports import (
     entry,
     expand,
     item,
+    of_kind,
     put,
     snapshot,
     table,
@@ -36,8 +37,8 @@ def test_writes_own_key_and_alias_and_proves_both(tmp_path: Path) -> None:
     assert table(tmp_path) == {ALIAS: entry(), KEY: entry()}
     assert set(snapshot(tmp_path)) == {SHRINK, provenance.FILE_NAME}
     assert report.files == (tmp_path / SHRINK, tmp_path / provenance.FILE_NAME)
-    assert [record.key for record in report.of_kind("own")] == [KEY]
-    assert [record.key for record in report.of_kind("alias")] == [ALIAS]
+    assert [record.key for record in of_kind(report, "own")] == [KEY]
+    assert [record.key for record in of_kind(report, "alias")] == [ALIAS]
     assert [proof.lookup.path for proof in report.proofs] == [tmp_path / SHRINK] * 2
     assert all(proof.lookup.exact for proof in report.proofs)
 

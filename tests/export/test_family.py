@@ -20,7 +20,7 @@ from autotune.servers import files
 from autotune.servers.vllm import facts, moe
 from autotune.servers.vllm.server import VLLM
 from tests.builders import exports as dense
-from tests.builders.exports import ALIAS, GPU, KEY, SHRINK
+from tests.builders.exports import ALIAS, GPU, KEY, SHRINK, of_kind
 
 Place = tuple[int, ...]
 PLACE: Place = (4, 64, 16, 2048, 768)
@@ -179,9 +179,9 @@ class TestFullySharded:
     def test_both_ranks_have_one_block_m_in_all_files(self, tmp_path: Path) -> None:
         report = export(sharded(32, 2), tmp_path)
         assert self.blocks(tmp_path) == {"16": 32, "32": 32}
-        own = {(record.file.partition("LORA_")[2], record.key[3]) for record in report.of_kind("own")}
+        own = {(record.file.partition("LORA_")[2], record.key[3]) for record in of_kind(report, "own")}
         assert {(file.partition("_")[0], rank) for file, rank in own} == {("W13", "16"), ("W2", "32")}
-        assert len(report.of_kind("default-fill")) == 4
+        assert len(of_kind(report, "default-fill")) == 4
         assert all(proof.lookup.exact for proof in report.proofs)
         assert check_folder(tmp_path, "vllm") == ([], 4)
 

@@ -19,6 +19,7 @@ from tests.builders.exports import (
     at,
     entry,
     item,
+    of_kind,
     put,
     records,
     served,
@@ -69,8 +70,8 @@ def test_alias_that_was_edited_by_hand_is_of_unknown_origin(tmp_path: Path) -> N
 def test_every_m_gets_every_shape(tmp_path: Path) -> None:
     small, large = at("5", "1", "64", "4096", "16"), at("5", "1", "1024", "12288", "16")
     report = export([item(small, 16), item(large, 32, "t")], tmp_path)
-    assert {record.key[2] for record in report.of_kind("pin")} == {"127", "128"}
-    fills = {record.key: record.config for record in report.of_kind("default-fill")}
+    assert {record.key[2] for record in of_kind(report, "pin")} == {"127", "128"}
+    fills = {record.key: record.config for record in of_kind(report, "default-fill")}
     expected = {
         (loras, "1", *rest): VLLM.default_config(at(loras, "1", *rest))
         for loras in ("4", "5")
@@ -89,7 +90,7 @@ def test_a_result_replaces_a_fill_but_a_fill_replaces_nothing(tmp_path: Path) ->
     report = export([item(at(*fill), 32)], tmp_path)
     assert (table(tmp_path)[fill], records(tmp_path)[fill].kind) == (entry(32), "own")
     assert table(tmp_path)[("4", *fill[1:])] == entry(32)
-    assert not report.of_kind("default-fill")
+    assert not of_kind(report, "default-fill")
     export([item()], tmp_path)
     assert table(tmp_path)[fill] == entry(32)
 

@@ -24,6 +24,7 @@ from tests.builders.exports import (
     TUNED,
     item,
     m_keys,
+    of_kind,
     put,
     served,
     shrink,
@@ -71,7 +72,7 @@ def test_a_plan_with_nothing_but_defaults_changes_no_launch(tmp_path: Path, name
 def test_beside_a_pin_other_shapes_keep_what_they_would_get(tmp_path: Path) -> None:
     report = export([result(m, tuned, k) for m in (64, 128) for k, tuned in ((4096, True), (12288, False))], tmp_path)
     assert m_keys(tmp_path) == [64, 127, 128]
-    by_key = {record.key[1:4]: record for record in report.of_kind("pin") if record.key[0] == "5"}
+    by_key = {record.key[1:4]: record for record in of_kind(report, "pin") if record.key[0] == "5"}
     assert by_key["1", "127", "12288"].config == VLLM.default_config(shrink(127, 12288))
     assert by_key["1", "127", "12288"].study is None
     assert by_key["1", "127", "4096"].config == VLLM.entry(TUNED, shrink(128))

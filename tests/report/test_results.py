@@ -13,7 +13,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from autotune.api import write_csv
-from autotune.cli.export_output import export_studies
+from autotune.cli.export_output import Target, export_studies
 from autotune.contract import Config, registry
 from autotune.contract.converter import from_json
 from autotune.contract.gpu import H200
@@ -114,7 +114,7 @@ def test_each_workloads_times_go_into_csv_and_side_car(mixed: KernelStudy, tmp_p
     with (tmp_path / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {(row["num_warps"], row["prefill us"], row["decode of 8 us"]) for row in rows} >= {("4", "40.0", "20.0")}
-    export_studies([mixed], tmp_path / "tuned", "merge", None, as_json=False)
+    export_studies([mixed], Target(tmp_path / "tuned", "merge"))
     entries = json.loads((tmp_path / "tuned" / "autotune" / "autotune-provenance.json").read_text())["entries"]
     (own,) = [entry["provenance"] for entry in entries if entry["kind"] == "own"]
     assert [w["name"] for w in own["workloads"]] == ["prefill", "decode of 8"]
