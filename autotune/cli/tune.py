@@ -96,17 +96,12 @@ def tune(
     plan = _planned(problem, serving, block.model, dtype)
     if plan is not None:
         proof = _proof(block.model, plan, serving, script)
-        wanted = api.of_plan(plan, request)
-        backend, ours = next(iter(wanted.specs.values())).backend, api.wants_ours(making.sources)
-        show_plan(plan, api.all_timed_kernels(plan, making.sources, backend, ours))
+        wanted = _of_plan(plan, request, making)
     else:
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)
         wanted = _of_problem(problem, layers, script, request)
-    if script.save_json_dir is not None:
-        api.check_export(wanted.specs.values(), script.save_json_dir, script.on_exist)
-    if script.output_csv is not None:
-        check_csv(script.output_csv, "--output-csv")
+    _check_targets(script, wanted)
     if script.max_configs is not None:
         running = replace(running, trials=script.max_configs)
     storage = open_storage(making.storage, create=True)
@@ -141,6 +136,14 @@ def _proof(model: str | None, plan: Plan, serving: PlanFlags, script: ScriptFlag
     return EngineRound.of(model, plan, script.lora_paths, serving.overrides)
 
 
+def _of_plan(plan: Plan, request: Request, making: MakingFlags) -> StudySet:
+    """Describes a plan's studies, and shows the plan."""
+    wanted = api.of_plan(plan, request)
+    backend, ours = next(iter(wanted.specs.values())).backend, api.wants_ours(making.sources)
+    show_plan(plan, api.all_timed_kernels(plan, making.sources, backend, ours))
+    return wanted
+
+
 def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: ScriptFlags, request: Request) -> StudySet:
     """Reads a problem, or the layers of a block with what is the same for all."""
     if block is not None:
@@ -169,6 +172,14 @@ def _refuse_model_flags(problem: ProblemFlags, serving: PlanFlags, block: BlockF
         raise InputError(f"--all-m: is about a model's plan, and no {lacking} is given; leave it out: all are written")
     if len(script.lora_paths) > 1:
         raise InputError("--lora-path: got several adapters, allowed without --model: one")
+
+
+def _check_targets(script: ScriptFlags, wanted: StudySet) -> None:
+    """Refuses, before anything is tuned, a folder or a table that could not be written in the end."""
+    if script.save_json_dir is not None:
+        api.check_export(wanted.specs.values(), script.save_json_dir, script.on_exist)
+    if script.output_csv is not None:
+        check_csv(script.output_csv, "--output-csv")
 
 
 def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[KernelStudy]:
