@@ -25,17 +25,22 @@ def main() -> None:
     if flags.file:
         rows = {name: converted(row) for name, row in json.loads(flags.file.read_text()).items()}
         provenance = {"server": f"vLLM {flags.release}", "read": "from a table made off its classes before"}
+        gone = json.loads(TARGET.read_text())["removed"]
     else:
         rows = installed()
         provenance = {"server": f"vLLM {metadata.version('vllm')}", "read": "off the classes of its registry"}
-    write(TARGET, provenance, rows)
+        gone = removed()
+    write(TARGET, provenance, rows, gone)
     print(f"{TARGET}: {len(rows)} architectures, {sum(row['lora'] for row in rows.values())} with LoRA")
 
 
-def write(target: Path, provenance: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes rows, one a line."""
+def write(
+    target: Path, provenance: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]], gone: Mapping[str, str]
+) -> None:
+    """Writes rows, one a line, and the architectures that are gone."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rows[name], sort_keys=True)}" for name in sorted(rows))
-    target.write_text(f'{{"provenance": {json.dumps(provenance)},\n "classes": {{\n{lines}\n }}}}\n')
+    head = f'"provenance": {json.dumps(provenance)},\n "removed": {json.dumps(gone, sort_keys=True)}'
+    target.write_text(f'{{{head},\n "classes": {{\n{lines}\n }}}}\n')
 
 
 def converted(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +65,14 @@ def installed() -> dict[str, dict[str, Any]]:
         except Exception as error:  # of a package that a class needs and this machine lacks
             print(f"{architecture}: left out, {type(error).__name__}: {error}")
     return rows
+
+
+def removed() -> dict[str, str]:
+    """Returns the last release of each architecture that the server had, which Transformers has not either."""
+    registry = import_module("vllm.model_executor.models.registry")
+    transformers = import_module("transformers")
+    gone: Mapping[str, str] = registry._PREVIOUSLY_SUPPORTED_MODELS
+    return {name: release for name, release in gone.items() if not hasattr(transformers, name)}
 
 
 def described(model: type) -> dict[str, Any]:

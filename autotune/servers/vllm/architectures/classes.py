@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _FILE = Path(__file__).parent / "classes.json"
 
@@ -35,7 +36,7 @@ class ModelClass:
 @cache
 def classes() -> Mapping[str, ModelClass]:
     """Returns all of them by architecture."""
-    rows = json.loads(_FILE.read_text(encoding="utf-8"))["classes"]
+    rows = _table()["classes"]
     return {
         architecture: ModelClass(
             name=row["class"],
@@ -47,3 +48,14 @@ def classes() -> Mapping[str, ModelClass]:
         )
         for architecture, row in rows.items()
     }
+
+
+@cache
+def removed() -> Mapping[str, str]:
+    """Returns the last release of the server that had an architecture, for those that are served no more."""
+    return dict(_table()["removed"])
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return dict(json.loads(_FILE.read_text(encoding="utf-8")))

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune.errors import InputError, one_of
 from autotune.model.fields import NAMES
-from autotune.servers.vllm.architectures.classes import ModelClass, classes
+from autotune.servers.vllm.architectures.classes import ModelClass, classes, removed
 from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
 
 _DEFAULTS = Path(__file__).parent / "config_defaults.json"
@@ -80,11 +80,16 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
     """Returns the language model that a config describes.
 
     Raises:
-        InputError: If the server has no such class, or one without LoRA.
+        InputError: If the server has such a class no more, or one without LoRA.
     """
     architecture = _architecture(config)
     registered = _registered(architecture)
     if registered is None:
+        if (last := removed().get(architecture)) is not None:
+            raise InputError(
+                f"{origin}: {architecture}: vLLM serves it no more, {last} was the last release that did; serve it with "
+                "that one, and create studies of single shapes (study create --op-type ...) from what it logs"
+            )
         return _unregistered(architecture, config)
     model = classes()[registered]
     if not model.lora:

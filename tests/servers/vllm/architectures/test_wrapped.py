@@ -14,7 +14,7 @@ from autotune.model.sources import Source
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
-from autotune.servers.vllm.architectures.classes import classes
+from autotune.servers.vllm.architectures.classes import classes, removed
 from autotune.servers.vllm.architectures.decoders import table
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
@@ -186,6 +186,16 @@ def test_every_language_model_has_a_decoder() -> None:
 def test_an_architecture_of_transformers_that_no_table_has_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="the layers of ZayaForCausalLM are not known here"):
         plan(architectures=["ZayaForCausalLM"])
+
+
+@pytest.mark.parametrize("name", ["BaichuanForCausalLM", "QWenLMHeadModel", "Grok1ModelForCausalLM"])
+def test_an_architecture_that_the_server_has_no_more_is_refused_with_its_last_release(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: vLLM serves it no more, 0\.2\d\.0 was the last"):
+        plan(architectures=[name])
+
+
+def test_no_architecture_is_both_served_and_gone() -> None:
+    assert not removed().keys() & {*classes(), *table().architectures}
 
 
 def test_layers_of_an_unknown_type_are_named_and_the_rest_is_planned() -> None:
