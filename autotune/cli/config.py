@@ -18,6 +18,7 @@ from autotune.cli.messages import tell
 from autotune.config.check import check_folder
 from autotune.config.diff import differences
 from autotune.config.kernels import kernels_of
+from autotune.contract import Config
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup, stand_back
@@ -69,8 +70,8 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
 def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     """Say what a server would use for one call, and by which keys it gets there.
 
-    A folder that holds results of the built-in kernels, too, in autotune/, is looked up in for both. Exit code 1 if the
-    server fails in it.
+    A folder that holds results of the built-in kernels, too, in autotune/, is looked up in for both. Exit code 1 if a
+    lookup fails.
 
     \b
     Example:
@@ -80,16 +81,17 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     call = wanted.call()
     found = api.look_up(directory, call, wanted.gpu)
     builtin = api.look_up_builtin(directory, call, wanted.gpu)
+    by_plug_in = may_stand_back(directory)
     if as_json:
-        of_builtin = {"builtin": _lookup_json(builtin, directory)} if builtin else {}
-        say(json.dumps({**_lookup_json(found, directory), **of_builtin}, indent=2))
+        of_builtin = {"builtin": _lookup_json(builtin, directory, True)} if builtin else {}
+        say(json.dumps({**_lookup_json(found, directory, by_plug_in), **of_builtin}, indent=2))
     else:
         if builtin:
             say("The server's own kernel:")
-        _show_lookup(found, directory)
+        _show_lookup(found, directory, by_plug_in)
         if builtin:
             say("This project's kernel, by its plug-in:")
-            _show_lookup(builtin, directory)
+            _show_lookup(builtin, directory, by_plug_in=True)
     click.get_current_context().exit(1 if found.failure or (builtin and builtin.failure) else 0)
 
 
@@ -137,7 +139,12 @@ def diff(
     click.get_current_context().exit(1 if found and exit_code else 0)
 
 
-def _show_lookup(found: Lookup, directory: Path) -> None:
+def _show_lookup(found: Lookup, directory: Path, by_plug_in: bool) -> None:
+    """Shows one lookup.
+
+    Args:
+        by_plug_in: The server's plug-in does it: what stops a server is a default there, of a kernel of its own.
+    """
     kernel = _kernel(found, directory)
     timed = f", timed on: {told(kernel)}" if kernel else ""
     say(f"file: {found.path}{timed if found.origin == 'file' else ' (not there, or empty)'}")
@@ -148,12 +155,17 @@ def _show_lookup(found: Lookup, directory: Path) -> None:
     for warning in found.warnings:
         tell(f"Mind: {warning}")
     if found.failure is not None:
-        say(f"the server fails: {found.failure.error} at {found.failure.level}: {found.failure.message}")
+        what = "the plug-in warns and runs its kernel's default" if by_plug_in else "the server fails"
+        say(f"{what}: {found.failure.error} at {found.failure.level}: {found.failure.message}")
+    elif by_plug_in and found.origin == "default":
+        say("default: that of the plug-in's kernel, by the shape")
     elif found.config is not None:
         where = "built-in default" if found.origin == "default" else "config"
-        left = found.path is not None and stand_back.is_one(found.config) and may_stand_back(found.path.parent)
-        words = "zeros, by which the plug-in leaves the call to what was faster" if left else config_text(found.config)
-        say(f"{where}: {words}")
+        say(f"{where}: {_words(found.config, by_plug_in)}")
+
+
+def _words(config: Config, by_plug_in: bool) -> str:
+    return stand_back.MEANING if by_plug_in and stand_back.is_one(config) else config_text(config)
 
 
 def _kernel_json(timed: list[TimedAs] | None) -> dict[str, Any]:
@@ -169,7 +181,7 @@ def _kernel(found: Lookup, directory: Path) -> list[TimedAs] | None:
     return kernels_of(directory).get(found.path.relative_to(directory).as_posix())
 
 
-def _lookup_json(found: Lookup, directory: Path) -> dict[str, Any]:
+def _lookup_json(found: Lookup, directory: Path, by_plug_in: bool) -> dict[str, Any]:
     failure = found.failure
     return {
         "file": str(found.path),
@@ -179,7 +191,8 @@ def _lookup_json(found: Lookup, directory: Path) -> dict[str, Any]:
             {"level": s.level, "wanted": s.wanted, "taken": s.taken, "match": s.match, "ties": list(s.ties)}
             for s in found.steps
         ],
-        "config": found.config,
+        # The default that a lookup knows is the server's; the plug-in's kernel has one of its own.
+        "config": None if by_plug_in and found.origin == "default" else found.config,
         "failure": None if failure is None else vars(failure),
         "warnings": list(found.warnings),
     }

@@ -12,7 +12,10 @@ from autotune.errors import InputError
 from autotune.plan.plan import Plan
 from autotune.servers import places, provenance
 from autotune.servers.checking import Known
-from autotune.servers.finding import Finding
+from autotune.servers.finding import CRASHES, Effect, Finding
+
+_COMPILED_AHEAD: Effect = "latency while serving"
+"""What does not come of configs that the plug-in launches: all are compiled before the first request."""
 
 
 def check_folder(
@@ -30,14 +33,18 @@ def check_folder(
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder; give the server's config folder")
     known = Known(plan.serving, plan.shapes, max_chunk) if plan else Known(max_chunk=max_chunk)
+    alone = places.may_stand_back(directory)
     found: list[Finding] = []
     files = 0
     for folder in places.folders(directory):
         # An output folder may hold results of the built-in kernels alone.
         if folder == directory and _holds_builtin_only(directory, server):
             continue
-        inside, count = servers.get(server).checker.check(folder, known)
-        inside += check_lookups(folder, plan) if plan is not None else []
+        by_plug_in = alone or folder != directory
+        inside, count = servers.get(server).checker.check(folder, replace(known, by_plug_in=by_plug_in))
+        inside += check_lookups(folder, plan, by_plug_in) if plan is not None else []
+        if by_plug_in:
+            inside = [_of_plug_in(finding) for finding in inside if finding.effect != _COMPILED_AHEAD]
         found += [_in_folder(finding, folder.relative_to(directory)) for finding in inside]
         files += count
     found += _misplaced(directory)
@@ -46,6 +53,14 @@ def check_folder(
         message = f"holds no LoRA file that a {server} server reads: it takes its defaults; give its config folder"
         found.append(Finding(".", (), "no files", "slower", message))
     return sorted(set(found), key=lambda finding: finding.order), files
+
+
+def _of_plug_in(finding: Finding) -> Finding:
+    """Says what comes of a defect in a folder that no server reads: its plug-in survives what stops a server."""
+    if finding.effect not in CRASHES:
+        return finding
+    survived = f"{finding.message}; the plug-in, which alone reads this folder, warns of it and runs its default there"
+    return replace(finding, effect="slower", message=survived)
 
 
 def _holds_builtin_only(directory: Path, server: str) -> bool:

@@ -16,13 +16,18 @@ from autotune.servers.finding import Finding
 from autotune.servers.shapes import Shape
 
 
-def check_lookups(directory: Path, plan: Plan) -> list[Finding]:
-    """Finds each shape and way in which it goes wrong, the sizes at which it does so together."""
+def check_lookups(directory: Path, plan: Plan, by_plug_in: bool = False) -> list[Finding]:
+    """Finds each shape and way in which it goes wrong, the sizes at which it does so together.
+
+    Args:
+        by_plug_in: The folder is read by the server's plug-in alone.
+    """
     server = servers.get(plan.serving.server)
     sizes: dict[Finding, list[int]] = {}
+    shapes = [shape for shape in plan.shapes if not by_plug_in or server.checker.plug_in_reads(shape.op)]
     for reader in server.checker.readers(directory):
         lookup = partial(server.lookup, directory, reader.gpu)
-        for shape in plan.shapes:
+        for shape in shapes:
             for size in plan.sizes:
                 if shape.max_size is not None and size > shape.max_size:
                     continue
@@ -30,7 +35,7 @@ def check_lookups(directory: Path, plan: Plan) -> list[Finding]:
                 for finding in _findings(directory, server.checker, shape, size, found):
                     sizes.setdefault(finding, []).append(size)
         for size in plan.sizes:
-            for finding in server.checker.contradictions(directory, plan.shapes, size, lookup):
+            for finding in server.checker.contradictions(directory, shapes, size, lookup):
                 sizes.setdefault(finding, []).append(size)
     return [
         replace(finding, message=f"{finding.message} ({plan.shapes[0].size} {one_of(sorted(set(at)))})")
@@ -48,7 +53,7 @@ def _findings(directory: Path, checker: Checker, shape: Shape, size: int, found:
         yield finding("lookup fails", checker.crash(found.failure, size), message)
         return
     if found.origin == "default":
-        yield finding("no file", "slower", f"{layers}: finds no file and takes the server's default; tune the shape")
+        yield finding("no file", "slower", f"{layers}: finds no file and takes the default; tune the shape")
         return
     for step in found.steps:
         if step.match == "nearest" and (miss := checker.miss(step)):

@@ -34,11 +34,13 @@ class Known:
         serving: Their flags; None where nothing is known of them.
         shapes: What they look up; with flags, that is all.
         max_chunk: Their largest chunk of a batch, if they have chunks and it is known.
+        by_plug_in: The folder is read by their plug-in alone, which runs a default where a lookup fails.
     """
 
     serving: Serving | None = None
     shapes: Sequence[Shape] = ()
     max_chunk: int | None = None
+    by_plug_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,15 @@ class Checker:
         return []
 
     def check(self, directory: Path, known: Known) -> tuple[list[Finding], int]:
-        """Finds the defects of all files in a config folder, and counts the files that a server may read."""
+        """Finds the defects of all files in a config folder, and counts the files that are read.
+
+        What a server does of them is told, whoever reads the folder (`config.check`).
+        """
         return [], 0
+
+    def plug_in_reads(self, op: str) -> bool:
+        """Tells whether the server's plug-in has files of an op in the folder that it alone reads."""
+        return True
 
     def miss(self, step: Step) -> Miss | None:
         """Tells what is wrong with a step that took the nearest key; None if nothing is."""

@@ -16,6 +16,8 @@ Effect = Literal[
 ]
 """What a server does of it, the worst first."""
 
+CRASHES: tuple[Effect, ...] = ("crash at start", "crash at request")
+
 _EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 

@@ -14,6 +14,9 @@ from autotune.contract import Value
 WHY: Final = "files say that it is the faster one"
 """Why the server's own kernel runs there."""
 
+MEANING: Final = "zeros, by which the plug-in leaves the call to what was faster"
+"""What a reader of files is told of such an entry."""
+
 
 def entry(keys: Iterable[str]) -> dict[str, Value]:
     """Returns the entry, of these keys."""

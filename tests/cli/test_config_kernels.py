@@ -109,3 +109,16 @@ def test_every_reader_of_files_tells_sources_and_compiler(cli: Cli, finished: Cl
         assert (study["source_hash"], study["triton"]) == ("recorded", "3.6.0")
         best = json.loads(cli.ok("study best", study["name"], "--json"))
         assert (best["source_hash"], best["environment"]["triton"]) == ("recorded", "3.6.0")
+
+
+def test_a_lookup_says_what_the_plug_in_makes_of_a_file_that_stops_a_server(cli: Cli) -> None:
+    write("builtin", 32)
+    write("vllm", 64)
+    Path("tuned/autotune/NVIDIA_H200_SHRINK.json").write_text("{")
+    said = cli(LOOKUP)
+    assert said.exit_code == 1
+    assert "the plug-in warns and runs its kernel's default: " in said.stdout
+    assert "the server fails" not in said.stdout
+    Path("tuned/autotune/NVIDIA_H200_SHRINK.json").unlink()
+    assert "default: that of the plug-in's kernel, by the shape" in cli.ok(LOOKUP)
+    assert json.loads(cli.ok(LOOKUP, "--json"))["builtin"]["config"] is None

@@ -9,7 +9,8 @@ from typing import Any
 from autotune.contract import Call
 from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
-from autotune.servers import content, places, stand_back
+from autotune.servers import content, stand_back
+from autotune.servers.checking import Known
 from autotune.servers.finding import Effect, Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import is_integer
@@ -21,12 +22,8 @@ from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import newest, versions
 
 
-def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
-    """Returns the defects of all files, and how many files a server may read.
-
-    Args:
-        max_chunk: The server's ``--max-lora-chunk-size``; None where it is not known.
-    """
+def check(directory: Path, known: Known) -> tuple[list[Finding], int]:
+    """Returns the defects of all files, and how many files are read."""
     findings = _misplaced(directory)
     files = 0
     for path in sorted(directory.glob(f"{facts.ROOT}/*/*.json")):
@@ -42,7 +39,7 @@ def check(directory: Path, max_chunk: int | None) -> tuple[list[Finding], int]:
             right = " or ".join(map(facts.gpu_in_file, names))
             why = f"drivers report no GPU as {match['device']} but {' or '.join(names)}: unread; write {right}"
             findings.append(Finding(path.relative_to(directory).as_posix(), (), "generic GPU name", "ignored", why))
-        findings += _check_file(path, directory, match, max_chunk)
+        findings += _check_file(path, directory, match, known)
     return findings + _versions(directory), files
 
 
@@ -89,16 +86,16 @@ def _versions(directory: Path) -> list[Finding]:
     return findings
 
 
-def _check_file(path: Path, directory: Path, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
+def _check_file(path: Path, directory: Path, match: re.Match[str], known: Known) -> list[Finding]:
     read = content.read(path, directory)
     findings = list(read.findings)
     if read.readable:
         data = read.data
-        if isinstance(data, dict) and places.may_stand_back(directory):
+        if isinstance(data, dict) and known.by_plug_in:
             data = {key: each for key, each in data.items() if not (isinstance(each, dict) and stand_back.is_one(each))}
         if data or not read.data:
-            findings += _check_chunks(read.file, data, match, max_chunk)
-    if (key := split_k_entry(read.data, read.file)) is not None:
+            findings += _check_chunks(read.file, data, match, known.max_chunk)
+    if not known.by_plug_in and (key := split_k_entry(read.data, read.file)) is not None:
         findings.append(Finding(read.file, (key,), "no split-K", "slower", LOSES_SPLIT_K))
     return findings
 

@@ -21,7 +21,7 @@ class SglangChecker(Checker):
         return list(found)
 
     def check(self, directory: Path, known: Known) -> tuple[list[Finding], int]:
-        return check_folder.check(directory, known.max_chunk)
+        return check_folder.check(directory, known)
 
     def miss(self, step: Step) -> Miss | None:
         if step.level not in facts.LEVELS:

@@ -1,4 +1,4 @@
-"""Defects of a vLLM config folder (contracts A1, A3 and A8)."""
+"""Defects of a vLLM config folder (contracts A1, A3, A8 and A17)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from pathlib import Path
 from autotune.contract import Call, Config
 from autotune.contract.gpu_names import reported_names
 from autotune.errors import one_of
-from autotune.servers import content, places, provenance, stand_back
+from autotune.servers import content, provenance, stand_back
+from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
-from autotune.servers.serving import Serving
-from autotune.servers.shapes import Shape
 from autotune.servers.vllm import check_aligned, check_linear, check_moe, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
+_EXPERTS_UNREAD = (
+    "no one reads it: the plug-in has other files for the experts (ALIGNED_MOE_LORA), and takes their block_m from the "
+    "server's own files; move it to those if it was timed on the server's kernel, else remove it"
+)
 
-def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> tuple[list[Finding], int]:
-    """Finds the defects of all files, and counts the files that a server reads.
 
-    Args:
-        serving: The server's flags, if known: then only what the server reads can be a defect.
-        shapes: All that it looks up, if its flags are known. They tell of the num_slices that (nearly) every model is
-            else taken to have.
+def check(directory: Path, known: Known) -> tuple[list[Finding], int]:
+    """Finds the defects of all files, and counts the files that are read.
+
+    With a server's flags only what it reads can be a defect; without them, (nearly) every model is taken to have
+    certain num_slices.
     """
-    looked_up = {shape.op: shape.dims["max_loras"] for shape in shapes}
+    serving = known.serving
+    looked_up = {shape.op: shape.dims["max_loras"] for shape in known.shapes}
     findings: list[Finding] = []
     walks: list[Walk] = []
     experts: dict[str, dict[str, Walk]] = {}
-    files, stands_back = 0, places.may_stand_back(directory)
+    files = 0
     for path in sorted(directory.glob("*.json")):
         if path.name in provenance.SIDE_CARS or _is_of_another_reader(path.name):
             continue
@@ -45,6 +48,9 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
         op = match["op"].lower()
         kind = op if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else op.removeprefix("lora_").partition("_")[0]
         if serving and kind not in (facts.LINEAR, *facts.ALIGNED_OPS, *looked_up):
+            continue
+        if known.by_plug_in and op in facts.MOE_OPS:
+            findings.append(Finding(path.name, (), "unread file", "ignored", _EXPERTS_UNREAD))
             continue
         read = content.read(path, directory)
         findings += read.findings
@@ -65,7 +71,7 @@ def check(directory: Path, serving: Serving | None, shapes: Sequence[Shape]) -> 
             check_moe.check_entries(made, op, match["gpu"], serving)
         else:
             walks.append(made)
-            if stands_back:
+            if known.by_plug_in:
                 made.leaves = {key: config for key, config in made.leaves.items() if not stand_back.is_one(config)}
             _check_entries(made, op, match["gpu"])
     dual_stream = any("EXPAND_FALSE" in made.file for made in walks)
@@ -90,7 +96,7 @@ def _is_of_another_reader(name: str) -> bool:
 def _generic(match: re.Match[str], names: Sequence[str]) -> str:
     right = [f"{facts.gpu_in_file(name)}_{match['op']}.json" for name in names]
     return (
-        f"drivers report no GPU as {match['gpu']} but {' or '.join(names)}, so that no server may read it; name it "
+        f"drivers report no GPU as {match['gpu']} but {' or '.join(names)}, so that it may be unread; name it "
         f"{' or '.join(right)}"
     )
 
@@ -154,6 +160,6 @@ def _check_slices(made: Walk, has_experts: bool) -> None:
             (),
             "num_slices missing",
             "crash at start",
-            f"has num_slices {one_of(sorted(have))} only: KeyError on a server whose model has {layers} "
+            f"has num_slices {one_of(sorted(have))} only: KeyError where the model has {layers} "
             f"({one_of(missing)}); add them (--model tells what yours has)",
         )

@@ -179,7 +179,7 @@ def walk(file: str, data: Any, levels: tuple[str, ...], max_loras: int | None = 
     """Walks a file, gaps included; as far as a server reads it that looks up this max_loras, if that is known."""
     made = Walk(file, levels, max_loras)
     if data is None or data == {}:
-        made.add((), "empty file", "ignored", "holds nothing: the server takes its defaults")
+        made.add((), "empty file", "ignored", "holds nothing: defaults are taken")
         return made
     made.down(data)
     made.gaps()

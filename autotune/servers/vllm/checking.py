@@ -25,7 +25,10 @@ class VllmChecker(Checker):
         return [Reader(gpu) for gpu in dict.fromkeys(match["gpu"] for match in names if match)]
 
     def check(self, directory: Path, known: Known) -> tuple[list[Finding], int]:
-        return check_folder.check(directory, known.serving, known.shapes)
+        return check_folder.check(directory, known)
+
+    def plug_in_reads(self, op: str) -> bool:
+        return op not in facts.MOE_OPS
 
     def miss(self, step: Step) -> Miss | None:
         what = f"looks up {step.level} {step.wanted} and takes the"

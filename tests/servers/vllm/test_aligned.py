@@ -14,6 +14,7 @@ from hypothesis import given
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.servers import stand_back
+from autotune.servers.checking import Known
 from autotune.servers.vllm import aligned, check_folder, facts, folder_warnings
 from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 from autotune.servers.vllm.server import VLLM
@@ -84,7 +85,7 @@ def test_an_unsound_entry_is_a_failure_and_told(entry: Any, reason: str, tmp_pat
     found = VLLM.resolve(table, call())
     assert found.failure and reason in found.failure.message
     (tmp_path / FILE).write_text(json.dumps(table))
-    findings, files = check_folder.check(tmp_path, None, ())
+    findings, files = check_folder.check(tmp_path, Known())
     assert files == 1
     assert [finding.effect for finding in findings] == ["ignored"]
     assert reason in findings[0].message
@@ -94,7 +95,7 @@ def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     zeros = stand_back.entry(facts.ALIGNED_KEYS)
     table = nested("4", "2", {"64": nested("16", "2048", "768", CONFIG), "128": nested("16", "2048", "768", zeros)})
     (tmp_path / FILE).write_text(json.dumps(table))
-    assert check_folder.check(tmp_path, None, ()) == ([], 1)
+    assert check_folder.check(tmp_path, Known()) == ([], 1)
     assert folder_warnings.warnings(tmp_path, {FILE: {VLLM.key_path(call()): CONFIG}}, {}) == []
     assert aligned.is_file(FILE) and not aligned.is_file("NVIDIA_H200_FUSED_MOE_LORA_W13_SHRINK.json")
 

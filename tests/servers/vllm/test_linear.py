@@ -12,6 +12,7 @@ from hypothesis import given
 
 from autotune.contract import Call
 from autotune.errors import InputError
+from autotune.servers.checking import Known
 from autotune.servers.files import KeyPath
 from autotune.servers.vllm import check_folder, folder_warnings, linear
 from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
@@ -67,7 +68,7 @@ def test_an_unsound_entry_runs_apart_and_is_told(entry: Any, reason: str, tmp_pa
     found = VLLM.resolve(table, call())
     assert (found.config, found.failure) == (linear.APART, None)
     (tmp_path / FILE).write_text(json.dumps(table))
-    findings, files = check_folder.check(tmp_path, None, ())
+    findings, files = check_folder.check(tmp_path, Known())
     assert files == 1
     assert [finding.effect for finding in findings] == ["ignored"]
     if isinstance(entry, dict):
@@ -76,7 +77,7 @@ def test_an_unsound_entry_runs_apart_and_is_told(entry: Any, reason: str, tmp_pa
 
 def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"5": {"3": {"16": {"4096": {"16": {"4096": linear.APART}}}}}}))
-    assert check_folder.check(tmp_path, None, ()) == ([], 1)
+    assert check_folder.check(tmp_path, Known()) == ([], 1)
     assert folder_warnings.warnings(tmp_path, {FILE: {VLLM.key_path(call()): PAIR}}, {}) == []
 
 
