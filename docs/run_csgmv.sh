@@ -33,4 +33,4 @@ for part in ("never_slower", "regret"):
         found[part] = json.loads(file.read_text())["rows"]
 (out / "csgmv.json").write_text(json.dumps(found))
 PYTHON
-rm -r "$out/cache" "$out/studies.json"
+rm -rf "$out/cache" "$out/studies.json"

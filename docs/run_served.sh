@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Tunes a model on the installed server's own kernels, then holds the files against no folder and against many other
 # configs: bash docs/run_served.sh OUT_DIR. Copy OUT_DIR/served-*.json into docs/data for make_results.py.
-# AROUND: configs a lookup; WHOLE: names of studies whose space is measured whole, with commas between; SECONDS_LEFT bounds the last part; FLAGS: further ones of plan.
+# SERVER=sglang takes SGLang's, else it is vLLM's. AROUND: configs a lookup; WHOLE: names of studies whose space is
+# measured whole, with commas between; SECONDS_LEFT bounds the last part; FLAGS: further ones of plan.
 set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 name=${MODEL:-Qwen3-8B}
 read -ra more <<<"${FLAGS:-}"
-serving=(--runtime vllm --lora-rank "${RANK:-16}" --max-loras "${ADAPTERS:-4}" --tp "${TP:-1}" "${more[@]}")
+serving=(--runtime "${SERVER:-vllm}" --lora-rank "${RANK:-16}" --max-loras "${ADAPTERS:-4}" --tp "${TP:-1}" "${more[@]}")
 export AUTOTUNE_STORAGE="sqlite:///$out/studies.db" PYTHONPATH=.:${PYTHONPATH:-}
 rm -rf "$out/studies.db" "$out/tuned"
 start=$(date +%s.%N)
