@@ -48,6 +48,8 @@ class ServeSyntax:
         defaults: What the server takes where the command says nothing, by field.
         refused: Flags with which the server does not start with LoRA, or reads no file, and why.
         config_file: The flag that names a YAML file of flags; those of the command itself count more.
+        contradiction: Tells why the server does not start with flags that are sound one by one; None where it does. It
+            is given the words behind each flag, by the flag's first name.
     """
 
     spelling: Spelling
@@ -57,6 +59,7 @@ class ServeSyntax:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     config_file: str = "--config"
+    contradiction: Callable[[Mapping[str, str]], str | None] = lambda words: None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
             by_name.setdefault(_hyphened(spelling), []).append(flag)
     found, passed_by = dict[ServeFlag, tuple[Any, str]](), list[str]()
     left = _with_config_file(program.arguments, syntax)
+    texts = dict[str, str]()
     model: str | None = None
     while left:
         word = left.pop(0)
@@ -136,12 +140,15 @@ def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
         if flags := by_name.get(name):
             text = _text(flags[0], name, value if equals else None, left)
             found |= {flag: (_value(flag, name, text), f"{name} {text}".rstrip()) for flag in flags}
+            texts |= {flag.names[0]: text for flag in flags}
         elif (switches := by_name.get(positive)) and switches[0].read is None:
             found[switches[0]] = (False, name)
         else:
             passed_by.append(name)
             while not (equals or _ends(name, syntax)) and left and not _is_flag(left[0]):
                 left.pop(0)
+    if (why := syntax.contradiction(texts)) is not None:
+        raise InputError(f"{_FLAG}: {why}; correct the command")
     said: dict[str, tuple[Any, str]] = {} if model is None else {"model": (model, model)}
     for variable, switched in program.environment.items():
         if variable in syntax.variables and switched == "1":

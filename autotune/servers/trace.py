@@ -14,7 +14,10 @@ from autotune.untrusted import reading
 from autotune.untrusted.printing import shortened
 
 _MOST: Final = 1 << 30
-"""Largest size and count that is taken; no server comes near it."""
+"""Largest count that is taken."""
+
+_MOST_ROWS: Final = 1 << 24
+"""Largest batch that is taken (contracts A16): no server has so long a context."""
 
 _MOST_NAMES: Final = 16
 """Most sizes that a lookup has."""
@@ -24,10 +27,15 @@ _HALVES: Final = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class TracedLookup:
-    """One lookup of a server, as all of its processes made it."""
+    """One lookup of a server, as all of its processes made it.
+
+    Attributes:
+        line: The last one of the file that tells it.
+    """
 
     seen: SeenLookup
     launches: SeenLaunches
+    line: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,12 @@ class Trace:
     lookups: tuple[TracedLookup, ...]
     batches: Mapping[Rows, Mapping[int, int]]
     processes: int
+    path: Path
+
+    def refused(self, each: TracedLookup, what: str) -> InputError:
+        """Returns the error for a lookup that no server makes."""
+        place = f"--trace: {self.path}: line {each.line}: lookup of {each.seen.op}"
+        return InputError(f"{place}: {what}; take the line out, or trace again")
 
     @property
     def captured(self) -> tuple[int, ...]:
@@ -67,8 +81,8 @@ class Trace:
         found = sorted(set(values))
         if len(found) != 1:
             raise InputError(
-                f"--trace: lookups of {what} {one_of(found) or 'none'}, allowed: those of one server; trace each "
-                "server into a file of its own"
+                f"--trace: {self.path} holds lookups of {what} {one_of(found) or 'none'}, allowed: those of one "
+                "server; trace each server into a file of its own"
             )
         return found[0]
 
@@ -101,6 +115,7 @@ class _Merged:
         self.by_process: dict[tuple[str, SeenLookup], SeenLaunches] = {}
         self.batches: dict[Rows, Counter[int]] = {rows: Counter() for rows in ROWS}
         self.servers: set[str] = set()
+        self.lines: dict[SeenLookup, int] = {}
 
     def trace(self, path: Path) -> Trace:
         """Returns the trace: TP workers make the same lookups, so of layers the most of one process count."""
@@ -121,9 +136,10 @@ class _Merged:
             server=min(self.servers),
             releases=tuple(sorted({seen.release for seen in lookups})),
             dtype=min(dtypes),
-            lookups=tuple(TracedLookup(seen, launches) for seen, launches in lookups.items()),
+            lookups=tuple(TracedLookup(seen, launches, self.lines[seen]) for seen, launches in lookups.items()),
             batches={rows: dict(sorted(found.items())) for rows, found in self.batches.items()},
             processes=len({process for process, _ in self.by_process}),
+            path=path,
         )
 
 
@@ -154,6 +170,7 @@ class _Line:
             seen = self._seen(data["lookup"])
             merged.by_process[process, seen] = self._launches(data)
             merged.servers.add(seen.server)
+            merged.lines[seen] = self.number
             return
         merged.servers.add(self._choice(data, "server", self.ops))
         rows: Rows = "tokens" if self._choice(data, "rows", ROWS) == "tokens" else "samples"
@@ -171,11 +188,13 @@ class _Line:
 
     def _launches(self, data: Mapping[str, Any]) -> SeenLaunches:
         captured = data.get("captured")
-        if not isinstance(captured, list) or not all(_is_size(size) for size in captured):
-            self._refuse(f"captured: got {shortened(captured)}, allowed: a list of sizes")
+        if not isinstance(captured, list) or not all(map(_is_rows, captured)):
+            self._refuse(f"captured: got {shortened(captured)}, allowed: a list of sizes up to {_MOST_ROWS}")
         layers, largest = data.get("layers"), data.get("largest")
-        if not _is_size(layers) or not _is_count(largest):
-            self._refuse(f"layers, largest: got {shortened(layers)}, {shortened(largest)}, allowed: integers from 1, 0")
+        if not _is_size(layers):
+            self._refuse(f"layers: got {shortened(layers)}, allowed: a positive integer")
+        if largest != 0 and not _is_rows(largest):
+            self._refuse(f"largest: got {shortened(largest)}, allowed: an integer from 0 to {_MOST_ROWS}")
         return SeenLaunches(int(layers or 0), set(captured), int(largest or 0))
 
     def _batches(self, data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -183,8 +202,11 @@ class _Line:
         if not isinstance(batches, dict):
             self._refuse(f"batches: got {shortened(batches)}, allowed: an object of sizes and counts")
         for size, count in batches.items():
-            if not (size.isascii() and size.isdecimal() and _is_size(int(size)) and _is_size(count)):
-                self._refuse(f"batches: got {shortened(size)}: {shortened(count)}, allowed: positive integers")
+            if not (size.isascii() and size.isdecimal() and _is_rows(int(size)) and _is_size(count)):
+                self._refuse(
+                    f"batches: got {shortened(size)}: {shortened(count)}, allowed: positive integers, of a size up to "
+                    f"{_MOST_ROWS}"
+                )
             yield size, count
 
     def _sizes(self, data: Mapping[str, Any], name: str) -> tuple[tuple[str, int], ...]:
@@ -224,6 +246,10 @@ class _Line:
 
 def _is_count(value: object) -> bool:
     return _is_size(value) or (type(value) is int and value == 0)
+
+
+def _is_rows(value: object) -> bool:
+    return _is_size(value) and isinstance(value, int) and value <= _MOST_ROWS
 
 
 def _is_size(value: object) -> bool:

@@ -41,6 +41,14 @@ def test_a_chunk_size_that_no_server_has_is_the_flags(cli: Cli, tmp_path: Path) 
     assert refused.stderr == "Error: --chunk-sizes: got 48, allowed: 16, 32, 64, 128\n"
 
 
+def test_a_servers_command_beside_it_is_refused_as_what_it_is(cli: Cli, trace: Path) -> None:
+    command = "vllm serve Qwen/Qwen3-8B --tensor-parallel-size 2"
+    refused = cli("plan --trace", trace, "--serve-command", Path(command))
+    assert refused.exit_code == 2
+    told = "Error: --serve-command: what it says of the server is in the trace; leave it out"
+    assert refused.stderr.splitlines()[-1] == told
+
+
 def test_how_long_it_takes_is_told_in_words(cli: Cli, trace: Path) -> None:
     assert "studies, less than a minute on an H100" in cli.ok("plan --trace", trace)
 

@@ -20,7 +20,7 @@ from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.trace import read
 from autotune.servers.trace_line import SeenLaunches, SeenLookup
-from tests.builders.traces import LORAS, RANK, experts, linear, write
+from tests.builders.traces import LORAS, RANK, experts, linear, seen, write
 
 CAPTURED = {1, 2, 4, 8, 16, 24, 32}
 TOKENS = {16: 700, 13: 200, 4096: 95, 30: 5}
@@ -146,7 +146,17 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, part: str) -> None:
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "op": ({"op": "lora"}, "op: got 'lora'"),
     "dims": ({"dims": {"k": 64}}, "needed: k, max_loras, n, num_slices"),
-    "zero": ({"dims": {"max_loras": 5, "num_slices": 1, "k": 0, "n": 8}}, "k 0"),
+    "zero": (
+        {"dims": {"max_loras": 5, "num_slices": 1, "k": 0, "n": 8}},
+        "line 1: lookup of shrink: k: got 0, allowed: 1 to 258048",
+    ),
+    "wide": (
+        {"dims": {"max_loras": 5, "num_slices": 1, "k": 1 << 20, "n": 16}},
+        "line 1: lookup of shrink: k: got 1048576",
+    ),
+    "slices": ({"dims": {"max_loras": 5, "num_slices": 99, "k": 64, "n": 16}}, "num_slices: got 99, allowed: 1 to 16"),
+    "loras": ({"dims": {"max_loras": 1, "num_slices": 1, "k": 64, "n": 16}}, "max_loras: got 1, allowed: 2 to 65535"),
+    "rank": ({"dims": {"max_loras": 5, "num_slices": 1, "k": 64, "n": 24}}, "n: got 24, allowed: the server's rank 16"),
     "text": ({"dims": {"k": "64"}}, "dims"),
     "many": ({"dims": {str(each): 1 for each in range(99)}}, "dims"),
     "dtype": ({"dtype": "float32"}, "dtype: got 'float32'"),
@@ -169,7 +179,7 @@ def test_a_lookup_that_no_server_makes_is_refused(tmp_path: Path, change: dict[s
 
 @pytest.mark.parametrize("detail", ["num_experts", "top_k_num", "fully_sharded", "expand_add_inputs"])
 def test_a_list_in_a_numbers_place_is_refused(tmp_path: Path, detail: str) -> None:
-    with pytest.raises(InputError, match=f"lists {detail}"):
+    with pytest.raises(InputError, match=rf"line \d+: lookup of .*: {detail}: got \[1\], allowed: a number"):
         of(tmp_path, [*linear(2048, 2048), *experts(2048, 768, **{detail: (1,)})])
 
 
@@ -179,6 +189,85 @@ def test_a_trace_without_a_lookup_says_how_to_get_some(tmp_path: Path, counted: 
     path.touch()
     with pytest.raises(InputError, match=r"t\.jsonl holds no lookup; start the server"):
         by_trace.make(path, Batches())
+
+
+@pytest.mark.parametrize(("tp", "rows", "sound"), [(2, 16, True), (2, 8, True), (2, 4, False), (None, 4, True)])
+def test_a_shrink_has_the_rank_or_one_gpus_share_of_it(tmp_path: Path, tp: int | None, rows: int, sound: bool) -> None:
+    """Fully sharded, a GPU has rank / TP rows of A (contracts A5); a trace that tells no TP may be of any."""
+    told = {} if tp is None else {"tp": tp}
+    shared = {"max_loras": LORAS + 1, "num_slices": 1}
+    shrinks = [seen("shrink", {**shared, "k": 64, "n": n}, **told) for n in (RANK, rows)]
+    expand = seen("expand", {**shared, "k": RANK, "n": 64, "add_inputs": 1}, slice_widths=(64,), **told)
+    if sound:
+        assert of(tmp_path, [*shrinks, expand]).serving.tp == (tp or 1)
+        return
+    with pytest.raises(
+        InputError, match=r"t?server\.jsonl: line 2: lookup of shrink: n: got 4, allowed: the server's rank"
+    ):
+        of(tmp_path, [*shrinks, expand])
+
+
+def test_over_how_many_gpus_a_server_is_shared_out_is_in_its_plan(tmp_path: Path) -> None:
+    """As in the plan of the model with these flags."""
+    serving = Serving("vllm", 2, RANK, LORAS, expert_parallel=True)
+    model = make(shape.look_up("Qwen3-30B-A3B"), serving, Batches())
+    wanted = next(each for each in model.shapes if each.op == "fused_moe_lora_w13_shrink")
+    told = {"tp": 2, "expert_gpus": 2, "ep": 1}
+    found = of(tmp_path, [*linear(2048, 2048, 256, 256), *experts(2048, 768, **{**told, "num_experts": 64})])
+    (group,) = (each for each in found.shapes if each.op == wanted.op)
+    assert (dict(group.dims), dict(group.flags)) == (dict(wanted.dims), dict(wanted.flags))
+    spread = experts(2048, 768, **{**told, "expert_gpus": 8})
+    (group,) = (each for each in of(tmp_path, [*linear(64, 64), *spread]).shapes if each.op == wanted.op)
+    assert group.flags["tp"] == 8
+
+
+def test_servers_of_several_sizes_in_one_file_are_refused(tmp_path: Path) -> None:
+    lookups = [
+        SeenLookup(**{**vars(each), "details": (*each.details, ("tp", tp))}) for tp in (1, 2) for each in linear(64, 64)
+    ]
+    with pytest.raises(InputError, match=r"server\.jsonl holds lookups of tp sizes 1, 2, allowed: those of one server"):
+        of(tmp_path, lookups)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"captured": [1 << 30]}, "captured: got [1073741824], allowed: a list of sizes up to 16777216"),
+        ({"largest": 1 << 30}, "largest: got 1073741824, allowed: an integer from 0 to 16777216"),
+    ],
+)
+def test_a_batch_that_no_server_runs_is_refused(tmp_path: Path, change: dict[str, Any], part: str) -> None:
+    path = write(tmp_path / "t.jsonl", [(each, launches()) for each in linear(64, 64)], {})
+    path.write_text(json.dumps(json.loads(path.read_text().splitlines()[0]) | change))
+    with pytest.raises(InputError) as caught:
+        by_trace.make(path, Batches())
+    assert str(caught.value) == f"--trace: {path}: line 1 {part}; take the line out, or trace again"
+
+
+CSGMV: dict[str, tuple[dict[str, Any], str]] = {
+    "wide": (
+        {"dims": {"K": 1 << 21, "R": 16, "S": 1}},
+        "line 1: lookup of shrink: K: got 2097152, allowed: 1 to 1048576",
+    ),
+    "rank": ({"dims": {"K": 64, "R": 9000, "S": 1}}, "R: got 9000, allowed: 1 to 8192"),
+    "slices": ({"dims": {"K": 64, "R": 16, "S": 17}}, "S: got 17, allowed: 1 to 16"),
+    "none": ({"details": {}}, "details: got none, needed: num_loras"),
+    "adapters": ({"details": {"num_loras": 1 << 20}}, "num_loras: got 1048576, allowed: 1 to 65535"),
+    "list": ({"details": {"num_loras": [1]}}, "num_loras: got [1], allowed: a number"),
+}
+
+
+@pytest.mark.parametrize(("change", "part"), CSGMV.values(), ids=CSGMV)
+def test_a_lookup_that_no_sglang_makes_is_refused(tmp_path: Path, change: dict[str, Any], part: str) -> None:
+    details = (("num_loras", 4), ("tp", 2))
+    lookup = SeenLookup("sglang", "0.5.23", "shrink", (("K", 64), ("R", 16), ("S", 1)), details, "float16", "tokens")
+    path = write(tmp_path / "t.jsonl", [(lookup, SeenLaunches(28, set(), 16))], {})
+    assert by_trace.make(path, Batches()).serving.tp == 2
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps(line | {"lookup": line["lookup"] | change}))
+    with pytest.raises(InputError) as caught:
+        by_trace.make(path, Batches())
+    assert part in str(caught.value)
 
 
 def test_two_servers_in_one_file_are_refused(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class PlanFlags:
         """
         if self.trace is None:
             return None if model is None else self.plan(model, dtype)
+        if self.serve_command is not None:
+            raise InputError("--serve-command: what it says of the server is in the trace; leave it out")
         if model is not None:
             raise InputError(f"--trace: tells all that the server looks up, and so would {model_flag}; leave one out")
         for name in said(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype
 from autotune.servers.serve_words import Spelling
 from autotune.servers.sglang import facts
@@ -22,6 +24,11 @@ def _whole_context(text: str) -> None:
         raise ValueError("1, as a plan knows no context parallelism, which shares attention out over fewer GPUs")
 
 
+def _one_replica(text: str) -> None:
+    if count(text) > 1:
+        raise ValueError("1, as SGLang takes more with as large an --attn-cp-size alone, which a plan does not know")
+
+
 def _dense_as_all(text: str) -> None:
     raise ValueError("none, as a plan shares dense layers out over all of --tp-size")
 
@@ -30,12 +37,31 @@ def _spread(text: str) -> bool | None:
     return count(text) > 1 or None
 
 
+def _heard(text: str) -> None:
+    """Takes a flag that says something together with others alone."""
+
+
+def _uneven_experts(words: Mapping[str, str]) -> str | None:
+    """Tells why experts cannot be spread so (contracts B7); a backend of its own for that spreads them over all."""
+    if words.get("--moe-a2a-backend", "none") != "none":
+        return None
+    tp, ep = (count(words.get(name, "1")) for name in ("--tp-size", "--ep-size"))
+    if tp % ep == 0:
+        return None
+    return (
+        f"got --ep-size {ep} and --tp-size {tp}, allowed: an --ep-size that divides --tp-size, or SGLang stops ("
+        "parallel topology is inconsistent: tp_size == moe_ep_size * moe_dp_size * moe_tp_size)"
+    )
+
+
 SERVE_SYNTAX = ServeSyntax(
     spelling=Spelling((("-m", "sglang.launch_server"), ("sglang", "serve"))),
     flags=(
         ServeFlag(("--model-path", "--model"), "model", str),
         ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),
         ServeFlag(("--ep-size", "--expert-parallel-size", "--ep"), "ep", _spread),
+        ServeFlag(("--moe-dp-size", "--moe-data-parallel-size"), "server", _one_replica),
+        ServeFlag(("--moe-a2a-backend",), "server", _heard),
         ServeFlag(("--attn-dp-size", "--attention-data-parallel-size"), "server", _one_attention),
         ServeFlag(("--attn-cp-size", "--attention-context-parallel-size"), "server", _whole_context),
         ServeFlag(("--moe-dense-tp-size",), "server", _dense_as_all),
@@ -48,5 +74,6 @@ SERVE_SYNTAX = ServeSyntax(
     ),
     switches=facts.SERVE_SWITCHES,
     defaults={"max_loras": facts.DEFAULT_MAX_LORAS},
+    contradiction=_uneven_experts,
     refused={"--enable-dp-attention": "the csgmv backend, whose kernels read the files, does no DP attention"},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from autotune.errors import InputError, one_of
 from autotune.servers.batches import Batches, BatchSizes
@@ -13,6 +13,12 @@ from autotune.servers.sglang import facts
 from autotune.servers.sglang.lookups import check_workload
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.trace import Trace, TracedLookup
+
+_WIDEST: Final = 1 << 20
+"""More columns than any layer has (contracts B10)."""
+
+_MOST: Final = {"S": 16, "R": 1 << 13, "num_loras": 65_535, "tp": 1 << 10}
+"""More than any server has (contracts B10)."""
 
 
 def traced(trace: Trace, batches: Batches) -> TracedPlan:
@@ -26,10 +32,11 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     """
     check_workload(batches.workload)
     for each in trace.lookups:
-        _check(each)
+        _check(trace, each)
+    gpus = [_number(each, "tp") for each in trace.lookups if "tp" in dict(each.seen.details)]
     serving = Serving(
         server=facts.NAME,
-        tp=1,
+        tp=trace.one("tp sizes", gpus) if gpus else 1,
         rank=trace.one("ranks", [dict(each.seen.dims)["R"] for each in trace.lookups]),
         max_loras=trace.one("--max-loras-per-batch", [_number(each, "num_loras") for each in trace.lookups]),
     )
@@ -56,27 +63,31 @@ def _sizes(each: TracedLookup) -> set[int]:
     return each.launches.captured | ({each.launches.largest} - {0})
 
 
-def _check(each: TracedLookup) -> None:
-    """Makes sure that a lookup has the sizes of its op."""
+def _check(trace: Trace, each: TracedLookup) -> None:
+    """Makes sure that a lookup has the sizes of its op, and such as a server may have (contracts B10)."""
     dims, details = dict(each.seen.dims), dict(each.seen.details)
-    if set(dims) != set(facts.FILE_DIMS) or "num_loras" not in details or 0 in (*dims.values(), details["num_loras"]):
-        raise InputError(
-            f"--trace: a lookup of {each.seen.op} has {one_of([*dims, *details])}; needed: {one_of(facts.FILE_DIMS)} "
-            "and num_loras, none of them 0"
-        )
+    if set(dims) != set(facts.FILE_DIMS):
+        raise trace.refused(each, f"dims: got {one_of(dims)}, needed: {one_of(facts.FILE_DIMS)}")
+    if "num_loras" not in details:
+        raise trace.refused(each, f"details: got {one_of(details) or 'none'}, needed: num_loras")
+    for name, value in {**dims, **details}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        if isinstance(value, tuple) and name != "slice_widths":
+            raise trace.refused(each, f"{name}: got {list(value)}, allowed: a number")
+        most = _MOST.get(name, _WIDEST)
+        if min(values) < 1 or max(values) > most:
+            raise trace.refused(each, f"{name}: got {value}, allowed: 1 to {most}")
     widths = details.get("slice_widths")
     fits = isinstance(widths, tuple) and len(widths) == dims["S"] and sum(widths) == dims["K"]
     if each.seen.op == "expand" and not fits:
-        raise InputError(
-            f"--trace: an expand of K {dims['K']} in {dims['S']} slices has the slice_widths {widths}, allowed: as "
-            "many, which add up to K; trace again"
+        raise trace.refused(
+            each, f"slice_widths: got {widths}, allowed: S ({dims['S']}) of them, which add up to K ({dims['K']})"
         )
 
 
 def _number(each: TracedLookup, name: str) -> int:
     value = dict(each.seen.details)[name]
-    if not isinstance(value, int):
-        raise InputError(f"--trace: {name}: got {value}, allowed: one integer; trace again")
+    assert isinstance(value, int)
     return value
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from autotune.errors import InputError, one_of
+from autotune.errors import one_of
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import TracedPlan
+from autotune.servers.plugin import groups
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.trace import Trace, TracedLookup
@@ -16,6 +17,13 @@ from autotune.servers.vllm.moe_paths import server_path
 from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, raced_m, rows_of, weigh
 
 _EXPERT_DETAILS: Final = ("num_experts", "top_k_num", "fully_sharded", "expand_add_inputs")
+_SWITCHES: Final = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
+
+_MOST_SLICES: Final = 16
+"""More than any layer has (contracts A16)."""
+
+_SHARES: Final = (2, 4, 8, 16, 32, 64)
+"""Over how many GPUs A's rows may be shared out, of a server that did not tell."""
 
 
 def traced(trace: Trace, batches: Batches) -> TracedPlan:
@@ -28,25 +36,39 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
         InputError: If the lookups are not those of one server.
     """
     for each in trace.lookups:
-        _check(each)
+        _check(trace, each)
     serving = _serving(trace)
+    shares = {serving.rank // size for size in (_gpus(trace, groups.TP) or _SHARES)}
+    for each in trace.lookups:
+        _check_rank(trace, each, serving.rank, shares)
     sizes, samples = _sizes(trace, batches)
     shapes = [_shape(each, serving, samples) for each in trace.lookups]
     return TracedPlan(serving, tuple(merged(shapes)), sizes)
 
 
 def _serving(trace: Trace) -> Serving:
-    """Returns the server's flags, as far as its lookups tell them: what is sharded shows in the sizes alone."""
+    """Returns the server's flags, as far as its lookups tell them; one that told no tensor-parallel size has 1."""
     dims = [(each.seen.op, dict(each.seen.dims)) for each in trace.lookups]
     adapters = [found["max_loras"] - (op not in facts.MOE_OPS) for op, found in dims]
     ranks = [found["k"] for op, found in dims if op in ("expand", facts.W2_SHRINK, facts.W2_EXPAND)]
     return Serving(
         server=facts.NAME,
-        tp=1,
+        tp=max(_gpus(trace, groups.TP) or {1}),
         rank=trace.one("ranks", ranks),
         max_loras=trace.one("--max-loras", adapters),
         fully_sharded=any(dict(each.seen.details).get("fully_sharded") for each in trace.lookups),
     )
+
+
+def _gpus(trace: Trace, detail: str) -> set[int]:
+    """Returns the sizes of a group of GPUs that the lookups tell.
+
+    Raises:
+        InputError: If there are several, so that several servers wrote the trace.
+    """
+    told = (dict(each.seen.details).get(detail) for each in trace.lookups)
+    found = {size for size in told if isinstance(size, int)}
+    return {trace.one(f"{detail} sizes", found)} if found else found
 
 
 def _sizes(trace: Trace, batches: Batches) -> tuple[BatchSizes, Mapping[int, float] | None]:
@@ -70,44 +92,52 @@ def _tuned(shares: Mapping[int, float], wanted: Sequence[int]) -> dict[int, floa
     return {m: share for m, share in shares.items() if (m in wanted if wanted else share >= LEAST_SHARE)}
 
 
-def _check(each: TracedLookup) -> None:
-    """Makes sure that a lookup has the sizes of its op."""
-    seen = each.seen
+def _check(trace: Trace, each: TracedLookup) -> None:
+    """Makes sure that a lookup has the sizes of its op, and such as a server may have (contracts A16)."""
+    seen, dims, details = each.seen, dict(each.seen.dims), dict(each.seen.details)
     levels = facts.MOE_LEVELS if seen.op in facts.MOE_OPS else facts.DENSE_LEVELS
     needed = {*levels, *(("add_inputs",) if seen.op == "expand" else ())} - {"m"}
-    details = dict(seen.details)
     told = {"expand": ("slice_widths",), **dict.fromkeys(facts.MOE_OPS, _EXPERT_DETAILS)}.get(seen.op, ())
-    if set(dict(seen.dims)) != needed or seen.op == facts.LINEAR:
-        raise _refused(seen.op, "sizes", dict(seen.dims), needed)
+    if set(dims) != needed or seen.op == facts.LINEAR:
+        raise trace.refused(each, f"dims: got {one_of(dims)}, needed: {one_of(sorted(needed))}")
     if missing := [name for name in told if name not in details]:
-        raise _refused(seen.op, "details", details, missing)
-    dims, widths = dict(seen.dims), details.get("slice_widths")
-    if lists := [name for name, value in details.items() if isinstance(value, tuple) and name != "slice_widths"]:
-        raise InputError(f"--trace: a lookup of {seen.op} lists {one_of(lists)}, allowed: a number; trace again")
-    switches = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
+        raise trace.refused(each, f"details: got {one_of(details) or 'none'}, needed: {one_of(missing)}")
     for name, value in {**dims, **details}.items():
-        least, most = (0, 1) if name in switches else (2 if _counts_base(seen.op, name) else 1, None)
         values = value if isinstance(value, tuple) else (value,)
-        if min(values) < least or (most is not None and max(values) > most):
-            raise InputError(
-                f"--trace: a lookup of {seen.op} has {name} {value}, which no server looks up; trace again"
-            )
-    if seen.op == "expand" and not (
-        isinstance(widths, tuple) and len(widths) == dims["num_slices"] and max(widths) == dims["n"]
-    ):
-        raise InputError(
-            f"--trace: an expand of n {dims['n']} in {dims['num_slices']} slices has the slice_widths {widths}, "
-            "allowed: as many, of which n is the largest; trace again"
+        if isinstance(value, tuple) and name != "slice_widths":
+            raise trace.refused(each, f"{name}: got {list(value)}, allowed: a number")
+        least, most = _bounds(seen.op, name)
+        if min(values) < least or max(values) > most:
+            raise trace.refused(each, f"{name}: got {value}, allowed: {least} to {most}")
+    widths = details.get("slice_widths")
+    fits = isinstance(widths, tuple) and len(widths) == dims["num_slices"] and max(widths) == dims["n"]
+    if seen.op == "expand" and not fits:
+        raise trace.refused(
+            each,
+            f"slice_widths: got {widths}, allowed: num_slices ({dims['num_slices']}) of them, of which n ({dims['n']}) "
+            "is the largest",
         )
 
 
-def _counts_base(op: str, dim: str) -> bool:
-    """Tells whether a size is that of adapters and base tokens together (contracts A1)."""
-    return dim == "max_loras" and op not in facts.MOE_OPS
+def _bounds(op: str, name: str) -> tuple[int, int]:
+    """Returns the least and the most that a size can be."""
+    if name in _SWITCHES:
+        return 0, 1
+    if name == "max_loras":
+        return (1 if op in facts.MOE_OPS else 2), facts.MAX_GRID
+    if name == "num_slices":
+        return 1, _MOST_SLICES
+    return 1, facts.MAX_LM_HEAD_COLUMNS
 
 
-def _refused(op: str, what: str, got: Iterable[str], needed: Iterable[str]) -> InputError:
-    return InputError(f"--trace: a lookup of {op} has the {what} {one_of(got)}; needed: {one_of(sorted(needed))}")
+def _check_rank(trace: Trace, each: TracedLookup, rank: int, shares: Collection[int]) -> None:
+    """Makes sure that A has the rows of the server's rank, or one GPU's share of them (contracts A5, A6)."""
+    name = {"shrink": "n", facts.W13_SHRINK: "k", facts.W13_EXPAND: "k"}.get(each.seen.op, "k")
+    rows = dict(each.seen.dims)[name]
+    if rank not in facts.RANKS:
+        raise trace.refused(each, f"{name}: got {rows}, allowed as the server's rank: {one_of(facts.RANKS)}")
+    if rows != rank and rows not in shares:
+        raise trace.refused(each, f"{name}: got {rows}, allowed: the server's rank {rank}, or one GPU's share of it")
 
 
 def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | None) -> Shape:
@@ -149,7 +179,7 @@ def _dense_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
 
 
 def _expert_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
-    """Returns the group's flags. Over how many GPUs experts are spread is not in a launch: two stand for more."""
+    """Returns the group's flags; where a trace does not tell over how many GPUs experts are spread, it is two."""
     dims, details = dict(each.seen.dims), dict(each.seen.details)
     spread = int(bool(details.get("ep")))
     shards = max(1, serving.rank // dims["k"]) if details["fully_sharded"] else 1
@@ -162,7 +192,7 @@ def _expert_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
         "moe_intermediate_size": dims["i"],
         "num_slices": dims["num_slices"],
         "fully_sharded": details["fully_sharded"],
-        "tp": 2 if spread else shards,
+        "tp": details.get(groups.EXPERT_GPUS, 2) if spread else shards,
         "ep": spread,
         "expand_add_inputs": details["expand_add_inputs"],
     }

@@ -81,6 +81,8 @@ SGLANG = "python -m sglang.launch_server --model-path Qwen3-30B-A3B --max-lora-r
 def test_sglangs_expert_parallelism_is_read(cli: Cli) -> None:
     _, out, err = run(cli, "plan", "--json", "--serve-command", f"{SGLANG} --ep-size 2")
     assert json.loads(out)["serving"]["expert_parallel"] is True, err
+    _, out, err = run(cli, "plan", "--json", "--serve-command", f"{SGLANG} --ep 3 --moe-a2a-backend deepep")
+    assert json.loads(out)["serving"]["expert_parallel"] is True, err
     _, out, err = run(cli, "plan", "--json", "--serve-command", f"{SGLANG} --ep-size 1")
     assert json.loads(out)["serving"]["expert_parallel"] is False, err
 
@@ -94,6 +96,9 @@ def test_sglangs_expert_parallelism_is_read(cli: Cli) -> None:
         ("--attn-cp-size 2", "context parallelism"),
         ("--attention-context-parallel-size=2", "context parallelism"),
         ("--moe-dense-tp-size 1", "dense layers"),
+        ("--moe-dp-size 2", "--attn-cp-size"),
+        ("--ep-size 3", "got --ep-size 3 and --tp-size 2, allowed: an --ep-size that divides"),
+        ("--ep-size=4 --moe-a2a-backend none", "moe_ep_size"),
     ],
 )
 def test_a_server_that_does_not_start_so_or_shares_out_otherwise_is_refused(cli: Cli, flag: str, part: str) -> None:

@@ -12,12 +12,16 @@ from typing import Any, ClassVar, Final
 
 import torch
 
+from autotune.servers.plugin import groups
 from autotune.servers.plugin import tracer as tracers
 from autotune.servers.plugin.tracer import Tracer
 from autotune.servers.sglang import facts
 from autotune.servers.trace_line import Rows, SeenLookup
 
 _REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
+
+_GROUPS: Final = "sglang.srt.distributed.parallel_state"
+"""The module of the groups of processes (contracts B10)."""
 
 _traced: Final[set[int]] = set()
 """Factories of backends that record already."""
@@ -149,7 +153,8 @@ def _note(
     if torch.compiler.is_compiling():
         return
     rows: Rows = "tokens" if pruned is None else "samples"
-    told = {**details, "num_loras": weights.shape[0]}
+    gpus = groups.details(tp=groups.size(_GROUPS, "get_tp_group"))
+    told = {**details, "num_loras": weights.shape[0], **dict(gpus)}
     dtype = str(weights.dtype).removeprefix("torch.")
     seen = SeenLookup(tracer.server, tracer.release, op, tuple(dims.items()), tuple(told.items()), dtype, rows)
     is_captured = weights.is_cuda and torch.cuda.is_current_stream_capturing()

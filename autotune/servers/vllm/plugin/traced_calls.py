@@ -41,9 +41,14 @@ class TracedCall:
     weights: torch.Tensor
     mapping: torch.Tensor
 
-    def seen(self, server: str, release: str, rows: Rows) -> SeenLookup:
+    def seen(self, server: str, release: str, rows: Rows, gpus: Details) -> SeenLookup:
+        """Returns the lookup.
+
+        Args:
+            gpus: Over how many the server shares the layer out, as further details.
+        """
         dtype = str(self.weights.dtype).removeprefix("torch.")
-        return SeenLookup(server, release, self.op, self.dims, self.details, dtype, rows)
+        return SeenLookup(server, release, self.op, self.dims, (*self.details, *gpus), dtype, rows)
 
 
 def of_dense(arguments: Sequence[Any]) -> list[TracedCall]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.plugin import groups
 from autotune.servers.plugin import tracer as tracers
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.tracer import Tracer
@@ -34,6 +35,9 @@ _CALLS: Final[dict[str, Callable[[Sequence[Any]], list[TracedCall]]]] = {
 
 _RUNNERS: Final = "vllm.v1.worker.lora_model_runner_mixin"
 """The module of `LoRAModelRunnerMixin`, which every model runner is (contracts A16)."""
+
+_GROUPS: Final = "vllm.distributed.parallel_state"
+"""The module of the groups of processes (contracts A16)."""
 
 _WARM_UP: Final = "warmup_"
 """How the names of adapters begin that the server makes up for its own warm-ups (contracts A16)."""
@@ -140,9 +144,15 @@ def _count(
         tracer.batch("tokens", len(token_lora_mapping))
 
 
+def _gpus(op: str) -> tuple[tuple[str, int], ...]:
+    """Returns over how many GPUs a layer is shared out, and whole experts would be."""
+    spread = groups.size(_GROUPS, "get_ep_group") if op in facts.MOE_OPS else None
+    return groups.details(tp=groups.size(_GROUPS, "get_tp_group"), expert_gpus=spread)
+
+
 def _note(tracer: Tracer, read: Callable[[Sequence[Any]], list[TracedCall]], arguments: Sequence[Any]) -> None:
     for call in read(arguments):
         rows: Rows = "samples" if call.mapping.data_ptr() in _prompts else "tokens"
         is_captured = call.mapping.is_cuda and torch.cuda.is_current_stream_capturing()
-        seen = call.seen(tracer.server, tracer.release, rows)
+        seen = call.seen(tracer.server, tracer.release, rows, _gpus(call.op))
         tracer.lookup(seen, call.m, call.weights.data_ptr(), is_captured)

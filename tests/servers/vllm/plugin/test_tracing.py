@@ -79,6 +79,18 @@ def test_lookups_and_real_batches_are_recorded_whoever_runs_them(tmp_path: Path,
     assert found.batches == {"tokens": {7: 3}, "samples": {2: 3}}
 
 
+def test_over_how_many_gpus_layers_are_shared_out_is_asked_of_the_servers_groups(tmp_path: Path) -> None:
+    script = """
+        groups = types.ModuleType("vllm.distributed.parallel_state")
+        groups.get_tp_group = lambda: types.SimpleNamespace(world_size=4)
+        sys.modules[groups.__name__] = groups
+        Layer.random().run()
+        print(json.dumps(0))
+    """
+    serve(tmp_path, f"import sys\n{textwrap.dedent(script)}", environment(tmp_path))
+    assert {dict(each.seen.details)["tp"] for each in traced(tmp_path / "trace.jsonl").lookups} == {4}
+
+
 def test_sampled_rows_are_told_by_their_metadata(tmp_path: Path) -> None:
     script = """
         layer = Layer.random()
