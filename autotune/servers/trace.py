@@ -19,6 +19,9 @@ _MOST: Final = 1 << 30
 _MOST_ROWS: Final = 1 << 24
 """Largest batch that is taken (contracts A16): no server has so long a context."""
 
+MOST_ADAPTERS: Final = 65_535
+"""Most adapters of a launch, each of which has a place in a dimension of its grid (contracts A16, B10)."""
+
 _MOST_NAMES: Final = 16
 """Most sizes that a lookup has."""
 

@@ -12,12 +12,12 @@ from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.lookups import check_workload
 from autotune.servers.shapes import Shape, merged
-from autotune.servers.trace import Trace, TracedLookup
+from autotune.servers.trace import MOST_ADAPTERS, Trace, TracedLookup
 
 _WIDEST: Final = 1 << 20
 """More columns than any layer has (contracts B10)."""
 
-_MOST: Final = {"S": 16, "R": 1 << 13, "num_loras": 65_535, "tp": 1 << 10}
+_MOST: Final = {"S": 16, "R": 1 << 13, "num_loras": MOST_ADAPTERS, "tp": 1 << 10}
 """More than any server has (contracts B10)."""
 
 

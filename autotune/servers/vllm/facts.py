@@ -159,9 +159,6 @@ DEFAULT_MAX_NUM_BATCHED_TOKENS: Final = 8192
 MAX_CAPTURE: Final = 512
 """The most tokens that a CUDA graph is captured for (contracts A7)."""
 
-MAX_GRID: Final = 65_535
-"""Most adapters of a launch, which are the last dimension of its grid (contracts A16)."""
-
 MAX_LM_HEAD_COLUMNS: Final = 258_048
 """An lm_head with more columns takes no LoRA (contracts A5)."""
 

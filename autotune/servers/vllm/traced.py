@@ -11,7 +11,7 @@ from autotune.servers.planning import TracedPlan
 from autotune.servers.plugin import groups
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
-from autotune.servers.trace import Trace, TracedLookup
+from autotune.servers.trace import MOST_ADAPTERS, Trace, TracedLookup
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.moe_paths import server_path
 from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, raced_m, rows_of, weigh
@@ -124,7 +124,7 @@ def _bounds(op: str, name: str) -> tuple[int, int]:
     if name in _SWITCHES:
         return 0, 1
     if name == "max_loras":
-        return (1 if op in facts.MOE_OPS else 2), facts.MAX_GRID
+        return (1 if op in facts.MOE_OPS else 2), MOST_ADAPTERS
     if name == "num_slices":
         return 1, _MOST_SLICES
     return 1, facts.MAX_LM_HEAD_COLUMNS
