@@ -35,7 +35,7 @@ docs: $(VENV)/ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy autotune
+	$(VENV)/bin/mypy autotune docs
 
 clean:
 	rm -rf $(VENV) $(DEMO) site

@@ -54,9 +54,9 @@ def pretend() -> None:
 
     machine.Machine = PretendMachine  # type: ignore[assignment,misc]
     timing.CudaGraphTimer = lambda *_: SimpleNamespace(sample_us=lambda: 1.0)  # type: ignore[assignment,misc]
-    torch.cuda.get_device_name = lambda *_: H200.name  # type: ignore[assignment]
+    torch.cuda.get_device_name = lambda *_: H200.name
     move = torch.Tensor.to
-    torch.Tensor.to = lambda tensor, *how, **named: tensor if how == ("cuda",) else move(tensor, *how, **named)  # type: ignore[assignment,method-assign,misc]
+    torch.Tensor.to = lambda tensor, *how, **named: tensor if how == ("cuda",) else move(tensor, *how, **named)  # type: ignore[assignment,method-assign]
     _pretend_engine()
 
 
@@ -64,7 +64,7 @@ def _pretend_engine() -> None:
     from autotune.servers.vllm.server import Vllm
     from tests.builders.fake_engine import FakeEngine
 
-    Vllm.engine = lambda self: FakeEngine()  # type: ignore[assignment,method-assign,return-value]
+    Vllm.engine = lambda self: FakeEngine()  # type: ignore[method-assign]
 
 
 class PretendMachine:

@@ -87,8 +87,8 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
     if registered is None:
         if (last := removed().get(architecture)) is not None:
             raise InputError(
-                f"{origin}: {architecture}: vLLM serves it no more, {last} was the last release that did; serve it with "
-                "that one, and create studies of single shapes (study create --op-type ...) from what it logs"
+                f"{origin}: {architecture}: vLLM serves it no more, {last} was the last release that did; serve it "
+                "with that one, and create studies of single shapes (study create --op-type ...) from what it logs"
             )
         return _unregistered(architecture, config)
     model = classes()[registered]
