@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,19 @@ def _know_model_type(config: dict[str, Any]) -> None:
 
     name = config.get("model_type")
     if name and name not in CONFIG_MAPPING and name not in _CONFIG_REGISTRY:
-        spelled = {
-            common: own for common, names in NAMES.items() for own in names if own in config and own not in NAMES
+        AutoConfig.register(name, _remote_config(PretrainedConfig, CONFIG_MAPPING, name, config))
+
+
+def _remote_config(base: type[Any], known: Mapping[str, type[Any]], name: str, config: dict[str, Any]) -> type[Any]:
+    """Returns a configuration class that makes objects of the parts which have a model type, as such classes do."""
+    spelled = {common: own for common, names in NAMES.items() for own in names if own in config and own not in NAMES}
+
+    def init(self: Any, **fields: Any) -> None:
+        parts = {
+            part: known.get(value["model_type"], base)(**value)
+            for part, value in fields.items()
+            if isinstance(value, dict) and value.get("model_type")
         }
-        AutoConfig.register(
-            name, type("RemoteConfig", (PretrainedConfig,), {"model_type": name, "attribute_map": spelled})
-        )
+        base.__init__(self, **{"tie_word_embeddings": False, **fields, **parts})
+
+    return type("RemoteConfig", (base,), {"model_type": name, "attribute_map": spelled, "__init__": init})

@@ -18,6 +18,9 @@ _NOT_THE_SERVERS_WORD = (
     "Transformers does not recognize",
     "No module named",
     "not initialized",
+    # Of a stand-in for the configuration class of a model's own repository, and of a model built without its tokenizer.
+    "mismatch between the model config",
+    "skip_tokenizer_init",
 )
 
 

@@ -1,0 +1,38 @@
+"""The stand-in for the configuration class of a model's own repository."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.servers.vllm.from_server.building import _remote_config
+
+
+class Base:
+    model_type = ""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+class Qwen2(Base):
+    model_type = "qwen2"
+
+
+def test_parts_of_a_model_type_are_objects_of_its_class_or_of_a_plain_one() -> None:
+    config = {
+        "llm_config": {"model_type": "qwen2", "width": 1},
+        "vision_config": {"model_type": "own"},
+        "rope": {"a": 1},
+    }
+    made = _remote_config(Base, {"qwen2": Qwen2}, "internvl_chat", config)(**config)
+    assert type(made.llm_config) is Qwen2
+    assert made.llm_config.width == 1
+    assert type(made.vision_config) is Base
+    assert made.rope == {"a": 1}
+
+
+def test_what_configuration_classes_have_beside_the_file_is_there() -> None:
+    made = _remote_config(Base, {}, "own", {})
+    assert made().tie_word_embeddings is False
+    assert made(tie_word_embeddings=True).tie_word_embeddings is True
+    assert _remote_config(Base, {}, "own", {"num_layers": 3}).attribute_map == {"num_hidden_layers": "num_layers"}
