@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,14 @@ from autotune import servers
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.export import export
-from autotune.export.file import ExportItem
 from autotune.servers import Lookup
-from autotune.servers.sglang import csgmv, facts, launching, split_k
+from autotune.servers.sglang import csgmv
 from autotune.servers.sglang.facts import CHUNK_SIZES
 from autotune.servers.sglang.server import SGLANG
+from tests.builders.csgmv_files import GPU, OTHER, TUNED, call, item, lookup, write
 
-GPU = "NVIDIA H20-3e"
 H200 = "NVIDIA H200"
 REFERENCE = Path(__file__).parents[2] / "data" / "sglang_csgmv_h200_triton_3_5_1"
-TUNED = {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2}
-OTHER = {"BLOCK_N": 32, "BLOCK_K": 128}
-
-
-def call(op: str = "shrink", chunk_size: int = 16, triton: str | None = "3.6.0", K: int = 1024, S: int = 3) -> Call:
-    return Call("sglang", op, {"K": K, "R": 64, "S": S, "chunk_size": chunk_size}, triton)
-
-
-def write(folder: Path, content: Any, wanted: Call | None = None) -> Path:
-    path = folder / SGLANG.file_name(GPU, wanted or call())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def lookup(folder: Path, wanted: Call | None = None) -> Lookup:
-    return SGLANG.lookup(folder, GPU, wanted or call())
 
 
 def failure(found: Lookup) -> tuple[str, str, str | None]:
@@ -233,75 +214,6 @@ def test_the_packaged_files(tmp_path: Path, file: Path) -> None:
         assert SGLANG.entry(config, wanted) == config
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The environment of a server with a config folder and Triton 3.6.0, on a GPU named GPU."""
-    monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setattr(launching, "_device_name", lambda: GPU)
-    monkeypatch.setattr(csgmv, "installed_version", lambda package: "3.6.0")
-    launching.cache_clear()
-    yield tmp_path
-    launching.cache_clear()
-
-
-def current(chunk_size: int = 16) -> dict[str, int | None]:
-    return launching.lora_config("shrink", K=1024, R=64, S=3, chunk_size=chunk_size)
-
-
-def test_current_config_is_read_once(server: Path) -> None:
-    path = write(server, {"16": TUNED})
-    assert current() == TUNED
-    path.unlink()
-    assert current() == TUNED
-    launching.cache_clear()
-    assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
-
-
-def test_that_there_is_no_file_is_remembered_too(server: Path) -> None:
-    assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
-    write(server, {"16": TUNED})
-    assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
-    launching.cache_clear()
-    assert current() == TUNED
-
-
-def test_a_file_is_read_once_for_all_chunk_sizes(server: Path) -> None:
-    """Contracts B1: the server caches by kernel, K, R and S, so a process never mixes two versions of a file."""
-    path = write(server, {"16": TUNED, "32": OTHER})
-    assert current(16) == TUNED
-    path.unlink()
-    assert current(32) == OTHER
-
-
-def test_that_there_is_no_file_is_remembered_for_all_chunk_sizes(server: Path) -> None:
-    assert current(16) == SGLANG.default_config(call())
-    write(server, {"16": TUNED, "32": TUNED})
-    assert current(32) == SGLANG.default_config(call())
-
-
-def test_a_malformed_file_is_named_once(server: Path) -> None:
-    path = write(server, "{")
-    with pytest.raises(InputError) as error:
-        current()
-    assert str(error.value).count(path.name) == 1
-
-
-def test_without_the_folder_it_is_the_default(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(server, {"16": TUNED})
-    monkeypatch.delenv("SGLANG_LORA_CONFIG_DIR")
-    assert current() == {"BLOCK_N": 16, "BLOCK_K": 256}
-
-
-def test_where_the_server_fails_the_file_is_named(server: Path) -> None:
-    write(server, {"note": {}})
-    with pytest.raises(InputError, match=r"device=NVIDIA_H20-3e\.json: got key 'note'"):
-        current()
-
-
-def item(config: dict[str, int | None], chunk_size: int, op: str = "shrink", incumbent: bool = False) -> ExportItem:
-    return ExportItem(f"{op}-{chunk_size}", call(op, chunk_size), config, incumbent, GPU, {"backend": "replay"})
-
-
 def test_export_round_trip(tmp_path: Path) -> None:
     left = {**TUNED, "num_warps": None}
     capped = {**TUNED, "maxnreg": 96}
@@ -377,34 +289,6 @@ def test_no_chunk_resolves_to_what_was_slower_than_its_default(
             assert (config != default) == (tuned_us < default_us)
 
 
-@pytest.mark.parametrize(
-    ("op", "K", "R", "chunk_size", "config", "loses"),
-    [
-        ("shrink", 4096, 32, 16, OTHER, True),
-        ("shrink", 12288, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 128}, True),
-        ("shrink", 4096, 32, 16, {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 8}, False),
-        ("shrink", 4096, 32, 32, OTHER, False),
-        ("shrink", 4096, 64, 16, OTHER, False),
-        ("shrink", 2048, 32, 16, OTHER, False),
-        ("expand", 4096, 32, 16, OTHER, False),
-    ],
-)
-def test_other_blocks_cost_the_split_k_path(
-    op: str, K: int, R: int, chunk_size: int, config: dict[str, int], loses: bool
-) -> None:
-    """Contracts B3: rank 32, K 4096 or 12288, tiles of 16 x 16 x 256."""
-    wanted = Call("sglang", op, {"K": K, "R": R, "S": 1, "chunk_size": chunk_size})
-    assert split_k.loses_split_k(wanted, config) == loses
-
-
-@pytest.mark.parametrize(("tuned", "warned"), [(16, True), (128, False)])
-def test_an_export_says_where_split_k_is_lost(tmp_path: Path, tuned: int, warned: bool) -> None:
-    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": tuned}, "3.6.0")
-    report = export([ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})], tmp_path)
-    lines = [line for line in report.warnings if "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K" in line]
-    assert lines == ([f"{SGLANG.file_name(GPU, wanted)}: at 16: {split_k.LOSES_SPLIT_K}"] if warned else [])
-
-
 def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_path: Path) -> None:
     gpu = "GPU [1]"
     for version in ("3.5.1", "3.9.0"):
@@ -415,11 +299,3 @@ def test_fallback_takes_a_gpus_name_as_it_is_and_passes_by_links_to_nothing(tmp_
     old.write_text(json.dumps({"16": TUNED}))
     found = SGLANG.lookup(tmp_path, gpu, call())
     assert (found.config, found.path) == (TUNED, old)
-
-
-def test_a_file_written_beside_another_is_not_the_servers_but_is_warned_of(tmp_path: Path) -> None:
-    wanted = Call("sglang", "shrink", {"K": 4096, "R": 32, "S": 3, "chunk_size": 16}, "3.6.0")
-    items = [ExportItem("study", wanted, TUNED, False, GPU, {"backend": "replay"})]
-    files = [export(items, tmp_path, "new").files[0].name for _ in range(2)]
-    assert [bool(facts.FILE.fullmatch(file)) for file in files] == [True, False]
-    assert split_k.split_k_entry({"16": TUNED}, files[1]) == "16"
