@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from autotune.api.listing import names
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
-from autotune.contract.source import AUTO, BOTH, BUILTIN, SERVED
+from autotune.contract.source import AUTO, BOTH, BUILTIN, SERVED, split
 from autotune.errors import InputError, one_of
 from autotune.plan import studies as plan_studies
 from autotune.plan.plan import Plan
@@ -40,10 +40,12 @@ class StudySet:
 
     Attributes:
         specs: By name.
+        notes: In what they are not all that was asked for; one line each.
     """
 
     specs: Mapping[str, StudySpec]
     _of_plan: _OfPlan | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def plan_name(self) -> str | None:
@@ -71,7 +73,7 @@ def of_problems(problems: Problems, request: Request) -> StudySet:
     specs: dict[str, StudySpec] = {}
     for each in _by_source(replace(request, kernel=problems.kernel)):
         specs |= creation.describe_flags(each, problems.values, problems.m_values, problems.path)
-    return StudySet(specs)
+    return StudySet(specs, notes=_of_one_source(request, specs))
 
 
 def wants_ours(source: str) -> bool:
@@ -91,7 +93,8 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     ours = replace(request, source=BUILTIN) if wants_ours(request.source) else None
     described = plan_studies.describe(plan, _by_source(request)[0], ours)
     specs = {name: spec for found in described for name, spec in found.specs.items()}
-    return StudySet(specs, _OfPlan(plan, plan_studies.name_of(plan, request), described))
+    of_plan = _OfPlan(plan, plan_studies.name_of(plan, request), described)
+    return StudySet(specs, of_plan, _of_one_source(request, specs))
 
 
 def of_block(block: DecoderBlock, server: str, problems: Problems, request: Request) -> StudySet:
@@ -109,13 +112,28 @@ def of_block(block: DecoderBlock, server: str, problems: Problems, request: Requ
         for layer in block.layers:
             found = creation.problems(kernel, {**problems.values, **layer.flags}, problems.m_values)
             specs |= creation.describe_all(replace(each, kernel=kernel), found)
-    return StudySet(specs)
+    return StudySet(specs, notes=_of_one_source(request, specs))
 
 
 def _by_source(request: Request) -> list[Request]:
     """Returns a request for each source that is asked for, the server's own first."""
     sources = (SERVED, BUILTIN) if request.source == BOTH else (request.source,)
     return [replace(request, source=source) for source in sources]
+
+
+def _of_one_source(request: Request, specs: Mapping[str, StudySpec]) -> tuple[str, ...]:
+    """Says so where both sources are asked for and recordings are of one alone; ops that only one has do not count."""
+    sources: dict[str, set[str]] = {}
+    for spec in specs.values():
+        if spec.backend == "replay" and spec.call and registry.served_package(split(spec.kernel)[0], spec.call.server):
+            sources.setdefault(repr(spec.call), set()).add(spec.source)
+    alone = [next(iter(found)) for found in sources.values() if len(found) == 1]
+    if request.source != BOTH or not alone:
+        return ()
+    return (
+        f"--source {BOTH}: {len(alone)} of {len(sources)} shapes have recordings of one kernel alone "
+        f"({one_of(sorted(set(alone)))}), which is timed against no other; on a GPU (--backend cuda) both are timed",
+    )
 
 
 def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | None = None) -> list[KernelStudy]:

@@ -101,6 +101,8 @@ def tune(
         _refuse_model_flags(problem, serving, block, script)
         layers = block.read(problem)
         wanted = _of_problem(problem, layers, script, request)
+    for note in wanted.notes:
+        tell(f"Mind: {note}.")
     _check_targets(script, wanted)
     if script.max_configs is not None:
         running = replace(running, trials=script.max_configs)

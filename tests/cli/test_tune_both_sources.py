@@ -18,6 +18,7 @@ from tests.builders.recordings import write_machine, write_recording
 from tests.builders.samples import write_recorded_model
 from tests.conftest import Cli
 
+RANK = "--lora-rank 16 --num-loras 4"
 SERVING = "--lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"--runtime vllm {SERVING} --m-values 16,64 --dtype float16"
 REPLAYED = f"--backend replay --recorded recorded {PLAN}"
@@ -172,3 +173,19 @@ def test_the_switch_asks_for_ours_as_well(cli: Cli, monkeypatch: pytest.MonkeyPa
     cli.ok(TUNE)
     assert found("tuned/autotune", "linear", 16) == PAIR
     assert found("tuned", "shrink", 16)["num_warps"] == 8
+
+
+SHAPE = f"--backend replay --recorded recorded --op-type lora_shrink --dtype float16 --m-values 16 --hidden-size 5120 {RANK}"
+
+
+@pytest.mark.parametrize("command", [TUNE, f"tune {SHAPE} --save-json-dir shape", f"study create {SHAPE}"])
+def test_it_is_said_of_how_many_shapes_one_kernel_alone_is_recorded(cli: Cli, command: str) -> None:
+    assert "recordings of one kernel alone" not in cli(command, "--source both").stderr
+    for file in Path("recorded").glob("builtin_shrink_M16_*"):
+        file.unlink()
+    done = cli(command, "--source both --storage sqlite:///again.db")
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 0, done.output
+    total = 4 if command == TUNE else 1
+    assert f"--source both: 1 of {total} shapes have recordings of one kernel alone (vllm)" in said
+    assert "one kernel alone" not in cli(command, "--source builtin --storage sqlite:///third.db").stderr
