@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from results_page import csgmv, dense, engine, moe, plan, served
+from results_page import csgmv, dense, engine, moe, plan, plugin, served
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
@@ -32,6 +32,7 @@ def page() -> list[str]:
         "Made by `python docs/make_results.py` from `docs/data/`, which `docs/run_*.sh` measured.",
         *engine.section(DATA),
         *served.section(DATA),
+        *plugin.section(DATA),
         *dense.section(DATA),
         *csgmv.section(DATA),
         *moe.section(DATA),

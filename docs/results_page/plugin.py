@@ -1,0 +1,111 @@
+"""The section on this project's kernels in a server's place in docs/results.md: op by op, by the server's own entry.
+
+It reads what docs/run_plugin.py, docs/run_moe_plugin.py and docs/run_csgmv_plugin.py left in docs/data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results_page.tables import Table, markdown
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of rows, and how its table is laid out.
+
+    Attributes:
+        about: What was timed against what.
+        down: Keys whose values name a row.
+        across: The key whose values are the columns.
+    """
+
+    file: str
+    title: str
+    about: str
+    down: tuple[str, ...]
+    across: str
+
+
+PARTS = (
+    Part(
+        "plugin-vllm-0.33.0.json",
+        "vLLM 0.33.0's dense ops, both sides tuned",
+        "The op as the server calls it, with the plug-in and without; files of either side as `tune --source both` "
+        "writes them. The server's own, us → ours, us (times as fast, share of the copy floor).",
+        ("model", "layer", "op"),
+        "m",
+    ),
+    Part(
+        "plugin-vllm-0.33.0-untuned.json",
+        "vLLM 0.33.0's dense ops, neither side tuned",
+        "The same with no folder: the server's default against ours.",
+        ("model", "layer", "op"),
+        "m",
+    ),
+    Part(
+        "moe-plugin-vllm-0.33.0.json",
+        "vLLM 0.33.0's experts",
+        "One call of `fused_moe_lora`, one-shot kernels; block_m is what the server has aligned to.",
+        ("model", "side", "block_m"),
+        "m",
+    ),
+    Part(
+        "csgmv-plugin-sglang-0.5.23.json",
+        "SGLang 0.5.23's csgmv backend, both sides tuned",
+        "The backend's own methods, with the plug-in and without.",
+        ("model", "layer", "op", "batch"),
+        "chunk_size",
+    ),
+)
+
+
+def section(data: Path) -> list[str]:
+    """Writes a table for each file that is there."""
+    lines: list[str] = []
+    for part in PARTS:
+        if (file := data / part.file).exists():
+            found = json.loads(file.read_text())
+            machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items() if name != "gpu")
+            about = f"{part.about} Machine: {found['environment']['gpu']} ({machine})."
+            lines += ["", f"### {part.title}", "", about, "", *markdown(*table(part, found["rows"]))]
+            lines += ["", summary(found["rows"])]
+    title = "## This project's kernels in the server's place"
+    return ["", title, *lines] if lines else []
+
+
+def table(part: Part, rows: Rows) -> Table:
+    """Lays rows out; a place that was not timed stays empty."""
+    columns = sorted({row[part.across] for row in rows})
+    names = list(dict.fromkeys(_place(part, row) for row in rows))
+    cells = {(_place(part, row), row[part.across]): _cell(row) for row in rows}
+    head = (", ".join(part.down), *(f"{part.across} {column}" for column in columns))
+    return head, [[name, *(cells.get((name, column), "") for column in columns)] for name in names]
+
+
+def summary(rows: Rows) -> str:
+    """Says where the server's own is faster, beyond one part in a hundred."""
+    slower = [row for row in rows if row["ratio"] < 0.99]
+    least = min(row["ratio"] for row in rows)
+    most = max(row["ratio"] for row in rows)
+    lost = f"{len(slower)} slower than the server's own by more than 1%"
+    return f"{len(rows)} cells: {least:.2f}x to {most:.2f}x as fast; {lost}."
+
+
+def _place(part: Part, row: Mapping[str, Any]) -> str:
+    return " ".join(str(row[key]) for key in part.down)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    floor = f", {row['floor_us'] / row['ours_us']:.0%}" if "floor_us" in row else ""
+    return f"{_us(row['own_us'])} → {_us(row['ours_us'])} ({row['ratio']:.2f}x{floor})"
+
+
+def _us(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

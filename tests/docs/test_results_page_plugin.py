@@ -1,0 +1,30 @@
+"""The tables of this project's kernels in a server's place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from results_page import plugin
+
+
+def _row(**changed: Any) -> dict[str, Any]:
+    about = {"model": "Qwen3-8B", "layer": "qkv", "op": "lora_expand", "m": 16}
+    return {**about, "own_us": 6.0, "ours_us": 3.0, "ratio": 2.0, "floor_us": 1.5, **changed}
+
+
+def test_a_row_a_layer_and_a_column_a_size_which_may_lack_a_cell(tmp_path: Path) -> None:
+    rows = [_row(m=8192, own_us=209.3), _row(), _row(layer="o", ratio=0.9)]
+    about = {"environment": {"gpu": "H200", "triton": "3.6.0"}, "rows": rows}
+    (tmp_path / plugin.PARTS[0].file).write_text(json.dumps(about))
+    page = plugin.section(tmp_path)
+    assert "| model, layer, op | m 16 | m 8192 |" in page
+    assert "| Qwen3-8B qkv lora_expand | 6.0 → 3.0 (2.00x, 50%) | 209 → 3.0 (2.00x, 50%) |" in page
+    assert "| Qwen3-8B o lora_expand | 6.0 → 3.0 (0.90x, 50%) |  |" in page
+    assert page[-1] == "3 cells: 0.90x to 2.00x as fast; 1 slower than the server's own by more than 1%."
+    assert any(line.endswith("Machine: H200 (triton 3.6.0).") for line in page)
+
+
+def test_nothing_timed_is_no_section(tmp_path: Path) -> None:
+    assert plugin.section(tmp_path) == []
