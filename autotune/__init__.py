@@ -1,4 +1,4 @@
-"""Tune the Triton kernels of multi-LoRA serving: one Optuna study per kernel shape."""
+"""Tunes the Triton kernels of multi-LoRA serving: one Optuna study per kernel shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m autotune``, or the installed script ``lora-autotune``."""
+"""Runs the command line, as ``python -m autotune`` or as the installed script ``lora-autotune``."""
 
 from __future__ import annotations
 

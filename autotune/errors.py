@@ -1,4 +1,4 @@
-"""The errors a user can meet.
+"""Defines the errors a user can meet.
 
     AutotuneError       exit code 1: the tool could not do what was asked
       InputError        exit code 2: what was asked cannot be done; says what, got, allowed, next step

@@ -1,5 +1,5 @@
-"""Where the tool keeps things: its storage, and the cache of compiled kernels. Nothing else is written outside storage
-and output (law 6)."""
+"""Says where the tool keeps things: its storage, and the cache of compiled kernels. Nothing else is written outside
+storage and output (law 6)."""
 
 from __future__ import annotations
 

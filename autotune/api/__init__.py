@@ -1,4 +1,4 @@
-"""The tool from Python: plan a model, make and run studies, read results, write and check files.
+"""Offers the tool from Python: plan a model, make and run studies, read results, write and check files.
 
 The command line does its work by these functions. Each is loaded when it is first asked for, so that a plan or a check
 waits for nothing that measures. A model, from its plan to its files::

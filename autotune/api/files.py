@@ -1,4 +1,4 @@
-"""The files that servers load: written from finished studies, checked, and looked up in."""
+"""Writes the files that servers load from finished studies, checks them, and looks up in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the studies of a storage are, and which of them patterns or a plan name."""
+"""Tells how far the studies of a storage are, and which of them patterns or a plan name."""
 
 from __future__ import annotations
 

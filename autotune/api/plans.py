@@ -1,4 +1,4 @@
-"""What a server will look up for a model. Nothing here needs Optuna, torch or a storage."""
+"""Plans what a server will look up for a model. Nothing here needs Optuna, torch or a storage."""
 
 from __future__ import annotations
 

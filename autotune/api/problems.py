@@ -1,4 +1,4 @@
-"""Problems of one kernel, described by the values of flags, with what a checkpoint adds to them."""
+"""Describes problems of one kernel by the values of flags, with what a checkpoint adds to them."""
 
 from __future__ import annotations
 

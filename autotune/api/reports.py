@@ -1,4 +1,4 @@
-"""Reports of studies, from the storage alone."""
+"""Makes reports of studies, from the storage alone."""
 
 from __future__ import annotations
 

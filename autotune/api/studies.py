@@ -1,4 +1,4 @@
-"""From what is to be tuned to studies in a storage, and back to the studies that a user names."""
+"""Turns what is to be tuned into studies in a storage, and finds the studies that a user names."""
 
 from __future__ import annotations
 

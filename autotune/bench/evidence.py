@@ -1,4 +1,4 @@
-"""What a process of the engine showed of itself, and whether that is what its variant says it is."""
+"""Checks by what a process of the engine showed of itself that it is what its variant says it is."""
 
 from __future__ import annotations
 

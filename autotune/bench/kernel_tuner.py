@@ -1,4 +1,4 @@
-"""Kernel Tuner's search strategies, through its own package, in its simulation mode on a recorded space."""
+"""Runs Kernel Tuner's search strategies on a recorded space, through its own package, in its simulation mode."""
 
 from __future__ import annotations
 

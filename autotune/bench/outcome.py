@@ -1,4 +1,4 @@
-"""What one search did on one recorded space, and the figures many of them come to."""
+"""Describes what one search did on one recorded space, and sums many up in figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own searches on a recorded space, in the loop that runs them on a GPU."""
+"""Runs our own searches on a recorded space, in the loop that runs them on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regret against measurements, one panel a space, one line a sampler."""
+"""Draws regret against measurements, one panel a space, one line a sampler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random search, computed instead of sampled: n different configs drawn evenly from the N of a space that compile.
+"""Computes random search instead of sampling it: n different configs drawn evenly from the N of a space that compile.
 
 The best of them is worse than the r best configs of the space with the probability that all n miss those r, the
 hypergeometric C(N - r, n) / C(N, n). Given-up configs are drawn too: they are as bad as the slowest that ran.

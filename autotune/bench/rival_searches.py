@@ -1,4 +1,4 @@
-"""Rival searches on a recorded space, as their users would run them; each begins with the incumbent."""
+"""Runs rival searches on a recorded space, as their users would run them; each begins with the incumbent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds of an end-to-end run: one process of the engine for each variant, stored as it ends, taken up where it was."""
+"""Runs the rounds of an end-to-end run: one process of the engine for each variant, stored as it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that the searches of one sampler on one space come to."""
+"""Sums up the searches of one sampler on one space in figures."""
 
 from __future__ import annotations
 

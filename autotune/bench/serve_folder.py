@@ -1,4 +1,5 @@
-"""What an output folder holds for an end-to-end run: files for the server's own kernels, the built-in ones, or both."""
+"""Finds what an output folder holds for an end-to-end run: files for the server's own kernels, the built-in ones, or
+both."""
 
 from __future__ import annotations
 

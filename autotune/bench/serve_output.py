@@ -1,4 +1,4 @@
-"""How an end-to-end run is shown: tables for a terminal or a page, and JSON with every process's own times."""
+"""Shows an end-to-end run: as tables for a terminal or a page, and as JSON with every process's own times."""
 
 from __future__ import annotations
 

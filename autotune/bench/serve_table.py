@@ -1,4 +1,4 @@
-"""What an end-to-end run says: milliseconds of each variant, above LoRA off, and whether a difference is one.
+"""Says what an end-to-end run found: milliseconds of each variant, above LoRA off, and whether a difference is one.
 
 A process differs from the next by more than its own repeats do, so the unit of comparison is a process's median. Two
 variants differ where the medians of one are all below those of the other; of one process each that cannot be told.

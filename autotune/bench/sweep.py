@@ -1,4 +1,4 @@
-"""The default search against an exhaustive sweep of the same space, on this machine's GPU, in one run.
+"""Compares the default search with an exhaustive sweep of the same space, on this machine's GPU, in one run.
 
 Both start with running processes and an empty compile cache. At the end the search's winner and the sweep's best are
 raced side by side: what the search left, and whether its choice among near-equals was right (selection regret).

@@ -1,4 +1,4 @@
-"""The figures of a search benchmark as text, for a terminal and for `docs/searching.md`."""
+"""Writes the figures of a search benchmark as text, for a terminal and for `docs/searching.md`."""
 
 from __future__ import annotations
 

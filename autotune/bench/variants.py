@@ -1,4 +1,4 @@
-"""Variants of a server that are timed against each other, and the order in which their processes run."""
+"""Defines the variants of a server that are timed against each other, and the order in which their processes run."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The command line: parse, call, print."""
+"""Parses the command line, calls, and prints."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What commands tell users who serve with results."""
+"""Tells users who serve with results what to mind."""
 
 from __future__ import annotations
 

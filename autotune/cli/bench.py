@@ -1,4 +1,4 @@
-"""``bench``: its commands are modules of their own."""
+"""``bench`` groups commands that are modules of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench search``: compare searches on recorded spaces."""
+"""``bench search`` compares searches on recorded spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench serve``: what a folder of configs is worth on the server's own clock."""
+"""``bench serve`` measures what a folder of configs is worth on the server's own clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench sweep``: the default search against measuring everything, on this GPU."""
+"""``bench sweep`` compares the default search with measuring everything, on this GPU."""
 
 from __future__ import annotations
 

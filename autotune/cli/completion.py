@@ -1,4 +1,4 @@
-"""What a shell offers for names: studies and plans of the storage, models."""
+"""Lists what a shell offers for names: studies and plans of the storage, models."""
 
 from __future__ import annotations
 

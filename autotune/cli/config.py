@@ -1,4 +1,4 @@
-"""``config``: check, look up and compare the files that servers load. Only ``diff --measure`` needs a GPU."""
+"""``config`` checks, looks up and compares the files that servers load. Only ``diff --measure`` needs a GPU."""
 
 from __future__ import annotations
 

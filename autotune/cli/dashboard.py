@@ -1,4 +1,4 @@
-"""``dashboard``: optuna-dashboard on the storage."""
+"""``dashboard`` runs optuna-dashboard on the storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``config diff``: how differences are measured and shown."""
+"""Measures and shows the differences of ``config diff``."""
 
 from __future__ import annotations
 

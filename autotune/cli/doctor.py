@@ -1,4 +1,4 @@
-"""``doctor``: what is here, what is missing, and the line that mends it."""
+"""``doctor`` says what is here, what is missing, and how to mend it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exporting finished studies, and what is printed about it: what `study export` and `tune` have in common."""
+"""Exports finished studies and prints what came of it, for `study export` and `tune`."""
 
 from __future__ import annotations
 

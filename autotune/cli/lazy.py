@@ -1,4 +1,4 @@
-"""Commands that are loaded when they are run: what their group's help says of them is told here."""
+"""Loads commands when they are run: what their group's help says of them is told here."""
 
 from __future__ import annotations
 

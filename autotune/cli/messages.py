@@ -1,4 +1,4 @@
-"""What a command tells on stderr: what a user should know, with --verbose each step, with --quiet errors alone.
+"""Tells on stderr what a user should know: with --verbose each step, with --quiet errors alone.
 
 A log file gets all of it, with times, whatever the terminal shows.
 """

@@ -1,4 +1,4 @@
-"""``plan``: what a server will look up for a model, and what tuning it takes."""
+"""``plan`` says what a server will look up for a model, and what tuning it takes."""
 
 from __future__ import annotations
 

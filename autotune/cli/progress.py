@@ -1,4 +1,4 @@
-"""The live display of running studies, on stderr; plain lines where that is no terminal."""
+"""Shows running studies live on stderr, and in plain lines where that is no terminal."""
 
 from __future__ import annotations
 

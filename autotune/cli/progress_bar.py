@@ -1,4 +1,4 @@
-"""A bar for work whose steps can be counted, on stderr; nothing where that is no terminal."""
+"""Shows a bar on stderr for work whose steps can be counted, and nothing where that is no terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``tune --prove``: one round of the server's own engine with the files that were written, kept beside them."""
+"""``tune --prove`` runs one round of the server's own engine with the files that were written, and keeps it beside
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a list of studies with a live display: what `study run` and `tune` have in common."""
+"""Runs a list of studies with a live display, for `study run` and `tune`."""
 
 from __future__ import annotations
 

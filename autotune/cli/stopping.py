@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a command: stop it; sent again while it does not end, at once.
+"""Makes Ctrl-C and SIGTERM stop a command; sent again while it does not end, they stop it at once.
 
 Nothing stored or written is ever half done, so that a process may end at any moment: what this adds is an end without a
 traceback, with the terminal as it was, and with the exit code that shells expect of a signal.

@@ -1,4 +1,4 @@
-"""``study``: its commands are modules of their own."""
+"""``study`` groups commands that are modules of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``study create``: a study for each shape of a problem, or for all that a server looks up for a model."""
+"""``study create`` makes a study for each shape of a problem, or for all that a server looks up for a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``study delete``: removes studies and their measurements."""
+"""``study delete`` removes studies and their measurements."""
 
 from __future__ import annotations
 

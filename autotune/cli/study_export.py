@@ -1,4 +1,4 @@
-"""``study export``: finished studies become the files that servers load."""
+"""``study export`` writes finished studies into the files that servers load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``study list``: where every study of the storage stands."""
+"""``study list`` says where every study of the storage stands."""
 
 from __future__ import annotations
 

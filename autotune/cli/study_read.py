@@ -1,4 +1,4 @@
-"""``study show`` and ``best``: what the storage says of one study."""
+"""``study show`` and ``best`` print what the storage says of one study."""
 
 from __future__ import annotations
 

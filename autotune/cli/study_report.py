@@ -1,4 +1,4 @@
-"""``study report``: what came of studies, to be read or sent."""
+"""``study report`` says what came of studies, to be read or sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``study run``: runs what is not finished."""
+"""``study run`` runs what is not finished."""
 
 from __future__ import annotations
 

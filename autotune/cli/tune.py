@@ -1,4 +1,4 @@
-"""``tune``: create, run and export in one go, with the flags of vLLM's LoRA tuning script."""
+"""``tune`` creates, runs and exports in one go, with the flags of vLLM's LoRA tuning script."""
 
 from __future__ import annotations
 

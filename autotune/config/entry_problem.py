@@ -1,4 +1,4 @@
-"""From a place in a config file back to the call that reads it, and on to the problem that measures it.
+"""Finds the call that reads a place in a config file, and the problem that measures it.
 
 It goes the way of `Kernel.call` back. A key has what the server compares; what else makes a problem has to be assumed,
 and where nothing sensible can be, the entry cannot be measured: an `InputError` says what is missing.

@@ -1,4 +1,4 @@
-"""Whose kernel the entries of anybody's config files were timed on, and whether it is the one installed here."""
+"""Tells whose kernel the entries of anybody's config files were timed on, and whether it is the one installed here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the lookups of a planned model come to in a config folder: another shape's entry, a crash, or a default."""
+"""Tells what the lookups of a planned model come to in a config folder: another shape's entry, a crash, or a
+default."""
 
 from __future__ import annotations
 

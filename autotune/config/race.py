@@ -1,4 +1,4 @@
-"""Which side of a difference is faster on this machine's GPU: what a server launches with each, raced side by side.
+"""Finds which side of a difference is faster on this machine's GPU: what a server launches with each is raced.
 
 A side is what a server that reads this side's files launches the entry's call with: the entry itself, or where there is
 none, what its lookup comes to instead. Both are gated and timed by the kernel of the call, and a difference inside the

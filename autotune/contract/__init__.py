@@ -1,4 +1,4 @@
-"""What a kernel signs, as plain data and protocols, and where kernels are found."""
+"""Defines what a kernel signs, as plain data and protocols, and finds kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls: what a server looks up when it launches a problem."""
+"""Defines calls: what a server looks up when it launches a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs: one value for each tuning parameter of a kernel."""
+"""Defines configs: one value for each tuning parameter of a kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back: one converter for all, which knows what JSON spells otherwise than the classes do.
+"""Turns dataclasses into JSON and back: one converter knows all that JSON spells otherwise than the classes do.
 
 A room whose class needs a rule of its own adds it here from beside the class.
 """

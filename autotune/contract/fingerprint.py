@@ -1,4 +1,4 @@
-"""Whether a kernel is still the one that was timed, told by its source."""
+"""Tells by its source whether a kernel is still the one that was timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tuner needs to know of a GPU, as plain data: no CUDA context is made here."""
+"""Describes a GPU as far as the tuner needs it, as plain data: no CUDA context is made here."""
 
 from __future__ import annotations
 

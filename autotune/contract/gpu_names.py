@@ -1,4 +1,4 @@
-"""What the name of a GPU tells: its compute capability, what a block may ask for, whether a driver reports it.
+"""Reads off the name of a GPU its compute capability, what a block may ask for, and whether a driver reports it.
 
 Sources: contracts C1, row by row. What a block may ask for is known of NVIDIA's GPUs alone: files of other vendors' are
 not checked for it, since Triton lays out their shared memory in another way.

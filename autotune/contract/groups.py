@@ -1,4 +1,4 @@
-"""Kernels that a server runs with one common value of a parameter, and that are therefore tuned as a group.
+"""Defines groups: kernels that a server runs with one common value of a parameter are tuned together.
 
 A kernel's folder registers the kinds of group that its kernels form: the module ``autotune.kernels.<folder>.group`` has
 a list `GROUPS`. It is read for the command line's help, too, so it must load without torch.

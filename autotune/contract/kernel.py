@@ -1,4 +1,4 @@
-"""What a kernel signs: the one object through which the tuner knows it. No GPU is needed to read it.
+"""Defines what a kernel signs: the one object through which the tuner knows it. No GPU is needed to read it.
 
 A kernel lives in a folder of its own (`kernels/<name>/kernel.py`), or anywhere a user keeps it, and hands the tuner one
 `Kernel` object. The tuner never imports a particular kernel: it finds them through `autotune.contract.registry`.

@@ -1,4 +1,4 @@
-"""Launches of a kernel, and the result that a correct one has."""
+"""Defines the launches of a kernel, and the result that a correct one has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems: the shapes of a kernel, the kinds of batch that one stands for, and the least work it can be."""
+"""Defines problems: the shapes of a kernel, the kinds of batch that one stands for, and the least work it can be."""
 
 from __future__ import annotations
 

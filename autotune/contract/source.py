@@ -1,4 +1,4 @@
-"""Whose kernel is timed: ours, or the one of a server that is installed here."""
+"""Tells whose kernel is timed: ours, or the one of a server that is installed here."""
 
 from __future__ import annotations
 

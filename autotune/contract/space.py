@@ -1,4 +1,4 @@
-"""The finite space of a study: feasible, canonical, distinct configs, and their way to and from Optuna.
+"""Builds the finite space of a study: feasible, canonical, distinct configs, and their way to and from Optuna.
 
 Canonical configs are compared (law 7), so no trial is spent on a parameter that the server ignores, forces or clips.
 """

@@ -1,4 +1,4 @@
-"""Whether a file of Python that somebody else names may run here."""
+"""Decides whether a file of Python that somebody else names may run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several kinds of batch behind one key: the mean of their times that a study minimises, and the floor below it.
+"""Times several kinds of batch behind one key: a study minimises the mean of their times, above one floor.
 
 The objective is the weighted geometric mean of the workloads' times. It orders configs exactly as the weighted
 geometric mean of time over the incumbent's does, which is the objective divided by the incumbent's own.

@@ -1,4 +1,4 @@
-"""The files of an export that must agree, because a server reads all of them for one launch."""
+"""Keeps files together that must agree, because a server reads all of them for one launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One config file that an export writes: what goes into it, what stood there before, and what it holds afterwards."""
+"""Describes one config file that an export writes: what goes into it, what stood there before, and what it holds
+afterwards."""
 
 from __future__ import annotations
 

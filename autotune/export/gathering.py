@@ -1,4 +1,4 @@
-"""The first step of an export: sorts results and required lookups into the files that they belong to."""
+"""Sorts results and required lookups into the files that they belong to: the first step of an export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export builds on: entries of anybody's, whose values it passes on only if kernels compile with them."""
+"""Lints what an export builds on: values of anybody's entries are passed on only if kernels compile with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study timed, as far as an export needs it: how much slower one config is than another at the same m."""
+"""Tells what a study timed, as far as an export needs it: how much slower one config is than another at the same m."""
 
 from __future__ import annotations
 

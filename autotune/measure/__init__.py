@@ -1,1 +1,1 @@
-"""Where measurements come from: a GPU (`cuda`) or a recorded space (`replay`)."""
+"""Measures configs: on a GPU (`cuda`) or in a recorded space (`replay`)."""

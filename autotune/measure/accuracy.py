@@ -1,4 +1,4 @@
-"""The gate every config passes before it is timed: the exact problem, a poisoned output, a derived error bound."""
+"""Checks every config before it is timed: on the exact problem, with a poisoned output, under a derived error bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the tuning loop needs of a place that measures. Two exist: `cuda.CudaBackend` and `replay.ReplayBackend`."""
+"""Defines what the tuning loop needs of a place that measures. Two exist: `cuda.CudaBackend` and
+`replay.ReplayBackend`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which the configs of a study are compiled: always what is wanted most now, a pool's worth at a time."""
+"""Orders the configs of a study for compiling: always what is wanted most now, a pool's worth at a time."""
 
 from __future__ import annotations
 

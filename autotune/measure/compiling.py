@@ -1,4 +1,4 @@
-"""Compiling one config without a GPU, in a process of the compile pool.
+"""Compiles one config without a GPU, in a process of the compile pool.
 
 The launches of a kernel are compiled over inputs on torch's ``meta`` device with a driver that only names its target,
 so that Triton finds the result in its cache when the GPU worker launches the very same thing.

@@ -1,4 +1,4 @@
-"""The backend that measures on a GPU: a compile pool ahead, one worker that owns the device."""
+"""Measures on a GPU: a compile pool works ahead, and one worker owns the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which exceptions of a config are predicted, and what they mean. What is not listed here is a bug and raises."""
+"""Lists which exceptions of a config are predicted, and what they mean. What is not listed here is a bug and raises."""
 
 from __future__ import annotations
 

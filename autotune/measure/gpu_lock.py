@@ -1,4 +1,4 @@
-"""One process measures on a GPU at a time, whatever storage it uses: two would time each other.
+"""Lets one process measure on a GPU at a time, whatever storage it uses: two would time each other.
 
 The lock is a name among the host's abstract sockets: it is nobody's file, any user may take it, and the kernel frees it
 when its owner ends, however that ends. Containers with a network of their own do not see it.

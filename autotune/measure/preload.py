@@ -1,4 +1,4 @@
-"""What every worker process needs, loaded once by the server they are forked from; touches no GPU."""
+"""Loads once what every worker process needs, in the server they are forked from; touches no GPU."""
 
 from __future__ import annotations
 

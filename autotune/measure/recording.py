@@ -1,4 +1,5 @@
-"""Recorded spaces: every measured config of a problem on one GPU, as gzipped CSV (`studies/recorded/README.md`)."""
+"""Reads recorded spaces: every measured config of a problem on one GPU, as gzipped CSV
+(`studies/recorded/README.md`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backend that measures nothing: it looks configs up in a recorded space, so a search can run without a GPU."""
+"""Looks configs up in a recorded space instead of measuring, so that a search can run without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one config's measurement came to. Predicted failures are data here, never exceptions (law 3)."""
+"""Describes what one config's measurement came to. Predicted failures are data here, never exceptions (law 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a study measures. Part of a study's identity: times taken in different ways are not compared."""
+"""Says how a study measures. It is part of a study's identity: times taken in different ways are not compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a GPU backend is asked to measure."""
+"""Describes what a GPU backend is asked to measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing an operation on a device: a timer prepares one config and then gives one sample after another."""
+"""Times an operation on a device: a timer prepares one config and then gives one sample after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One problem set up on a device: argument sets, the expected result, and the measuring of configs over them."""
+"""Sets one problem up on a device: argument sets, the expected result, and the measuring of configs over them."""
 
 from __future__ import annotations
 

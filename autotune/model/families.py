@@ -1,4 +1,5 @@
-"""What a model's architecture says beyond its config: defaults of fields, and what adapters store as one matrix."""
+"""Knows what a model's architecture says beyond its config: defaults of fields, and what adapters store as one
+matrix."""
 
 from __future__ import annotations
 

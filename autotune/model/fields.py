@@ -1,4 +1,4 @@
-"""The fields of a model's config that are read, under the names that different model families give them.
+"""Reads the fields of a model's config, under the names that different model families give them.
 
 Nothing else reads these fields: a name that is missing here is added here, and every user of a model knows it.
 """

@@ -1,4 +1,4 @@
-"""The values of flags that a base model and an adapter imply, so that nobody has to look them up."""
+"""Finds the values of flags that a base model and an adapter imply, so that nobody has to look them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's layers that take LoRA, as one tensor-parallel worker holds them."""
+"""Lists a model's layers that take LoRA, as one tensor-parallel worker holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of a decoder that take LoRA, by our names, and the modules that adapters and servers know them by."""
+"""Names the layers of a decoder that take LoRA, and the modules that adapters and servers know them by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes of a model that its LoRA shapes follow from, read off its config."""
+"""Reads off a model's config the sizes that its LoRA shapes follow from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server puts LoRA on, as far as the layers of a model depend on it."""
+"""Describes what a server puts LoRA on, as far as the layers of a model depend on it."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""What people read: tables, notes, the results page."""
+"""Writes what people read: tables, notes, the results page."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a report tells of studies, from the storage alone: plain data, which every format is made of."""
+"""Gathers what a report tells of studies, from the storage alone: plain data, which every format is made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's plots of a study, for optuna-dashboard to show beside its own.
+"""Draws the report's plots of a study, for optuna-dashboard to show beside its own.
 
 It draws figures of plotly, which are plain JSON and kept in the storage; plotly itself is not needed to make them.
 """

@@ -1,4 +1,4 @@
-"""The sizes of studies as columns of a table: one a dimension, without those that say nothing."""
+"""Makes columns of a table from the sizes of studies: one a dimension, without those that say nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of a report, drawn by matplotlib as SVG that takes the page's own colours and letters."""
+"""Draws the plots of a report by matplotlib, as SVG that takes the page's own colours and letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of groups: one line each, as their members' notes and the end of a run have it."""
+"""Says what became of groups: one line each, as their members' notes and the end of a run have it."""
 
 from __future__ import annotations
 

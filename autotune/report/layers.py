@@ -1,4 +1,4 @@
-"""The table of what tuning saves in each linear layer of a decoder block."""
+"""Makes the table of what tuning saves in each linear layer of a decoder block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the studies of a storage stand: the table of `study list`, and its data."""
+"""Says where the studies of a storage stand: the table of `study list`, and its data."""
 
 from __future__ import annotations
 

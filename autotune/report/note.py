@@ -1,4 +1,4 @@
-"""The note that a study carries in the dashboard: problem, machine, result; and the report's plots of it."""
+"""Writes the note that a study carries in the dashboard: problem, machine, result; and the report's plots of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as one HTML file: no script, and nothing that it loads."""
+"""Writes a report as one HTML file, which runs no script and loads nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of finished studies: one line each, a table of all, and their data as JSON."""
+"""Says what became of finished studies: in one line each, in a table of all, and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the work of one of our kernels takes otherwise: by the server's, and apart where ours does it in one launch."""
+"""Compares one of our kernels with what does its work otherwise: the server's, and several launches where ours is
+one."""
 
 from __future__ import annotations
 

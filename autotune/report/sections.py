@@ -1,4 +1,4 @@
-"""The tables of a report, as text: the terminal, Markdown and HTML show the same."""
+"""Writes the tables of a report as text: the terminal, Markdown and HTML show the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server's own engine took with an export and without, as `bench serve` told it."""
+"""Reads what the server's own engine took with an export and without, as `bench serve` told it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables for a terminal or a file: each row in a line where it has room in one, else folded at words."""
+"""Prints tables for a terminal or a file: each row in a line where it has room in one, else folded at words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The timed trials of a study, pruned ones among them: what each parameter is worth, and how the space lies."""
+"""Tells from the timed trials of a study, pruned ones among them, what each parameter is worth and how the space
+lies."""
 
 from __future__ import annotations
 

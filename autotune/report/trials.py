@@ -1,4 +1,4 @@
-"""The trials of a study, one row each: for `study show`, JSON and CSV files."""
+"""Lists the trials of a study, one row each: for `study show`, JSON and CSV files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the wall time of a search goes, and how much a run has left."""
+"""Counts where the wall time of a search goes, and how much a run has left."""
 
 from __future__ import annotations
 

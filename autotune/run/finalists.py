@@ -1,4 +1,4 @@
-"""From the search's best configs to a decision: tuned, or keep the default.
+"""Decides between the search's best configs and the default.
 
 Screening times are noisy, and the best of many noisy numbers flatters itself. So the best few and the incumbent are
 timed again side by side; the fastest then meets the incumbent in a second race of fresh replays, which alone decides.

@@ -1,4 +1,4 @@
-"""Which value of the shared parameter a group takes, and where more measurements could change that: pure arithmetic.
+"""Chooses which value of the shared parameter a group takes, and where more measurements could change that.
 
 A group's time at a value is the sum of its ops' times there. The optima of the ops on their own may disagree; only the
 sum counts. A value whose ops, at the best they may still reach, sum up to more than what another value has already been

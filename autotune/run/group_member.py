@@ -1,4 +1,4 @@
-"""One op of a group while the group runs: its own search, what is known of it at each value, its races."""
+"""Runs one op of a group: its own search, what is known of it at each value, its races."""
 
 from __future__ import annotations
 

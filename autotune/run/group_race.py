@@ -1,4 +1,4 @@
-"""From a searched group to a decision: one common value with a config for each op, or the defaults of all.
+"""Decides for a searched group: one common value with a config for each op, or the defaults of all.
 
 As for a single study (`run.finalists`) the best few are raced against the default, and what wins meets the default
 once more. What is compared is the sum over the ops: sample i of a set of configs is the sum of their samples i, each

@@ -1,4 +1,4 @@
-"""Whether a study may go on in this process, on this machine."""
+"""Decides whether a study may go on in this process, on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The loop a trial travels: propose, compile ahead, check, screen, tell; then the finalists (`run.finalists`)."""
+"""Takes trials through their loop: propose, compile ahead, check, screen, tell; then the finalists
+(`run.finalists`)."""
 
 from __future__ import annotations
 

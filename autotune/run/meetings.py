@@ -1,4 +1,4 @@
-"""Which configs are to be timed against each other: what studies of a server's kernel and of ours decided for."""
+"""Finds which configs are to be timed against each other: what studies of a server's kernel and of ours decided for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished studies of neighbouring shapes in the storage: what they measured warms up the next search."""
+"""Finds finished studies of neighbouring shapes in the storage: what they measured warms up the next search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for all studies of a run, and what bounds it."""
+"""Holds what is the same for all studies of a run, and what bounds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running study shows of itself."""
+"""Describes what a running study shows of itself."""
 
 from __future__ import annotations
 

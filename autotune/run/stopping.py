@@ -1,4 +1,4 @@
-"""What a stopped run says: where it was, and that it may go on from there."""
+"""Says where a stopped run was, and that it may go on from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tuning loop needs of a search: a sampler over a finite space, a pruning limit, a stop rule."""
+"""Defines what the tuning loop needs of a search: a sampler over a finite space, a pruning limit, a stop rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of arrays that searches pass around."""
+"""Names the kinds of arrays that searches pass around."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs as points: where distance means how differently two configs are likely to run."""
+"""Turns configs into points, whose distance means how differently two configs are likely to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kernel expects of its configs before any is measured."""
+"""Asks a kernel what it expects of its configs before any is measured."""
 
 from __future__ import annotations
 

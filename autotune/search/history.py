@@ -1,4 +1,4 @@
-"""What a study knows so far, in the terms a model needs: positions in the space and log times."""
+"""Holds what a study knows so far, in the terms a model needs: positions in the space and log times."""
 
 from __future__ import annotations
 

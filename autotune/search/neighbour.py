@@ -1,4 +1,4 @@
-"""Finished problems near the one being tuned, and what they tell its search."""
+"""Describes finished problems near the one being tuned, and what they tell its search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optuna's own samplers on a finite space: what they suggest is moved to the nearest config that is left."""
+"""Runs Optuna's own samplers on a finite space: what they suggest is moved to the nearest config that is left."""
 
 from __future__ import annotations
 

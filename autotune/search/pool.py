@@ -1,4 +1,4 @@
-"""The default sampler: a model over the whole pool of untried configs, and the config it expects most of."""
+"""Samples by default: a model over the whole pool of untried configs names the config it expects most of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to give a config up while its timings are being repeated."""
+"""Decides when to give a config up while its timings are being repeated."""
 
 from __future__ import annotations
 

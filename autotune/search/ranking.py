@@ -1,4 +1,4 @@
-"""Samplers that rank the untried configs of a space; the simple ones: random, grid, sweep."""
+"""Ranks the untried configs of a space; the simple samplers are here: random, grid, sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failed teaches where not to go: a config that asks for no less than one that ran out will run out too."""
+"""Learns from failures where not to go: a config that asks for no less than one that ran out will run out too."""
 
 from __future__ import annotations
 

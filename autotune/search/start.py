@@ -1,4 +1,4 @@
-"""Where a search begins when it knows nothing: evenly spread over the space."""
+"""Says where a search begins when it knows nothing: evenly spread over the space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When to stop: the model expects no more, has been saying so for a while, least of all next to the best config."""
+"""Decides when to stop: the model expects no more, has been saying so for a while, least of all next to the best
+config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a space: a Gaussian process over log times, fitted to what has been measured (`docs/searching.md`)."""
+"""Models a space: a Gaussian process over log times is fitted to what has been measured (`docs/searching.md`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What finished neighbouring problems let a new one expect: the times of their models become the mean of its own."""
+"""Takes over what finished neighbouring problems expect: the times of their models become the mean of the new one."""
 
 from __future__ import annotations
 

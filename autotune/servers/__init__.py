@@ -1,4 +1,4 @@
-"""The servers that read the results: each owns its file names and layout, its lookup rule and its defaults."""
+"""Knows the servers that read the results: each owns its file names and layout, its lookup rule and its defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What batches a server will run, and the batch sizes that are worth tuning for it."""
+"""Describes what batches a server will run, and the batch sizes that are worth tuning for it."""
 
 from __future__ import annotations
 

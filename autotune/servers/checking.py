@@ -1,4 +1,5 @@
-"""What checking a config folder asks of a server: whose files are there, what is wrong with them, and what misses."""
+"""Defines what checking a config folder asks of a server: whose files are there, what is wrong with them, what is
+missing."""
 
 from __future__ import annotations
 

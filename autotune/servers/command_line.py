@@ -1,4 +1,4 @@
-"""What the command line asks of a server: which flags are its, what they mean, and what to tell its users."""
+"""Defines what the command line asks of a server: which flags are its, what they mean, and what to tell its users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A config file as it stands, keys given twice and all."""
+"""Reads a config file as it stands, with keys that are given twice."""
 
 from __future__ import annotations
 

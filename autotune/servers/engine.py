@@ -1,4 +1,4 @@
-"""What a run of a server's own engine is asked for, and what it tells: plain data between two processes."""
+"""Describes what a run of a server's own engine is asked for and what it tells, as plain data between two processes."""
 
 from __future__ import annotations
 

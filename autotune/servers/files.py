@@ -1,4 +1,4 @@
-"""JSON files that a server may read at any moment: strict reading, atomic writing, one writer a folder."""
+"""Reads and writes JSON files that a server may read at any moment: strictly, atomically, one writer a folder."""
 
 from __future__ import annotations
 

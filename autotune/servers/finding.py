@@ -1,4 +1,4 @@
-"""One defect of a config file."""
+"""Describes one defect of a config file."""
 
 from __future__ import annotations
 

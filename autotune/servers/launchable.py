@@ -1,4 +1,4 @@
-"""Whether the parameters of one entry can be launched at all."""
+"""Tells whether the parameters of one entry can be launched at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's config lookup comes to, as plain data: the keys taken, the config found, or the failure."""
+"""Describes what a server's config lookup comes to, as plain data: the keys taken, the config found, or the failure."""
 
 from __future__ import annotations
 

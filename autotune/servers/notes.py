@@ -1,4 +1,4 @@
-"""What a user should know of a plan, whatever the server."""
+"""Says what a user should know of a plan, whatever the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results go in an output folder: those of a server's own kernel where it reads them, ours beside them.
+"""Says where results go in an output folder: those of a server's own kernel where it reads them, ours beside them.
 
 A config that wins on one kernel can lose on another. So what was timed on the built-in kernels stands in a folder of
 its own inside the server's, in the same layout, which no server reads.

@@ -1,4 +1,5 @@
-"""What planning asks of a server: which flags it accepts, what it looks up for a model, and what a user should mind."""
+"""Defines what planning asks of a server: which flags it accepts, what it looks up for a model, what a user should
+mind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A short profile of a server's engine, in its own process: which LoRA kernels were launched, and whose they are."""
+"""Profiles a server's engine for a short while, in its own process: which LoRA kernels were launched, and whose they
+are."""
 
 from __future__ import annotations
 

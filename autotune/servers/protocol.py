@@ -1,4 +1,4 @@
-"""What the tool asks of a server: a small core that every server has, and capabilities that it may lack."""
+"""Defines what the tool asks of a server: a small core that every server has, and capabilities that it may lack."""
 
 from __future__ import annotations
 

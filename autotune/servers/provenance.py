@@ -1,4 +1,4 @@
-"""The side-car of an output folder: where every entry that we wrote comes from.
+"""Keeps the side-car of an output folder, which says where every entry that we wrote comes from.
 
 It stands beside the config files because a config file may hold integer keys only. That is safe: a server opens its
 own file names and nothing else in the folder.

@@ -1,4 +1,4 @@
-"""Recording what a server's op would launch: its kernel's name is bound to an object that keeps the launch."""
+"""Records what a server's op would launch: its kernel's name is bound to an object that keeps the launch."""
 
 from __future__ import annotations
 

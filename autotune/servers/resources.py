@@ -1,4 +1,4 @@
-"""Entries that need more than the GPU has which their file is for (contracts A8)."""
+"""Finds entries that need more than the GPU has which their file is for (contracts A8)."""
 
 from __future__ import annotations
 

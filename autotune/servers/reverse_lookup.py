@@ -1,4 +1,4 @@
-"""From a place in a config file back to the call that looks there, and on to what a problem of that call needs."""
+"""Finds the call that looks at a place in a config file, and what a problem of that call needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's own kernel of an op, as the tuner sees it: our problems, reference and floor, with the server's code."""
+"""Makes a server's own kernel of an op a kernel of the tuner: our problems, reference and floor, the server's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How a model is served: the flags that its LoRA lookups depend on, whatever the server, checked against the model."""
+"""Describes how a model is served: the flags that its LoRA lookups depend on, whatever the server, checked against the
+model."""
 
 from __future__ import annotations
 

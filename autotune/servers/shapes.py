@@ -1,4 +1,4 @@
-"""One lookup of a server, at any number of tokens, and how to time it."""
+"""Describes one lookup of a server, at any number of tokens, and how to time it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an installed server's ops are those that the tool knows: told by their sources, without running them."""
+"""Tells by their sources, without running them, whether an installed server's ops are those that the tool knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Entries of the plug-in's folder that leave a call to the server's own kernel, which was faster there: all zeros.
+"""Knows entries that leave a call to the server's own kernel, which was faster there: in the plug-in's folder, all
+zeros.
 
 Such an entry is found by the server's lookup rule as any other, for batches near its own, too. No server reads that
 folder, and no kernel launches with zeros.

@@ -1,4 +1,5 @@
-"""What the entries of config files were timed on: whose kernel, of which release and sources, by which compiler."""
+"""Tells what the entries of config files were timed on: whose kernel, of which release and sources, by which
+compiler."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
-"""What a study is about and what it keeps in the Optuna storage; written and read here alone."""
+"""Keeps studies in the Optuna storage: what each is about, and what became of it. No other room writes or reads
+that."""
 
 from __future__ import annotations

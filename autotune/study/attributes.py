@@ -1,4 +1,4 @@
-"""The user attributes of a study: their names, and how each is written and read. No other module knows them.
+"""Names the user attributes of a study, and writes and reads each. No other module knows them.
 
 Values are JSON, as Optuna stores them. What older releases stored in another form is read here alone.
 """

@@ -1,4 +1,4 @@
-"""From flags to studies: one problem per token count, described first, stored only when all of them are sound."""
+"""Makes studies from flags: one problem per token count, described first, stored only when all of them are sound."""
 
 from __future__ import annotations
 

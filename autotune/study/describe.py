@@ -1,4 +1,4 @@
-"""From a problem to a study's name and spec: on this machine's GPU, or on a recording of another."""
+"""Describes a problem's study, its name and spec: on this machine's GPU, or on a recording of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies sorted by what is run and decided together."""
+"""Sorts studies by what is run and decided together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of timing the ways to do one call's work against each other: the server's kernel, and ours."""
+"""Describes what came of timing the ways to do one call's work against each other: the server's kernel, and ours."""
 
 from __future__ import annotations
 

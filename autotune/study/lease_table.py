@@ -1,4 +1,5 @@
-"""The table of leases in a storage's own database, beside Optuna's; every change of a row is one atomic statement."""
+"""Keeps the table of leases in a storage's own database, beside Optuna's; every change of a row is one atomic
+statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Leases: who runs a study, kept where the study is, so that no spelling of its place and no other machine runs it too.
+"""Leases studies to who runs them, kept where the study is, so that no spelling of its place and no other machine runs
+it too.
 
 A lease is a row of the storage's database. Its owner lets it beat; it lapses when the owner is seen to have died or,
 on another machine, when it has not beaten for a while by the clock of whoever looks.

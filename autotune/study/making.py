@@ -1,4 +1,4 @@
-"""Making tables that several processes may make at the same time."""
+"""Makes tables that several processes may make at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan keeps on each of its studies."""
+"""Describes what a plan keeps on each of its studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a storage says of all its studies, read by one query for each table: no trial is read, and Optuna is not loaded.
+"""Reads what a storage says of all its studies, by one query for each table: no trial is read, and Optuna is not
+loaded.
 
 To load Optuna takes half a second, and to have it read 50,000 trials half a minute.
 """

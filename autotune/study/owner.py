@@ -1,4 +1,4 @@
-"""Who holds a lease: a process of a machine, and whether it still lives."""
+"""Tells who holds a lease: a process of a machine, and whether it still lives."""
 
 from __future__ import annotations
 

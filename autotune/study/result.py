@@ -1,4 +1,4 @@
-"""What becomes of a study and of a group: plain data, and the one place that turns it into JSON and back.
+"""Describes what becomes of a study and of a group: plain data, and the one place that turns it into JSON and back.
 
 A decision's fields stand in the JSON beside those that a report needs, as in every storage so far.
 What a result of an older release lacks takes the field's default.

@@ -1,4 +1,4 @@
-"""What a server really runs with the results of studies, where that is not obvious; their kernels tell."""
+"""Says what a server really runs with the results of studies, where that is not obvious; their kernels tell."""
 
 from __future__ import annotations
 

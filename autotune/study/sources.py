@@ -1,4 +1,4 @@
-"""Which kernel a study times: the installed server's own, or the built-in one of the same op."""
+"""Chooses which kernel a study times: the installed server's own, or the built-in one of the same op."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study is about: everything that must be equal for two measurements to be comparable."""
+"""Describes what a study is about: everything that must be equal for two measurements to be comparable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SQLite database as a file: what stands at its path, and reading it without SQLAlchemy, which loads slowly."""
+"""Reads a SQLite database as a file: what stands at its path, without SQLAlchemy, which loads slowly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a storage while it is in use, by its true name and in one line."""
+"""Says what goes wrong with a storage while it is in use, by its true name and in one line."""
 
 from __future__ import annotations
 

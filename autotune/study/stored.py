@@ -1,4 +1,4 @@
-"""The form that trials have in a storage: Optuna's own tools show all timed configs, on axes in order.
+"""Gives trials the form that they have in a storage: Optuna's own tools show all timed configs, on axes in order.
 
 A search chooses among categories, and tells a config that was given up early from one that was timed to the end. Tools
 that draw a storage sort categories as text and leave out what is not complete. So sizes are stored as integers, on a

@@ -1,4 +1,4 @@
-"""The studies of a storage: creating, listing and opening them, alone and by group."""
+"""Creates, lists and opens the studies of a storage, alone and by group."""
 
 from __future__ import annotations
 

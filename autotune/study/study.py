@@ -1,4 +1,4 @@
-"""One study: the Optuna study together with what it is about and what became of it."""
+"""Joins an Optuna study with what it is about and what became of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a study is about and what became of it, in one piece: all except its trials, which take a while to read."""
+"""Sums a study up in one piece: what it is about and what became of it, without its trials, which take a while to
+read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a measurement is kept on an Optuna trial, and read back. Nothing else is stored about a config (law 5).
+"""Keeps a measurement on an Optuna trial, and reads it back. Nothing else is stored about a config (law 5).
 
 Trial state: ``ok`` is COMPLETE with the median as value, ``pruned`` is PRUNED while the search goes on (`study.stored`
 says what is stored), every failure is FAIL. Samples are the trial's intermediate values; everything else is a user

@@ -1,1 +1,1 @@
-"""The conformance suite of kernels: ``pytest --pyargs autotune.testing --kernel path/to/file.py:NAME``."""
+"""Checks kernels for conformance: ``pytest --pyargs autotune.testing --kernel path/to/file.py:NAME``."""

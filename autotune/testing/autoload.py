@@ -1,4 +1,4 @@
-"""The suite's entry point in pytest: adds the suite's options where a command line asks for the suite, and only there.
+"""Adds the suite's options to pytest where a command line asks for the suite, and only there.
 
 pytest loads this module into every session of an environment that has the tool, so it stays small and claims no option.
 """

@@ -1,4 +1,4 @@
-"""What the tuner relies on, checked for the kernel that ``--kernel`` names, or for all installed ones."""
+"""Checks what the tuner relies on, for the kernel that ``--kernel`` names, or for all installed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one check of names that become part of a file's or a study's name."""
+"""Checks names that become part of a file's or a study's name, in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that makes text of anybody's fit to print: no terminal escape, no markup, no half character."""
+"""Makes text of anybody's fit to print, in one place: no terminal escape, no markup, no half character."""
 
 from __future__ import annotations
 

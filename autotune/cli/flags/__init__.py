@@ -1,1 +1,1 @@
-"""The flags of the command line: one table of all, and the dataclasses that gather what a command takes of them."""
+"""Declares the flags of the command line in one table, and the dataclasses that gather what a command takes of them."""

@@ -1,4 +1,4 @@
-"""The flags of ``config diff --measure``: what keys do not tell of the problems behind them."""
+"""Reads the flags of ``config diff --measure``: what keys do not tell of the problems behind them."""
 
 from __future__ import annotations
 

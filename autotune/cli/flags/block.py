@@ -1,4 +1,4 @@
-"""The flags that describe all layers of a decoder block, as the tuning script of their server has them."""
+"""Reads the flags that describe all layers of a decoder block, as the tuning script of their server has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command comes to take flags: its parameters name them, alone or gathered in dataclasses.
+"""Gives commands their flags: a command's parameters name them, alone or gathered in dataclasses.
 
     @click.command(cls=FlagCommand)
     @takes_flags

@@ -1,4 +1,4 @@
-"""The flags that describe one lookup of a server."""
+"""Reads the flags that describe one lookup of a server."""
 
 from __future__ import annotations
 

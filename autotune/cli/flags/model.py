@@ -1,4 +1,4 @@
-"""The flags of a plan, which `plan`, `study create --plan`, `tune --model` and `config check --model` share."""
+"""Reads the flags of a plan, which `plan`, `study create --plan`, `tune --model` and `config check --model` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags that describe problems of one kernel, and what they come to."""
+"""Reads the flags that describe problems of one kernel."""
 
 from __future__ import annotations
 

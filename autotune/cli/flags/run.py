@@ -1,4 +1,4 @@
-"""The flags that say how studies are made and run."""
+"""Reads the flags that say how studies are made and run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--serve-command``: fills the flags of a command by what starts the server, and refuses what contradicts it."""
+"""``--serve-command`` fills the flags of a command by what starts the server, and refuses what contradicts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All flags, each declared once, under the heading that help shows it under; commands take them by their keys here.
+"""Declares each flag once, under the heading that help shows it under; commands take flags by their keys here.
 
 Headings and flags are in the order that help shows them in. A flag that another command gives another meaning stands
 twice, under keys of its own.

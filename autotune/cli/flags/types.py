@@ -1,4 +1,4 @@
-"""The kinds of values that flags take besides click's own."""
+"""Parses the kinds of values that flags take besides click's own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which config one of our kernels launches with: a tuned one by the server's lookup rule, if it was tuned for this GPU
-and this kernel."""
+"""Finds the config that one of our kernels launches with: a tuned one by the server's lookup rule, if it was tuned for
+this GPU and this kernel."""
 
 from __future__ import annotations
 

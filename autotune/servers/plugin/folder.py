@@ -1,4 +1,4 @@
-"""The folder of configs that were timed on our kernels."""
+"""Finds and reads the folder of configs that were timed on our kernels."""
 
 from __future__ import annotations
 

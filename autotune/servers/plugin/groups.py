@@ -1,4 +1,4 @@
-"""How many GPUs a server's process shares its work with, asked of the server's own groups."""
+"""Asks the server's own groups how many GPUs its process shares its work with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plug-in tells in a server's log: warnings, each of them once a process."""
+"""Writes into a server's log what the plug-in tells: warnings, each of them once a process."""
 
 from __future__ import annotations
 

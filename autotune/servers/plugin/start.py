@@ -1,4 +1,4 @@
-"""What a server's entry point of the plug-in does."""
+"""Starts the plug-in from a server's entry point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plug-in does in a process, and why: decided before anything is changed, so that it can be told as well."""
+"""Decides what a plug-in does in a process, and why, before anything is changed, so that it can be told as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The switch: which families of ops a user wants ours for."""
+"""Reads the switch: which families of ops a user wants ours for."""
 
 from __future__ import annotations
 

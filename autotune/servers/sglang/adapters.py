@@ -1,4 +1,4 @@
-"""Which adapters SGLang's loader takes, and what it wraps by the modules that they name (contracts B6)."""
+"""Tells which adapters SGLang's loader takes, and what it wraps by the modules that they name (contracts B6)."""
 
 from __future__ import annotations
 

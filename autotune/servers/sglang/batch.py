@@ -1,4 +1,4 @@
-"""A batch as SGLang's csgmv backend hands it to its kernels, and as ours take it (contracts B3)."""
+"""Describes a batch as SGLang's csgmv backend hands it to its kernels, and as ours take it (contracts B3)."""
 
 from __future__ import annotations
 

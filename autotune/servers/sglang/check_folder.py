@@ -1,4 +1,4 @@
-"""Defects of an SGLang config folder (contracts B1, B2)."""
+"""Finds the defects of an SGLang config folder (contracts B1, B2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SGLang's side of checking files: whose they are, and what its lookups of a model come to (contracts B1, B2)."""
+"""Checks files for SGLang: whose they are, and what its lookups of a model come to (contracts B1, B2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The chunk sizes that an SGLang server launches its csgmv kernels with, and advice on tuning them (contracts B2)."""
+"""Knows the chunk sizes that an SGLang server launches its csgmv kernels with, and advises on tuning them (contracts
+B2)."""
 
 from __future__ import annotations
 

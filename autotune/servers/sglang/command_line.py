@@ -1,4 +1,4 @@
-"""What the command line asks of SGLang."""
+"""Answers what the command line asks of SGLang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SGLang's csgmv LoRA ops, ``shrink`` and ``expand``: their files, defaults and entries.
+"""Knows SGLang's csgmv LoRA ops, ``shrink`` and ``expand``: their files, defaults and entries.
 
 The dims of a call are ``K`` (shrink: columns of x; expand: output columns of all slices), ``R`` (rank of the pool),
 ``S`` (slices) and ``chunk_size``. A file belongs to one Triton version: the call's, or the installed one. Source:

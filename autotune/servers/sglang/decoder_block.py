@@ -1,4 +1,5 @@
-"""The layers of a decoder block, from what SGLang's csgmv tuning script takes: any part of their sizes, or a model."""
+"""Lists the layers of a decoder block from what SGLang's csgmv tuning script takes: any part of their sizes, or a
+model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the tool relies on of SGLang 0.5.23: each name, list and threshold, once, with its source in the contracts."""
+"""Holds what the tool relies on of SGLang 0.5.23: each name, list and threshold, once, with its source in the
+contracts."""
 
 from __future__ import annotations
 

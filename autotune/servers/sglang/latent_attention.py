@@ -1,4 +1,4 @@
-"""Models with multi-head latent attention: their sizes, and which of its projections SGLang wraps (contracts B4)."""
+"""Reads models with multi-head latent attention: their sizes, and which projections SGLang wraps (contracts B4)."""
 
 from __future__ import annotations
 

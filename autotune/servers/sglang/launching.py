@@ -1,4 +1,4 @@
-"""What an SGLang server in this process's environment launches with, right now, on this GPU."""
+"""Tells what an SGLang server in this process's environment launches with, right now, on this GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configs that SGLang's package brings: what a server launches with while no folder is set (contracts B1)."""
+"""Finds the configs that SGLang's package brings: what a server launches with while no folder is set (contracts B1)."""
 
 from __future__ import annotations
 

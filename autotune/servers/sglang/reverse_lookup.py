@@ -1,4 +1,4 @@
-"""From a place in one of SGLang's files back to the call that looks there, and its flags (contracts B1)."""
+"""Finds the call that looks at a place in one of SGLang's files, and its flags (contracts B1)."""
 
 from __future__ import annotations
 

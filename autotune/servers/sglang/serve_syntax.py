@@ -1,4 +1,4 @@
-"""How commands that start SGLang are spelled (contracts B7)."""
+"""Describes how commands that start SGLang are spelled (contracts B7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SGLang's own kernels, by the names of the built-in kernels of the same ops."""
+"""Lists SGLang's own kernels, by the names of the built-in kernels of the same ops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launch of SGLang's own csgmv expand is likely to cost, whose every access is of one element (contracts B8).
+"""Estimates the cost of a launch of SGLang's own csgmv expand, whose every access is of one element (contracts B8).
 
 A rough figure that ranks configs before any is measured; its constants are common to all GPUs.
 """

@@ -1,4 +1,4 @@
-"""SGLang's csgmv shrink and expand, driven as its csgmv backend drives them (contracts B3, B8)."""
+"""Drives SGLang's csgmv shrink and expand as its csgmv backend drives them (contracts B3, B8)."""
 
 from __future__ import annotations
 

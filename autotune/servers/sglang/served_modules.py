@@ -1,4 +1,4 @@
-"""The modules of SGLang's csgmv ops, which moved between releases, and their import when they are first called."""
+"""Imports the modules of SGLang's csgmv ops, which moved between releases, when they are first called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sources of the csgmv ops each known release of SGLang has."""
+"""Lists which sources of the csgmv ops each known release of SGLang has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags that SGLang's csgmv backend accepts, and what it wraps by them (contracts B4)."""
+"""Checks the flags that SGLang's csgmv backend accepts, and what it wraps by them (contracts B4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunk sizes worth tuning for SGLang."""
+"""Lists the chunk sizes worth tuning for SGLang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Shrinks in which an SGLang server that is told to splits K, unless a config changes the blocks (contracts B3)."""
+"""Finds shrinks in which an SGLang server that is told to splits K, unless a config changes the blocks (contracts
+B3)."""
 
 from __future__ import annotations
 

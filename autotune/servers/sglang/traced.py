@@ -1,4 +1,4 @@
-"""A plan for SGLang by a trace: lookups as they were made, and chunk sizes with real traffic (contracts B10)."""
+"""Plans SGLang by a trace: lookups as they were made, and chunk sizes with real traffic (contracts B10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same file in the folders of several Triton versions: which one an SGLang server takes (contracts B1)."""
+"""Chooses among the folders of several Triton versions the file that an SGLang server takes (contracts B1)."""
 
 from __future__ import annotations
 

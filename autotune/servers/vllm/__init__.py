@@ -1,3 +1,4 @@
-"""All that is about vLLM: facts, files and lookups, defaults, flags it accepts, checks of its files, what to mind."""
+"""Holds all that is about vLLM: facts, files and lookups, defaults, flags it accepts, checks of its files, what to
+mind."""
 
 from __future__ import annotations

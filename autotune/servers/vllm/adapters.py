@@ -1,4 +1,4 @@
-"""Which adapters vLLM's loader takes (contracts A9)."""
+"""Tells which adapters vLLM's loader takes (contracts A9)."""
 
 from __future__ import annotations
 

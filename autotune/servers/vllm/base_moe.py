@@ -1,4 +1,5 @@
-"""The tiles of vLLM's fused MoE LoRA without a config folder: those of the base model's experts (contracts A2)."""
+"""Finds the tiles of vLLM's fused MoE LoRA without a config folder: those of the base model's experts (contracts
+A2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token counts that vLLM captures CUDA graphs for, and what follows from them (contracts A7)."""
+"""Lists the token counts that vLLM captures CUDA graphs for, and says what follows from them (contracts A7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where two of the four fused MoE LoRA files give one batch different block_m (contracts A1 and A6).
+"""Finds where two of the four fused MoE LoRA files give one batch different block_m (contracts A1 and A6).
 
 A server finds its entry level by level, by the nearest key of each file. Two files with different keys so change from
 one entry to the next at different values, and may differ between keys though they agree at all of them. What is found

@@ -1,4 +1,4 @@
-"""vLLM's nested levels: keys that cannot be looked up, empty or misplaced objects, and gaps under an m."""
+"""Checks vLLM's nested levels: keys that cannot be looked up, empty or misplaced objects, and gaps under an m."""
 
 from __future__ import annotations
 

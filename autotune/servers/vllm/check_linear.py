@@ -1,4 +1,4 @@
-"""Defects of the file of shrink and expand in one launch (contracts A15)."""
+"""Finds defects of the file of shrink and expand in one launch (contracts A15)."""
 
 from __future__ import annotations
 

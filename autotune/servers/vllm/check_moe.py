@@ -1,4 +1,4 @@
-"""Defects of the four fused MoE LoRA files, which are only correct together (contracts A3, A6 and A8)."""
+"""Finds defects of the four fused MoE LoRA files, which are only correct together (contracts A3, A6 and A8)."""
 
 from __future__ import annotations
 

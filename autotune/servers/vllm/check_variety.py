@@ -1,4 +1,4 @@
-"""Shapes with more configs than are worth compiling (contracts A8)."""
+"""Finds shapes with more configs than are worth compiling (contracts A8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's side of checking files: what its lookups of a model come to (contracts A1, A6 and A7)."""
+"""Checks files for vLLM: what its lookups of a model come to (contracts A1, A6 and A7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's dense LoRA ops, ``shrink`` and ``expand``: their files, defaults and entries.
+"""Knows vLLM's dense LoRA ops, ``shrink`` and ``expand``: their files, defaults and entries.
 
 The dims of a call are ``max_loras`` (L + 1, what the dense ops compare), ``num_slices``, ``m``, ``k``, ``n``, and for
 expand ``add_inputs`` (0 or 1). Source: contracts A1 to A3.

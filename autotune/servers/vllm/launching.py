@@ -1,4 +1,4 @@
-"""What a vLLM server in this process's environment launches with, right now, on this GPU.
+"""Tells what a vLLM server in this process's environment launches with, right now, on this GPU.
 
 As in the server, files and results are cached: after a change of a file or of the environment call `cache_clear`.
 """

@@ -1,4 +1,4 @@
-"""vLLM's four fused MoE LoRA ops: their files, defaults and entries.
+"""Knows vLLM's four fused MoE LoRA ops: their files, defaults and entries.
 
 The dims of a call are ``max_loras`` (L itself, not L + 1 as for the dense ops), ``num_slices`` (w13: 2, or 1 for
 3D-fused experts and those without a gate; w2: 1), ``m`` (tokens, not times top_k), ``k`` (the rank), ``n`` (the hidden

@@ -1,4 +1,4 @@
-"""What keeps vLLM's four files of fused MoE LoRA from contradicting each other.
+"""Keeps vLLM's four files of fused MoE LoRA from contradicting each other.
 
 The alignment of tokens to blocks is computed once, with the block_m of w13 shrink, and reused by the others: a server
 does not notice another block_m in w2, it computes wrong results (contracts A6).

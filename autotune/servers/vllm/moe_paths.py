@@ -1,4 +1,4 @@
-"""Which kernels vLLM runs for the LoRA of experts (contracts A6)."""
+"""Tells which kernels vLLM runs for the LoRA of experts (contracts A6)."""
 
 from __future__ import annotations
 

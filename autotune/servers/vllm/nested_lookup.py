@@ -1,4 +1,4 @@
-"""vLLM's way down a nested config file: level by level, the exact key if it is there, else the nearest one."""
+"""Walks down a nested config file as vLLM does: level by level, the exact key if it is there, else the nearest one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands that start vLLM are spelled (contracts A11)."""
+"""Describes how commands that start vLLM are spelled (contracts A11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's own kernels, by the names of the built-in kernels of the same ops."""
+"""Lists vLLM's own kernels, by the names of the built-in kernels of the same ops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's dense shrink and expand, driven as the server drives them (contracts A4, A12)."""
+"""Drives vLLM's dense shrink and expand as the server drives them (contracts A4, A12)."""
 
 from __future__ import annotations
 

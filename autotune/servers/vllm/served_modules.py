@@ -1,4 +1,4 @@
-"""The modules of vLLM's LoRA ops: which releases are known, and their import when they are first called."""
+"""Imports the modules of vLLM's LoRA ops when they are first called, and says which releases are known."""
 
 from __future__ import annotations
 

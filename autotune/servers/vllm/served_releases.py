@@ -1,4 +1,4 @@
-"""Which sources of the LoRA ops each known release of vLLM has, and in what the releases differ."""
+"""Lists which sources of the LoRA ops each known release of vLLM has, and in what the releases differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token counts worth tuning for vLLM: its CUDA-graph sizes, thinned to a ladder, and prefill sizes."""
+"""Lists the token counts worth tuning for vLLM: its CUDA-graph sizes, thinned to a ladder, and prefill sizes."""
 
 from __future__ import annotations
 

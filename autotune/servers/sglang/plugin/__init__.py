@@ -1,4 +1,4 @@
-"""The plug-in that puts our csgmv kernels in SGLang's place: entry point ``lora_autotune`` of ``sglang.srt.plugins``.
+"""Puts our csgmv kernels in SGLang's place: the entry point ``lora_autotune`` of ``sglang.srt.plugins``.
 
 The server loads it in every process, before the model (contracts B9). It does nothing unless ``LORA_AUTOTUNE_KERNELS``
 is set, and never raises: what goes wrong is one line in the log, and the server's own kernels run.

@@ -1,4 +1,4 @@
-"""The methods of SGLang's csgmv backend that run our kernels (contracts B9)."""
+"""Defines the methods of SGLang's csgmv backend that run our kernels (contracts B9)."""
 
 from __future__ import annotations
 

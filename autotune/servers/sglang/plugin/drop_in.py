@@ -1,4 +1,4 @@
-"""What a kernel of ours signs to stand in for one of the server's csgmv ops."""
+"""Defines what a kernel of ours signs to stand in for one of the server's csgmv ops."""
 
 from __future__ import annotations
 

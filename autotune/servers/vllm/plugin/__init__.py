@@ -1,4 +1,4 @@
-"""The plug-in that puts our kernels in vLLM's place: entry point ``lora_autotune`` of ``vllm.general_plugins``.
+"""Puts our kernels in vLLM's place: the entry point ``lora_autotune`` of ``vllm.general_plugins``.
 
 The server loads it in every process, before the model (contracts A14). It does nothing unless ``LORA_AUTOTUNE_KERNELS``
 is set, and never raises: what goes wrong is one line in the log, and the server's own kernels run.

@@ -1,4 +1,4 @@
-"""Shrink and expand of a linear layer in one launch, where the plug-in's files say that this wins (contracts A15).
+"""Runs shrink and expand of a linear layer in one launch, where the plug-in's files say that this wins (contracts A15).
 
 What calls it is traced by ``torch.compile``. So it is one op of a name of its own, and the key of the server's compile
 caches learns of it: graphs with the op and without lie apart, whichever way a server is started next.

@@ -1,4 +1,4 @@
-"""Lookups in the plug-in's folder by vLLM's rule (contracts A1), with each file read once."""
+"""Looks up in the plug-in's folder by vLLM's rule (contracts A1), with each file read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's wrapper of LoRA kernels, whose linear layers call one op. Imported by the server, by its name."""
+"""Wraps LoRA kernels as the server does, with linear layers that call one op. The server imports it, by its name."""
 
 from __future__ import annotations
 

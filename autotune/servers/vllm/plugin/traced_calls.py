@@ -1,4 +1,4 @@
-"""What vLLM looks up for a call of one of its LoRA ops, by the call's arguments (contracts A1, A4, A6)."""
+"""Tells what vLLM looks up for a call of one of its LoRA ops, by the call's arguments (contracts A1, A4, A6)."""
 
 from __future__ import annotations
 
