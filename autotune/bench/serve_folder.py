@@ -1,5 +1,4 @@
-"""Finds what an output folder holds for an end-to-end run: files for the server's own kernels, the built-in ones, or
-both."""
+"""Finds for which kernels an output folder has files in an end-to-end run: the server's own, the built-in, both."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Builds the command tree and sets the exit codes: 0 done, 1 failed, 2 wrong flags or input; by signals see
-`stopping`."""
+"""Builds the command tree; sets the exit codes: 0 done, 1 failed, 2 wrong flags or input; by signals see `stopping`."""
 
 from __future__ import annotations
 

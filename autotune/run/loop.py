@@ -1,5 +1,4 @@
-"""Takes trials through their loop: propose, compile ahead, check, screen, tell; then the finalists
-(`run.finalists`)."""
+"""Takes trials through the loop: propose, compile ahead, check, screen, tell; then the finalists (`run.finalists`)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Defines what planning asks of a server: which flags it accepts, what it looks up for a model, what a user should
-mind."""
+"""Defines what planning asks of a server: flags it accepts, what it looks up for a model, what users should mind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Describes how a model is served: the flags that its LoRA lookups depend on, whatever the server, checked against the
-model."""
+"""Describes how a model is served: the flags that its LoRA lookups depend on, checked against the model."""
 
 from __future__ import annotations
 

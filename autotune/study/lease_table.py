@@ -1,5 +1,4 @@
-"""Keeps the table of leases in a storage's own database, beside Optuna's; every change of a row is one atomic
-statement."""
+"""Keeps the table of leases in a storage's own database, beside Optuna's; each change is one atomic statement."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Sums a study up in one piece: what it is about and what became of it, without its trials, which take a while to
-read."""
+"""Sums a study up: what it is about and what became of it. Its trials, which take long to read, stay out."""
 
 from __future__ import annotations
 

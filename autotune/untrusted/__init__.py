@@ -1,4 +1,3 @@
-"""Guards against data from elsewhere: files are read within bounds, text is printed escaped, names of files are
-checked."""
+"""Guards against data from elsewhere: reads files within bounds, prints text escaped, checks names of files."""
 
 from __future__ import annotations

@@ -175,7 +175,8 @@ def test_the_switch_asks_for_ours_as_well(cli: Cli, monkeypatch: pytest.MonkeyPa
     assert found("tuned", "shrink", 16)["num_warps"] == 8
 
 
-SHAPE = f"--backend replay --recorded recorded --op-type lora_shrink --dtype float16 --m-values 16 --hidden-size 5120 {RANK}"
+REPLAY = "--backend replay --recorded recorded"
+SHAPE = f"{REPLAY} --op-type lora_shrink --dtype float16 --m-values 16 --hidden-size 5120 {RANK}"
 
 
 @pytest.mark.parametrize("command", [TUNE, f"tune {SHAPE} --save-json-dir shape", f"study create {SHAPE}"])

@@ -1,5 +1,4 @@
-"""Knows the chunk sizes that an SGLang server launches its csgmv kernels with, and advises on tuning them (contracts
-B2)."""
+"""Knows the chunk sizes that SGLang launches its csgmv kernels with, and advises on tuning them (contracts B2)."""
 
 from __future__ import annotations
 
