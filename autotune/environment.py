@@ -1,4 +1,4 @@
-"""What a measurement depends on, besides the kernel and the problem: GPU, driver, versions, cores."""
+"""Tells what a measurement depends on, besides the kernel and the problem: GPU, driver, versions, cores."""
 
 from __future__ import annotations
 

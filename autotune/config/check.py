@@ -1,4 +1,4 @@
-"""The linter of config files: what is wrong with anybody's files, and what a server that reads them would do."""
+"""Lints config files: what is wrong with anybody's files, and what a server that reads them would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How two config files, or two folders of them, differ, entry by entry."""
+"""Compares two config files, or two folders of them, entry by entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that compile: as many as there are cores to spare, each config with a time limit."""
+"""Runs the processes that compile: as many as there are cores to spare, each config with a time limit."""
 
 from __future__ import annotations
 

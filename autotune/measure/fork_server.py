@@ -1,4 +1,4 @@
-"""The server that workers are forked from: started with what they need, and known to be dead when it is.
+"""Starts the server that workers are forked from, with what they need, and tells when it is dead.
 
 Whoever kills it kills all workers: they get a signal of its end, and their exit codes went through it. While it dies,
 it still takes connections, and the system still calls it alive; what is begun in these moments is lost, too.

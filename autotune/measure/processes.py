@@ -1,4 +1,4 @@
-"""Worker processes: started apart from CUDA, killed with everything they started, gone when their parent is.
+"""Runs worker processes: started apart from CUDA, killed with everything they started, gone when their parent is.
 
 Pools come from Pebble, which gives every task a time limit.
 """

@@ -1,4 +1,4 @@
-"""The GPU worker: one process that owns the device. Killing it costs one trial; it is replaced and set up again."""
+"""Runs the GPU worker, which owns the device. Killing it costs one trial; it is replaced and set up again."""
 
 from __future__ import annotations
 

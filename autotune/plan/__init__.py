@@ -1,3 +1,3 @@
-"""Plans: from a model and its server's flags to every lookup the server will make, and the studies for them."""
+"""Plans a model: from it and its server's flags to every lookup the server will make, and the studies for them."""
 
 from __future__ import annotations

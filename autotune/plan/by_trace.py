@@ -1,4 +1,4 @@
-"""A plan by what a running server was seen to look up."""
+"""Plans by what a running server was seen to look up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded routing: how often each expert was picked, counted from a file of expert ids."""
+"""Counts how often each expert was picked, from a file of recorded expert ids."""
 
 from __future__ import annotations
 

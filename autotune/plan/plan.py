@@ -1,4 +1,4 @@
-"""The plan itself: every lookup of a served model, the studies for them in a good order, and what to mind."""
+"""Makes the plan itself: every lookup of a served model, the studies for them in a good order, and what to mind."""
 
 from __future__ import annotations
 

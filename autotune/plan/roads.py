@@ -1,4 +1,4 @@
-"""The two roads to a model's lookups: the installed server's own classes, and the tool's tables of them."""
+"""Takes one of two roads to a model's lookups: the installed server's own classes, or the tool's tables of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studies of a plan: made once each, and found again by the plan's name."""
+"""Makes the studies of a plan once each, and finds them again by the plan's name."""
 
 from __future__ import annotations
 

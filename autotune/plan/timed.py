@@ -1,4 +1,4 @@
-"""Whose kernel the studies of a plan time, told before any is made and without torch."""
+"""Tells whose kernel the studies of a plan time, before any is made and without torch."""
 
 from __future__ import annotations
 

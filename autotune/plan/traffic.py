@@ -1,4 +1,4 @@
-"""A histogram of token counts in a file: how often a batch of so many tokens runs."""
+"""Reads a histogram of token counts from a file: how often a batch of so many tokens runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plug-in writes into a trace, a JSON object a line: lookups as they were made, batches as they were counted.
+"""Defines what a plug-in writes into a trace, a JSON object a line: lookups as made, batches as counted.
 
 It is imported in a server's processes, and where a trace is read.
 """

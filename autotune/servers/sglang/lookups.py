@@ -1,4 +1,4 @@
-"""The lookups of an SGLang server's csgmv backend for a model's layers (contracts B1, B4)."""
+"""Lists the lookups of an SGLang server's csgmv backend for a model's layers (contracts B1, B4)."""
 
 from __future__ import annotations
 

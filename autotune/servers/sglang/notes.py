@@ -1,4 +1,4 @@
-"""What a user should know of a plan for SGLang: traps of its lookup, and where tuning is not the remedy."""
+"""Says what a user should know of a plan for SGLang: traps of its lookup, and where tuning is not the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SGLang's side of a plan."""
+"""Answers what planning asks of SGLang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A product of the experts in one launch, on rows that the server has aligned: two ops of our plug-in, their files.
+"""Knows the product of the experts in one launch, on rows that the server has aligned: two ops of our plug-in.
 
 The dims of a call are those of the server's own lookup of the experts, the levels of the files, too. An entry has the
 block_m that it was timed with; what is launched has the server's. Source: contracts A17.

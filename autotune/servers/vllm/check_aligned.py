@@ -1,4 +1,4 @@
-"""Defects of the files of the experts' ops that only our plug-in has (contracts A17)."""
+"""Finds defects of the files of the experts' ops that only our plug-in has (contracts A17)."""
 
 from __future__ import annotations
 

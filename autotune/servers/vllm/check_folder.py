@@ -1,4 +1,4 @@
-"""Defects of a vLLM config folder (contracts A1, A3, A8 and A17)."""
+"""Finds the defects of a vLLM config folder (contracts A1, A3, A8 and A17)."""
 
 from __future__ import annotations
 

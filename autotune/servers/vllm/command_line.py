@@ -1,4 +1,4 @@
-"""What the command line asks of vLLM."""
+"""Answers what the command line asks of vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tool relies on of vLLM 0.33.0: each name, list and threshold, once, with its source in the contracts."""
+"""Holds what the tool relies on of vLLM 0.33.0: each name, list and threshold, once, with its source in contracts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vLLM server may trip over in a folder of written files: slices that are missing, and files beside them."""
+"""Warns of what a vLLM server may trip over in a written folder: slices that are missing, and files beside them."""
 
 from __future__ import annotations
 

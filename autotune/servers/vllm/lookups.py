@@ -1,4 +1,4 @@
-"""The lookups of a vLLM server for a model's layers (contracts A5 to A7)."""
+"""Lists the lookups of a vLLM server for a model's layers (contracts A5 to A7)."""
 
 from __future__ import annotations
 

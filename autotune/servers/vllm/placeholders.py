@@ -1,4 +1,4 @@
-"""Entries for numbers of slices of which a plan has no lookup: a server stops where a file lacks one (contracts A8)."""
+"""Makes entries for numbers of slices that a plan never looks up: vLLM stops where a file lacks one (contracts A8)."""
 
 from __future__ import annotations
 

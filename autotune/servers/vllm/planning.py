@@ -1,4 +1,4 @@
-"""vLLM's side of a plan."""
+"""Answers what planning asks of vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a place in one of vLLM's files back to the call that looks there, and its flags (contracts A1, A6, A7)."""
+"""Finds the call that looks at a place in one of vLLM's files, and its flags (contracts A1, A6, A7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's fused MoE LoRA, driven as the server drives it: what its paths have in common (contracts A6, A13)."""
+"""Drives vLLM's fused MoE LoRA as the server drives it: what its paths have in common (contracts A6, A13)."""
 
 from __future__ import annotations
 

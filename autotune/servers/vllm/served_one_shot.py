@@ -1,4 +1,4 @@
-"""vLLM's fused MoE LoRA up to rank 128: one call a side, which runs a single kernel, or the small-batch one."""
+"""Drives vLLM's fused MoE LoRA up to rank 128: one call a side, which runs a single kernel, or the small-batch one."""
 
 from __future__ import annotations
 

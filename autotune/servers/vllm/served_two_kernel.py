@@ -1,4 +1,4 @@
-"""vLLM's fused MoE LoRA in two kernels, each driven on its own: fully sharded, or of a rank above 128 (contracts A6).
+"""Drives each kernel of vLLM's two for fused MoE LoRA: fully sharded, or of a rank above 128 (contracts A6).
 
 Without fully sharded LoRA the kernels use tensor descriptors (TMA). What lies between them then is in the order of the
 sorted pairs, which depends on block_m; else it is in the order of the pairs, as the built-in kernels have it.

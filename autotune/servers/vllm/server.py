@@ -1,4 +1,4 @@
-"""vLLM as the tool sees it: one object, put together from the modules beside it."""
+"""Makes vLLM one object, as the tool sees it, from the modules beside it."""
 
 from __future__ import annotations
 

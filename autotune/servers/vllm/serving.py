@@ -1,4 +1,4 @@
-"""The flags that vLLM accepts (contracts A5, A6)."""
+"""Checks the flags that vLLM accepts (contracts A5, A6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan for vLLM by a trace: the lookups as they were made, and the m with real traffic (contracts A16)."""
+"""Plans vLLM by a trace: the lookups as they were made, and the m with real traffic (contracts A16)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What vLLM's model classes are made of, as tables: which modules there are, how wide, and which of them take LoRA."""
+"""Describes vLLM's model classes by tables: which modules there are, how wide, and which of them take LoRA."""

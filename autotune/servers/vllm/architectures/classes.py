@@ -1,4 +1,4 @@
-"""What vLLM's model classes say of LoRA: read off an installed server by `docs/make_vllm_classes.py`."""
+"""Reads what vLLM's model classes say of LoRA, as `docs/make_vllm_classes.py` read it off an installed server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The modules that vLLM's decoders are made of: the table `decoders.toml`, typed."""
+"""Reads the modules that vLLM's decoders are made of: the table `decoders.toml`, typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a config to the language model that vLLM builds of it: its architecture, class, decoder and fields."""
+"""Finds the language model that vLLM builds of a config: its architecture, class, decoder and fields."""
 
 from __future__ import annotations
 

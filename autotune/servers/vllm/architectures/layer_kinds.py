@@ -1,4 +1,4 @@
-"""Which layers of a decoder have attention, what stands in its place, a dense MLP, or experts."""
+"""Tells which layers of a decoder have attention, what stands in its place, a dense MLP, or experts."""
 
 from __future__ import annotations
 

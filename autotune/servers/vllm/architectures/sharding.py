@@ -1,4 +1,4 @@
-"""From a module to the layer that LoRA makes of it on one worker: its slices, and its share of the widths."""
+"""Finds the layer that LoRA makes of a module on one worker: its slices, and its share of the widths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes of one layer of a decoder: names of the table, looked up in its config."""
+"""Looks the sizes of one layer of a decoder up in its config, by the names of the table."""
 
 from __future__ import annotations
 

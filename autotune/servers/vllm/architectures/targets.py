@@ -1,4 +1,4 @@
-"""Which modules the server wraps: all that take LoRA, or those that --lora-target-modules names (contracts A5)."""
+"""Tells which modules the server wraps: all that take LoRA, or those of --lora-target-modules (contracts A5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of a model that vLLM wraps for LoRA, as one worker holds them (contracts A5, A9)."""
+"""Lists the layers of a model that vLLM wraps for LoRA, as one worker holds them (contracts A5, A9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tool and its child process say to each other: plain data, without any of the server's types."""
+"""Defines what the tool and its child process say to each other: plain data, without any of the server's types."""
 
 from __future__ import annotations
 

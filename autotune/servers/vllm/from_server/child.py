@@ -1,4 +1,4 @@
-"""The child process: ``python -m autotune.servers.vllm.from_server.child JOB ANSWER``, both JSON files."""
+"""Runs the child process: ``python -m autotune.servers.vllm.from_server.child JOB ANSWER``, both JSON files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what vLLM's classes ask of a machine, so that they can be built where no GPU is (contracts A10).
+"""Stands in for what vLLM's classes ask of a machine, so that they can be built where no GPU is (contracts A10).
 
 Only the child process imports it: the stand-ins replace parts of the server for as long as the process lives.
 """

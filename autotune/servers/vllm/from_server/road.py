@@ -1,4 +1,4 @@
-"""The road of a plan that goes by the installed server: its answer as lookups, and what to say of it."""
+"""Plans by the installed server: its answer becomes lookups, and what to say of it."""
 
 from __future__ import annotations
 

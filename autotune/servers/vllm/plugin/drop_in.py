@@ -1,4 +1,4 @@
-"""What a kernel of ours signs to stand in for one of the server's ops."""
+"""Defines what a kernel of ours signs to stand in for one of the server's ops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of vLLM's ops, run by our kernel wherever that is proven, and by the server's own function elsewhere."""
+"""Runs one of vLLM's ops: by our kernel wherever that is proven, by the server's own function elsewhere."""
 
 from __future__ import annotations
 

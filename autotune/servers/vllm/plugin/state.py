@@ -1,4 +1,4 @@
-"""What the plug-in does in a process of vLLM's, and why."""
+"""Tells what the plug-in does in a process of vLLM's, and why."""
 
 from __future__ import annotations
 
