@@ -32,6 +32,7 @@ class _OfPlan:
     plan: Plan
     name: str
     described: list[plan_studies.Described]
+    for_plugin: Request | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,23 @@ class StudySet:
     def plan_name(self) -> str | None:
         """The plan's name in the storage; None where the studies belong to no plan."""
         return self._of_plan.name if self._of_plan else None
+
+    def behind(self, storage: BaseStorage) -> StudySet | None:
+        """Describes the set with the studies that what its finished ones decided makes possible: the plug-in's, of what
+        the server prepares by its own kernel's result. Returns None where there is none to add.
+
+        Raises:
+            InputError: If one cannot be measured here.
+        """
+        if (of := self._of_plan) is None or of.for_plugin is None:
+            return None
+        found = plan_studies.decisions(studies.load(storage, name) for name in self.specs)
+        ready = plan_studies.prepared(of.plan, of.for_plugin, found)
+        more = [each for each in ready if not set(each.specs) <= set(self.specs)]
+        if not more:
+            return None
+        specs = {name: spec for each in more for name, spec in each.specs.items()}
+        return replace(self, specs={**self.specs, **specs}, _of_plan=replace(of, described=[*of.described, *more]))
 
     def create(self, storage: BaseStorage, skip_if_exists: bool = False) -> list[str]:
         """Creates the studies, all or none; returns the names of all, new or not.
@@ -93,7 +111,7 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     ours = replace(request, source=BUILTIN) if wants_ours(request.source) else None
     described = plan_studies.describe(plan, _by_source(request)[0], ours)
     specs = {name: spec for found in described for name, spec in found.specs.items()}
-    of_plan = _OfPlan(plan, plan_studies.name_of(plan, request), described)
+    of_plan = _OfPlan(plan, plan_studies.name_of(plan, request), described, ours)
     return StudySet(specs, of_plan, _of_one_source(request, specs))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +35,9 @@ from autotune.study import studies
 from autotune.study.describe import Request
 from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
+
+_LEAST_S = 10.0
+"""What studies that follow from others have, however much time those took: enough for a race of a default."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +189,23 @@ def _check_targets(script: ScriptFlags, wanted: StudySet) -> None:
 
 
 def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[KernelStudy]:
-    """Creates the studies, and runs those that are not finished; returns all."""
+    """Creates the studies, and runs those that are not finished, and then those that follow from them; returns all."""
+    start_s = time.monotonic()
+    names = _run_set(storage, wanted, running)
+    if (behind := wanted.behind(storage)) is not None:
+        if running.timeout is not None:
+            spent_s = time.monotonic() - start_s
+            running = replace(running, timeout=max(_LEAST_S, running.timeout - spent_s))
+        names = _run_set(storage, behind, running)
+    return [studies.load(storage, name) for name in names]
+
+
+def _run_set(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[str]:
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if any(item.result is None for item in chosen) or api.has_due(chosen):
         run_studies(storage, names, running, wanted.plan_name)
-    return [studies.load(storage, name) for name in names]
+    return names
 
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:

@@ -48,7 +48,14 @@ class Gathering:
         """Notes a lookup to answer as well, on each of the GPUs."""
         server = servers.get(call.server)
         for gpu_name in gpu_names:
+            if self.is_builtin and server.family(call.op) and not self._has(call, gpu_name):
+                continue  # Without a result nobody reads such files of ours.
             self.file(call, gpu_name).wanted.required |= {server.key_path(call), *server.alias_paths(call)}
+
+    def _has(self, call: Call, gpu_name: str) -> bool:
+        """Tells whether a call's file has a result."""
+        name = FileIdentity.of(call, servers.get(call.server), gpu_name, self.is_builtin).name
+        return (call.server, name) in self.files
 
 
 def gather(items: Iterable[ExportItem], required: Iterable[Call], is_builtin: bool = False) -> list[ConfigFile]:

@@ -97,7 +97,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             study=study.name,
             call=call,
             config=config,
-            is_incumbent=decision.outcome == "default" and _is_the_folders(study),
+            is_incumbent=decision.outcome == "default" and _is_the_folders(study, call),
             gpu_name=study.spec.gpu.name,
             provenance=_provenance(study, result),
             shards=shards(study.spec),
@@ -108,9 +108,10 @@ def _items(study: KernelStudy) -> list[ExportItem]:
     ]
 
 
-def _is_the_folders(study: KernelStudy) -> bool:
-    """Tells whether the study's default is what the server has in a folder without an entry."""
-    return not study.kernel.other_defaults(study.problem, study.gpu)
+def _is_the_folders(study: KernelStudy, call: Call) -> bool:
+    """Tells whether the study's default is what the server has in a folder without an entry: what only the plug-in
+    launches has a default by more than its lookup tells."""
+    return not servers.get(call.server).replaces(call) and not study.kernel.other_defaults(study.problem, study.gpu)
 
 
 def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:

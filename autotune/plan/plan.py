@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -133,7 +133,27 @@ class Plan:
     @property
     def together(self) -> list[Entry]:
         """The studies of what the plug-in alone can launch for two lookups at once, in the order of `entries`."""
-        return self._searched(merged(each for shape in self.shapes for each in shape.together))
+        return self._searched(self._launched_by_plugin)
+
+    @property
+    def prepared(self) -> list[Entry]:
+        """The studies of what the plug-in launches for a single lookup by a kernel of another name, with what the
+        server has decided by then."""
+        return self._searched(filter(self._is_prepared, self._launched_by_plugin))
+
+    def launched_by_plugin(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Returns those entries whose built-in kernel is not replaced by another one that the plug-in launches."""
+        replaced = [shape for shape in self.shapes if any(map(self._is_prepared, shape.together))]
+        calls = [shape.call(entry.call.dims[shape.size]) for shape in replaced for entry in entries]
+        return [entry for entry in entries if entry.call not in calls]
+
+    @property
+    def _launched_by_plugin(self) -> list[Shape]:
+        return merged(each for shape in self.shapes for each in shape.together)
+
+    def _is_prepared(self, shape: Shape) -> bool:
+        """Tells whether a shape of the plug-in's does the work of one lookup alone."""
+        return len(servers.get(self.serving.server).replaces(shape.call(1))) == 1
 
     @property
     def races(self) -> list[Entry]:

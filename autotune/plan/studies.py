@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
 from autotune import servers
-from autotune.contract import Call
+from autotune.contract import Call, Config
 from autotune.contract.source import BUILTIN
+from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
 from autotune.plan.plan import Entry, Plan
 from autotune.servers.lookup import nearest
@@ -59,15 +60,69 @@ def describe(plan: Plan, request: Request, for_plugin: Request | None = None) ->
     """
     if not plan.entries:
         raise InputError(f"plan {plan.name}: comes to no study: none of its lookups is of a kernel that can be tuned")
-    searched = [Described(entry, _describe(plan, entry, request)) for entry in plan.entries]
-    raced = list(_races(plan, request, plan.races))
+    entries, races = plan.entries, plan.races
+    if request.source == BUILTIN:
+        entries, races = plan.launched_by_plugin(entries), plan.launched_by_plugin(races)
+    searched = [Described(entry, _describe(plan, entry, request)) for entry in entries]
+    raced = list(_races(plan, request, races))
     if for_plugin is not None:
         kernels = servers.get(plan.serving.server).plugin_kernels
         ours = [entry for entry in plan.entries if entry.kernel in kernels]
         searched += [Described(entry, _describe(plan, entry, for_plugin)) for entry in ours]
+        searched += prepared(plan, for_plugin, _undecided(searched))
         searched += _in_one_launch(plan, for_plugin)
         raced += _races(plan, for_plugin, [entry for entry in plan.races if entry.kernel in kernels])
+    if not searched:
+        raise InputError(f"plan {plan.name}: comes to no study: the plug-in leaves all of its lookups to the server")
     return _distinct([*searched, *sorted(raced, key=lambda found: _size(plan, found.entry.call))])
+
+
+def prepared(plan: Plan, request: Request, results: Mapping[str, Config | None]) -> list[Described]:
+    """Describes the studies of what the plug-in launches once the server has decided something of it.
+
+    What the server's own kernel is tuned for is described when that is decided; all else as a server decides that is
+    started in this environment.
+
+    Args:
+        results: By the text of a call that is tuned on the server's own kernel, what was decided (`decisions`); None
+            before that.
+
+    Raises:
+        InputError: If one cannot be made here.
+    """
+    server, found = servers.get(plan.serving.server), list[Described]()
+    if request.backend == "replay" or not cuda_available():
+        return []  # No recording has any of it.
+    for entry in plan.prepared:
+        (theirs,) = server.replaces(entry.call)
+        decided = results.get(text_of(theirs))
+        if decided is None and text_of(theirs) in results:
+            continue
+        flags = server.prepared(entry.call, entry.flags, current_gpu(), decided)
+        if flags is not None:
+            ready = replace(entry, flags={**entry.flags, **flags})
+            found.append(Described(ready, _describe(plan, ready, request)))
+    return found
+
+
+def decisions(chosen: Iterable[KernelStudy]) -> dict[str, Config | None]:
+    """Returns what studies of servers' own kernels decided for, by the texts of their calls; None of an unfinished."""
+    return {
+        text_of(study.call): study.result.decision.config if study.result else None
+        for study in chosen
+        if study.spec.source != BUILTIN and study.call is not None
+    }
+
+
+def _undecided(described: Iterable[Described]) -> dict[str, Config | None]:
+    """Returns the calls that are to be tuned on servers' own kernels, as `decisions` does."""
+    specs = [spec for found in described for spec in found.specs.values()]
+    return {text_of(spec.call): None for spec in specs if spec.source != BUILTIN and spec.call is not None}
+
+
+def text_of(call: Call) -> str:
+    """Returns a text that is equal for equal lookups."""
+    return f"{call.op} {sorted(call.dims.items())}"
 
 
 def _distinct(described: Iterable[Described]) -> list[Described]:
@@ -80,7 +135,8 @@ def _distinct(described: Iterable[Described]) -> list[Described]:
 
 def _in_one_launch(plan: Plan, request: Request) -> Iterator[Described]:
     """Yields what can be measured here of several lookups at once: that a recording lacks it is no error."""
-    for entry in plan.together:
+    prepared_ones = {text_of(entry.call) for entry in plan.prepared}
+    for entry in (each for each in plan.together if text_of(each.call) not in prepared_ones):
         with suppress(InputError):
             yield Described(entry, _describe(plan, entry, request))
 

@@ -10,7 +10,7 @@ from autotune import servers
 from autotune.contract import groups, source
 from autotune.environment import installed_version
 from autotune.errors import one_of
-from autotune.plan.plan import Plan
+from autotune.plan.plan import Entry, Plan
 from autotune.study.sources import Choice, choose, other_compiler
 
 
@@ -75,9 +75,13 @@ def timed_kernels(plan: Plan, wanted: str = source.AUTO, backend: str = "cuda") 
     Raises:
         InputError: If the server's own kernel is asked for and cannot be had, or its package is there twice.
     """
+    return _timed(_names(plan.entries), plan, wanted, backend)
+
+
+def _timed(names: Iterable[str], plan: Plan, wanted: str, backend: str) -> dict[str, TimedKernel]:
     triton = installed_version("triton")
     server = plan.serving.server
-    choices = {name: choose(name, server, wanted, backend) for name in _names(plan)}
+    choices = {name: choose(name, server, wanted, backend) for name in names}
     return {name: TimedKernel(name, server, choice, triton, backend) for name, choice in choices.items()}
 
 
@@ -92,7 +96,11 @@ def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -
     ours = timed_kernels(plan, source.BUILTIN, backend) if for_plugin else {}
     kernels = servers.get(plan.serving.server).plugin_kernels
     beside = [name for name in ours if name in kernels and found[name].choice.source != source.BUILTIN]
-    return [*found.values(), *(ours[name] for name in beside)]
+    if wanted == source.BUILTIN:
+        launched = _names(plan.launched_by_plugin(plan.entries))
+        found = {name: each for name, each in found.items() if name in launched}
+    prepared = _timed(_names(plan.prepared), plan, source.BUILTIN, backend) if for_plugin else {}
+    return [*found.values(), *(ours[name] for name in beside), *prepared.values()]
 
 
 def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:
@@ -113,10 +121,10 @@ def what_to_mind(timed: Iterable[TimedKernel]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _names(plan: Plan) -> list[str]:
+def _names(entries: Iterable[Entry]) -> list[str]:
     """Returns the kernels of a plan's studies, each once, members for a group."""
     found: dict[str, None] = {}
-    for entry in plan.entries:
+    for entry in entries:
         group = groups.find(entry.kernel)
         members = group.members[group.path(groups.AUTO, entry.flags)] if group else (entry.kernel,)
         found |= dict.fromkeys(members)

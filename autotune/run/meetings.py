@@ -97,8 +97,12 @@ def _all_rivals(chosen: Iterable[KernelStudy]) -> list[_Rivals]:
     served: dict[Any, KernelStudy] = {}
     ours: dict[Any, KernelStudy] = {}
     for study in chosen:
-        if study.call is not None and study.spec.group is None:
-            (ours if study.spec.source == BUILTIN else served)[_place(study, study.call)] = study
+        if study.call is None:
+            continue
+        if study.spec.source != BUILTIN:
+            served[_place(study, study.call)] = study
+        elif study.spec.group is None:
+            ours[_place(study, study.call)] = study
     found = []
     for own in ours.values():
         assert own.call is not None

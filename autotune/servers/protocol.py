@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from autotune.contract import Call, Config, Value
+from autotune.contract import Call, Config, Gpu, Value
 from autotune.errors import InputError
 from autotune.servers.checking import Checker
 from autotune.servers.command_line import CommandLine
@@ -155,6 +155,17 @@ class Server(ABC):
     def replaces(self, call: Call) -> list[Call]:
         """Returns the calls whose work a call does that only the plug-in makes; none for the server's own calls."""
         return []
+
+    def prepared(self, call: Call, flags: Mapping[str, Any], gpu: Gpu, found: Config | None) -> dict[str, Any] | None:
+        """Returns what the server has decided before a call that only the plug-in makes, as flags of our kernel; none
+        where it decides nothing, and None where the plug-in leaves the call to the server then.
+
+        Args:
+            flags: The kernel's other flags.
+            found: What the server will launch for what the call replaces, where results say so; else it is what a
+                server takes that is started in this environment.
+        """
+        return {}
 
     def plugin_state(self) -> PluginState | None:
         """Returns what the plug-in would do in a process of the server's that has this environment; None where there

@@ -25,7 +25,8 @@ class Shape:
         max_size: Largest size that occurs; None for whatever the server batches.
         min_size: Smallest size at which the entry is read for anything.
         shares: The sizes to tune it at, each with its share of the traffic; None for the plan's.
-        together: What the plug-in alone can launch for this lookup and the one before it at once, a shape a layer.
+        together: What the plug-in alone can launch for this lookup, or for it and the one before it at once, a shape a
+            layer.
     """
 
     server: str

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from optuna.storages import BaseStorage
 
-from autotune.contract import Config
+from autotune.contract import Config, Problem
 from autotune.contract.gpu import H200
 from autotune.errors import AutotuneError
+from autotune.kernels.aligned_moe_lora.problem import AlignedMoeProblem
+from autotune.kernels.fused_moe_lora.problem import MoeProblem
 from autotune.kernels.lora_expand.kernel import LoraExpandProblem
 from autotune.kernels.lora_linear.kernel import LoraLinearProblem
 from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
@@ -30,10 +32,13 @@ from tests.builders.study_results import study_result
 pytestmark = pytest.mark.usefixtures("anywhere")
 
 SIZES = {"dtype": "float16", "m": 16, "max_loras": 4, "num_slices": 1}
-PROBLEMS = {
+EXPERTS = MoeProblem("float16", 64, 64, 16, 32, 1, num_experts=4, top_k=2, max_loras=2)
+PROBLEMS: dict[str, Problem] = {
     "lora_shrink": LoraShrinkProblem(k=4096, n=16, **SIZES),
     "lora_expand": LoraExpandProblem(k=16, n=4096, **SIZES),
     "lora_linear": LoraLinearProblem(k=4096, n=4096, lora_rank=16, **SIZES),
+    "fused_moe_lora_down_one_shot": EXPERTS,
+    "aligned_moe_lora_down": AlignedMoeProblem(**asdict(EXPERTS), block_m=64),
 }
 SPECS = {name: spec_on_gpu(name, problem, H200, HERE, "wide") for name, problem in PROBLEMS.items()}
 DEFAULT_CONFIG: Config = {"block_m": 32, "num_warps": None}
@@ -155,6 +160,32 @@ def test_one_launch_meets_the_faster_of_each_of_its_calls(storage: BaseStorage, 
     assert [side.name for side in met.sides] == [DEFAULT, SERVED, APART, OURS]
     assert [round(side.time_us or 0.0, 1) for side in met.sides[:3]] == [28.1, 13.0, 9.0]
     assert len(backends.raced[-1]) == 6, "no config is timed twice"
+
+
+@pytest.mark.parametrize(("ours_us", "winner"), [(5.0, OURS), (9.0, SERVED)])
+def test_ours_of_the_experts_meets_a_member_of_the_servers_group(
+    storage: BaseStorage, ours_us: float, winner: str
+) -> None:
+    """They are of different kernels and files; a group of ours, which the plug-in does not launch, meets nobody."""
+    group = replace(SPECS["fused_moe_lora_down_one_shot"], group="experts")
+    chosen = [finished(storage, "aligned_moe_lora_down", "builtin")]
+    for source in ("vllm", "builtin"):
+        member = studies.create(storage, f"experts@{source}", replace(group, source=source))
+        member.finish(study_result(2.0, 1.0, config=TUNED))
+        chosen.append(member)
+    backends = Timed(
+        {
+            ("experts@vllm", False): samples(20.0),
+            ("experts@vllm", True): samples(6.0),
+            ("aligned_moe_lora_down@builtin", True): samples(ours_us),
+        }
+    )
+    meet(storage, backends, chosen)
+    met = chosen[0].head_to_head
+    assert met is not None
+    assert (met.winner, [side.name for side in met.sides]) == (winner, [DEFAULT, SERVED, OURS])
+    assert len(backends.raced) == 1
+    assert chosen[2].head_to_head is None
 
 
 def test_what_finds_no_time_is_decided_by_the_studies_and_met_later(storage: BaseStorage) -> None:

@@ -7,7 +7,7 @@ block_m that it was timed with; what is launched has the server's. Source: contr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from autotune.contract import Call, Config, Value
@@ -17,6 +17,21 @@ from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.nested_lookup import descend
+
+
+@dataclass(frozen=True)
+class OwnOp:
+    """An op of ours that does the work of one of the server's lookups, and its built-in kernel."""
+
+    op: str
+    kernel: str
+
+
+OURS: Final[Mapping[str, OwnOp]] = {
+    facts.W13_SHRINK: OwnOp(facts.ALIGNED_W13, "aligned_moe_lora_gate_up"),
+    facts.W2_SHRINK: OwnOp(facts.ALIGNED_W2, "aligned_moe_lora_down"),
+}
+"""By the server's lookup: of its two, which agree in block_m, the shrink's alone is read."""
 
 _NEAREST_LEVELS: Final = ("max_loras", "m")
 _DEEP: Final = 256
@@ -52,8 +67,8 @@ def entry(config: Config, op: str) -> dict[str, Value]:
 
 
 def replaced(call: Call) -> list[Call]:
-    """Returns the lookup of the server's own that a call does the work of: the shrink's, which alone is read."""
-    return [replace(call, op=facts.W13_SHRINK if call.op == facts.ALIGNED_W13 else facts.W2_SHRINK)]
+    """Returns the lookup of the server's own that a call does the work of."""
+    return [replace(call, op=op) for op, ours in OURS.items() if ours.op == call.op]
 
 
 def resolve(table: Any, call: Call) -> Lookup:

@@ -72,6 +72,9 @@ ALIGNED_OPS: Final = (ALIGNED_W13, ALIGNED_W2)
 ALIGNED_KEYS: Final = ("block_m", "block_n", "block_k", "column_blocks", "num_warps", "num_stages")
 """What an entry of their files has (contracts A17)."""
 
+ALIGNED_BLOCK_MS: Final = (16, 32, 64, 128)
+"""Values of the server's block_m that our kernel takes (contracts A17)."""
+
 USUAL_SLICES: Final = frozenset({1, 2, 3})
 """The num_slices that the dense layers of nearly every model look up: o_proj, gate_up and qkv (contracts A5)."""
 

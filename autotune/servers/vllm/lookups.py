@@ -10,7 +10,7 @@ from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
-from autotune.servers.vllm import facts, linear
+from autotune.servers.vllm import aligned, facts, linear
 from autotune.servers.vllm.architectures.wrapped import no_module_is_named, wrapped
 from autotune.servers.vllm.moe_paths import server_path
 
@@ -186,7 +186,22 @@ def expert_shapes(experts: ExpertLayer, serving: Serving) -> list[Shape]:
                     min_size=naive_tokens(experts, serving) + 1 if one_shot(serving) else 1,
                 )
             )
-    return found
+    return [with_ours(shape, serving, experts.intermediate) for shape in found]
+
+
+def with_ours(shape: Shape, serving: Serving, intermediate: int) -> Shape:
+    """Returns a lookup of the experts with what the plug-in launches for it, where it launches anything (contracts
+    A17).
+
+    Args:
+        intermediate: The base experts', by which the server finds their tiles.
+    """
+    ours = aligned.OURS.get(shape.op)
+    if ours is None or not one_shot(serving) or serving.dual_stream:
+        return shape
+    flags = {**shape.flags, "base_intermediate_size": intermediate}
+    own = replace(shape, op=ours.op, kernels=(ours.kernel,), flags=flags)
+    return replace(shape, together=(own,))
 
 
 def _dims(max_loras: int, num_slices: int, k: int, n: int) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.contract import Call, Config, Value
+from autotune.contract import Call, Config, Gpu, Value
 from autotune.errors import InputError, one_of
 from autotune.servers.engine import Engine
 from autotune.servers.files import KeyPath, Table, read_json
@@ -15,6 +16,7 @@ from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import FileFamily, Server
 from autotune.servers.vllm import aligned, dense, facts, folder_warnings, linear, moe
+from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
 from autotune.servers.vllm.engine import VllmEngine
@@ -33,7 +35,7 @@ class Vllm(Server):
     command_line = COMMAND_LINE
     checker = VllmChecker()
     reverse_lookup = VllmReverseLookup()
-    plugin_kernels = (*state.OPS["dense"], state.PAIR, *state.ALIGNED)
+    plugin_kernels = (*state.OPS["dense"], state.PAIR, *(ours.kernel for ours in aligned.OURS.values()))
 
     def levels(self, call: Call) -> tuple[str, ...]:
         _check(call)
@@ -111,6 +113,17 @@ class Vllm(Server):
         if call.op in facts.ALIGNED_OPS:
             return aligned.replaced(call)
         return linear.replaced(call) if call.op == facts.LINEAR else []
+
+    def prepared(self, call: Call, flags: Mapping[str, Any], gpu: Gpu, found: Config | None) -> dict[str, Any] | None:
+        if call.op not in facts.ALIGNED_OPS:
+            return {}
+        (theirs,) = aligned.replaced(call)
+        if found is None and (folder := os.environ.get(facts.CONFIG_FOLDER)):
+            found = self.lookup(Path(folder), gpu.name, theirs).config
+        if found is None:
+            experts = BaseExperts(call.dims["m"], flags["num_experts"], flags["base_intermediate_size"])
+            found = no_folder_config(theirs.op, experts, call.dims["k"], gpu)
+        return {"block_m": found["block_m"]} if found["block_m"] in facts.ALIGNED_BLOCK_MS else None
 
     def plugin_state(self) -> PluginState:
         return state.current()

@@ -13,6 +13,7 @@ from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.trace import MOST_ADAPTERS, Trace, TracedLookup
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.lookups import with_ours
 from autotune.servers.vllm.moe_paths import server_path
 from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, raced_m, rows_of, weigh
 
@@ -146,7 +147,7 @@ def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | 
     layers = each.launches.layers
     own = samples if seen.rows == "samples" else None
     label = f"{layers} layer{'s' if layers > 1 else ''}{' of sampled rows' if own else ''}"
-    return Shape(
+    shape = Shape(
         server=facts.NAME,
         op=seen.op,
         dims=dims,
@@ -158,6 +159,7 @@ def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | 
         min_size=_smallest(each, serving),
         shares=own,
     )
+    return with_ours(shape, serving, int(dims.get("i", 0)))
 
 
 def _kernels(each: TracedLookup) -> Iterator[str]:

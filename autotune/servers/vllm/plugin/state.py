@@ -18,9 +18,6 @@ OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expa
 PAIR: Final = "lora_linear"
 """What runs shrink and expand of a linear layer in one launch, where a file of its own says so."""
 
-ALIGNED: Final = ("aligned_moe_lora_gate_up", "aligned_moe_lora_down")
-"""Our kernels that run for the op of the experts, one for each of its products."""
-
 
 def current() -> PluginState:
     """Returns what the environment and the installed server come to."""

@@ -1,0 +1,87 @@
+"""Studies of what the plug-in launches for experts: with the block_m that the server will have aligned to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autotune.contract.gpu import H200
+from autotune.errors import InputError
+from autotune.model.shape import look_up
+from autotune.plan import plan as plans
+from autotune.plan.plan import Plan
+from autotune.plan.studies import Described, describe, prepared, text_of
+from autotune.servers.batches import Batches
+from autotune.servers.serving import Serving
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.server import VLLM
+from autotune.study.describe import Request
+from tests.builders.double_study import HERE
+from tests.builders.tables import nested
+
+OURS = Request(backend="cuda", source="builtin")
+KERNELS = ["aligned_moe_lora_gate_up", "aligned_moe_lora_down"]
+
+
+@pytest.fixture(autouse=True)
+def _on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("autotune.plan.studies", "autotune.study.describe"):
+        monkeypatch.setattr(f"{module}.cuda_available", lambda: True)
+        monkeypatch.setattr(f"{module}.current_gpu", lambda: H200)
+    monkeypatch.setattr("autotune.study.describe.current_environment", lambda: HERE)
+    monkeypatch.delenv(facts.CONFIG_FOLDER, raising=False)
+
+
+def experts(*m: int, rank: int = 16, fully_sharded: bool = False) -> Plan:
+    serving = Serving("vllm", tp=2, rank=rank, max_loras=4, fully_sharded=fully_sharded, target_modules=("experts",))
+    return plans.make(look_up("Qwen3-30B-A3B"), serving, Batches(m_values=m))
+
+
+def block_ms(found: list[Described]) -> list[int]:
+    return [spec.problem["block_m"] for each in found for spec in each.specs.values()]
+
+
+def test_our_kernels_are_tuned_in_the_place_of_the_group_at_what_a_server_without_a_folder_takes() -> None:
+    found = describe(experts(64, 256, 1024), OURS, OURS)
+    searched = [each for each in found if not each.raced]
+    assert {each.entry.kernel for each in found} == set(KERNELS)
+    assert len(searched) == 6
+    assert {(e.entry.call.dims["m"], *block_ms([e])) for e in searched} == {(64, 32), (256, 64), (1024, 128)}
+
+
+def test_what_the_servers_own_kernel_is_tuned_for_waits_for_its_result() -> None:
+    plan = experts(64, 256)
+    theirs = [text_of(call) for call in plan.required if call.op.endswith("_shrink")]
+    assert prepared(plan, OURS, dict.fromkeys(theirs)) == []
+    assert block_ms(prepared(plan, OURS, {each: {"block_m": 16} for each in theirs})) == [16] * 4
+
+
+def test_a_folder_of_the_servers_says_the_block_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(facts.CONFIG_FOLDER, str(tmp_path))
+    assert block_ms(prepared(experts(64), OURS, {})) == [64, 64]
+    for op, slices in ((facts.W13_SHRINK, "2"), (facts.W2_SHRINK, "1")):
+        table = nested("4", slices, "64", "16", "2048", "384", {"BLOCK_SIZE_M": 128})
+        (tmp_path / f"NVIDIA_H200_{op.upper()}.json").write_text(json.dumps(table))
+    assert block_ms(prepared(experts(64), OURS, {})) == [128, 128]
+
+
+def test_rows_that_the_plug_in_leaves_to_the_server_are_not_tuned() -> None:
+    plan = experts(64)
+    (theirs,) = VLLM.replaces(plan.prepared[0].call)
+    found = prepared(plan, OURS, {text_of(theirs): {"block_m": 256}})
+    assert [each.entry.kernel for each in found] == KERNELS[1:]
+
+
+def test_two_kernels_are_the_servers() -> None:
+    for plan in (experts(64, rank=256), experts(64, fully_sharded=True)):
+        assert plan.prepared == []
+        assert {each.entry.kernel for each in describe(plan, OURS, OURS)} == {"fused_moe_lora"}
+
+
+def test_without_a_gpu_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune.plan.studies.cuda_available", lambda: False)
+    assert prepared(experts(64), OURS, {}) == []
+    with pytest.raises(InputError, match="comes to no study"):
+        describe(experts(64), Request(backend="replay", source="builtin"), OURS)
