@@ -186,7 +186,7 @@ def worth(chosen: Iterable[KernelStudy], plan_name: str | None) -> dict[str, flo
 
 
 def raced(chosen: Iterable[KernelStudy], plan_name: str | None) -> set[str]:
-    """Returns the names of those that are but a race in a plan; without a plan there is none."""
+    """Returns the names of those that a plan only races; without a plan there is none."""
     return {item.name for item in plan_studies.raced(chosen, plan_name)} if plan_name is not None else set()
 
 

@@ -37,7 +37,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     Ctrl-C and SIGTERM keep what was measured.
 
     Args:
-        plan_name: The plan that they are of: it says what a microsecond less is worth, and which are but a race.
+        plan_name: The plan that they are of: it says what a microsecond less is worth, and which are only raced.
 
     Raises:
         AutotuneError: At the end, if studies failed; the others have run.

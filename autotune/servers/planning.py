@@ -88,7 +88,7 @@ class Planner(ABC):
         """
 
     def placeholders(self, model: ModelShape, serving: Serving, shapes: Sequence[Shape]) -> list[Shape]:
-        """Returns what files must answer, too, lest the server stops at lookups of the model that are not planned."""
+        """Returns what else files must answer: a server stops at lookups of the model that are not planned."""
         return []
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:

@@ -16,7 +16,7 @@ class Membership:
         weight: What a microsecond less is worth: share of the traffic times layers.
         required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
             to: an export answers all of them.
-        raced: It is no search, but a race of what the sizes beside it run, and of the default.
+        raced: It is no search: it races what the sizes beside it run, and the default.
         layers: The layers that look the study's problem up.
         launches: How many times a forward pass looks it up; 0 where an older release has not stored it.
         share: Share of the traffic that looks its size up.

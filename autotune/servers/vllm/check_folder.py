@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from autotune.contract import Call, Config
 from autotune.contract.gpu_names import reported_names
@@ -29,63 +30,82 @@ def check(directory: Path, known: Known) -> tuple[list[Finding], int]:
     With a server's flags only what it reads can be a defect; without them, (nearly) every model is taken to have
     certain num_slices.
     """
-    serving = known.serving
-    looked_up = {shape.op: shape.dims["max_loras"] for shape in known.shapes}
-    findings: list[Finding] = []
-    walks: list[Walk] = []
-    experts: dict[str, dict[str, Walk]] = {}
-    files = 0
+    folder = _Folder(directory, known)
     for path in sorted(directory.glob("*.json")):
-        if path.name in provenance.SIDE_CARS or _is_of_another_reader(path.name):
-            continue
+        if path.name not in provenance.SIDE_CARS and not _is_of_another_reader(path.name):
+            folder.take(path)
+    folder.check_together()
+    return folder.findings, folder.files
+
+
+class _Folder:
+    """What the files of a folder hold, gathered file by file, and what is wrong with it.
+
+    Attributes:
+        files: How many of them are read.
+    """
+
+    def __init__(self, directory: Path, known: Known) -> None:
+        self.findings: list[Finding] = []
+        self.files = 0
+        self._directory, self._known = directory, known
+        self._max_loras = {shape.op: shape.dims["max_loras"] for shape in known.shapes}
+        self._dense: list[Walk] = []
+        self._experts: dict[str, dict[str, Walk]] = {}
+
+    def take(self, path: Path) -> None:
+        """Checks a file on its own, and keeps it for what is checked of all."""
         match = facts.FILE.fullmatch(path.name)
         if problem := _name_problem(match):
-            findings.append(Finding(path.name, (), "file name", "ignored", problem))
-            continue
+            self.findings.append(Finding(path.name, (), "file name", "ignored", problem))
+            return
         assert match is not None
         if names := reported_names(match["gpu"]):
-            findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
+            self.findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
         op = match["op"].lower()
         kind = op if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else op.removeprefix("lora_").partition("_")[0]
-        if serving and kind not in (facts.LINEAR, *facts.ALIGNED_OPS, *looked_up):
-            continue
-        if known.by_plug_in and op in facts.MOE_OPS:
-            findings.append(Finding(path.name, (), "unread file", "ignored", _EXPERTS_UNREAD))
-            continue
-        read = content.read(path, directory)
-        findings += read.findings
-        if not read.readable:
-            continue
+        if self._known.serving and kind not in (facts.LINEAR, *facts.ALIGNED_OPS, *self._max_loras):
+            return
+        if self._known.by_plug_in and op in facts.MOE_OPS:
+            self.findings.append(Finding(path.name, (), "unread file", "ignored", _EXPERTS_UNREAD))
+            return
+        read = content.read(path, self._directory)
+        self.findings += read.findings
+        if read.readable:
+            self.files += 1
+            self._take_content(path.name, read.data, match["gpu"], op, kind)
+
+    def _take_content(self, file: str, data: Any, gpu: str, op: str, kind: str) -> None:
         if kind == facts.LINEAR:
-            findings += check_linear.check(path.name, read.data)
-            files += 1
-            continue
-        if kind in facts.ALIGNED_OPS:
-            findings += check_aligned.check(path.name, read.data)
-            files += 1
-            continue
-        levels = facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
-        made = walk(path.name, read.data, levels, looked_up.get(kind))
-        if op in facts.MOE_OPS:
-            experts.setdefault(match["gpu"], {})[op] = made
-            check_moe.check_entries(made, op, match["gpu"], serving)
+            self.findings += check_linear.check(file, data)
+        elif kind in facts.ALIGNED_OPS:
+            self.findings += check_aligned.check(file, data)
+        elif op in facts.MOE_OPS:
+            made = walk(file, data, facts.MOE_LEVELS, self._max_loras.get(kind))
+            self._experts.setdefault(gpu, {})[op] = made
+            check_moe.check_entries(made, op, gpu, self._known.serving)
         else:
-            walks.append(made)
-            if known.by_plug_in:
+            made = walk(file, data, facts.DENSE_LEVELS, self._max_loras.get(kind))
+            self._dense.append(made)
+            if self._known.by_plug_in:
                 made.leaves = {key: config for key, config in made.leaves.items() if not stand_back.is_one(config)}
-            _check_entries(made, op, match["gpu"])
-    dual_stream = any("EXPAND_FALSE" in made.file for made in walks)
-    for made in walks:
-        # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
-        if serving is None and not (dual_stream and "EXPAND_TRUE" in made.file):
-            _check_slices(made, bool(experts))
-    for family in experts.values():
+            _check_entries(made, op, gpu)
+
+    def check_together(self) -> None:
+        """Checks what files have to hold so that they suit one another, once all are taken."""
+        serving = self._known.serving
         if serving is None:
-            check_moe.check_slices(family)
-        check_moe.check_together(family, serving)
-    walks += [made for family in experts.values() for made in family.values()]
-    findings += [finding for made in walks for finding in made.grouped()]
-    return findings, files + len(walks)
+            dual_stream = any("EXPAND_FALSE" in made.file for made in self._dense)
+            for made in self._dense:
+                # Beside dual stream, layers of one slice are all that is left to the file of added inputs.
+                if not (dual_stream and "EXPAND_TRUE" in made.file):
+                    _check_slices(made, bool(self._experts))
+        for family in self._experts.values():
+            if serving is None:
+                check_moe.check_slices(family)
+            check_moe.check_together(family, serving)
+        walks = [*self._dense, *(made for family in self._experts.values() for made in family.values())]
+        self.findings += [finding for made in walks for finding in made.grouped()]
 
 
 def _is_of_another_reader(name: str) -> bool:

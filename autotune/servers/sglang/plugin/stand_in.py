@@ -24,7 +24,7 @@ from autotune.servers.sglang.server import SGLANG
 class StandIn:
     """What an op runs in the place of the server's own function, call by call.
 
-    It never waits for the GPU, and takes no memory but for an output, where the server's own function takes it too.
+    It never waits for the GPU, and takes memory only for an output, where the server's own function takes it too.
 
     Args:
         own: The server's own function.
