@@ -40,6 +40,17 @@ def served_folder(request: pytest.FixtureRequest) -> Path:
     return folder.resolve() if folder else pytest.skip("needs --served DIR")
 
 
+@pytest.fixture
+def served(served_folder: Path) -> Callable[[str], Path]:
+    """Returns what finds a release's package, such as ``vllm-0.33.0``; skips a test whose release is not there."""
+
+    def find(release: str) -> Path:
+        package = served_folder / release
+        return package if package.is_dir() else pytest.skip(f"no {release} in {served_folder}")
+
+    return find
+
+
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], object]], None]:
     """Looks until something is so; fails when it takes longer than anything here may."""

@@ -58,13 +58,13 @@ class LoraLayer:
     method: str
     dtype: torch.dtype = torch.float16
 
-    def run(self, backend: Any, tokens: int = len(SLOTS), on_cpu: bool = True) -> torch.Tensor:
+    def run(self, backend: Any, tokens: int = len(SLOTS), on_cpu: bool = True, device: str = "cpu") -> torch.Tensor:
         """Runs it as the server's layers do; returns the output, added to a base output with longer rows.
 
         Args:
             on_cpu: The release has the slices' offsets on the CPU, too.
         """
-        call, base = self.prepared(tokens, on_cpu)
+        call, base = self.prepared(tokens, on_cpu, device)
         call(backend)
         return base
 

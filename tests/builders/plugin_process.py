@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.builders import served_vllm
-
-ROOT = Path(__file__).parents[2]
+from tests.builders.child import run_code
 
 _START = """
 import json, sys
@@ -23,7 +19,7 @@ from autotune.servers.vllm.plugin import register
 
 
 def run(folder: Path, script: str, environment: Mapping[str, str]) -> tuple[Any, list[str]]:
-    """Runs a script in a process of its own, in Triton's interpreter.
+    """Runs a script in a process of its own, on the device that the tests run on.
 
     Args:
         folder: Where the stand-in's package is laid out, once.
@@ -36,8 +32,6 @@ def run(folder: Path, script: str, environment: Mapping[str, str]) -> tuple[Any,
     package = folder / "site"
     if not package.exists():
         served_vllm.install(package)
-    variables = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": f"{package}:{ROOT}", **environment}
-    command = [sys.executable, "-c", _START + textwrap.dedent(script)]
-    done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = run_code(package, _START + textwrap.dedent(script), **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), [line for line in done.stderr.splitlines() if line.startswith("lora-autotune: ")]

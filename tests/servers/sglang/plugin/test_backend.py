@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.contract.gpu import INTERPRETER
 from autotune.servers.plugin import notices
 from autotune.servers.sglang import served_modules
 from autotune.servers.sglang.plugin import install, register
@@ -25,7 +22,9 @@ from autotune.servers.sglang.served_releases import CSGMV_SOURCES
 from autotune.servers.sglang.server import SGLANG
 from tests.builders import served_sglang
 from tests.builders.captured_call import captured
+from tests.builders.child import run_code
 from tests.builders.csgmv_layers import LAYERS, POOL, SLOTS, LoraLayer, batch_info
+from tests.builders.gpu_at_hand import gpu_name
 
 STAND_IN = "stand-in"
 OPS = ("chunked_sgmv_lora_shrink_forward", "chunked_sgmv_lora_expand_forward")
@@ -37,10 +36,12 @@ class FakeServer:
 
     Attributes:
         release: Of its package.
+        device: Where its tensors are.
         own_calls: The calls that its own functions got.
     """
 
     release: str
+    device: str
     own_calls: list[str] = field(default_factory=list)
 
     @property
@@ -53,13 +54,13 @@ class FakeServer:
         return backend
 
     def info(self, **of_batch: Any) -> Any:
-        return batch_info(served_modules.imported(served_modules.BATCH).LoRABatchInfo, **of_batch)
+        return batch_info(served_modules.imported(served_modules.BATCH).LoRABatchInfo, device=self.device, **of_batch)
 
     def run(self, layer: LoraLayer, **of_batch: Any) -> torch.Tensor:
         backend = self.backend
         backend.batch_info = self.info(**of_batch)
         slots = of_batch.get("slots", SLOTS)
-        return layer.run(backend, len(slots), on_cpu=self.release not in ("0.5.15", "0.5.21"))
+        return layer.run(backend, len(slots), self.release not in ("0.5.15", "0.5.21"), self.device)
 
 
 def forget() -> None:
@@ -90,19 +91,20 @@ def make_own_ops_work(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(params=[STAND_IN, *served_sglang.FOLDERS])
-def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> Iterator[FakeServer]:
     """A process with the switch on, before the plug-in is loaded."""
     monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "1")
     for name in ("LORA_AUTOTUNE_CONFIG_DIR", "SGLANG_LORA_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     if request.param == STAND_IN:
-        found = FakeServer("0.5.23")
+        found = FakeServer("0.5.23", device)
         monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
         monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)  # type: ignore[arg-type]
     else:
-        found = FakeServer(request.param)
-        package = request.getfixturevalue("served_folder") / f"sglang-{request.param}"
-        monkeypatch.syspath_prepend(package)
+        found = FakeServer(request.param, device)
+        monkeypatch.syspath_prepend(request.getfixturevalue("served")(f"sglang-{request.param}"))
     forget()
     make_own_ops_work(found, monkeypatch)
     yield found
@@ -143,12 +145,12 @@ def test_a_captured_layer_follows_the_batch(server: FakeServer, layer: LoraLayer
     own = server.backend
     register()
     ours = server.backend
-    info = own.batch_info = ours.batch_info = server.info(graph=9, device=device)
+    info = own.batch_info = ours.batch_info = server.info(graph=9)
     call, base = layer.prepared(device=device)
     start = base.clone()
     again = captured(lambda: call(ours), device)
     for of_batch in OTHER_BATCHES:
-        changed = server.info(graph=9, device=device, **of_batch)
+        changed = server.info(graph=9, **of_batch)
         for name in ("seg_indptr", "weight_indices", "lora_ranks", "scalings"):
             getattr(info, name).copy_(getattr(changed, name))
         info.permutation[: len(changed.permutation)].copy_(changed.permutation)
@@ -165,7 +167,7 @@ def test_sampled_rows_have_a_batch_of_their_own(server: FakeServer) -> None:
     register()
     backend = server.backend
     backend.batch_info = None
-    x, a = torch.ones(2, 32).half(), torch.ones(len(POOL.ranks), 16, 32).half()
+    x, a = (torch.ones(*shape, device=server.device).half() for shape in ((2, 32), (len(POOL.ranks), 16, 32)))
     low = backend.run_lora_a_sgemm(x, a, pruned_batch_info=server.info(slots=(1, 2)))
     assert low[0, :16].tolist() == [32.0] * 16
     assert low[1, :8].tolist() == [32.0] * 8
@@ -229,7 +231,7 @@ def test_a_tuned_config_is_found_by_the_servers_rule(
     call = importlib.import_module("autotune.kernels.csgmv_expand.drop_in").DROP_IN.lookup(
         backend._call(torch.zeros(2, 48).half(), torch.zeros(4, 80, 16).half(), backend.batch_info, 3)
     )
-    file = tmp_path / "autotune" / SGLANG.file_name(INTERPRETER.name, call)
+    file = tmp_path / "autotune" / SGLANG.file_name(gpu_name(), call)
     file.parent.mkdir(parents=True)
     tuned = {"BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 1}
     file.write_text(json.dumps({"16": tuned}))
@@ -309,6 +311,7 @@ FOREIGN = "optuna sklearn scipy click typer sqlalchemy cattrs rich filelock plat
 
 SERVER = """
 import json, sys, torch
+device = "DEVICE"
 from autotune.servers.sglang.served_modules import CSGMV
 from autotune.servers.sglang.served_releases import CSGMV_SOURCES
 CSGMV_SOURCES["0.5.23"] = CSGMV.origin().source_hash
@@ -317,21 +320,18 @@ register()
 from sglang.srt.lora.backend.lora_registry import get_backend_from_name
 from sglang.srt.lora.utils import LoRABatchInfo
 from tests.builders.csgmv_layers import LAYERS, batch_info
-backend = get_backend_from_name("csgmv")(4, "cpu", None)
-backend.batch_info = batch_info(LoRABatchInfo)
+backend = get_backend_from_name("csgmv")(4, device, None)
+backend.batch_info = batch_info(LoRABatchInfo, device=device)
 for layer in LAYERS:
-    layer.run(backend)
+    layer.run(backend, device=device)
 print(json.dumps([type(backend).__name__, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
 
 
-def test_it_loads_no_package_that_a_server_may_lack(tmp_path: Path) -> None:
+def test_it_loads_no_package_that_a_server_may_lack(tmp_path: Path, device: str) -> None:
     """Nor does a call: a server's environment has torch and Triton, the rest need not be there."""
-    package, root = served_sglang.install(tmp_path / "site"), Path(__file__).parents[4]
-    on = {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{package}:{root}", "LORA_AUTOTUNE_KERNELS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SERVER], env={**os.environ, **on}, capture_output=True, text=True, timeout=300
-    )
+    package = served_sglang.install(tmp_path / "site")
+    done = run_code(package, SERVER.replace("DEVICE", device), LORA_AUTOTUNE_KERNELS="1")
     assert done.returncode == 0, done.stderr
     made, loaded = json.loads(done.stdout)
     assert made == "LoraAutotuneChunkedSgmvLoRABackend"

@@ -35,7 +35,7 @@ def release(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     if request.param == "stand-in":
         monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
     else:
-        monkeypatch.syspath_prepend(request.getfixturevalue("served_folder") / f"sglang-{request.param}")
+        monkeypatch.syspath_prepend(request.getfixturevalue("served")(f"sglang-{request.param}"))
     forget()
     yield found
     install.restore()
@@ -104,7 +104,7 @@ def test_batches_with_adapters_are_counted_by_chunk_size_and_lm_heads_apart(
 
 
 def test_ours_and_the_recorder_work_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, device: str
 ) -> None:
     monkeypatch.setenv(tracer.VARIABLE, str(tmp_path / "trace.jsonl"))
     monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "1")
@@ -117,12 +117,12 @@ def test_ours_and_the_recorder_work_together(
 
     monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)  # type: ignore[arg-type]
     register()
-    made = backend(info())
+    made = backend(info(device=device))
     made._ranks = POOL.ranks
     assert [each.__name__ for each in type(made).__mro__[:3]] == [
         "TracedLoraAutotuneChunkedSgmvLoRABackend",
         "TracedBackend",
         "LoraAutotuneChunkedSgmvLoRABackend",
     ]
-    LAYERS[0].run(made)
+    LAYERS[0].run(made, device=device)
     assert len(traced(tmp_path).lookups) == 2

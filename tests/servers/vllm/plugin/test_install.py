@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.servers import provenance
+from tests.builders.gpu_at_hand import gpu_name, vllm_file
 from tests.builders.plugin_process import run
 
 ON = {"LORA_AUTOTUNE_KERNELS": "1"}
@@ -213,7 +214,7 @@ def test_a_graph_that_was_traced_without_the_plug_in_runs_ours_and_is_the_same_w
             torch.compiler.reset()
             return torch.compile(forward, backend=backend, fullgraph=True)
 
-        with told_of_machine(torch.device("cpu")):
+        with told_of_machine(torch.device(DEVICE)):
             theirs = Experts.random().run()
             off = compiled()
             calls = []
@@ -268,7 +269,7 @@ def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -
 
 def test_an_entry_of_zeros_leaves_the_call_to_the_servers_own(tmp_path: Path) -> None:
     folder = tuned(tmp_path / "own", {})
-    shrinks = folder / "Triton_interpreter_SHRINK.json"
+    shrinks = folder / vllm_file("SHRINK")
     zeros = dict.fromkeys(json.loads(shrinks.read_text())["4"]["3"]["7"]["8"]["48"], 0)
     shrinks.write_text(json.dumps({"4": {"3": {"7": {"8": {"48": zeros}}}}}))
     script = """
@@ -282,6 +283,7 @@ def test_an_entry_of_zeros_leaves_the_call_to_the_servers_own(tmp_path: Path) ->
     assert sum("files say that it is the faster one" in line for line in log) == 1
 
 
+W13 = "ALIGNED_MOE_LORA_W13"
 EXPERTS = {"block_m": 16, "block_n": 32, "block_k": 32, "column_blocks": 1, "num_warps": 2, "num_stages": 2}
 LAUNCHED = """
     theirs = Experts.random().run()
@@ -319,23 +321,23 @@ def test_experts_of_zeros_are_the_servers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "entry", "about", "said"),
+    ("file_name", "entry", "about", "said"),
     [
-        ("NVIDIA_H100", EXPERTS, None, "has no Triton_interpreter_ALIGNED_MOE_LORA_W13.json of this GPU"),
-        ("Triton_interpreter", {**EXPERTS, "block_n": 24}, None, "block_n: got 24, allowed: powers of two"),
-        ("Triton_interpreter", EXPERTS, "of another day", "was tuned on another version of the kernel"),
-        ("Triton_interpreter", None, None, "no valid JSON at line 1"),
+        (f"NVIDIA_H100_{W13}.json", EXPERTS, None, f"_{W13}.json of this GPU"),
+        ("", {**EXPERTS, "block_n": 24}, None, "block_n: got 24, allowed: powers of two"),
+        ("", EXPERTS, "of another day", "was tuned on another version of the kernel"),
+        ("", None, None, "no valid JSON at line 1"),
     ],
 )
 def test_files_that_are_not_for_here_are_told_once_and_defaults_run(
-    gpu: str, entry: dict[str, int] | None, about: str | None, said: str, tmp_path: Path
+    file_name: str, entry: dict[str, int] | None, about: str | None, said: str, tmp_path: Path
 ) -> None:
-    folder = tuned_experts(tmp_path / "own", entry or EXPERTS, gpu)
+    folder = tuned_experts(tmp_path / "own", entry or EXPERTS, file_name)
     file = next(folder.iterdir())
     if entry is None:
         file.write_text("{")
     if about:
-        source = {"source": "builtin", "kernel_fingerprint": about, "environment": {"gpu": "Triton interpreter"}}
+        source = {"source": "builtin", "kernel_fingerprint": about, "environment": {"gpu": gpu_name()}}
         key = ["2", "2", "9", "16", "40", "24"]
         record = {"file": file.name, "key": key, "kind": "own", "study": "s", "config": entry, "provenance": source}
         (folder / provenance.FILE_NAME).write_text(json.dumps({"schema_version": 1, "entries": [record]}))
@@ -346,19 +348,19 @@ def test_files_that_are_not_for_here_are_told_once_and_defaults_run(
     assert sum(said in line and "defaults run there" in line for line in log) == 1
 
 
-def tuned_experts(folder: Path, entry: dict[str, int], gpu: str = "Triton_interpreter") -> Path:
-    """Writes the file of the experts' first product with one entry."""
+def tuned_experts(folder: Path, entry: dict[str, int], file_name: str = "") -> Path:
+    """Writes a file of the experts' first product with one entry; by default that of the GPU at hand."""
     folder.mkdir(parents=True)
     table = {"2": {"2": {"9": {"16": {"40": {"24": entry}}}}}}
-    (folder / f"{gpu}_ALIGNED_MOE_LORA_W13.json").write_text(json.dumps(table))
+    (folder / (file_name or vllm_file(W13))).write_text(json.dumps(table))
     return folder
 
 
 def tuned(folder: Path, change: dict[str, int]) -> Path:
-    """Writes files for the interpreter, as the GPU's name has it, with one entry each."""
+    """Writes files for the GPU at hand, with one entry each."""
     config = {"block_m": 16, "block_n": 16, "block_k": 16, "split_k": 1, "num_warps": 4, "num_stages": 1, "num_ctas": 1}
     folder.mkdir(parents=True)
     for name in ("SHRINK", "EXPAND_TRUE"):
         table = {"4": {"3": {"7": {"8": {"48": {**config, **change}}}}}}
-        (folder / f"Triton_interpreter_{name}.json").write_text(json.dumps(table))
+        (folder / vllm_file(name)).write_text(json.dumps(table))
     return folder

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from autotune.contract.fingerprint import file_fingerprint, kernel_fingerprint
-from autotune.contract.gpu import INTERPRETER
 from autotune.kernels.lora_linear import drop_in, kernel
 from autotune.servers.vllm.linear import APART
+from tests.builders.gpu_at_hand import vllm_file
 from tests.builders.plugin_process import run
 from tests.builders.tables import nested
 
-FILE = f"{INTERPRETER.name.replace(' ', '_')}_LORA_LINEAR.json"
 KEY = ("4", "3", "7", "64", "8", "48")
 PAIR = {"block_m": 16, "block_n": 32, "block_k": 32, "block_r": 16, "split_k": 2, "num_warps": 2, "num_stages": 1}
 
@@ -55,7 +54,7 @@ LAYER = """
 def environment(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "own"
     folder.mkdir()
-    (folder / FILE).write_text(json.dumps(nested(*KEY, PAIR)))
+    (folder / vllm_file("LORA_LINEAR")).write_text(json.dumps(nested(*KEY, PAIR)))
     return {"LORA_AUTOTUNE_KERNELS": "1", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
 
 
@@ -76,7 +75,7 @@ def test_a_layer_is_one_launch_where_an_entry_says_so(tmp_path: Path, environmen
     ids=["apart", "unsound", "too large", "no object"],
 )
 def test_without_a_winner_the_two_ops_run(tmp_path: Path, environment: dict[str, str], entry: Any) -> None:
-    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / FILE
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
     path.write_text(json.dumps(nested(*KEY, entry)))
     script = """
     same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
@@ -88,7 +87,7 @@ def test_without_a_winner_the_two_ops_run(tmp_path: Path, environment: dict[str,
 
 
 def test_a_larger_batch_or_another_shape_runs_apart(tmp_path: Path, environment: dict[str, str]) -> None:
-    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / FILE
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
     path.write_text(json.dumps(nested("4", "3", "4", "64", "8", "48", PAIR)))
     script = """
     same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)

@@ -1,16 +1,14 @@
-"""Our kernels by the real entry of each release of vLLM, in Triton's interpreter: ``pytest --served DIR``."""
+"""Our kernels by the real entry of each release of vLLM: ``pytest --served DIR``."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.builders.child import run_suite
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -20,9 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("family", ["dense", "moe"])
 
 
-def test_ours_by_the_releases_entry(release: Path, family: str) -> None:
-    path = os.pathsep.join([str(ROOT), str(release)])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / f"test_stand_in_{family}.py")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
+def test_ours_by_the_releases_entry(release: Path, family: str, device: str) -> None:
+    done = run_suite(device, release, str(HERE / f"test_stand_in_{family}.py"))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "skipped" not in done.stdout

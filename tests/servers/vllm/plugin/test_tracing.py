@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autotune import servers
-from autotune.contract.gpu import INTERPRETER
 from autotune.servers.trace import Trace, read
-from tests.builders.plugin_process import ROOT, run
+from tests.builders.child import run_code
+from tests.builders.gpu_at_hand import vllm_file
+from tests.builders.plugin_process import run
 from tests.builders.tables import nested
 
 SERVER = """
@@ -26,7 +25,7 @@ SERVER = """
 
     register()
     module, _, name = current_platform.get_punica_wrapper().rpartition(".")
-    metas = [LoRAKernelMeta.make(ADAPTERS, 7, "cpu") for _ in range(2)]
+    metas = [LoRAKernelMeta.make(ADAPTERS, 7, DEVICE) for _ in range(2)]
     config = types.SimpleNamespace(specialize_active_lora=False)
     wrapper = getattr(importlib.import_module(module), name)(metas[0], config, metas[1])
     wrapper.update_metadata(types.SimpleNamespace(index_mapping=MAPPING, prompt_mapping=MAPPING), [], 3, 0)
@@ -104,7 +103,7 @@ def test_sampled_rows_are_told_by_their_metadata(tmp_path: Path) -> None:
 
 def test_one_launch_a_layer_is_recorded_as_what_the_server_looks_up(tmp_path: Path) -> None:
     pair = {"block_m": 16, "block_n": 32, "block_k": 32, "block_r": 16, "split_k": 2, "num_warps": 2, "num_stages": 1}
-    file = tmp_path / "own" / f"{INTERPRETER.name.replace(' ', '_')}_LORA_LINEAR.json"
+    file = tmp_path / "own" / vllm_file("LORA_LINEAR")
     file.parent.mkdir()
     file.write_text(json.dumps(nested("4", "3", "7", "64", "8", "48", pair)))
     on = environment(tmp_path, LORA_AUTOTUNE_KERNELS="1", LORA_AUTOTUNE_CONFIG_DIR=str(tmp_path / "own"))
@@ -179,7 +178,7 @@ def test_compiled_graphs_are_recorded_and_are_the_same_as_without(tmp_path: Path
 
 
 @pytest.mark.parametrize("release", ["0.23.0", "0.28.0", "0.31.0", "0.32.0", "0.33.0"])
-def test_the_real_ops_are_recorded(served_folder: Path, release: str, tmp_path: Path) -> None:
+def test_the_real_ops_are_recorded(served: Callable[[str], Path], release: str, tmp_path: Path) -> None:
     """On the released modules, whose metadata of a process without a GPU are made by hand."""
     script = """
 import importlib, inspect, torch
@@ -204,9 +203,7 @@ ids = torch.zeros(2, 4, dtype=torch.int32)
 of_experts = (zeros(7, 2, 48), x, ea, eb, torch.ones(7, 2), ids, ids, ids[:, 0])
 op("fused_moe_lora")(*of_experts, args[0], 8, 2, args[4], args[6], args[4], *[16] * 14)
 """
-    folder = served_folder / f"vllm-{release}"
-    variables = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "TRITON_INTERPRET": "1", **environment(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False)
+    done = run_code(served(f"vllm-{release}"), script, **environment(tmp_path))
     assert done.returncode == 0, done.stderr
     found = traced(tmp_path / "trace.jsonl")
     dims = {each.seen.op: dict(each.seen.dims) for each in found.lookups}
