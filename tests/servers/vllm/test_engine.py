@@ -14,7 +14,8 @@ from cattrs.preconf.json import make_converter
 from hypothesis import given
 
 from autotune.servers.engine import EngineJob, EnginePhase, EngineResult, LoraJob
-from autotune.servers.vllm.engine import VllmEngine, ragged
+from autotune.servers.vllm.engine import VllmEngine
+from autotune.servers.vllm.engine_process import ragged
 
 ROOT = Path(__file__).parents[3]
 DECODE, PREFILL = EnginePhase("decode 3", 3, 8, 5), EnginePhase("prefill 2x64", 2, 64, 1)
