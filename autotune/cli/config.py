@@ -16,8 +16,9 @@ from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
 from autotune.cli.messages import tell
 from autotune.config.check import check_folder
-from autotune.config.diff import differences
+from autotune.config.diff import Difference, differences
 from autotune.config.kernels import kernels_of
+from autotune.config.sides import ComparedSide, what_to_mind
 from autotune.contract import Config
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.tables import config_text, show, table
@@ -103,11 +104,15 @@ def diff(
     a: Path,
     b: Path,
     flags: AssumptionFlags,
+    server: str | None = None,
     measure: bool = False,
     exit_code: bool = False,
     as_json: bool = False,
 ) -> None:
     """List the entries in which two files, or two folders of files, differ.
+
+    Files are known by their names; --runtime takes those of one server alone. Files of two kernels are told, as are
+    entries of zeros, by which the plug-in leaves a call to another kernel.
 
     With --measure both sides of each entry are timed side by side on this machine's GPU, as studies time their
     finalists; a side without the entry as what its server takes instead. A difference inside the noise is "same".
@@ -119,24 +124,38 @@ def diff(
           --dtype bfloat16 --slice-widths 4096,1024,1024
     """
     assumptions = flags.read(measure)
-    found = differences(a, b)
+    found = differences(a, b, server)
     outcomes = measured(found, (a, b), assumptions) if measure else []
+    sides = ComparedSide.pair(a, b)
     if as_json:
-        sides = {"a": kernels_of(a if a.is_dir() else a.parent), "b": kernels_of(b if b.is_dir() else b.parent)}
-        names = {"a": a.name, "b": b.name} if a.is_file() else {}
-        rows = [item.to_json() for item in (outcomes if measure else found)]
-        for row in rows:
-            timed = {side: kernels.get(names.get(side, row["file"])) for side, kernels in sides.items()}
-            row["kernels"] = {side: _kernel_json(of_side)["kernel"] for side, of_side in timed.items()}
-            row["timed"] = {side: _kernel_json(of_side)["timed"] for side, of_side in timed.items()}
+        rows = [item.to_json() | _sides_json(item, sides) for item in found]
+        if measure:
+            rows = [outcome.to_json() | row for outcome, row in zip(outcomes, rows, strict=True)]
         say(json.dumps(rows, indent=2))
     elif measure:
-        show_outcomes(outcomes, (a, b))
+        show_outcomes(outcomes, sides)
     else:
-        show_differences(found, (a, b))
+        show_differences(found, sides)
+    for line in what_to_mind((each.file for each in found), *sides):
+        tell(f"Mind: {line}.")
     if not as_json:
         say(f"{len(found)} entries differ.")
     click.get_current_context().exit(1 if found and exit_code else 0)
+
+
+def _sides_json(found: Difference, sides: tuple[ComparedSide, ComparedSide]) -> dict[str, Any]:
+    """Says of each side whose kernel its file was timed on, null where no side-car tells, and whether its entry is
+    zeros, which leave the call to another kernel."""
+    kernels = [_kernel_json(side.timed(found.file)) for side in sides]
+    zeros = [
+        side.meaning(found.file, entry) == stand_back.MEANING
+        for side, entry in zip(sides, (found.a, found.b), strict=True)
+    ]
+    return {
+        "kernels": dict(zip("ab", (each["kernel"] for each in kernels), strict=True)),
+        "timed": dict(zip("ab", (each["timed"] for each in kernels), strict=True)),
+        "left_to_another_kernel": dict(zip("ab", zeros, strict=True)),
+    }
 
 
 def _show_lookup(found: Lookup, directory: Path, by_plug_in: bool) -> None:

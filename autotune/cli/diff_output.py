@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune.cli.messages import shows_progress
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, assumed
+from autotune.config.sides import ComparedSide
 from autotune.report.tables import percent, show, table, us
 from autotune.untrusted.printing import say
 
 if TYPE_CHECKING:
     from autotune.config.race import RacedDifference, RacedSide
 
-Sides = tuple[Path, Path]
+Sides = tuple[ComparedSide, ComparedSide]
 """The files or folders that were compared."""
 
 
-def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions) -> list[RacedDifference]:
+def measured(found: Sequence[Difference], sides: tuple[Path, Path], assumptions: Assumptions) -> list[RacedDifference]:
     """Measures all differences on this machine, with a bar on stderr where that is a terminal.
 
     Raises:
@@ -40,34 +42,40 @@ def measured(found: Sequence[Difference], sides: Sides, assumptions: Assumptions
 def show_differences(found: Sequence[Difference], sides: Sides) -> None:
     """Prints one line for each entry."""
     if found:
-        show(table("", ("file", "at", *map(str, sides)), [_place_cells(difference) for difference in found]))
+        paths = [str(side.path) for side in sides]
+        show(table("", ("file", "at", *paths), [_place_cells(difference, sides) for difference in found]))
 
 
 def show_outcomes(outcomes: Sequence[RacedDifference], sides: Sides) -> None:
     """Prints one line for each entry with both times, and a line that says what was assumed."""
     if not outcomes:
         return
-    columns = ("file", "at", *map(str, sides), "problem", "a us", "b us", "faster", "by", "note")
+    columns = ("file", "at", *(str(side.path) for side in sides), "problem", "a us", "b us", "faster", "by", "note")
     rows = []
     for o in outcomes:
         gain = percent(o.gain) if o.gain else None
         label = o.subject.problem.label if o.subject else None
-        rows.append((*_place_cells(o.difference), label, _time(o.a), _time(o.b), o.faster or "-", gain, _note(o)))
+        rows.append(
+            (*_place_cells(o.difference, sides), label, _time(o.a), _time(o.b), o.faster or "-", gain, _note(o))
+        )
     show(table("", columns, rows))
     if line := assumed(o.subject for o in outcomes if o.subject):
         say(f"Keys do not tell all of a problem; measured with: {line}.")
 
 
-def _place_cells(difference: Difference) -> tuple[str, str, str, str]:
-    changed = difference.changed
-    a, b = _side(difference.a, changed, 0), _side(difference.b, changed, 1)
+def _place_cells(difference: Difference, sides: Sides) -> tuple[str, str, str, str]:
+    entries = difference.a, difference.b
+    meanings = [side.meaning(difference.file, entry) for side, entry in zip(sides, entries, strict=True)]
+    # Beside what is no config, all of the other side is told.
+    names = [*(difference.a or {}), *(difference.b or {})] if any(meanings) else difference.changed
+    a, b = (said or _parameters(entry or {}, names) for said, entry in zip(meanings, entries, strict=True))
     return difference.file, "/".join(difference.key), a, b
 
 
-def _side(config: dict[str, Any] | None, changed: dict[str, tuple[Any, Any]], side: int) -> str:
-    if config is None:
-        return "no entry"
-    return ", ".join(f"{name} {values[side]}" for name, values in changed.items())
+def _parameters(config: dict[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(
+        f"{name} {json.dumps(config[name])}" if name in config else f"no {name}" for name in dict.fromkeys(names)
+    )
 
 
 def _time(side: RacedSide | None) -> str:

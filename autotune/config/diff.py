@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from autotune import servers
+from autotune.config.sides import ComparedSide
 from autotune.errors import InputError, one_of
-from autotune.servers import KeyPath, provenance
+from autotune.servers import KeyPath
 from autotune.servers.files import read_json
 
 
@@ -28,16 +29,20 @@ class Difference:
 
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:
-        """The parameters that differ, with both values; absent ones as None."""
+        """The parameters that differ, with both values; absent ones as None, which is another than null."""
         a, b = self.a or {}, self.b or {}
-        return {name: (a.get(name), b.get(name)) for name in {**a, **b} if a.get(name) != b.get(name)}
+        differing = [name for name in {**a, **b} if (name in a) != (name in b) or a[name] != b[name]]
+        return {name: (a.get(name), b.get(name)) for name in differing}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def differences(a: Path, b: Path) -> list[Difference]:
+def differences(a: Path, b: Path, server: str | None = None) -> list[Difference]:
     """Returns the differing entries of two files, or of the files of two folders.
+
+    Args:
+        server: Whose files are compared; None for any that both sides have.
 
     Raises:
         InputError: If a side is missing or unreadable, one is a file and the other a folder, or they are files of
@@ -48,21 +53,36 @@ def differences(a: Path, b: Path) -> list[Difference]:
             raise InputError(f"{path}: no such file or folder")
     if a.is_dir() != b.is_dir():
         raise InputError(f"config diff: got a file and a folder ({a}, {b}), allowed: two of a kind")
-    _refuse_two_servers(a, b)
+    sides = ComparedSide.pair(a, b)
+    _refuse_two_servers(*sides)
+    files = [_of_server(side, server) for side in sides]
     if a.is_file():
         return _files(b.name, a, b)
-    names = sorted({path.relative_to(side).as_posix() for side in (a, b) for path in _tables(side)})
+    names = sorted(
+        {path.relative_to(side.path).as_posix() for side, mine in zip(sides, files, strict=True) for path in mine}
+    )
     return [found for name in names for found in _files(name, a / name, b / name)]
 
 
-def _tables(side: Path) -> list[Path]:
-    """Lists the files of a side that may hold entries."""
-    found = sorted(side.rglob("*.json")) if side.is_dir() else [side]
-    return [path for path in found if path.name not in provenance.SIDE_CARS]
+def _of_server(side: ComparedSide, server: str | None) -> list[Path]:
+    """Lists the files of a side, or those of them that a server reads.
+
+    Raises:
+        InputError: If it reads none of them.
+    """
+    if server is None:
+        return side.files
+    found = [path for path in side.files if server in _servers_of(path)]
+    if side.files and not found:
+        raise InputError(
+            f"--runtime {server}: {side.path} has no file of it; leave the flag out, or name the other server"
+        )
+    return found
 
 
-def _refuse_two_servers(a: Path, b: Path) -> None:
-    of_a, of_b = (sorted({name for path in _tables(side) for name in _servers_of(path)}) for side in (a, b))
+def _refuse_two_servers(one: ComparedSide, other: ComparedSide) -> None:
+    a, b = one.path, other.path
+    of_a, of_b = (sorted({name for path in side.files for name in _servers_of(path)}) for side in (one, other))
     if of_a and of_b and not set(of_a) & set(of_b):
         raise InputError(
             f"config diff: got files of {one_of(of_a)} ({a}) and of {one_of(of_b)} ({b}), whose entries are never the "

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from autotune import servers
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, Subject, place_of, subject_of
+from autotune.config.sides import ComparedSide, of_two_kernels
 from autotune.contract import Config, Gpu, registry
 from autotune.contract.source import AUTO, BUILTIN
 from autotune.environment import cuda_available, current_gpu
@@ -25,7 +26,7 @@ from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.run.finalists import compare, slows_a_workload
-from autotune.servers import KeyPath, Lookup, places
+from autotune.servers import KeyPath, Lookup
 from autotune.servers.files import read_json
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.reverse_lookup import Place
@@ -164,9 +165,12 @@ def _measure(
 ) -> RacedDifference:
     files = [root / difference.file if root.is_dir() else root for root in sides]
     place = _place(files, difference.key)
-    subject = _timed(subject_of(place.call, assumptions), files, assumptions)
+    compared = ComparedSide.pair(*sides)
+    subject = _timed(subject_of(place.call, assumptions), difference.file, compared, assumptions)
     entries = (difference.a, difference.b)
     a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
+    zeros = [side.meaning(difference.file, entry or {}) for side, entry in zip(compared, entries, strict=True)]
+    a, b = (replace(each, message=zero) if zero else each for each, zero in zip((a, b), zeros, strict=True))
     outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
     if a.config is None or b.config is None:
         return outcome
@@ -181,13 +185,18 @@ def _measure(
     return replace(raced, faster=faster, gain=gain)
 
 
-def _timed(subject: Subject, files: list[Path], assumptions: Assumptions) -> Subject:
+def _timed(subject: Subject, file: str, sides: tuple[ComparedSide, ComparedSide], assumptions: Assumptions) -> Subject:
     """Returns the subject with the kernel to time: a file of the built-in kernels says nothing of a server's own.
 
     Raises:
-        InputError: If the kernel asked for cannot be had, or does not run the problem.
+        InputError: If the sides are of two kernels, or the one asked for cannot be had, or does not run the problem.
     """
-    builtin = any(places.is_for_builtin(file.parent) for file in files)
+    if assumptions.source == AUTO and of_two_kernels(file, *sides):
+        raise InputError(
+            "the sides are of two kernels, and both are timed on one: name it by --source, or time the kernels against "
+            "each other by tune --source both"
+        )
+    builtin = any(side.by_plug_in(file) for side in sides)
     source = BUILTIN if assumptions.source == AUTO and builtin else assumptions.source
     timed = reference(subject.kernel, source, "cuda", assumptions.allow_unknown_server)
     if refusal := registry.load(timed).refusal(subject.problem):
