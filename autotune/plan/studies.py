@@ -210,12 +210,27 @@ def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
 def decided(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
     """Returns the studies of a plan that an export may take: all but the races at a size of which some did not run.
 
-    An entry for some shapes of a size would take the defaults of that size to the others in its files.
+    An entry for some shapes of a size would take the defaults of that size to the others in its files. Nor does it take
+    what was tuned for another decision of the server's than its own kernel's result now comes to.
     """
     chosen = list(chosen)
+    results = decisions(chosen)
+    chosen = [study for study in chosen if not _is_outdated(study, results)]
     missing = {_kind_and_size(study) for study in raced(chosen, plan) if study.result is None}
     races = {study.name for study in raced(chosen, plan) if _kind_and_size(study) in missing}
     return [study for study in chosen if study.name not in races]
+
+
+def _is_outdated(study: KernelStudy, results: Mapping[str, Config | None]) -> bool:
+    """Tells whether a study is of what the server had prepared by another result than there is now."""
+    if (call := study.call) is None or study.spec.source != BUILTIN:
+        return False
+    server = servers.get(call.server)
+    for theirs in server.replaces(call)[:1]:
+        if (decided := results.get(text_of(theirs))) is not None:
+            flags = server.prepared(call, study.spec.problem, study.spec.gpu, decided)
+            return flags is None or any(study.spec.problem.get(name) != value for name, value in flags.items())
+    return False
 
 
 def untuned(plan: Plan) -> Iterator[str]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.storages import BaseStorage
 
+from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.errors import InputError
 from autotune.model.shape import look_up
 from autotune.plan import plan as plans
 from autotune.plan.plan import Plan
-from autotune.plan.studies import Described, describe, prepared, text_of
+from autotune.plan.studies import Described, decided, describe, prepared, text_of
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.server import VLLM
+from autotune.study import studies
 from autotune.study.describe import Request
+from autotune.study.storage import open_storage
 from tests.builders.double_study import HERE
+from tests.builders.specs import spec_on_gpu
+from tests.builders.study_results import study_result
 from tests.builders.tables import nested
 
 OURS = Request(backend="cuda", source="builtin")
@@ -32,6 +39,11 @@ def _on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.current_gpu", lambda: H200)
     monkeypatch.setattr("autotune.study.describe.current_environment", lambda: HERE)
     monkeypatch.delenv(facts.CONFIG_FOLDER, raising=False)
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    return open_storage("sqlite:///studies.db", create=True)
 
 
 def experts(*m: int, rank: int = 16, fully_sharded: bool = False) -> Plan:
@@ -72,6 +84,23 @@ def test_rows_that_the_plug_in_leaves_to_the_server_are_not_tuned() -> None:
     (theirs,) = VLLM.replaces(plan.prepared[0].call)
     found = prepared(plan, OURS, {text_of(theirs): {"block_m": 256}})
     assert [each.entry.kernel for each in found] == KERNELS[1:]
+
+
+def test_an_export_takes_what_was_tuned_for_the_servers_present_block_m(storage: BaseStorage) -> None:
+    plan = experts(64)
+    (entry, *_) = plan.prepared
+    (theirs,) = VLLM.replaces(entry.call)
+    group = registry.load("fused_moe_lora_gate_up_one_shot")
+    spec = spec_on_gpu(group.name, group.problem_from_flags(entry.flags), H200, HERE, "wide")
+    served = studies.create(storage, "theirs", replace(spec, source="vllm"))
+    served.finish(study_result(2.0, 1.0, config={"block_m": 32}))
+    own = {}
+    for block_m in (16, 32):
+        (found, *_) = prepared(plan, OURS, {text_of(theirs): {"block_m": block_m}})
+        ((name, each),) = found.specs.items()
+        own[block_m] = studies.create(storage, name, each)
+    assert served.call is not None and text_of(served.call) == text_of(theirs)
+    assert [each.name for each in decided([served, *own.values()], "no plan")] == ["theirs", own[32].name]
 
 
 def test_two_kernels_are_the_servers() -> None:

@@ -45,6 +45,7 @@ class KernelFlags:
     tp: int | None = None
     ep: bool = False
     routing: str | None = None
+    block_m: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ class ProblemFlags(KernelFlags):
             )
         kernel = self._kernel(self.op_type)
         values = {**kernel_values(self), **dict(map(_dim, self.dims))}
-        if values.get("tp", 1) > 1 and not groups.concerns(kernel):
+        if values.get("tp", 1) > 1 and not _has_experts(kernel):
             raise InputError(
                 f"--tp: got {self.tp} for {kernel}, allowed: 1, since the sizes you pass are one GPU's; leave it "
                 "out, or have a model's sizes worked out (study create --plan, tune --model)"
             )
-        if self.ep and not groups.concerns(kernel):
+        if self.ep and not _has_experts(kernel):
             raise InputError(f"--ep: got it for {kernel}, which has no experts; leave it out")
         self._refuse_others(kernel)
         return Problems(kernel, values, self.m_values, self.path)
@@ -95,6 +96,10 @@ class ProblemFlags(KernelFlags):
             if servers.owner_of_flag("problem", name) not in (None, server):
                 label = servers.get(server).command_line.label
                 raise InputError(f"{spelled(name)}: not a flag of {label}'s kernels, got {kernel}; leave it out")
+
+
+def _has_experts(kernel: str) -> bool:
+    return groups.concerns(kernel) or "num_experts" in registry.load(kernel).problem_type.__dataclass_fields__
 
 
 def kernel_values(flags: KernelFlags) -> dict[str, Any]:

@@ -172,6 +172,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "num_experts": _flag("--num-experts", "Experts of an MoE layer.  [default: 8]", Size()),
         "top_k_num": _flag("--top-k-num", "Experts a token is routed to.  [default: 2]", Size()),
         "moe_intermediate_size": _flag("--moe-intermediate-size", "One GPU's intermediate size of an expert.", Size()),
+        "block_m": _flag("--block-m", "MoE in the plug-in: rows that vLLM aligns to.  [default: 64]", Size()),
         "path": _flag(
             "--path", "MoE kernels to tune for.  [default: auto, as the server]", click.Choice(groups.paths())
         ),
