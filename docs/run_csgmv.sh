@@ -16,21 +16,12 @@ python3 -m autotune tune --source "$source" --runtime sglang --hidden-size 1024 
     --intermediate-size 3072 --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 --save-json-dir "$out/tuned" --json-overwrite
 end=$(date +%s.%N)
 export PYTHONPATH=.:${PYTHONPATH:-}
-python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/studies.json"
+rows=()
 if [ "$source" = served ]; then
     python3 docs/run_served.py never-slower "$AUTOTUNE_STORAGE" "$out/tuned" "$out/never_slower.json"
     python3 docs/run_served.py regret "$AUTOTUNE_STORAGE" "$out/regret.json" --whole "${WHOLE:-*}" \
         --seconds "${SECONDS_LEFT:-120}"
+    rows=(--rows "$out/never_slower.json" "$out/regret.json")
 fi
-python3 - "$out" "$start" "$end" <<'PYTHON'
-import json, sys
-from pathlib import Path
-
-out, start_s, end_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-found = {"wall_s": round(end_s - start_s, 1), **json.loads((out / "studies.json").read_text())}
-for part in ("never_slower", "regret"):
-    if (file := out / f"{part}.json").exists():
-        found[part] = json.loads(file.read_text())["rows"]
-(out / "csgmv.json").write_text(json.dumps(found))
-PYTHON
-rm -rf "$out/cache" "$out/studies.json"
+python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --wall-s "$start" "$end" "${rows[@]}" >"$out/csgmv.json"
+rm -rf "$out/cache"

@@ -15,15 +15,7 @@ for runtime in ${RUNTIMES:-vllm sglang}; do
     python3 -m autotune config check "$out/$runtime" --runtime "$runtime" "${model[@]}" >"$out/check-$runtime.txt" || checked=$?
     cat "$out/check-$runtime.txt"
     python3 -m autotune plan Qwen3-8B --runtime "$runtime" "${model[@]:2}" --json >"$out/$runtime-plan.json"
-    PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/$runtime-studies.json"
-    python3 - "$out" "$runtime" "$start" "$end" "$checked" <<'PYTHON'
-import json, sys
-from pathlib import Path
-
-out, runtime, start_s, end_s, check = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-plan, studies = (json.loads((out / f"{runtime}-{part}.json").read_text()) for part in ("plan", "studies"))
-found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": plan, **studies}
-(out / f"plan-{runtime}.json").write_text(json.dumps(found))
-PYTHON
+    PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --wall-s "$start" "$end" \
+        --check "$checked" --plan "$out/$runtime-plan.json" >"$out/plan-$runtime.json"
     rm -r "$AUTOTUNE_CACHE_DIR"
 done

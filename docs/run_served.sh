@@ -17,18 +17,12 @@ end=$(date +%s.%N)
 checked=0
 python3 -m autotune config check "$out/tuned" --model "$name" "${serving[@]}" || checked=$?
 python3 -m autotune plan "$name" "${serving[@]}" --json >"$out/plan.json"
-python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" >"$out/studies.json"
 python3 docs/run_served.py never-slower "$AUTOTUNE_STORAGE" "$out/tuned" "$out/never_slower.json"
 python3 docs/run_served.py regret "$AUTOTUNE_STORAGE" "$out/regret.json" --around "${AROUND:-300}" --whole "${WHOLE:-}" \
     --seconds "${SECONDS_LEFT:-900}"
-python3 - "$out" "$start" "$end" "$checked" <<'PYTHON'
-import json, sys
-from pathlib import Path
-
-out, start_s, end_s, check = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-read = {part: json.loads((out / f"{part}.json").read_text()) for part in ("plan", "studies", "never_slower", "regret")}
-found = {"wall_s": round(end_s - start_s, 1), "check": check, "plan": read["plan"], **read["studies"]}
-found |= {part: read[part]["rows"] for part in ("never_slower", "regret")}
-kernel = found["studies"][0]["spec"]["kernel"].partition("@")[2]
-(out / f"served-{kernel}-{read['plan']['model']['name']}.json").write_text(json.dumps(found))
-PYTHON
+python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --wall-s "$start" "$end" --check "$checked" --plan "$out/plan.json" \
+    --rows "$out/never_slower.json" "$out/regret.json" >"$out/found.json"
+of=$(python3 -c 'import json, sys
+found = json.load(sys.stdin)
+print(found["studies"][0]["spec"]["kernel"].partition("@")[2], found["plan"]["model"]["name"], sep="-")' <"$out/found.json")
+mv "$out/found.json" "$out/served-$of.json"
