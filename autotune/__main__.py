@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from autotune.cli import stopping
+from autotune.cli import stopping, streams
 
 
 def main() -> None:
     """Runs a command; says in one line what is not installed."""
+    streams.open_closed()
     stopping.listen()
     try:
         from autotune.cli.main import main as command
@@ -28,6 +29,7 @@ def main() -> None:
         sys.exit(2)
     finally:
         stopping.show_cursor()
+        streams.drop_unwritten()
 
 
 if __name__ == "__main__":

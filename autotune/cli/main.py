@@ -9,6 +9,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from autotune import __version__
+from autotune.cli import streams
 from autotune.cli.lazy import LazyCommand, LazyGroup
 from autotune.errors import AutotuneError
 from autotune.untrusted.printing import printable
@@ -49,7 +50,7 @@ class _Commands(LazyGroup):
         except click.UsageError as error:
             raise _Misuse(error) from error
         except Exception as error:
-            if (failure := _storage_failure(error)) is None:
+            if (failure := _storage_failure(error) or _full(error)) is None:
                 raise
             raise _Failure(failure) from error
 
@@ -68,6 +69,11 @@ def _storage_failure(error: Exception) -> AutotuneError | None:
     if isinstance(error, StorageInternalError | SQLAlchemyError | sqlite3.Error):
         return failure_of(error)
     return None
+
+
+def _full(error: Exception) -> AutotuneError | None:
+    told = streams.cannot_be_written(error)
+    return AutotuneError(told) if told else None
 
 
 _COMMANDS = {
