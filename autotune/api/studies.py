@@ -53,6 +53,13 @@ class StudySet:
         """The plan's name in the storage; None where the studies belong to no plan."""
         return self._of_plan.name if self._of_plan else None
 
+    @property
+    def still_to_follow(self) -> int:
+        """How many studies `behind` may add."""
+        if (of := self._of_plan) is None or of.for_plugin is None:
+            return 0
+        return plan_studies.count_waiting(of.plan, of.for_plugin, of.described)
+
     def behind(self, storage: BaseStorage) -> StudySet | None:
         """Describes the set with the studies that what its finished ones decided makes possible: the plug-in's, of what
         the server prepares by its own kernel's result. Returns None where there is none to add.

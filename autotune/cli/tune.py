@@ -190,12 +190,13 @@ def _check_targets(script: ScriptFlags, wanted: StudySet) -> None:
 
 def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[KernelStudy]:
     """Creates the studies, and runs those that are not finished, and then those that follow from them; returns all."""
-    start_s = time.monotonic()
+    start_s, time_s = time.monotonic(), running.timeout
+    if time_s is not None and (count := wanted.still_to_follow):
+        running = replace(running, timeout=time_s * len(wanted.specs) / (len(wanted.specs) + count))
     names = _run_set(storage, wanted, running)
     if (behind := wanted.behind(storage)) is not None:
-        if running.timeout is not None:
-            spent_s = time.monotonic() - start_s
-            running = replace(running, timeout=max(_LEAST_S, running.timeout - spent_s))
+        if time_s is not None:
+            running = replace(running, timeout=max(_LEAST_S, time_s - (time.monotonic() - start_s)))
         names = _run_set(storage, behind, running)
     return [studies.load(storage, name) for name in names]
 

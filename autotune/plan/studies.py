@@ -105,6 +105,14 @@ def prepared(plan: Plan, request: Request, results: Mapping[str, Config | None])
     return found
 
 
+def count_waiting(plan: Plan, request: Request, described: Iterable[Described]) -> int:
+    """Counts what `prepared` describes once all that is described has a result."""
+    if request.backend == "replay" or not cuda_available():
+        return 0
+    replaces, waited_for = servers.get(plan.serving.server).replaces, _undecided(described)
+    return sum(text_of(theirs) in waited_for for entry in plan.prepared for theirs in replaces(entry.call))
+
+
 def decisions(chosen: Iterable[KernelStudy]) -> dict[str, Config | None]:
     """Returns what studies of servers' own kernels decided for, by the texts of their calls; None of an unfinished."""
     return {

@@ -15,7 +15,7 @@ from autotune.errors import InputError
 from autotune.model.shape import look_up
 from autotune.plan import plan as plans
 from autotune.plan.plan import Plan
-from autotune.plan.studies import Described, decided, describe, prepared, text_of
+from autotune.plan.studies import Described, count_waiting, decided, describe, prepared, text_of
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import facts
@@ -68,6 +68,15 @@ def test_what_the_servers_own_kernel_is_tuned_for_waits_for_its_result() -> None
     theirs = [text_of(call) for call in plan.required if call.op.endswith("_shrink")]
     assert prepared(plan, OURS, dict.fromkeys(theirs)) == []
     assert block_ms(prepared(plan, OURS, {each: {"block_m": 16} for each in theirs})) == [16] * 4
+
+
+def test_what_follows_is_counted_ahead() -> None:
+    plan = experts(64, 256)
+    group = registry.load("fused_moe_lora_gate_up_one_shot")
+    entry = plan.entries[0]
+    spec = spec_on_gpu(group.name, group.problem_from_flags(entry.flags), H200, HERE, "wide")
+    assert count_waiting(plan, OURS, [Described(entry, {"ours": spec})]) == 0
+    assert count_waiting(plan, OURS, [Described(entry, {"theirs": replace(spec, source="vllm")})]) == 1
 
 
 def test_a_folder_of_the_servers_says_the_block_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
