@@ -17,5 +17,5 @@ for runtime in ${RUNTIMES:-vllm sglang}; do
     python3 -m autotune plan Qwen3-8B --runtime "$runtime" "${model[@]:2}" --json >"$out/$runtime-plan.json"
     PYTHONPATH=.:${PYTHONPATH:-} python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --wall-s "$start" "$end" \
         --check "$checked" --plan "$out/$runtime-plan.json" >"$out/plan-$runtime.json"
-    rm -r "$AUTOTUNE_CACHE_DIR"
+    rm -rf "$AUTOTUNE_CACHE_DIR"
 done
