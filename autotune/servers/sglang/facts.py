@@ -18,6 +18,9 @@ SPLIT_K_SWITCH: Final = "SGLANG_ENABLE_LORA_CSGMV_SPLIT_K"
 DETERMINISTIC: Final = "SGLANG_ENABLE_DETERMINISTIC_INFERENCE"
 """Environment variable of a server whose sums are not to depend on the batch (contracts B3)."""
 
+NO_INDEXER_FUSION: Final = "SGLANG_DISABLE_DSA_INDEXER_FUSION"
+"""Environment variable that keeps the projections of an indexer apart (contracts B4)."""
+
 # Ops and their files.
 
 ROOT: Final = "csgmv_configs"
@@ -83,6 +86,12 @@ ALL: Final = "all"
 
 ALL_LINEAR: Final = ("all", "all-linear")
 """What an adapter may have in place of a list: every module that the model has (contracts B6)."""
+
+SHARED_EXPERTS: Final = ("shared_expert_intermediate_size", "n_shared_experts")
+"""Fields by which the server's pool knows that a model with experts has MLPs besides (contracts B4)."""
+
+MLP: Final = ("gate_up_proj", "down_proj")
+"""The layers of an MLP (contracts B4)."""
 
 WRAPPED_AS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "qkv_proj"), "qkv_proj"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,9 +11,8 @@ from autotune.model.fields import Fields, language_model
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import Experts, ModelShape
 from autotune.model.wrapping import Wrapping
-
-ARCHITECTURES: Final = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
-"""Those whose attention is the server's `DeepseekV2AttentionMLA`, without an indexer (contracts B4)."""
+from autotune.servers.sglang import indexer
+from autotune.servers.sglang.architectures import LATENT
 
 FUSED: Final = "fused_qkv_a_proj_with_mqa"
 _FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
@@ -21,7 +20,7 @@ _FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_hea
 
 def applies(model: ModelShape) -> bool:
     """Tells whether a model is one of these."""
-    return model.architecture in ARCHITECTURES and bool(language_model(model.config).get("kv_lora_rank"))
+    return model.architecture in LATENT and bool(language_model(model.config).get("kv_lora_rank"))
 
 
 def sized(model: ModelShape) -> ModelShape:
@@ -33,8 +32,8 @@ def sized(model: ModelShape) -> ModelShape:
     fields = _fields(model)
     always = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
     fields.require(*always, *_FIELDS)
-    experts = _experts(fields)
-    heads = fields["num_attention_heads"]
+    experts, layers = _experts(fields), fields["num_hidden_layers"]
+    heads, a_layer = fields["num_attention_heads"], LATENT[model.architecture].a_layer
     return replace(
         model,
         hidden=fields["hidden_size"],
@@ -43,28 +42,42 @@ def sized(model: ModelShape) -> ModelShape:
         head_dim=fields["v_head_dim"],
         intermediate=fields["intermediate_size"],
         vocab=fields["vocab_size"],
-        layers=fields["num_hidden_layers"],
-        dense_layers=fields["num_hidden_layers"] - (experts.layers if experts else 0),
+        layers=layers * a_layer,
+        # One with two attentions a layer has two dense MLPs beside the experts.
+        dense_layers=layers * a_layer if a_layer > 1 else layers - (experts.layers if experts else 0),
         tied=bool(fields.config.get("tie_word_embeddings")),
         experts=experts,
         unknown=None,
     )
 
 
-def layers(model: ModelShape, wrapping: Wrapping) -> list[Layer]:
-    """Returns the layers that are wrapped, of a model that has its sizes."""
+def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[Layer]:
+    """Returns the layers that are wrapped, of a model that has its sizes.
+
+    Args:
+        named: The layers that the flags name.
+    """
     others = [layer for layer in dense_layers(model, wrapping) if layer.name != "qkv_proj"]
-    return [*(layer for layer in _projections(model, wrapping.tp) if wrapping.wraps(layer.name)), *others]
+    own = [layer for layer in _projections(model, wrapping.tp) if wrapping.wraps(layer.name)]
+    return [*own, *indexer.layers(model, named), *others]
 
 
 def notes(model: ModelShape) -> Iterator[str]:
     """Tells what to mind of a model's lookups; one line each."""
-    yield (
-        "kv_b_proj: its lookups are those of prefill whose attention is not absorbed; elsewhere it runs kernels that "
-        "read no file"
-    )
-    if not _fields(model).get("q_lora_rank"):
+    kind, latent_q = LATENT[model.architecture], _fields(model).get("q_lora_rank")
+    if kind.kv_b:
+        yield (
+            "kv_b_proj: its lookups are those of prefill whose attention is not absorbed; elsewhere it runs kernels "
+            "that read no file"
+        )
+    else:
+        yield "kv_b_proj: SGLang's class takes it apart once weights are loaded; it is not wrapped"
+    if not latent_q:
         yield "q_proj, kv_a_proj_with_mqa: without a q_lora_rank SGLang wraps neither; nothing is planned for them"
+    elif not kind.fused:
+        yield "q_a_proj, kv_a_proj_with_mqa: SGLang's class does not merge them and wraps neither; they are not planned"
+    if indexer.applies(model):
+        yield from indexer.notes(model)
     if model.experts and model.experts.shared:
         yield (
             "shared experts: a server that fuses them into the experts' kernel looks nothing up for them; "
@@ -73,13 +86,15 @@ def notes(model: ModelShape) -> Iterator[str]:
 
 
 def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
-    fields = _fields(model)
+    fields, kind = _fields(model), LATENT[model.architecture]
     latent, rope = fields["kv_lora_rank"], fields["qk_rope_head_dim"]
     if q := fields.get("q_lora_rank"):
-        yield Layer(FUSED, "replicated", model.hidden, (q, latent + rope), model.layers)
+        if kind.fused:
+            yield Layer(FUSED, "replicated", model.hidden, (q, latent + rope), model.layers)
         yield Layer("q_b_proj", "column", q, (model.heads * (fields["qk_nope_head_dim"] + rope) // tp,), model.layers)
-    width = model.heads * (fields["qk_nope_head_dim"] + fields["v_head_dim"]) // tp
-    yield Layer("kv_b_proj", "column", latent, (width,), model.layers)
+    if kind.kv_b:
+        width = model.heads * (fields["qk_nope_head_dim"] + fields["v_head_dim"]) // tp
+        yield Layer("kv_b_proj", "column", latent, (width,), model.layers)
 
 
 def _fields(model: ModelShape) -> Fields:

@@ -7,7 +7,8 @@ from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts, latent_attention
-from autotune.servers.sglang.serving import wrapping
+from autotune.servers.sglang.architectures import WITHOUT
+from autotune.servers.sglang.serving import named, takes_mlps, wrapping
 from autotune.servers.shapes import Shape, merged
 
 WORKLOADS = ("prefill", "decode", "mixed")
@@ -24,9 +25,18 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
         InputError: If the kernels do not know the workload.
     """
     check_workload(workload)
-    of = latent_attention.layers if latent_attention.applies(model) else dense_layers
-    layers = of(model, wrapping(model, serving))
-    return merged(shape for layer in layers for shape in _dense(layer, serving, workload))
+    if latent_attention.applies(model):
+        layers = latent_attention.layers(model, wrapping(model, serving), named(serving))
+    else:
+        layers = dense_layers(model, wrapping(model, serving))
+    lacking = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
+    found = [layer for layer in layers if layer.name not in lacking]
+    if not found and serving.target_modules is None:
+        raise InputError(
+            f"{model.origin}: {model.architecture}: SGLang's class has no module under the names that it puts LoRA on; "
+            "there is nothing to tune for it"
+        )
+    return merged(shape for layer in found for shape in _dense(layer, serving, workload))
 
 
 def check_workload(workload: str | None) -> None:

@@ -8,8 +8,10 @@ from autotune.errors import one_of
 from autotune.model.shape import ModelShape
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
+from autotune.servers.sglang.architectures import WITHOUT
 from autotune.servers.sglang.chunks import reachable
-from autotune.servers.sglang.facts import ALL_LINEAR, SPLIT_K_CHUNK, WRAPPED_AS
+from autotune.servers.sglang.facts import ALL_LINEAR, EMBEDDINGS, MLP, SHARED_EXPERTS, SPLIT_K_CHUNK, WRAPPED_AS
+from autotune.servers.sglang.serving import takes_mlps
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, may_split_k
 from autotune.servers.shapes import Shape
 
@@ -39,6 +41,20 @@ def warnings(
         yield f"--target-modules: {one_of(lacking)}: nothing is planned for it, as no layer of the model is known by it"
     if serving.target_modules is None:
         yield "planned for adapters on the projections of attention and MLP; name others with --target-modules"
+
+
+def not_wrapped(model: ModelShape) -> Iterator[str]:
+    """Tells which projections the server's class has none of, and which it must not be given; one line each."""
+    if lacking := [name for name in WITHOUT.get(model.architecture, ()) if name not in EMBEDDINGS]:
+        yield (
+            f"{one_of(lacking)}: SGLang's class of {model.architecture} has no module of that name, so that nothing is "
+            "wrapped for it; nothing is planned"
+        )
+    if not takes_mlps(model):
+        yield (
+            f"{one_of(MLP)}: not planned: SGLang stops (KeyError at start) where they are named, since its pool has a "
+            f"place for MLPs beside experts only where the config has {' or '.join(SHARED_EXPERTS)}"
+        )
 
 
 def advice(serving: Serving, max_chunk: int) -> Iterator[str]:

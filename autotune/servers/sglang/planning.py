@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import adapters, latent_attention, lookups, notes
+from autotune.servers.sglang import adapters, indexer, latent_attention, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
+from autotune.servers.sglang.architectures import ALL_SPARSE
 from autotune.servers.shapes import Shape
 from autotune.servers.trace import Trace
 
@@ -27,8 +29,11 @@ class SglangPlanner(Planner):
         flags.check(serving)
 
     def check_model(self, model: ModelShape, serving: Serving) -> None:
-        super().check_model(_sized(model), serving)
+        known = _sized(model)
+        super().check_model(known, serving)
         flags.check_embeddings(model, serving)
+        flags.check_mlps(known, serving)
+        indexer.check(model, flags.named(serving))
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(_sized(model), serving, batches.workload)
@@ -44,6 +49,8 @@ class SglangPlanner(Planner):
     ) -> list[str]:
         known = _sized(model)
         lines = list(notes.warnings(known, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
+        if serving.target_modules is None:
+            lines += notes.not_wrapped(known)
         return [*lines, *(latent_attention.notes(known) if latent_attention.applies(known) else ())]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:
@@ -51,5 +58,9 @@ class SglangPlanner(Planner):
 
 
 def _sized(model: ModelShape) -> ModelShape:
-    """Returns a model with the sizes that this server's tables add."""
-    return latent_attention.sized(model) if latent_attention.applies(model) else model
+    """Returns a model as this server's tables have it."""
+    if latent_attention.applies(model):
+        return latent_attention.sized(model)
+    if model.experts is not None and model.architecture in ALL_SPARSE:
+        return replace(model, dense_layers=0, experts=replace(model.experts, layers=model.layers))
+    return model

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from autotune.errors import InputError, one_of
+from autotune.model.fields import language_model
 from autotune.model.shape import ModelShape
 from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
+from autotune.servers.sglang.architectures import NO_PLACE_FOR_MLPS
 
 
 def check(serving: Serving) -> None:
@@ -43,17 +45,46 @@ def check_embeddings(model: ModelShape, serving: Serving) -> None:
         )
 
 
+def check_mlps(model: ModelShape, serving: Serving) -> None:
+    """Makes sure that the server's pool has a place for the MLPs that are named.
+
+    Raises:
+        InputError: If it stops at start, since it has none.
+    """
+    found = set(named(serving))
+    if found & {*facts.MLP, *facts.ALL_LINEAR} and not takes_mlps(model):
+        raise InputError(
+            f"--target-modules: {one_of(facts.MLP)}: SGLang's pool has a place for MLPs beside experts only where the "
+            f"config has {' or '.join(facts.SHARED_EXPERTS)}, and stops (KeyError at start); name the projections of "
+            "attention alone"
+        )
+
+
+def takes_mlps(model: ModelShape) -> bool:
+    """Tells whether the server starts where a model's dense MLPs, if it has any, are named (contracts B4)."""
+    beside = model.experts is not None and bool(model.dense_layers or model.experts.shared)
+    if not beside or model.architecture not in NO_PLACE_FOR_MLPS:
+        return True
+    config = language_model(model.config)
+    return any(type(size := config.get(name)) is int and size > 0 for name in facts.SHARED_EXPERTS)
+
+
+def named(serving: Serving) -> tuple[str, ...]:
+    """Returns the layers that the flags name, and the words that name all."""
+    return tuple(facts.WRAPPED_AS.get(name, name) for name in serving.target_modules or ())
+
+
 def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
     """Returns what a server wraps: a packed qkv or gate_up part by part, no routers, embeddings only where they are
     named; each GPU keeps its shard of lm_head (contracts B4). ``all`` names both embeddings; an adapter's
     ``all-linear`` those that the model has, of which lm_head is none that is tied (contracts B6)."""
-    named = tuple(facts.WRAPPED_AS.get(name, name) for name in serving.target_modules or ())
-    everything = set(named) & set(facts.ALL_LINEAR)
+    names = named(serving)
+    everything = set(names) & set(facts.ALL_LINEAR)
     of_model = ("embed_tokens",) if model.tied else facts.EMBEDDINGS
-    found = facts.EMBEDDINGS if facts.ALL in named else of_model if everything else ()
+    found = facts.EMBEDDINGS if facts.ALL in names else of_model if everything else ()
     return Wrapping(
         tp=serving.tp,
-        targets=None if everything or serving.target_modules is None else named,
-        embeddings=(*found, *named),
+        targets=None if everything or serving.target_modules is None else names,
+        embeddings=(*found, *names),
         head_shards=serving.tp,
     )

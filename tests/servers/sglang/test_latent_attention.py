@@ -109,4 +109,98 @@ def test_heads_that_do_not_divide_are_refused() -> None:
 
 def test_other_latent_attention_is_refused_and_named() -> None:
     with pytest.raises(InputError, match="multi-head latent attention"):
-        lookups(DEEPSEEK_V3 | {"architectures": ["LongcatFlashForCausalLM"]})
+        lookups(DEEPSEEK_V3 | {"architectures": ["KimiLinearForCausalLM"]})
+
+
+SMALL = DEEPSEEK_V3 | {
+    "hidden_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "intermediate_size": 2816,
+    "moe_intermediate_size": 512,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 384,
+    "kv_lora_rank": 256,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "vocab_size": 32000,
+}
+INDEX = {"index_n_heads": 8, "index_head_dim": 64, "index_topk": 64}
+ATTENTION = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+PROJECTIONS = {
+    ("shrink", 1024, 2),
+    ("expand", 672, 2, 384, 288),
+    ("shrink", 384, 1),
+    ("expand", 1536, 1, 1536),
+    ("shrink", 256, 1),
+    ("expand", 2048, 1, 2048),
+    ("shrink", 1024, 1),
+    ("expand", 1024, 1, 1024),
+}
+"""Of these sizes, as SGLang 0.5.23's own classes and pool have them on the meta device."""
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM", "Glm4MoeLiteForCausalLM", "LongcatFlashForCausalLM"],
+)
+def test_classes_with_the_same_attention_have_the_same_lookups(architecture: str) -> None:
+    assert lookups(SMALL | INDEX | {"architectures": [architecture]}, 1, ATTENTION) == PROJECTIONS
+
+
+def test_an_indexer_is_planned_where_it_is_named() -> None:
+    config = SMALL | INDEX | {"architectures": ["DeepseekV32ForCausalLM"]}
+    assert lookups(config, 2, ("wq_b", "wk", "weights_proj")) == {
+        ("shrink", 384, 1),
+        ("expand", 512, 1, 512),
+        ("shrink", 1024, 1),
+        ("expand", 64, 1, 64),
+        ("expand", 8, 1, 8),
+    }
+    assert ("expand", 512, 1, 512) not in lookups(config)
+    assert ("expand", 512, 1, 512) in lookups(config, 1, ("all",))
+    with pytest.raises(InputError, match="none of which"):
+        lookups(config | {"index_topk": None}, 1, ("wk",))
+
+
+@pytest.mark.parametrize("targets", [("wk",), ("all",)])
+def test_an_indexer_whose_projections_are_merged_is_refused(
+    targets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SMALL | INDEX | {"architectures": ["GlmMoeDsaForCausalLM"], "indexer_rope_interleave": True}
+    with pytest.raises(InputError, match=r"indexer\.wk.*incompatible with its Q/K fusion"):
+        lookups(config, 1, targets)
+    monkeypatch.setenv("SGLANG_DISABLE_DSA_INDEXER_FUSION", "1")
+    assert ("expand", 64, 1, 64) in lookups(config, 1, targets)
+
+
+def test_two_attentions_a_layer_count_twice() -> None:
+    longcat = SMALL | {
+        "architectures": ["LongcatFlashForCausalLM"],
+        "n_shared_experts": None,
+        "first_k_dense_replace": 0,
+    }
+    plan = make(model(longcat), Serving("sglang", 1, 16, 4), Batches())
+    counts = {each.dims["K"]: each.count for each in plan.shapes if each.op == "expand"}
+    assert counts[672] == 8
+    assert 2 * 2816 not in counts
+    assert any("gate_up_proj, down_proj: not planned: SGLang stops (KeyError" in line for line in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "found"),
+    [
+        ("MiniCPM3ForCausalLM", {("shrink", 384, 1), ("expand", 1536, 1, 1536)}),
+        (
+            "SarvamMLAForCausalLM",
+            {("shrink", 384, 1), ("expand", 1536, 1, 1536), ("shrink", 256, 1), ("expand", 2048, 1, 2048)},
+        ),
+    ],
+)
+def test_projections_that_are_apart_are_not_wrapped(architecture: str, found: set[tuple[Any, ...]]) -> None:
+    config = SMALL | {"architectures": [architecture]}
+    of_o_proj = {("shrink", 1024, 1), ("expand", 1024, 1, 1024)}
+    assert lookups(config, 1, ATTENTION) == found | of_o_proj
