@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -55,33 +56,70 @@ def _names(cls: type[object]) -> tuple[frozenset[str], frozenset[str]]:
     What is done where modules are made and weights are loaded is no use.
     """
     whole, all_names = set[str](), set[str]()
+    nodes = [node for tree in _trees(cls) for node in ast.walk(tree)]
+    methods: dict[str, ast.FunctionDef] = {}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            methods.setdefault(node.name, node)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and _of_self(node):
+            all_names.add(node.attr)
+        if isinstance(node, ast.FunctionDef) and node.name not in ("__init__", "load_weights"):
+            whole |= _uses(node, methods)
+    return frozenset(whole), frozenset(all_names)
+
+
+def _trees(cls: type[object]) -> Iterator[ast.AST]:
+    """Yields the code of a class and of those that it is made of, apart from torch's."""
     for base in cls.__mro__:
         if base.__module__.startswith(("torch.", "builtins")):
             continue
         try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+            yield ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and _of_self(node):
-                all_names.add(node.attr)
-            if isinstance(node, ast.FunctionDef) and node.name not in ("__init__", "load_weights"):
-                whole |= _uses(node)
-    return frozenset(whole), frozenset(all_names)
 
 
-def _uses(function: ast.FunctionDef) -> set[str]:
+def _uses(function: ast.FunctionDef, methods: Mapping[str, ast.FunctionDef]) -> set[str]:
     looked_into = {
         id(node.value)
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr not in ("forward", "__call__")
     }
+    looked_into |= {id(node) for node in _handed_to_be_looked_into(function, methods)}
     used = [
         node
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in looked_into
     ]
     return {node.attr if _of_self(node) else f"{_last_name(node.value)}.{node.attr}" for node in used}
+
+
+def _handed_to_be_looked_into(function: ast.FunctionDef, methods: Mapping[str, ast.FunctionDef]) -> Iterator[ast.expr]:
+    """Yields what a function hands to a method of its own that looks into it alone (``projection.weight``)."""
+    for call in ast.walk(function):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _of_self(call.func)):
+            continue
+        if (method := methods.get(call.func.attr)) is None:
+            continue
+        names = [argument.arg for argument in method.args.args[1:]]
+        handed = [*zip(names, call.args, strict=False), *((each.arg, each.value) for each in call.keywords)]
+        yield from (value for name, value in handed if name is not None and not _is_whole(name, method))
+
+
+def _is_whole(name: str, function: ast.FunctionDef) -> bool:
+    """Tells whether a function uses a parameter other than for its attributes, or has none of that name."""
+    arguments = function.args
+    if name not in {each.arg for each in (*arguments.args, *arguments.kwonlyargs)}:
+        return True
+    looked_into = {
+        id(node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr not in ("forward", "__call__")
+    }
+    return any(
+        isinstance(node, ast.Name) and node.id == name and id(node) not in looked_into for node in ast.walk(function)
+    )
 
 
 def _last_name(node: ast.expr) -> str:

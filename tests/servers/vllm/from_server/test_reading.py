@@ -90,6 +90,26 @@ class Reaching(nn.Module):
         return self.indexer.wq_b(x)
 
 
+class Weighing(nn.Module):
+    """Hands layers to methods of its own: one is looked into there, one is called, one is handed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.res_proj, self.o_proj, self.v_proj = (Wrapper(object(), 64, 16, (1,)) for _ in range(3))
+
+    def forward(self, x: Any) -> Any:
+        return self._weighed(x, projection=self.res_proj) + self._called(self.o_proj, x) + self._handed(self.v_proj)
+
+    def _weighed(self, x: Any, projection: Any) -> Any:
+        return x * projection.lora_a_stacked
+
+    def _called(self, projection: Any, x: Any) -> Any:
+        return projection(x)
+
+    def _handed(self, projection: Any) -> Any:
+        return read(projection)
+
+
 class Model(nn.Module):
     """Two blocks."""
 
@@ -132,6 +152,13 @@ def test_a_layer_may_be_called_through_its_holder() -> None:
     reaching = Reaching()
     assert is_called(reaching.indexer.wq_b, reaching)
     assert not is_called(reaching.indexer.wq_b, reaching.indexer)
+
+
+def test_a_layer_whose_weights_alone_a_method_is_handed_is_not_called() -> None:
+    weighing = Weighing()
+    assert not is_called(weighing.res_proj, weighing)
+    assert is_called(weighing.o_proj, weighing)
+    assert is_called(weighing.v_proj, weighing)
 
 
 def _answer() -> Any:
