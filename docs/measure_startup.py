@@ -1,4 +1,5 @@
-"""Measures how long the command line takes to start: CPU seconds of each command, the least of several runs.
+"""Measures how long the command line takes to start: CPU seconds of each command, the least of several runs; and of
+what opening a storage loads, whoever does it.
 
 Run from anywhere, with nothing else at work: python docs/measure_startup.py
 """
@@ -25,11 +26,22 @@ COMMANDS = {
 }
 """The commands, and the CPU seconds that each is to take on a machine of two cores."""
 
+STEPS = {
+    "Python alone": "pass",
+    "and SQLAlchemy": "import sqlalchemy.orm",
+    "and Optuna": "import sqlalchemy.orm, optuna",
+    "and alembic, which Optuna compares a storage's version by": (
+        "import sqlalchemy.orm, optuna, alembic.command, alembic.config, alembic.migration, alembic.script"
+    ),
+    "and Optuna opens the storage": "import optuna, os; optuna.storages.RDBStorage(os.environ['AUTOTUNE_STORAGE'])",
+}
+"""What a command that writes to a storage begins with, each with all before it, and nothing of this project."""
+
 
 def cpu_s(arguments: list[str], environment: dict[str, str]) -> float:
-    """Runs a command; returns the CPU seconds that it and its children took."""
+    """Runs Python; returns the CPU seconds that it and its children took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "autotune", *arguments], env=environment, capture_output=True, check=False)
+    subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -43,12 +55,14 @@ def main() -> None:
             "AUTOTUNE_STORAGE": f"sqlite:///{folder}/studies.db",
             "AUTOTUNE_CACHE_DIR": f"{folder}/cache",
         }
-        cpu_s(["study", "create", *SHAPE.split()], environment)
+        cpu_s(["-m", "autotune", "study", "create", *SHAPE.split()], environment)
         Path(folder, "tuned").mkdir()
         for command, reach_s in COMMANDS.items():
-            arguments = command.replace("FOLDER", f"{folder}/tuned").split()
+            arguments = ["-m", "autotune", *command.replace("FOLDER", f"{folder}/tuned").split()]
             took_s = min(cpu_s(arguments, environment) for _ in range(RUNS))
             print(f"{took_s:5.2f} s of {reach_s:.1f} s  {command}")
+        for step, code in STEPS.items():
+            print(f"{min(cpu_s(['-c', code], environment) for _ in range(RUNS)):5.2f} s  {step}")
 
 
 if __name__ == "__main__":

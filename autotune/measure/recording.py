@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import functools
 import io
 import itertools
 import math
@@ -87,19 +88,22 @@ def load(path: Path) -> Recording:
         InputError: If the file is not in the recorded format; names the file and the line.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(reading.read_gzip_text(path), newline="")))
+        rows = [row for row in csv.reader(io.StringIO(reading.read_gzip_text(path), newline="")) if row]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a readable .csv.gz file ({error})") from error
-    if not rows or not set(_RESULT_COLUMNS) <= set(rows[0]):
+    if len(rows) < 2 or not set(_RESULT_COLUMNS) <= set(rows[0]):
         raise InputError(f"{path}: needs at least one row and the columns {', '.join(_RESULT_COLUMNS)}")
+    header = rows[0]
     # What a folder's owner notes behind the status is no parameter.
-    names = list(itertools.takewhile(lambda name: name != "status", rows[0]))
+    names = list(dict.fromkeys(itertools.takewhile(lambda name: name != "status", header)))
+    value = functools.cache(_value)  # thousands of rows hold the same few
     found: dict[tuple[Value, ...], Measurement] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, cells in enumerate(rows[1:], start=2):
         try:
-            if len(row) > len(rows[0]) or None in row.values():
-                raise ValueError(f"a column too {'many' if len(row) > len(rows[0]) else 'few'}")
-            key = tuple(_value(row[name]) for name in names)
+            if len(cells) != len(header):
+                raise ValueError(f"a column too {'many' if len(cells) > len(header) else 'few'}")
+            row = dict(zip(header, cells, strict=True))
+            key = tuple([value(row[name]) for name in names])
             if key in found:
                 raise ValueError("this config was there before")
             found[key] = _measurement(row)
