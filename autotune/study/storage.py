@@ -14,6 +14,7 @@ from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.study import sqlite_file
 from autotune.study.making import made_by_all
 from autotune.untrusted.printing import printable, shortened
+from autotune.untrusted.secrets import without_secrets
 
 _EXTRAS = {
     "postgresql": ("postgresql", "postgresql+psycopg"),
@@ -29,22 +30,21 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
     Raises:
         InputError: If the URL is malformed, the database is not reachable, or holds something else than Optuna studies.
     """
+    shown = without_secrets(url)
     if "://" not in url:
         raise InputError(
-            f"--storage: got {shortened(url)}, allowed: a database's URL; for this file sqlite:///{printable(url)}"
+            f"--storage: got {shortened(shown)}, allowed: a database's URL; for this file sqlite:///{printable(shown)}"
         )
-    shown = url
     try:
         parsed = make_url(url)
-        shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite":
             sqlite_file.check(url, parsed.database, create)
             return made_by_all(lambda: _sqlite(url))
         return made_by_all(lambda: RDBStorage(url))
     except ImportError as error:
         raise InputError(f"--storage: cannot open {shown}, {_driver_of(url)}") from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError, ValueError, TypeError) as error:
+        reason = without_secrets(str(error.__cause__ or error).splitlines()[0])
         raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_STORAGE_URL}") from error
 
 

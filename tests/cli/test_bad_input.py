@@ -188,8 +188,20 @@ def test_a_storage_that_cannot_be_opened(refuse: Callable[..., str], command: st
         assert part in line
 
 
-def test_a_password_is_not_printed(refuse: Callable[..., str]) -> None:
-    assert "hunter2" not in refuse("study list --storage postgresql://me:hunter2@127.0.0.1:1/none")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@127.0.0.1:1/none",
+        "postgresql://me:hunter2@127.0.0.1:port/none",
+        "postgresql://127.0.0.1:1/none?user=me&password=hunter2",
+        "mysql+pymysql://me@127.0.0.1:1/none?password=hunter2",
+        "mysql+pymysql://me:hunter2@127.0.0.1:1/none?nothing=1",
+        "://me:hunter2@127.0.0.1",
+        "me:hunter2@127.0.0.1",
+    ],
+)
+def test_a_password_is_not_printed(refuse: Callable[..., str], url: str) -> None:
+    assert "hunter2" not in refuse(f"study list --storage {url}")
 
 
 @pytest.mark.parametrize(
