@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune.model.fields import NAMES, Fields, LackingFieldsError
+from autotune.model.fields import MOST_SIZE, NAMES, Fields, LackingFieldsError
 from autotune.servers.vllm.architectures.decoders import Decoder, table
 from autotune.servers.vllm.architectures.expressions import MissingFieldError, Number, evaluate
 
@@ -103,7 +103,7 @@ class LayerSizes:
                 if name in NAMES:
                     continue
                 return int(value)
-            if not isinstance(value, int | float) or value < 0:
+            if not isinstance(value, int | float) or not 0 <= value <= MOST_SIZE:
                 if name in NAMES:
                     self._fields.get(name)
                 continue
