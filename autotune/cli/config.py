@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup, stand_back
 from autotune.servers.places import may_stand_back
 from autotune.servers.timed_as import TimedAs, told
+from autotune.untrusted.json_text import json_text
 from autotune.untrusted.printing import say
 
 
@@ -54,7 +54,7 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     kernels = kernels_of(directory)
     if as_json:
-        say(json.dumps([{**found.to_json(), **_kernel_json(kernels.get(found.file))} for found in findings], indent=2))
+        say(json_text([{**found.to_json(), **_kernel_json(kernels.get(found.file))} for found in findings]))
     elif findings:
         rows = [(f.effect, f.file, "/".join(f.key), f"{f.defect}: {f.message}") for f in findings]
         show(table("", ("the server", "file", "at", "what"), rows))
@@ -85,7 +85,7 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     by_plug_in = may_stand_back(directory)
     if as_json:
         of_builtin = {"builtin": _lookup_json(builtin, directory, True)} if builtin else {}
-        say(json.dumps({**_lookup_json(found, directory, by_plug_in), **of_builtin}, indent=2))
+        say(json_text({**_lookup_json(found, directory, by_plug_in), **of_builtin}))
     else:
         if builtin:
             say("The server's own kernel:")
@@ -131,7 +131,7 @@ def diff(
         rows = [item.to_json() | _sides_json(item, sides) for item in found]
         if measure:
             rows = [outcome.to_json() | row for outcome, row in zip(outcomes, rows, strict=True)]
-        say(json.dumps(rows, indent=2))
+        say(json_text(rows))
     elif measure:
         show_outcomes(outcomes, sides)
     else:
