@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
 from autotune.model.families import FAMILIES, Family, underivable
-from autotune.model.fields import Fields, language_model
+from autotune.model.fields import Fields, LackingFieldsError, language_model
 from autotune.model.sources import Source, find
+
+_LAYERS = "num_hidden_layers"
+_STAND_IN, _ENOUGH_LAYERS = 1 << 12, 64
+"""What stands in the place of a size that is not known, which any number of GPUs divides, and of a number of layers."""
 
 _ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
@@ -51,6 +55,7 @@ class ModelShape:
         overrides: Fields that were given in place of the config's.
         assumptions: What was taken for granted; one line each.
         unknown: Why its sizes cannot be worked out without a server's own tables; then those above are 0.
+        lacking: The fields for want of which they cannot; then those above that do not follow from these are known.
     """
 
     name: str
@@ -72,6 +77,7 @@ class ModelShape:
     assumptions: tuple[str, ...]
     config: Mapping[str, Any] = field(repr=False)
     unknown: str | None = None
+    lacking: tuple[str, ...] = ()
 
     def require_sizes(self) -> None:
         """Makes sure that its sizes are known.
@@ -110,22 +116,58 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
     """Returns the shape that a config describes; what keeps its sizes from being known is its `unknown`."""
     try:
         return _read(source, overrides)
+    except LackingFieldsError as error:
+        if (partly := _read_partly(source, overrides, error)) is not None:
+            return partly
+        why: InputError = error
     except InputError as error:
-        return ModelShape(
-            name=source.name,
-            origin=source.origin,
-            architecture=_architecture(source.config),
-            **dict.fromkeys(("hidden", "heads", "kv_heads", "head_dim", "intermediate"), 0),
-            **dict.fromkeys(("vocab", "layers", "dense_layers"), 0),
-            packed=False,
-            tied=False,
-            experts=None,
-            embedding_modules=source.embedding_modules,
-            overrides=dict(overrides),
-            assumptions=(),
-            config=source.config,
-            unknown=str(error),
-        )
+        why = error
+    return _unknown(source, overrides, why)
+
+
+def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFieldsError) -> ModelShape | None:
+    """Returns the shape with sizes in the place of those that its config lacks; None where nothing else is known."""
+    lacking = error.names
+    while "hidden_size" not in lacking:
+        stand_ins = {name: _ENOUGH_LAYERS if name == _LAYERS else _STAND_IN for name in lacking}
+        if "num_attention_heads" in lacking:
+            stand_ins["head_dim"] = _STAND_IN
+        try:
+            found = _read(source, {**stand_ins, **overrides})
+        except LackingFieldsError as further:
+            if set(further.names) <= set(lacking):  # a flag gives it, as 0
+                return None
+            lacking += further.names
+        except InputError:
+            return None
+        else:
+            return replace(found, overrides=dict(overrides), unknown=str(error), lacking=lacking)
+    return None
+
+
+def _unknown(source: Source, overrides: Mapping[str, int], error: InputError) -> ModelShape:
+    """Returns the shape of a model of which no size is known."""
+    return ModelShape(
+        name=source.name,
+        origin=source.origin,
+        architecture=_architecture(source.config),
+        hidden=0,
+        heads=0,
+        kv_heads=0,
+        head_dim=0,
+        intermediate=0,
+        vocab=0,
+        layers=0,
+        dense_layers=0,
+        packed=False,
+        tied=False,
+        experts=None,
+        embedding_modules=source.embedding_modules,
+        overrides=dict(overrides),
+        assumptions=(),
+        config=source.config,
+        unknown=str(error),
+    )
 
 
 def _read(source: Source, overrides: Mapping[str, int]) -> ModelShape:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from autotune.errors import InputError, one_of
+from autotune.model.fields import LackingFieldsError
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts, latent_attention
+from autotune.servers.sglang import facts, lacking, latent_attention
 from autotune.servers.sglang.architectures import WITHOUT
 from autotune.servers.sglang.serving import named, takes_mlps, wrapping
 from autotune.servers.shapes import Shape, merged
@@ -29,8 +30,11 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
         layers = latent_attention.layers(model, wrapping(model, serving), named(serving))
     else:
         layers = dense_layers(model, wrapping(model, serving))
-    lacking = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
-    found = [layer for layer in layers if layer.name not in lacking]
+    missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
+    wrapped = [layer for layer in layers if layer.name not in missing]
+    found = lacking.known(model, wrapped)
+    if wrapped and not found:
+        raise LackingFieldsError(model.origin, model.lacking)
     if not found and serving.target_modules is None:
         raise InputError(
             f"{model.origin}: {model.architecture}: SGLang's class has no module under the names that it puts LoRA on; "

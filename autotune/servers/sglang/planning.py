@@ -10,7 +10,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import adapters, indexer, latent_attention, lookups, notes
+from autotune.servers.sglang import adapters, indexer, lacking, latent_attention, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
@@ -30,7 +30,7 @@ class SglangPlanner(Planner):
 
     def check_model(self, model: ModelShape, serving: Serving) -> None:
         known = _sized(model)
-        super().check_model(known, serving)
+        super().check_model(replace(known, unknown=None) if known.lacking else known, serving)
         flags.check_embeddings(model, serving)
         flags.check_mlps(known, serving)
         indexer.check(model, flags.named(serving))
@@ -51,6 +51,7 @@ class SglangPlanner(Planner):
         lines = list(notes.warnings(known, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
         if serving.target_modules is None:
             lines += notes.not_wrapped(known)
+        lines += lacking.notes(known)
         return [*lines, *(latent_attention.notes(known) if latent_attention.applies(known) else ())]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:

@@ -1,0 +1,44 @@
+"""Models whose config lacks a size: which layers are known all the same, and what to say of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from autotune.errors import one_of
+from autotune.model.fields import remedy
+from autotune.model.layers import Layer
+from autotune.model.shape import ModelShape
+
+_LAYERS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "num_attention_heads": ("qkv_proj", "o_proj"),
+    "intermediate_size": ("gate_up_proj", "down_proj"),
+    "moe_intermediate_size": ("shared_experts.gate_up_proj", "shared_experts.down_proj"),
+    "vocab_size": ("lm_head",),
+}
+"""For each field the layers whose sizes follow from it, beside the hidden size."""
+
+
+def known(model: ModelShape, layers: Sequence[Layer]) -> list[Layer]:
+    """Returns the layers whose sizes are known; of a model whose number of layers is not, each once."""
+    unknown = {name for field in model.lacking for name in _LAYERS_OF.get(field, ())}
+    found = [layer for layer in layers if _name(layer) not in unknown]
+    return [replace(layer, count=1) for layer in found] if "num_hidden_layers" in model.lacking else found
+
+
+def notes(model: ModelShape) -> Iterator[str]:
+    """Tells what of a model is not planned, and what gives it; one line each."""
+    fields = [field for field in model.lacking if field in _LAYERS_OF]
+    if fields:
+        names = one_of(name for field in fields for name in _LAYERS_OF[field])
+        yield (
+            f"{names}: not planned, since the config lacks {one_of(fields)}; give {remedy(fields)}, or the server has "
+            "its default for them"
+        )
+    if "num_hidden_layers" in model.lacking:
+        yield "the config lacks num_hidden_layers: how often each is looked up is not known; --set num_hidden_layers=N"
+
+
+def _name(layer: Layer) -> str:
+    return f"{layer.part_of}.{layer.name}" if layer.part_of == "shared_experts" else layer.name
