@@ -39,13 +39,24 @@ NOTE = (
 )
 
 
+SERVED_NOTE = (
+    "vLLM's own kernels, as it calls them: the default is what it runs with no folder, the base model's tiles, and the "
+    "fully sharded groups (fs2) run the two-kernel path at TP 2. Each group beats that, or keeps it."
+)
+
+
 def section(data: Path) -> list[str]:
     """Writes the section on groups of MoE ops; nothing where none has been measured."""
-    if not (data / "moe.json").exists():
-        return []
-    members = read(data / "moe.json").studies
-    table = markdown(COLUMNS, rows(members))
-    return ["", "## Fused MoE LoRA", "", f"{NOTE} Machine: {machine_text(members[0])}.", "", *table]
+    parts = []
+    for file, title, note in (
+        ("moe-served.json", "### On vLLM's own kernels", SERVED_NOTE),
+        ("moe.json", "### On this project's kernels", NOTE),
+    ):
+        if (data / file).exists():
+            members = read(data / file).studies
+            about = f"{note} Machine: {machine_text(members[0])}."
+            parts += ["", title, "", about, "", *markdown(COLUMNS, rows(members))]
+    return ["", "## Fused MoE LoRA", *parts] if parts else []
 
 
 def rows(members: Sequence[StudySummary]) -> list[list[str]]:

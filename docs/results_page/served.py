@@ -24,10 +24,10 @@ correction over all entries."""
 def section(data: Path) -> list[str]:
     """Writes what the files are worth to the kernels that servers launch; nothing where that has not been measured."""
     lines: list[str] = []
-    for run in map(read, sorted(data.glob("served-*.json"))):
+    for run in map(read, sorted(data.glob("served-*.json"), reverse=True)):
         plan = run.about["plan"]
         serving, kernel = plan["serving"], run.studies[0].spec.kernel.partition("@")[2]
-        columns, rows = plans.before_after(plan, run.studies)
+        columns, cells = plans.before_after(plan, run.studies)
         lines += [
             "",
             f"### {plan['model']['name']} on the kernels of {kernel}",
@@ -35,10 +35,10 @@ def section(data: Path) -> list[str]:
             f"TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters; {len(run.studies)} studies "
             f"in {run.about['wall_s']:.0f} s. Machine: {machine_text(run.studies[0])}. Default → tuned, us a launch:",
             "",
-            *markdown(columns, rows),
+            *markdown(columns, cells),
             "",
             f"- {against_no_folder(run.about['never_slower'])}",
-            f"- {against_the_best(run.about['regret'])}",
+            *(f"- {against_the_best(rows)}" for rows in [run.about["regret"]] if rows),
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
     return ["", title, *lines] if lines else []
