@@ -10,6 +10,9 @@ from functools import partial
 
 _QUOTED = r"'[^']*'|\"(?:\\.|[^\"\\])*\""
 _OPERATORS = frozenset(";&|<>()")
+_HIDDEN = {ord(operator): 0xDC00 + ord(operator) for operator in _OPERATORS}
+"""Operators between quotes, which separate nothing, as halves of characters: these are in no text."""
+_SHOWN = {hidden: operator for operator, hidden in _HIDDEN.items()}
 _NEXT_COMMAND = ";"
 _NOTHING_TOLD = (
     (re.compile(rf"({_QUOTED})|\\[ \t]*\r?\n"), " "),  # a line that goes on, also with blanks that were pasted behind
@@ -63,10 +66,11 @@ def find(text: str, spellings: Mapping[str, Spelling]) -> Program | None:
 def _find(text: str, spellings: Mapping[str, Spelling], around: Mapping[str, str], depth: int) -> Program | None:
     environment = dict(around)
     for words in _commands(text):
-        environment |= _variables(words)
         for server, spelling in spellings.items():
             if (arguments := _arguments(words, spelling)) is not None:
-                return Program(server, tuple(arguments), environment)
+                before = words[: len(words) - len(arguments)]
+                return Program(server, tuple(arguments), environment | _variables(before))
+        environment |= _variables(words)
         nested = (word for word in words if depth < _DEEPEST and any(blank in word for blank in " \t\n"))
         for word in nested:  # bash -c '...'
             if (program := _find(word, spellings, environment, depth + 1)) is not None:
@@ -78,6 +82,7 @@ def _commands(text: str) -> Iterator[list[str]]:
     """Yields the words of each simple command, without what is redirected."""
     for pattern, instead in _NOTHING_TOLD:
         text = pattern.sub(partial(_quoted_or, instead), text)
+    text = re.sub(_QUOTED, lambda quoted: quoted[0].translate(_HIDDEN), text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     command: list[str] = []
@@ -92,7 +97,7 @@ def _commands(text: str) -> Iterator[list[str]]:
             yield command
             command, redirects = [], False
         else:
-            command.append(word)
+            command.append(word.translate(_SHOWN))
     yield command
 
 
