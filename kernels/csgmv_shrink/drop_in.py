@@ -19,6 +19,11 @@ _WARPS = {16: 2, 32: 2, 64: 4, 128: 8}
 _TILE_ELEMENTS = {16: 8192, 32: 8192, 64: 4096, 128: 4096}
 """Weights of one K step, likewise."""
 
+_WIDE = 128
+"""Columns of one block, likewise: where they divide the output, x is read fewer times; a K step then has `_WIDE_STEP`
+columns at every chunk size."""
+_WIDE_STEP = 64
+
 
 class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     """Any pool of half-precision adapters (contracts B3)."""
@@ -45,9 +50,12 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         return Call(facts.NAME, "shrink", dims)
 
     def default_config(self, call: CsgmvCall) -> Config:
-        chunk_size = call.batch.chunk_size
-        block_n = max(16, min(64, next_pow2(call.weights.shape[1])))
-        block_k = max(32, min(512, _TILE_ELEMENTS[chunk_size] // block_n, next_pow2(call.x.shape[1])))
+        chunk_size, columns, depth = call.batch.chunk_size, call.weights.shape[1], next_pow2(call.x.shape[1])
+        if columns % _WIDE == 0:
+            block_n, block_k = _WIDE, max(32, min(_WIDE_STEP, depth))
+        else:
+            block_n = max(16, min(64, next_pow2(columns)))
+            block_k = max(32, min(512, _TILE_ELEMENTS[chunk_size] // block_n, depth))
         return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS[chunk_size], "num_stages": 3}
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:

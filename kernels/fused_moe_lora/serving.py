@@ -29,7 +29,8 @@ def serving_note(problem: MoeProblem, tuned: facts.ServerPath, grouped: bool) ->
         return f"vLLM 0.33 serves {case}, with its small-batch kernel for so few tokens, which reads no key at all"
     served = server_path(p.rank, p.fully_sharded)
     reads = (
-        "its one-shot kernels, which read block_m alone"
+        "its one-shot kernels, which read block_m alone (the plug-in launches aligned_moe_lora in their place, which "
+        "tune --model tunes)"
         if served == facts.ONE_SHOT
         else "two kernels, which read every key"
     )

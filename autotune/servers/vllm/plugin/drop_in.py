@@ -89,6 +89,10 @@ class DropIn(ABC, Generic[C, A]):
     def default_config(self, arguments: A) -> Config:
         """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
 
+    def without_entry(self, arguments: A) -> str:
+        """Tells why a call for which no tuned config is found is the server's; empty where our default runs."""
+        return ""
+
     @abstractmethod
     def to_compile(self, call: C, m: int) -> Iterable[C]:
         """Yields the calls of m tokens that may come after a call, without memory: to compile them."""

@@ -101,6 +101,8 @@ class OursOrTheirs:
                 return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 self._tuned.reject(lookup, one_line(error))
+        if why := self._drop_in.without_entry(arguments):
+            return why
         self._drop_in.run(arguments, self._drop_in.default_config(arguments))
         return ""
 
@@ -125,10 +127,10 @@ class OursOrTheirs:
         for each in self._drop_in.to_compile(call, m):
             arguments = self._drop_in.arguments(each, None)
             tuned = self._found(self._drop_in.lookup(arguments), arguments)
-            if tuned is not None and stand_back.is_one(tuned):
-                continue
-            config = self._drop_in.default_config(arguments) if tuned is None else tuned
-            yield from self._drop_in.launches(arguments, config)
+            if tuned is None and not self._drop_in.without_entry(arguments):
+                tuned = self._drop_in.default_config(arguments)
+            if tuned is not None and not stand_back.is_one(tuned):
+                yield from self._drop_in.launches(arguments, tuned)
 
     def _found(self, lookup: Call | None, arguments: Any) -> Config | None:
         """Returns the tuned config, where there is one that these arguments can be launched with."""

@@ -148,7 +148,7 @@ def is_small(problem: MoeProblem) -> bool:
     return small_batch(problem.rank, problem.pairs, problem.naive)
 
 
-@pytest.mark.parametrize("block_m", [16, 128])
+@pytest.mark.parametrize("block_m", [16, 64])
 @each_kernel
 def test_a_captured_call_follows_tokens_adapters_and_experts(
     name: str, block_m: int, device: str, own_calls: list[int]
@@ -165,6 +165,16 @@ def test_a_captured_call_follows_tokens_adapters_and_experts(
             layer.fill(routing)
             assert layer.worst(routing, again) <= 1, (problem, routing)
         assert bool(own_calls) == is_small(problem)
+
+
+@each_kernel
+def test_tall_blocks_without_an_entry_are_the_servers(name: str, device: str, own_calls: list[int]) -> None:
+    problem = next(each for each in runnable(name, device) if not (each.naive or is_small(each)))
+    layer = Layer(name, problem, device, 128)
+    layer.fill(next(batches(problem, device)))
+    with suppress(InterpreterError):
+        layer()
+    assert own_calls
 
 
 @each_kernel
