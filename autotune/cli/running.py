@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from optuna.storages import BaseStorage
 
@@ -16,6 +17,7 @@ from autotune.errors import AutotuneError
 from autotune.report.results import before_after, before_after_by_size, machines, time_line, unsearched_line
 from autotune.report.sections import rivals_section, token_lines, without_empty_columns
 from autotune.report.tables import show, table
+from autotune.run.queue import LEAST_TURN_S
 from autotune.study import studies
 from autotune.study.serving_notes import serving_notes
 from autotune.study.sources import notices
@@ -48,6 +50,8 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         say_if_replayed(to_run)
     for line in notices(item.spec for item in to_run):
         tell(f"Mind: {line}.")
+    if short := too_short(to_run, flags.budget.timeout_s):
+        tell(f"Mind: {short}.")
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(to_run), flags.budget, check_stop) as display:
         worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
@@ -61,6 +65,17 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         tell(f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.")
     if failures:
         raise AutotuneError("; ".join(failures))
+
+
+def too_short(to_run: Sequence[KernelStudy], timeout_s: float | None) -> str | None:
+    """Tells that some studies will find no time to search; None where there is enough, or nothing to wait for."""
+    timed = [item for item in to_run if item.spec.backend != "replay"]
+    if timeout_s is None or not timed or (share_s := timeout_s / len(timed)) >= LEAST_TURN_S:
+        return None
+    return (
+        f"--timeout: {share_s:.1f} s for each of {len(timed)} studies, of which most take 2 to {LEAST_TURN_S:.0f} s; "
+        "those that find no time keep their default"
+    )
 
 
 def show_results(finished: list[KernelStudy], plan_name: str | None = None) -> None:

@@ -1,0 +1,27 @@
+"""What a run says before it begins."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+from autotune.cli.running import too_short
+from autotune.study.study import KernelStudy
+
+
+def _studies(backend: str, count: int) -> list[KernelStudy]:
+    study = SimpleNamespace(spec=SimpleNamespace(backend=backend))
+    return [cast(KernelStudy, study)] * count
+
+
+def test_a_time_too_short_for_every_study_is_told_ahead() -> None:
+    line = too_short(_studies("cuda", 85), 156.0)
+    assert line is not None
+    assert "1.8 s for each of 85 studies" in line
+    assert too_short(_studies("cuda", 50), 156.0) is None
+
+
+def test_no_limit_and_replays_are_never_too_short() -> None:
+    assert too_short(_studies("cuda", 85), None) is None
+    assert too_short(_studies("replay", 85), 1.0) is None
+    assert too_short([], 1.0) is None
