@@ -17,7 +17,7 @@ from autotune.measure.result import Measurement
 from autotune.run import identity
 from autotune.run.clock import Deadline
 from autotune.run.finalists import paired_gain, slows_a_workload
-from autotune.run.meetings import Meeting, contenders, meetings
+from autotune.run.meetings import Meeting, contenders, meetings, outdated
 from autotune.run.queue import Turn, Watcher
 from autotune.run.runner import Runner
 from autotune.run.stopping import told_where
@@ -50,6 +50,8 @@ class HeadToHeads:
             StorageError: If the storage failed or is gone.
             AutotuneError: If it was stopped.
         """
+        for study in outdated(chosen):
+            study.keep_head_to_head(None)
         deadline = Deadline(time_s, self._now_s)
         for apart in (False, True):
             for meeting in meetings(chosen, apart=apart):

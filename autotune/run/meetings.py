@@ -87,6 +87,18 @@ def expected(chosen: Iterable[KernelStudy]) -> int:
     return len(_all_rivals(chosen))
 
 
+def outdated(chosen: Iterable[KernelStudy]) -> list[KernelStudy]:
+    """Lists studies of our kernels that met another study of the server's kernel than the one that is theirs now: the
+    server was another release, say."""
+    found = []
+    for each in _all_rivals(chosen):
+        known = each.own.head_to_head
+        now = {study.name for study in each.served if study is not None}
+        if known is not None and not now <= known.rivals:
+            found.append(each.own)
+    return found
+
+
 def _keeps_apart(meeting: Meeting) -> bool:
     """Tells whether a study of one launch for several calls has decided for the calls themselves."""
     decision = meeting.own.result.decision if meeting.own.result else None

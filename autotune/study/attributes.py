@@ -92,9 +92,9 @@ def group_result(attributes: Attributes) -> GroupResult | None:
     return _read(GroupResult, _GROUP_RESULT, found) if found else None
 
 
-def write_head_to_head(study: optuna.Study, found: HeadToHead) -> None:
-    """Keeps how a study's config did against the other ways to do its work."""
-    study.set_user_attr(_HEAD_TO_HEAD, to_json(found))
+def write_head_to_head(study: optuna.Study, found: HeadToHead | None) -> None:
+    """Keeps how a study's config did against the other ways to do its work; None forgets it."""
+    study.set_user_attr(_HEAD_TO_HEAD, None if found is None else to_json(found))
 
 
 def head_to_head(attributes: Attributes) -> HeadToHead | None:

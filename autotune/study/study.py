@@ -77,7 +77,8 @@ class KernelStudy:
         )
         return found if is_of_result else None
 
-    def keep_head_to_head(self, found: HeadToHead) -> None:
+    def keep_head_to_head(self, found: HeadToHead | None) -> None:
+        """Keeps a comparison; None forgets the one that there is."""
         attributes.write_head_to_head(self.study, found)
 
     @property

@@ -130,6 +130,18 @@ def test_another_result_of_ours_has_not_met_anybody(storage: BaseStorage) -> Non
     assert chosen[1].head_to_head is None
 
 
+def test_what_met_an_older_release_of_the_server_is_forgotten_where_the_new_one_has_not_been_timed(
+    storage: BaseStorage,
+) -> None:
+    older, ours = (finished(storage, "lora_shrink", source) for source in ("vllm", "builtin"))
+    meet(storage, Timed(SHRINKS), [older, ours])
+    meet(storage, Timed({}), [ours])
+    assert ours.head_to_head is not None, "without a study of the server's there is nothing newer"
+    newer = studies.create(storage, "lora_shrink@newer", replace(SPECS["lora_shrink"], source="vllm"))
+    meet(storage, Timed({}), [newer, ours])
+    assert ours.head_to_head is None
+
+
 def test_ours_that_no_longer_runs_leaves_the_call_to_the_server(storage: BaseStorage) -> None:
     chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
     meet(storage, Timed({key: us for key, us in SHRINKS.items() if "vllm" in key[0]}), chosen)
