@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _BLOCKS = ("block_m", "block_n", "block_k", "block_r", "block_size_m", "block_size_n", "block_size_k")
-_MOST_WARPS = 32
-_COUNTS = ("split_k", "column_blocks", "num_stages", "num_ctas", "group_size_m", "maxnreg")
+_MOST = {"num_warps": 32, "num_ctas": 16}
+"""Powers of two up to these: 1024 threads of a block, and the thread blocks of a cluster, also where more than the portable
+8 are allowed (CUDA C++ Programming Guide, thread block clusters)."""
+_COUNTS = ("split_k", "column_blocks", "num_stages", "group_size_m", "maxnreg")
 
 
 def unlaunchable(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -16,8 +18,8 @@ def unlaunchable(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         low = name.lower()
         if low in _BLOCKS and not (_integer(value) and value >= 16 and _power_of_two(value)):
             yield name, f"got {value!r}, allowed: powers of two from 16"
-        elif low == "num_warps" and not (_integer(value) and 1 <= value <= _MOST_WARPS and _power_of_two(value)):
-            yield name, f"got {value!r}, allowed: powers of two to {_MOST_WARPS}"
+        elif low in _MOST and not (_integer(value) and 1 <= value <= _MOST[low] and _power_of_two(value)):
+            yield name, f"got {value!r}, allowed: powers of two to {_MOST[low]}"
         elif low in _COUNTS and not (value is None and low == "maxnreg") and not (_integer(value) and value >= 1):
             yield name, f"got {value!r}, allowed: positive integers"
 
