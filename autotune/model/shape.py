@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
 
 from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
@@ -14,9 +14,28 @@ from autotune.model.sources import Source, find
 
 _LAYERS = "num_hidden_layers"
 _STAND_IN, _ENOUGH_LAYERS = 1 << 12, 64
-"""What stands in the place of a size that is not known, which any number of GPUs divides, and of a number of layers."""
+"""What stands in the place of a size that is not known, and of a number of layers."""
 
 _ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+_FIELD_OF: Final[Mapping[str, str]] = {
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "intermediate": "intermediate_size",
+    "vocab": "vocab_size",
+    "layers": _LAYERS,
+    "dense_layers": _LAYERS,
+}
+"""For each size of a model the field that it follows from."""
+
+_FIELD_OF_EXPERTS: Final[Mapping[str, str]] = {
+    "top_k": "num_experts_per_tok",
+    "intermediate": "moe_intermediate_size",
+    "shared": "shared_expert_intermediate_size",
+    "layers": _LAYERS,
+}
+"""The same of its experts."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ class ModelShape:
         assumptions: What was taken for granted; one line each.
         unknown: Why its sizes cannot be worked out without a server's own tables; then those above are 0.
         lacking: The fields for want of which they cannot; then those above that do not follow from these are known.
+        stand_ins: The fields that have a number of ours in their place: those that it lacks and some that follow.
     """
 
     name: str
@@ -78,6 +98,15 @@ class ModelShape:
     config: Mapping[str, Any] = field(repr=False)
     unknown: str | None = None
     lacking: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what is known of it: a size in whose place a number stands is null."""
+        told = {name: value for name, value in asdict(self).items() if name not in ("config", "unknown", "stand_ins")}
+        told |= {name: None for name, field in _FIELD_OF.items() if field in self.stand_ins}
+        if self.experts is not None:
+            told["experts"] |= {name: None for name, field in _FIELD_OF_EXPERTS.items() if field in self.stand_ins}
+        return told
 
     def require_sizes(self) -> None:
         """Makes sure that its sizes are known.
@@ -129,10 +158,8 @@ def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFie
     """Returns the shape with sizes in the place of those that its config lacks; None where nothing else is known."""
     lacking = error.names
     while "hidden_size" not in lacking:
-        stand_ins = {name: _ENOUGH_LAYERS if name == _LAYERS else _STAND_IN for name in lacking}
-        if "num_attention_heads" in lacking:
-            stand_ins["head_dim"] = _STAND_IN
         try:
+            stand_ins = _stand_ins(source, overrides, lacking)
             found = _read(source, {**stand_ins, **overrides})
         except LackingFieldsError as further:
             if set(further.names) <= set(lacking):  # a flag gives it, as 0
@@ -141,8 +168,26 @@ def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFie
         except InputError:
             return None
         else:
-            return replace(found, overrides=dict(overrides), unknown=str(error), lacking=lacking)
+            placed = tuple(stand_ins)
+            return replace(found, overrides=dict(overrides), unknown=str(error), lacking=lacking, stand_ins=placed)
     return None
+
+
+def _stand_ins(source: Source, overrides: Mapping[str, int], lacking: Sequence[str]) -> dict[str, int]:
+    """Returns numbers for the fields that a config lacks, and for those that would follow from them."""
+    sizes = _fields(source, overrides)
+    follow = list[str]()
+    if "num_attention_heads" in lacking:
+        follow += ["num_key_value_heads", "head_dim"]
+    if "moe_intermediate_size" in lacking and sizes.get("n_shared_experts"):
+        follow += ["shared_expert_intermediate_size"]
+    names = [*lacking, *(name for name in follow if not sizes.get(name))]
+    return {name: _ENOUGH_LAYERS if name == _LAYERS else _STAND_IN for name in names}
+
+
+def _fields(source: Source, overrides: Mapping[str, int]) -> Fields:
+    family = FAMILIES.get(_architecture(source.config), Family())
+    return Fields(source.origin, {**family.defaults, **language_model(source.config), **overrides})
 
 
 def _unknown(source: Source, overrides: Mapping[str, int], error: InputError) -> ModelShape:
@@ -179,7 +224,7 @@ def _read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
             "create studies of single shapes (study create --op-type ...) from what the server logs"
         )
     family = FAMILIES.get(architecture, Family())
-    sizes = Fields(source.origin, {**family.defaults, **config, **overrides})
+    sizes = _fields(source, overrides)
     sizes.require(*_ALWAYS)
     experts = _experts(sizes, family)
     dense_layers = sizes["num_hidden_layers"] - (experts.layers if experts else 0)

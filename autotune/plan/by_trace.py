@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ class TracedServer:
 
     name: str
     origin: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def make(path: Path, batches: Batches) -> Plan:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from autotune import servers
 from autotune.contract import Call, dtype_name, groups
@@ -63,9 +63,7 @@ class Entry:
 
 
 class PlanSubject(Protocol):
-    """What a plan is of: a model, or a server that was traced; a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    """What a plan is of: a model, or a server that was traced."""
 
     @property
     def name(self) -> str: ...
@@ -73,6 +71,9 @@ class PlanSubject(Protocol):
     @property
     def origin(self) -> str:
         """Where its sizes are from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what is known of it."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "model": {name: value for name, value in asdict(self.model).items() if name not in ("config", "unknown")},
+            "model": self.model.to_json(),
             "serving": {"runtime" if name == "server" else name: value for name, value in asdict(self.serving).items()},
             "dtype": self.dtype,
             "shapes": [

@@ -65,7 +65,7 @@ def check(model: ModelShape, serving: Serving) -> None:
     sizes = {"num_attention_heads": model.heads, "intermediate_size": model.intermediate}
     if model.kv_heads >= tp:
         sizes["num_key_value_heads"] = model.kv_heads
-    if model.experts and model.experts.shared:
+    if model.experts and "shared_expert_intermediate_size" not in model.stand_ins:
         sizes["shared experts' intermediate size"] = model.experts.shared
     if model.experts and not serving.expert_parallel:
         sizes["moe_intermediate_size"] = model.experts.intermediate
@@ -74,9 +74,9 @@ def check(model: ModelShape, serving: Serving) -> None:
     if serving.fully_sharded:
         sizes["hidden_size"] = model.hidden
     for name, size in sizes.items():
-        if size % tp:
+        if size % tp and name not in model.stand_ins:
             raise InputError(f"--tp: got {tp}, which does not divide {model.name}'s {name} {size}; give another one")
-    if tp > model.kv_heads and tp % model.kv_heads:
+    if tp > model.kv_heads and tp % model.kv_heads and "num_key_value_heads" not in model.stand_ins:
         raise InputError(
             f"--tp: got {tp}, which is no multiple of {model.name}'s num_key_value_heads {model.kv_heads}, "
             "so they cannot be replicated evenly; give another one"

@@ -56,3 +56,36 @@ def test_where_nothing_is_known_the_field_is_named(changes: dict[str, None], tar
     (field,) = changes
     with pytest.raises(InputError, match=f"lacks {field}; give --set {field}=N"):
         plan(1, targets, **changes)
+
+
+@pytest.mark.parametrize(
+    ("field", "sizes"),
+    [
+        ("num_attention_heads", {"heads", "head_dim"}),
+        ("intermediate_size", {"intermediate"}),
+        ("vocab_size", {"vocab"}),
+        ("num_hidden_layers", {"layers", "dense_layers"}),
+    ],
+)
+def test_what_stands_for_a_size_is_told_as_no_size(field: str, sizes: set[str]) -> None:
+    whole, part = (plan(**changes).to_json()["model"] for changes in ({}, {field: None}))
+    assert {name for name, value in part.items() if value is None and whole[name] is not None} == sizes
+    kept = set(whole) - sizes - {"lacking"}
+    assert {name: part[name] for name in kept} == {name: whole[name] for name in kept}
+
+
+@pytest.mark.parametrize("fields", [("num_attention_heads", "num_key_value_heads"), ("intermediate_size",)])
+def test_nothing_is_asked_of_what_stands_for_a_size(fields: tuple[str, ...]) -> None:
+    """4096 stands for each, which three GPUs do not divide: the plan is made of what they divide."""
+    sound = {"hidden_size": 768, "num_attention_heads": 12, "num_key_value_heads": 3, "intermediate_size": 3072}
+    lacking: dict[str, None] = dict.fromkeys(fields)
+    assert keys(plan(3, **{**sound, **lacking})) < keys(plan(3, **sound))
+
+
+def test_shared_experts_of_an_unknown_width_are_told_as_unknown() -> None:
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 3, "intermediate_size": None}
+    config = {**SMALL_MODEL, **experts}
+    model = shape.read(Source("model", "config.json", config), {})
+    assert model.lacking == ("moe_intermediate_size",)
+    told = model.to_json()["experts"]
+    assert (told["intermediate"], told["shared"], told["count"]) == (None, None, 8)
