@@ -34,11 +34,10 @@ if TYPE_CHECKING:
         of_problems,
         raced,
         required_by,
-        wants_ours,
         worth,
     )
     from autotune.plan.plan import Plan
-    from autotune.plan.timed import all_timed_kernels, timed_kernels
+    from autotune.plan.timed import all_timed_kernels, timed_kernels, wants_ours
     from autotune.run.options import Budget, RunOptions
     from autotune.servers.batches import Batches
     from autotune.servers.serving import Serving
@@ -104,11 +103,10 @@ _MODULES = {
         "of_problems",
         "raced",
         "required_by",
-        "wants_ours",
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),
-    "autotune.plan.timed": ("all_timed_kernels", "timed_kernels"),
+    "autotune.plan.timed": ("all_timed_kernels", "timed_kernels", "wants_ours"),
     "autotune.run.options": (
         "Budget",
         "RunOptions",

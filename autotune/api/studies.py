@@ -12,13 +12,13 @@ from optuna.storages import BaseStorage
 from autotune.api.listing import names
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
-from autotune.contract.source import AUTO, BOTH, BUILTIN, SERVED, split
+from autotune.contract.source import BOTH, BUILTIN, SERVED, split
 from autotune.errors import InputError, one_of
 from autotune.plan import studies as plan_studies
 from autotune.plan.plan import Plan
+from autotune.plan.timed import wants_ours
 from autotune.report.note import write_note
 from autotune.servers.command_line import DecoderBlock
-from autotune.servers.plugin import switch
 from autotune.study import creation, overview, studies
 from autotune.study.describe import Request
 from autotune.study.spec import StudySpec
@@ -99,11 +99,6 @@ def of_problems(problems: Problems, request: Request) -> StudySet:
     for each in _by_source(replace(request, kernel=problems.kernel)):
         specs |= creation.describe_flags(each, problems.values, problems.m_values, problems.path)
     return StudySet(specs, notes=_of_one_source(request, specs))
-
-
-def wants_ours(source: str) -> bool:
-    """Tells whether the plug-in's kernels of a plan are tuned: where they are asked for, or it is switched on."""
-    return source in (BOTH, BUILTIN) or (source == AUTO and bool(switch.read().families))
 
 
 def of_plan(plan: Plan, request: Request) -> StudySet:

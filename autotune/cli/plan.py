@@ -15,7 +15,7 @@ from autotune.contract.source import AUTO, SERVED
 from autotune.environment import driver_installed
 from autotune.errors import InputError, one_of
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
-from autotune.plan.timed import TimedKernel, timed_kernels, timed_lines, what_to_mind
+from autotune.plan.timed import TimedKernel, all_timed_kernels, timed_lines, wants_ours, what_to_mind
 from autotune.report.tables import TextTable, show, table
 from autotune.servers.shapes import Shape
 from autotune.study.sources import refuse_unknown
@@ -52,15 +52,16 @@ def plan(
     made = serving.planned(model, dtype, "MODEL")
     if made is None:
         raise InputError("MODEL: not given; pass a folder, preset or Hugging Face id, or --trace FILE")
-    timed = timed_kernels(made, source)
+    timed = all_timed_kernels(made, source, "cuda", wants_ours(source))
     if source == SERVED and not allow_unknown_server:
-        for kernel in timed.values():
+        for kernel in timed:
             refuse_unknown(kernel.choice.origin, source)
     if as_json:
-        of_kernels = {name: kernel.to_json() for name, kernel in timed.items()}
+        # Of a kernel that is timed of both sources the server's, which comes first, is told.
+        of_kernels = {kernel.name: kernel.to_json() for kernel in reversed(timed)}
         say(json.dumps({**made.to_json(), "timed": of_kernels}, indent=2))
     else:
-        show_plan(made, timed.values())
+        show_plan(made, timed)
         if not driver_installed():
             say("No GPU here: this is what a machine with one times where the same packages are installed.")
 

@@ -14,11 +14,12 @@ from autotune.cli.progress import RunDisplay
 from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
+from autotune.plan.plan import SMALL_STUDY_S
 from autotune.report.results import before_after, before_after_by_size, machines, time_line, unsearched_line
 from autotune.report.sections import rivals_section, token_lines, without_empty_columns
 from autotune.report.tables import show, table
-from autotune.run.queue import LEAST_TURN_S
 from autotune.study import studies
+from autotune.study.grouping import by_group
 from autotune.study.serving_notes import serving_notes
 from autotune.study.sources import notices
 from autotune.study.study import KernelStudy
@@ -50,11 +51,11 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         say_if_replayed(to_run)
     for line in notices(item.spec for item in to_run):
         tell(f"Mind: {line}.")
-    if short := too_short(to_run, flags.budget.timeout_s):
+    worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
+    if short := too_short([item for item in to_run if item.name not in raced], flags.budget.timeout_s):
         tell(f"Mind: {short}.")
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(to_run), flags.budget, check_stop) as display:
-        worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth, raced)
     timed = [item for item in to_run if item.result and item.spec.backend != "replay"]
     if timed:
@@ -67,14 +68,14 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
         raise AutotuneError("; ".join(failures))
 
 
-def too_short(to_run: Sequence[KernelStudy], timeout_s: float | None) -> str | None:
+def too_short(to_search: Sequence[KernelStudy], timeout_s: float | None) -> str | None:
     """Tells that some studies will find no time to search; None where there is enough, or nothing to wait for."""
-    timed = [item for item in to_run if item.spec.backend != "replay"]
-    if timeout_s is None or not timed or (share_s := timeout_s / len(timed)) >= LEAST_TURN_S:
+    turns = by_group([item for item in to_search if item.spec.backend != "replay"])
+    if timeout_s is None or not turns or (share_s := timeout_s / len(turns)) >= SMALL_STUDY_S:
         return None
     return (
-        f"--timeout: {share_s:.1f} s for each of {len(timed)} studies, of which most take 2 to {LEAST_TURN_S:.0f} s; "
-        "those that find no time keep their default"
+        f"--timeout: {share_s:.1f} s for each of {len(turns)} searches, of which most take {SMALL_STUDY_S:g} s or "
+        "more; those that find no time keep their default"
     )
 
 

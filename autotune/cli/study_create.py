@@ -56,6 +56,10 @@ def create(
     storage = open_storage(making.storage, create=True)
     with working("making the studies"):
         names = wanted.create(storage, skip_if_exists)
+        if (behind := wanted.behind(storage)) is not None:
+            wanted, names = behind, behind.create(storage, skip_if_exists=True)
+    if count := wanted.still_to_follow:
+        tell(f"{count} more studies follow from what these decide: run this command again then, with --skip-if-exists.")
     if wanted.plan_name is not None:
         tell(f"Run them with: study run --plan {wanted.plan_name}")
     say(json.dumps(names) if as_json else "\n".join(names))

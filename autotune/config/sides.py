@@ -36,8 +36,9 @@ class ComparedSide:
     def files(self) -> list[Path]:
         """Lists the files that may hold entries."""
         found = sorted(self.path.rglob("*.json")) if self.path.is_dir() else [self.path]
-        inside = self.path.is_dir() and self.path.resolve() in self.other.resolve().parents
-        mine = [path for path in found if not (inside and path.is_relative_to(self.other))]
+        other = self.other.resolve()
+        inside = self.path.is_dir() and self.path.resolve() in other.parents
+        mine = [path for path in found if not (inside and path.resolve().is_relative_to(other))]
         return [path for path in mine if path.name not in provenance.SIDE_CARS]
 
     def file(self, name: str) -> Path:

@@ -11,6 +11,7 @@ from autotune.contract import groups, source
 from autotune.environment import installed_version
 from autotune.errors import one_of
 from autotune.plan.plan import Entry, Plan
+from autotune.servers.plugin import switch
 from autotune.study.sources import Choice, choose, other_compiler
 
 
@@ -83,6 +84,11 @@ def _timed(names: Iterable[str], plan: Plan, wanted: str, backend: str) -> dict[
     server = plan.serving.server
     choices = {name: choose(name, server, wanted, backend) for name in names}
     return {name: TimedKernel(name, server, choice, triton, backend) for name, choice in choices.items()}
+
+
+def wants_ours(wanted: str) -> bool:
+    """Tells whether the plug-in's kernels of a plan are tuned: where they are asked for, or it is switched on."""
+    return wanted in (source.BOTH, source.BUILTIN) or (wanted == source.AUTO and bool(switch.read().families))
 
 
 def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -> list[TimedKernel]:

@@ -9,16 +9,20 @@ from autotune.cli.running import too_short
 from autotune.study.study import KernelStudy
 
 
-def _studies(backend: str, count: int) -> list[KernelStudy]:
-    study = SimpleNamespace(spec=SimpleNamespace(backend=backend))
-    return [cast(KernelStudy, study)] * count
+def _studies(backend: str, count: int, group: str | None = None) -> list[KernelStudy]:
+    spec = SimpleNamespace(backend=backend, group=group)
+    return [cast(KernelStudy, SimpleNamespace(name=f"study {i}", spec=spec)) for i in range(count)]
 
 
-def test_a_time_too_short_for_every_study_is_told_ahead() -> None:
-    line = too_short(_studies("cuda", 85), 156.0)
+def test_a_time_too_short_for_every_search_is_told_ahead() -> None:
+    line = too_short(_studies("cuda", 85), 127.5)
     assert line is not None
-    assert "1.8 s for each of 85 studies" in line
-    assert too_short(_studies("cuda", 50), 156.0) is None
+    assert "1.5 s for each of 85 searches" in line
+    assert too_short(_studies("cuda", 85), 170.0) is None
+
+
+def test_a_group_is_one_search() -> None:
+    assert too_short(_studies("cuda", 85, "experts"), 10.0) is None
 
 
 def test_no_limit_and_replays_are_never_too_short() -> None:

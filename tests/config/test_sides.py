@@ -59,6 +59,14 @@ def test_files_of_two_kernels_are_told(cli: Cli, sides: str) -> None:
     assert {each["file"] for each in found} == {SHRINK}, "what stands in the other side is not this side's"
 
 
+def test_a_side_within_the_other_is_so_however_its_path_is_spelled(cli: Cli) -> None:
+    tuned()
+    spelled = ("tuned/autotune", Path("tuned/autotune").absolute(), "./tuned/../tuned/autotune")
+    within = {cli.ok("config diff tuned --json", str(path)) for path in spelled}
+    assert len(within) == 1
+    assert "autotune/" not in within.pop()
+
+
 def test_without_a_side_car_the_place_tells(cli: Cli) -> None:
     write(f"tuned/{SHRINK}", nested("5", "1", "64", "4096", "16", VLLM_ENTRY))
     write(f"tuned/autotune/{SHRINK}", nested("5", "1", "64", "4096", "16", stand_back.entry(VLLM_ENTRY)))
