@@ -1,4 +1,4 @@
-"""What the scripts that time plug-ins share: their options, the race of both sides, and how they keep rows."""
+"""Holds what the scripts that time plug-ins share: their options, the race of both sides, and how they keep rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exported files are worth on the server's own kernels: against no folder, and against the best there is.
+"""Tells what exported files are worth on the server's own kernels: against no folder, and against the best there is.
 
     PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--seconds N]
     PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS] [--seconds N]

@@ -1,4 +1,4 @@
-"""The standard streams of a process that was started with some of them closed, or that take no more."""
+"""Mends the standard streams of a process that was started with some of them closed, or that take no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two sides of a comparison of config files: whose kernels their entries are of, and who reads them."""
+"""Tells of the two sides of a comparison of config files whose kernels their entries are of, and who reads them."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Plan:
 
     @property
     def races(self) -> list[Entry]:
-        """The studies that are but a race, size by size."""
+        """The studies that are only raced, size by size."""
         return [
             entry
             for size in self.raced

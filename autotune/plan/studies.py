@@ -211,7 +211,7 @@ def of_plan(storage: BaseStorage, plan: str) -> list[KernelStudy]:
 
 
 def raced(chosen: Iterable[KernelStudy], plan: str) -> list[KernelStudy]:
-    """Returns those that are but a race in a plan."""
+    """Returns those that a plan only races."""
     return [study for study in chosen if (found := study.membership(plan)) and found.raced]
 
 

@@ -1,4 +1,4 @@
-"""The section on SGLang's kernels in docs/results.md: the shapes of PR 20391, with what that lists.
+"""Writes the section on SGLang's kernels in docs/results.md: the shapes of PR 20391, with what that lists.
 
 It reads what docs/run_csgmv.sh left in docs/data, GPU by GPU.
 """

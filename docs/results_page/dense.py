@@ -1,4 +1,4 @@
-"""The section on vLLM's dense kernels in docs/results.md: what tuning our kernels gives, and where the time went.
+"""Writes the section on vLLM's dense kernels in docs/results.md: what tuning ours gives, and where the time went.
 
 It reads what docs/run_results.sh left in docs/data: the studies of each GPU, and sweeps of whole spaces.
 """
@@ -31,7 +31,7 @@ def section(data: Path) -> list[str]:
         "",
         "## Our kernels of vLLM's dense ops",
         "",
-        "Kernels, here and below: the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, "
+        "The kernels are the built-in ones. Times are medians of an interleaved race of CUDA-graph replays, "
         "zeroing included.",
         *(line for run in runs for line in gpu_lines(run)),
         "",

@@ -1,4 +1,4 @@
-"""The first section of docs/results.md, and the table of the README: what a folder is worth on the server's own engine.
+"""Writes the first section of docs/results.md, and the table of the README: what a folder is worth on the engine.
 
 It reads what docs/run_serve.sh left in docs/data.
 """

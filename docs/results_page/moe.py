@@ -1,4 +1,4 @@
-"""The section on fused MoE LoRA in docs/results.md: groups of ops that share one block_m.
+"""Writes the section on fused MoE LoRA in docs/results.md: groups of ops that share one block_m.
 
 It reads what docs/run_moe.sh left in docs/data.
 """

@@ -1,4 +1,4 @@
-"""The section on whole models in docs/results.md: what one command made of everything a server looks up.
+"""Writes the section on whole models in docs/results.md: what one command made of everything a server looks up.
 
 It reads what docs/run_plan.sh left in docs/data.
 """

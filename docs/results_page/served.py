@@ -1,4 +1,4 @@
-"""The section on the servers' own kernels in docs/results.md: what exported files are worth to what a server launches.
+"""Writes the section on the servers' own kernels in docs/results.md: what exported files are worth to them.
 
 It reads what docs/run_served.sh left in docs/data.
 """

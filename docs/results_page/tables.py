@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Makes tables in Markdown."""
 
 from __future__ import annotations
 
