@@ -89,6 +89,21 @@ class Trace:
             )
         return found[0]
 
+    def told(self, detail: str) -> int | None:
+        """Returns the number of GPUs that all lookups tell; None where none does, as of an older plug-in.
+
+        Raises:
+            InputError: If some tell none, whose layers would count twice, or they tell several.
+        """
+        told = {each.line: dict(each.seen.details).get(detail) for each in self.lookups}
+        found = {size for size in told.values() if isinstance(size, int)}
+        if found and (without := [line for line, size in told.items() if size is None]):
+            raise InputError(
+                f"--trace: {self.path}: line {without[0]}: lookup without {detail}, which others tell, allowed: those "
+                "of one server; trace each server into a file of its own"
+            )
+        return self.one(f"{detail} sizes", found) if found else None
+
 
 def read(path: Path, ops: Mapping[str, Collection[str]]) -> Trace:
     """Reads a trace.

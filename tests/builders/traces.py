@@ -17,12 +17,12 @@ def seen(op: str, dims: Mapping[str, int], rows: Rows = "tokens", **details: Any
     return SeenLookup("vllm", "0.33.0", op, tuple(dims.items()), told, "bfloat16", rows)
 
 
-def linear(k: int, *widths: int, rows: Rows = "tokens") -> list[SeenLookup]:
+def linear(k: int, *widths: int, rows: Rows = "tokens", **details: Any) -> list[SeenLookup]:
     """Returns the lookups of a linear layer of vLLM's."""
     shared = {"max_loras": LORAS + 1, "num_slices": len(widths)}
-    shrink = seen("shrink", {**shared, "k": k, "n": RANK}, rows)
+    shrink = seen("shrink", {**shared, "k": k, "n": RANK}, rows, **details)
     dims = {**shared, "k": RANK, "n": max(widths), "add_inputs": 1}
-    return [shrink, seen("expand", dims, rows, slice_widths=widths)]
+    return [shrink, seen("expand", dims, rows, slice_widths=widths, **details)]
 
 
 def experts(hidden: int, width: int, **changes: Any) -> list[SeenLookup]:

@@ -213,20 +213,60 @@ def test_over_how_many_gpus_a_server_is_shared_out_is_in_its_plan(tmp_path: Path
     model = make(shape.look_up("Qwen3-30B-A3B"), serving, Batches())
     wanted = next(each for each in model.shapes if each.op == "fused_moe_lora_w13_shrink")
     told = {"tp": 2, "expert_gpus": 2, "ep": 1}
-    found = of(tmp_path, [*linear(2048, 2048, 256, 256), *experts(2048, 768, **{**told, "num_experts": 64})])
+    found = of(tmp_path, [*linear(2048, 2048, 256, 256, tp=2), *experts(2048, 768, **{**told, "num_experts": 64})])
     (group,) = (each for each in found.shapes if each.op == wanted.op)
     assert (dict(group.dims), dict(group.flags)) == (dict(wanted.dims), dict(wanted.flags))
     spread = experts(2048, 768, **{**told, "expert_gpus": 8})
-    (group,) = (each for each in of(tmp_path, [*linear(64, 64), *spread]).shapes if each.op == wanted.op)
+    (group,) = (each for each in of(tmp_path, [*linear(64, 64, tp=2), *spread]).shapes if each.op == wanted.op)
     assert group.flags["tp"] == 8
 
 
 def test_servers_of_several_sizes_in_one_file_are_refused(tmp_path: Path) -> None:
-    lookups = [
-        SeenLookup(**{**vars(each), "details": (*each.details, ("tp", tp))}) for tp in (1, 2) for each in linear(64, 64)
-    ]
+    lookups = [each for tp in (1, 2) for each in linear(64, 64, tp=tp)]
     with pytest.raises(InputError, match=r"server\.jsonl holds lookups of tp sizes 1, 2, allowed: those of one server"):
         of(tmp_path, lookups)
+
+
+def test_lookups_of_an_older_plug_in_beside_those_of_a_newer_are_refused(tmp_path: Path) -> None:
+    """The same layers would count twice, since the one tells no number of GPUs."""
+    with pytest.raises(InputError, match=r"server\.jsonl: line 1: lookup without tp, .* each server into a file"):
+        of(tmp_path, [*linear(64, 64), *linear(64, 64, tp=2)])
+
+
+def test_sglang_lookups_of_an_older_plug_in_beside_those_of_a_newer_are_refused(tmp_path: Path) -> None:
+    dims = (("K", 64), ("R", 16), ("S", 1))
+    told: list[tuple[tuple[str, int | tuple[int, ...]], ...]] = [(), (("tp", 2),)]
+    lookups = [
+        SeenLookup("sglang", "0.5.23", "shrink", dims, (("num_loras", 4), *each), "bfloat16", "tokens") for each in told
+    ]
+    path = write(tmp_path / "t.jsonl", [(each, SeenLaunches(1, {16}, 16)) for each in lookups], {})
+    with pytest.raises(InputError, match=r"t\.jsonl: line 1: lookup without tp, .* each server into a file"):
+        by_trace.make(path, Batches())
+
+
+def test_a_rank_that_no_server_has_is_told_of_the_lookup_that_has_it(tmp_path: Path) -> None:
+    shared = {"max_loras": LORAS + 1, "num_slices": 1}
+    shrink = seen("shrink", {**shared, "k": 64, "n": 16})
+    expand = seen("expand", {**shared, "k": 24, "n": 64, "add_inputs": 1}, slice_widths=(64,))
+    with pytest.raises(InputError, match=r"line 2: lookup of expand: k: got 24, allowed as the server's rank: 1, 8"):
+        of(tmp_path, [shrink, expand])
+
+
+@pytest.mark.parametrize(
+    ("slices", "i", "w2", "width"),
+    [(2, 768, 768, 768), (1, 1536, 768, 768), (1, 768, 768, 768), (1, 1536, None, None), (1, 1536, 512, None)],
+    ids=["apart", "merged", "no gate", "w2 unseen", "w2 of others"],
+)
+def test_the_base_experts_are_as_wide_as_w2(
+    tmp_path: Path, slices: int, i: int, w2: int | None, width: int | None
+) -> None:
+    """By their width the server chooses block_m; w13 may have gate and up in one slice of twice that (A17)."""
+    shrink, expand = experts(2048, i)[:2]
+    dims = {**dict(shrink.dims), "num_slices": slices}
+    w13 = [seen(each.op, dims, **dict(each.details)) for each in (shrink, expand)]
+    found = of(tmp_path, [*linear(64, 64), *w13, *(experts(2048, w2)[2:] if w2 else ())])
+    (own,) = (each for each in found.shapes if each.op == shrink.op)
+    assert [each.flags["base_intermediate_size"] for each in own.together] == ([] if width is None else [width])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, Final
 from autotune.errors import InputError, one_of
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import TracedPlan
+from autotune.servers.plugin import groups
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.lookups import check_workload
@@ -33,10 +34,9 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     check_workload(batches.workload)
     for each in trace.lookups:
         _check(trace, each)
-    gpus = [_number(each, "tp") for each in trace.lookups if "tp" in dict(each.seen.details)]
     serving = Serving(
         server=facts.NAME,
-        tp=trace.one("tp sizes", gpus) if gpus else 1,
+        tp=trace.told(groups.TP) or 1,
         rank=trace.one("ranks", [dict(each.seen.dims)["R"] for each in trace.lookups]),
         max_loras=trace.one("--max-loras-per-batch", [_number(each, "num_loras") for each in trace.lookups]),
     )

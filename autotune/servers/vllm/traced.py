@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, ra
 
 _EXPERT_DETAILS: Final = ("num_experts", "top_k_num", "fully_sharded", "expand_add_inputs")
 _SWITCHES: Final = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
+
+_OF_RANK: Final = ("expand", facts.W2_SHRINK, facts.W2_EXPAND)
+"""The ops whose k is the whole rank however LoRA is sharded (contracts A5, A6)."""
 
 _MOST_SLICES: Final = 16
 """More than any layer has (contracts A16)."""
@@ -39,11 +43,13 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     for each in trace.lookups:
         _check(trace, each)
     serving = _serving(trace)
-    shares = {serving.rank // size for size in (_gpus(trace, groups.TP) or _SHARES)}
+    told = trace.told(groups.TP)
+    shares = {serving.rank // size for size in ((told,) if told else _SHARES)}
     for each in trace.lookups:
         _check_rank(trace, each, serving.rank, shares)
     sizes, samples = _sizes(trace, batches)
-    shapes = [_shape(each, serving, samples) for each in trace.lookups]
+    widths = _expert_widths(trace)
+    shapes = [_shape(each, serving, samples, widths) for each in trace.lookups]
     return TracedPlan(serving, tuple(merged(shapes)), sizes)
 
 
@@ -51,25 +57,17 @@ def _serving(trace: Trace) -> Serving:
     """Returns the server's flags, as far as its lookups tell them; one that told no tensor-parallel size has 1."""
     dims = [(each.seen.op, dict(each.seen.dims)) for each in trace.lookups]
     adapters = [found["max_loras"] - (op not in facts.MOE_OPS) for op, found in dims]
-    ranks = [found["k"] for op, found in dims if op in ("expand", facts.W2_SHRINK, facts.W2_EXPAND)]
+    ranks = {found["k"]: each for each, (op, found) in zip(trace.lookups, dims, strict=True) if op in _OF_RANK}
+    rank = trace.one("ranks", ranks)
+    if rank not in facts.RANKS:
+        raise trace.refused(ranks[rank], f"k: got {rank}, allowed as the server's rank: {one_of(facts.RANKS)}")
     return Serving(
         server=facts.NAME,
-        tp=max(_gpus(trace, groups.TP) or {1}),
-        rank=trace.one("ranks", ranks),
+        tp=trace.told(groups.TP) or 1,
+        rank=rank,
         max_loras=trace.one("--max-loras", adapters),
         fully_sharded=any(dict(each.seen.details).get("fully_sharded") for each in trace.lookups),
     )
-
-
-def _gpus(trace: Trace, detail: str) -> set[int]:
-    """Returns the sizes of a group of GPUs that the lookups tell.
-
-    Raises:
-        InputError: If there are several, so that several servers wrote the trace.
-    """
-    told = (dict(each.seen.details).get(detail) for each in trace.lookups)
-    found = {size for size in told if isinstance(size, int)}
-    return {trace.one(f"{detail} sizes", found)} if found else found
 
 
 def _sizes(trace: Trace, batches: Batches) -> tuple[BatchSizes, Mapping[int, float] | None]:
@@ -133,15 +131,33 @@ def _bounds(op: str, name: str) -> tuple[int, int]:
 
 def _check_rank(trace: Trace, each: TracedLookup, rank: int, shares: Collection[int]) -> None:
     """Makes sure that A has the rows of the server's rank, or one GPU's share of them (contracts A5, A6)."""
-    name = {"shrink": "n", facts.W13_SHRINK: "k", facts.W13_EXPAND: "k"}.get(each.seen.op, "k")
+    name = "n" if each.seen.op == "shrink" else "k"
     rows = dict(each.seen.dims)[name]
-    if rank not in facts.RANKS:
-        raise trace.refused(each, f"{name}: got {rows}, allowed as the server's rank: {one_of(facts.RANKS)}")
     if rows != rank and rows not in shares:
         raise trace.refused(each, f"{name}: got {rows}, allowed: the server's rank {rank}, or one GPU's share of it")
 
 
-def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | None) -> Shape:
+def _expert_widths(trace: Trace) -> dict[tuple[int, ...], set[int]]:
+    """Returns the widths of the experts, by what else tells experts apart: w2 has them, where w13 may have gate and up
+    in one weight, which is twice as wide (contracts A17)."""
+    found = defaultdict[tuple[int, ...], set[int]](set)
+    for each in trace.lookups:
+        if each.seen.op == facts.W2_SHRINK:
+            found[_experts(each)].add(dict(each.seen.dims)["i"])
+    return found
+
+
+def _experts(each: TracedLookup) -> tuple[int, ...]:
+    numbers = {**dict(each.seen.details), **dict(each.seen.dims)}
+    return tuple(value for name in ("n", "num_experts", "top_k_num") if isinstance(value := numbers[name], int))
+
+
+def _shape(
+    each: TracedLookup,
+    serving: Serving,
+    samples: Mapping[int, float] | None,
+    widths: Mapping[tuple[int, ...], Collection[int]],
+) -> Shape:
     seen, dims = each.seen, dict(each.seen.dims)
     flags = _expert_flags(each, serving) if seen.op in facts.MOE_OPS else _dense_flags(each, serving)
     layers = each.launches.layers
@@ -159,7 +175,16 @@ def _shape(each: TracedLookup, serving: Serving, samples: Mapping[int, float] | 
         min_size=_smallest(each, serving),
         shares=own,
     )
-    return with_ours(shape, serving, int(dims.get("i", 0)))
+    possible = _base_widths(each, widths) if seen.op in facts.MOE_OPS else ()
+    return with_ours(shape, serving, possible[0]) if len(possible) == 1 else shape
+
+
+def _base_widths(each: TracedLookup, widths: Mapping[tuple[int, ...], Collection[int]]) -> Sequence[int]:
+    """Returns how wide the base experts may be: one slice of w13 is gate and up, or up where there is no gate."""
+    dims = dict(each.seen.dims)
+    if each.seen.op == facts.W13_SHRINK and dims["num_slices"] == 1:
+        return [width for width in widths.get(_experts(each), ()) if dims["i"] in (width, 2 * width)]
+    return [dims["i"]]
 
 
 def _kernels(each: TracedLookup) -> Iterator[str]:
