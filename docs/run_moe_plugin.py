@@ -73,7 +73,7 @@ class MoeRow:
         ratio: Median over the rounds of own over ours.
         floor_us: What the bytes take at the bandwidth of a copy.
         error: Largest error, in units of what rounding explains; right up to 1.
-        launched: What the plug-in launches: an entry, its default, or the server's own.
+        launched: What the plug-in launches: an entry, the server's own where one says so, or what runs without one.
     """
 
     model: str
@@ -160,16 +160,17 @@ class Cell:
             found.insert(0, (shrink.config or {}).get("block_m"))
         return list(dict.fromkeys(int(each) for each in found if each))
 
-    @property
-    def launched(self) -> str:
-        """Tells what the files say that the plug-in launches."""
+    def launched(self, block_m: int) -> str:
+        """Tells what the files say that the plug-in launches where the server aligns to block_m."""
         if self._folder is None or self._problem.naive:
-            return "default"
+            return "no entry"
         op = ALIGNED_W13 if self._side == SIDES[0] else ALIGNED_W2
         found = self._look_up(self._folder, op, places.BUILTIN_FOLDER)
         if found.origin == "default" or found.config is None:
-            return "default"
-        return "the server's own" if stand_back.is_one(found.config) else "entry"
+            return "no entry"
+        if stand_back.is_one(found.config):
+            return "the server's own"
+        return "entry" if found.config["block_m"] == block_m else "no entry"
 
     def _look_up(self, folder: Path, op: str, inside: str) -> Lookup:
         call = self._kernel.call(self._problem)
@@ -208,9 +209,14 @@ class AlignedCell:
         self.sides = Sides(cell.calls(own, block_m), cell.calls(ours, block_m))
 
     def row(self, rounds: int) -> MoeRow:
-        error = self._cell.error(self.sides.ours[0])
+        error, launched = self._cell.error(self.sides.ours[0]), self._cell.launched(self._block_m)
         return MoeRow(
-            *self._cell.where, self._block_m, *self.sides.race(rounds), self._floor_us, error, self._cell.launched
+            *self._cell.where,
+            self._block_m,
+            *self.sides.race(rounds),
+            self._floor_us,
+            error,
+            launched,
         )
 
 

@@ -1,29 +1,23 @@
 """The experts' kernel in the place of vLLM's, with tuned configs or its own default.
 
-Rows are those that the server has aligned, with its block_m. An entry that was timed with another one is launched with
-the server's where that can run; pairs that are not sorted have blocks of a fixed size, and no entry.
+Rows are those that the server has aligned, with its block_m: an entry that was timed with another one does not count.
+Pairs that are not sorted have blocks of a fixed size, and no entry.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any
 
 import torch
 
-from autotune.contract import Call, Config, Launch, Value
+from autotune.contract import Call, Config, Launch
 from autotune.contract.gpu import H200
-from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config
+from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config, servers_is_faster
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches, aligned_moe_lora
-from autotune.kernels.aligned_moe_lora.space import Product, cannot_run
-from autotune.kernels.common.tiles import integers
 from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.servers.vllm import facts
-
-_SERVERS_BLOCK_M: Final = 128
-"""Rows of a block from which on the server's own kernel runs without an entry: at 8192 tokens of Qwen3-30B-A3B it takes
-0.89 to 0.95 of the time of our default (docs/results.md)."""
 
 
 class AlignedMoeDropIn(FusedMoeDropIn):
@@ -50,31 +44,21 @@ class AlignedMoeDropIn(FusedMoeDropIn):
         return default_config(LaunchShape(block_m, row_blocks, k, n, batch.routing.pairs, experts, *_machine()))
 
     def fitted(self, arguments: MoeOneShotArguments, config: Config) -> Config | None:
-        """Returns an entry with the block_m of the rows; None where that surely cannot run."""
-        block_m = next(iter(arguments.batch.alignments))
-        if config["block_m"] == block_m:
-            return config
-        (_, _, rank, k), n = arguments.a[0].shape, arguments.b[0].shape[2]
-        return _moved(Product(rank, k, n), tuple({**config, "block_m": block_m}.items()))
+        """Returns an entry that was timed with the block_m of the rows; None for any other, which nobody has timed on
+        them."""
+        return config if config["block_m"] in arguments.batch.alignments else None
 
     def without_entry(self, arguments: MoeOneShotArguments) -> str:
-        block_m = next(iter(arguments.batch.alignments), 0)
-        if block_m < _SERVERS_BLOCK_M:
+        block_m, experts = next(iter(arguments.batch.alignments), 0), arguments.a[0].shape[1]
+        if not servers_is_faster(block_m, arguments.batch.routing.pairs, experts):
             return ""
-        return f"rows are in blocks of {block_m} and no file has an entry, where ours has no default that is faster"
+        return f"pairs fill blocks of {block_m} rows and no entry was timed with them: it is faster than our default"
 
     def launches(self, arguments: MoeOneShotArguments, config: Config) -> list[Launch]:
         return aligned_launches(arguments, config)
 
     def run(self, arguments: MoeOneShotArguments, config: Config) -> None:
         aligned_moe_lora(arguments, config)
-
-
-@functools.lru_cache(maxsize=4096)
-def _moved(product: Product, items: tuple[tuple[str, Value], ...]) -> Config | None:
-    """Returns a config that was timed with another block_m; None where it surely cannot run."""
-    config = dict(items)
-    return None if cannot_run(product, integers(config), _machine()[1]) else config
 
 
 def _machine() -> tuple[int, int]:

@@ -147,18 +147,18 @@ def test_a_study_of_the_same_sizes_has_the_lookup_of_the_call(kernel: AlignedGat
 
 
 @given(block_m=st.sampled_from(BLOCK_MS), timed_with=st.sampled_from(BLOCK_MS))
-def test_an_entry_is_launched_with_the_servers_block_m(block_m: int, timed_with: int) -> None:
+def test_an_entry_is_launched_only_with_the_block_m_that_it_was_timed_with(block_m: int, timed_with: int) -> None:
     arguments = DROP_IN.arguments(call().on_meta(64, block_m), None)
-    found = DROP_IN.fitted(arguments, {**CONFIG, "block_m": timed_with})
-    assert found == {**CONFIG, "block_m": block_m}
-    (launch,) = DROP_IN.launches(arguments, found)
-    assert launch.options["BLOCK_M"] == block_m
-    assert (launch.options["BLOCK_N"], launch.options["BLOCK_K"], launch.args[-1]) == (64, 256, 2)
+    config = {**CONFIG, "block_m": timed_with}
+    assert DROP_IN.fitted(arguments, config) == (config if block_m == timed_with else None)
 
 
-@pytest.mark.parametrize("change", [{"block_n": 256, "num_warps": 2}, {"block_k": 1024}], ids=str)
-def test_an_entry_that_cannot_run_with_the_servers_block_m_is_left_for_the_default(change: dict[str, int]) -> None:
-    tall = DROP_IN.arguments(call(rank=128).on_meta(64, 128), None)
-    assert DROP_IN.fitted(tall, {**CONFIG, **change, "block_m": 16}) is None
-    # The one that was timed with it runs: whoever timed it knows.
-    assert DROP_IN.fitted(tall, {**CONFIG, **change, "block_m": 128}) is not None
+@given(m=st.integers(1, 65_536), block_m=st.sampled_from(BLOCK_MS))
+def test_without_an_entry_tall_blocks_that_are_full_are_the_servers(m: int, block_m: int) -> None:
+    arguments = DROP_IN.arguments(call().on_meta(m, block_m), None)
+    full = m * TOP_K / EXPERTS > 128
+    assert bool(DROP_IN.without_entry(arguments)) == (block_m == 128 and full)
+
+
+def test_without_an_entry_pairs_that_are_not_sorted_run_the_default() -> None:
+    assert DROP_IN.without_entry(DROP_IN.arguments(call(rank=128), None)) == ""

@@ -86,7 +86,7 @@ class TunedConfigs:
         found = self._look_up(call)
         self._rejected.add((found.path, found.key_path))
         self._kept.clear()
-        warn_once(f"{found.path}: the entry {_spelled(found)} does not run ({why}); the default runs there")
+        warn_once(f"{found.path}: the entry {_spelled(found)} does not run ({why}); its calls run as without an entry")
 
     def _found(self, found: Lookup) -> Config | None:
         if found.origin == "default" and found.path is not None and found.path.exists():
@@ -94,7 +94,7 @@ class TunedConfigs:
         if (found.path, found.key_path) in self._rejected:
             return None
         if why := self._unusable(found):
-            warn_once(f"{why}: defaults run there")
+            warn_once(f"{why}: calls run as without an entry")
             return None
         record = self._record(found)
         # What nobody measured is the server's default, and this kernel has defaults of its own.

@@ -1,7 +1,7 @@
 """Knows the product of the experts in one launch, on rows that the server has aligned: two ops of our plug-in.
 
 The dims of a call are those of the server's own lookup of the experts, the levels of the files, too. An entry has the
-block_m that it was timed with; what is launched has the server's. Source: contracts A17.
+block_m that it was timed with, and is launched where the server has aligned to that one. Source: contracts A17.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _DEEP: Final = 256
 
 
 def default_config(op: str, dims: Mapping[str, int]) -> dict[str, Value]:
-    """Returns what a call without an entry is launched with, as far as its lookup tells; the plug-in knows more."""
+    """Returns our default, as far as a call's lookup tells: without an entry the plug-in launches it by more sizes than
+    these, or leaves the call to the server's own kernel."""
     depth = dims["n"] if op == facts.ALIGNED_W13 else dims["i"]
     tiles = {"block_m": 64, "block_n": 128, "block_k": 128 if depth >= _DEEP else 64}
     return {**tiles, "column_blocks": 1, "num_warps": 4, "num_stages": 3}
@@ -74,7 +75,7 @@ def replaced(call: Call) -> list[Call]:
 def resolve(table: Any, call: Call) -> Lookup:
     """Looks a call up by the server's rule, except that only max_loras and m may be the nearest.
 
-    A shape without an entry has the default; what is no sound entry is a failure, of which the plug-in warns.
+    A shape that is not there has no entry; what is no sound entry is a failure, of which the plug-in warns.
     """
     node, steps, failure = descend(table, facts.MOE_LEVELS, call.dims)
     default = Lookup("default", default_config(call.op, call.dims), steps)
@@ -89,7 +90,7 @@ def resolve(table: Any, call: Call) -> Lookup:
 
 
 def problem(node: Any) -> str | None:
-    """Tells why the plug-in does not launch an entry, and takes the default; None if it is sound."""
+    """Tells why the plug-in does not launch an entry, and goes on as without one; None if it is sound."""
     if not isinstance(node, dict):
         return f"got {type(node).__name__}, allowed: an object of parameters"
     if missing := [key for key in facts.ALIGNED_KEYS if key not in node]:

@@ -10,14 +10,14 @@ from autotune.servers.vllm.check_levels import Walk
 
 
 def check(file: str, data: Any) -> list[Finding]:
-    """Finds the entries that the plug-in ignores; a shape without one runs our kernel with its default."""
+    """Finds the entries that the plug-in ignores; their calls run as without an entry."""
     made = Walk(file, facts.MOE_LEVELS)
     if not data:
-        made.add((), "empty file", "ignored", "holds nothing: defaults run there")
+        made.add((), "empty file", "ignored", "holds nothing: calls run as without an entry")
         return made.findings
     made.down(data)
     harmless = [Finding(file, each.key, each.defect, "ignored", each.message) for each in made.findings]
     for key, node in made.leaves.items():
         if reason := aligned.problem(node):
-            harmless.append(Finding(file, key, "bad value", "ignored", f"{reason}; the default runs there"))
+            harmless.append(Finding(file, key, "bad value", "ignored", f"{reason}; calls run as without an entry"))
     return harmless

@@ -63,7 +63,10 @@ def test_an_entry_that_was_tuned_elsewhere_is_warned_of_once_and_left(
     assert found.find(CALL) is None
     assert found.find(Call("some", "op", {"m": 17})) is None
     (line,) = warnings(caplog)
-    assert line == f"lora-autotune: {tmp_path}/file.json: an entry {said}; tune again for it: defaults run there"
+    assert (
+        line
+        == f"lora-autotune: {tmp_path}/file.json: an entry {said}; tune again for it: calls run as without an entry"
+    )
 
 
 @pytest.mark.parametrize("value", [0, -16, None, True, 16.0, "16", [16]])
@@ -76,13 +79,13 @@ def test_an_entry_that_is_no_config_is_left(value: Any, tmp_path: Path, caplog: 
 def test_where_the_server_would_die_defaults_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     failed = Lookup("file", None, (), Failure("KeyError", "m", "16", "has no m 16"), tmp_path / "file.json")
     assert configs(tmp_path, failed).find(CALL) is None
-    assert "has no m 16: defaults run there" in warnings(caplog)[0]
+    assert "has no m 16: calls run as without an entry" in warnings(caplog)[0]
 
 
 def test_a_folder_of_another_gpus_files_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     gone = Lookup("default", dict(ENTRY), path=tmp_path / "NVIDIA_H200_OP.json")
     assert configs(tmp_path, gone).find(CALL) is None
-    assert "has no NVIDIA_H200_OP.json of this GPU, NVIDIA H200: defaults run there" in warnings(caplog)[0]
+    assert "has no NVIDIA_H200_OP.json of this GPU, NVIDIA H200: calls run as without an entry" in warnings(caplog)[0]
 
 
 def test_a_config_that_does_not_run_is_not_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -87,7 +87,7 @@ class DropIn(ABC, Generic[C, A]):
 
     @abstractmethod
     def default_config(self, arguments: A) -> Config:
-        """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
+        """Returns what our kernel runs with where no tuned config is found: chosen by the shape."""
 
     def without_entry(self, arguments: A) -> str:
         """Tells why a call for which no tuned config is found is the server's; empty where our default runs."""

@@ -303,11 +303,12 @@ LAUNCHED = """
 
 
 @pytest.mark.parametrize("block_m", [16, 64])
-def test_experts_run_their_entry_with_the_servers_block_m(block_m: int, tmp_path: Path) -> None:
+def test_experts_run_an_entry_that_was_timed_with_the_servers_block_m(block_m: int, tmp_path: Path) -> None:
     folder = tuned_experts(tmp_path / "own", {**EXPERTS, "block_m": block_m})
     environment = {"LORA_AUTOTUNE_KERNELS": "moe", "LORA_AUTOTUNE_CONFIG_DIR": str(folder)}
-    found, log = run(tmp_path, LAUNCHED, environment)
-    assert found == [[EXPERTS], [], True]
+    (launched, own_calls, same), log = run(tmp_path, LAUNCHED, environment)
+    assert [(config["block_m"], config == EXPERTS) for config in launched] == [(16, block_m == 16)]
+    assert (own_calls, same) == ([], True)
     (line,) = log
     assert line.endswith(f"configs: {folder}, 1 configs in 1 files, 1 for the experts")
 
@@ -345,7 +346,7 @@ def test_files_that_are_not_for_here_are_told_once_and_defaults_run(
     (launched, own_calls, same), log = run(tmp_path, LAUNCHED, environment)
     assert [config["block_n"] for config in launched] == [128]
     assert (own_calls, same) == ([], True)
-    assert sum(said in line and "defaults run there" in line for line in log) == 1
+    assert sum(said in line and "calls run as without an entry" in line for line in log) == 1
 
 
 def tuned_experts(folder: Path, entry: dict[str, int], file_name: str = "") -> Path:

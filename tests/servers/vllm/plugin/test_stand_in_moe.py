@@ -168,13 +168,18 @@ def test_a_captured_call_follows_tokens_adapters_and_experts(
 
 
 @each_kernel
-def test_tall_blocks_without_an_entry_are_the_servers(name: str, device: str, own_calls: list[int]) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_tall_blocks_that_are_full_are_the_servers_without_an_entry(
+    name: str, full: bool, device: str, own_calls: list[int]
+) -> None:
     problem = next(each for each in runnable(name, device) if not (each.naive or is_small(each)))
+    if full:
+        problem = replace(problem, m=128 * problem.num_experts // problem.top_k + 1)
     layer = Layer(name, problem, device, 128)
     layer.fill(next(batches(problem, device)))
     with suppress(InterpreterError):
         layer()
-    assert own_calls
+    assert bool(own_calls) == full
 
 
 @each_kernel
