@@ -102,7 +102,7 @@ def _items(study: KernelStudy) -> list[ExportItem]:
             provenance=_provenance(study, result),
             shards=shards(study.spec),
             is_builtin=is_builtin(study.spec),
-            stands_back=(met := study.head_to_head) is not None and not met.is_ours,
+            stands_back=_stands_back(study, decision),
         )
         for call, config in study.kernel.answers(_own_call(study.spec), decision.config)
     ]
@@ -112,6 +112,14 @@ def _is_the_folders(study: KernelStudy, call: Call) -> bool:
     """Tells whether the study's default is what the server has in a folder without an entry: what only the plug-in
     launches has a default by more than its lookup tells."""
     return not servers.get(call.server).replaces(call) and not study.kernel.other_defaults(study.problem, study.gpu)
+
+
+def _stands_back(study: KernelStudy, decision: Decision) -> bool:
+    """Tells whether the server's own kernel is the faster one: as timed against ours, or where the study that has not
+    met it keeps a default that runs nowhere without an entry."""
+    if (met := study.head_to_head) is not None:
+        return not met.is_ours
+    return decision.outcome == "default" and study.kernel.is_left_without_entry(study.problem)
 
 
 def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:

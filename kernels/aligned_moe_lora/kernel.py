@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 from autotune.contract import Call, Config, Floor, Gpu, Parameter
 from autotune.kernels.aligned_moe_lora import space as rules
 from autotune.kernels.aligned_moe_lora.cost import estimate_us
-from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config
+from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config, servers_is_faster
 from autotune.kernels.aligned_moe_lora.problem import AlignedMoeProblem
 from autotune.kernels.aligned_moe_lora.space import Product
 from autotune.kernels.common.execution import DeclaredKernel, Execution
@@ -55,13 +55,16 @@ class _AlignedMoeLora(DeclaredKernel[AlignedMoeProblem]):
         return rules.parameters(self._product(problem), problem.block_m)
 
     def default_config(self, problem: AlignedMoeProblem, gpu: Gpu) -> Config:
-        """Returns what the plug-in launches without an entry."""
+        """Returns what the plug-in launches without an entry, where it does not leave the call to the server."""
         p, product = problem, self._product(problem)
         row_blocks = self._row_blocks(p) * (p.max_loras + 1)
         shape = LaunchShape(
             p.block_m, row_blocks, product.k, product.n, p.pairs, p.num_experts, gpu.sms, gpu.shared_bytes
         )
         return default_config(shape)
+
+    def is_left_without_entry(self, problem: AlignedMoeProblem) -> bool:
+        return servers_is_faster(problem.block_m, problem.pairs, problem.num_experts)
 
     def infeasible(self, problem: AlignedMoeProblem, config: Config, gpu: Gpu) -> str | None:
         return rules.infeasible(self._product(problem), integers(config), gpu)

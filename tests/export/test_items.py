@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 
-from autotune.contract import Call
+from autotune import servers
+from autotune.contract import AnyKernel, Call, registry
 from autotune.errors import InputError
 from autotune.export.items import calls, export_items
+from autotune.servers import stand_back
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.result import Finalist, StudyResult
@@ -92,3 +95,32 @@ def test_a_group_is_exported_whole_or_not_at_all() -> None:
     member.finish_group(group_result("together", {"one": study_result(), "two": study_result()}, {}))
     with pytest.raises(InputError, match="group together: two is missing or unfinished"):
         export_items([member])
+
+
+MOE = {
+    "dtype": "bfloat16",
+    "hidden_size": 2048,
+    "moe_intermediate_size": 768,
+    "lora_rank": 16,
+    "num_loras": 2,
+    "num_experts": 128,
+    "top_k_num": 8,
+    "block_m": 128,
+}
+DEFAULT_OF_OURS = {"block_m": 128, "block_n": 64, "block_k": 64, "column_blocks": 1, "num_warps": 8, "num_stages": 3}
+
+
+@pytest.mark.parametrize(
+    ("m", "outcome", "is_zeros"), [(8192, "default", True), (1024, "default", False), (8192, "tuned", False)]
+)
+def test_a_default_that_runs_nowhere_without_an_entry_is_left_to_the_server(
+    m: int, outcome: Literal["default", "tuned"], is_zeros: bool
+) -> None:
+    """Nothing has raced it against the server's own kernel, and the plug-in would launch it only by this entry."""
+    kernel: AnyKernel = registry.load("aligned_moe_lora_gate_up")
+    problem = kernel.problem_from_flags({**MOE, "m": m})
+    spec = replace(SPEC, kernel=kernel.name, problem=problem.to_json(), call=kernel.call(problem))
+    (item,) = export_items([stored(spec, study_result(outcome=outcome, config=DEFAULT_OF_OURS))])
+    assert not item.is_incumbent
+    entry = item.entry(servers.get(item.call.server))
+    assert entry == (stand_back.entry(DEFAULT_OF_OURS) if is_zeros else DEFAULT_OF_OURS)
