@@ -51,6 +51,9 @@ INDEXED: Final = (
 )
 """Those of them that have an indexer where their config has an `index_topk` (contracts B4)."""
 
+INTERLEAVED: Final = frozenset({"HYV4ForCausalLM"})
+"""Those whose indexer's rope is interleaved whatever their config.json says (contracts B4)."""
+
 WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("ApertusForCausalLM", "ArceeForCausalLM"), ("gate_up_proj",)),
     **dict.fromkeys(("BaichuanForCausalLM", "HrmTextForCausalLM"), ("qkv_proj",)),

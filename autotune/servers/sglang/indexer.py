@@ -11,7 +11,7 @@ from autotune.model.fields import Fields, language_model
 from autotune.model.layers import Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.sglang import facts
-from autotune.servers.sglang.architectures import INDEXED
+from autotune.servers.sglang.architectures import INDEXED, INTERLEAVED
 
 NAMES: Final = ("indexer.wq_b", "indexer.wk", "indexer.weights_proj")
 
@@ -28,7 +28,8 @@ def check(model: ModelShape, targets: Sequence[str]) -> None:
         InputError: If the server stops at start, since it merges the indexer's projections.
     """
     named = [name for name in NAMES if name in _wrapped(targets)]
-    merged = _config(model).get("indexer_rope_interleave") and not _is_on(os.environ.get(facts.NO_INDEXER_FUSION))
+    interleaved = model.architecture in INTERLEAVED or _config(model).get("indexer_rope_interleave")
+    merged = interleaved and not _is_on(os.environ.get(facts.NO_INDEXER_FUSION))
     if named and applies(model) and merged:
         raise InputError(
             f"--target-modules: {one_of(named)}: LoRA on the DSA indexer is incompatible with its Q/K fusion, and "

@@ -27,11 +27,12 @@ def known(model: ModelShape, layers: Sequence[Layer]) -> list[Layer]:
     return [replace(layer, count=1) for layer in found] if "num_hidden_layers" in model.lacking else found
 
 
-def notes(model: ModelShape) -> Iterator[str]:
-    """Tells what of a model is not planned, and what gives it; one line each."""
-    fields = [field for field in model.lacking if field in _LAYERS_OF]
+def notes(model: ModelShape, layers: Sequence[Layer]) -> Iterator[str]:
+    """Tells what of a model's layers is not planned, and what gives it; one line each."""
+    there = {_name(layer) for layer in layers}
+    fields = [field for field in model.lacking if there & set(_LAYERS_OF.get(field, ()))]
     if fields:
-        names = one_of(name for field in fields for name in _LAYERS_OF[field])
+        names = one_of(name for field in fields for name in _LAYERS_OF[field] if name in there)
         yield (
             f"{names}: not planned, since the config lacks {one_of(fields)}; give {remedy(fields)}, or the server has "
             "its default for them"

@@ -26,12 +26,7 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
         InputError: If the kernels do not know the workload.
     """
     check_workload(workload)
-    if latent_attention.applies(model):
-        layers = latent_attention.layers(model, wrapping(model, serving), named(serving))
-    else:
-        layers = dense_layers(model, wrapping(model, serving))
-    missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
-    wrapped = [layer for layer in layers if layer.name not in missing]
+    wrapped = layers(model, serving)
     found = lacking.known(model, wrapped)
     if wrapped and not found:
         raise LackingFieldsError(model.origin, model.lacking)
@@ -41,6 +36,16 @@ def shapes(model: ModelShape, serving: Serving, workload: str | None = None) -> 
             "there is nothing to tune for it"
         )
     return merged(shape for layer in found for shape in _dense(layer, serving, workload))
+
+
+def layers(model: ModelShape, serving: Serving) -> list[Layer]:
+    """Returns the layers that are wrapped, with those whose sizes are not known."""
+    if latent_attention.applies(model):
+        found = latent_attention.layers(model, wrapping(model, serving), named(serving))
+    else:
+        found = dense_layers(model, wrapping(model, serving))
+    missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
+    return [layer for layer in found if layer.name not in missing]
 
 
 def check_workload(workload: str | None) -> None:

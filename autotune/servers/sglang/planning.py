@@ -51,7 +51,7 @@ class SglangPlanner(Planner):
         lines = list(notes.warnings(known, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
         if serving.target_modules is None:
             lines += notes.not_wrapped(known)
-        lines += lacking.notes(known)
+        lines += lacking.notes(known, lookups.layers(known, serving))
         return [*lines, *(latent_attention.notes(known) if latent_attention.applies(known) else ())]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:

@@ -22,7 +22,8 @@ def shapes(model: ModelShape, serving: Serving, most_rows: int) -> list[Shape]:
         found += _dense(layer, serving, most_rows)
     for experts in wrap.experts:
         found += expert_shapes(experts, serving)
-    if not found:
+    # Where a size is missing, an embedding, which keeps the default, is no plan.
+    if not any(shape.kernels or shape.together for shape in found) and (wrap.lacking or not found):
         raise no_module_is_named(model, serving, wrap)
     return merged(found)
 

@@ -89,3 +89,12 @@ def test_shared_experts_of_an_unknown_width_are_told_as_unknown() -> None:
     assert model.lacking == ("moe_intermediate_size",)
     told = model.to_json()["experts"]
     assert (told["intermediate"], told["shared"], told["count"]) == (None, None, 8)
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_no_layer_is_named_that_the_model_has_not(shared: int) -> None:
+    """Routed experts read no file: of an expert's width only shared experts would follow."""
+    experts = {"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2}
+    part = plan(1, **experts, intermediate_size=None, n_shared_experts=shared)
+    assert any(line.startswith("shared_experts.gate_up_proj") for line in part.warnings) == bool(shared)
+    assert any("not planned, since" in line for line in part.warnings) == bool(shared)

@@ -167,10 +167,16 @@ def test_an_indexer_is_planned_where_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("targets", [("wk",), ("all",)])
+@pytest.mark.parametrize(
+    ("architecture", "told"),
+    [("GlmMoeDsaForCausalLM", {"indexer_rope_interleave": True})]
+    + [("HYV4ForCausalLM", each) for each in ({}, {"indexer_rope_interleave": False})],
+)
 def test_an_indexer_whose_projections_are_merged_is_refused(
-    targets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    architecture: str, told: dict[str, bool], targets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = SMALL | INDEX | {"architectures": ["GlmMoeDsaForCausalLM"], "indexer_rope_interleave": True}
+    """Hunyuan V4's class merges them whatever its config says (contracts B4)."""
+    config = SMALL | INDEX | {"architectures": [architecture]} | told
     with pytest.raises(InputError, match=r"indexer\.wk.*incompatible with its Q/K fusion"):
         lookups(config, 1, targets)
     monkeypatch.setenv("SGLANG_DISABLE_DSA_INDEXER_FUSION", "1")

@@ -116,3 +116,11 @@ def test_files_of_a_part_stop_no_server() -> None:
 def test_nothing_that_is_targeted_can_be_planned() -> None:
     with pytest.raises(InputError, match="lacks num_attention_heads; give --set num_attention_heads=N"):
         plan(without(SMALL_MODEL, "num_attention_heads"), target_modules=("q_proj",))
+
+
+@pytest.mark.parametrize("targets", [None, ("o_proj", "embed_tokens")])
+def test_a_config_of_which_nothing_can_be_tuned_is_refused_with_what_gives_it(targets: tuple[str, ...] | None) -> None:
+    """An embedding alone, whose width is known, keeps the server's default."""
+    with pytest.raises(InputError, match=r"json: lacks num_attention_heads.*; give --set num_attention_heads=N"):
+        plan({"hidden_size": 4096}, target_modules=targets)
+    assert plan(SMALL_MODEL, target_modules=("embed_tokens",)).entries == []
