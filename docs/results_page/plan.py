@@ -24,12 +24,13 @@ def section(data: Path) -> list[str]:
     if not runs:
         return []
     model, serving = runs[0].about["plan"]["model"]["name"], runs[0].about["plan"]["serving"]
+    kernels = ", ".join(sorted({study.spec.source for run in runs for study in run.studies}))
     lines = [
         "",
         "## A whole model in one command",
         "",
         f"{model}, TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters, from nothing to "
-        f"checked files (`bash docs/run_plan.sh`). Machine: {machine_text(runs[0].studies[0])}.",
+        f"checked files (`bash docs/run_plan.sh`); kernels: {kernels}. Machine: {machine_text(runs[0].studies[0])}.",
         "",
         *markdown(SUMMARY_COLUMNS, [summary(run.about, run.studies) for run in runs]),
     ]
