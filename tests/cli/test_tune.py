@@ -124,3 +124,9 @@ def test_experts_that_cannot_be_shared_out(cli: Cli, flags: str, size: str) -> N
     refused = cli(EXPERTS, flags, "--tp 5")
     assert refused.exit_code == 2
     assert f"--tp: got 5, which does not divide the model's {size}" in refused.stderr
+
+
+def test_a_shape_of_a_dense_op_is_one_gpus(cli: Cli) -> None:
+    refused = cli("tune", cli.SHRINK, "--tp 2 --fully-sharded")
+    assert refused.exit_code == 2
+    assert "--tp: got 2 for lora_shrink" in refused.stderr
