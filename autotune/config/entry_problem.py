@@ -37,6 +37,7 @@ _OPEN = (
     "tp",
     "ep",
     "routing",
+    "block_m",
 )
 _MANY = 4
 

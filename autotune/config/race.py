@@ -250,6 +250,8 @@ def _executed(found: Config, subject: Subject, gpu: Gpu) -> tuple[dict[str, Any]
     chosen = {name: value for name, value in config.items() if value is not None or default[name] is not None}
     if wrong := [f"{name}: {why}" for name, why in unlaunchable(chosen)]:
         return None, f"the kernel does not take {'; '.join(wrong)}"
+    if why := kernel.unfit(problem, config):
+        return None, why
     return dict(kernel.canonical(problem, config, gpu)), ""
 
 

@@ -80,6 +80,11 @@ class Kernel(ABC, Generic[P, Inputs]):
         an empty config folder; what wins must not be slower than these either."""
         return ()
 
+    def unfit(self, problem: P, config: Config) -> str | None:
+        """Tells why a config that is found by the problem's lookup is not launched for it, or None: several problems
+        may have one lookup."""
+        return None
+
     def is_left_without_entry(self, problem: P) -> bool:
         """Tells whether a problem for which no file has an entry is left to the server's own kernel, which is faster
         than this one with its default; only a kernel that runs in the server's place may say so."""

@@ -63,6 +63,11 @@ class _AlignedMoeLora(DeclaredKernel[AlignedMoeProblem]):
         )
         return default_config(shape)
 
+    def unfit(self, problem: AlignedMoeProblem, config: Config) -> str | None:
+        if config["block_m"] == problem.block_m:
+            return None
+        return f"block_m: got {config['block_m']}, but rows are aligned to {problem.block_m}: as without an entry"
+
     def is_left_without_entry(self, problem: AlignedMoeProblem) -> bool:
         return servers_is_faster(problem.block_m, problem.pairs, problem.num_experts)
 

@@ -44,6 +44,7 @@ def told_by_the_user(kernel: AnyKernel, problem: Problem) -> Assumptions:
     fields = problem.to_json()
     flags: dict[str, Any] = {"dtype": fields["dtype"], "fully_sharded": fields.get("fully_sharded")}
     flags |= {"num_experts": fields.get("num_experts"), "top_k_num": fields.get("top_k"), "tp": fields.get("tp")}
+    flags["block_m"] = fields.get("block_m")
     if gpus := fields.get("ep"):
         flags |= {"ep": 1, "tp": gpus}
     flags["slice_widths"] = tuple(fields["slice_widths"]) if "slice_widths" in fields else None

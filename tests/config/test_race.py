@@ -217,6 +217,20 @@ def test_experts_are_measured_by_the_kernel_that_the_server_runs() -> None:
     assert outcome.faster == "b"
 
 
+def test_the_plug_ins_experts_are_measured_with_the_block_m_that_the_server_aligns_to() -> None:
+    name = "autotune/NVIDIA_H200_ALIGNED_MOE_LORA_W13.json"
+    tiles = {"block_n": 64, "block_k": 64, "column_blocks": 1, "num_warps": 4, "num_stages": 3}
+    for folder, rows in ((ONE, 64), (OTHER, 32)):
+        write(folder, name, {"4": {"2": {"64": {"16": {"2048": {"768": {"block_m": rows, **tiles}}}}}}})
+    experts = {"num_experts": 8, "top_k_num": 2}
+    assert "pass --block-m" in only(experts).note
+    outcome = only({**experts, "block_m": 64})
+    assert outcome.a and outcome.a.config == {"block_m": 64, **tiles}
+    assert outcome.b and outcome.b.config is None
+    assert "rows are aligned to 64" in outcome.b.message
+    assert outcome.faster is None
+
+
 def test_faster_in_the_mean_but_not_everywhere() -> None:
     def script(config: Config) -> Measurement:
         quick, slow = timed(8), timed(11)

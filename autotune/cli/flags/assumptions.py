@@ -21,6 +21,7 @@ class AssumptionFlags:
     )
     num_experts: int | None = worded("Experts of an MoE layer; its entries need it.", default=None)
     top_k_num: int | None = worded("Experts a token is routed to; MoE entries need it.", default=None)
+    block_m: int | None = worded("Rows that vLLM aligns to; MoE entries of the plug-in need it.", default=None)
     num_active_loras: int | None = None
     sort_by_lora_id: int | None = None
     expand_add_inputs: int | None = None

@@ -44,9 +44,11 @@ class VllmReverseLookup(ReverseLookup):
     def kernels_of(self, call: Call, flags: Mapping[str, Any], path: str) -> Sequence[str]:
         if call.op not in (*facts.MOE_OPS, *facts.ALIGNED_OPS):
             return super().kernels_of(call, flags, path)
-        if missing := [flag for flag in ("num_experts", "top_k_num") if flags.get(flag) is None]:
+        needed = ("num_experts", "top_k_num", *(("block_m",) if call.op in facts.ALIGNED_OPS else ()))
+        if missing := [flag for flag in needed if flags.get(flag) is None]:
             options = " and ".join(f"--{flag.replace('_', '-')}" for flag in missing)
-            raise InputError(f"the experts are not in the key; pass {options}")
+            what = "rows of a block that the server aligns to" if missing == ["block_m"] else "experts"
+            raise InputError(f"the {what} are not in the key; pass {options}")
         if call.op in facts.ALIGNED_OPS:
             return super().kernels_of(call, flags, path)
         kind, _ = groups.kind_of(registry.of_server(call.op, call.server))
