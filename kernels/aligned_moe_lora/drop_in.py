@@ -17,16 +17,17 @@ from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_conf
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches, aligned_moe_lora
 from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
+from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
 from autotune.servers.vllm import facts
 
 
 class AlignedMoeDropIn(FusedMoeDropIn):
-    """The limits are those of the one-shot kernel; what is launched is not fixed by its rule."""
+    """Launches an entry, or a default by the shape; pairs that are not sorted are in blocks of a fixed size."""
 
     required = facts.ALIGNED_KEYS
     includes = (facts.MOE_GROUP,)
 
-    def lookup(self, arguments: MoeOneShotArguments) -> Call | None:  # type: ignore[override]
+    def lookup(self, arguments: MoeOneShotArguments) -> Call | None:
         """Returns the lookup by the sizes of contracts A17; w2 is told by its routing weights."""
         if arguments.batch.naive:
             return None
@@ -37,11 +38,21 @@ class AlignedMoeDropIn(FusedMoeDropIn):
 
     def default_config(self, arguments: MoeOneShotArguments) -> Config:
         batch, (_, experts, _, k), n = arguments.batch, arguments.a[0].shape, arguments.b[0].shape[2]
-        block_m = super().default_config(arguments)["block_m"]
-        assert block_m is not None
+        block_m = next(iter(batch.alignments), BLOCK_MS[0])
         blocks = batch.blocks(block_m)
         row_blocks = blocks.m_tiles * blocks.groups * len(arguments.a)
-        return default_config(LaunchShape(block_m, row_blocks, k, n, batch.routing.pairs, experts, *_machine()))
+        sms, shared_bytes = _machine()
+        shape = LaunchShape(
+            block_m=block_m,
+            row_blocks=row_blocks,
+            k=k,
+            n=n,
+            pairs=batch.routing.pairs,
+            experts=experts,
+            sms=sms,
+            shared_bytes=shared_bytes,
+        )
+        return default_config(shape)
 
     def fitted(self, arguments: MoeOneShotArguments, config: Config) -> Config | None:
         """Returns an entry that was timed with the block_m of the rows; None for any other, which nobody has timed on

@@ -59,7 +59,14 @@ class _AlignedMoeLora(DeclaredKernel[AlignedMoeProblem]):
         p, product = problem, self._product(problem)
         row_blocks = self._row_blocks(p) * (p.max_loras + 1)
         shape = LaunchShape(
-            p.block_m, row_blocks, product.k, product.n, p.pairs, p.num_experts, gpu.sms, gpu.shared_bytes
+            block_m=p.block_m,
+            row_blocks=row_blocks,
+            k=product.k,
+            n=product.n,
+            pairs=p.pairs,
+            experts=p.num_experts,
+            sms=gpu.sms,
+            shared_bytes=gpu.shared_bytes,
         )
         return default_config(shape)
 

@@ -1,6 +1,6 @@
-"""Our one-shot kernel in the place of vLLM's, in its ``fused_moe_lora``.
+"""What a kernel of ours in the place of vLLM's ``fused_moe_lora`` takes of a call: its limits, and its arguments.
 
-Rows are those that the server has aligned, with its block_m, so there is nothing that a file could say.
+Rows are those that the server has aligned, with its block_m.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Any, Final
 import torch
 import triton
 
-from autotune.contract import Config, Launch
 from autotune.kernels.common.addresses import ALIGNMENT_BYTES, address_table
 from autotune.kernels.common.tiles import cdiv
 from autotune.kernels.fused_moe_lora.alignment import Alignment
 from autotune.kernels.fused_moe_lora.blocks import Batch
-from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments, moe_one_shot, one_shot_launches
+from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
 from autotune.kernels.fused_moe_lora.routing import Routing
 from autotune.servers.vllm import facts
@@ -70,13 +69,6 @@ class FusedMoeDropIn(DropIn[MoeCall, MoeOneShotArguments]):
             call.x, list(call.a), list(call.b), call.out, batch, call.add_inputs, call.routed, table
         )
 
-    def lookup(self, arguments: MoeOneShotArguments) -> None:
-        return None
-
-    def default_config(self, arguments: MoeOneShotArguments) -> Config:
-        """Returns the server's block_m, by which the rows are aligned; naive ones are in blocks of a fixed size."""
-        return {"block_m": next(iter(arguments.batch.alignments), BLOCK_MS[0])}
-
     def to_compile(self, call: MoeCall, m: int) -> Iterator[MoeCall]:
         """Yields naive pairs where they may be so, and sorted ones with each block_m that a server may have."""
         loras, experts = call.a[0].shape[:2]
@@ -85,12 +77,6 @@ class FusedMoeDropIn(DropIn[MoeCall, MoeOneShotArguments]):
             found = call.on_meta(m, block_m)
             if not self.leaves(found):
                 yield found
-
-    def launches(self, arguments: MoeOneShotArguments, config: Config) -> list[Launch]:
-        return one_shot_launches(arguments, config)
-
-    def run(self, arguments: MoeOneShotArguments, config: Config) -> None:
-        moe_one_shot(arguments, config)
 
 
 def _is_pool(weight: torch.Tensor, like: torch.Tensor) -> bool:
@@ -148,6 +134,3 @@ def _batch(call: MoeCall) -> Batch:
 def _routing(call: MoeCall, topk_ids: torch.Tensor) -> Routing:
     experts = call.a[0].shape[1]
     return Routing(topk_ids, call.topk_weights, call.mapping, call.lora_ids, call.enabled, experts)
-
-
-DROP_IN = FusedMoeDropIn()
