@@ -13,6 +13,8 @@ _DEFAULT = (
 )
 """What no file can change (contracts A2)."""
 
+_BY_PLUG_IN = "; the plug-in launches aligned_moe_lora in the place of the one-shot kernels, which tune --model tunes"
+
 
 def serving_note(problem: MoeProblem, tuned: facts.ServerPath, grouped: bool) -> str:
     """Tells which kernels the server runs, what they read, and whether a study of the tuned path is about them.
@@ -29,12 +31,12 @@ def serving_note(problem: MoeProblem, tuned: facts.ServerPath, grouped: bool) ->
         return f"vLLM 0.33 serves {case}, with its small-batch kernel for so few tokens, which reads no key at all"
     served = server_path(p.rank, p.fully_sharded)
     reads = (
-        "its one-shot kernels, which read block_m alone (the plug-in launches aligned_moe_lora in their place, which "
-        "tune --model tunes)"
+        "its one-shot kernels, which read block_m alone"
         if served == facts.ONE_SHOT
         else "two kernels, which read every key"
     )
-    return f"vLLM 0.33 serves {case}, with {reads}; {_about(p, served, tuned, grouped)}; {_DEFAULT}"
+    plug_in = _BY_PLUG_IN if served == facts.ONE_SHOT else ""
+    return f"vLLM 0.33 serves {case}, with {reads}; {_about(p, served, tuned, grouped)}; {_DEFAULT}{plug_in}"
 
 
 def _about(problem: MoeProblem, served: facts.ServerPath, tuned: facts.ServerPath, grouped: bool) -> str:
