@@ -15,7 +15,7 @@ from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
-from autotune.servers.vllm import check_aligned, check_linear, check_moe, check_variety, dense, facts
+from autotune.servers.vllm import check_moe, check_own, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
 
 _EXPERTS_UNREAD = (
@@ -77,9 +77,9 @@ class _Folder:
 
     def _take_content(self, file: str, data: Any, gpu: str, op: str, kind: str) -> None:
         if kind == facts.LINEAR:
-            self.findings += check_linear.check(file, data)
+            self.findings += check_own.check(check_own.LINEAR, file, data)
         elif kind in facts.ALIGNED_OPS:
-            self.findings += check_aligned.check(file, data)
+            self.findings += check_own.check(check_own.ALIGNED, file, data)
         elif op in facts.MOE_OPS:
             made = walk(file, data, facts.MOE_LEVELS, self._max_loras.get(kind))
             self._experts.setdefault(gpu, {})[op] = made
