@@ -55,6 +55,7 @@ def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_proc
     pool: WorkerPool, tmp_path: Path
 ) -> None:
     for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (_nothing, [], False)):
+        pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost, too.
         pool.schedule(_nothing).result()
         server = fork_server.server_pid()
         attempt = pool.schedule(function, *arguments)
