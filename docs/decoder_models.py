@@ -17,9 +17,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """A decoder, by the sizes of its block, and the rank of its adapters."""
+    """A decoder, by the number and the sizes of its blocks, and the rank of its adapters."""
 
     name: str
+    blocks: int
     rank: int
     hidden: int
     attention: int
@@ -37,7 +38,7 @@ class Model:
 
 
 MODELS: Final = (
-    Model("Qwen3-8B", 16, 4096, 4096, 1024, 12288),
-    Model("Llama-3.1-8B", 64, 4096, 4096, 1024, 14336),
-    Model("Qwen3-Embedding-0.6B", 64, 1024, 2048, 1024, 3072),
+    Model("Qwen3-8B", 36, 16, 4096, 4096, 1024, 12288),
+    Model("Llama-3.1-8B", 32, 64, 4096, 4096, 1024, 14336),
+    Model("Qwen3-Embedding-0.6B", 28, 64, 1024, 2048, 1024, 3072),
 )

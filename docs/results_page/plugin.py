@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decoder_models import MODELS
 from results_page.tables import Table, markdown
 
 Rows = Sequence[Mapping[str, Any]]
@@ -70,6 +71,12 @@ PARTS = (
 )
 
 
+STEPS = (
+    "All these launches of one step, in every block of the model, ms; the floor is the time of a copy of as many bytes "
+    "as they must read and write:"
+)
+
+
 def section(data: Path) -> list[str]:
     """Writes a table for each file that is there."""
     lines: list[str] = []
@@ -80,6 +87,8 @@ def section(data: Path) -> list[str]:
             about = f"{part.about} Machine: {found['environment']['gpu']} ({machine})."
             lines += ["", f"### {part.title}", "", about, "", *markdown(*table(part, found["rows"]))]
             lines += ["", summary(found["rows"])]
+            if part.across == "m" and (of_steps := steps(found["rows"])):
+                lines += ["", STEPS, "", *markdown(*of_steps)]
     title = "## This project's kernels in the server's place"
     return ["", title, *lines] if lines else []
 
@@ -91,6 +100,19 @@ def table(part: Part, rows: Rows) -> Table:
     cells = {(_place(part, row), row[part.across]): _cell(row) for row in rows}
     head = (", ".join(part.down), *(f"{part.across} {column}" for column in columns))
     return head, [[name, *(cells.get((name, column), "") for column in columns)] for name in names]
+
+
+def steps(rows: Rows) -> Table | None:
+    """Adds up what all launches of a step take, at each m of which all were timed; None if there is none."""
+    lines: list[list[str]] = []
+    for model in MODELS:
+        timed = [row for row in rows if row["model"] == model.name and "layer" in row and "floor_us" in row]
+        for m in sorted({row["m"] for row in timed}):
+            of_step = [row for row in timed if row["m"] == m]
+            if {(row["layer"], row["op"]) for row in of_step} == {(row["layer"], row["op"]) for row in timed}:
+                times = [sum(row[key] for row in of_step) for key in ("own_us", "ours_us", "floor_us")]
+                lines.append([f"{model.name} m {m}", *(f"{time_us * model.blocks / 1e3:.2f}" for time_us in times)])
+    return (("step", "the server's own", "ours", "floor"), lines) if lines else None
 
 
 def summary(rows: Rows) -> str:

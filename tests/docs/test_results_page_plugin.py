@@ -22,8 +22,17 @@ def test_a_row_a_layer_and_a_column_a_size_which_may_lack_a_cell(tmp_path: Path)
     assert "| model, layer, op | m 16 | m 8192 |" in page
     assert "| Qwen3-8B qkv lora_expand | 6.0 → 3.0 (2.00x, 50%) | 209 → 3.0 (2.00x, 50%) |" in page
     assert "| Qwen3-8B o lora_expand | 6.0 → 3.0 (0.90x, 50%) |  |" in page
-    assert page[-1] == "3 cells: 0.90x to 2.00x as fast; 1 slower than the server's own by more than 1%."
+    assert "3 cells: 0.90x to 2.00x as fast; 1 slower than the server's own by more than 1%." in page
     assert any(line.endswith("Machine: H200 (triton 3.6.0).") for line in page)
+
+
+def test_a_step_is_added_up_over_all_blocks_where_all_its_launches_were_timed() -> None:
+    rows = [_row(), _row(layer="o", own_us=4.0), _row(m=8192)]
+    assert plugin.steps(rows) == (
+        ("step", "the server's own", "ours", "floor"),
+        [["Qwen3-8B m 16", "0.36", "0.22", "0.11"]],
+    )
+    assert plugin.steps([_row(model="of another name")]) is None
 
 
 def test_nothing_timed_is_no_section(tmp_path: Path) -> None:
