@@ -20,7 +20,7 @@ from autotune.bench.serve_folder import ServeFolder
 from autotune.bench.variants import Variant
 from autotune.environment import gpu_of_driver, installed_version
 from autotune.errors import AutotuneError
-from autotune.servers import places
+from autotune.servers import places, trace_line
 from autotune.servers.engine import Engine, EngineJob, EngineResult
 from autotune.untrusted import reading
 
@@ -75,7 +75,7 @@ def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[Finishe
     for turn, variant in variants.order(serve_run.variants, serve_run.rounds):
         place = _place(serve_run, turn, variant)
         stored = place.with_suffix(".json")
-        if not stored.exists():
+        if not stored.exists() or (variant.trace and not variant.trace.exists()):
             say(f"round {turn + 1} of {serve_run.rounds}: {variant.name} ({variant.about})")
             _run_process(serve_run, variant, place)
         result = replace(_stored(stored), log=_log(place))
@@ -93,7 +93,7 @@ def run(serve_run: ServeRun, say: OnProcess = lambda line: None) -> list[Finishe
 def environment(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
     """Returns what a variant's process finds in its environment."""
     name, served = serve_run.engine.folder_variable, serve_run.folder.served
-    ours = (name, places.SWITCH, places.VARIABLE)
+    ours = (name, places.SWITCH, places.VARIABLE, trace_line.VARIABLE)
     inherited = {key: value for key, value in os.environ.items() if key not in ours}
     folder = {name: str(served)} if variant.reads_folder and served else {}
     return {**inherited, **folder, **variant.environment}
@@ -112,6 +112,8 @@ def _run_process(serve_run: ServeRun, variant: Variant, place: Path) -> None:
     job_file, log_file = place.with_suffix(".job"), place.with_suffix(".log")
     job_file.write_text(_CONVERTER.dumps(job_of(serve_run, variant)))
     command = serve_run.engine.command(job_file, place.with_suffix(".json"))
+    place.with_suffix(".json").unlink(missing_ok=True)
+    traced_bytes = _bytes_of(variant.trace)
     with log_file.open("w") as log:
         # A session of its own: the engine's children end with it.
         process = subprocess.Popen(
@@ -134,6 +136,16 @@ def _run_process(serve_run: ServeRun, variant: Variant, place: Path) -> None:
             f"variant {variant.name}: the engine ended with exit code {code}; {said}{_last_lines(log_text)}; "
             f"its log: {log_file}"
         )
+    if variant.trace and _bytes_of(variant.trace) == traced_bytes:
+        # What it was not is not kept, as above.
+        place.with_suffix(".json").unlink()
+        said = serve_run.engine.recorder_said(_log(place)) or "the engine's log has no line of the plug-in's recorder"
+        raise AutotuneError(f"variant {variant.name}: nothing was recorded in {variant.trace}: {said}; see {log_file}")
+
+
+def _bytes_of(file: Path | None) -> int:
+    """Returns how much a file holds; 0 where there is none."""
+    return file.stat().st_size if file and file.exists() else 0
 
 
 def _last_lines(log: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields, changed, language_model
 from autotune.model.shape import ModelShape, look_up
 from autotune.model.sources import Source, find
-from autotune.servers import Server
+from autotune.servers import Server, trace_line
 from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
 
 DECODE_STEPS = 128
@@ -35,6 +36,10 @@ _NOT_QUANTISED = (
 _NOT_READ = (
     "{folder} is for the built-in kernels, which the server runs by the plug-in alone, and that is not installed here; "
     "install this project where the server is (pip install --no-deps), to time it as variant D"
+)
+_NOT_TRACED = (
+    f"{trace_line.VARIABLE} is set here, and no standard variant is given it, for recording takes time: record with "
+    f"--variant T:{trace_line.VARIABLE}=FILE"
 )
 
 
@@ -84,6 +89,9 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
     )
     if notes and not folder.served:
         raise InputError(f"--dir: {notes[0]}")
+    _check_further(options.further, plugin_installed)
+    if os.environ.get(trace_line.VARIABLE):
+        notes += (_NOT_TRACED,)
     flag, count = ("--lora-path", len(options.lora_paths)) if options.lora_paths else ("--adapters", options.adapters)
     if count > options.max_loras:
         raise InputError(f"{flag}: got {count}, allowed: up to --max-loras {options.max_loras}; a batch holds no more")
@@ -97,6 +105,22 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
     job = EngineJob(str(model_folder), not has_weights, lora, phases, REPEATS, longest + _ANSWER_TOKENS)
     chosen = (*variants.standard(folder, plugin_installed), *options.further)
     return ServeRun(engine, job, folder, chosen, options.rounds, store / "rounds", options.timeout_s, notes)
+
+
+def _check_further(further: Sequence[Variant], plugin_installed: bool) -> None:
+    """Makes sure that variants which are nothing without the plug-in have it.
+
+    Raises:
+        InputError: If it is not installed, or the folder of a trace is not there.
+    """
+    for variant in further:
+        if variant.needs_plugin and not plugin_installed:
+            raise InputError(
+                f"--variant: {variant.name} is of the plug-in, which is not installed here; install this project where "
+                "the server is (pip install --no-deps)"
+            )
+        if variant.trace and not variant.trace.absolute().parent.is_dir():
+            raise InputError(f"--variant: {variant.name}: {variant.trace} is in no folder that is there; make it first")
 
 
 def phases_of(options: ServeOptions) -> tuple[EnginePhase, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from autotune.bench.serve_folder import ServeFolder
 from autotune.errors import InputError
-from autotune.servers import places
+from autotune.servers import places, trace_line
 
 Lora = Literal["used", "unused", "off"]
 
@@ -39,6 +39,17 @@ class Variant:
     def with_plugin(self) -> bool:
         """Whether the plug-in is on."""
         return self.environment.get(places.SWITCH, "") not in _SWITCHED_OFF
+
+    @property
+    def trace(self) -> Path | None:
+        """The file that the plug-in records lookups in; None where it does not."""
+        named = self.environment.get(trace_line.VARIABLE, "")
+        return Path(named) if named else None
+
+    @property
+    def needs_plugin(self) -> bool:
+        """Whether the variant is nothing without the plug-in."""
+        return self.with_plugin or self.trace is not None
 
     @property
     def must_read_folder(self) -> bool:

@@ -155,3 +155,6 @@ class Engine(Protocol):
 
     def plugin_said(self, log: str) -> str | None:
         """Returns what the plug-in told the engine's log at start; None where it is off, or not there."""
+
+    def recorder_said(self, log: str) -> str | None:
+        """Returns the last that the plug-in's recorder of lookups told the engine's log; None where it said nothing."""

@@ -12,6 +12,8 @@ from autotune.bench.rounds import ServeRun
 from autotune.bench.serve_folder import ServeFolder
 from autotune.errors import AutotuneError, InputError
 from autotune.servers.engine import EngineJob, EnginePhase, LoraJob
+from autotune.servers.trace import read
+from autotune.servers.vllm.server import VLLM
 from tests.builders.fake_engine import FakeEngine
 from tests.builders.fake_engine_process import FOLDER_VARIABLE, MOOD, OFF_MS
 
@@ -176,6 +178,44 @@ def test_a_variant_that_is_not_what_it_says_is_refused_and_not_kept(
         rounds.run(with_plugin(serve_run))
     monkeypatch.delenv(MOOD)
     assert "".join(each.variant.name for each in rounds.run(with_plugin(serve_run))) == "AD"
+
+
+@pytest.fixture
+def traced(serve_run: ServeRun, tmp_path: Path) -> ServeRun:
+    """The run of the defaults, and of them with the recorder."""
+    recorder = variants.parse(f"T:LORA_AUTOTUNE_TRACE={tmp_path / 'trace.jsonl'}")
+    return replace(serve_run, rounds=1, variants=(serve_run.variants[0], recorder))
+
+
+def test_a_variant_that_records_gives_a_trace(traced: ServeRun, tmp_path: Path) -> None:
+    """The recorder's line in the log is none of kernels: the server's own run."""
+    defaults, recorder = rounds.run(traced)
+    assert recorder.shown == defaults.shown
+    trace = tmp_path / "trace.jsonl"
+    found = read(trace, {"vllm": VLLM.command_line.ops})
+    assert found.batches["tokens"] == {16: 1}
+    rounds.run(traced)
+    assert read(trace, {"vllm": VLLM.command_line.ops}).processes == 1, "what is stored is not run again"
+    trace.unlink()
+    rounds.run(traced)
+    assert trace.exists(), "unless its trace is gone"
+
+
+def test_the_shells_trace_is_of_no_variant(traced: ServeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_AUTOTUNE_TRACE", str(tmp_path / "shell.jsonl"))
+    rounds.run(traced)
+    assert (tmp_path / "trace.jsonl").exists()
+    assert not (tmp_path / "shell.jsonl").exists()
+
+
+def test_a_variant_that_recorded_nothing_is_refused_and_not_kept(
+    traced: ServeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MOOD, "records nothing")
+    with pytest.raises(AutotuneError, match=r"variant T: nothing was recorded in .*trace\.jsonl: .*; see .*\.log"):
+        rounds.run(traced)
+    monkeypatch.delenv(MOOD)
+    assert len(rounds.run(traced)) == 2
 
 
 def test_launches_are_those_of_a_step(serve_run: ServeRun) -> None:

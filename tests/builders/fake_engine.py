@@ -26,5 +26,8 @@ class FakeEngine:
     def plugin_installed(self) -> bool:
         return True
 
+    def recorder_said(self, log: str) -> str | None:
+        return next((line for line in log.splitlines() if "recorded" in line), None)
+
     def plugin_said(self, log: str) -> str | None:
         return next((line.removeprefix("ours ") for line in log.splitlines() if line.startswith("ours ")), None)

@@ -19,6 +19,8 @@ MOOD = "FAKE_ENGINE"
 
 OFF_MS = 5.0
 
+ROOT = Path(__file__).parents[2]
+
 
 def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
     """Makes up the `EngineResult` of an `EngineJob`, both as JSON; counts every start in a file beside the job."""
@@ -38,6 +40,8 @@ def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
     ours = os.environ.get("LORA_AUTOTUNE_KERNELS") == "1" or mood == "runs ours unasked"
     if ours and mood != "keeps the plug-in off":
         print(f"ours lora_shrink with files of {os.environ.get('LORA_AUTOTUNE_CONFIG_DIR')}")
+    if trace := os.environ.get("LORA_AUTOTUNE_TRACE"):
+        record(Path(trace), mood)
     ours = ours and mood not in ("keeps the plug-in off", "runs its own")
     lora_ms = 0.0 if lora is None else 0.5 if not used else 0.75 if ours else 1.0 if folder else 2.0
     if mood.replace(".", "").isdecimal():
@@ -65,6 +69,23 @@ def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
         "jit_compiles": ["_lora_expand_kernel"] if mood == "compiles" else [],
         "answers": [{"tokens": [1, last], "logprobs": [{"1": -0.1}, {"2": -0.5, "3": -0.75}]}] * 4,
     }
+
+
+def record(trace: Path, mood: str) -> None:
+    """Records a layer's lookups and one batch, by the plug-in's own recorder, unless it is not to."""
+    sys.path.insert(0, str(ROOT))
+    from autotune.servers.plugin.tracer import Tracer
+    from autotune.servers.trace_line import SeenLookup
+
+    print(f"lora-autotune: LORA_AUTOTUNE_TRACE: what the server looks up is recorded in {trace}")
+    if mood != "records nothing":
+        made = Tracer(trace, "vllm")
+        shrink = {"max_loras": 3, "num_slices": 1, "k": 64, "n": 8}
+        expand = {"max_loras": 3, "num_slices": 1, "k": 8, "n": 64, "add_inputs": 1}
+        for op, dims, details in (("shrink", shrink, ()), ("expand", expand, (("slice_widths", (64,)),))):
+            seen = SeenLookup("vllm", "0.33.0", op, tuple(dims.items()), details, "bfloat16", "tokens")
+            made.lookup(seen, 16, 0, is_captured=True)
+        made.batch("tokens", 16)
 
 
 if __name__ == "__main__":

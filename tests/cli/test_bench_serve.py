@@ -64,6 +64,31 @@ def test_files_that_only_the_plugin_reads_need_it(cli: Cli, tmp_path: Path, monk
     assert (done.exit_code, "pip install" in done.stderr) == (2, True)
 
 
+def test_a_trace_is_written_by_a_variant_of_its_own(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = cli.ok(COMMAND, "--variant T:LORA_AUTOTUNE_TRACE=trace.jsonl")
+    assert "LORA_AUTOTUNE_TRACE is set here" not in printed
+    planned = json.loads(cli.ok("plan --trace trace.jsonl --json"))
+    assert planned["studies"]
+    monkeypatch.setenv("LORA_AUTOTUNE_TRACE", str(tmp_path / "shell.jsonl"))
+    assert "--variant T:LORA_AUTOTUNE_TRACE=FILE" in cli.ok(COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("variant", "is_installed", "part"),
+    [
+        ("T:LORA_AUTOTUNE_TRACE=trace.jsonl", False, "which is not installed here"),
+        ("P:LORA_AUTOTUNE_KERNELS=1", False, "which is not installed here"),
+        ("T:LORA_AUTOTUNE_TRACE=nowhere/trace.jsonl", True, "nowhere/trace.jsonl is in no folder"),
+    ],
+)
+def test_a_variant_that_cannot_be_what_it_says_is_refused_before_anything_starts(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, variant: str, is_installed: bool, part: str
+) -> None:
+    monkeypatch.setattr(FakeEngine, "plugin_installed", lambda self: is_installed)
+    done = cli(COMMAND, "--variant", variant)
+    assert (done.exit_code, part in done.stderr) == (2, True), done.stderr
+
+
 def test_json_has_every_process(cli: Cli) -> None:
     found = json.loads(cli.ok(COMMAND, "--json"))
     assert [each["variant"] for each in found["processes"]] == list("ABCNNCBA")

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from autotune.servers.trace_line import VARIABLE
 from autotune.servers.vllm import facts
 
 _READ = re.compile(r"Using tuned LoRA kernel configs from (?P<file>.+?\.json)")
@@ -47,5 +48,14 @@ class VllmEngine:
         return any(point.name == _PLUGIN_NAME for point in entry_points(group=_PLUGIN_GROUP))
 
     def plugin_said(self, log: str) -> str | None:
-        lines = [found["said"] for found in _PLUGIN_SAID.finditer(log)]
+        lines = [line for line in _lines(log) if not line.startswith(VARIABLE)]
         return next((line for line in lines if _PLUGIN_RUNS in line), lines[0] if lines else None)
+
+    def recorder_said(self, log: str) -> str | None:
+        lines = [line for line in _lines(log) if line.startswith(VARIABLE)]
+        return lines[-1] if lines else None
+
+
+def _lines(log: str) -> list[str]:
+    """Returns what the plug-in said, line by line."""
+    return [found["said"] for found in _PLUGIN_SAID.finditer(log)]

@@ -23,6 +23,7 @@ from autotune.environment import installed_version
 from autotune.model.fields import language_model
 from autotune.servers import profile
 from autotune.servers.engine import Answer, EngineJob, EnginePhase, EngineResult, KernelTime, PhaseResult
+from autotune.servers.plugin import tracer as tracers
 from autotune.servers.vllm import facts
 
 _WARM_UPS = 2
@@ -252,6 +253,8 @@ def main(arguments: Sequence[str]) -> None:
     unfinished = result_file.with_suffix(".unfinished")
     unfinished.write_text(converter.dumps(result))
     unfinished.replace(result_file)
+    if (tracer := tracers.of(facts.NAME)) is not None:
+        tracer.quietly(tracer.save)()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

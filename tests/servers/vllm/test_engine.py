@@ -97,6 +97,9 @@ def test_the_log_tells_what_the_plugin_said() -> None:
     engine = VllmEngine()
     assert engine.plugin_said(listed) is None
     assert engine.plugin_said(f"{listed}{ignored}WARNING lora-autotune: {runs} \n") == runs
+    recorded = "LORA_AUTOTUNE_TRACE: what the server looks up is recorded in trace.jsonl"
+    assert engine.plugin_said(f"lora-autotune: {recorded}\n") is None
+    assert engine.recorder_said(f"{listed}lora-autotune: {recorded}\n") == recorded
     assert engine.plugin_said("lora-autotune: vllm runs its own kernels: why\n") == "vllm runs its own kernels: why"
 
 
