@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         worth,
     )
     from autotune.plan.plan import Plan
-    from autotune.plan.timed import all_timed_kernels, timed_kernels, wants_ours
+    from autotune.plan.timed import all_timed_kernels, timed_kernels
     from autotune.run.options import Budget, RunOptions
     from autotune.servers.batches import Batches
     from autotune.servers.serving import Serving
@@ -75,7 +75,6 @@ __all__ = [
     "run",
     "standing",
     "timed_kernels",
-    "wants_ours",
     "worth",
     "write_csv",
 ]
@@ -106,7 +105,7 @@ _MODULES = {
         "worth",
     ),
     "autotune.plan.plan": ("Plan",),
-    "autotune.plan.timed": ("all_timed_kernels", "timed_kernels", "wants_ours"),
+    "autotune.plan.timed": ("all_timed_kernels", "timed_kernels"),
     "autotune.run.options": (
         "Budget",
         "RunOptions",

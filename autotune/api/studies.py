@@ -14,9 +14,11 @@ from autotune.api.problems import Problems
 from autotune.contract import Call, registry
 from autotune.contract.source import BOTH, BUILTIN, SERVED, split
 from autotune.errors import InputError, one_of
+from autotune.plan import describing
 from autotune.plan import studies as plan_studies
-from autotune.plan.plan import Plan
-from autotune.plan.timed import wants_ours
+from autotune.plan.by_source import left_to_server, sources_of
+from autotune.plan.plan import Entry, Plan
+from autotune.plan.work import TunedEntry, TuningWork
 from autotune.report.note import write_note
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import creation, overview, studies
@@ -27,11 +29,15 @@ from autotune.study.study import KernelStudy
 
 @dataclass(frozen=True)
 class _OfPlan:
-    """The plan of a set of studies, with its name in the storage and its studies."""
+    """The plan of a set of studies, with its name in the storage and its studies.
+
+    Attributes:
+        for_plugin: How those of the plug-in's kernels are made; None where they are not wanted.
+    """
 
     plan: Plan
     name: str
-    described: list[plan_studies.Described]
+    described: list[describing.Described]
     for_plugin: Request | None
 
 
@@ -54,23 +60,38 @@ class StudySet:
         return self._of_plan.name if self._of_plan else None
 
     @property
+    def work(self) -> TuningWork:
+        """What these studies take, and those that `behind` may add."""
+        if (of := self._of_plan) is None:
+            return TuningWork()
+        searched, raced = list[TunedEntry](), list[TunedEntry]()
+        for each in of.described:
+            found = TunedEntry(each.entry, next(iter(each.specs.values())).source)
+            (raced if each.raced else searched).append(found)
+        return TuningWork(searched, raced, [TunedEntry(entry, BUILTIN) for entry in self._waiting])
+
+    @property
     def still_to_follow(self) -> int:
         """How many studies `behind` may add."""
+        return len(self._waiting)
+
+    @property
+    def _waiting(self) -> list[Entry]:
         if (of := self._of_plan) is None or of.for_plugin is None:
-            return 0
-        return plan_studies.count_waiting(of.plan, of.for_plugin, of.described)
+            return []
+        return describing.waiting(of.plan, of.for_plugin, of.described)
 
     def behind(self, storage: BaseStorage) -> StudySet | None:
         """Describes the set with the studies that what its finished ones decided makes possible: the plug-in's, of what
-        the server prepares by its own kernel's result. Returns None where there is none to add.
+        follows from the server's own kernel's result. Returns None where there is none to add.
 
         Raises:
             InputError: If one cannot be measured here.
         """
         if (of := self._of_plan) is None or of.for_plugin is None:
             return None
-        found = plan_studies.decisions(studies.load(storage, name) for name in self.specs)
-        ready = plan_studies.prepared(of.plan, of.for_plugin, found)
+        found = describing.decisions(studies.load(storage, name) for name in self.specs)
+        ready = describing.replacements(of.plan, of.for_plugin, found)
         more = [each for each in ready if not set(each.specs) <= set(self.specs)]
         if not more:
             return None
@@ -110,11 +131,12 @@ def of_plan(plan: Plan, request: Request) -> StudySet:
     Raises:
         InputError: If the plan takes no study, or one cannot be measured here.
     """
-    ours = replace(request, source=BUILTIN) if wants_ours(request.source) else None
-    described = plan_studies.describe(plan, _by_source(request)[0], ours)
+    requests = [replace(request, source=source) for source in sources_of(request.source)]
+    described = describing.describe(plan, requests)
     specs = {name: spec for found in described for name, spec in found.specs.items()}
+    ours = next((each for each in requests if each.source == BUILTIN), None)
     of_plan = _OfPlan(plan, plan_studies.name_of(plan, request), described, ours)
-    return StudySet(specs, of_plan, _of_one_source(request, specs))
+    return StudySet(specs, of_plan, (*left_to_server(plan, request.source), *_of_one_source(request, specs)))
 
 
 def of_block(block: DecoderBlock, server: str, problems: Problems, request: Request) -> StudySet:

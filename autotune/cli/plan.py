@@ -11,11 +11,13 @@ from autotune import servers
 from autotune.cli.completion import models
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.model import PlanFlags
-from autotune.contract.source import AUTO, SERVED
+from autotune.contract.source import AUTO, BOTH, SERVED
 from autotune.environment import driver_installed
 from autotune.errors import InputError, one_of
+from autotune.plan.by_source import left_to_server
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
-from autotune.plan.timed import TimedKernel, all_timed_kernels, timed_lines, wants_ours, what_to_mind
+from autotune.plan.timed import TimedKernel, all_timed_kernels, timed_lines, what_to_mind
+from autotune.plan.work import TuningWork, work_of
 from autotune.report.tables import TextTable, show, table
 from autotune.servers.shapes import Shape
 from autotune.study.sources import refuse_unknown
@@ -29,7 +31,7 @@ def plan(
     model: str | None,
     serving: PlanFlags,
     dtype: str = DEFAULT_DTYPE,
-    source: str = AUTO,
+    sources: str = AUTO,
     allow_unknown_server: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
@@ -52,21 +54,23 @@ def plan(
     made = serving.planned(model, dtype, "MODEL")
     if made is None:
         raise InputError("MODEL: not given; pass a folder, preset or Hugging Face id, or --trace FILE")
-    timed = all_timed_kernels(made, source, "cuda", wants_ours(source))
-    if source == SERVED and not allow_unknown_server:
+    timed, work = all_timed_kernels(made, sources), work_of(made, sources)
+    if sources in (SERVED, BOTH) and not allow_unknown_server:
         for kernel in timed:
-            refuse_unknown(kernel.choice.origin, source)
+            refuse_unknown(kernel.choice.origin, sources)
     if as_json:
         # Of a kernel that is timed of both sources the server's, which comes first, is told.
         of_kernels = {kernel.name: kernel.to_json() for kernel in reversed(timed)}
-        say(json.dumps({**made.to_json(), "timed": of_kernels}, indent=2))
+        say(json.dumps({**made.to_json(), **work.to_json(), "timed": of_kernels}, indent=2))
     else:
-        show_plan(made, timed)
+        show_plan(made, work, timed)
+        for line in left_to_server(made, sources):
+            say(f"Mind: {line}.")
         if not driver_installed():
             say("No GPU here: this is what a machine with one times where the same packages are installed.")
 
 
-def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
+def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel]) -> None:
     """Prints a plan: a table for each file, then what it takes, whose kernels it times, and what to mind."""
     say(f"{made.name} ({made.model.origin})\n")
     show(*_tables(made))
@@ -74,14 +78,16 @@ def show_plan(made: Plan, timed: Iterable[TimedKernel]) -> None:
     say(f"\n{level}: {_weighed(made.sizes)}")
     if own := next((shape.shares for shape in made.shapes if shape.shares is not None), None):
         say(f"{level} of sampled rows: {_weighed(own)}")
-    races = f" and {len(made.races)} races" if made.races else ""
+    races = f" and {len(work.raced)} races" if work.raced else ""
     if races:
         say(f"Raced, the winners at the {level} beside and the default, two minutes at most: {one_of(made.raced)}")
     if others := [size for size in made.answered if size not in {*made.sizes, *(made.raced if races else ())}]:
         say(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
+    following = len(work.following)
+    after = f", and up to {following} more as the server's own configs decide" if following else ""
     say(
-        f"{sum(entry.studies for entry in made.entries)} studies{races}, {_about(made.seconds)} on an "
-        f"H100 with 16 cores ({SMALL_STUDY_S:g} s each, {LARGE_STUDY_S:g} s at large m)"
+        f"{work.studies} studies{races}{after}, {_about(work.seconds)} on an H100 with 16 cores ({SMALL_STUDY_S:g} s "
+        f"each, {LARGE_STUDY_S:g} s at large m)"
     )
     timed = list(timed)
     for line in timed_lines(timed):

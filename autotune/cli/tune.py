@@ -145,8 +145,8 @@ def _proof(model: str | None, plan: Plan, serving: PlanFlags, script: ScriptFlag
 def _of_plan(plan: Plan, request: Request, making: MakingFlags) -> StudySet:
     """Describes a plan's studies, and shows the plan."""
     wanted = api.of_plan(plan, request)
-    backend, ours = next(iter(wanted.specs.values())).backend, api.wants_ours(making.sources)
-    show_plan(plan, api.all_timed_kernels(plan, making.sources, backend, ours))
+    backend = next(iter(wanted.specs.values())).backend
+    show_plan(plan, wanted.work, api.all_timed_kernels(plan, making.sources, backend))
     return wanted
 
 

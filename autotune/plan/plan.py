@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -23,9 +23,6 @@ DEFAULT_DTYPE = "bfloat16"
 SMALL_STUDY_S = 2.0
 LARGE_STUDY_S = 3.0
 """What a study took on an H100 with 16 cores (docs/results.md): from a few tokens up, and for the largest batches."""
-
-RACE_S = 1.0
-"""What a race of a few configs will take, at most about half of a small study, whose race of finalists it is."""
 
 _LARGE_TOKENS = 4096
 
@@ -51,15 +48,29 @@ class Entry:
     weight: float = 1.0
 
     @property
-    def studies(self) -> int:
+    def members(self) -> tuple[str, ...]:
+        """The kernels of its studies: of a group those of the path that the server takes."""
         group = groups.find(self.kernel)
-        return len(group.members[group.path(groups.AUTO, self.flags)]) if group else 1
+        return group.members[group.path(groups.AUTO, self.flags)] if group else (self.kernel,)
+
+    @property
+    def studies(self) -> int:
+        return len(self.members)
 
     @property
     def seconds(self) -> float:
         """What it will take, roughly."""
         size = self.call.dims.get("m", 0)
         return self.studies * (LARGE_STUDY_S if size >= _LARGE_TOKENS else SMALL_STUDY_S)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kernel": self.kernel,
+            "flags": dict(self.flags),
+            "call": self.call.to_json(),
+            "layers": list(self.layers),
+            "weight": self.weight,
+        }
 
 
 class PlanSubject(Protocol):
@@ -131,28 +142,35 @@ class Plan:
         """The studies, each right behind its nearest neighbour, shape by shape, ascending; much traffic first."""
         return self._searched(self.shapes)
 
+    def launched_by_plugin(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Returns those entries whose built-in kernel the plug-in launches: nobody reads the files of another."""
+        kernels = servers.get(self.serving.server).plugin_kernels
+        return [entry for entry in entries if entry.kernel in kernels]
+
     @property
-    def together(self) -> list[Entry]:
+    def in_one_launch(self) -> list[Entry]:
         """The studies of what the plug-in alone can launch for two lookups at once, in the order of `entries`."""
-        return self._searched(self._launched_by_plugin)
+        return self._searched(shape for shape in self._of_plugin if not self._replaces_one(shape))
 
     @property
-    def prepared(self) -> list[Entry]:
-        """The studies of what the plug-in launches for a single lookup by a kernel of another name, with what the
-        server has decided by then."""
-        return self._searched(filter(self._is_prepared, self._launched_by_plugin))
-
-    def launched_by_plugin(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Returns those entries whose built-in kernel is not replaced by another one that the plug-in launches."""
-        replaced = [shape for shape in self.shapes if any(map(self._is_prepared, shape.together))]
-        calls = [shape.call(entry.call.dims[shape.size]) for shape in replaced for entry in entries]
-        return [entry for entry in entries if entry.call not in calls]
+    def replacements(self) -> list[Entry]:
+        """The studies of what the plug-in launches for a single lookup by a kernel of another name. They lack the flags
+        that follow from what the server launches (`autotune.servers.protocol.Server.following_flags`)."""
+        return self._searched(filter(self._replaces_one, self._of_plugin))
 
     @property
-    def _launched_by_plugin(self) -> list[Shape]:
+    def left_to_server(self) -> list[Entry]:
+        """The studies of which the plug-in launches no kernel, neither the same nor another."""
+        shapes = [shape for shape in self.shapes if not any(map(self._replaces_one, shape.together))]
+        found = self._searched(shapes)
+        launched = self.launched_by_plugin(found)
+        return [entry for entry in found if entry not in launched]
+
+    @property
+    def _of_plugin(self) -> list[Shape]:
         return merged(each for shape in self.shapes for each in shape.together)
 
-    def _is_prepared(self, shape: Shape) -> bool:
+    def _replaces_one(self, shape: Shape) -> bool:
         """Tells whether a shape of the plug-in's does the work of one lookup alone."""
         return len(servers.get(self.serving.server).replaces(shape.call(1))) == 1
 
@@ -167,17 +185,17 @@ class Plan:
             for entry in self._of_shape(shape, size, 1.0)
         ]
 
+    def size_of(self, call: Call) -> int:
+        """Returns a lookup's size: its token count, or its chunk size."""
+        return call.dims[self.shapes[0].size]
+
     @property
     def required(self) -> list[Call]:
         """Every lookup that the files must answer, measured or not."""
         return servers.get(self.serving.server).planner.required((*self.shapes, *self.placeholders), self.answered)
 
-    @property
-    def seconds(self) -> float:
-        """What all studies will take, roughly."""
-        return sum(entry.seconds for entry in self.entries) + RACE_S * len(self.races)
-
     def to_json(self) -> dict[str, Any]:
+        """Returns all but its studies, which depend on whose kernels are timed (`autotune.plan.work`)."""
         return {
             "name": self.name,
             "model": self.model.to_json(),
@@ -197,17 +215,6 @@ class Plan:
             "sizes": _keyed(self.sizes),
             "raced": list(self.raced),
             "answered": list(self.answered),
-            "studies": [
-                {
-                    "kernel": entry.kernel,
-                    "flags": dict(entry.flags),
-                    "call": entry.call.to_json(),
-                    "layers": list(entry.layers),
-                    "weight": entry.weight,
-                }
-                for entry in self.entries
-            ],
-            "seconds": self.seconds,
             "warnings": list(self.warnings),
             "advice": list(self.advice),
         }

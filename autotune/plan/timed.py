@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune import servers
-from autotune.contract import groups, source
+from autotune.contract import source
 from autotune.environment import installed_version
 from autotune.errors import one_of
+from autotune.plan.by_source import entries_of, sources_of
 from autotune.plan.plan import Entry, Plan
-from autotune.servers.plugin import switch
 from autotune.study.sources import Choice, choose, other_compiler
 
 
@@ -43,13 +43,15 @@ class TimedKernel:
         """What is timed and why, to be read behind the kernel's name."""
         if self.backend == "replay":
             return "times what its recording was made of"
-        origin = self.choice.origin
-        whose = (
-            f"{origin}'s own kernel, sources {origin.source_hash}"
-            if origin is not None
-            else f"this project's kernel, whose files a {self.server} server reads with its plug-in only"
-        )
-        return f"times {whose} ({self.choice.why}; Triton {self.triton or 'not installed'})"
+        return f"times {self._whose} ({self.choice.why}; Triton {self.triton or 'not installed'})"
+
+    @property
+    def _whose(self) -> str:
+        if (origin := self.choice.origin) is not None:
+            return f"{origin}'s own kernel, sources {origin.source_hash}"
+        if self.name in servers.get(self.server).plugin_kernels:
+            return f"this project's kernel, whose files a {self.server} server reads with its plug-in only"
+        return "this project's kernel, whose files nobody reads, since the plug-in does not launch it"
 
     def to_json(self) -> dict[str, Any]:
         origin = self.choice.origin
@@ -86,27 +88,19 @@ def _timed(names: Iterable[str], plan: Plan, wanted: str, backend: str) -> dict[
     return {name: TimedKernel(name, server, choice, triton, backend) for name, choice in choices.items()}
 
 
-def wants_ours(wanted: str) -> bool:
-    """Tells whether the plug-in's kernels of a plan are tuned: where they are asked for, or it is switched on."""
-    return wanted in (source.BOTH, source.BUILTIN) or (wanted == source.AUTO and bool(switch.read().families))
-
-
-def all_timed_kernels(plan: Plan, wanted: str, backend: str, for_plugin: bool) -> list[TimedKernel]:
-    """Tells which kernels the studies of a plan would time, where those of several sources may be made.
+def all_timed_kernels(plan: Plan, wanted: str, backend: str = "cuda") -> list[TimedKernel]:
+    """Tells which kernels the studies of a plan would time, of each source (`autotune.plan.by_source.sources_of`).
 
     Args:
         wanted: As in `timed_kernels`, or `autotune.contract.source.BOTH`.
-        for_plugin: The plug-in's kernels are tuned as well (`autotune.plan.studies.describe`).
     """
-    found = timed_kernels(plan, source.SERVED if wanted == source.BOTH else wanted, backend)
-    ours = timed_kernels(plan, source.BUILTIN, backend) if for_plugin else {}
-    kernels = servers.get(plan.serving.server).plugin_kernels
-    beside = [name for name in ours if name in kernels and found[name].choice.source != source.BUILTIN]
-    if wanted == source.BUILTIN:
-        launched = _names(plan.launched_by_plugin(plan.entries))
-        found = {name: each for name, each in found.items() if name in launched}
-    prepared = _timed(_names(plan.prepared), plan, source.BUILTIN, backend) if for_plugin else {}
-    return [*found.values(), *(ours[name] for name in beside), *prepared.values()]
+    found: dict[tuple[str, str], TimedKernel] = {}
+    for each in sources_of(wanted):
+        entries = entries_of(plan, each)
+        names = _names([*entries.searched, *entries.in_one_launch, *entries.replacements])
+        for kernel in _timed(names, plan, each, backend).values():
+            found.setdefault((kernel.name, kernel.choice.source), kernel)
+    return list(found.values())
 
 
 def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:
@@ -129,9 +123,4 @@ def what_to_mind(timed: Iterable[TimedKernel]) -> list[str]:
 
 def _names(entries: Iterable[Entry]) -> list[str]:
     """Returns the kernels of a plan's studies, each once, members for a group."""
-    found: dict[str, None] = {}
-    for entry in entries:
-        group = groups.find(entry.kernel)
-        members = group.members[group.path(groups.AUTO, entry.flags)] if group else (entry.kernel,)
-        found |= dict.fromkeys(members)
-    return list(found)
+    return list(dict.fromkeys(name for entry in entries for name in entry.members))

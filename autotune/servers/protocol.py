@@ -156,14 +156,20 @@ class Server(ABC):
         """Returns the calls whose work a call does that only the plug-in makes; none for the server's own calls."""
         return []
 
-    def prepared(self, call: Call, flags: Mapping[str, Any], gpu: Gpu, found: Config | None) -> dict[str, Any] | None:
-        """Returns what the server has decided before a call that only the plug-in makes, as flags of our kernel; none
-        where it decides nothing, and None where the plug-in leaves the call to the server then.
+    def started_config(self, call: Call, flags: Mapping[str, Any], gpu: Gpu) -> Config:
+        """Returns what a server that is started in this environment launches a call with.
 
         Args:
-            flags: The kernel's other flags.
-            found: What the server will launch for what the call replaces, where results say so; else it is what a
-                server takes that is started in this environment.
+            flags: Of the kernel that does the call's work: they say more of the model than the call.
+        """
+        return self.no_folder_config(call, gpu.name)
+
+    def following_flags(self, call: Call, theirs: Config) -> dict[str, Any] | None:
+        """Returns the flags of our kernel that follow from what the server launches, for a call that only the plug-in
+        makes; None where the plug-in then leaves the call to the server.
+
+        Args:
+            theirs: The config of the one call that this one replaces.
         """
         return {}
 

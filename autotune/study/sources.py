@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from autotune import servers
 from autotune.contract import registry, source
 from autotune.contract.source import AUTO, SERVED, Origin
 from autotune.errors import InputError, NotInstalledError, one_of
@@ -96,14 +97,27 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
 def notices(specs: Iterable[StudySpec]) -> list[str]:
     """Tells what the times of studies are of, where a user may take them for something else; one line each."""
     timed = [spec for spec in specs if spec.backend != "replay"]
-    called = {spec.call.server for spec in timed if spec.call is not None and spec.source == source.BUILTIN}
-    ours = sorted(called - {spec.source for spec in timed if _is_installed(spec)})
-    lines = [
-        f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only; to "
-        f"time its own kernels, install the tool where {server} is installed"
-        for server in ours
-    ]
+    builtin: dict[str, set[str]] = {}
+    for spec in timed:
+        if spec.call is not None and spec.source == source.BUILTIN:
+            builtin.setdefault(spec.call.server, set()).add(spec.kernel)
+    for server in {spec.source for spec in timed if _is_installed(spec)}:
+        builtin.pop(server, None)
+    lines = [line for server, kernels in sorted(builtin.items()) for line in _who_reads(server, kernels)]
     return list(dict.fromkeys([*lines, *compiler_notes(timed)]))
+
+
+def _who_reads(server: str, kernels: set[str]) -> Iterator[str]:
+    """Tells who reads the files of built-in kernels that are timed where a server is not installed."""
+    remedy = f"to time its own kernels, install the tool where {server} is installed"
+    unread = sorted(kernels - set(servers.get(server).plugin_kernels))
+    if unread:
+        yield f"nobody reads files of {one_of(unread)}, which the plug-in does not launch; {remedy}"
+    if len(unread) < len(kernels):
+        yield (
+            f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only; "
+            f"{remedy}"
+        )
 
 
 def _is_installed(spec: StudySpec) -> bool:

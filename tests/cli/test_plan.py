@@ -57,7 +57,8 @@ def test_a_plan_as_json(cli: Cli) -> None:
     assert data["serving"]["expert_parallel"]
     assert {"op", "max_loras", "num_slices", "k", "n", "i", "layers", "kernels"} == set(data["shapes"][-1])
     assert data["sizes"] == {"1": 1.0, "64": 1.0}
-    assert {"kernel", "flags", "call", "layers", "weight"} == set(data["studies"][0])
+    assert {"kernel", "flags", "call", "layers", "weight", "source"} == set(data["studies"][0])
+    assert data["following"] == []
     assert data["warnings"]
     assert data["advice"]
 
@@ -74,6 +75,10 @@ def test_a_plan_says_whose_kernels_are_timed(cli: Cli, tmp_path: Path, monkeypat
     assert refused.exit_code == 2
     assert "--allow-unknown-server" in refused.stderr
     assert "times this project's kernel" in cli.ok(*command, "--source builtin")
+    assert cli(*command, "--source both").exit_code == 2, "the release is not known"
+    both = json.loads(cli.ok(*command, "--json --source both --allow-unknown-server"))
+    assert {each["source"] for each in both["studies"]} == {"vllm", "builtin"}
+    assert f"{len(both['studies'])} studies" in cli.ok(*command, "--source both --allow-unknown-server")
 
 
 def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
@@ -85,6 +90,8 @@ def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
     assert [row[6:-1] for row in rows] == [[], ["with"], ["with"], ["with"]]
     assert "8 studies" in said
     assert "not tuned" not in said
+    ours = cli.ok("plan Qwen3-30B-A3B --tp 2 --fully-sharded --m-values 16 --source builtin", SERVER)
+    assert "Mind: fused_moe_lora: not tuned, since the plug-in leaves it to the server's own kernels" in ours
 
 
 def test_expert_parallel_problems_are_the_plans(cli: Cli) -> None:

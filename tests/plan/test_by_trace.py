@@ -68,7 +68,7 @@ def test_m_weigh_what_the_traffic_was_padded_as_graphs_are(tmp_path: Path) -> No
     assert found.sizes[32] == pytest.approx(0.005)
     assert set(found.sizes) == {16, 32, 4096}
     assert [entry.call.dims["m"] for entry in found.entries] == [16, 16, 4096, 4096, 32, 32]
-    assert found.to_json()["studies"][0]["weight"] == pytest.approx(0.9)
+    assert found.entries[0].weight == pytest.approx(0.9)
 
 
 def test_sampled_rows_weigh_apart_unpadded(tmp_path: Path) -> None:

@@ -114,16 +114,20 @@ class Vllm(Server):
             return aligned.replaced(call)
         return linear.replaced(call) if call.op == facts.LINEAR else []
 
-    def prepared(self, call: Call, flags: Mapping[str, Any], gpu: Gpu, found: Config | None) -> dict[str, Any] | None:
+    def started_config(self, call: Call, flags: Mapping[str, Any], gpu: Gpu) -> Config:
+        folder = os.environ.get(facts.CONFIG_FOLDER)
+        if folder and (found := self.lookup(Path(folder), gpu.name, call).config) is not None:
+            return found
+        if call.op not in facts.MOE_OPS:
+            return self.default_config(call)
+        experts = BaseExperts(call.dims["m"], flags["num_experts"], flags["base_intermediate_size"])
+        return no_folder_config(call.op, experts, call.dims["k"], gpu)
+
+    def following_flags(self, call: Call, theirs: Config) -> dict[str, Any] | None:
+        """Returns the block_m that the experts' rows are aligned to."""
         if call.op not in facts.ALIGNED_OPS:
             return {}
-        (theirs,) = aligned.replaced(call)
-        if found is None and (folder := os.environ.get(facts.CONFIG_FOLDER)):
-            found = self.lookup(Path(folder), gpu.name, theirs).config
-        if found is None:
-            experts = BaseExperts(call.dims["m"], flags["num_experts"], flags["base_intermediate_size"])
-            found = no_folder_config(theirs.op, experts, call.dims["k"], gpu)
-        return {"block_m": found["block_m"]} if found["block_m"] in facts.ALIGNED_BLOCK_MS else None
+        return {"block_m": theirs["block_m"]} if theirs["block_m"] in facts.ALIGNED_BLOCK_MS else None
 
     def plugin_state(self) -> PluginState:
         return state.current()

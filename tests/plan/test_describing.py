@@ -14,8 +14,9 @@ from autotune.contract.gpu import H200
 from autotune.errors import InputError
 from autotune.model.shape import look_up
 from autotune.plan import plan as plans
+from autotune.plan.describing import Described, describe, replacements, text_of, waiting
 from autotune.plan.plan import Plan
-from autotune.plan.studies import Described, count_waiting, decided, describe, prepared, text_of
+from autotune.plan.studies import decided
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import facts
@@ -34,7 +35,7 @@ KERNELS = ["aligned_moe_lora_gate_up", "aligned_moe_lora_down"]
 
 @pytest.fixture(autouse=True)
 def _on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("autotune.plan.studies", "autotune.study.describe"):
+    for module in ("autotune.plan.describing", "autotune.study.describe"):
         monkeypatch.setattr(f"{module}.cuda_available", lambda: True)
         monkeypatch.setattr(f"{module}.current_gpu", lambda: H200)
     monkeypatch.setattr("autotune.study.describe.current_environment", lambda: HERE)
@@ -56,7 +57,7 @@ def block_ms(found: list[Described]) -> list[int]:
 
 
 def test_our_kernels_are_tuned_in_the_place_of_the_group_at_what_a_server_without_a_folder_takes() -> None:
-    found = describe(experts(64, 256, 1024), OURS, OURS)
+    found = describe(experts(64, 256, 1024), [OURS])
     searched = [each for each in found if not each.raced]
     assert {each.entry.kernel for each in found} == set(KERNELS)
     assert len(searched) == 6
@@ -66,8 +67,8 @@ def test_our_kernels_are_tuned_in_the_place_of_the_group_at_what_a_server_withou
 def test_what_the_servers_own_kernel_is_tuned_for_waits_for_its_result() -> None:
     plan = experts(64, 256)
     theirs = [text_of(call) for call in plan.required if call.op.endswith("_shrink")]
-    assert prepared(plan, OURS, dict.fromkeys(theirs)) == []
-    assert block_ms(prepared(plan, OURS, {each: {"block_m": 16} for each in theirs})) == [16] * 4
+    assert replacements(plan, OURS, dict.fromkeys(theirs)) == []
+    assert block_ms(replacements(plan, OURS, {each: {"block_m": 16} for each in theirs})) == [16] * 4
 
 
 def test_what_follows_is_counted_ahead() -> None:
@@ -75,29 +76,30 @@ def test_what_follows_is_counted_ahead() -> None:
     group = registry.load("fused_moe_lora_gate_up_one_shot")
     entry = plan.entries[0]
     spec = spec_on_gpu(group.name, group.problem_from_flags(entry.flags), H200, HERE, "wide")
-    assert count_waiting(plan, OURS, [Described(entry, {"ours": spec})]) == 0
-    assert count_waiting(plan, OURS, [Described(entry, {"theirs": replace(spec, source="vllm")})]) == 1
+    assert waiting(plan, OURS, [Described(entry, {"ours": spec})]) == []
+    (own,) = waiting(plan, OURS, [Described(entry, {"theirs": replace(spec, source="vllm")})])
+    assert own.kernel in KERNELS
 
 
 def test_a_folder_of_the_servers_says_the_block_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(facts.CONFIG_FOLDER, str(tmp_path))
-    assert block_ms(prepared(experts(64), OURS, {})) == [64, 64]
+    assert block_ms(replacements(experts(64), OURS, {})) == [64, 64]
     for op, slices in ((facts.W13_SHRINK, "2"), (facts.W2_SHRINK, "1")):
         table = nested("4", slices, "64", "16", "2048", "384", {"BLOCK_SIZE_M": 128})
         (tmp_path / f"NVIDIA_H200_{op.upper()}.json").write_text(json.dumps(table))
-    assert block_ms(prepared(experts(64), OURS, {})) == [128, 128]
+    assert block_ms(replacements(experts(64), OURS, {})) == [128, 128]
 
 
 def test_rows_that_the_plug_in_leaves_to_the_server_are_not_tuned() -> None:
     plan = experts(64)
-    (theirs,) = VLLM.replaces(plan.prepared[0].call)
-    found = prepared(plan, OURS, {text_of(theirs): {"block_m": 256}})
+    (theirs,) = VLLM.replaces(plan.replacements[0].call)
+    found = replacements(plan, OURS, {text_of(theirs): {"block_m": 256}})
     assert [each.entry.kernel for each in found] == KERNELS[1:]
 
 
 def test_an_export_takes_what_was_tuned_for_the_servers_present_block_m(storage: BaseStorage) -> None:
     plan = experts(64)
-    (entry, *_) = plan.prepared
+    (entry, *_) = plan.replacements
     (theirs,) = VLLM.replaces(entry.call)
     group = registry.load("fused_moe_lora_gate_up_one_shot")
     spec = spec_on_gpu(group.name, group.problem_from_flags(entry.flags), H200, HERE, "wide")
@@ -105,7 +107,7 @@ def test_an_export_takes_what_was_tuned_for_the_servers_present_block_m(storage:
     served.finish(study_result(2.0, 1.0, config={"block_m": 32}))
     own = {}
     for block_m in (16, 32):
-        (found, *_) = prepared(plan, OURS, {text_of(theirs): {"block_m": block_m}})
+        (found, *_) = replacements(plan, OURS, {text_of(theirs): {"block_m": block_m}})
         ((name, each),) = found.specs.items()
         own[block_m] = studies.create(storage, name, each)
     assert served.call is not None and text_of(served.call) == text_of(theirs)
@@ -114,12 +116,13 @@ def test_an_export_takes_what_was_tuned_for_the_servers_present_block_m(storage:
 
 def test_two_kernels_are_the_servers() -> None:
     for plan in (experts(64, rank=256), experts(64, fully_sharded=True)):
-        assert plan.prepared == []
-        assert {each.entry.kernel for each in describe(plan, OURS, OURS)} == {"fused_moe_lora"}
+        assert plan.replacements == []
+        with pytest.raises(InputError, match=r"comes to no study: .*--source served"):
+            describe(plan, [OURS])
 
 
 def test_without_a_gpu_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune.plan.studies.cuda_available", lambda: False)
-    assert prepared(experts(64), OURS, {}) == []
+    monkeypatch.setattr("autotune.plan.describing.cuda_available", lambda: False)
+    assert replacements(experts(64), OURS, {}) == []
     with pytest.raises(InputError, match="comes to no study"):
-        describe(experts(64), Request(backend="replay", source="builtin"), OURS)
+        describe(experts(64), [Request(backend="replay", source="builtin")])

@@ -1,0 +1,101 @@
+"""What tuning a plan takes: its studies by the source of their kernels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autotune.contract import registry
+from autotune.errors import NotInstalledError
+from autotune.model.shape import look_up
+from autotune.plan.by_source import left_to_server
+from autotune.plan.plan import Plan, make
+from autotune.plan.timed import all_timed_kernels
+from autotune.plan.work import TuningWork, work_of
+from autotune.servers.batches import Batches
+from autotune.servers.places import SWITCH
+from autotune.servers.serving import Serving
+from tests.builders import served_vllm
+
+M = (16, 64, 4096)
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    """What was installed is asked anew."""
+    registry._served.cache_clear()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site", "0.33.0"))
+
+
+def plan(name: str = "Qwen3-30B-A3B", rank: int = 16) -> Plan:
+    return make(look_up(name), Serving("vllm", tp=1, rank=rank, max_loras=4), Batches(m_values=M))
+
+
+def counts(work: TuningWork) -> dict[tuple[str, str], int]:
+    return dict(Counter((each.source, each.entry.kernel) for each in work.searched))
+
+
+@pytest.mark.usefixtures("installed")
+def test_both_sources_are_counted_each() -> None:
+    for name in ("Qwen3-8B", "Qwen3-30B-A3B"):
+        made = plan(name)
+        served, ours, both = (work_of(made, wanted) for wanted in ("served", "builtin", "both"))
+        assert counts(both) == {**counts(served), **counts(ours)}
+        assert both.studies == served.studies + ours.studies
+        assert len(both.raced) == len(served.raced) + len(ours.raced)
+        assert both.seconds == served.seconds + ours.seconds
+        assert {each.source for each in served.searched} == {"vllm"}
+        assert {each.source for each in ours.searched} == {"builtin"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_of_ours_are_those_that_the_plug_in_launches() -> None:
+    work = work_of(plan(), "both")
+    assert {kernel for source, kernel in counts(work) if source == "builtin"} == {
+        "lora_shrink",
+        "lora_expand",
+        "lora_linear",
+    }
+    # In the place of the experts' group, of w13 and of w2, once it is known what the server aligns to.
+    assert Counter(each.entry.kernel for each in work.following) == {
+        "aligned_moe_lora_gate_up": len(M),
+        "aligned_moe_lora_down": len(M),
+    }
+    assert work_of(plan(rank=256), "both").following == [], "the plug-in leaves two kernels to the server"
+    assert work_of(plan(), "served").following == []
+
+
+def test_where_the_server_is_not_installed_nothing_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = work_of(plan("Qwen3-8B"), "auto")
+    monkeypatch.setenv(SWITCH, "1")
+    switched = work_of(plan("Qwen3-8B"), "auto")
+    pairs = sum(each.entry.kernel == "lora_linear" for each in switched.searched)
+    assert switched.studies == alone.studies + pairs
+    assert len(switched.raced) == len(alone.raced)
+    with pytest.raises(NotInstalledError, match="--source served"):
+        work_of(plan(), "both")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("wanted", ["auto", "served", "builtin", "both"])
+@pytest.mark.parametrize("rank", [16, 256])
+def test_the_kernels_that_are_told_are_those_of_the_studies(wanted: str, rank: int) -> None:
+    made = plan(rank=rank)
+    work = work_of(made, wanted)
+    told = {(each.choice.source, each.name) for each in all_timed_kernels(made, wanted)}
+    counted = {(each.source, name) for each in (*work.searched, *work.following) for name in each.entry.members}
+    assert told == counted
+
+
+def test_what_is_left_to_the_server_is_told_where_nothing_else_is_tuned() -> None:
+    (line,) = left_to_server(plan(rank=256), "builtin")
+    assert line.startswith("fused_moe_lora: not tuned")
+    assert "--source served" in line
+    assert left_to_server(plan(rank=16), "builtin") == []
+    assert left_to_server(plan(rank=256), "both") == []
