@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
+from autotune.api.group_source import refuse_unread
 from autotune.api.listing import names
 from autotune.api.problems import Problems
 from autotune.contract import Call, registry
@@ -114,8 +115,9 @@ def of_problems(problems: Problems, request: Request) -> StudySet:
     """Describes a study for each problem: for each token count, or chunk size, and of a group for each member.
 
     Raises:
-        InputError: If there is no such problem, or it cannot be measured here.
+        InputError: If there is no such problem, it cannot be measured here, or nobody would read its results.
     """
+    refuse_unread(problems, request.source)
     specs: dict[str, StudySpec] = {}
     for each in _by_source(replace(request, kernel=problems.kernel)):
         specs |= creation.describe_flags(each, problems.values, problems.m_values, problems.path)
