@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from autotune.cli import stopping, streams
+from autotune.cli import collecting, stopping, streams
 
 
 def main() -> None:
     """Runs a command; says in one line what is not installed."""
+    collecting.seldom()
     streams.open_closed()
     stopping.listen()
     try:
@@ -30,6 +31,7 @@ def main() -> None:
     finally:
         stopping.show_cursor()
         streams.drop_unwritten()
+        collecting.never_again()
 
 
 if __name__ == "__main__":

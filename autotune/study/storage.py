@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import optuna
@@ -39,13 +40,17 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             sqlite_file.check(url, parsed.database, create)
-            return made_by_all(lambda: _sqlite(url))
-        return made_by_all(lambda: RDBStorage(url))
+            storage = made_by_all(lambda: _sqlite(url))
+        else:
+            storage = made_by_all(lambda: RDBStorage(url))
     except ImportError as error:
         raise InputError(f"--storage: cannot open {shown}, {_driver_of(url)}") from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError, ValueError, TypeError) as error:
         reason = without_secrets(str(error.__cause__ or error).splitlines()[0])
         raise InputError(f"--storage: cannot open {shown} ({reason}); give e.g. {DEFAULT_STORAGE_URL}") from error
+    # Else it is closed when Python happens to find what it stands in, and a SQLite file keeps its log beside it.
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
 
 
 def _driver_of(url: str) -> str:
