@@ -26,7 +26,7 @@ demo: $(VENV)/ready
 	@echo "Watch the studies: $(PY) -m autotune dashboard --storage $(AUTOTUNE_STORAGE)"
 
 test: lint
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist worksteal
 
 docs: $(VENV)/ready
 	$(PY) -m sphinx --quiet --fail-on-warning --keep-going -b html docs site
