@@ -14,6 +14,7 @@ from autotune.report.results import result_line
 from autotune.report.tables import config_text, us, workload_text
 from autotune.study.serving_notes import serving_note
 from autotune.study.study import KernelStudy
+from autotune.study.summary import StudySummary
 
 _DASHBOARD = "optuna_dashboard"
 
@@ -23,8 +24,9 @@ def write_note(study: KernelStudy) -> None:
     to show them to."""
     if (notes := _part("_note")) is None:
         return
-    notes.save_note(study.study, study_note(study))
-    if study.result and (kept := _part("_custom_plot_data")) is not None:
+    summary = study.summary
+    notes.save_note(study.study, _text(study, summary))
+    if summary.result and (kept := _part("_custom_plot_data")) is not None:
         for name, figure in study_plots(study).items():
             kept.save_plotly_graph_object(study.study, figure, graph_object_id=name)
 
@@ -46,13 +48,18 @@ def _part(name: str) -> ModuleType | None:
 
 def study_note(study: KernelStudy) -> str:
     """Tells in Markdown what a study is about and what became of it."""
-    spec = study.spec
-    lines = [f"**{_lead(study)}**", ""]
+    return _text(study, study.summary)
+
+
+def _text(study: KernelStudy, summary: StudySummary) -> str:
+    spec, result = summary.spec, summary.result
+    # The result in one line leads; the name does of an unfinished study.
+    lines = [f"**{result_line(summary.name, result) if result else summary.name}**", ""]
     if spec.backend == "replay":
         lines += [f"Times are recordings of {spec.gpu.name} (`{spec.space}`); nothing was measured here.", ""]
     lines += [f"- kernel: `{spec.kernel}` ({spec.source}, sources {spec.kernel_fingerprint}), space `{spec.space}`"]
     lines += [f"- problem: {_pairs(spec.problem)}", f"- machine: {_pairs(spec.environment.known)}"]
-    if result := study.result:
+    if result:
         decision = result.decision
         lines += [f"- default: {us(decision.incumbent_us)} us with {config_text(decision.incumbent)}"]
         if decision.outcome == "tuned":
@@ -61,15 +68,10 @@ def study_note(study: KernelStudy) -> str:
         lines += [f"- on {workload_text(times)}" for times in decision.workloads]
     if note := serving_note(study):
         lines += [f"- served: {note}"]
-    if group := study.group_result:
+    if group := summary.group_result:
         lines += [f"- group: {group_line(group)}"]
     lines += [f"- {line}" for line in servers.advice([study.call])]
     return "\n".join(lines)
-
-
-def _lead(study: KernelStudy) -> str:
-    """Tells the result in one line; the name of an unfinished study."""
-    return result_line(study.name, result) if (result := study.result) else study.name
 
 
 def _pairs(values: Mapping[str, object]) -> str:

@@ -91,8 +91,9 @@ class KernelStudy:
 
     @property
     def summary(self) -> StudySummary:
-        """All that the study knows, except its trials."""
-        return StudySummary(self.name, self.spec, self.result, self.group_result)
+        """All that the study knows, except its trials, by one look into the storage."""
+        kept = self.study.user_attrs
+        return StudySummary(self.name, self.spec, attributes.result(kept), attributes.group_result(kept))
 
     @property
     def searched(self) -> bool:

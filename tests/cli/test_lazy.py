@@ -69,11 +69,14 @@ def test_listing_studies_loads_neither_torch_nor_the_search(tmp_path: Path) -> N
     [
         "--op-type lora_shrink --m-values 16 --hidden-size 5120 --lora-rank 16 --num-loras 4",
         "--runtime sglang --op-type expand --chunk-sizes 16 --output-dim 6144 --lora-rank 64 --num-slices 2",
+        "--runtime sglang --plan Qwen3-Embedding-0.6B --chunk-sizes 16 --lora-rank 64 --max-loras 1 --dtype float16",
     ],
 )
-def test_making_a_study_of_a_recording_loads_neither_torch_nor_the_search(tmp_path: Path, shape: str) -> None:
+def test_making_studies_of_recordings_loads_no_torch_no_search_and_no_report(tmp_path: Path, shape: str) -> None:
     storage = ("--storage", f"sqlite:///{tmp_path}/studies.db")
-    unwanted = ("torch", "triton", "sklearn", "scipy")
+    optunas = ("optuna.importance", "optuna.visualization", "optuna_dashboard", "plotly", "pandas")
+    reports = ("matplotlib", "jinja2", "rich")
+    unwanted = ("torch", "triton", "sklearn", "scipy", "pebble", "yaml", *optunas, *reports)
     assert loaded(unwanted, "study", "create", "--backend", "replay", *shape.split(), *storage) == "loaded: []"
 
 
