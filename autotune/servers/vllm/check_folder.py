@@ -15,8 +15,9 @@ from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
-from autotune.servers.vllm import check_moe, check_own, check_variety, dense, facts
+from autotune.servers.vllm import check_moe, check_own, check_split_k, check_variety, dense, facts
 from autotune.servers.vllm.check_levels import Walk, walk
+from autotune.servers.vllm.check_split_k import ShrinkSize
 
 _EXPERTS_UNREAD = (
     "no one reads it: the plug-in has other files for the experts (ALIGNED_MOE_LORA), and takes their block_m from the "
@@ -147,8 +148,12 @@ def _check_entries(made: Walk, file_op: str, gpu: str) -> None:
         for name, problem in bad:
             made.add((*key, name), "bad value", made.crash(key), f"{problem}: the kernel does not compile; change it")
         dims = {**dict(zip(facts.DENSE_LEVELS, map(int, key), strict=True)), "add_inputs": int(adds == "true")}
-        if not missing and not bad and (reason := too_large(Call(facts.NAME, op, dims), config, gpu)):
-            made.add(key, "too large", made.crash(key), reason)
+        if not missing and not bad:
+            call = Call(facts.NAME, op, dims)
+            if reason := too_large(call, config, gpu):
+                made.add(key, "too large", made.crash(key), reason)
+            if op == "shrink":
+                check_split_k.check(made, key, config, ShrinkSize(dims["m"], dims["n"], dims["k"]))
         for name in dense.left_to_triton(made.leaves[key]):
             made.add((*key, name), "null", "ignored", f"null: Triton's own {config[name]} is taken; write it")
         for name, why in _dead(config, op):

@@ -10,9 +10,10 @@ from autotune.servers.finding import Effect, Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
 from autotune.servers.serving import Serving
-from autotune.servers.vllm import check_block_m, check_variety, facts, moe
+from autotune.servers.vllm import check_block_m, check_split_k, check_variety, facts, moe
 from autotune.servers.vllm.captures import crash
 from autotune.servers.vllm.check_levels import Walk
+from autotune.servers.vllm.check_split_k import ShrinkSize
 from autotune.servers.vllm.facts import W2_EXPAND, W2_SHRINK, W13_EXPAND, W13_SHRINK
 from autotune.servers.vllm.lookups import one_shot
 
@@ -50,8 +51,12 @@ def check_entries(made: Walk, op: str, gpu: str, serving: Serving | None = None)
                 made.add((*key, name), "bad value", made.crash(key), f"{problem}; change it")
         if launched and _two_kernels(dims["k"], serving):
             compiled[key] = launched
-        if not bad and key in compiled and (why := too_large(Call(facts.NAME, op, dims), compiled[key], gpu)):
-            made.add(key, "too large", made.crash(key), why)
+        if not bad and key in compiled:
+            if why := too_large(Call(facts.NAME, op, dims), compiled[key], gpu):
+                made.add(key, "too large", made.crash(key), why)
+            if op.endswith("_shrink"):
+                depth = dims["n"] if op == W13_SHRINK else dims["i"]
+                check_split_k.check(made, key, compiled[key], ShrinkSize(dims["m"], dims["k"], depth))
         low = {name.lower(): value for name, value in config.items()}
         if op.endswith("_expand") and low.get("split_k") not in (None, 1):
             made.add((*key, "split_k"), "dead key", "ignored", f"got {low['split_k']}, but expand never splits")
