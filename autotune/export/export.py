@@ -232,6 +232,8 @@ class Export:
             for file in self.files
             if file.name != file.identity.name
         ]
+        if self.is_builtin:
+            return warnings  # What stops a server, its plug-in survives: it runs a default of its own there.
         for server in {file.identity.server.name: file.identity.server for file in self.files}.values():
             tables = {file.name: file.after.table for file in self.files if file.identity.server.name == server.name}
             looked_up = {file.name: file.wanted.required for file in self.files}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotune.errors import one_of
 from autotune.servers.files import KeyPath, Table
-from autotune.servers.vllm import aligned, dense, facts, linear, moe
+from autotune.servers.vllm import dense, facts, moe
 
 
 def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]) -> list[str]:
@@ -18,20 +18,12 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
     """
     found = []
     for file, table in tables.items():
-        # The plug-in, which reads it, has a default of its own for what is missing there.
-        if _is_the_plugins(file):
-            continue
         if op := moe.op_of_file(file):
             found += moe.entry_warnings(file, table, op)
         else:
             needed = {int(path[1]) for path in looked_up.get(file, ())} or facts.USUAL_SLICES
             found += _missing_slices(file, table, needed) + dense.entry_warnings(file, table)
     return found + _missing_files(directory, tables)
-
-
-def _is_the_plugins(file: str) -> bool:
-    """Tells whether a file of this name is of an op that only our plug-in has."""
-    return linear.is_file(file) or aligned.is_file(file)
 
 
 def _missing_slices(file: str, table: Table, needed: Collection[int]) -> list[str]:
@@ -54,7 +46,7 @@ def _missing_files(directory: Path, tables: Mapping[str, Table]) -> list[str]:
                 "results: tune fused_moe_lora, or remove the others"
             ]
         return []
-    others = [table for file, table in tables.items() if not (moe.op_of_file(file) or _is_the_plugins(file))]
+    others = [table for file, table in tables.items() if not moe.op_of_file(file)]
     slices = {int(path[1]) for table in others for path in table}
     if 3 not in slices or 2 in slices:
         return []
