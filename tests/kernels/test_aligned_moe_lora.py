@@ -13,10 +13,12 @@ from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.errors import InputError
+from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config
 from autotune.kernels.aligned_moe_lora.kernel import AlignedDown, AlignedGateUp
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches
 from autotune.kernels.fused_moe_lora.one_shot import one_shot_launches
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
+from autotune.servers.vllm import aligned, facts
 
 FLAGS = {
     "dtype": "bfloat16",
@@ -52,6 +54,23 @@ def test_the_default_is_vllms_launch_except_for_the_warps_of_tall_blocks(
     assert (ours.grid, ours.args[-1]) == (theirs.grid, theirs.args[-1])
     warps = 8 if block_m == 128 else theirs.options["num_warps"]
     assert ours.options == {**theirs.options, "num_warps": warps}
+
+
+@given(st.sampled_from(facts.ALIGNED_OPS), st.integers(16, 4096))
+def test_what_a_lookup_alone_tells_is_the_default_of_many_rows(op: str, depth: int) -> None:
+    """The server's folder cannot import the kernel's rule, nor the kernel take its thresholds from there: its sources
+    are what studies know it by."""
+    rows = LaunchShape(
+        block_m=64,
+        row_blocks=10**6,
+        k=depth,
+        n=2048,
+        pairs=1,
+        experts=16,
+        sms=H200.sms,
+        shared_bytes=H200.shared_bytes,
+    )
+    assert aligned.default_config(op, {"n" if op == facts.ALIGNED_W13 else "i": depth}) == default_config(rows)
 
 
 @pytest.mark.parametrize("block_m", BLOCK_MS)

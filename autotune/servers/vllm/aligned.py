@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from autotune.contract import Call, Config, Value
-from autotune.errors import InputError, one_of
-from autotune.servers import stand_back
-from autotune.servers.launchable import unlaunchable
+from autotune.contract import Call, Value
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.nested_lookup import descend
+from autotune.servers.vllm.own_file import ALIGNED, NEAREST_LEVELS
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,9 @@ OURS: Final[Mapping[str, OwnOp]] = {
 }
 """By the server's lookup: of its two, which agree in block_m, the shrink's alone is read."""
 
-_NEAREST_LEVELS: Final = ("max_loras", "m")
 _DEEP: Final = 256
+"""Columns of x from which on a K step is long (contracts A6). The kernels' own rules have it, too, and keep it: their
+sources are what studies know a kernel by. A test holds them equal."""
 
 
 def default_config(op: str, dims: Mapping[str, int]) -> dict[str, Value]:
@@ -43,28 +42,6 @@ def default_config(op: str, dims: Mapping[str, int]) -> dict[str, Value]:
     depth = dims["n"] if op == facts.ALIGNED_W13 else dims["i"]
     tiles = {"block_m": 64, "block_n": 128, "block_k": 128 if depth >= _DEEP else 64}
     return {**tiles, "column_blocks": 1, "num_warps": 4, "num_stages": 3}
-
-
-def file_name(gpu: str, op: str) -> str:
-    """Names the file of an op, for a GPU as file names spell it."""
-    return f"{gpu}_{op.upper()}.json"
-
-
-def is_file(file: str) -> bool:
-    """Tells whether a file of this name is of one of the ops."""
-    match = facts.FILE.fullmatch(file)
-    return match is not None and match["op"].lower() in facts.ALIGNED_OPS
-
-
-def entry(config: Config, op: str) -> dict[str, Value]:
-    """Returns the JSON value for a config.
-
-    Raises:
-        InputError: If the config lacks a key, or has one that the op does not know.
-    """
-    if set(config) != set(facts.ALIGNED_KEYS):
-        raise InputError(f"vllm {op}: got a config of {one_of(config)}; needed: {one_of(facts.ALIGNED_KEYS)}")
-    return {key: config[key] for key in facts.ALIGNED_KEYS}
 
 
 def replaced(call: Call) -> list[Call]:
@@ -77,27 +54,14 @@ def resolve(table: Any, call: Call) -> Lookup:
 
     A shape that is not there has no entry; what is no sound entry is a failure, of which the plug-in warns.
     """
-    node, steps, failure = descend(table, facts.MOE_LEVELS, call.dims)
+    file = ALIGNED[call.op]
+    node, steps, failure = descend(table, file.levels, call.dims)
     default = Lookup("default", default_config(call.op, call.dims), steps)
-    if any(step.match != "exact" for step in steps if step.level not in _NEAREST_LEVELS):
+    if any(step.match != "exact" for step in steps if step.level not in NEAREST_LEVELS):
         return default
     if failure is not None:
         lacks = failure.level == facts.EXACT_LEVEL and failure.error == "KeyError"
         return default if lacks else Lookup("file", None, steps, failure)
-    if reason := problem(node):
+    if reason := file.problem(node):
         return Lookup("file", None, steps, Failure("ValueError", "config", None, reason))
-    return Lookup("file", {key: node[key] for key in facts.ALIGNED_KEYS}, steps)
-
-
-def problem(node: Any) -> str | None:
-    """Tells why the plug-in does not launch an entry, and goes on as without one; None if it is sound."""
-    if not isinstance(node, dict):
-        return f"got {type(node).__name__}, allowed: an object of parameters"
-    if missing := [key for key in facts.ALIGNED_KEYS if key not in node]:
-        return f"lacks {one_of(missing)}; tune the shape"
-    config = {key: node[key] for key in facts.ALIGNED_KEYS}
-    if stand_back.is_one(config):
-        return None
-    if bad := next(unlaunchable(config), None):
-        return f"{bad[0]}: {bad[1]}"
-    return None
+    return Lookup("file", file.launched(node), steps)

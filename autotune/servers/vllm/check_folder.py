@@ -15,7 +15,7 @@ from autotune.servers.checking import Known
 from autotune.servers.finding import Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.resources import too_large
-from autotune.servers.vllm import check_moe, check_own, check_split_k, check_variety, dense, facts
+from autotune.servers.vllm import check_moe, check_own, check_split_k, check_variety, dense, facts, own_file
 from autotune.servers.vllm.check_levels import Walk, walk
 from autotune.servers.vllm.check_split_k import ShrinkSize
 
@@ -65,7 +65,7 @@ class _Folder:
             self.findings.append(Finding(path.name, (), "generic GPU name", "ignored", _generic(match, names)))
         op = match["op"].lower()
         kind = op if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else op.removeprefix("lora_").partition("_")[0]
-        if self._known.serving and kind not in (facts.LINEAR, *facts.ALIGNED_OPS, *self._max_loras):
+        if self._known.serving and kind not in (*own_file.BY_OP, *self._max_loras):
             return
         if self._known.by_plug_in and op in facts.MOE_OPS:
             self.findings.append(Finding(path.name, (), "unread file", "ignored", _EXPERTS_UNREAD))
@@ -77,10 +77,8 @@ class _Folder:
             self._take_content(path.name, read.data, match["gpu"], op, kind)
 
     def _take_content(self, file: str, data: Any, gpu: str, op: str, kind: str) -> None:
-        if kind == facts.LINEAR:
-            self.findings += check_own.check(check_own.LINEAR, file, data)
-        elif kind in facts.ALIGNED_OPS:
-            self.findings += check_own.check(check_own.ALIGNED, file, data)
+        if own := own_file.BY_OP.get(kind):
+            self.findings += check_own.check(own, file, data)
         elif op in facts.MOE_OPS:
             made = walk(file, data, facts.MOE_LEVELS, self._max_loras.get(kind))
             self._experts.setdefault(gpu, {})[op] = made

@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from autotune.contract import Call, Config, Value
-from autotune.errors import InputError, one_of
-from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import Lookup, Step, is_integer
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.nested_lookup import descend
+from autotune.servers.vllm.own_file import LINEAR, NEAREST_LEVELS
 
 APART: Final[dict[str, Value]] = dict.fromkeys(facts.LINEAR_KEYS, 0)
 """The config that stands for shrink and expand apart, and what a lookup without an entry finds."""
@@ -24,36 +23,10 @@ APART: Final[dict[str, Value]] = dict.fromkeys(facts.LINEAR_KEYS, 0)
 MOST_TOKENS: Final = 64
 """More are not tuned: there a launch counts for little beside what it does (contracts A15)."""
 
-_NEAREST_LEVELS: Final = ("max_loras", "m")
-_LEAST_DEPTH: Final = 16
-"""Columns of x that a warp takes at a time, at least."""
-
 
 def is_apart(config: Config) -> bool:
     """Tells whether a config stands for shrink and expand apart."""
     return config["block_m"] == 0
-
-
-def file_name(gpu: str) -> str:
-    """Names the op's file, for a GPU as file names spell it."""
-    return f"{gpu}_LORA_LINEAR.json"
-
-
-def is_file(file: str) -> bool:
-    """Tells whether a file of this name is the op's."""
-    match = facts.FILE.fullmatch(file)
-    return match is not None and match["op"].endswith(facts.LINEAR.upper())
-
-
-def entry(config: Config) -> dict[str, Value]:
-    """Returns the JSON value for a config.
-
-    Raises:
-        InputError: If the config lacks a key, or has one that the op does not know.
-    """
-    if set(config) != set(facts.LINEAR_KEYS):
-        raise InputError(f"vllm linear: got a config of {one_of(config)}; needed: {one_of(facts.LINEAR_KEYS)}")
-    return {key: config[key] for key in facts.LINEAR_KEYS}
 
 
 def replaced(call: Call) -> list[Call]:
@@ -70,38 +43,22 @@ def resolve(table: Any, dims: Mapping[str, int]) -> Lookup:
 
     It never fails, for without a sound entry shrink and expand run apart, as they do beyond the largest m of a file.
     """
-    node, steps, failure = descend(table, facts.LINEAR_LEVELS, dims)
+    node, steps, failure = descend(table, LINEAR.levels, dims)
     if failure is None and dims["m"] > max(_token_counts(table, steps)):
         return Lookup("default", dict(APART), steps)
-    if any(step.match != "exact" for step in steps if step.level not in _NEAREST_LEVELS):
+    if any(step.match != "exact" for step in steps if step.level not in NEAREST_LEVELS):
         return Lookup("default", dict(APART), steps)
     if failure:
         lacks = failure.level == facts.EXACT_LEVEL and failure.error == "KeyError"
         return Lookup("default", dict(APART), steps, warnings=() if lacks else (failure.message,))
-    if reason := problem(node):
+    if reason := LINEAR.problem(node):
         return Lookup("default", dict(APART), steps, warnings=(reason,))
-    return Lookup("file", {key: node[key] for key in facts.LINEAR_KEYS}, steps)
+    return Lookup("file", LINEAR.launched(node), steps)
 
 
 def _token_counts(table: Any, steps: Sequence[Step]) -> list[int]:
     """Lists the m of the part of a file that a lookup has gone down to."""
     node = table
-    for step in steps[: facts.LINEAR_LEVELS.index("m")]:
+    for step in steps[: LINEAR.levels.index("m")]:
         node = node[step.taken]
     return [int(key) for key in node if is_integer(key)]
-
-
-def problem(node: Any) -> str | None:
-    """Tells why the plug-in takes no notice of an entry, and runs shrink and expand apart; None if it is sound."""
-    if not isinstance(node, dict):
-        return f"got {type(node).__name__}, allowed: an object of parameters"
-    if missing := [key for key in facts.LINEAR_KEYS if key not in node]:
-        return f"lacks {one_of(missing)}; tune the shape"
-    config = {key: node[key] for key in facts.LINEAR_KEYS}
-    if config == APART:
-        return None
-    if bad := next(unlaunchable(config), None):
-        return f"{bad[0]}: {bad[1]}"
-    if config["block_k"] // config["num_warps"] < _LEAST_DEPTH:
-        return f"block_k {config['block_k']} with num_warps {config['num_warps']}: a warp needs {_LEAST_DEPTH} columns"
-    return None

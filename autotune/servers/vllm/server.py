@@ -15,7 +15,7 @@ from autotune.servers.files import KeyPath, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import FileFamily, Server
-from autotune.servers.vllm import aligned, dense, facts, folder_warnings, linear, moe
+from autotune.servers.vllm import aligned, dense, facts, folder_warnings, linear, moe, own_file
 from autotune.servers.vllm.base_moe import BaseExperts, no_folder_config
 from autotune.servers.vllm.checking import VllmChecker
 from autotune.servers.vllm.command_line import COMMAND_LINE
@@ -52,10 +52,8 @@ class Vllm(Server):
     def file_name(self, gpu_name: str, call: Call) -> str:
         _check(call)
         gpu = facts.gpu_in_file(gpu_name)
-        if call.op == facts.LINEAR:
-            return linear.file_name(gpu)
-        if call.op in facts.ALIGNED_OPS:
-            return aligned.file_name(gpu, call.op)
+        if own := own_file.BY_OP.get(call.op):
+            return own.name(gpu)
         return moe.file_name(gpu, call.op) if call.op in facts.MOE_OPS else dense.file_name(gpu, call)
 
     def alias_paths(self, call: Call) -> list[KeyPath]:
@@ -63,10 +61,8 @@ class Vllm(Server):
 
     def entry(self, config: Config, call: Call) -> dict[str, Value]:
         _check(call)
-        if call.op == facts.LINEAR:
-            return linear.entry(config)
-        if call.op in facts.ALIGNED_OPS:
-            return aligned.entry(config, call.op)
+        if own := own_file.BY_OP.get(call.op):
+            return own.entry(config)
         return moe.entry(config, call.op) if call.op in facts.MOE_OPS else dense.entry(config, call.op)
 
     def needed_paths(self, paths: Collection[KeyPath]) -> set[KeyPath]:
@@ -142,13 +138,13 @@ VLLM = Vllm()
 
 
 def _levels(op: str) -> tuple[str, ...]:
-    if op == facts.LINEAR:
-        return facts.LINEAR_LEVELS
-    return facts.MOE_LEVELS if op in (*facts.MOE_OPS, *facts.ALIGNED_OPS) else facts.DENSE_LEVELS
+    if own := own_file.BY_OP.get(op):
+        return own.levels
+    return facts.MOE_LEVELS if op in facts.MOE_OPS else facts.DENSE_LEVELS
 
 
 def _check(call: Call) -> None:
-    if call.op not in (known := (*facts.DENSE_REQUIRED, facts.LINEAR, *facts.ALIGNED_OPS, *facts.MOE_OPS)):
+    if call.op not in (known := (*facts.DENSE_REQUIRED, *own_file.BY_OP, *facts.MOE_OPS)):
         raise InputError(f"vllm: got op {call.op!r}, allowed: {one_of(known)}")
     needed = _levels(call.op) + (("add_inputs",) if call.op == "expand" else ())
     if missing := [dim for dim in needed if dim not in call.dims]:

@@ -15,7 +15,8 @@ from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.servers import stand_back
 from autotune.servers.checking import Known
-from autotune.servers.vllm import aligned, check_folder, facts, folder_warnings
+from autotune.servers.vllm import check_folder, facts
+from autotune.servers.vllm.own_file import BY_OP
 from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 from autotune.servers.vllm.server import VLLM
 from tests.builders.tables import nested
@@ -96,8 +97,15 @@ def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     table = nested("4", "2", {"64": nested("16", "2048", "768", CONFIG), "128": nested("16", "2048", "768", zeros)})
     (tmp_path / FILE).write_text(json.dumps(table))
     assert check_folder.check(tmp_path, Known()) == ([], 1)
-    assert folder_warnings.warnings(tmp_path, {FILE: {VLLM.key_path(call()): CONFIG}}, {}) == []
-    assert aligned.is_file(FILE) and not aligned.is_file("NVIDIA_H200_FUSED_MOE_LORA_W13_SHRINK.json")
+
+
+def test_each_of_its_files_has_a_name_of_its_own() -> None:
+    names = [own.name("NVIDIA_H200") for own in BY_OP.values()]
+    assert FILE in names
+    for own in BY_OP.values():
+        assert [name for name in [*names, "NVIDIA_H200_FUSED_MOE_LORA_W13_SHRINK.json"] if own.is_name(name)] == [
+            own.name("NVIDIA_H200")
+        ]
 
 
 @pytest.mark.parametrize("op", facts.ALIGNED_OPS)

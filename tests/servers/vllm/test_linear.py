@@ -14,7 +14,8 @@ from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.servers.checking import Known
 from autotune.servers.files import KeyPath
-from autotune.servers.vllm import check_folder, folder_warnings, linear
+from autotune.servers.vllm import check_folder, linear
+from autotune.servers.vllm.own_file import LINEAR
 from autotune.servers.vllm.reverse_lookup import VllmReverseLookup
 from autotune.servers.vllm.server import VLLM
 from tests.builders.tables import nested
@@ -78,7 +79,6 @@ def test_an_unsound_entry_runs_apart_and_is_told(entry: Any, reason: str, tmp_pa
 def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"5": {"3": {"16": {"4096": {"16": {"4096": linear.APART}}}}}}))
     assert check_folder.check(tmp_path, Known()) == ([], 1)
-    assert folder_warnings.warnings(tmp_path, {FILE: {VLLM.key_path(call()): PAIR}}, {}) == []
 
 
 json_values = st.recursive(
@@ -96,7 +96,7 @@ def test_no_content_of_the_file_fails_a_lookup(table: Any) -> None:
     found = VLLM.resolve(table, call())
     assert found.failure is None
     assert found.config is not None
-    assert found.config == linear.APART or linear.problem(found.config) is None
+    assert found.config == linear.APART or LINEAR.problem(found.config) is None
 
 
 def test_every_m_gets_every_shape() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from autotune.servers.plugin.folder import entries_in
 from autotune.servers.plugin.state import PluginState, decide, unknown
-from autotune.servers.vllm import aligned, facts, linear, served_modules
+from autotune.servers.vllm import facts, own_file, served_modules
 
 OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expand"), "moe": (facts.MOE_GROUP,)}
 """By family, the server's ops that kernels of ours can stand in for."""
@@ -31,13 +31,17 @@ def _with_experts(found: PluginState) -> PluginState:
     configs = found.configs
     if facts.MOE_GROUP not in found.ops or configs.path is None:
         return found
-    count = entries_in(configs.path, aligned.is_file)
+    count = entries_in(configs.path, _is_for_experts)
     return replace(found, configs=replace(configs, about=f"{configs.about}, {count or 'none'} for the experts"))
+
+
+def _is_for_experts(file: str) -> bool:
+    return any(own.is_name(file) for own in own_file.ALIGNED.values())
 
 
 def _has_pairs(folder: Path | None) -> bool:
     """Tells whether a folder has entries for it, of whatever GPU."""
-    return folder is not None and any(linear.is_file(path.name) for path in folder.glob("*.json"))
+    return folder is not None and any(own_file.LINEAR.is_name(path.name) for path in folder.glob("*.json"))
 
 
 def _why_not(family: str) -> str:
