@@ -21,6 +21,7 @@ from autotune.report.tables import show, table
 from autotune.servers.places import SWITCH
 from autotune.study import overview
 from autotune.untrusted.printing import say
+from autotune.untrusted.secrets import without_secrets
 
 _NEEDED = {
     "torch": "pip install torch==2.13.0",
@@ -108,7 +109,7 @@ def _storage(url: str) -> Observation:
             count = len(found.ours)
     except InputError as error:
         return Observation("storage", str(error), "study create makes one")
-    return Observation("storage", f"{url}, {count} studies")
+    return Observation("storage", f"{without_secrets(url)}, {count} studies")
 
 
 def _cache() -> Observation:

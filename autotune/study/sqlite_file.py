@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from autotune.errors import InputError
+from autotune.untrusted.secrets import without_secrets
 
 BUSY_TIMEOUT_S = 60
 SCHEMA = "v3.2.0.a"
@@ -35,17 +36,18 @@ def check(url: str, database: str | None, create: bool) -> None:
     Raises:
         InputError: If there is something else, or nothing.
     """
+    shown = without_secrets(url)
     if database is None or in_memory(database):
-        raise InputError(f"--storage: got {url}, a database in memory, which ends with the command; name a file")
+        raise InputError(f"--storage: got {shown}, a database in memory, which ends with the command; name a file")
     path = Path(database)
     if not path.exists():
         if not create:
-            raise InputError(f"--storage: got {url}, no such file; make one with: study create --storage {url} ...")
+            raise InputError(f"--storage: got {shown}, no such file; make one with: study create --storage {shown} ...")
         if not path.parent.is_dir():
-            raise InputError(f"--storage: got {url}, but the folder {path.parent} does not exist; create it first")
+            raise InputError(f"--storage: got {shown}, but the folder {path.parent} does not exist; create it first")
         return
     if path.is_dir():
-        raise InputError(f"--storage: got {url}, but {path} is a folder; name a file")
+        raise InputError(f"--storage: got {shown}, but {path} is a folder; name a file")
     try:
         with reading(path) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

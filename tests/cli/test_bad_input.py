@@ -198,6 +198,10 @@ def test_a_storage_that_cannot_be_opened(refuse: Callable[..., str], command: st
         "mysql+pymysql://me:hunter2@127.0.0.1:1/none?nothing=1",
         "://me:hunter2@127.0.0.1",
         "me:hunter2@127.0.0.1",
+        "sqlite:///missing.db?password=hunter2",
+        "sqlite:///no/such/folder/studies.db?password=hunter2",
+        "sqlite:///:memory:?password=hunter2",
+        "sqlite:///.?password=hunter2",
     ],
 )
 def test_a_password_is_not_printed(refuse: Callable[..., str], url: str) -> None:
