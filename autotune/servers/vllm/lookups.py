@@ -74,49 +74,52 @@ def dense_shapes(layer: Layer, rows: int, serving: Serving, most_rows: int) -> l
     Args:
         rows: Of its stacked A.
     """
-    rank = serving.rank
-    found = []
-    most = most_rows if layer.kind == "lm_head" else None
-    common = {"num_slices": layer.slices, "num_loras": serving.max_loras}
-    if layer.inputs:
-        found.append(
-            Shape(
-                server=facts.NAME,
-                op="shrink",
-                dims=_dims(serving.max_loras + 1, layer.slices, layer.inputs, rows),
-                size="m",
-                kernels=("lora_shrink",),
-                flags={**common, "hidden_size": layer.inputs, "lora_rank": rows},
-                layers=(layer.label,),
-                count=layer.count,
-                max_size=most,
-            )
-        )
-    widths = layer.widths
+    expand = _expand(layer, rows, serving)
+    shapes = [_shrink(layer, rows, serving), expand] if layer.inputs else [expand]
+    return [replace(shape, max_size=most_rows) for shape in shapes] if layer.kind == "lm_head" else shapes
+
+
+def _shrink(layer: Layer, rows: int, serving: Serving) -> Shape:
+    return Shape(
+        server=facts.NAME,
+        op="shrink",
+        dims=_dims(serving.max_loras + 1, layer.slices, layer.inputs, rows),
+        size="m",
+        kernels=("lora_shrink",),
+        flags={
+            "num_slices": layer.slices,
+            "num_loras": serving.max_loras,
+            "hidden_size": layer.inputs,
+            "lora_rank": rows,
+        },
+        layers=(layer.label,),
+        count=layer.count,
+    )
+
+
+def _expand(layer: Layer, rows: int, serving: Serving) -> Shape:
+    rank, widest = serving.rank, max(layer.widths)
     # Embeddings, lm_head and routers never run beside the base layer.
     add_inputs = not (serving.dual_stream and layer.kind in ("column", "row"))
-    found.append(
-        Shape(
-            server=facts.NAME,
-            op="expand",
-            dims={**_dims(serving.max_loras + 1, layer.slices, rank, max(widths)), "add_inputs": int(add_inputs)},
-            size="m",
-            # An embedding's x is half precision, which another config may suit: alone, it keeps the default.
-            kernels=() if layer.kind == "embed" else ("lora_expand",),
-            flags={
-                **common,
-                "hidden_size": max(widths),
-                "lora_rank": rank,
-                "slice_widths": widths,
-                "expand_add_inputs": int(add_inputs),
-            },
-            layers=(layer.label,),
-            count=layer.count,
-            max_size=most,
-            together=_together(layer, serving, rows) if add_inputs else (),
-        )
+    return Shape(
+        server=facts.NAME,
+        op="expand",
+        dims={**_dims(serving.max_loras + 1, layer.slices, rank, widest), "add_inputs": int(add_inputs)},
+        size="m",
+        # An embedding's x is half precision, which another config may suit: alone, it keeps the default.
+        kernels=() if layer.kind == "embed" else ("lora_expand",),
+        flags={
+            "num_slices": layer.slices,
+            "num_loras": serving.max_loras,
+            "hidden_size": widest,
+            "lora_rank": rank,
+            "slice_widths": layer.widths,
+            "expand_add_inputs": int(add_inputs),
+        },
+        layers=(layer.label,),
+        count=layer.count,
+        together=_together(layer, serving, rows) if add_inputs else (),
     )
-    return found
 
 
 def _together(layer: Layer, serving: Serving, rows: int) -> tuple[Shape, ...]:
@@ -154,40 +157,40 @@ def expert_shapes(experts: ExpertLayer, serving: Serving) -> list[Shape]:
     slices, width = 2 if experts.gated else 1, experts.intermediate
     if experts.fused:
         slices, width = 1, slices * width
-    found = []
-    for weight, rank, parts, i in (
-        ("w13", serving.rank // shards, slices, width),
-        ("w2", serving.rank, 1, experts.intermediate),
-    ):
-        for op in ("shrink", "expand"):
-            # The group answers all four lookups, but it has one width.
-            group = (weight, op) == ("w13", "shrink") and experts.gated and not experts.fused
-            found.append(
-                Shape(
-                    server=facts.NAME,
-                    op=f"fused_moe_lora_{weight}_{op}",
-                    dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
-                    size="m",
-                    kernels=(facts.MOE_GROUP,) if group else (),
-                    flags={
-                        "hidden_size": experts.hidden,
-                        "lora_rank": serving.rank,
-                        "num_loras": serving.max_loras,
-                        "num_experts": experts.experts,
-                        "top_k_num": experts.top_k,
-                        "moe_intermediate_size": i,
-                        "num_slices": parts,
-                        "fully_sharded": int(serving.fully_sharded),
-                        "tp": serving.expert_gpus if spread else shards,
-                        "ep": int(spread),
-                        "expand_add_inputs": int(not serving.dual_stream),
-                    },
-                    layers=(experts.label,),
-                    count=experts.count,
-                    min_size=naive_tokens(experts, serving) + 1 if one_shot(serving) else 1,
-                )
-            )
+    sides = (("w13", serving.rank // shards, slices, width), ("w2", serving.rank, 1, experts.intermediate))
+    common = {
+        "hidden_size": experts.hidden,
+        "lora_rank": serving.rank,
+        "num_loras": serving.max_loras,
+        "num_experts": experts.experts,
+        "top_k_num": experts.top_k,
+        "fully_sharded": int(serving.fully_sharded),
+        "tp": serving.expert_gpus if spread else shards,
+        "ep": int(spread),
+        "expand_add_inputs": int(not serving.dual_stream),
+    }
+    found = [
+        Shape(
+            server=facts.NAME,
+            op=f"fused_moe_lora_{weight}_{op}",
+            dims={**_dims(serving.max_loras, parts, rank, experts.hidden), "i": i},
+            size="m",
+            kernels=_group(weight, op, experts),
+            flags={**common, "moe_intermediate_size": i, "num_slices": parts},
+            layers=(experts.label,),
+            count=experts.count,
+            min_size=naive_tokens(experts, serving) + 1 if one_shot(serving) else 1,
+        )
+        for weight, rank, parts, i in sides
+        for op in ("shrink", "expand")
+    ]
     return [with_ours(shape, serving, experts.intermediate) for shape in found]
+
+
+def _group(weight: str, op: str, experts: ExpertLayer) -> tuple[str, ...]:
+    """Returns the group, which answers all four lookups, at the first of them; it has one width for all."""
+    first = (weight, op) == ("w13", "shrink")
+    return (facts.MOE_GROUP,) if first and experts.gated and not experts.fused else ()
 
 
 def with_ours(shape: Shape, serving: Serving, intermediate: int) -> Shape:

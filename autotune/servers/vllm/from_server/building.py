@@ -26,15 +26,7 @@ def build(job: Job, folder: Path) -> Any:
     Args:
         folder: Empty; the config is written to it, for the server reads folders.
     """
-    from vllm.config import (
-        DeviceConfig,
-        LoadConfig,
-        LoRAConfig,
-        ModelConfig,
-        ParallelConfig,
-        VllmConfig,
-        set_current_vllm_config,
-    )
+    from vllm.config import set_current_vllm_config
     from vllm.lora.model_manager import create_lora_manager
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.utils.torch_utils import set_default_torch_dtype
@@ -44,22 +36,39 @@ def build(job: Job, folder: Path) -> Any:
     (folder / "config.json").write_text(json.dumps(config))
     _know_model_type(config)
     fake_groups(job.tp)
-    model_config = ModelConfig(
-        model=str(folder), tokenizer=str(folder), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True
-    )
-    lora_config = LoRAConfig(
-        max_lora_rank=job.rank,
-        max_loras=_MAX_LORAS,
-        max_cpu_loras=_MAX_LORAS,
-        fully_sharded_loras=job.fully_sharded,
-        target_modules=job.target_modules,
-        enable_mixed_moe_lora_format=job.mixed_moe_format,
-        enable_moe_shared_loras=job.moe_shared_loras,
-        enable_tower_connector_lora=job.tower_connector,
-    )
-    server = VllmConfig(
-        model_config=model_config,
-        lora_config=lora_config,
+    server, meta = _server_config(job, folder), torch.device("meta")
+    with set_current_vllm_config(server), set_default_torch_dtype(torch.bfloat16), meta:
+        model = initialize_model(server)
+        make_kernels(model)
+        return create_lora_manager(
+            model,
+            _MAX_NUM_SEQS,
+            _MAX_NUM_BATCHED_TOKENS,
+            server.model_config.get_vocab_size(),
+            server.lora_config,
+            server,
+            meta,
+        )
+
+
+def _server_config(job: Job, folder: Path) -> Any:
+    """Returns the configuration of a server that was started as the job says."""
+    from vllm.config import DeviceConfig, LoadConfig, LoRAConfig, ModelConfig, ParallelConfig, VllmConfig
+
+    return VllmConfig(
+        model_config=ModelConfig(
+            model=str(folder), tokenizer=str(folder), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True
+        ),
+        lora_config=LoRAConfig(
+            max_lora_rank=job.rank,
+            max_loras=_MAX_LORAS,
+            max_cpu_loras=_MAX_LORAS,
+            fully_sharded_loras=job.fully_sharded,
+            target_modules=job.target_modules,
+            enable_mixed_moe_lora_format=job.mixed_moe_format,
+            enable_moe_shared_loras=job.moe_shared_loras,
+            enable_tower_connector_lora=job.tower_connector,
+        ),
         parallel_config=ParallelConfig(
             tensor_parallel_size=job.tp,
             enable_expert_parallel=job.expert_parallel,
@@ -68,19 +77,6 @@ def build(job: Job, folder: Path) -> Any:
         load_config=LoadConfig(load_format="dummy"),
         device_config=DeviceConfig("cpu"),
     )
-    meta = torch.device("meta")
-    with set_current_vllm_config(server), set_default_torch_dtype(torch.bfloat16), meta:
-        model = initialize_model(server)
-        make_kernels(model)
-        return create_lora_manager(
-            model,
-            _MAX_NUM_SEQS,
-            _MAX_NUM_BATCHED_TOKENS,
-            model_config.get_vocab_size(),
-            lora_config,
-            server,
-            meta,
-        )
 
 
 def _know_model_type(config: dict[str, Any]) -> None:
