@@ -25,9 +25,9 @@ def expert_layers(fields: Fields) -> list[int]:
 
 def _is_listed(fields: Fields, layer: int, count: int) -> bool:
     dense, listed = fields.integers("mlp_only_layers"), fields.integers("moe_layers")
-    if text := fields.config.get("moe_layers_enum"):
+    if text := fields.config.get("moe_layers_enum") or fields.config.get("moe_layer_list"):
         try:
-            listed = tuple(integer(each.strip()) for each in str(text).split(","))
+            listed = tuple(integer(each.strip()) for each in str(text).strip("[]").split(","))
         except ValueError as error:
             raise InputError(
                 f"{fields.origin}: moe_layers_enum: got {text!r}, allowed: integers with commas between; mend it"
@@ -36,7 +36,8 @@ def _is_listed(fields: Fields, layer: int, count: int) -> bool:
 
 
 def _is_after_the_dense_ones(fields: Fields, layer: int, count: int) -> bool:
-    listed = fields.integers("moe_layers") or fields.config.get("moe_layers_enum")
+    names = ("moe_layers", "moe_layers_enum", "moe_layer_list")
+    listed = next((found for name in names if (found := fields.config.get(name))), None)
     return bool(listed) or layer >= (fields.get("first_k_dense_replace") or 0)
 
 

@@ -46,7 +46,7 @@ def make(path: Path, batches: Batches) -> Plan:
     planner = servers.get(found.server).planner
     planned = planner.traced(found, batches)
     return Plan(
-        model=TracedServer(path.stem, f"traced: {found.server} {', '.join(found.releases)}, {path}"),
+        model=TracedServer(path.stem, f"traced: {found.server} {found.release}, {path}"),
         serving=planned.serving,
         shapes=planned.shapes,
         sizes=planned.sizes.shares,

@@ -51,7 +51,7 @@ class Trace:
     """
 
     server: str
-    releases: tuple[str, ...]
+    release: str
     dtype: str
     lookups: tuple[TracedLookup, ...]
     batches: Mapping[Rows, Mapping[int, int]]
@@ -88,6 +88,11 @@ class Trace:
                 "server; trace each server into a file of its own"
             )
         return found[0]
+
+    def details(self, name: str) -> set[int]:
+        """Returns the numbers that lookups tell under a name."""
+        found = (dict(each.seen.details).get(name) for each in self.lookups)
+        return {value for value in found if isinstance(value, int)}
 
     def told(self, detail: str) -> int | None:
         """Returns the number of GPUs that all lookups tell; None where none does, as of an older plug-in.
@@ -139,20 +144,19 @@ class _Merged:
         """Returns the trace: TP workers make the same lookups, so of layers the most of one process count."""
         lookups: dict[SeenLookup, SeenLaunches] = {}
         for (_, seen), launches in self.by_process.items():
-            into = lookups.setdefault(seen, SeenLaunches())
-            into.layers = max(into.layers, launches.layers)
-            into.captured |= launches.captured
-            into.largest = max(into.largest, launches.largest)
+            lookups.setdefault(seen, SeenLaunches()).add(launches)
         if not lookups:
             raise InputError(
                 f"--trace: {path} holds no lookup; start the server with the plug-in and LoRA, and send it requests"
             )
         _require(path, "lookups of servers", self.servers)
+        releases = {seen.release for seen in lookups}
+        _require(path, "lookups of releases", releases)
         dtypes = {seen.dtype for seen in lookups}
         _require(path, "adapters of dtypes", dtypes)
         return Trace(
             server=min(self.servers),
-            releases=tuple(sorted({seen.release for seen in lookups})),
+            release=min(releases),
             dtype=min(dtypes),
             lookups=tuple(TracedLookup(seen, launches, self.lines[seen]) for seen, launches in lookups.items()),
             batches={rows: dict(sorted(found.items())) for rows, found in self.batches.items()},

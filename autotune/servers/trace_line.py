@@ -62,6 +62,12 @@ class SeenLaunches:
     captured: set[int] = field(default_factory=set)
     largest: int = 0
 
+    def add(self, other: SeenLaunches) -> None:
+        """Takes in what another process, or the same layers at other sizes, made: a layer that each has counts once."""
+        self.layers = max(self.layers, other.layers)
+        self.captured |= other.captured
+        self.largest = max(self.largest, other.largest)
+
 
 def lookup_line(process: str, lookup: SeenLookup, launches: SeenLaunches) -> dict[str, Any]:
     """Returns the line of a lookup; of several lines of one process the last counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,31 @@ def test_servers_of_several_sizes_in_one_file_are_refused(tmp_path: Path) -> Non
     lookups = [each for tp in (1, 2) for each in linear(64, 64, tp=tp)]
     with pytest.raises(InputError, match=r"server\.jsonl holds lookups of tp sizes 1, 2, allowed: those of one server"):
         of(tmp_path, lookups)
+
+
+def test_releases_of_a_server_in_one_file_are_refused(tmp_path: Path) -> None:
+    """The same layers would count twice."""
+    lookups = [replace(each, release=release) for release in ("0.32.0", "0.33.0") for each in linear(64, 64)]
+    with pytest.raises(
+        InputError, match=r"server\.jsonl holds lookups of releases 0\.32\.0, 0\.33\.0, allowed: one; trace each server"
+    ):
+        of(tmp_path, lookups)
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"), [("fully_sharded", (0, 1)), ("expand_add_inputs", (0, 1)), ("expert_gpus", (2, 4))]
+)
+def test_runs_with_other_flags_in_one_file_are_refused(tmp_path: Path, flag: str, values: tuple[int, int]) -> None:
+    lookups = [*linear(64, 64), *(each for value in values for each in experts(64, 64, **{flag: value}))]
+    with pytest.raises(InputError, match=rf"server\.jsonl holds lookups of {flag} {values[0]}, {values[1]}, allowed"):
+        of(tmp_path, lookups)
+
+
+def test_spread_experts_count_once_though_small_batches_alone_show_that_they_are(tmp_path: Path) -> None:
+    told = {"tp": 2, "expert_gpus": 2}
+    lookups = [*linear(64, 64, tp=2), *experts(2048, 768, **told), *experts(2048, 768, **told, ep=1)]
+    group = next(each for each in of(tmp_path, lookups).shapes if each.op == "fused_moe_lora_w13_shrink")
+    assert (group.count, group.flags["ep"], group.flags["tp"], group.min_size) == (36, 1, 2, 1)
 
 
 def test_lookups_of_an_older_plug_in_beside_those_of_a_newer_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from autotune.errors import one_of
@@ -13,6 +14,7 @@ from autotune.servers.plugin import groups
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.trace import MOST_ADAPTERS, Trace, TracedLookup
+from autotune.servers.trace_line import SeenLaunches
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.lookups import with_ours
 from autotune.servers.vllm.moe_paths import server_path
@@ -21,8 +23,13 @@ from autotune.servers.vllm.sizes import LEAST_SHARE, auto_m_values, own_keys, ra
 _EXPERT_DETAILS: Final = ("num_experts", "top_k_num", "fully_sharded", "expand_add_inputs")
 _SWITCHES: Final = {"add_inputs", "fully_sharded", "expand_add_inputs", "ep", "half_inputs"}
 
+_OF_ONE_SERVER: Final = ("fully_sharded", "expand_add_inputs", groups.EXPERT_GPUS)
+"""What experts' lookups tell of the server's flags."""
+
 _OF_RANK: Final = ("expand", facts.W2_SHRINK, facts.W2_EXPAND)
 """The ops whose k is the whole rank however LoRA is sharded (contracts A5, A6)."""
+
+_SPREAD: Final = "ep"
 
 _MOST_SLICES: Final = 16
 """More than any layer has (contracts A16)."""
@@ -42,6 +49,10 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     """
     for each in trace.lookups:
         _check(trace, each)
+    for name in _OF_ONE_SERVER:
+        if len(found := trace.details(name)) > 1:
+            trace.one(name, found)
+    trace = replace(trace, lookups=tuple(_spread(trace.lookups)))
     serving = _serving(trace)
     told = trace.told(groups.TP)
     shares = {serving.rank // size for size in ((told,) if told else _SHARES)}
@@ -51,6 +62,20 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     widths = _expert_widths(trace)
     shapes = [_shape(each, serving, samples, widths) for each in trace.lookups]
     return TracedPlan(serving, tuple(merged(shapes)), sizes)
+
+
+def _spread(lookups: Iterable[TracedLookup]) -> Iterator[TracedLookup]:
+    """Yields the lookups with each layer of spread experts once: that they are spread shows at small batches alone."""
+    found = dict[tuple[Any, ...], list[TracedLookup]]()
+    for each in lookups:
+        others = tuple(detail for detail in each.seen.details if detail[0] != _SPREAD)
+        found.setdefault((each.seen.op, each.seen.dims, others, each.seen.rows), []).append(each)
+    for same in found.values():
+        shown = next((each for each in same if dict(each.seen.details).get(_SPREAD)), same[0])
+        launches = SeenLaunches()
+        for each in same:
+            launches.add(each.launches)
+        yield replace(shown, launches=launches)
 
 
 def _serving(trace: Trace) -> Serving:
@@ -208,7 +233,7 @@ def _dense_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
 def _expert_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
     """Returns the group's flags; where a trace does not tell over how many GPUs experts are spread, it is two."""
     dims, details = dict(each.seen.dims), dict(each.seen.details)
-    spread = int(bool(details.get("ep")))
+    spread = int(bool(details.get(_SPREAD)))
     shards = max(1, serving.rank // dims["k"]) if details["fully_sharded"] else 1
     return {
         "hidden_size": dims["n"],
@@ -228,7 +253,7 @@ def _expert_flags(each: TracedLookup, serving: Serving) -> dict[str, Any]:
 def _smallest(each: TracedLookup, serving: Serving) -> int:
     """Returns the smallest m at which the entry is read: a small batch of experts is not sorted (contracts A6)."""
     details = dict(each.seen.details)
-    if each.seen.op not in facts.MOE_OPS or details["fully_sharded"] or details.get("ep"):
+    if each.seen.op not in facts.MOE_OPS or details["fully_sharded"] or details.get(_SPREAD):
         return 1
     if server_path(serving.rank, False) != facts.ONE_SHOT:
         return 1

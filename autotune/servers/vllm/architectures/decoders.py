@@ -14,7 +14,9 @@ LAYER_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 
 _FILE = Path(__file__).parent / "decoders.toml"
 
-ModuleKind = Literal["qkv", "merged", "column", "row", "replicated", "embedding", "head", "experts"]
+ModuleKind = Literal[
+    "qkv", "merged", "column", "row", "replicated", "embedding", "head", "classifier", "experts", "other"
+]
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,16 @@ class Module:
 
     Attributes:
         name: The server's name of it, without the path.
-        kind: How it is sharded: ``qkv`` and ``merged`` are ``column`` layers of several parts.
+        kind: How it is sharded: ``qkv`` and ``merged`` are ``column`` layers of several parts; no LoRA layer replaces
+            one of an ``other`` kind.
         inputs: Columns of its input.
         outputs: Columns of each part of its output; of ``qkv`` heads, key-value heads and the size of a head; of
             ``experts`` the width of one.
         when: It is there if this is not 0.
         called: It runs through its LoRA wrapper. What is wrapped and not called is never looked up.
+        held: The experts' runner has it, and calls it through its wrapper only where the experts are not wrapped.
         whole: Each GPU has all of it.
+        named: It is wrapped only where it is named, whatever its class lists.
     """
 
     name: str
@@ -38,7 +43,9 @@ class Module:
     outputs: tuple[str, ...] = ()
     when: str = "1"
     called: bool = True
+    held: bool = False
     whole: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Decoder:
         embedding_modules: Embeddings that take LoRA by a class of it that the server does not register.
         most_gpus: An expression for how many GPUs may share a layer; empty where its class sets no limit.
         environment: Variables that the server must be started with, or it refuses LoRA.
+        ignored: Fields that its class does not read, whatever configs say.
+        defaults: Fields that its configuration class works out where they are left out.
         unknown: What of it the table cannot tell; one line each.
     """
 
@@ -88,6 +97,8 @@ class Decoder:
     embedding_modules: tuple[str, ...] = ()
     most_gpus: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    defaults: Mapping[str, int] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
 
@@ -105,6 +116,8 @@ class Table:
         mixers: By the config's name for a kind of layer, our name.
         sizes: Expressions for names that no config has.
         drafts: Architectures that draft tokens for another model.
+        needs_experts: Classes that stop where no layer has experts.
+        no_targets: Architectures that stop with ``--lora-target-modules``.
     """
 
     decoders: Mapping[str, Decoder]
@@ -115,6 +128,8 @@ class Table:
     mixers: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, str]
     drafts: frozenset[str]
+    needs_experts: frozenset[str]
+    no_targets: frozenset[str]
 
 
 @cache
@@ -131,6 +146,8 @@ def table() -> Table:
         mixers={name: tuple(kinds) for name, kinds in data["mixers"].items()},
         sizes=data["sizes"],
         drafts=frozenset(data["drafts"]),
+        needs_experts=frozenset(data["needs_experts"]),
+        no_targets=frozenset(data["no_targets"]),
     )
 
 
@@ -153,5 +170,7 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
         embedding_modules=tuple(data.get("embedding_modules", ())),
         most_gpus=data.get("most_gpus", ""),
         environment=data.get("environment", {}),
+        ignored=tuple(data.get("ignored", ())),
+        defaults=data.get("defaults", {}),
         unknown=tuple(data.get("unknown", ())),
     )

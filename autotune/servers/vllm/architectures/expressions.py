@@ -1,6 +1,7 @@
 """Widths and conditions of the tables: arithmetic over the names of config fields, such as `heads * head_dim`.
 
-Of a field as the config has it, `name == 'text'` and `layer in name` ask, and `name[1]` takes one of its list.
+Of a field as the config has it, `name == 'text'` and `layer in name` ask, and `name[1]` takes one of its list;
+`vision_config.depth` is one of a part of the config.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Names(Protocol):
 
     def items(self, name: str) -> Sequence[object]:
         """Returns the config's own list; of one number a list of it."""
+
+    def inside(self, part: str, name: str) -> Number:
+        """Returns a number of a part of the config; raises MissingFieldError where there is none."""
 
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
@@ -62,6 +66,8 @@ def _value(node: ast.expr, names: Names) -> Number:
             return number
         case ast.Name(id=name):
             return names.value(name)
+        case ast.Attribute(value=ast.Name(id=part), attr=name):
+            return names.inside(part, name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, names), _value(right, names))
         case ast.Compare(left=left, ops=[ast.GtE()], comparators=[right]):

@@ -215,7 +215,8 @@ def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(text)
     for name, value in defaults.items():
         others = next((names for names in NAMES.values() if name in names), (name,))
-        if not any(other in text for other in others):
+        # Another name of the same size counts, unless it is a size of its own here, as `intermediate_size` may be.
+        if not any(other in text and (other == name or other not in defaults) for other in others):
             found[name] = value
     layers = next((found[name] for name in (*LAYER_LISTS, "mlp_layer_types") if found.get(name)), ())
     if layers and not any(found.get(name) for name in NAMES["num_hidden_layers"]):

@@ -31,7 +31,7 @@ def lora_layer(
         case "qkv":
             return _qkv(module, part, sizes, len(packed), tp)
         case "merged":
-            widths = _slices(tuple(map(sizes, module.outputs)), len(packed), serving.fully_sharded and serving.tp > 1)
+            widths = _slices(tuple(map(sizes, module.outputs)), len(packed), serving.fully_sharded)
             shares = tuple(_share(width, tp, module.name) for width in widths)
             if not shares:
                 return None
@@ -47,7 +47,27 @@ def lora_layer(
             return Layer(module.name, "embed", 0, (sizes(module.outputs[0]),), 1, part)
         case "head":
             return _head(module, sizes(module.outputs[0]), inputs, origin)
+        case "other":
+            return None
     return Layer(module.name, "replicated", inputs, (sizes(module.outputs[0]),), 1, part)
+
+
+def check_shares(module: Module, sizes: LayerSizes, tp: int) -> None:
+    """Makes sure that a module can be shared out, whether LoRA is on it or not.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    if module.whole:
+        return
+    match module.kind:
+        case "qkv":
+            _qkv(module, "", sizes, _QKV, tp)
+        case "merged" | "column":
+            for width in map(sizes, module.outputs):
+                _share(width, tp, module.name)
+        case "row":
+            _share(sizes(module.inputs), tp, module.name)
 
 
 def _qkv(module: Module, part: str, sizes: LayerSizes, packed: int, tp: int) -> Layer | None:

@@ -84,6 +84,18 @@ class LayerSizes:
                 return value if isinstance(value, list | tuple) else (value,)
         return ()
 
+    def inside(self, part: str, name: str) -> Number:
+        """Returns a number of a part of the config.
+
+        Raises:
+            MissingFieldError: If it has none.
+        """
+        found = self._fields.config.get(part)
+        value = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(value, int | float) or not 0 <= value <= MOST_SIZE:
+            raise MissingFieldError(f"{part}.{name}")
+        return value
+
     def _nested(self, name: str, expression: str) -> Number:
         self._busy.append(name)
         try:

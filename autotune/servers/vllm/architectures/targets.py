@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from autotune.servers.vllm.architectures.decoders import Module
 
 _EMBEDDINGS = ("embedding", "head")
+_EXPERTS = "experts"
 
 
 class Targets:
     """The server's --lora-target-modules.
 
     A name fits a module of that name, one into which a module of that name is merged, and one that is merged into a
-    module of that name. Embeddings are wrapped where they are named, or, without names, where a class lists them.
+    module of that name. Embeddings are wrapped where they are named, or, without names, where a class lists them; a
+    classifier always is.
     """
 
     def __init__(
@@ -35,13 +37,18 @@ class Targets:
         """The names that fit one of the modules asked about."""
         return tuple(self._there)
 
+    @property
+    def experts(self) -> bool:
+        """Experts are wrapped, where there are any."""
+        return self._names is None or _EXPERTS in self._names
+
     def wrap(self, module: Module) -> bool:
         """Tells whether a module is wrapped."""
         if self._names is None:
-            return module.kind not in _EMBEDDINGS or module.name in self._embeddings
+            return not module.named and (module.kind not in _EMBEDDINGS or module.name in self._embeddings)
         parents = [parent for parent, parts in self._packed.items() if module.name in parts]
         names = (module.name, *self._packed.get(module.name, ()), *parents)
         self._there |= dict.fromkeys(names)
         fitting = set(names) & set(self._names)
         self._met |= fitting
-        return bool(fitting)
+        return bool(fitting) or module.kind == "classifier"

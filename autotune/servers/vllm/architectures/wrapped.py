@@ -6,16 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from autotune.errors import InputError, one_of
 from autotune.model.fields import POSITIVE, Fields, LackingFieldsError, without_zeros
 from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part
+from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part, table
 from autotune.servers.vllm.architectures.language_model import LanguageModel, read
 from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes, unknown_types
-from autotune.servers.vllm.architectures.sharding import lora_layer
+from autotune.servers.vllm.architectures.sharding import check_shares, lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
 
@@ -23,7 +24,7 @@ _LAYERS = "num_hidden_layers"
 _ENOUGH_LAYERS = 64
 """So many layers have one of each kind that a config places; a period of kinds is shorter."""
 
-_SCORE = Module("score", "replicated", outputs=("labels",))
+_SCORE = Module("score", "classifier", outputs=("labels",))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,53 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     Raises:
         InputError: If the server refuses the model, it cannot be sharded so, or its layers are not known here.
     """
+    found, decoder = _read(model)
+    fields = _fields(model, found.fields, decoder)
+    _check(model, found, fields, serving)
+    _check_environment(found, decoder, model.origin)
+    packed = found.packed(LayerSizes(decoder, fields, _common(found, fields, serving), None).holds)
+    targets = Targets(serving.target_modules, packed, embeddings(model, found))
+    layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
+    unplanned = dict[str, tuple[str, ...]]()
+    for part, module, sizes in _modules(found, fields, serving):
+        lacking = _lacking(part, module, sizes, fields)
+        there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
+        if not there:
+            continue
+        if not targets.wrap(module):
+            if not lacking:
+                check_shares(module, sizes, serving.tp)
+            continue
+        if not module.called or (module.held and targets.experts):
+            uncalled[module.name] = None
+        elif lacking:
+            unplanned[f"{part.name}.{module.name}".lstrip(".")] = lacking
+        elif module.kind == "experts":
+            experts[_expert_layer(module, sizes, found, fields, serving)] += 1
+        elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
+            layers[layer] += 1
+        elif serving.target_modules is not None:
+            raise _no_lora_layer(module)
+    counted = fields.get(_LAYERS) is not None
+    return Wrapped(
+        language_model=found,
+        layers=tuple(replace(layer, count=count if counted else 1) for layer, count in layers.items()),
+        experts=tuple(replace(expert, count=count if counted else 1) for expert, count in experts.items()),
+        uncalled=tuple(uncalled),
+        unmatched=targets.unmatched,
+        names=targets.names,
+        unknown_types=tuple(unknown_types(decoder, _counted(fields))),
+        unplanned=unplanned,
+        counted=counted,
+    )
+
+
+def _read(model: ModelShape) -> tuple[LanguageModel, Decoder]:
+    """Returns what the server builds of a model's config.
+
+    Raises:
+        InputError: If it serves no such model with LoRA, or its layers are not known here.
+    """
     found = read(model.config, model.origin)
     if found.draft:
         raise InputError(
@@ -73,38 +121,21 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
             f"{model.origin}: the layers of {found.architecture} are not known here; plan with a server installed, or "
             "create studies of single shapes (study create --op-type ...) from what the server logs"
         )
-    fields = Fields(model.origin, without_zeros({**found.fields, **model.overrides}))
-    _check(model, fields, serving)
-    _check_environment(found, found.decoder, model.origin)
-    packed = found.packed(LayerSizes(found.decoder, fields, _common(found, fields, serving.tp), None).holds)
-    targets = Targets(serving.target_modules, packed, embeddings(model, found))
-    layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
-    unplanned = dict[str, tuple[str, ...]]()
-    for part, module, sizes in _modules(found, fields, serving.tp):
-        lacking = _lacking(part, module, sizes, fields)
-        there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
-        if not there or not targets.wrap(module):
-            continue
-        if not module.called:
-            uncalled[module.name] = None
-        elif lacking:
-            unplanned[f"{part.name}.{module.name}".lstrip(".")] = lacking
-        elif module.kind == "experts":
-            experts[_expert_layer(module, sizes, found, fields, serving)] += 1
-        elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
-            layers[layer] += 1
-    counted = fields.get(_LAYERS) is not None
-    return Wrapped(
-        language_model=found,
-        layers=tuple(replace(layer, count=count if counted else 1) for layer, count in layers.items()),
-        experts=tuple(replace(expert, count=count if counted else 1) for expert, count in experts.items()),
-        uncalled=tuple(uncalled),
-        unmatched=targets.unmatched,
-        names=targets.names,
-        unknown_types=tuple(unknown_types(found.decoder, _counted(fields))),
-        unplanned=unplanned,
-        counted=counted,
+    return found, found.decoder
+
+
+def _no_lora_layer(module: Module) -> InputError:
+    return InputError(
+        f"--target-modules: {module.name} cannot be wrapped by any of the server's LoRA layers (vLLM: LoRA target "
+        "module could not be wrapped by any LoRA layer implementation); leave it out"
     )
+
+
+def _fields(model: ModelShape, config: Mapping[str, Any], decoder: Decoder) -> Fields:
+    """Returns the fields that the decoder reads."""
+    all_ones = {**decoder.defaults, **config, **model.overrides}
+    read_ones = {name: value for name, value in all_ones.items() if name not in decoder.ignored}
+    return Fields(model.origin, without_zeros(read_ones))
 
 
 def embeddings(model: ModelShape, found: LanguageModel) -> set[str]:
@@ -114,21 +145,27 @@ def embeddings(model: ModelShape, found: LanguageModel) -> set[str]:
     return found.embedding_modules
 
 
-def _common(found: LanguageModel, fields: Fields, tp: int) -> dict[str, int]:
+def _common(found: LanguageModel, fields: Fields, serving: Serving) -> dict[str, int]:
     """Returns names that are no fields."""
     return {
-        "tensor_parallel_size": tp,
+        "tensor_parallel_size": serving.tp,
+        "fully_sharded": int(serving.fully_sharded),
         "labels": found.labels,
         "listed_dense_layers": len(fields.integers("mlp_only_layers")),
     }
 
 
-def _modules(found: LanguageModel, fields: Fields, tp: int) -> Iterator[tuple[Part, Module, LayerSizes]]:
+def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator[tuple[Part, Module, LayerSizes]]:
     """Yields the modules of all layers, a part at a time, each with the sizes of its layer."""
     decoder = found.decoder
     assert decoder is not None
-    common = _common(found, fields, tp)
+    common, tp = _common(found, fields, serving), serving.tp
     kinds = layer_kinds(decoder, _counted(fields))
+    if found.inner.name in table().needs_experts and not any("sparse" in each for each in kinds):
+        raise InputError(
+            f"{fields.origin}: no layer has experts, and vLLM's class {found.inner.name} stops without any (vLLM: no "
+            "MoE layer found in model.layers); give the model's whole config.json"
+        )
     types = types_with_sizes(decoder, fields, len(kinds))
     by_layer = []
     for layer in range(len(kinds)):
@@ -190,7 +227,7 @@ def _expert_layer(
     )
 
 
-def _check(model: ModelShape, fields: Fields, serving: Serving) -> None:
+def _check(model: ModelShape, found: LanguageModel, fields: Fields, serving: Serving) -> None:
     """Makes sure that the model can be shared out so at all, by the server's own rules.
 
     Raises:
@@ -202,7 +239,12 @@ def _check(model: ModelShape, fields: Fields, serving: Serving) -> None:
             f"--tp: got {tp}, which does not divide {model.name}'s num_attention_heads {heads} (vLLM: total number of "
             f"attention heads ({heads}) must be divisible by tensor parallel size ({tp})); give another one"
         )
-    if serving.expert_parallel and not fields.expert_count:
+    if serving.target_modules is not None and found.architecture in table().no_targets:
+        raise InputError(
+            f"--target-modules: vLLM stops with --lora-target-modules on {found.architecture}, whose classification "
+            "head is of no class that LoRA is for (vLLM: AttributeError, no attribute 'input_size'); leave it out"
+        )
+    if serving.expert_parallel and not fields.get("num_experts"):
         raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
 
 

@@ -1,4 +1,5 @@
-"""Stands in for packages that process images and sound, where they are not installed: no layer is made of them."""
+"""Stands in for packages that process images and sound or call the driver, where they are not installed: no layer is
+made of them."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-_PACKAGES = ("torchvision", "cv2")
+PACKAGES = ("torchvision", "cv2", "cuda")
+"""Packages that the server imports wherever it runs."""
 
 
 class _AnyName(type):
@@ -19,6 +21,9 @@ class _AnyName(type):
         if name.startswith("__"):
             raise AttributeError(name)
         return cls
+
+    def __iter__(cls) -> Iterator[Any]:
+        return iter(())
 
 
 class Anything(metaclass=_AnyName):
@@ -48,12 +53,15 @@ class AbsentModule(types.ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the packages that no other finder does."""
+    """Finds packages that no other finder does."""
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self._packages = packages
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        known = fullname.partition(".")[0] in _PACKAGES
+        known = fullname.partition(".")[0] in self._packages
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True) if known else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
@@ -63,6 +71,6 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
 
-def stand_in_for_packages() -> None:
-    """Lets imports of absent packages succeed, in this process."""
-    sys.meta_path.append(_Finder())
+def stand_in_for_packages(*packages: str) -> None:
+    """Lets imports of these packages succeed where they are absent, in this process."""
+    sys.meta_path.append(_Finder(packages))

@@ -18,6 +18,8 @@ _MAX_LORAS = 1
 _MAX_NUM_SEQS = 256
 _MAX_NUM_BATCHED_TOKENS = 8192
 _WEIGHTS_FORMAT = "quantization_config"
+_NOT_IN_FILES = {"tie_word_embeddings": False}
+"""What configuration classes have and files leave out."""
 
 
 def build(job: Job, folder: Path) -> Any:
@@ -31,8 +33,7 @@ def build(job: Job, folder: Path) -> Any:
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.utils.torch_utils import set_default_torch_dtype
 
-    # Adapters are not quantised, and quantised layers are wrapped like others.
-    config = {name: value for name, value in job.config.items() if name != _WEIGHTS_FORMAT}
+    config = _of_plain_weights(job.config)
     (folder / "config.json").write_text(json.dumps(config))
     _know_model_type(config)
     fake_groups(job.tp)
@@ -79,6 +80,25 @@ def _server_config(job: Job, folder: Path) -> Any:
     )
 
 
+def _of_plain_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config without the formats of weights: adapters have none, and layers of any format are wrapped."""
+    return {
+        name: _of_plain_weights(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name != _WEIGHTS_FORMAT
+    }
+
+
+class _Part(dict[str, Any]):
+    """A part of a config that has no model type: such classes make either an object or a mapping of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
 def _know_model_type(config: dict[str, Any]) -> None:
     """Registers a plain configuration class for a model whose own comes with its repository's code."""
     from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
@@ -94,11 +114,22 @@ def _remote_config(base: type[Any], known: Mapping[str, type[Any]], name: str, c
     spelled = {common: own for common, names in NAMES.items() for own in names if own in config and own not in NAMES}
 
     def init(self: Any, **fields: Any) -> None:
-        parts = {
-            part: known.get(value["model_type"], base)(**value)
-            for part, value in fields.items()
-            if isinstance(value, dict) and value.get("model_type")
-        }
-        base.__init__(self, **{"tie_word_embeddings": False, **fields, **parts})
+        parts = {part: _part(value, part, base, known) for part, value in fields.items()}
+        base.__init__(self, **{**_NOT_IN_FILES, **parts})
 
     return type("RemoteConfig", (base,), {"model_type": name, "attribute_map": spelled, "__init__": init})
+
+
+def _part(value: Any, name: str, base: type[Any], known: Mapping[str, type[Any]]) -> Any:
+    """Returns a field as such a class has it: a part of a model type as an object of that type's class."""
+    if isinstance(value, list):
+        return [_part(each, name, base, known) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if model_type := value.get("model_type"):
+        if model_type not in known:  # `get` of a mapping that loads its classes finds none
+            return base(**{**_NOT_IN_FILES, **value})
+        cls = known[model_type]
+        inside: Any = getattr(cls, "sub_configs", {}).get(name)
+        return inside(**value) if getattr(inside, "model_type", None) else cls(**value)
+    return _Part({part: _part(each, part, base, known) for part, each in value.items()})

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 
@@ -28,7 +30,7 @@ def is_called(layer: Any, model: Any) -> bool:
             if child is not layer:
                 continue
             whole, all_names = _names(holder.__class__)
-            if name.isdecimal() or name in whole or _reached(holder, name, model):
+            if name.isdecimal() or name in whole or _reached(holder, name, model) or name in _used_beside(holder):
                 return True
             named = named or name in all_names
     return not named
@@ -43,13 +45,31 @@ def _reached(holder: Any, name: str, model: Any) -> bool:
     return False
 
 
+def _used_beside(holder: Any) -> frozenset[str]:
+    """Returns what the plain classes of the holder's file use of other objects (``owner.x(...)``), such as itself."""
+    return _used_by_plain_classes(sys.modules[type(holder).__module__])
+
+
+@cache
+def _used_by_plain_classes(file: ModuleType) -> frozenset[str]:
+    used = (name for each in vars(file).values() if _is_plain_class(each, file) for name in _names(each)[0])
+    return frozenset(name.rpartition(".")[2] for name in used if "." in name)
+
+
+def _is_plain_class(each: Any, file: ModuleType) -> bool:
+    """Tells whether this is a class that the file defines, and none of torch's modules."""
+    if not inspect.isclass(each) or each.__module__ != file.__name__:
+        return False
+    return all(base.__name__ != "Module" for base in each.__mro__)
+
+
 def _runner_holds(base: Any, model: Any) -> bool:
     runners = (holder for holder in model.modules() if hasattr(holder, "routed_experts"))
     return base is not None and any(child is base for runner in runners for child in runner._modules.values())
 
 
 @cache
-def _names(cls: type[object]) -> tuple[frozenset[str], frozenset[str]]:
+def _names(cls: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
     """Returns the attributes of `self` that a class's methods use as a whole (``self.x(...)``, not ``self.x.weight``),
     and all that its code names.
 
@@ -69,7 +89,7 @@ def _names(cls: type[object]) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(whole), frozenset(all_names)
 
 
-def _trees(cls: type[object]) -> Iterator[ast.AST]:
+def _trees(cls: type[Any]) -> Iterator[ast.AST]:
     """Yields the code of a class and of those that it is made of, apart from torch's."""
     for base in cls.__mro__:
         if base.__module__.startswith(("torch.", "builtins")):
@@ -96,13 +116,15 @@ def _uses(function: ast.FunctionDef, methods: Mapping[str, ast.FunctionDef]) -> 
 
 
 def _handed_to_be_looked_into(function: ast.FunctionDef, methods: Mapping[str, ast.FunctionDef]) -> Iterator[ast.expr]:
-    """Yields what a function hands to a method of its own that looks into it alone (``projection.weight``)."""
+    """Yields what a function hands to a method of its own, or to a function inside, that looks into it alone
+    (``projection.weight``)."""
     for call in ast.walk(function):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _of_self(call.func)):
+        if not isinstance(call, ast.Call):
             continue
-        if (method := methods.get(call.func.attr)) is None:
+        of_self = isinstance(call.func, ast.Attribute) and _of_self(call.func)
+        if not (of_self or isinstance(call.func, ast.Name)) or (method := methods.get(_last_name(call.func))) is None:
             continue
-        names = [argument.arg for argument in method.args.args[1:]]
+        names = [argument.arg for argument in method.args.args[of_self:]]
         handed = [*zip(names, call.args, strict=False), *((each.arg, each.value) for each in call.keywords)]
         yield from (value for name, value in handed if name is not None and not _is_whole(name, method))
 

@@ -23,6 +23,9 @@ _NOT_THE_SERVERS_WORD = (
     "skip_tokenizer_init",
 )
 
+# How Transformers' configuration classes refuse a value, or values that do not go together.
+_OF_FIELDS = ("StrictDataclassFieldValidationError", "StrictDataclassClassValidationError")
+
 
 def main(job_file: str, answer_file: str) -> None:
     """Answers one job."""
@@ -34,12 +37,10 @@ def answer(job: Job) -> WrappedAnswer:
     """Answers a job; whatever goes wrong is part of the answer. The stand-ins stay in this process."""
     try:
         return _built(job)
-    except (ValueError, AssertionError) as error:  # how the server's configs and layers refuse
+    except Exception as error:  # the server's, torch's, Transformers': of those that are no refusal, none is built here
         told = _told(error)
-        own = any(part in told for part in _NOT_THE_SERVERS_WORD)
-        return WrappedAnswer(failed=told) if own else WrappedAnswer(refused=told)
-    except Exception as error:  # the server's, torch's, Transformers': its classes cannot be built here
-        return WrappedAnswer(failed=_told(error))
+        refused = _refuses(error) and not any(part in told for part in _NOT_THE_SERVERS_WORD)
+        return WrappedAnswer(refused=told) if refused else WrappedAnswer(failed=told)
 
 
 def _built(job: Job) -> WrappedAnswer:
@@ -55,12 +56,23 @@ def _built(job: Job) -> WrappedAnswer:
 def prepare() -> None:
     """Puts the stand-ins in place, once."""
     os.environ.update(HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
-    from autotune.servers.vllm.from_server.absent import stand_in_for_packages
+    from autotune.servers.vllm.from_server.absent import PACKAGES, stand_in_for_packages
     from autotune.servers.vllm.from_server.fakes import fake_machine, fake_server
 
-    stand_in_for_packages()
+    stand_in_for_packages(*PACKAGES)
     fake_machine()
     fake_server()
+
+
+def _refuses(error: BaseException) -> bool:
+    """Tells whether this is how the server's configs and layers refuse: by a wrong value, or by code of the server that
+    raises what says why."""
+    if isinstance(error, ValueError | AssertionError) or type(error).__name__ in _OF_FIELDS:
+        return True
+    if not isinstance(error, RuntimeError) or error.__traceback__ is None:
+        return False
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return "vllm" in Path(place.filename).parts and (place.line or "").startswith("raise")
 
 
 def _told(error: BaseException) -> str:
@@ -68,6 +80,8 @@ def _told(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if type(error).__name__ == "ValidationError" and len(lines) > 1:
         lines = [lines[1].removeprefix("Value error, ").partition(" [type=")[0]]
+    elif type(error).__name__ in _OF_FIELDS:
+        lines = [" ".join(lines)]
     if lines:
         return lines[0]
     place = traceback.extract_tb(error.__traceback__)[-1]

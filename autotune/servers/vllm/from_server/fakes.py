@@ -10,12 +10,22 @@ import types
 from typing import Any
 
 import torch
+import torch.fx.experimental._config as fx
 
-from autotune.servers.vllm.from_server.absent import AbsentModule, Anything
+from autotune.servers.vllm.from_server.absent import AbsentModule, Anything, stand_in_for_packages
 
 _GPU_BYTES = 141 * 10**9
 _CAPABILITY = (9, 0)
 _PROCESSORS = 132
+_PROPERTIES = types.SimpleNamespace(
+    name="NVIDIA H200",
+    major=_CAPABILITY[0],
+    minor=_CAPABILITY[1],
+    multi_processor_count=_PROCESSORS,
+    total_memory=_GPU_BYTES,
+    shared_memory_per_block_optin=227 * 1024,
+    L2_cache_size=50 * 2**20,
+)
 _FLASH_ATTENTION = "vllm.vllm_flash_attn"
 
 
@@ -46,6 +56,13 @@ class FakeGroup:
         return None
 
 
+class FakeTokenizer(Anything):
+    """A tokenizer that has no token."""
+
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -54,6 +71,7 @@ def fake_machine() -> None:
     """Makes vLLM believe in a GPU of capability 9.0; to be called before anything else of it is imported."""
     import vllm.platforms
     from vllm.platforms.interface import DeviceCapability, Platform, PlatformEnum
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
     def attention(cls: Any, backend: Any, *args: Any, **kwargs: Any) -> str:
         chosen = kwargs.get("attn_selector_config") or (args[0] if args else None)
@@ -75,6 +93,8 @@ def fake_machine() -> None:
         "get_device_total_memory": always(_GPU_BYTES),
         "num_compute_units": always(_PROCESSORS),
         "get_attn_backend_cls": classmethod(attention),
+        "get_vit_attn_backend": always(AttentionBackendEnum.FLASH_ATTN),
+        "current_device": always(torch.device("meta")),
     }
     for name in ("import_kernels", "check_and_update_config", "check_if_supports_dtype"):
         answers[name] = always(None)
@@ -96,10 +116,15 @@ def fake_server() -> None:
     """Replaces what needs a driver or compiled ops once the classes are imported."""
     import vllm.lora.model_manager as manager
     import vllm.model_executor.models.registry as registry
+    from vllm.multimodal.processing.context import InputProcessingContext
+    from vllm.multimodal.registry import MultiModalRegistry
+    from vllm.utils.flashinfer import has_flashinfer
 
     manager.get_punica_wrapper = lambda *_, **__: types.SimpleNamespace()
     # Each class would be inspected in a process of its own, which imports the server anew.
     registry._run_in_subprocess = lambda function: function()
+    has_flashinfer()  # is asked once: kernels of it are chosen where it is installed alone
+    stand_in_for_packages("flashinfer")
     namespace = torch._ops._OpNamespace
     found = namespace.__getattr__
 
@@ -116,6 +141,11 @@ def fake_server() -> None:
         setattr(torch.cuda, name, Anything)
     for name in ("empty_cache", "synchronize"):
         setattr(torch.accelerator, name, _nothing)
+    torch.accelerator.current_device_index = lambda: 0
+    torch.cuda.get_device_properties = lambda *_: _PROPERTIES  # type: ignore[assignment]
+    torch.cuda.get_device_capability = lambda *_: _CAPABILITY
+    InputProcessingContext.get_tokenizer = lambda _: FakeTokenizer()
+    MultiModalRegistry.create_processor = lambda *_, **__: Anything()
     _let_meta_tensors_be_read()
 
 
@@ -127,6 +157,7 @@ def _let_meta_tensors_be_read() -> None:
         return torch.zeros(self.shape, dtype=self.dtype, device="cpu") if self.is_meta else read(self)
 
     torch.Tensor.cpu = cpu  # type: ignore[assignment,method-assign]
+    fx.meta_nonzero_assume_all_nonzero = True  # a mask selects all
 
 
 def make_kernels(model: Any) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from autotune.servers.vllm.from_server.building import _remote_config
+from autotune.servers.vllm.from_server.building import _of_plain_weights, _remote_config
 
 
 class Base:
@@ -29,6 +29,31 @@ def test_parts_of_a_model_type_are_objects_of_its_class_or_of_a_plain_one() -> N
     assert made.llm_config.width == 1
     assert type(made.vision_config) is Base
     assert made.rope == {"a": 1}
+
+
+def test_parts_without_a_model_type_are_looked_into_either_way() -> None:
+    config = {"block_configs": [{"attention": {"no_op": True}}], "vision_config": {"depth": 2}}
+    made = _remote_config(Base, {}, "own", config)(**config)
+    assert made.block_configs[0].attention.no_op is made.block_configs[0]["attention"]["no_op"] is True
+    assert made.vision_config.depth == 2
+    assert getattr(made.vision_config, "width", None) is None
+
+
+def test_a_part_is_of_the_class_that_its_types_class_has_for_it() -> None:
+    class Vision(Base):
+        model_type = "siglip_vision_model"
+
+    class Siglip(Base):
+        sub_configs: ClassVar = {"vision_config": Vision}
+
+    config = {"vision_config": {"model_type": "siglip"}, "other_config": {"model_type": "siglip"}}
+    made = _remote_config(Base, {"siglip": Siglip}, "own", config)(**config)
+    assert (type(made.vision_config), type(made.other_config)) == (Vision, Siglip)
+
+
+def test_formats_of_weights_are_left_out_wherever_they_stand() -> None:
+    config = {"quantization_config": {}, "text_config": {"quantization_config": {}, "width": 1}}
+    assert _of_plain_weights(config) == {"text_config": {"width": 1}}
 
 
 def test_what_configuration_classes_have_beside_the_file_is_there() -> None:

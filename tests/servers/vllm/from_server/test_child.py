@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,23 @@ def answered(monkeypatch: pytest.MonkeyPatch, error: Exception) -> WrappedAnswer
 def test_what_the_server_says_of_the_model_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     found = answered(monkeypatch, ValueError("Total number of attention heads (9) must be divisible by 8\nmore"))
     assert (found.refused, found.failed) == ("Total number of attention heads (9) must be divisible by 8", None)
+
+
+def test_what_code_of_the_server_raises_is_a_refusal_and_what_torch_raises_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def raised(folder: str) -> WrappedAnswer:
+        file = tmp_path / folder / "model.py"
+        file.parent.mkdir()
+        file.write_text("raise RuntimeError('No MoE layer found')\n")
+        try:
+            exec(compile(file.read_text(), str(file), "exec"))
+        except RuntimeError as error:
+            return answered(monkeypatch, error)
+        raise AssertionError
+
+    assert raised("vllm").refused == "No MoE layer found"
+    assert raised("torch").failed == "No MoE layer found"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_lookups_and_real_batches_are_recorded_whoever_runs_them(tmp_path: Path,
     assert results == ["active"] * 6
     assert any("what the server looks up is recorded in" in line for line in log)
     found = traced(tmp_path / "trace.jsonl")
-    assert (found.server, found.releases, found.dtype, found.processes) == ("vllm", ("0.33.0",), "float16", 1)
+    assert (found.server, found.release, found.dtype, found.processes) == ("vllm", "0.33.0", "float16", 1)
     by_op = {each.seen.op: each for each in found.lookups}
     assert {op: dict(each.seen.dims) for op, each in by_op.items()} == {"shrink": SHRINK, "expand": EXPAND}
     assert dict(by_op["expand"].seen.details) == {"slice_widths": (48, 16, 16)}
