@@ -159,8 +159,8 @@ def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFie
     lacking = error.names
     while "hidden_size" not in lacking:
         try:
-            stand_ins = _stand_ins(source, overrides, lacking)
-            found = _read(source, {**stand_ins, **overrides})
+            placed = _placed(source, overrides, lacking)
+            found = _read(source, {**placed, **overrides})
         except LackingFieldsError as further:
             if set(further.names) <= set(lacking):  # a flag gives it, as 0
                 return None
@@ -168,12 +168,12 @@ def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFie
         except InputError:
             return None
         else:
-            placed = tuple(stand_ins)
-            return replace(found, overrides=dict(overrides), unknown=str(error), lacking=lacking, stand_ins=placed)
+            names = tuple(placed)
+            return replace(found, overrides=dict(overrides), unknown=str(error), lacking=lacking, stand_ins=names)
     return None
 
 
-def _stand_ins(source: Source, overrides: Mapping[str, int], lacking: Sequence[str]) -> dict[str, int]:
+def _placed(source: Source, overrides: Mapping[str, int], lacking: Sequence[str]) -> dict[str, int]:
     """Returns numbers for the fields that a config lacks, and for those that would follow from them."""
     sizes = _fields(source, overrides)
     follow = list[str]()
@@ -182,6 +182,11 @@ def _stand_ins(source: Source, overrides: Mapping[str, int], lacking: Sequence[s
     if "moe_intermediate_size" in lacking and sizes.get("n_shared_experts"):
         follow += ["shared_expert_intermediate_size"]
     names = [*lacking, *(name for name in follow if not sizes.get(name))]
+    return stand_ins(names)
+
+
+def stand_ins(names: Sequence[str]) -> dict[str, int]:
+    """Returns a number for each of these fields, to stand in the place of what is not known."""
     return {name: _ENOUGH_LAYERS if name == _LAYERS else _STAND_IN for name in names}
 
 

@@ -13,6 +13,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.architectures import INDEXED, INTERLEAVED
 
+_SIZES: Final = ("index_n_heads", "index_head_dim")
 NAMES: Final = ("indexer.wq_b", "indexer.wk", "indexer.weights_proj")
 
 
@@ -37,15 +38,21 @@ def check(model: ModelShape, targets: Sequence[str]) -> None:
         )
 
 
+def lacking(model: ModelShape) -> tuple[str, ...]:
+    """Returns the fields that the sizes of its layers follow from and that the config lacks."""
+    if not applies(model):
+        return ()
+    config, latent_q = _config(model), () if _latent_q(model) else ("q_lora_rank",)
+    return (*latent_q, *(name for name in _SIZES if config.get(name) is None))
+
+
 def layers(model: ModelShape, targets: Sequence[str]) -> list[Layer]:
-    """Returns those of its layers that are named."""
+    """Returns those of its layers that are named; of a size that is not known it has any number."""
     if not applies(model):
         return []
-    fields = Fields(model.origin, {**_config(model), **model.overrides})
-    fields.require("q_lora_rank")
-    heads, width = (_size(model, name) for name in ("index_n_heads", "index_head_dim"))
+    heads, width = (_size(model, name) for name in _SIZES)
     found = (
-        Layer("indexer.wq_b", "replicated", fields["q_lora_rank"], (heads * width,), model.layers),
+        Layer("indexer.wq_b", "replicated", _latent_q(model) or 1, (heads * width,), model.layers),
         Layer("indexer.wk", "replicated", model.hidden, (width,), model.layers),
         Layer("indexer.weights_proj", "replicated", model.hidden, (heads,), model.layers),
     )
@@ -65,8 +72,12 @@ def _wrapped(targets: Sequence[str]) -> set[str]:
     return set(NAMES) if named & set(facts.ALL_LINEAR) else named
 
 
+def _latent_q(model: ModelShape) -> int | None:
+    return Fields(model.origin, {**_config(model), **model.overrides}).get("q_lora_rank")
+
+
 def _size(model: ModelShape, name: str) -> int:
-    value = _config(model).get(name)
+    value = _config(model).get(name, 1)
     if type(value) is not int or value < 1:
         raise InputError(f"{model.origin}: {name}: got {value!r}, allowed: a positive integer; mend it")
     return value

@@ -12,12 +12,19 @@ from autotune.model.layers import Layer
 from autotune.model.shape import ModelShape
 
 _LAYERS_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "num_attention_heads": ("qkv_proj", "o_proj"),
+    "num_attention_heads": ("qkv_proj", "o_proj", "q_b_proj", "kv_b_proj"),
     "intermediate_size": ("gate_up_proj", "down_proj"),
     "moe_intermediate_size": ("shared_experts.gate_up_proj", "shared_experts.down_proj"),
     "vocab_size": ("lm_head",),
+    "qk_nope_head_dim": ("q_b_proj", "kv_b_proj"),
+    "qk_rope_head_dim": ("fused_qkv_a_proj_with_mqa", "q_b_proj"),
+    "v_head_dim": ("o_proj", "kv_b_proj"),
+    "q_lora_rank": ("indexer.wq_b",),
+    "index_n_heads": ("indexer.wq_b", "indexer.weights_proj"),
+    "index_head_dim": ("indexer.wq_b", "indexer.wk"),
 }
-"""For each field the layers whose sizes follow from it, beside the hidden size."""
+"""For each field the layers whose sizes follow from it, beside the hidden size. With latent attention o_proj takes of a
+head what `v_head_dim` says."""
 
 
 def known(model: ModelShape, layers: Sequence[Layer]) -> list[Layer]:

@@ -7,14 +7,20 @@ from dataclasses import replace
 from typing import Final
 
 from autotune.model.expert_layers import expert_layers
-from autotune.model.fields import Fields, language_model
+from autotune.model.fields import Fields, LackingFieldsError, language_model
 from autotune.model.layers import Layer, dense_layers
-from autotune.model.shape import Experts, ModelShape
+from autotune.model.shape import Experts, ModelShape, stand_ins
 from autotune.model.wrapping import Wrapping
 from autotune.servers.sglang import indexer
 from autotune.servers.sglang.architectures import LATENT
 
 FUSED: Final = "fused_qkv_a_proj_with_mqa"
+_FOLLOW: Final = {
+    "num_attention_heads": "num_key_value_heads",
+    "moe_intermediate_size": "shared_expert_intermediate_size",
+}
+"""Sizes that others follow from: there are as many kv heads as heads, and shared experts are as wide as so many."""
+
 _FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 
 
@@ -24,14 +30,17 @@ def applies(model: ModelShape) -> bool:
 
 
 def sized(model: ModelShape) -> ModelShape:
-    """Returns a model with its sizes; those of a head are what o_proj takes of one.
+    """Returns a model with its sizes; those of a head are what o_proj takes of one. What its config lacks is its
+    `lacking`, with numbers in their place.
 
     Raises:
-        InputError: If its config lacks one.
+        InputError: If a field makes no sense, or without what it lacks no layer is known.
     """
-    fields = _fields(model)
-    always = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
-    fields.require(*always, *_FIELDS)
+    found = _fields(model)
+    lacking = (*_lacking(found), *indexer.lacking(model))
+    if "hidden_size" in lacking:
+        raise LackingFieldsError(model.origin, lacking)
+    fields = Fields(found.origin, {**found.config, **_numbers(lacking)})
     experts, layers = _experts(fields), fields["num_hidden_layers"]
     heads, a_layer = fields["num_attention_heads"], LATENT[model.architecture].a_layer
     return replace(
@@ -47,7 +56,9 @@ def sized(model: ModelShape) -> ModelShape:
         dense_layers=layers * a_layer if a_layer > 1 else layers - (experts.layers if experts else 0),
         tied=bool(fields.config.get("tie_word_embeddings")),
         experts=experts,
-        unknown=None,
+        unknown=str(LackingFieldsError(model.origin, lacking)) if lacking else None,
+        lacking=lacking,
+        stand_ins=(*lacking, *(follows for name, follows in _FOLLOW.items() if name in lacking)),
     )
 
 
@@ -86,7 +97,8 @@ def notes(model: ModelShape) -> Iterator[str]:
 
 
 def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
-    fields, kind = _fields(model), LATENT[model.architecture]
+    found, kind = _fields(model), LATENT[model.architecture]
+    fields = Fields(found.origin, {**found.config, **_numbers(model.lacking)})
     latent, rope = fields["kv_lora_rank"], fields["qk_rope_head_dim"]
     if q := fields.get("q_lora_rank"):
         if kind.fused:
@@ -97,6 +109,19 @@ def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
         yield Layer("kv_b_proj", "column", latent, (width,), model.layers)
 
 
+def _numbers(lacking: Sequence[str]) -> dict[str, int]:
+    """Returns what stands in the place of the fields that a config lacks. Without a latent q there is none."""
+    return stand_ins([name for name in lacking if name != "q_lora_rank"])
+
+
+def _lacking(fields: Fields) -> tuple[str, ...]:
+    """Returns the fields that a config of such a model lacks."""
+    needed = ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", *_FIELDS]
+    if fields.expert_count:
+        needed += ["moe_intermediate_size"]
+    return tuple(name for name in needed if not fields.get(name))
+
+
 def _fields(model: ModelShape) -> Fields:
     return Fields(model.origin, {**language_model(model.config), **model.overrides})
 
@@ -105,11 +130,10 @@ def _experts(fields: Fields) -> Experts | None:
     found = len(expert_layers(fields)) if fields.expert_count else 0
     if not found:
         return None
-    fields.require("num_experts_per_tok", "moe_intermediate_size")
     width = fields["moe_intermediate_size"]
     return Experts(
         count=fields.expert_count,
-        top_k=fields["num_experts_per_tok"],
+        top_k=fields.get("num_experts_per_tok") or 1,  # of which no lookup depends
         intermediate=width,
         shared=(fields.get("n_shared_experts") or 0) * width,
         layers=found,

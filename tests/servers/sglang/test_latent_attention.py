@@ -10,7 +10,7 @@ from autotune.errors import InputError
 from autotune.model import shape
 from autotune.model.shape import ModelShape
 from autotune.model.sources import Source
-from autotune.plan.plan import make
+from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 
@@ -96,10 +96,50 @@ def test_it_is_the_same_attention_whatever_else_the_model_has() -> None:
     assert counts[2 * 18432] == 61
 
 
-@pytest.mark.parametrize("lacking", ["qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "hidden_size"])
-def test_a_config_without_a_size_is_refused_by_its_name(lacking: str) -> None:
-    with pytest.raises(InputError, match=lacking):
-        lookups({name: value for name, value in DEEPSEEK_V3.items() if name != lacking})
+PARTS = ("q_a_proj", "q_b_proj", "kv_b_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
+
+
+@pytest.mark.parametrize("tp", [1, 2, 8])
+@pytest.mark.parametrize(
+    ("lacking", "layers"),
+    [
+        ("qk_nope_head_dim", {"q_b_proj", "kv_b_proj"}),
+        ("qk_rope_head_dim", {"fused_qkv_a_proj_with_mqa", "q_b_proj"}),
+        ("v_head_dim", {"o_proj", "kv_b_proj"}),
+        ("num_attention_heads", {"q_b_proj", "kv_b_proj", "o_proj"}),
+        ("intermediate_size", {"gate_up_proj", "down_proj"}),
+        ("vocab_size", {"lm_head"}),
+    ],
+)
+def test_a_config_without_a_size_is_planned_as_far_as_it_goes(lacking: str, layers: set[str], tp: int) -> None:
+    """Of the layers that do not depend on it nothing changes; the others are named, with what gives the size."""
+    config = {name: value for name, value in DEEPSEEK_V3.items() if name != lacking}
+    serving = Serving("sglang", tp, 16, 4, target_modules=PARTS)
+    whole, part = (make(model(each), serving, Batches()) for each in (DEEPSEEK_V3, config))
+
+    def by_layer(plan: Plan) -> dict[str, set[tuple[Any, ...]]]:
+        found: dict[str, set[tuple[Any, ...]]] = {}
+        for each in plan.shapes:
+            for label in each.layers:
+                found.setdefault(label.partition(" x")[0], set()).add(each.key)
+        return found
+
+    assert by_layer(part) == {name: keys for name, keys in by_layer(whole).items() if name not in layers}
+    told = [line for line in part.warnings if f"not planned, since the config lacks {lacking}" in line]
+    assert len(told) == 1
+    assert all(name in told[0] for name in layers)
+    assert f"--set {lacking}=N" in told[0]
+
+
+def test_without_a_size_that_all_layers_follow_from_the_field_is_named() -> None:
+    with pytest.raises(InputError, match="lacks hidden_size; give --set hidden_size=N"):
+        lookups({name: value for name, value in DEEPSEEK_V3.items() if name != "hidden_size"})
+
+
+def test_several_sizes_may_be_lacking() -> None:
+    bare = ("qk_nope_head_dim", "v_head_dim", "moe_intermediate_size", "num_experts_per_tok", "intermediate_size")
+    config = {name: value for name, value in DEEPSEEK_V3.items() if name not in bare}
+    assert lookups(config, 1, PARTS[:-1]) == {("shrink", 7168, 2), ("expand", 2112, 2, 1536, 576)}
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
