@@ -24,6 +24,9 @@ COMMANDS = {
     "plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4": 1.0,
     "study list": 1.0,
     "doctor": 1.0,
+    "study show *": 1.0,
+    "study report": 1.0,
+    "study export --dir FOLDER": 1.0,
     f"study create --skip-if-exists {SHAPE}": 2.0,
     f"study create --storage sqlite:///NEW {SHAPE}": 2.0,
 }
@@ -64,7 +67,8 @@ def main() -> None:
             "AUTOTUNE_STORAGE": f"sqlite:///{folder}/studies.db",
             "AUTOTUNE_CACHE_DIR": f"{folder}/cache",
         }
-        cpu_s(["-m", "autotune", "study", "create", *SHAPE.split()], environment)
+        for words in (f"create {SHAPE}", "run"):
+            cpu_s(["-m", "autotune", "study", *words.split()], environment)
         Path(folder, "tuned").mkdir()
         for command, reach_s in COMMANDS.items():
 
