@@ -117,46 +117,72 @@ def dtype(text: str) -> str | None:
 
 
 def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
-    by_name: dict[str, list[ServeFlag]] = {}
-    for flag in syntax.flags:
-        for spelling in flag.names:
-            by_name.setdefault(_hyphened(spelling), []).append(flag)
-    found, passed_by = dict[ServeFlag, tuple[Any, str]](), list[str]()
-    left = _with_config_file(program.arguments, syntax)
-    texts = dict[str, str]()
-    model: str | None = None
-    while left:
-        word = left.pop(0)
-        if not _is_flag(word):
-            if model is not None:
-                raise InputError(f"{_FLAG}: got {word!r}, which belongs to no flag; take it out or quote what it is of")
-            model = word
-            continue
-        name, equals, value = word.partition("=")
-        name = _hyphened(name)
-        if name in syntax.refused:
-            raise InputError(f"{_FLAG}: {name}: {syntax.refused[name]}; leave it out")
-        positive = name.replace("--no-", "--", 1)
-        if flags := by_name.get(name):
-            text = _text(flags[0], name, value if equals else None, left)
-            found |= {flag: (_value(flag, name, text), f"{name} {text}".rstrip()) for flag in flags}
-            texts |= {flag.names[0]: text for flag in flags}
-        elif (switches := by_name.get(positive)) and switches[0].read is None:
-            found[switches[0]] = (False, name)
-        else:
-            passed_by.append(name)
-            while not (equals or _ends(name, syntax)) and left and not _is_flag(left[0]):
-                left.pop(0)
-    if (why := syntax.contradiction(texts)) is not None:
+    words = _Words(syntax, _with_config_file(program.arguments, syntax))
+    words.take_all()
+    if (why := syntax.contradiction(words.texts)) is not None:
         raise InputError(f"{_FLAG}: {why}; correct the command")
-    said: dict[str, tuple[Any, str]] = {} if model is None else {"model": (model, model)}
+    said: dict[str, tuple[Any, str]] = {} if words.model is None else {"model": (words.model, words.model)}
     for variable, switched in program.environment.items():
         if variable in syntax.variables and switched == "1":
             said[syntax.variables[variable]] = (True, f"{variable}=1")
+    found = words.found
     for flag in (flag for flag in syntax.flags if flag in found and found[flag][0] is not None):
         said.setdefault(flag.field, found[flag])
     defaults = {name: value for name, value in syntax.defaults.items() if name not in said}
-    return ServeCommand(program.server, said, defaults, tuple(dict.fromkeys(passed_by)))
+    return ServeCommand(program.server, said, defaults, tuple(dict.fromkeys(words.passed_by)))
+
+
+class _Words:
+    """The words of a command, taken one by one.
+
+    Attributes:
+        model: The word that belongs to no flag.
+        found: What flags say, and how it was spelled.
+        texts: Their values as they were given, by the first of a flag's names.
+        passed_by: Flags that are not read here.
+    """
+
+    def __init__(self, syntax: ServeSyntax, words: list[str]) -> None:
+        self.model: str | None = None
+        self.found = dict[ServeFlag, tuple[Any, str]]()
+        self.texts = dict[str, str]()
+        self.passed_by = list[str]()
+        self._syntax, self._left = syntax, words
+        self._by_name: dict[str, list[ServeFlag]] = {}
+        for flag in syntax.flags:
+            for spelling in flag.names:
+                self._by_name.setdefault(_hyphened(spelling), []).append(flag)
+
+    def take_all(self) -> None:
+        """
+        Raises:
+            InputError: If a word belongs to nothing, or a flag is refused or has no such value.
+        """
+        while self._left:
+            word = self._left.pop(0)
+            if _is_flag(word):
+                self._take_flag(word)
+            elif self.model is None:
+                self.model = word
+            else:
+                raise InputError(f"{_FLAG}: got {word!r}, which belongs to no flag; take it out or quote what it is of")
+
+    def _take_flag(self, word: str) -> None:
+        name, equals, value = word.partition("=")
+        name = _hyphened(name)
+        if name in self._syntax.refused:
+            raise InputError(f"{_FLAG}: {name}: {self._syntax.refused[name]}; leave it out")
+        positive = name.replace("--no-", "--", 1)
+        if flags := self._by_name.get(name):
+            text = _text(flags[0], name, value if equals else None, self._left)
+            self.found |= {flag: (_value(flag, name, text), f"{name} {text}".rstrip()) for flag in flags}
+            self.texts |= {flag.names[0]: text for flag in flags}
+        elif (switches := self._by_name.get(positive)) and switches[0].read is None:
+            self.found[switches[0]] = (False, name)
+        else:
+            self.passed_by.append(name)
+            while not (equals or _ends(name, self._syntax)) and self._left and not _is_flag(self._left[0]):
+                self._left.pop(0)
 
 
 def _with_config_file(words: Sequence[str], syntax: ServeSyntax) -> list[str]:
