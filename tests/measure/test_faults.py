@@ -20,10 +20,8 @@ from autotune.measure.processes import WorkerPool
 from autotune.measure.result import Measurement
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
+from tests.builders.faulty import REFERENCE, module
 
-REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
-faulty = registry.load(REFERENCE)
-module = __import__("sys").modules[type(faulty).__module__]
 SETTINGS = MeasureSettings(measure_timeout_s=60.0, compile_timeout_s=60.0)
 
 WaitUntil = Callable[[Callable[[], object]], None]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pebble import ProcessExpired
 
-from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.errors import AutotuneError
 from autotune.measure import fork_server
@@ -20,21 +18,7 @@ from autotune.measure.processes import WorkerPool
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.measure.worker import GpuWorker
-
-REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
-faulty = registry.load(REFERENCE)
-module = __import__("sys").modules[type(faulty).__module__]
-
-
-@pytest.fixture
-def pool() -> Iterator[WorkerPool]:
-    made = WorkerPool(1, _nothing)
-    yield made
-    made.close()
-
-
-def _nothing() -> None:
-    pass
+from tests.builders.faulty import REFERENCE, module, nothing
 
 
 def _kill_server_once(mark: Path) -> str:
@@ -54,9 +38,9 @@ def _end_with_255() -> None:
 def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_process(
     pool: WorkerPool, tmp_path: Path
 ) -> None:
-    for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (_nothing, [], False)):
+    for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
         pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost, too.
-        pool.schedule(_nothing).result()
+        pool.schedule(nothing).result()
         server = fork_server.server_pid()
         attempt = pool.schedule(function, *arguments)
         assert fork_server.is_lost_with(server, attempt.exception()) == lost
@@ -66,7 +50,7 @@ def test_a_process_that_ends_as_if_nobody_told_how_is_not_lost_with_a_server_tha
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fork_server, "_DIES_IN_S", 0.1)
-    pool.schedule(_nothing).result()
+    pool.schedule(nothing).result()
     error = pool.schedule(_end_with_255).exception()
     assert isinstance(error, ProcessExpired)
     assert not fork_server.is_lost_with(fork_server.server_pid(), error)

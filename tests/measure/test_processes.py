@@ -12,16 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
-
-REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
-faulty = registry.load(REFERENCE)
-module = sys.modules[type(faulty).__module__]
+from tests.builders.faulty import REFERENCE, module
 
 COORDINATOR = """
     import os, signal, sys, threading

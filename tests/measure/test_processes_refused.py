@@ -6,13 +6,12 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
-from autotune.contract import registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.errors import AutotuneError
 from autotune.measure import fork_server
@@ -21,21 +20,7 @@ from autotune.measure.processes import WorkerPool
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.study.writer import StoringProcess
-
-REFERENCE = f"{Path(__file__).parents[1] / 'builders/faulty_kernel.py'}:KERNEL"
-faulty = registry.load(REFERENCE)
-module = __import__("sys").modules[type(faulty).__module__]
-
-
-@pytest.fixture
-def pool() -> Iterator[WorkerPool]:
-    made = WorkerPool(1, _nothing)
-    yield made
-    made.close()
-
-
-def _nothing() -> None:
-    pass
+from tests.builders.faulty import REFERENCE, module, nothing
 
 
 def test_a_pool_that_can_never_fork_says_so(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +30,7 @@ def test_a_pool_that_can_never_fork_says_so(pool: WorkerPool, monkeypatch: pytes
     monkeypatch.setattr(fork_server, "wait_until_dead", lambda pid: True)
     monkeypatch.setattr("pebble.pool.process.WorkerManager.new_worker", refuse)
     with pytest.raises(AutotuneError, match=r"none can be started here .*refused.*study run goes on from there"):
-        pool.schedule(_nothing)
+        pool.schedule(nothing)
     monkeypatch.undo()
     assert pool.schedule(os.getpid).result()
 
@@ -58,8 +43,8 @@ REFUSED = r"none can be started here \(BlockingIOError.*study run goes on from t
 
 
 def _busy_pool(folder: Path) -> WorkerPool:
-    pool = WorkerPool(1, _nothing)
-    pool.schedule(_nothing)
+    pool = WorkerPool(1, nothing)
+    pool.schedule(nothing)
     return pool
 
 
@@ -93,9 +78,9 @@ def test_what_the_system_starts_no_process_for_is_one_line_and_can_be_tried_agai
 
 
 def test_no_process_outlives_a_pool_of_which_one_was_killed(wait_gone: Callable[[int], None]) -> None:
-    pool = WorkerPool(3, _nothing)
+    pool = WorkerPool(3, nothing)
     try:
-        pool.schedule(_nothing).result()
+        pool.schedule(nothing).result()
         first = pool.start()
         processes = list(first._pool_manager.worker_manager.workers)
         os.kill(processes[0], signal.SIGKILL)
