@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autotune.report.content import ReportContent, content
+from autotune.report.content import ReportContent
 from autotune.report.figures import floors, speedups, study_figure
+from autotune.report.gathering import gather
 from autotune.report.page import html
 from autotune.report.served import read_served
 from autotune.report.timed import importances, timed_trials
@@ -29,7 +30,7 @@ def report(
     """
     served = None if directory is None else read_served(directory)
     common = set.intersection(*(set(item.plans) for item in studies)) if studies else set()
-    return content(studies, plan_name or (common.pop() if len(common) == 1 else None), served)
+    return gather(studies, plan_name or (common.pop() if len(common) == 1 else None), served)
 
 
 def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autotune import api
-from autotune.report.content import ReportContent, ReportRow, Saving, content
+from autotune.report.content import ReportContent, ReportRow, Saving
+from autotune.report.gathering import gather
 from tests.conftest import Cli
 
 PLAN = (
@@ -25,7 +26,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, str]:
 
 def told(planned: tuple[Cli, str]) -> ReportContent:
     made, plan = planned
-    return content(api.find(api.open_storage(made.url), plan_name=plan), plan)
+    return gather(api.find(api.open_storage(made.url), plan_name=plan), plan)
 
 
 def test_a_plan_tells_layers_and_what_a_pass_saves(planned: tuple[Cli, str]) -> None:
@@ -50,7 +51,7 @@ def test_what_is_not_finished_and_what_the_plan_leaves_out_is_told(planned: tupl
 
 
 def test_without_a_plan_sizes_stand_for_layers(finished: Cli) -> None:
-    found = content(api.find(api.open_storage(finished.url)), None)
+    found = gather(api.find(api.open_storage(finished.url)), None)
     assert [row.layers for row in found.rows] == [
         "num_slices 1, k 5120, n 16",
         "num_slices 1, k 16, n 5120, add_inputs 1",
