@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -12,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from autotune.measure.recording import Recording
+
+T = TypeVar("T")
 
 pytest_plugins = ("autotune.testing.plugin",)
 
@@ -53,14 +56,15 @@ def served(served_folder: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def wait_until() -> Callable[[Callable[[], object]], None]:
-    """Looks until something is so; fails when it takes longer than anything here may."""
+def wait_until() -> Callable[[Callable[[], T]], T]:
+    """Looks until something is so, and returns it; fails when it takes longer than anything here may."""
 
-    def wait(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+    def wait(condition: Callable[[], T], limit_s: float = 300.0) -> T:
         end_s = time.monotonic() + limit_s
-        while not condition():
+        while not (found := condition()):
             assert time.monotonic() < end_s, "waited in vain"
             time.sleep(0.005)
+        return found
 
     return wait
 
@@ -69,7 +73,7 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
 def wait_gone() -> Callable[[int], None]:
     """Waits for any process, child or not, to end."""
 
-    def wait(pid: int, limit_s: float = 60.0) -> None:
+    def wait(pid: int, limit_s: float = 300.0) -> None:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -120,11 +124,15 @@ def _migrations_read_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every test off the checkout, the user's cache folder and the user's settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    _keep_apart(monkeypatch, tmp_path)
+
+
+def _keep_apart(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.chdir(folder)
+    patch.setenv("AUTOTUNE_CACHE_DIR", str(folder / "cache"))
     ours = ("LORA_AUTOTUNE_CONFIG_DIR", "LORA_AUTOTUNE_KERNELS", "LORA_AUTOTUNE_TRACE")
     for name in ("AUTOTUNE_STORAGE", "VLLM_TUNED_CONFIG_FOLDER", *ours):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name, raising=False)
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,19 @@ class Cli:
     SHRINK = "--op-type lora_shrink --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4"
     EXPAND = "--op-type lora_expand --batch-size 16 --hidden-size 5120 --lora-rank 16 --num-loras 4"
     """Two problems that have recordings."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def once(cls, folder: Path) -> Iterator[Cli]:
+        """Calls it in a folder that is made for several tests, each of which gets a copy."""
+        with pytest.MonkeyPatch.context() as patch:
+            _keep_apart(patch, folder)
+            yield cls(folder)
+
+    def take(self, made: Cli) -> Cli:
+        """Copies all that was made in another one's folder."""
+        shutil.copytree(made.folder, self.folder, dirs_exist_ok=True)
+        return self
 
     @property
     def database(self) -> Path:
@@ -172,19 +193,17 @@ def cli(tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="session")
 def _finished_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    made = Cli(tmp_path_factory.mktemp("finished"))
-    for flags in (Cli.SHRINK, Cli.EXPAND):
-        made.ok("study create --backend replay", flags)
-    made.ok("study run --trials 15 --stop none --sampler random")
+    with Cli.once(tmp_path_factory.mktemp("finished")) as made:
+        for flags in (Cli.SHRINK, Cli.EXPAND):
+            made.ok("study create --backend replay", flags)
+        made.ok("study run --trials 15 --stop none --sampler random")
     return made
 
 
 @pytest.fixture
 def finished(cli: Cli, _finished_once: Cli) -> Cli:
     """Returns the command line with two finished replay studies in its storage: shrink, then expand."""
-    for file in _finished_once.folder.glob("studies.db*"):
-        shutil.copy(file, cli.folder)
-    return cli
+    return cli.take(_finished_once)
 
 
 @pytest.fixture(scope="session")

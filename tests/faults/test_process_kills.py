@@ -41,7 +41,7 @@ REFERENCE = f"{Path(__file__).parents[1] / 'builders/unhurried_kernel.py'}:KERNE
 KERNEL = registry.load(REFERENCE)
 module = sys.modules[type(KERNEL).__module__]
 # Long limits: a process that is replaced on a busy machine is no config's fault.
-SETTINGS = MeasureSettings(replays=4, race_rounds=8, compile_timeout_s=120.0, measure_timeout_s=120.0)
+SETTINGS = MeasureSettings(replays=4, race_rounds=8, compile_timeout_s=300.0, measure_timeout_s=300.0)
 WHOLE_SPACE = Budget(1000)
 VICTIMS = ("GPU worker", "compiler", "fork server", "storing process")
 

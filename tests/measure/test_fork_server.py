@@ -15,10 +15,11 @@ from autotune.errors import AutotuneError
 from autotune.measure import fork_server
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
-from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.measure.worker import GpuWorker
 from tests.builders.faulty import REFERENCE, module, nothing
+from tests.builders.patient import PATIENT
+from tests.builders.worker_pids import pid_in
 
 
 def _kill_server_once(mark: Path) -> str:
@@ -40,7 +41,7 @@ def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_proc
 ) -> None:
     for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
         pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost, too.
-        pool.schedule(nothing).result()
+        pid_in(pool)
         server = fork_server.server_pid()
         attempt = pool.schedule(function, *arguments)
         assert fork_server.is_lost_with(server, attempt.exception()) == lost
@@ -77,8 +78,7 @@ class _KillServerOnce:
 def test_a_config_whose_compiler_is_lost_with_the_server_is_compiled_again(tmp_path: Path) -> None:
     machine = Machine(tmp_path, compilers=1)
     try:
-        settings = MeasureSettings(compile_timeout_s=300.0)
-        backend = machine.backend(Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, settings, "cpu"))
+        backend = machine.backend(Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, PATIENT, "cpu"))
         sound = {"repeats": 1, "fault": module.OK}
         assert backend.compile_failure(sound) is None
         server, other = fork_server.server_pid(), {"repeats": 2, "fault": module.OK}
@@ -98,7 +98,7 @@ def test_a_config_whose_compilers_are_always_lost_with_the_server_ends_its_run_i
     machine = Machine(tmp_path, compilers=1)
     monkeypatch.setattr(fork_server, "is_lost_with", lambda server, error: True)
     try:
-        task = Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, MeasureSettings(), "cpu")
+        task = Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, PATIENT, "cpu")
         with pytest.raises(AutotuneError, match="the compilers were killed 3 times in a row"):
             machine.backend(task).compile_failure({"repeats": 1, "fault": module.COMPILE_CRASH})
     finally:

@@ -50,7 +50,7 @@ SHAPES = """
             assert not loaded, (kernel.name, problem, loaded)
 """
 
-WaitUntil = Callable[[Callable[[], object]], None]
+WaitUntil = Callable[[Callable[[], list[int]]], list[int]]
 WaitGone = Callable[[int], None]
 
 
@@ -79,8 +79,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made.close()
 
 
-def backend_on(machine: Machine, size: int = 64, compile_timeout_s: float = 60.0) -> CudaBackend:
-    settings = MeasureSettings(measure_timeout_s=60.0, compile_timeout_s=compile_timeout_s)
+def backend_on(machine: Machine, size: int = 64, compile_timeout_s: float = 300.0) -> CudaBackend:
+    settings = MeasureSettings(measure_timeout_s=300.0, compile_timeout_s=compile_timeout_s)
     return machine.backend(Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, settings, "cpu"))
 
 
@@ -97,8 +97,7 @@ def test_a_compiler_that_hangs_ends_at_its_time_limit(
     assert backend_on(machine).compile_failure(sound) is None
     backend = backend_on(machine, size=1_000_000 + os.getpid(), compile_timeout_s=3.0)
     backend.compile_ahead([hangs])
-    wait_until(lambda: running("sleep", "86400", backend))
-    (started,) = running("sleep", "86400", backend)
+    (started,) = wait_until(lambda: running("sleep", "86400", backend))
     assert backend.wait_compiled([hangs]) == [hangs]
     failure = backend.compile_failure(hangs)
     assert failure is not None

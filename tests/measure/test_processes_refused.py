@@ -17,10 +17,11 @@ from autotune.errors import AutotuneError
 from autotune.measure import fork_server
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
-from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.study.writer import StoringProcess
 from tests.builders.faulty import REFERENCE, module, nothing
+from tests.builders.patient import PATIENT
+from tests.builders.worker_pids import pid_in
 
 
 def test_a_pool_that_can_never_fork_says_so(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ def test_no_process_outlives_a_pool_of_which_one_was_killed(wait_gone: Callable[
         os.kill(processes[0], signal.SIGKILL)
         while first.active:
             time.sleep(0.01)
-        assert pool.schedule(os.getpid).result() not in processes
+        assert pid_in(pool) not in processes
         for process in processes:
             wait_gone(process)
     finally:
@@ -96,7 +97,7 @@ def test_no_process_outlives_a_pool_of_which_one_was_killed(wait_gone: Callable[
 def test_a_worker_whose_set_up_could_not_be_handed_over_is_set_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, MeasureSettings(measure_timeout_s=300.0), "cpu")
+    task = Task(REFERENCE, module.DoubleProblem(64), INTERPRETER, PATIENT, "cpu")
     machine = Machine(tmp_path, compilers=1)
     try:
         backend, sound = machine.backend(task), {"repeats": 1, "fault": module.OK}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -19,13 +18,13 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.errors import StorageError
-from autotune.measure.processes import LOST, TRIES
 from autotune.study import writer
 from autotune.study.lease_table import table_of
 from autotune.study.leases import Leases
 from autotune.study.owner import Owner
 from autotune.study.storage import open_storage
 from autotune.study.writer import StoringProcess, ThreadWriter, WriteQueue
+from tests.builders.worker_pids import pid_in
 
 COUNT = 12
 
@@ -143,16 +142,8 @@ def test_a_storing_process_that_is_killed_is_replaced_and_stores_all_once(
             queue.add(finished(number))
             queue.store()
             if number % 5 == 2:
-                os.kill(storing_pid(storing) if victim == "the process" else server_pid(), signal.SIGKILL)
+                os.kill(pid_in(storing._process) if victim == "the process" else server_pid(), signal.SIGKILL)
     assert stored(study) == list(range(COUNT))
-
-
-def storing_pid(storing: StoringProcess) -> int:
-    """Returns the process that stores now; one that was killed before may end its pool as this question is asked."""
-    for _ in range(TRIES):
-        with contextlib.suppress(*LOST):
-            return storing._process.schedule(os.getpid).result()
-    raise AssertionError(f"no storing process answered {TRIES} times in a row")
 
 
 def server_pid() -> int:
