@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,20 @@ RUN = "--recorded recorded --trials 14"
 TWO_KERNEL = [name for name in TIMES_US if not name.endswith("one_shot")]
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_moe_kernels.install(monkeypatch)
-    folder = Path("recorded")
+@pytest.fixture(scope="module")
+def _recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("group") / "recorded"
     write_machine(folder, triton="3.6.0")
     for m, rank in itertools.product((1, 16, 64), (16, 128, 256)):
         flags = {"m": m, "hidden_size": 2048, "lora_rank": rank, "num_loras": 4, "moe_intermediate_size": 768}
         fake_moe_kernels.record_all(folder, flags)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch, _recorded_once: Path) -> None:
+    fake_moe_kernels.install(monkeypatch)
+    shutil.copytree(_recorded_once, "recorded")
 
 
 def entries(op: str) -> dict[str, Any]:
@@ -64,6 +71,7 @@ def test_tune_writes_four_files_with_the_block_m_of_the_least_sum(cli: Cli) -> N
     assert "serves rank 256, not fully sharded, with two kernels, which read every key" in done.stderr
     assert "slower alone" not in done.stderr
     assert DEFAULT in done.stderr
+    assert_within_budget(cli, 14)
 
 
 def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
@@ -84,25 +92,25 @@ def test_the_path_is_the_servers_unless_told_otherwise(cli: Cli) -> None:
 
 def test_fully_sharded_over_two_gpus(cli: Cli) -> None:
     """Two kernels at any rank, w13 under a half of it and w2 under all of it, with one block_m."""
-    flags = "--lora-rank 16 --m-values 16,64 --fully-sharded --tp 2"
+    flags = "--lora-rank 16 --m-values 16 --fully-sharded --tp 2"
     done = cli("tune", GROUP, flags, "--trials 14 --save-json-dir tuned")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("vLLM 0.33 serves rank 16, fully sharded over 2 GPUs, with two kernels") == 1
     for op, name in zip(facts.MOE_OPS, TWO_KERNEL, strict=True):
         table = files.read_table(Path("tuned") / moe.file_name("NVIDIA_H200", op), facts.MOE_LEVELS)
         mine, filled = ("8", "16") if "w13" in op else ("16", "8")
-        assert {(key[2], key[3]) for key in table} == {(m, k) for m in ("16", "64") for k in (mine, filled)}
+        assert {(key[2], key[3]) for key in table} == {("16", k) for k in (mine, filled)}
         assert {config["block_m"] for config in table.values()} == {32}
         assert {config["num_warps"] for key, config in table.items() if key[3] == mine} == {8}
-        assert done.stdout.count(name) >= 2
+        assert name in done.stdout
     assert all("-fs2-" in each["name"] for each in studies(cli))
     records = json.loads(Path("tuned/autotune-provenance.json").read_text())["entries"]
     own = [each for each in records if each["kind"] == "own"]
-    assert len(own) == 8
+    assert len(own) == 4
     assert all(each["provenance"]["shards"] == [each["provenance"]["problem"]["tp"]] == [2] for each in own)
     assert "0 findings" in cli.ok("config check tuned --runtime vllm")
     looked_up = cli.ok(
-        "config lookup tuned --runtime vllm --op fused_moe_lora_w13_expand --max-loras 4 --num-slices 2 --m 64 --k 8",
+        "config lookup tuned --runtime vllm --op fused_moe_lora_w13_expand --max-loras 4 --num-slices 2 --m 16 --k 8",
         "--n 2048 --intermediate 768",
     )
     assert "k 8 -> 8 (exact)" in looked_up
@@ -192,10 +200,14 @@ def test_running_one_member_runs_its_group(cli: Cli) -> None:
     assert "served: vLLM 0.33 serves rank 256" in note
 
 
-@pytest.mark.parametrize("trials", [1, 4, 14])
+@pytest.mark.parametrize("trials", [1, 4])
 def test_a_budget_holds_for_every_op_and_leaves_some_for_the_choice(cli: Cli, trials: int) -> None:
     cli.ok("study create", GROUP, "--lora-rank 256 --batch-size 16")
     cli.ok("study run --recorded recorded --trials", str(trials))
+    assert_within_budget(cli, trials)
+
+
+def assert_within_budget(cli: Cli, trials: int) -> None:
     for each in studies(cli):
         found = json.loads(cli.ok("study show --json", each["name"]))["trials"]
         assert 1 <= len(found) <= trials
@@ -254,7 +266,7 @@ def test_a_group_that_lost_a_member_is_neither_run_nor_exported(cli: Cli) -> Non
     assert refused.exit_code == 2
     assert "has no study of fused_moe_lora_down_shrink" in refused.stderr
     cli.ok("study create --skip-if-exists", GROUP, "--lora-rank 256 --batch-size 16")
-    cli.ok("study run", RUN)
+    cli.ok("study run --recorded recorded --trials 1")
     cli.ok("study delete --yes", names[2])
     refused = cli("study export --dir tuned")
     assert refused.exit_code == 2

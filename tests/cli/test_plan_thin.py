@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,9 +18,7 @@ from autotune.study import studies
 from autotune.study.storage import open_storage
 from tests.builders.recordings import write_machine, write_recording
 from tests.builders.samples import write_recorded_model
-
-if TYPE_CHECKING:
-    from tests.conftest import Cli
+from tests.conftest import Cli
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
@@ -40,9 +37,22 @@ KEPT = [4, 16, 64, 256]
 """Of the shrinks: 4 and 256 hold the defaults of what the plan does not tune."""
 
 
+@pytest.fixture(scope="module")
+def _planned_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    with Cli.once(tmp_path_factory.mktemp("planned")) as made:
+        _record()
+        made.ok("study create --backend replay --recorded recorded --plan small", PLAN)
+        made.ok("study run --recorded recorded --plan", NAME)
+    return made
+
+
 @pytest.fixture
-def planned(cli: Cli) -> Cli:
+def planned(cli: Cli, _planned_once: Cli) -> Cli:
     """Returns the finished studies of a plan of one layer."""
+    return cli.take(_planned_once)
+
+
+def _record() -> None:
     write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
@@ -57,9 +67,6 @@ def planned(cli: Cli) -> Cli:
         default = VLLM.default_config(Call("vllm", "expand", {**dims, "k": 16, "n": 5120, "add_inputs": 1}))
         base = {name: default[name] for name in names}
         write_recording(folder, f"vllm_expand_M{m}_K16_N5120_L4_S1", [(base, 5.0), ({**base, "num_warps": 8}, 5.0)])
-    cli.ok("study create --backend replay --recorded recorded --plan small", PLAN)
-    cli.ok("study run --recorded recorded --plan", NAME)
-    return cli
 
 
 def m_keys(folder: str, op: str) -> list[int]:

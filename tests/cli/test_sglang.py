@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.builders.samples import BLOCK_EXPERTS, DECODER_BLOCK
-
-if TYPE_CHECKING:
-    from tests.conftest import Cli
+from tests.conftest import Cli
 
 SHRINK = "--hidden-size 1024 --lora-rank 64 --num-slices 3"
 EXPAND = "--op-type csgmv_expand --slice-widths 2048,1024,1024 --lora-rank 64 --num-slices 3"
 QUICK = "--trials 4 --stop none --sampler random"
+ONE_TRIAL = "--trials 1 --stop none --sampler random"
 BLOCK = "--runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 --intermediate-size 3072 --rank 64"
 NAME = "csgmv_shrink-t30720-k1024-r64-s3-chunk{}-prefill-float16-NVIDIA_H200-replay"
 FOLDER = Path("tuned/csgmv_configs/triton_3_6_0")
@@ -98,13 +96,19 @@ def test_equal_slice_widths_are_not_taken_for_one(cli: Cli) -> None:
     assert equal.startswith("csgmv_expand-t30720-n3072x3072-")
 
 
+@pytest.fixture(scope="module")
+def _tuned_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    with Cli.once(tmp_path_factory.mktemp("tuned")) as made:
+        made.ok("study create --runtime sglang --op-type shrink --chunk-sizes 16,128", SHRINK)
+        made.ok("study create", made.SHRINK)
+        made.ok("study run", QUICK)
+    return made
+
+
 @pytest.fixture
-def tuned(cli: Cli) -> Cli:
+def tuned(cli: Cli, _tuned_once: Cli) -> Cli:
     """Returns two finished studies of one file's chunk sizes, and one of vLLM's."""
-    cli.ok("study create --runtime sglang --op-type shrink --chunk-sizes 16,128", SHRINK)
-    cli.ok("study create", cli.SHRINK)
-    cli.ok("study run", QUICK)
-    return cli
+    return cli.take(_tuned_once)
 
 
 def test_export_of_one_runtime(tuned: Cli) -> None:
@@ -173,7 +177,7 @@ def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
 
 def test_advice_comes_with_a_models_plan_also_without_files(cli: Cli) -> None:
     flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16"
-    done = cli("tune", flags, QUICK)
+    done = cli("tune", flags, ONE_TRIAL)
     assert done.exit_code == 0, done.output
     assert "16 (its default), 32, 64, 128: of these entries the server reads 16." in done.stderr
 
@@ -206,10 +210,10 @@ def reference_files() -> list[Path]:
 
 def test_a_models_config_gives_the_layers(cli: Cli) -> None:
     Path("config.json").write_text(json.dumps(DECODER_BLOCK))
-    cli.ok("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
+    cli.ok("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", ONE_TRIAL)
     from_model = names(cli)
-    cli.ok("tune --runtime sglang --model . --qkv-output-dim 4096 --rank 64 --chunk-sizes 16", QUICK)
-    named = cli("tune --model Qwen/Qwen3-Embedding-0.6B --chunk-sizes 16", BLOCK, QUICK)
+    cli.ok("tune --runtime sglang --model . --qkv-output-dim 4096 --rank 64 --chunk-sizes 16", ONE_TRIAL)
+    named = cli("tune --model Qwen/Qwen3-Embedding-0.6B --chunk-sizes 16", BLOCK, ONE_TRIAL)
     assert "Qwen3-Embedding-0.6B is no local checkpoint: all sizes are those of the flags" in named.stderr
     assert names(cli) == from_model
     assert len(from_model) == 7
@@ -218,7 +222,7 @@ def test_a_models_config_gives_the_layers(cli: Cli) -> None:
 @pytest.mark.parametrize("name", ["num_experts", "num_local_experts", "n_routed_experts"])
 def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
     Path("config.json").write_text(json.dumps(DECODER_BLOCK | BLOCK_EXPERTS | {name: 8}))
-    command = ("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", QUICK)
+    command = ("tune --runtime sglang --model config.json --rank 64 --chunk-sizes 16", ONE_TRIAL)
     done = cli(*command)
     assert "experts: SGLang reads no file for their LoRA kernels" in done.stderr
     assert "gate_up" not in done.stdout
@@ -233,7 +237,8 @@ def test_a_model_of_experts_has_no_mlp_to_tune(cli: Cli, name: str) -> None:
 
 def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     """A hidden size alone: the layers of Qwen3-Embedding-0.6B."""
-    done = cli("tune --runtime sglang --hidden-size 1024 --rank 64 --chunk-sizes 16 128 --total-tokens 30720", QUICK)
+    flags = "--runtime sglang --hidden-size 1024 --rank 64 --chunk-sizes 16 128 --total-tokens 30720"
+    done = cli("tune", flags, ONE_TRIAL)
     assert done.exit_code == 0, done.output
     assumed = names(cli)
     assert len(assumed) == 14
@@ -242,7 +247,7 @@ def test_what_the_script_assumes_is_assumed_and_said(cli: Cli) -> None:
     assert done.stdout.count("measured on prefill only") == 1
     assert ADVICE in done.stderr
     assert "--save-json-dir" in done.stderr
-    cli.ok("tune", BLOCK, "--chunk-sizes 16,128", QUICK)
+    cli.ok("tune", BLOCK, "--chunk-sizes 16,128", ONE_TRIAL)
     assert names(cli) == assumed
 
 

@@ -43,6 +43,24 @@ server's shrink is the faster one, and so are two launches (14 against 10 + 3)."
 
 @pytest.fixture(autouse=True)
 def _recorded() -> None:
+    _record()
+
+
+@pytest.fixture(scope="module")
+def _both_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, str]:
+    with Cli.once(tmp_path_factory.mktemp("both")) as made:
+        _record()
+        told = made.ok(TUNE, "--source both")
+    return made, told
+
+
+@pytest.fixture
+def both(cli: Cli, _both_once: tuple[Cli, str]) -> Cli:
+    """Returns what is there after a model was tuned on both kernels."""
+    return cli.take(_both_once[0])
+
+
+def _record() -> None:
     write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
@@ -75,8 +93,8 @@ def found(folder: str, op: str, m: int) -> dict[str, Any]:
     return dict(VLLM.lookup(Path(folder), "NVIDIA H200", call(op, m)).config or {})
 
 
-def test_our_folder_has_an_entry_where_ours_is_faster_and_else_leaves_the_call_to_the_server(cli: Cli) -> None:
-    cli.ok(TUNE, "--source both")
+@pytest.mark.usefixtures("both")
+def test_our_folder_has_an_entry_where_ours_is_faster_and_else_leaves_the_call_to_the_server() -> None:
     for op, m in (("shrink", 16), ("shrink", 64), ("expand", 16), ("expand", 64)):
         assert found("tuned", op, m)["num_warps"] == 8, "the server's own files hold its tuned configs in any case"
     for op, m in (("shrink", 16), ("expand", 16), ("expand", 64)):
@@ -86,43 +104,40 @@ def test_our_folder_has_an_entry_where_ours_is_faster_and_else_leaves_the_call_t
     assert found("tuned/autotune", "linear", 64) == APART
 
 
-def test_no_token_count_is_dropped_for_one_that_another_kernel_is_faster_at(cli: Cli) -> None:
-    cli.ok(TUNE.replace(" --all-m", ""), "--source both")
-    assert found("tuned/autotune", "shrink", 16)["num_warps"] == 8
-    assert stand_back.is_one(found("tuned/autotune", "shrink", 64))
+def test_no_token_count_is_dropped_for_one_that_another_kernel_is_faster_at(both: Cli) -> None:
+    both.ok(TUNE.replace(" --all-m", "").replace("tuned", "thinned"), "--source both")
+    assert found("thinned/autotune", "shrink", 16)["num_warps"] == 8
+    assert stand_back.is_one(found("thinned/autotune", "shrink", 64))
 
 
-def test_the_folder_is_sound_and_can_be_tuned_into_again(cli: Cli) -> None:
-    cli.ok(TUNE, "--source both")
+def test_the_folder_is_sound_and_can_be_tuned_into_again(both: Cli) -> None:
     first = {path: path.read_text() for path in Path("tuned").rglob("NVIDIA*.json")}
-    checked = cli(f"config check --runtime vllm --model small {SERVING} tuned")
+    checked = both(f"config check --runtime vllm --model small {SERVING} tuned")
     assert checked.exit_code == 0, checked.output
-    cli.ok(TUNE, "--source both --json-overwrite")
+    both.ok(TUNE, "--source both --json-overwrite")
     assert {path: path.read_text() for path in Path("tuned").rglob("NVIDIA*.json")} == first
 
 
 @pytest.mark.parametrize(("folder", "kernels"), [("tuned", 2), ("tuned/autotune", 1)])
-def test_a_lookup_says_what_zeros_mean(cli: Cli, folder: str, kernels: int) -> None:
-    cli.ok(TUNE, "--source both")
+def test_a_lookup_says_what_zeros_mean(both: Cli, folder: str, kernels: int) -> None:
     call = f"config lookup {folder} --runtime vllm --op shrink --max-loras 4 --num-slices 1 --k 5120 --n 16"
-    assert "zeros" not in cli.ok(call, "--m 16")
-    told = cli.ok(call, "--m 64")
+    assert "zeros" not in both.ok(call, "--m 16")
+    told = both.ok(call, "--m 64")
     assert "config: zeros, by which the plug-in leaves the call to what was faster" in told
     assert told.count("config: ") == kernels
     assert "block_m 0" not in told
 
 
-def test_zeros_where_a_server_reads_them_are_a_defect(cli: Cli) -> None:
-    cli.ok(TUNE, "--source both")
+def test_zeros_where_a_server_reads_them_are_a_defect(both: Cli) -> None:
     file = Path("tuned/autotune/NVIDIA_H200_SHRINK.json")
     file.rename(Path("tuned", file.name))
-    checked = cli("config check --runtime vllm tuned")
+    checked = both("config check --runtime vllm tuned")
     assert checked.exit_code != 0
     assert "bad value" in checked.output
 
 
-def test_the_closing_table_has_every_way_of_a_call_and_what_a_token_saves(cli: Cli) -> None:
-    told = cli.ok(TUNE, "--source both")
+def test_the_closing_table_has_every_way_of_a_call_and_what_a_token_saves(_both_once: tuple[Cli, str]) -> None:
+    _, told = _both_once
     told_rows = [line.split() for line in told.splitlines() if line.startswith("o_proj")]
     rows = {(row[2], row[3]): row[4:] for row in told_rows}
     for row, times, runs in (
@@ -136,11 +151,10 @@ def test_the_closing_table_has_every_way_of_a_call_and_what_a_token_saves(cli: C
     assert "Decoding 64 requests, a token comes sooner by 0.026 ms with the files, and by 0.03 ms with" in told
 
 
-def test_the_report_and_its_data_have_the_same(cli: Cli) -> None:
-    cli.ok(TUNE, "--source both")
+def test_the_report_and_its_data_have_the_same(both: Cli) -> None:
     plan = "small-vllm-tp1-r16-l4-float16"
-    name = next(line for line in cli.ok("study list --json").split('"') if line.startswith("lora_shrink-m16"))
-    data = json.loads(cli.ok("study report --json"))
+    name = next(line for line in both.ok("study list --json").split('"') if line.startswith("lora_shrink-m16"))
+    data = json.loads(both.ok("study report --json"))
     by_name = {row["name"]: row for row in data["rows"]}
     assert any(row["runs"] == "ours in one launch" and row["together_us"] == 7.0 for row in by_name.values()), plan
     assert by_name[name]["runs"] in ("ours", "")
@@ -148,15 +162,15 @@ def test_the_report_and_its_data_have_the_same(cli: Cli) -> None:
     assert saving["default_us"] == pytest.approx(2 * 28.0)
     assert saving["tuned_us"] == pytest.approx(2 * 15.0)
     assert saving["plugin_us"] == pytest.approx(2 * 7.0)
-    cli.ok("study report --csv rows.csv --md report.md")
+    both.ok("study report --csv rows.csv --md report.md")
     with Path("rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["runs"] for row in rows} == {"", "ours", "the server's", "ours in one launch", "apart"}
     assert "## The server's kernels and ours" in Path("report.md").read_text()
 
 
-def test_the_side_car_tells_how_ours_did(cli: Cli) -> None:
-    cli.ok(TUNE, "--source both")
+@pytest.mark.usefixtures("both")
+def test_the_side_car_tells_how_ours_did() -> None:
     records = {(r.file, r.key): r for r in provenance.read(Path("tuned/autotune")) if r.kind == "own"}
     lost = records["NVIDIA_H200_SHRINK.json", ("5", "1", "64", "5120", "16")]
     assert lost.provenance["head_to_head"]["winner"] == "served"
@@ -179,7 +193,9 @@ REPLAY = "--backend replay --recorded recorded"
 SHAPE = f"{REPLAY} --op-type lora_shrink --dtype float16 --m-values 16 --hidden-size 5120 {RANK}"
 
 
-@pytest.mark.parametrize("command", [TUNE, f"tune {SHAPE} --save-json-dir shape", f"study create {SHAPE}"])
+@pytest.mark.parametrize(
+    "command", [f"{TUNE} --trials 1", f"tune {SHAPE} --save-json-dir shape --trials 1", f"study create {SHAPE}"]
+)
 def test_it_is_said_of_how_many_shapes_one_kernel_alone_is_recorded(cli: Cli, command: str) -> None:
     assert "recordings of one kernel alone" not in cli(command, "--source both").stderr
     for file in Path("recorded").glob("builtin_shrink_M16_*"):
@@ -187,6 +203,6 @@ def test_it_is_said_of_how_many_shapes_one_kernel_alone_is_recorded(cli: Cli, co
     done = cli(command, "--source both --storage sqlite:///again.db")
     said = " ".join(done.stderr.split())
     assert done.exit_code == 0, done.output
-    total = 4 if command == TUNE else 1
+    total = 4 if "--model" in command else 1
     assert f"--source both: 1 of {total} shapes have recordings of one kernel alone (vllm)" in said
     assert "one kernel alone" not in cli(command, "--source builtin --storage sqlite:///third.db").stderr
