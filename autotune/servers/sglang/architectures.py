@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_ALL: Final = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+ALL_NAMES: Final = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+"""The layers of ours that a decoder has."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class LatentAttention:
 
     Attributes:
         fused: The projections to the latent of q and of kv are one module; else they are two, which are not wrapped.
+        others: Some layers have linear attention in its place, with projections of their own.
         kv_b: The projection out of the latent of kv is a module once the weights are loaded.
         a_layer: How many a layer has.
     """
@@ -22,6 +24,7 @@ class LatentAttention:
     fused: bool = True
     kv_b: bool = True
     a_layer: int = 1
+    others: bool = False
 
 
 LATENT: Final[Mapping[str, LatentAttention]] = {
@@ -36,11 +39,53 @@ LATENT: Final[Mapping[str, LatentAttention]] = {
         ),
         LatentAttention(),
     ),
+    **dict.fromkeys(
+        (
+            "BailingMoeV2_5ForCausalLM",
+            "BailingMoeV3ForCausalLM",
+            "GigaChat35ForCausalLM",
+            "Glm5NextForConditionalGeneration",
+            "KimiLinearForCausalLM",
+        ),
+        LatentAttention(others=True),
+    ),
+    **dict.fromkeys(
+        ("KimiK3ForConditionalGeneration", "KimiK3LinearForCausalLM"), LatentAttention(fused=False, others=True)
+    ),
+    "Dots3NoteForCausalLM": LatentAttention(fused=False),
     "LongcatFlashForCausalLM": LatentAttention(a_layer=2),
     "MiniCPM3ForCausalLM": LatentAttention(fused=False, kv_b=False),
     "SarvamMLAForCausalLM": LatentAttention(fused=False),
 }
 """The classes with multi-head latent attention that are known (contracts B4)."""
+
+UNKNOWN_LATENT: Final = LatentAttention()
+"""What another class is taken for: the wrappers of multimodal models have DeepSeek's attention inside."""
+
+GATED: Final = ("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration")
+"""Classes whose q is twice as wide, for its gate, and whose pool knows it (contracts B4)."""
+
+_NO_QKV: Final = ("o_proj", "gate_up_proj", "down_proj")
+
+HYBRID: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("FalconH1ForCausalLM", *GATED), ALL_NAMES),
+    **dict.fromkeys(("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"), _NO_QKV),
+    **dict.fromkeys(
+        ("GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), ("qkv_proj", "o_proj")
+    ),
+}
+"""Classes with linear attention or state spaces: which of our layers their configs tell (contracts B4)."""
+
+STOPPED_BY_ALL: Final = (
+    "FalconH1ForCausalLM",
+    "GraniteMoeHybridForCausalLM",
+    "Lfm2ForCausalLM",
+    "Lfm2MoeForCausalLM",
+    "Qwen3NextForCausalLM",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForCausalLM",
+)
+"""Classes with modules that ``all`` finds and the server has no sizes of (contracts B6)."""
 
 INDEXED: Final = (
     "DeepseekV3ForCausalLM",
@@ -68,7 +113,7 @@ WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         ("qkv_proj", "o_proj"),
     ),
-    **dict.fromkeys(("ChatGLMModel", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "PersimmonForCausalLM"), _ALL),
+    **dict.fromkeys(("ChatGLMModel", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "PersimmonForCausalLM"), ALL_NAMES),
     **dict.fromkeys(("GPTJForCausalLM", "OPTForCausalLM", "PhiForCausalLM"), ("o_proj", "gate_up_proj", "down_proj")),
     **dict.fromkeys(("InternLM2ForCausalLM", "QWenLMHeadModel"), ("qkv_proj", "o_proj", "down_proj")),
     **dict.fromkeys(
@@ -84,6 +129,8 @@ WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
         ("lm_head",),
     ),
     "ExaoneForCausalLM": ("o_proj", "down_proj"),
+    "Lfm2ForCausalLM": ("o_proj", "gate_up_proj", "down_proj"),
+    "Lfm2MoeForCausalLM": ("o_proj",),
     "Phi3SmallForCausalLM": ("qkv_proj", "o_proj", "gate_up_proj"),
     "Starcoder2ForCausalLM": ("gate_up_proj", "down_proj"),
 }
@@ -93,8 +140,13 @@ NO_PLACE_FOR_MLPS: Final = (
     "BailingMoEForCausalLM",
     "BailingMoeForCausalLM",
     "BailingMoeV2ForCausalLM",
+    "BailingMoeV2_5ForCausalLM",
+    "BailingMoeV3ForCausalLM",
     "Ernie4_5_MoeForCausalLM",
     "HYV3ForCausalLM",
+    "KimiK3LinearForCausalLM",
+    "KimiLinearForCausalLM",
+    "Lfm2MoeForCausalLM",
     "LongcatFlashForCausalLM",
     "SarvamMLAForCausalLM",
     "SarvamMoEForCausalLM",

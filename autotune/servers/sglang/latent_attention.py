@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from autotune.errors import InputError
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields, LackingFieldsError, language_model
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import Experts, ModelShape, stand_ins
 from autotune.model.wrapping import Wrapping
 from autotune.servers.sglang import indexer
-from autotune.servers.sglang.architectures import LATENT
+from autotune.servers.sglang.architectures import LATENT, UNKNOWN_LATENT, LatentAttention
 
 FUSED: Final = "fused_qkv_a_proj_with_mqa"
 _FOLLOW: Final = {
@@ -26,7 +27,7 @@ _FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_hea
 
 def applies(model: ModelShape) -> bool:
     """Tells whether a model is one of these."""
-    return model.architecture in LATENT and bool(language_model(model.config).get("kv_lora_rank"))
+    return bool(language_model(model.config).get("kv_lora_rank"))
 
 
 def sized(model: ModelShape) -> ModelShape:
@@ -42,7 +43,7 @@ def sized(model: ModelShape) -> ModelShape:
         raise LackingFieldsError(model.origin, lacking)
     fields = Fields(found.origin, {**found.config, **_numbers(lacking)})
     experts, layers = _experts(fields), fields["num_hidden_layers"]
-    heads, a_layer = fields["num_attention_heads"], LATENT[model.architecture].a_layer
+    heads, a_layer = fields["num_attention_heads"], _kind(model).a_layer
     return replace(
         model,
         hidden=fields["hidden_size"],
@@ -62,6 +63,19 @@ def sized(model: ModelShape) -> ModelShape:
     )
 
 
+def check(model: ModelShape, named: Sequence[str]) -> None:
+    """Makes sure that the server has sizes for the projections that are named.
+
+    Raises:
+        InputError: If it stops at start, since it has none.
+    """
+    if "q_b_proj" in named and not _fields(model).get("q_lora_rank"):
+        raise InputError(
+            "--target-modules: q_b_proj: without a q_lora_rank SGLang has no size for it (TypeError at start); leave "
+            "it out"
+        )
+
+
 def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[Layer]:
     """Returns the layers that are wrapped, of a model that has its sizes.
 
@@ -75,7 +89,17 @@ def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[
 
 def notes(model: ModelShape) -> Iterator[str]:
     """Tells what to mind of a model's lookups; one line each."""
-    kind, latent_q = LATENT[model.architecture], _fields(model).get("q_lora_rank")
+    kind, latent_q = _kind(model), _fields(model).get("q_lora_rank")
+    if model.architecture not in LATENT:
+        yield (
+            f"{model.architecture} is not known here: its latent attention is taken for DeepSeek's; compare with plan "
+            "--trace"
+        )
+    if kind.others:
+        yield (
+            f"{model.architecture}: some layers have linear attention; their own projections are not planned; plan "
+            "--trace has all that a running server looks up"
+        )
     if kind.kv_b:
         yield (
             "kv_b_proj: its lookups are those of prefill whose attention is not absorbed; elsewhere it runs kernels "
@@ -97,7 +121,7 @@ def notes(model: ModelShape) -> Iterator[str]:
 
 
 def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
-    found, kind = _fields(model), LATENT[model.architecture]
+    found, kind = _fields(model), _kind(model)
     fields = Fields(found.origin, {**found.config, **_numbers(model.lacking)})
     latent, rope = fields["kv_lora_rank"], fields["qk_rope_head_dim"]
     if q := fields.get("q_lora_rank"):
@@ -120,6 +144,10 @@ def _lacking(fields: Fields) -> tuple[str, ...]:
     if fields.expert_count:
         needed += ["moe_intermediate_size"]
     return tuple(name for name in needed if not fields.get(name))
+
+
+def _kind(model: ModelShape) -> LatentAttention:
+    return LATENT.get(model.architecture, UNKNOWN_LATENT)
 
 
 def _fields(model: ModelShape) -> Fields:

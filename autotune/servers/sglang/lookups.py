@@ -7,7 +7,7 @@ from autotune.model.fields import LackingFieldsError
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts, lacking, latent_attention
+from autotune.servers.sglang import facts, hybrid, lacking, latent_attention
 from autotune.servers.sglang.architectures import WITHOUT
 from autotune.servers.sglang.serving import named, takes_mlps, wrapping
 from autotune.servers.shapes import Shape, merged
@@ -42,6 +42,8 @@ def layers(model: ModelShape, serving: Serving) -> list[Layer]:
     """Returns the layers that are wrapped, with those whose sizes are not known."""
     if latent_attention.applies(model):
         found = latent_attention.layers(model, wrapping(model, serving), named(serving))
+    elif hybrid.applies(model):
+        found = hybrid.layers(model, wrapping(model, serving), named(serving))
     else:
         found = dense_layers(model, wrapping(model, serving))
     missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}

@@ -10,7 +10,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import adapters, indexer, lacking, latent_attention, lookups, notes
+from autotune.servers.sglang import adapters, hybrid, indexer, lacking, latent_attention, lookups, notes
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
@@ -31,9 +31,15 @@ class SglangPlanner(Planner):
     def check_model(self, model: ModelShape, serving: Serving) -> None:
         known = _sized(model)
         super().check_model(replace(known, unknown=None) if known.lacking else known, serving)
-        flags.check_embeddings(model, serving)
+        flags.check_all(model, serving)
+        flags.check_embeddings(known, serving)
         flags.check_mlps(known, serving)
+        if latent_attention.applies(model):
+            latent_attention.check(model, flags.named(serving))
         indexer.check(model, flags.named(serving))
+
+    def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
+        return list(_sized(model).assumptions)
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(_sized(model), serving, batches.workload)
@@ -52,7 +58,8 @@ class SglangPlanner(Planner):
         if serving.target_modules is None:
             lines += notes.not_wrapped(known)
         lines += lacking.notes(known, lookups.layers(known, serving))
-        return [*lines, *(latent_attention.notes(known) if latent_attention.applies(known) else ())]
+        lines += latent_attention.notes(known) if latent_attention.applies(known) else ()
+        return [*lines, *(hybrid.notes(known) if hybrid.applies(known) else ())]
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:
         return list(notes.advice(serving, batches.max_lora_chunk_size))
@@ -62,6 +69,8 @@ def _sized(model: ModelShape) -> ModelShape:
     """Returns a model as this server's tables have it."""
     if latent_attention.applies(model):
         return latent_attention.sized(model)
+    if hybrid.applies(model):
+        return hybrid.sized(model)
     if model.experts is not None and model.architecture in ALL_SPARSE:
         return replace(model, dense_layers=0, experts=replace(model.experts, layers=model.layers))
     return model

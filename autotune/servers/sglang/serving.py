@@ -8,7 +8,7 @@ from autotune.model.shape import ModelShape
 from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
-from autotune.servers.sglang.architectures import NO_PLACE_FOR_MLPS
+from autotune.servers.sglang.architectures import NO_PLACE_FOR_MLPS, STOPPED_BY_ALL
 
 
 def check(serving: Serving) -> None:
@@ -45,6 +45,19 @@ def check_embeddings(model: ModelShape, serving: Serving) -> None:
         )
 
 
+def check_all(model: ModelShape, serving: Serving) -> None:
+    """Makes sure that the server has sizes for all that ``all`` finds in a model.
+
+    Raises:
+        InputError: If it stops at start, since it has none of some.
+    """
+    if set(named(serving)) & set(facts.ALL_LINEAR) and model.architecture in STOPPED_BY_ALL:
+        raise InputError(
+            f"--target-modules: {one_of(facts.ALL_LINEAR)}: SGLang finds in_proj or out_proj in {model.architecture} "
+            "and has no size for it (NotImplementedError at start); name the projections"
+        )
+
+
 def check_mlps(model: ModelShape, serving: Serving) -> None:
     """Makes sure that the server's pool has a place for the MLPs that are named.
 
@@ -63,9 +76,10 @@ def check_mlps(model: ModelShape, serving: Serving) -> None:
 def takes_mlps(model: ModelShape) -> bool:
     """Tells whether the server starts where a model's dense MLPs, if it has any, are named (contracts B4)."""
     beside = model.experts is not None and bool(model.dense_layers or model.experts.shared)
-    if not beside or model.architecture not in NO_PLACE_FOR_MLPS:
-        return True
     config = language_model(model.config)
+    stated = any(name in config for name in facts.SHARED_EXPERTS)
+    if not beside or not (stated or model.architecture in NO_PLACE_FOR_MLPS):
+        return True
     return any(type(size := config.get(name)) is int and size > 0 for name in facts.SHARED_EXPERTS)
 
 
