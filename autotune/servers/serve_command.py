@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autotune.contract.problem import dtype_name
 from autotune.errors import InputError, one_of
+from autotune.model import fields
 from autotune.servers.serve_config import words as config_words
 from autotune.servers.serve_words import Program, Spelling, find
+from autotune.untrusted import reading
 
 _FLAG = "--serve-command"
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 _NO_VALUE = ""
+_OF_NO_LAYER = re.compile(r"rope_|max_position_embeddings$|(torch_)?dtype$|\w+_token_id$|\w*dropout$|sliding_window$")
+"""Fields of a config that no size of a layer follows from."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,30 @@ def count_with_unit(text: str) -> int:
     return count(text) if match is None else int(float(match[1]) * _UNITS[match[2]])
 
 
+def sizes_of_config(text: str) -> tuple[str, ...] | None:
+    """Reads a JSON object that goes over a model's config, as the tool's flag for its fields takes them.
+
+    Raises:
+        ValueError: If it changes what that flag does not; what layers do not depend on is passed by.
+    """
+    example = 'sizes of the model, such as {"num_hidden_layers": 4}; write other fields into a copy of its config.json'
+    try:
+        changed = reading.json_of(text)
+    except ValueError as error:
+        raise ValueError(f"a JSON object of {example}") from error
+    if not isinstance(changed, dict):
+        raise ValueError(f"a JSON object of {example}")
+    others = {spelled: name for name, spellings in fields.NAMES.items() for spelled in spellings}
+    names = {**others, **{name: name for name in fields.NAMES}}
+    taken = []
+    for field_name, value in changed.items():
+        if field_name in names and type(value) is int and value >= 0:
+            taken.append(f"{names[field_name]}={value}")
+        elif not _OF_NO_LAYER.match(field_name):
+            raise ValueError(example)
+    return tuple(taken) or None
+
+
 def dtype(text: str) -> str | None:
     """Reads a dtype; ``auto`` says nothing."""
     return None if text == "auto" else dtype_name(text)
@@ -169,7 +197,7 @@ class _Words:
 
     def _take_flag(self, word: str) -> None:
         name, equals, value = word.partition("=")
-        name = _hyphened(name)
+        name = _unabbreviated(_hyphened(name), {*self._by_name, *self._syntax.refused, *self._syntax.switches})
         if name in self._syntax.refused:
             raise InputError(f"{_FLAG}: {name}: {self._syntax.refused[name]}; leave it out")
         positive = name.replace("--no-", "--", 1)
@@ -237,6 +265,14 @@ def _value(flag: ServeFlag, name: str, text: str) -> Any:
 def _hyphened(name: str) -> str:
     """Spells a flag's name in the one of its two ways that it is compared by."""
     return name.replace("_", "-") if name.startswith("--") else name
+
+
+def _unabbreviated(name: str, known: Collection[str]) -> str:
+    """Returns the flag that a name begins and no other one, as `argparse` takes it; a name of no such flag as it is."""
+    if name in known or not re.fullmatch(r"--\w[\w-]*", name):
+        return name
+    begun = [each for each in known if each.startswith(name)]
+    return begun[0] if len(begun) == 1 else name
 
 
 def _is_flag(word: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ _NOTHING_TOLD = (
 _DEEPEST = 3
 _CONTAINER_ENV = re.compile(r"(?:--env=|-e=?)(?=[A-Za-z_])")
 _ENTRY_POINT = "--entrypoint"
+_LIST = re.compile(r"\s*(?:CMD\s|ENTRYPOINT\s)?\s*(\[.*\])\s*", re.DOTALL)
+_FOUND_BY_NAME = re.compile(r"\$\((?:which|command -v) +([\w./-]+) *\)|`(?:which|command -v) +([\w./-]+) *`")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,17 @@ def find(text: str, spellings: Mapping[str, Spelling]) -> Program | None:
     Raises:
         ValueError: If the line has a quote without its end.
     """
-    return _find(text, spellings, {}, 0)
+    return _find(_FOUND_BY_NAME.sub(r"\1\2", _of_list(text)), spellings, {}, 0)
+
+
+def _of_list(text: str) -> str:
+    """Returns the words of a list such as a Dockerfile's CMD has as a line of shell; another text as it is."""
+    match = _LIST.fullmatch(text)
+    try:
+        words = json.loads(match[1]) if match else None
+    except ValueError:
+        words = None
+    return shlex.join(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else text
 
 
 def _find(text: str, spellings: Mapping[str, Spelling], around: Mapping[str, str], depth: int) -> Program | None:

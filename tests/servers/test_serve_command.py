@@ -43,6 +43,18 @@ def said(text: str) -> dict[str, object]:
         ('vllm serve M -cc \'{"cudagraph_mode": "PIECEWISE"}\'', {"model": "M"}),
         ("vllm serve -cc.cudagraph_capture_sizes 1,8 M", {"model": "M", "cudagraph_capture_sizes": (1, 8)}),
         ("vllm serve --enforce-eager M", {"model": "M", "enforce_eager": True}),
+        ("vllm serve M --tensor-parallel 2 --max-lora-r=32", {"model": "M", "tp": 2, "lora_rank": 32}),
+        ("vllm serve M --max-num 2", {"model": "M"}),
+        (
+            "vllm serve M --hf-overrides "
+            '\'{"num_hidden_layers": 4, "n_routed_experts": 8, "intermediate_size": 64, "rope_theta": 1e6}\'',
+            {"model": "M", "overrides": ("num_hidden_layers=4", "num_experts=8", "intermediate_size=64")},
+        ),
+        ("vllm serve M --hf-overrides '{}'", {"model": "M"}),
+        (
+            "sglang serve --model M --json-model-override-args '{\"num_hidden_layers\": 4}'",
+            {"model": "M", "overrides": ("num_hidden_layers=4",)},
+        ),
         (
             'vllm serve M --speculative-config \'{"method": "ngram", "num_speculative_tokens": 3}\'',
             {"model": "M", "num_speculative_tokens": 3},
@@ -125,3 +137,11 @@ def test_every_field_is_a_flag_of_the_tool() -> None:
         syntax = servers.get(name).command_line.serve_syntax
         fields = {flag.field for flag in syntax.flags} | set(syntax.variables.values()) | set(syntax.defaults)
         assert fields <= set(FLAGS)
+
+
+@pytest.mark.parametrize(
+    "changes", ['{"architectures": ["M"]}', '{"num_hidden_layers": "4"}', "[]", "rope", '{"x": {}}']
+)
+def test_changes_of_the_config_that_a_plan_cannot_take_are_refused(changes: str) -> None:
+    with pytest.raises(InputError, match=r"--hf-overrides: got .*num_hidden_layers.* into a copy of its config\.json"):
+        servers.read_serve_command(f"vllm serve M --hf-overrides '{changes}'")

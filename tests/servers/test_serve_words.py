@@ -23,6 +23,10 @@ def arguments(text: str) -> list[str] | None:
     [
         "s serve M --a 1",
         "/opt/env/bin/s serve M --a 1",
+        'CMD ["s", "serve", "M", "--a", "1"]',
+        '["s", "serve", "M", \n "--a", "1"]',
+        "exec $(which s) serve M --a 1",
+        "`command -v /bin/s` serve M --a 1",
         "cd /app && s serve M --a 1",
         "export X=1; nohup s serve M --a 1 > log 2>&1 &",
         "s serve M --a 1 2> err.log | tee log",

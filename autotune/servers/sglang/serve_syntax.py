@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype
+from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype, sizes_of_config
 from autotune.servers.serve_words import Spelling
 from autotune.servers.sglang import facts
 
@@ -58,6 +58,7 @@ SERVE_SYNTAX = ServeSyntax(
     spelling=Spelling((("-m", "sglang.launch_server"), ("sglang", "serve"))),
     flags=(
         ServeFlag(("--model-path", "--model"), "model", str),
+        ServeFlag(("--json-model-override-args",), "overrides", sizes_of_config),
         ServeFlag(("--tp-size", "--tensor-parallel-size", "--tp"), "tp", count),
         ServeFlag(("--ep-size", "--expert-parallel-size", "--ep"), "ep", _spread),
         ServeFlag(("--moe-dp-size", "--moe-data-parallel-size"), "server", _one_replica),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, count_with_unit, dtype
+from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, count_with_unit, dtype, sizes_of_config
 from autotune.servers.serve_words import Spelling
 from autotune.servers.vllm import facts
 
@@ -80,6 +80,7 @@ SERVE_SYNTAX = ServeSyntax(
     ),
     flags=(
         ServeFlag(("--model",), "model", str),
+        ServeFlag(("--hf-overrides",), "overrides", sizes_of_config),
         ServeFlag(("--tensor-parallel-size", "-tp"), "tp", count),
         ServeFlag(("--enable-expert-parallel",), "ep"),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
