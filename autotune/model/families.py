@@ -62,8 +62,7 @@ _UNDERIVABLE = {
 def without_other_layers(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a config as if its model had attention of the usual kind in all layers."""
     kept = {name: value for name, value in config.items() if name not in _UNDERIVABLE}
-    text = config.get("text_config")
-    return {**kept, "text_config": without_other_layers(text)} if isinstance(text, dict) else kept
+    return {name: without_other_layers(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def underivable(config: Mapping[str, Any]) -> str | None:

@@ -54,6 +54,9 @@ MOST_SIZE = 1 << 24
 
 _LAYERS = "num_hidden_layers"
 
+_NESTED = (("text_config",), ("thinker_config", "text_config"), ("llm_config",), ("language_config",))
+"""Where multimodal configs keep their language model's fields; the first that is there counts."""
+
 POSITIVE = (
     "hidden_size",
     "num_hidden_layers",
@@ -70,9 +73,14 @@ MOST: Mapping[str, int] = {"num_hidden_layers": 4096, "num_experts": 1 << 16}
 
 
 def language_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the language model, which multimodal configs keep one level down."""
-    text = config.get("text_config")
-    return {**config, **(text if isinstance(text, dict) else {})}
+    """Returns the fields of the language model, which multimodal configs keep a level or two down."""
+    for path in _NESTED:
+        nested: Any = config
+        for name in path:
+            nested = nested.get(name) if isinstance(nested, Mapping) else None
+        if isinstance(nested, Mapping):
+            return {**config, **nested}
+    return dict(config)
 
 
 def without_zeros(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from autotune.errors import InputError
 from autotune.model import sources
 from autotune.model.families import EMBEDDINGS, FAMILIES
 from autotune.model.layers import dense_layers
-from autotune.model.shape import ModelShape, load
+from autotune.model.shape import ModelShape, load, read
+from autotune.model.sources import Source
 from autotune.model.wrapping import Wrapping
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
@@ -259,3 +260,14 @@ def test_the_hub_is_optional_and_its_failures_are_one_line(monkeypatch: pytest.M
     assert "\n" not in str(caught.value)
     hub.hf_hub_download = lambda repo, file: write()  # type: ignore[attr-defined]
     assert load("somebody/something").name == "something"
+
+
+@pytest.mark.parametrize("path", ["text_config", "thinker_config.text_config", "llm_config", "language_config"])
+def test_a_language_model_is_found_where_multimodal_configs_keep_it(path: str) -> None:
+    sizes = {name: value for name, value in SMALL_MODEL.items() if name != "architectures"}
+    config: dict[str, Any] = sizes
+    for name in reversed(path.split(".")):
+        config = {name: config}
+    found = read(Source("model", "config.json", {"architectures": ["SomeForConditionalGeneration"], **config}), {})
+    assert (found.hidden, found.layers, found.vocab) == (1024, 4, 32000)
+    assert found.unknown is None
