@@ -16,7 +16,8 @@ from autotune.measure.compiling import CompileJob
 from autotune.measure.processes import TRIES
 from autotune.measure.result import Measurement
 from autotune.measure.task import Task
-from autotune.measure.worker import BenchJob, GpuWorker
+from autotune.measure.worker import GpuWorker
+from autotune.measure.worker_jobs import BenchJob
 
 
 class CudaBackend:

@@ -17,7 +17,8 @@ from autotune.measure.gpu_lock import GpuLock
 from autotune.measure.result import Measurement
 from autotune.measure.task import Task
 from autotune.measure.timing import copy_bandwidth_bytes_per_s
-from autotune.measure.worker import BenchJob, GpuWorker
+from autotune.measure.worker import GpuWorker
+from autotune.measure.worker_jobs import BenchJob
 
 
 class Machine:

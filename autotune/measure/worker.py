@@ -7,20 +7,16 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
-from autotune.contract import Config, registry
+from autotune.contract import Config
 from autotune.errors import AutotuneError
-from autotune.measure import fork_server
+from autotune.measure import fork_server, worker_jobs
 from autotune.measure.processes import LOST, TRIES, Result, WorkerPool
 from autotune.measure.result import Measurement
-from autotune.measure.settings import MeasureSettings
-from autotune.measure.task import Task
-from autotune.measure.workbench import Workbench, race
+from autotune.measure.worker_jobs import BenchJob
 
 _SETUP_TIMEOUT_S = 300.0
 
@@ -29,49 +25,34 @@ class _LostAtNothing(Exception):
     """The worker was killed while it measured nothing."""
 
 
-@dataclass(frozen=True)
-class BenchJob:
-    """What a `Workbench` is made of, in a form that travels to the worker."""
-
-    kernel: str
-    problem: dict[str, Any]
-    device: str
-    l2_bytes: int
-    settings: MeasureSettings
-
-    @classmethod
-    def of(cls, task: Task) -> BenchJob:
-        return cls(task.kernel, task.problem.to_json(), task.device, task.gpu.l2_bytes, task.settings)
-
-
 class GpuWorker:
     """Runs jobs in the worker process, one at a time, each with a time limit."""
 
     def __init__(self, cache_dir: str) -> None:
-        self._process = WorkerPool(1, _start_worker, cache_dir)
+        self._process = WorkerPool(1, worker_jobs.start, cache_dir)
         self._pool: ProcessPool | None = None
         self._job: BenchJob | None = None
         self._setting_up: Future[None] | None = None
 
     def start(self) -> None:
         """Brings the process up, its CUDA context included, without waiting for it."""
-        self._process.schedule(_wake, limit_s=_SETUP_TIMEOUT_S)
+        self._process.schedule(worker_jobs.wake, limit_s=_SETUP_TIMEOUT_S)
 
     def set_up(self, job: BenchJob) -> None:
         """Begins to set up the worker's workbench for a problem, unless it is; the next measurement waits for it."""
         self._look()
         if self._job == job:
             return
-        self._setting_up = self._process.schedule(_set_up, job, limit_s=_SETUP_TIMEOUT_S)
+        self._setting_up = self._process.schedule(worker_jobs.set_up, job, limit_s=_SETUP_TIMEOUT_S)
         self._job = job
 
     def measure(self, job: BenchJob, config: Config, limit_us: float | None) -> Measurement:
-        return self._guarded(job, functools.partial(_measure, dict(config), limit_us), 1)
+        return self._guarded(job, functools.partial(worker_jobs.measure, dict(config), limit_us), 1)
 
     def race(self, job: BenchJob, configs: Sequence[Config], rounds: int) -> list[Measurement] | Measurement:
         """Races the configs; returns one measurement per config, or a single failed one when the worker itself was
         lost."""
-        race = functools.partial(_race, [dict(config) for config in configs], rounds)
+        race = functools.partial(worker_jobs.race_all, [dict(config) for config in configs], rounds)
         return self._guarded(job, race, len(configs))
 
     def race_together(self, entrants: Sequence[tuple[BenchJob, Config]], rounds: int) -> list[Measurement]:
@@ -85,7 +66,7 @@ class GpuWorker:
         limit_s = _SETUP_TIMEOUT_S + sum(job.settings.measure_timeout_s for job, _ in entrants)
         together = [(job, dict(config)) for job, config in entrants]
         try:
-            return self._repeated(functools.partial(_race_together, together, rounds), limit_s)
+            return self._repeated(functools.partial(worker_jobs.race_together, together, rounds), limit_s)
         except (TimeoutError, concurrent.futures.TimeoutError, ProcessExpired) as error:
             self.restart()
             raise AutotuneError(
@@ -203,65 +184,5 @@ class GpuWorker:
             self._pool, self._job, self._setting_up = pool, None, None
 
 
-_workbench: Workbench | None = None
-
-
-def _start_worker(cache_dir: str) -> None:
-    from triton import knobs
-
-    knobs.cache.dir = cache_dir
-
-
-def _wake() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _set_up(job: BenchJob) -> None:
-    global _workbench
-    if _workbench is not None:
-        _workbench.close()
-    _workbench = _made(job)
-
-
-def _race_together(entrants: Sequence[tuple[BenchJob, Config]], rounds: int) -> list[Measurement]:
-    global _workbench
-    if _workbench is not None:
-        _workbench.close()
-        _workbench = None
-    benches: list[tuple[BenchJob, Workbench]] = []
-    for job, _ in entrants:
-        if all(job != known for known, _ in benches):
-            benches.append((job, _made(job)))
-    try:
-        found = [next(bench for known, bench in benches if known == job) for job, _ in entrants]
-        # The first captures of a process replay faster than all later ones: none of these is raced.
-        found[0].measure(entrants[0][1], None)
-        return race([(bench, config) for bench, (_, config) in zip(found, entrants, strict=True)], rounds)
-    finally:
-        for _, bench in benches:
-            bench.close()
-
-
 def _kernels(entrants: Sequence[tuple[BenchJob, Config]]) -> str:
     return " and ".join(dict.fromkeys(job.kernel for job, _ in entrants))
-
-
-def _made(job: BenchJob) -> Workbench:
-    kernel = registry.load(job.kernel)
-    problem = kernel.problem_type.from_json(job.problem)
-    return Workbench(kernel, problem, job.device, job.l2_bytes, job.settings)
-
-
-def _bench() -> Workbench:
-    if _workbench is None:
-        raise RuntimeError("the worker has no workbench; set_up comes first")
-    return _workbench
-
-
-def _measure(config: Config, limit_us: float | None) -> Measurement:
-    return _bench().measure(config, limit_us)
-
-
-def _race(configs: list[Config], rounds: int) -> list[Measurement]:
-    return _bench().race(configs, rounds)

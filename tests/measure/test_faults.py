@@ -13,7 +13,7 @@ import pytest
 from autotune.contract import Config, registry
 from autotune.contract.gpu import INTERPRETER
 from autotune.errors import AutotuneError
-from autotune.measure import fork_server, worker
+from autotune.measure import fork_server, worker_jobs
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
@@ -110,7 +110,7 @@ def test_a_worker_that_is_always_killed_ends_its_study_in_a_line(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = machine.backend(Task(REFERENCE, module.DoubleProblem(67), INTERPRETER, PATIENT, "cpu"))
-    monkeypatch.setattr("autotune.measure.worker._set_up", _die)
+    monkeypatch.setattr("autotune.measure.worker_jobs.set_up", _die)
     with pytest.raises(AutotuneError, match="the GPU worker was killed 3 times before it began to measure"):
         machine.worker.measure(backend._job, config(module.OK), None)
     monkeypatch.undo()
@@ -158,16 +158,16 @@ class _KilledOnce:
         if not self._mark.exists():
             self._mark.touch()
             _die()
-        return worker._race(configs, rounds)
+        return worker_jobs.race_all(configs, rounds)
 
 
 def test_a_race_whose_worker_somebody_kills_is_run_again(
     backend: CudaBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     both = [{"repeats": repeats, "fault": module.OK} for repeats in (1, 2)]
-    monkeypatch.setattr(worker, "_race", _KilledOnce(tmp_path / "mark"))
+    monkeypatch.setattr(worker_jobs, "race_all", _KilledOnce(tmp_path / "mark"))
     assert [r.status for r in backend.race(both, rounds=4)] == ["ok", "ok"]
-    monkeypatch.setattr(worker, "_race", _die)
+    monkeypatch.setattr(worker_jobs, "race_all", _die)
     assert [r.status for r in backend.race(both, rounds=4)] == ["crashed", "crashed"], "a race that always kills ends"
 
 
@@ -201,18 +201,18 @@ class _TogetherKilledOnce:
     def __init__(self, mark: Path) -> None:
         self._mark = mark
 
-    def __call__(self, entrants: list[tuple[worker.BenchJob, Config]], rounds: int) -> list[Measurement]:
+    def __call__(self, entrants: list[tuple[worker_jobs.BenchJob, Config]], rounds: int) -> list[Measurement]:
         if not self._mark.exists():
             self._mark.touch()
             _die()
-        return worker._race_together(entrants, rounds)
+        return worker_jobs.race_together(entrants, rounds)
 
 
 def test_a_race_of_two_problems_whose_worker_somebody_kills_is_run_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tasks = [Task(REFERENCE, module.DoubleProblem(size), INTERPRETER, PATIENT, "cpu") for size in (64, 128)]
-    monkeypatch.setattr(worker, "_race_together", _TogetherKilledOnce(tmp_path / "mark"))
+    monkeypatch.setattr(worker_jobs, "race_together", _TogetherKilledOnce(tmp_path / "mark"))
     raced = machine.race([(task, config(module.OK)) for task in tasks], rounds=4)
     assert [each.status for each in raced] == ["ok", "ok"]
 
