@@ -70,11 +70,13 @@ _NO_QKV: Final = ("o_proj", "gate_up_proj", "down_proj")
 HYBRID: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("FalconH1ForCausalLM", *GATED), ALL_NAMES),
     **dict.fromkeys(("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"), _NO_QKV),
-    **dict.fromkeys(
-        ("GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), ("qkv_proj", "o_proj")
-    ),
+    "GraniteMoeHybridForCausalLM": ("qkv_proj", "o_proj"),
+    **dict.fromkeys(("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), ("qkv_proj", "o_proj", "down_proj")),
 }
 """Classes with linear attention or state spaces: which of our layers their configs tell (contracts B4)."""
+
+OWN_SHARED_WIDTH: Final = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM")
+"""Those of them whose MLPs beside experts have widths of their own (contracts B4)."""
 
 STOPPED_BY_ALL: Final = (
     "FalconH1ForCausalLM",

@@ -15,7 +15,7 @@ from autotune.model.shape import ModelShape, read
 from autotune.model.sources import Source
 from autotune.model.wrapping import Wrapping
 from autotune.servers.sglang import facts, latent_attention
-from autotune.servers.sglang.architectures import ALL_NAMES, GATED, HYBRID
+from autotune.servers.sglang.architectures import ALL_NAMES, GATED, HYBRID, OWN_SHARED_WIDTH
 
 _LINEAR: Final = "linear_num_key_heads"
 _ATTENTION: Final = ("attention", "full_attention", "sliding_attention")
@@ -56,6 +56,8 @@ def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[
         if layer.name == "qkv_proj" and _is_gated(model):
             q, *kv = layer.widths
             layer = replace(layer, widths=(2 * q, *kv))  # the gate of each head lies beside its q
+        if layer.name in facts.MLP and (mlps := _mlp_layers(model)):
+            layer = replace(layer, count=mlps)
         if layer.name in (*known, *facts.EMBEDDINGS):
             found.append(layer)
     if set(named) & set(facts.ALL_LINEAR) and model.architecture in GATED:
@@ -79,7 +81,9 @@ def notes(model: ModelShape) -> Iterator[str]:
 def _planned(model: ModelShape) -> tuple[str, ...]:
     """Returns the layers that are known. Whether q has a gate beside it is known of the classes in the table alone."""
     usual = tuple(name for name in ALL_NAMES if name != "qkv_proj") if _config(model).get(_LINEAR) else ALL_NAMES
-    return HYBRID.get(model.architecture, usual)
+    found = HYBRID.get(model.architecture, usual)
+    unknown = facts.MLP if model.experts and model.architecture in OWN_SHARED_WIDTH else ()
+    return tuple(name for name in found if name not in unknown)
 
 
 def _is_gated(model: ModelShape) -> bool:
@@ -96,6 +100,12 @@ def _attention_layers(model: ModelShape) -> int:
         return pattern.count("*")
     interval = config.get("full_attention_interval")
     return model.layers // interval if type(interval) is int and interval > 0 else model.layers
+
+
+def _mlp_layers(model: ModelShape) -> int:
+    """Returns how many layers are an MLP alone; 0 where each has one."""
+    pattern = _config(model).get("hybrid_override_pattern")
+    return pattern.count("-") if isinstance(pattern, str) else 0
 
 
 def _linear_attention(model: ModelShape, tp: int, count: int) -> Iterator[Layer]:

@@ -112,7 +112,17 @@ def test_beside_state_spaces_attention_is_planned_as_often_as_it_is_there(
     assert {each.count for each in found.shapes if each.dims["S"] == 3} == {count}
     assert told(found, "state-space layers (mamba_d_state)")
     has_mlps = architecture in ("FalconH1ForCausalLM", "NewMambaForCausalLM")
-    assert (lookups(found) >= MLP, told(found, "gate_up_proj, down_proj: not planned")) == (has_mlps, not has_mlps)
+    assert (lookups(found) >= MLP, told(found, "gate_up_proj")) == (has_mlps, not has_mlps)
+
+
+def test_an_mlp_without_a_gate_has_its_output_planned_unless_experts_make_it_another_width() -> None:
+    nemotron = {"ssm_state_size": 64, "hybrid_override_pattern": "M-*-"}
+    dense = plan("NemotronHForCausalLM", 2, **nemotron)
+    assert {each.dims["K"]: each.count for each in dense.shapes if each.op == "shrink"} == {1024: 1, 512: 1, 1408: 2}
+    assert told(dense, "gate_up_proj: not planned")
+    sparse = plan("NemotronHForCausalLM", 2, **nemotron, **EXPERTS, n_shared_experts=1)
+    assert ("shrink", 384, 1) not in lookups(sparse)
+    assert told(sparse, "gate_up_proj, down_proj: not planned")
 
 
 def test_without_a_layer_of_attention_its_mlps_alone_are_planned() -> None:
