@@ -17,6 +17,8 @@ def main() -> None:
 
         command(prog_name="lora-autotune" if sys.argv[0].endswith("lora-autotune") else "python -m autotune")
     except SystemExit as end:
+        if not end.code:
+            collecting.never_again()
         sys.exit(stopping.exit_code(end.code) if isinstance(end.code, int) else end.code)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -31,7 +33,6 @@ def main() -> None:
     finally:
         stopping.show_cursor()
         streams.drop_unwritten()
-        collecting.never_again()
 
 
 if __name__ == "__main__":

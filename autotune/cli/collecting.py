@@ -15,6 +15,8 @@ def seldom() -> None:
 
 
 def never_again() -> None:
-    """Leaves what is there to the end of the process, instead of looking through it four times on the way. What a file
-    or a database is owed is not left to it: who opens one closes it."""
+    """Leaves what is there to the end of the process, instead of looking through it four times on the way.
+
+    For commands that are done: they close what they open. One that is stopped may have half opened a storage, whose
+    connection is closed only when Python finds it."""
     gc.freeze()

@@ -20,18 +20,38 @@ atexit.register(lambda: print(looked.count("start"), gc.get_freeze_count()))
 main()
 """
 
+# Runs the command of argv, and is stopped when the storage's connection is open and nobody has it yet.
+STOPPED = """
+from optuna.storages import RDBStorage
+from autotune.__main__ import main
+opened = RDBStorage.__init__
+def stop(storage, *args, **kwargs):
+    opened(storage, *args, **kwargs)
+    raise KeyboardInterrupt
+RDBStorage.__init__ = stop
+main()
+"""
 
-def test_a_command_looks_seldom_for_cycles_and_closes_its_storage(tmp_path: Path) -> None:
+
+def _run(script: str, words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *words.split()]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_command_looks_seldom_for_cycles_and_closes_its_storage_even_if_it_is_stopped(tmp_path: Path) -> None:
     storage = tmp_path / "of" / "studies.db"
     storage.parent.mkdir()
     words = f"study create --backend replay {Cli.SHRINK} --storage sqlite:///{storage}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, *words.split()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = _run(SCRIPT, words)
     assert done.returncode == 0, done.stderr
     looked, passed_by = map(int, done.stdout.split()[-2:])
     # Python by itself looks 400 times, and through 200,000 objects at the end.
     assert looked < 40
     assert passed_by > 100_000
     # SQLite removes its log once the last connection is closed.
+    assert list(storage.parent.iterdir()) == [storage]
+    stopped = _run(STOPPED, words)
+    assert stopped.returncode != 0
+    assert "Aborted" in stopped.stderr
     assert list(storage.parent.iterdir()) == [storage]
