@@ -63,7 +63,7 @@ def wait_until() -> Callable[[Callable[[], T]], T]:
         end_s = time.monotonic() + limit_s
         while not (found := condition()):
             assert time.monotonic() < end_s, "waited in vain"
-            time.sleep(0.005)
+            time.sleep(0.02)
         return found
 
     return wait
