@@ -20,7 +20,6 @@ PAIR = {"block_m": 16, "block_n": 32, "block_k": 32, "block_r": 16, "split_k": 2
 
 LAYER = """
     import types
-    from autotune.servers.vllm.linear import is_file
     from vllm.platforms import current_platform
 
     METADATA = {tokens: metadata(MAPPING[:tokens]) for tokens in (4, 5, 7)}
