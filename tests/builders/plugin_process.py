@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.builders import served_vllm
-from tests.builders.child import run_code
+from tests.builders.child import variables
+from tests.builders.torch_fork import run_forked
 
 _START = """
 import json, sys
@@ -32,6 +33,6 @@ def run(folder: Path, script: str, environment: Mapping[str, str]) -> tuple[Any,
     package = folder / "site"
     if not package.exists():
         served_vllm.install(package)
-    done = run_code(package, _START + textwrap.dedent(script), **environment)
+    done = run_forked(folder, _START + textwrap.dedent(script), variables(package, **environment))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), [line for line in done.stderr.splitlines() if line.startswith("lora-autotune: ")]
