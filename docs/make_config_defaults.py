@@ -1,7 +1,8 @@
 """Writes the defaults of configuration classes: `python docs/make_config_defaults.py`, where Transformers and vLLM are.
 
 Configs leave out what is as their class has it; the server then goes by the class, its own where it has one. Kept are
-the fields that the table of decoders reads, and the architecture that a language model has whose config names none.
+the fields that the table of decoders reads, the architecture that a language model has whose config names none, and the
+names of all classes of models.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,19 @@ def main() -> None:
         "package": f"transformers {metadata.version('transformers')}, vllm {metadata.version('vllm')}",
         "read": "off its configuration classes",
     }
+    names = (mapping for name, mapping in vars(models).items() if name.endswith("_MAPPING_NAMES"))
+    others = {name for mapping in names for name in model_classes(mapping)}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rows[name], sort_keys=True)}" for name in rows)
-    TARGET.write_text(f'{{"provenance": {json.dumps(provenance)},\n "model_types": {{\n{lines}\n }}}}\n')
+    classes = json.dumps(sorted(others))
+    head = f'{{"provenance": {json.dumps(provenance)},\n "model_types": {{\n{lines}\n }},\n'
+    TARGET.write_text(f'{head} "classes": {classes}}}\n')
     print(f"{TARGET}: {len(rows)} model types")
+
+
+def model_classes(mapping: Mapping[str, str | Sequence[str]]) -> Iterator[str]:
+    """Yields the names of a mapping from model types to classes of models."""
+    for names in mapping.values():
+        yield from [names] if isinstance(names, str) else names
 
 
 def config_classes(own: Mapping[str, type]) -> dict[str, type]:

@@ -1,7 +1,8 @@
 """Prints how plans compare with what vLLM's own classes wrap: `python docs/make_wrapped.py [--road server] [--write]`.
 
 With `--write` the row of the road goes to docs/plan.md, between its marks. The road `server` needs vLLM, and no GPU.
-`--record` asks vLLM's classes anew what they wrap of each config of by_class.json, and writes it there.
+`--record` asks vLLM's classes anew what they wrap of each config of by_class.json and varied.json, and writes it
+there.
 """
 
 from __future__ import annotations
@@ -99,11 +100,23 @@ def record(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 def recorded_lookups(name: str, config: Mapping[str, Any], flags: str) -> list[list[str | int]] | str:
     """Returns the lookups, or what the server refuses."""
+    return _recorded(name, config, variant(flags))
+
+
+def _recorded(name: str, config: Mapping[str, Any], serving: Serving) -> list[list[str | int]] | str:
     try:
-        shapes = _by_server(read(Source(name, name, dict(config)), {}), variant(flags))
+        shapes = _by_server(read(Source(name, name, dict(config)), {}), serving)
     except InputError as error:
         return str(error)
     return sorted([*each] for each in lookups_of(shapes))
+
+
+def record_varied(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns entries of varied.json with what the installed server's classes say of their configs and flags."""
+    return {
+        name: {**entry, "lookups": _recorded(name, entry["config"], varied(entry["flags"]))}
+        for name, entry in sorted(entries.items())
+    }
 
 
 def variant(flags: str) -> Serving:
@@ -112,16 +125,22 @@ def variant(flags: str) -> Serving:
     return Serving("vllm", int(tp[2:]), 16, 4, sharded == "fs1")
 
 
+def varied(flags: Mapping[str, Any]) -> Serving:
+    """Returns the serving of an entry of varied.json."""
+    targets = flags.get("target_modules")
+    return Serving("vllm", max_loras=4, **{**flags, "target_modules": targets and tuple(targets)})
+
+
 def lookups_of(shapes: Iterable[Shape]) -> frozenset[Lookup]:
     """Returns op, slices, k, n (and i) of each."""
     return frozenset((s.op, *(s.dims[d] for d in ("num_slices", "k", "n", "i") if d in s.dims)) for s in shapes)
 
 
-def _write_records(records: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_records(file: str, records: Mapping[str, Mapping[str, Any]]) -> None:
     rows = ",\n".join(
         f"  {json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in records.items()
     )
-    (DATA / "by_class.json").write_text(f"{{\n{rows}\n}}\n")
+    (DATA / file).write_text(f"{{\n{rows}\n}}\n")
 
 
 def _by_tables(model: ModelShape, serving: Serving) -> Iterable[Shape]:
@@ -167,12 +186,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--road", choices=list(ROADS), default="tables", help="which road to compare (default: tables)")
     parser.add_argument("--write", action="store_true", help="put it into docs/plan.md")
-    parser.add_argument(
-        "--record", action="store_true", help="ask the server's classes of by_class.json's configs anew"
-    )
+    parser.add_argument("--record", action="store_true", help="ask the server's classes of the recorded configs anew")
     args = parser.parse_args()
     if args.record:
-        return _write_records(record(_json("by_class.json")))
+        _write_records("by_class.json", record(_json("by_class.json")))
+        return _write_records("varied.json", record_varied(_json("varied.json")))
     made = row(args.road)
     print(made)
     if args.write:

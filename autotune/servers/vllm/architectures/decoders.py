@@ -80,6 +80,7 @@ class Decoder:
         packed_when: The condition for some of these.
         embedding_modules: Embeddings that take LoRA by a class of it that the server does not register.
         most_gpus: An expression for how many GPUs may share a layer; empty where its class sets no limit.
+        refused: Conditions under which its class refuses a config or flags, each with what the server says.
         environment: Variables that the server must be started with, or it refuses LoRA.
         ignored: Fields that its class does not read, whatever configs say.
         defaults: Fields that its configuration class works out where they are left out.
@@ -96,6 +97,7 @@ class Decoder:
     packed_when: Mapping[str, str] = field(default_factory=dict)
     embedding_modules: tuple[str, ...] = ()
     most_gpus: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     defaults: Mapping[str, int] = field(default_factory=dict)
@@ -169,6 +171,7 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
         packed_when=data.get("packed_when", {}),
         embedding_modules=tuple(data.get("embedding_modules", ())),
         most_gpus=data.get("most_gpus", ""),
+        refused=data.get("refused", {}),
         environment=data.get("environment", {}),
         ignored=tuple(data.get("ignored", ())),
         defaults=data.get("defaults", {}),

@@ -90,6 +90,12 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
                 f"{origin}: {architecture}: vLLM serves it no more, {last} was the last release that did; serve it "
                 "with that one, and create studies of single shapes (study create --op-type ...) from what it logs"
             )
+        if config.get("architectures") and not config.get("auto_map") and architecture not in _classes():
+            raise InputError(
+                f"{origin}: {architecture}: neither vLLM nor Transformers has such a class, and the config names no "
+                f"code of its own in auto_map (vLLM: Model architectures [{architecture!r}] are not supported "
+                "for now); correct its architectures"
+            )
         return _unregistered(architecture, config)
     model = classes()[registered]
     if not model.lora:
@@ -227,6 +233,12 @@ def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
 def _own_architectures() -> set[str]:
     """Returns the architectures of language models that Transformers has."""
     return {str(row["architecture"]) for row in _defaults().values() if row["architecture"]}
+
+
+@cache
+def _classes() -> frozenset[str]:
+    """Returns the names of all classes of models that Transformers has."""
+    return frozenset(json.loads(_DEFAULTS.read_text(encoding="utf-8"))["classes"])
 
 
 def _defaults_of(model_type: object) -> dict[str, Any]:

@@ -82,6 +82,11 @@ def _qkv(module: Module, part: str, sizes: LayerSizes, packed: int, tp: int) -> 
     else:
         kv = head_dim
     q = _share(heads, tp, "num_attention_heads") * head_dim
+    if (mine := heads // tp) % (shared := max(1, kv_heads // tp)):
+        raise InputError(
+            f"num_attention_heads {heads}: no multiple of num_key_value_heads {kv_heads} (vLLM: num_heads ({mine}) is "
+            f"not divisible by num_kv_heads ({shared})); correct the config"
+        )
     # A class may list more than all of its models merge into it.
     widths = {1: (q + 2 * kv,), _QKV: (q, kv, kv)}.get(min(packed, _QKV))
     return Layer(module.name, "column", sizes(module.inputs), widths, 1, part) if widths else None

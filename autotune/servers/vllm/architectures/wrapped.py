@@ -19,6 +19,7 @@ from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_siz
 from autotune.servers.vllm.architectures.sharding import check_shares, lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
+from autotune.servers.vllm.architectures.towers import check_towers
 
 _LAYERS = "num_hidden_layers"
 _ENOUGH_LAYERS = 64
@@ -67,6 +68,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     fields = _fields(model, found.fields, decoder)
     _check(model, found, fields, serving)
     _check_environment(found, decoder, model.origin)
+    check_towers(model.config, found.architecture, serving.tp, model.name)
     packed = found.packed(LayerSizes(decoder, fields, _common(found, fields, serving), None).holds)
     targets = Targets(serving.target_modules, packed, embeddings(model, found))
     layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
@@ -171,13 +173,19 @@ def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator
     for layer in range(len(kinds)):
         known: Mapping[str, int] = {**common, "layer": layer, **own_sizes(decoder, fields, layer)}
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
+        if why := next((said for condition, said in decoder.refused.items() if by_layer[-1].holds(condition)), None):
+            raise InputError(
+                f"{fields.origin}: vLLM refuses it with --tp {tp}: {why}; give another one, or mend the config"
+            )
         if decoder.most_gpus and tp > (most := by_layer[-1](decoder.most_gpus)):
             raise InputError(f"--tp: got {tp}, allowed for {found.architecture}: up to its {decoder.most_gpus} {most}")
     for part in decoder.parts:
         for module in part.modules:
             if part.on == "model":
-                if module.kind != "head" or found.has_head:
-                    yield part, module, LayerSizes(decoder, fields, common, None)
+                # A classifier keeps the head that its own replaces.
+                if module.kind != "head" or found.has_head or found.scored:
+                    seen = module if found.has_head or module.kind != "head" else replace(module, named=True)
+                    yield part, seen, LayerSizes(decoder, fields, common, None)
                 continue
             for kind, sizes in zip(kinds, by_layer, strict=True):
                 if part.on in kind:

@@ -56,6 +56,45 @@ def test_a_plan_of_a_config_as_its_class_has_it(name: str, flags: str, monkeypat
     assert make_wrapped.lookups_of(shapes) == {tuple(lookup) for lookup in recorded}
 
 
+VARIED: dict[str, dict[str, Any]] = json.loads((make_wrapped.DATA / "varied.json").read_text())
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_plan_of_a_config_and_flags_like_no_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd widths, layers of several kinds, targets, ranks and flags; or the server's refusal."""
+    monkeypatch.setenv("INKLING_MULTIMEM_AR", "0")
+    model, serving = read(Source(name, name, VARIED[name]["config"]), {}), make_wrapped.varied(VARIED[name]["flags"])
+    recorded = VARIED[name]["lookups"]
+    if isinstance(recorded, str):
+        with pytest.raises(InputError):
+            make(model, serving, Batches(), road="tables")
+        return
+    try:
+        shapes = make(model, serving, Batches(), road="tables").shapes
+    except InputError as error:
+        assert not recorded, error  # the server wraps none of what is named
+        return
+    assert make_wrapped.lookups_of(shapes) == {tuple(lookup) for lookup in recorded}
+
+
+def test_a_tower_that_cannot_be_shared_out_is_refused() -> None:
+    vision = {"num_heads": 12, "intermediate_size": 4096, "hidden_size": 1536, "model_type": "glm4v"}
+    config = {"architectures": ["Alpamayo2Super"], "text_config": SMALL_MODEL | {"model_type": "qwen3_vl_text"}}
+    model = read(Source("model", "config.json", config | {"vision_config": vision}), {})
+    with pytest.raises(InputError, match=r"--tp: got 8, which does not divide vision_config\.num_heads 12"):
+        make(model, Serving("vllm", 8, 16, 4), Batches(), road="tables")
+
+
+def test_an_architecture_that_nobody_has_is_refused() -> None:
+    with pytest.raises(InputError, match="FooBarForCausalLM: neither vLLM nor Transformers has such a class"):
+        plan(architectures=["FooBarForCausalLM"])
+    own = {"AutoModelForCausalLM": "modeling.FooBarForCausalLM"}
+    assert any(
+        "FooBarForCausalLM is not known here" in line
+        for line in plan(architectures=["FooBarForCausalLM"], auto_map=own).warnings
+    )
+
+
 def test_experts_need_not_divide_by_the_gpus_that_share_them() -> None:
     config = json.loads((make_wrapped.DATA / "configs" / "qwen1.5-moe-a2.7b.json").read_text())
     spread = Serving("vllm", 4, 16, 4, expert_parallel=True, data_parallel=2)
