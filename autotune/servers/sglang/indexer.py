@@ -77,7 +77,10 @@ def _latent_q(model: ModelShape) -> int | None:
 
 
 def _size(model: ModelShape, name: str) -> int:
-    value = _config(model).get(name, 1)
+    """Returns a size, any number where the config lacks it."""
+    value = _config(model).get(name)
+    if value is None:
+        return 1
     if type(value) is not int or value < 1:
         raise InputError(f"{model.origin}: {name}: got {value!r}, allowed: a positive integer; mend it")
     return value

@@ -16,6 +16,7 @@ _LAYERS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "intermediate_size": ("gate_up_proj", "down_proj"),
     "moe_intermediate_size": ("shared_experts.gate_up_proj", "shared_experts.down_proj"),
     "vocab_size": ("lm_head",),
+    "kv_lora_rank": ("fused_qkv_a_proj_with_mqa", "kv_b_proj"),
     "qk_nope_head_dim": ("q_b_proj", "kv_b_proj"),
     "qk_rope_head_dim": ("fused_qkv_a_proj_with_mqa", "q_b_proj"),
     "v_head_dim": ("o_proj", "kv_b_proj"),

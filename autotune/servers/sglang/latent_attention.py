@@ -16,9 +16,10 @@ from autotune.servers.sglang import indexer
 from autotune.servers.sglang.architectures import LATENT, UNKNOWN_LATENT, LatentAttention
 
 FUSED: Final = "fused_qkv_a_proj_with_mqa"
+_WIDTH: Final = "moe_intermediate_size"
 _FOLLOW: Final = {
     "num_attention_heads": "num_key_value_heads",
-    "moe_intermediate_size": "shared_expert_intermediate_size",
+    _WIDTH: "shared_expert_intermediate_size",
 }
 """Sizes that others follow from: there are as many kv heads as heads, and shared experts are as wide as so many."""
 
@@ -26,8 +27,9 @@ _FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_hea
 
 
 def applies(model: ModelShape) -> bool:
-    """Tells whether a model is one of these."""
-    return bool(language_model(model.config).get("kv_lora_rank"))
+    """Tells whether a model is one of these: by the size of its latent, or by a class all of whose attention is so."""
+    always = model.architecture in LATENT and not _kind(model).others
+    return always or bool(_fields(model).config.get("kv_lora_rank"))
 
 
 def sized(model: ModelShape) -> ModelShape:
@@ -140,10 +142,17 @@ def _numbers(lacking: Sequence[str]) -> dict[str, int]:
 
 def _lacking(fields: Fields) -> tuple[str, ...]:
     """Returns the fields that a config of such a model lacks."""
-    needed = ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", *_FIELDS]
-    if fields.expert_count:
-        needed += ["moe_intermediate_size"]
-    return tuple(name for name in needed if not fields.get(name))
+    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", *_FIELDS)
+    lacking = tuple(name for name in needed if not fields.get(name))
+    return lacking if _knows_experts(fields) else (*lacking, _WIDTH)
+
+
+def _knows_experts(fields: Fields) -> bool:
+    """Tells whether the width of the experts is known, if there are any. Other models take that of dense MLPs for it,
+    but no shared experts of these classes have it."""
+    if not fields.expert_count:
+        return True
+    return bool(fields.config.get(_WIDTH) if fields.get("n_shared_experts") else fields.get(_WIDTH))
 
 
 def _kind(model: ModelShape) -> LatentAttention:
@@ -158,10 +167,10 @@ def _experts(fields: Fields) -> Experts | None:
     found = len(expert_layers(fields)) if fields.expert_count else 0
     if not found:
         return None
-    width = fields["moe_intermediate_size"]
+    width = fields[_WIDTH]
     return Experts(
         count=fields.expert_count,
-        top_k=fields.get("num_experts_per_tok") or 1,  # of which no lookup depends
+        top_k=fields.get("num_experts_per_tok") or 1,  # no lookup depends on it
         intermediate=width,
         shared=(fields.get("n_shared_experts") or 0) * width,
         layers=found,

@@ -103,11 +103,13 @@ PARTS = ("q_a_proj", "q_b_proj", "kv_b_proj", "o_proj", "gate_proj", "up_proj", 
 @pytest.mark.parametrize(
     ("lacking", "layers"),
     [
+        ("kv_lora_rank", {"fused_qkv_a_proj_with_mqa", "kv_b_proj"}),
         ("qk_nope_head_dim", {"q_b_proj", "kv_b_proj"}),
         ("qk_rope_head_dim", {"fused_qkv_a_proj_with_mqa", "q_b_proj"}),
         ("v_head_dim", {"o_proj", "kv_b_proj"}),
         ("num_attention_heads", {"q_b_proj", "kv_b_proj", "o_proj"}),
         ("intermediate_size", {"gate_up_proj", "down_proj"}),
+        ("moe_intermediate_size", {"shared_experts.gate_up_proj", "shared_experts.down_proj"}),
         ("vocab_size", {"lm_head"}),
     ],
 )
@@ -193,6 +195,11 @@ def test_an_indexer_is_planned_where_it_is_named() -> None:
         ("expand", 512, 1, 512),
         ("shrink", 1024, 1),
         ("expand", 64, 1, 64),
+        ("expand", 8, 1, 8),
+    }
+    # A null is a size that the config lacks.
+    assert lookups(config | {"index_head_dim": None}, 2, ("wq_b", "wk", "weights_proj")) == {
+        ("shrink", 1024, 1),
         ("expand", 8, 1, 8),
     }
     assert ("expand", 512, 1, 512) not in lookups(config)
