@@ -166,17 +166,23 @@ def _by_source(request: Request) -> list[Request]:
 
 
 def _of_one_source(request: Request, specs: Mapping[str, StudySpec]) -> tuple[str, ...]:
-    """Says so where both sources are asked for and recordings are of one alone; ops that only one has do not count."""
+    """Says so where recordings are not of what is asked for: of one source, where both are, or of the server's own
+    kernel, where the built-in one is. Ops that only one source has do not count."""
     sources: dict[str, set[str]] = {}
     for spec in specs.values():
         if spec.backend == "replay" and spec.call and registry.served_package(split(spec.kernel)[0], spec.call.server):
             sources.setdefault(repr(spec.call), set()).add(spec.source)
     alone = [next(iter(found)) for found in sources.values() if len(found) == 1]
-    if request.source != BOTH or not alone:
+    others = [each for each in alone if each != BUILTIN]
+    if request.source == BOTH and alone:
+        counted, timed = alone, "which is timed against no other; on a GPU (--backend cuda) both are timed"
+    elif request.source == BUILTIN and others:
+        counted, timed = others, "which is timed instead; on a GPU (--backend cuda) the built-in one is timed"
+    else:
         return ()
     return (
-        f"--source {BOTH}: {len(alone)} of {len(sources)} shapes have recordings of one kernel alone "
-        f"({one_of(sorted(set(alone)))}), which is timed against no other; on a GPU (--backend cuda) both are timed",
+        f"--source {request.source}: {len(counted)} of {len(sources)} shapes have recordings of one kernel alone "
+        f"({one_of(sorted(set(counted)))}), {timed}",
     )
 
 
