@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.builders.child import variables
 
 _SERVER = """
-import json, os, sys, traceback
+import atexit, json, os, sys, traceback
 import torch, triton.language
 
 def run(task):
@@ -30,6 +30,7 @@ def run(task):
         traceback.print_exc()
         return 1
     finally:
+        atexit._run_exitfuncs()  # As at the end of any process: the fork of one ends without.
         sys.stdout.flush()
         sys.stderr.flush()
 

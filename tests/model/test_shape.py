@@ -190,7 +190,7 @@ def test_a_multimodal_config_is_its_language_model() -> None:
 
 
 def test_an_unknown_architecture_says_what_was_assumed() -> None:
-    found = shape(architectures=["NovelForCausalLM"])
+    found = shape(architectures=["NovelForCausalLM"], auto_map={"AutoModelForCausalLM": "novel.NovelForCausalLM"})
     for server in ("vllm", "sglang"):
         warnings = make(found, Serving(server, 1, 16, 4), Batches()).warnings
         assert any("NovelForCausalLM is not known" in line for line in warnings)

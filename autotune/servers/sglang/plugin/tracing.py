@@ -9,6 +9,7 @@ import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
 import torch
 
@@ -23,7 +24,7 @@ _REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
 _GROUPS: Final = "sglang.srt.distributed.parallel_state"
 """The module of the groups of processes (contracts B10)."""
 
-_traced: Final[set[int]] = set()
+_traced: Final = WeakSet[Callable[[], type[Any]]]()
 """Factories of backends that record already."""
 
 
@@ -33,13 +34,13 @@ def install() -> None:
         return
     backends = importlib.import_module(_REGISTRY).LORA_SUPPORTED_BACKENDS
     own = backends[facts.BACKEND]
-    if id(own) in _traced:
+    if own in _traced:
         return
 
     def factory() -> type[Any]:
         return _recording(tracer, own())
 
-    _traced.add(id(factory))
+    _traced.add(factory)
     backends[facts.BACKEND] = factory
 
 
