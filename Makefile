@@ -10,11 +10,12 @@ export AUTOTUNE_STORAGE ?= sqlite:///$(DEMO)/autotune.db
 
 .PHONY: demo test docs lint clean
 
-# torch goes first and by its exact pin: asked for by a range, a machine without a GPU would get gigabytes of CUDA.
+# torch goes first and by its exact pin: asked for by a range, a machine without a GPU would get gigabytes of CUDA. Python
+# compiles what it imports; compiling all that is installed takes a minute.
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dashboard,docs,plot,test]"
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check "torch==2.13.0"
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --editable ".[dashboard,docs,plot,test]"
 	touch $@
 
 demo: $(VENV)/ready
