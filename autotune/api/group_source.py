@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from autotune import servers
 from autotune.api.problems import Problems
-from autotune.contract import AnyKernel, groups, registry
+from autotune.contract import Call, groups, registry
 from autotune.contract.groups import GroupKind
 from autotune.contract.source import BOTH, BUILTIN, SERVED
 from autotune.errors import InputError, one_of
@@ -47,17 +48,17 @@ def _instead(kind: GroupKind, members: tuple[str, ...], problems: Problems) -> s
 def _replacements(kind: GroupKind, members: tuple[str, ...], problems: Problems) -> list[str]:
     """Returns the kernels that the plug-in launches in the place of a group's members."""
     server, found = servers.get(kind.server), list[str]()
-    looked_up = {op for name in members for op in _ops(registry.load(name), problems)}
+    looked_up = {call.op for name in members for call in _calls(name, problems)}
     for name in server.plugin_kernels:
-        kernel = registry.load(name)
         with suppress(InputError):  # Others have other flags.
-            calls = (kernel.call(problem) for problem in creation.problems(name, problems.values, problems.m_values))
-            if any(each.op in looked_up for call in calls if call for each in server.replaces(call)):
+            if any(each.op in looked_up for call in _calls(name, problems) for each in server.replaces(call)):
                 found.append(name)
     return found
 
 
-def _ops(kernel: AnyKernel, problems: Problems) -> set[str]:
-    """Returns the ops that a kernel's problems look up."""
-    found = creation.problems(kernel.name, problems.values, problems.m_values)
-    return {call.op for problem in found if (call := kernel.call(problem)) is not None}
+def _calls(name: str, problems: Problems) -> Iterator[Call]:
+    """Yields what a kernel's problems look up."""
+    kernel = registry.load(name)
+    for problem in creation.problems(name, problems.values, problems.m_values):
+        if (call := kernel.call(problem)) is not None:
+            yield call
