@@ -182,7 +182,8 @@ class _Words:
                 self._by_name.setdefault(_hyphened(spelling), []).append(flag)
 
     def take_all(self) -> None:
-        """
+        """Takes the words, from the first to the last.
+
         Raises:
             InputError: If a word belongs to nothing, or a flag is refused or has no such value.
         """
