@@ -16,6 +16,9 @@ SOURCES: Final = (AUTO, SERVED, BUILTIN)
 BOTH: Final = "both"
 """What a user may ask for besides where studies are made: a study of the server's own kernel, and one of ours."""
 
+OWN_ASKED_FOR: Final = f"--source {SERVED} (or {BOTH})"
+"""What asked for a server's own kernel, as errors name it: which of the two a command was given is known only there."""
+
 SEPARATOR = "@"
 """Parts a kernel's name from its source: ``NAME@SERVER-VERSION``, or ``NAME@SERVER`` of the installed version."""
 

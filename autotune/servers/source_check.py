@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from autotune.contract.source import Origin
+from autotune.contract.source import OWN_ASKED_FOR, Origin
 from autotune.errors import InputError, NotInstalledError
 
 _FORKABLE = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -51,12 +51,12 @@ class ServedModules:
         versions = sorted({found.version for found in distributions(name=self.package)})
         if len(versions) > 1:
             raise InputError(
-                f"--source served: {self.package} is on the path in {len(versions)} versions ({', '.join(versions)}); "
+                f"{OWN_ASKED_FOR}: {self.package} is on the path in {len(versions)} versions ({', '.join(versions)}); "
                 "leave one in the environment and in PYTHONPATH"
             )
         if not versions or not self._roots():
             raise NotInstalledError(
-                f"--source served: {self.package} is not installed here; install the tool into the environment that "
+                f"{OWN_ASKED_FOR}: {self.package} is not installed here; install the tool into the environment that "
                 "the server runs in, or time the built-in kernels with --source builtin"
             )
         return versions[0]
@@ -73,7 +73,7 @@ class ServedModules:
             if len(found) == len(names):
                 return found
         raise InputError(
-            f"--source served: {self.package} {self.version()} has no module {self.names[0][0]}; "
+            f"{OWN_ASKED_FOR}: {self.package} {self.version()} has no module {self.names[0][0]}; "
             f"known releases: {', '.join(self.known)}; install one of these, or give --source builtin"
         )
 
@@ -112,7 +112,7 @@ class ServedModules:
         except ImportError as error:
             reason = str(error).partition("\n")[0]
             raise InputError(
-                f"--source served: {self.package} cannot be imported ({reason}); mend the server's environment, or "
+                f"{OWN_ASKED_FOR}: {self.package} cannot be imported ({reason}); mend the server's environment, or "
                 "time the built-in kernels with --source builtin"
             ) from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune import servers
 from autotune.contract import registry, source
-from autotune.contract.source import AUTO, SERVED, Origin
+from autotune.contract.source import AUTO, BOTH, OWN_ASKED_FOR, SERVED, Origin
 from autotune.errors import InputError, NotInstalledError, one_of
 from autotune.study.spec import StudySpec
 
@@ -47,7 +47,7 @@ def choose(name: str, server: str | None, wanted: str, backend: str) -> Choice:
         if wanted == AUTO:
             return Choice(source.BUILTIN, None, "no server has a kernel of its own of this op that is timed here")
         raise InputError(
-            f"--source {SERVED}: got {name}, whose server's own kernel is not timed here; "
+            f"{OWN_ASKED_FOR}: got {name}, whose server's own kernel is not timed here; "
             f"allowed: {one_of(_timed())}, or --source {source.BUILTIN}"
         )
     if backend == "replay":
@@ -91,7 +91,8 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
         InputError: If it is one.
     """
     if origin is not None and origin.unknown:
-        raise InputError(f"--source {wanted}: {origin.unknown}")
+        asked = OWN_ASKED_FOR if wanted in (SERVED, BOTH) else f"--source {wanted}"
+        raise InputError(f"{asked}: {origin.unknown}")
 
 
 def notices(specs: Iterable[StudySpec]) -> list[str]:

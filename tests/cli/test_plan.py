@@ -66,7 +66,8 @@ def test_a_plan_as_json(cli: Cli) -> None:
 def test_a_plan_says_whose_kernels_are_timed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("plan Qwen3-8B --from-tables", SERVER)
     assert "vllm is not installed here" in cli.ok(*command)
-    assert "--source served: vllm is not installed" in cli(*command, "--source served").stderr
+    for source in ("served", "both"):
+        assert "--source served (or both): vllm is not installed" in cli(*command, "--source", source).stderr
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site"))
     assert "times vllm 0.33.0's own kernel" in cli.ok(*command)
     timed = json.loads(cli.ok(*command, "--json --source served --allow-unknown-server"))["timed"]

@@ -54,7 +54,7 @@ def test_auto_takes_the_built_in_kernel_where_no_server_is() -> None:
 
 
 def test_the_served_kernel_must_be_installed() -> None:
-    with pytest.raises(NotInstalledError, match="--source served: vllm is not installed here"):
+    with pytest.raises(NotInstalledError, match=r"--source served \(or both\): vllm is not installed here"):
         reference("lora_shrink", "served", "cuda")
 
 
@@ -66,7 +66,7 @@ def test_auto_does_not_hide_two_versions(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_kernel_that_no_server_has_cannot_be_served() -> None:
-    with pytest.raises(InputError, match=r"--source served: got .*allowed: csgmv_expand, .*lora_shrink"):
+    with pytest.raises(InputError, match=r"--source served \(or both\): got .*allowed: csgmv_expand, .*lora_shrink"):
         reference(f"{copying_kernel.__file__}:KERNEL", "served", "cuda")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+from autotune.contract.source import OWN_ASKED_FOR
 from autotune.errors import InputError
 from autotune.servers.source_check import ServedModules
 from autotune.servers.vllm import facts
@@ -63,6 +64,6 @@ def imported(name: str) -> Any:
     triton_on = getattr(DENSE.load("vllm.triton_utils"), "HAS_TRITON", True)
     if not triton_on:
         raise InputError(
-            "--source served: vllm has turned Triton off, as it found no GPU driver; run where the server runs"
+            f"{OWN_ASKED_FOR}: vllm has turned Triton off, as it found no GPU driver; run where the server runs"
         )
     return module
