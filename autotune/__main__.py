@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import sys
 
-from autotune.cli import collecting, stopping, streams
+try:
+    from autotune.cli import collecting, stopping, streams
+except KeyboardInterrupt:  # Nothing listens yet: Python would print a traceback.
+    raise SystemExit(130) from None
 
 
 def main() -> None:
+    """Runs a command; a signal ends it in order from its first moment to its last."""
+    stopping.listen()
+    try:
+        _run()
+    except KeyboardInterrupt:  # The command was done already.
+        stopping.leave()
+
+
+def _run() -> None:
     """Runs a command; says in one line what is not installed."""
     collecting.seldom()
     streams.open_closed()
-    stopping.listen()
     try:
         from autotune.cli.main import main as command
 

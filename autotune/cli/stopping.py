@@ -6,6 +6,7 @@ traceback, with the terminal as it was, and with the exit code that shells expec
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -61,6 +62,7 @@ def listen() -> None:
     for number in SIGNALS:
         signal.signal(number, _stop.on_signal)
     sys.unraisablehook = _on_unraisable
+    atexit.register(_ignore_signals)
 
 
 def loaded() -> None:
@@ -107,6 +109,14 @@ def leave() -> NoReturn:
         for child in processes.active_children():
             child.kill()
     os._exit(exit_code(1))
+
+
+def _ignore_signals() -> None:
+    """Leaves a process its exit code while Python takes itself down, without our handlers: a signal would end it.
+
+    What is registered first runs last, when nothing is left to wait for."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _on_unraisable(lost: UnraisableHookArgs) -> None:

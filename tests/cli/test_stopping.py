@@ -130,6 +130,55 @@ def test_a_signal_while_the_tool_is_loaded_ends_it_without_a_word(number: str, c
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
+def test_ctrl_c_before_anything_listens_ends_it_without_a_word() -> None:
+    script = """
+        import os, signal, sys
+
+        class Loading:
+            def find_spec(self, name, path=None, target=None):
+                if name == "autotune.cli.stopping":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Loading())
+        from autotune.__main__ import main
+        main()
+    """
+    done = run("", script)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+LATE = {
+    "as the command returns": ("collecting.never_again = lambda: send(SIGINT)", 130),
+    "after its output": ("streams.drop_unwritten = lambda: send(SIGINT)", 130),
+    "while threads are waited for": ("threading.Thread(target=wait_and_send).start()", 130),
+    "among the last functions": ("atexit.register(send, SIGINT)", 130),
+    "ten times, among the last functions": ("atexit.register(send, SIGINT, 10)", 130),
+    "while Python takes itself down": ("sys.last = Last()", 0),
+}
+
+
+@pytest.mark.parametrize(("body", "code"), LATE.values(), ids=LATE)
+def test_ctrl_c_after_a_command_leaves_no_traceback(body: str, code: int) -> None:
+    script = """
+        import atexit, threading
+        from autotune.cli import collecting, streams
+
+        def wait_and_send():
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+            send(SIGINT)
+
+        class Last:
+            def __del__(self, kill=os.kill, process=os.getpid(), number=SIGINT, write=os.write):
+                kill(process, number)
+                write(2, b"sent")
+    """
+    done = run(f"{textwrap.dedent(script)}\n{body}")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("sent" in done.stderr) == ("Last" in body)
+
+
 @pytest.mark.parametrize("times", [1, 10])
 def test_a_run_on_a_terminal_leaves_it_as_it_was(cli: Cli, times: int) -> None:
     cli.ok("study create --backend replay", cli.SHRINK)
