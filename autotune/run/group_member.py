@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import optuna
 
 from autotune.contract import Config
 from autotune.measure.result import Measurement
@@ -55,6 +56,8 @@ class GroupMember:
         self._shared = shared
         self._trials = trials
         self._on_progress = on_progress
+        self._known: optuna.Study | None = None
+        self._standings: dict[tuple[int, int], Standing] = {}
         column = np.array([config[shared] for config in session.space.configs])
         self.masks: dict[int, Mask] = {int(value): column == value for value in dict.fromkeys(column.tolist())}
 
@@ -82,6 +85,7 @@ class GroupMember:
         candidates = [self.incumbent, *self.other_defaults, *filter(space.has, winners.values())]
         if winners:
             clock = self._runner.measure_all(self.session, candidates, self._on_progress)
+            self._forget()
             self.seconds = clock.seconds | {WALL: clock.wall_s}
         return tuple(winners)
 
@@ -97,6 +101,7 @@ class GroupMember:
         # The rest is for what can change the choice of the common value.
         budget = Budget(max(1, math.ceil(OWN_SHARE * self._trials)), timeout_s)
         clock = self._runner.search_whole(self.session, budget, self._on_progress, then="search")
+        self._forget()
         self.seconds = clock.seconds | {WALL: clock.wall_s}
         self.session.study.mark_searched()
 
@@ -108,6 +113,7 @@ class GroupMember:
         search = Search(sampler, pruner, NeverStop(), compile_ahead=2 * _ROUND, per_round=_ROUND)
         budget = Budget(min(self._launched + 2 * _ROUND, self._trials), timeout_s)
         self._runner.search(self.session, search, budget, self._on_progress)
+        self._forget()
 
     def standing(self, value: int, most: int) -> Standing:
         """Tells what the trials and the model say of the op at a value; the same for the same trials.
@@ -115,9 +121,14 @@ class GroupMember:
         Args:
             most: Configs tried at the value after which it counts as explored.
         """
+        if (found := self._standings.get((value, most))) is None:
+            found = self._standings[value, most] = self._stand(value, most)
+        return found
+
+    def _stand(self, value: int, most: int) -> Standing:
         inside, sampler = self.masks[value], self._sampler
         sampler.within = inside
-        history = sampler.observe(self.session.study.study)
+        history = sampler.observe(self._study)
         here = inside[history.timed]
         best_us = float(np.exp(history.log_us[here].min())) if here.any() else None
         hopeful = history.untried & ~history.hopeless
@@ -135,7 +146,7 @@ class GroupMember:
 
     def best_at(self, value: int, count: int) -> list[Config]:
         """Finds the fastest measured configs at a value; one given up early there was correct and may still be best."""
-        found = trials.measured(self.session.study.study.get_trials(deepcopy=False), self.session.space)
+        found = trials.measured(self._study.get_trials(deepcopy=False), self.session.space)
         here = [(m.status != "ok", m.time_us, m.index) for m in found if self.masks[value][m.index] and m.time_us]
         return [self.session.space.configs[index] for _, _, index in sorted(here)[:count]]
 
@@ -148,7 +159,19 @@ class GroupMember:
 
     @property
     def _launched(self) -> int:
-        return trials.launched(self.session.study.study.get_trials(deepcopy=False), self.session.space)
+        return trials.launched(self._study.get_trials(deepcopy=False), self.session.space)
+
+    @property
+    def _study(self) -> optuna.Study:
+        """The study as the last search left it, in memory: nobody else adds trials, so the storage is asked once."""
+        if self._known is None:
+            self._known = trials.working_copy(self.session.study.study, self.session.space, self._sampler)
+        return self._known
+
+    def _forget(self) -> None:
+        """Forgets what was known before a search."""
+        self._known = None
+        self._standings.clear()
 
     @cached_property
     def _floor_us(self) -> float:

@@ -131,8 +131,9 @@ def whole_groups(storage: BaseStorage, chosen: Iterable[KernelStudy]) -> list[Ke
     """Puts all members of a group in place of any of them; each study comes once."""
     found: dict[str, KernelStudy] = {}
     for study in chosen:
-        together = [study] if study.spec.group is None else members(storage, study.spec.group)
-        found |= {each.name: each for each in together if each.name not in found}
+        if study.name not in found:
+            together = [study] if study.spec.group is None else members(storage, study.spec.group)
+            found |= {each.name: each for each in together}
     return list(found.values())
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
+from autotune.run.clock import Clock
+from autotune.run.group_choice import Standing
+from autotune.run.group_member import GroupMember
 from autotune.run.group_runner import GroupRunner
 from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
@@ -114,6 +119,31 @@ def test_a_decided_group_is_not_run_again(recorded: Path) -> None:
     first = run(storage, recorded)
     assert run(storage, recorded) == first
     assert storage.writes == 0
+
+
+def test_what_is_known_of_an_op_is_read_once_a_search(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, search, standing = MortalStorage.get_all_trials, Runner.search, GroupMember.standing
+    reads, searches, read_by_each = list[None](), list[None](), list[int]()
+
+    def noted_read(*args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        reads.append(None)
+        return read(*args, **kwargs)
+
+    def noted_search(*args: Any, **kwargs: Any) -> Clock:
+        searches.append(None)
+        return search(*args, **kwargs)
+
+    def noted_standing(*args: Any) -> Standing:
+        before = len(reads)
+        found = standing(*args)
+        read_by_each.append(len(reads) - before)
+        return found
+
+    monkeypatch.setattr(MortalStorage, "get_all_trials", noted_read)
+    monkeypatch.setattr(Runner, "search", noted_search)
+    monkeypatch.setattr(GroupMember, "standing", noted_standing)
+    assert run(new_group(recorded), recorded)
+    assert 0 < sum(map(bool, read_by_each)) <= len(searches) < len(read_by_each)
 
 
 class NotedReplay(ReplayBackend):
