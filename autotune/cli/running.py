@@ -15,7 +15,7 @@ from autotune.cli.stopping import between_steps
 from autotune.environment import driver_installed
 from autotune.errors import AutotuneError
 from autotune.plan.plan import SMALL_STUDY_S
-from autotune.report.results import before_after, before_after_by_size, machines, time_line, unsearched_line
+from autotune.report.results import before_after, before_after_by_size, machines, time_line, unsearched_lines
 from autotune.report.sections import rivals_section, token_lines, without_empty_columns
 from autotune.report.tables import show, table
 from autotune.study import studies
@@ -60,8 +60,10 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     timed = [item for item in to_run if item.result and item.spec.backend != "replay"]
     if timed:
         tell(time_line(timed, time.monotonic() - start_s))
-    if unsearched := unsearched_line(to_run):
-        tell(f"Mind: {unsearched}.")
+    # What failed has no result either, and says so itself.
+    searched = [item for item in to_run if item.name not in raced and (item.result or not failures)]
+    for line in unsearched_lines(searched):
+        tell(f"Mind: {line}.")
     if left := sum(studies.load(storage, name).result is None for name in raced):
         tell(f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.")
     if failures:
@@ -75,7 +77,7 @@ def too_short(to_search: Sequence[KernelStudy], timeout_s: float | None) -> str 
         return None
     return (
         f"--timeout: {share_s:.1f} s for each of {len(turns)} searches, of which most take {SMALL_STUDY_S:g} s or "
-        "more; those that find no time keep their default"
+        "more; where time is too short for all, those that are worth least keep their default"
     )
 
 

@@ -53,15 +53,22 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
-def unsearched_line(studies: Sequence[KernelStudy]) -> str | None:
-    """Says how many of these studies kept their default because time or trials were over, and what to do."""
-    results = [item.result for item in studies if item.result]
-    if not (count := sum(not result.was_searched for result in results)):
-        return None
-    return (
-        f"{count} of {len(results)} studies were not searched, time or trials were over when their default was "
-        "measured: study run NAMES --more 50 searches them on; give a longer --timeout, or fewer m"
-    )
+def unsearched_lines(studies: Sequence[KernelStudy]) -> list[str]:
+    """Says how many of these studies found no time, or kept their default because time or trials were over, and what
+    to do."""
+    results = [item.result for item in studies]
+    lines = []
+    if left := sum(result is None for result in results):
+        lines.append(
+            f"{left} of {len(results)} studies found no time, those that are worth least: their lookups keep the "
+            "default; study run NAMES searches them; give a longer --timeout, or fewer m"
+        )
+    if cut := sum(result is not None and not result.was_searched for result in results):
+        lines.append(
+            f"{cut} of {len(results)} studies were not searched, time or trials were over when their default was "
+            "measured: study run NAMES --more 50 searches them on; give a longer --timeout, or fewer m"
+        )
+    return lines
 
 
 def before_after_by_size(studies: Sequence[KernelStudy]) -> TextTable:

@@ -94,12 +94,17 @@ class GroupMember:
         if not self.session.study.searched:
             self._runner.sessions.compile_first(self.session)
 
-    def search_whole(self, timeout_s: float | None) -> None:
-        """Runs the op's own search over its whole space, once in the study's life."""
+    def search_whole(self, timeout_s: float | None, share_s: float | None) -> None:
+        """Runs the op's own search over its whole space, once in the study's life.
+
+        Args:
+            timeout_s: What the group has left.
+            share_s: What is this op's of it, once its search has begun.
+        """
         if self.session.study.searched:
             return
         # The rest is for what can change the choice of the common value.
-        budget = Budget(max(1, math.ceil(OWN_SHARE * self._trials)), timeout_s)
+        budget = Budget(max(1, math.ceil(OWN_SHARE * self._trials)), timeout_s, share_s=share_s)
         clock = self._runner.search_whole(self.session, budget, self._on_progress, then="search")
         self._forget()
         self.seconds = clock.seconds | {WALL: clock.wall_s}

@@ -19,7 +19,7 @@ from autotune.run.clock import Deadline
 from autotune.run.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.run.group_member import GroupMember
 from autotune.run.group_race import VALUES, GroupRace, decide_group
-from autotune.run.options import Budget
+from autotune.run.options import LEAST_SEARCH_S, Budget
 from autotune.run.progress import OnProgress
 from autotune.run.runner import Runner
 from autotune.study.result import WALL, GroupResult
@@ -88,7 +88,7 @@ class GroupRunner:
             if result is None:
                 sessions = [stack.enter_context(runner.sessions.opened(study)) for study in studies]
                 members = [GroupMember(runner, each, kind.shared, budget.trials, on_progress) for each in sessions]
-                result = decide(GroupRun(runner, members, kind.shared, path, Deadline(budget.timeout_s)))
+                result = decide(GroupRun(runner, members, kind.shared, path, Deadline(_time_s(budget, len(members)))))
                 studies[0].finish_group(result)
             self._hand_out(studies, result)
         return result
@@ -116,6 +116,12 @@ def check_complete(studies: Sequence[KernelStudy]) -> tuple[groups.GroupKind, st
             "group: study create ... --skip-if-exists"
         )
     return kind, path
+
+
+def _time_s(budget: Budget, members: int) -> float | None:
+    """Returns how long a group may take: its share, and what its members take at least."""
+    share_s = None if budget.share_s is None else budget.share_s + LEAST_SEARCH_S * members
+    return min((each for each in (budget.timeout_s, share_s) if each is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -169,8 +175,8 @@ class GroupRun:
         for position, member in enumerate(self.members):
             left_s = self.deadline.left_s
             # The choice of the common value gets a share of the time, too.
-            share_s = None if left_s is None else left_s / (len(self.members) - position + 1)
-            member.search_whole(share_s)
+            share_s = None if left_s is None else left_s / (len(self.members) - position + 1) - LEAST_SEARCH_S
+            member.search_whole(left_s, share_s)
 
     def _explore(self) -> None:
         """Searches members at single values for as long as that can change the choice."""

@@ -13,7 +13,7 @@ from autotune.contract.space import Space
 from autotune.measure.backend import Backend
 from autotune.measure.result import COMPILE_FAILURES, Measurement
 from autotune.run.clock import Clock, Phase
-from autotune.run.options import Budget
+from autotune.run.options import BEGUN, Budget
 from autotune.search.api import Search
 from autotune.study import trials
 from autotune.study.stored import StoredForm
@@ -35,10 +35,20 @@ class SearchLoop:
 
     Args:
         writer: Stores finished trials; by default in a thread.
+        clock: Counts the time that the search takes; by default the machine's.
+
+    Attributes:
+        out_of_time: Whether time has ended the search, and nothing else.
     """
 
     def __init__(
-        self, study: optuna.Study, space: Space, search: Search, backend: Backend, writer: Writer | None = None
+        self,
+        study: optuna.Study,
+        space: Space,
+        search: Search,
+        backend: Backend,
+        writer: Writer | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._finished_trials = WriteQueue(writer or ThreadWriter(study))
         self._stored_form = StoredForm(study, space)
@@ -46,9 +56,11 @@ class SearchLoop:
         self.space = space
         self.search = search
         self.backend = backend
-        self.clock = Clock()
+        self.clock = clock or Clock()
+        self.out_of_time = False
         self._measuring = ThreadPoolExecutor(max_workers=1)
         self._measured_before = self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
+        self._begun_s: float | None = None
 
     def run(
         self,
@@ -141,13 +153,23 @@ class SearchLoop:
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:
         self._finished_trials.add(self._stored_form.stored(trial))
-        self.measured_count += measurement.status not in COMPILE_FAILURES
+        if measurement.status not in COMPILE_FAILURES:
+            self.measured_count += 1
+            if self._begun_s is None and self.measured_count >= BEGUN:
+                self._begun_s = self.clock.wall_s
         # What is shown includes the model's estimate of what is left: the newest model is fitted here.
         with self.clock.timing(Phase.SEARCH):
             on_trial(self.space.config(trial.params), measurement)
 
     def _finished(self, budget: Budget) -> bool:
-        if budget.timeout_s is not None and self.clock.wall_s >= budget.timeout_s:
-            return True
         with self.clock.timing(Phase.SEARCH):
-            return self.measured_count >= self._most(budget) or self.search.stop.done(self.study)
+            done = self.measured_count >= self._most(budget) or self.search.stop.done(self.study)
+        self.out_of_time = not done and self._time_is_over(budget)
+        return done or self.out_of_time
+
+    def _time_is_over(self, budget: Budget) -> bool:
+        """Tells whether the run's time is over, or the study's share of it."""
+        wall_s = self.clock.wall_s
+        if budget.timeout_s is not None and wall_s >= budget.timeout_s:
+            return True
+        return budget.share_s is not None and self._begun_s is not None and wall_s - self._begun_s >= budget.share_s

@@ -30,6 +30,14 @@ class Meeting:
     ways: Mapping[str, Way]
 
     @property
+    def takes_place(self) -> bool:
+        """Tells whether there is more than one way, and the study is not of one launch for several calls that has
+        decided for the calls themselves."""
+        decision = self.own.result.decision if self.own.result else None
+        keeps_apart = APART in self.ways and decision is not None and decision.config == decision.incumbent
+        return len(self.ways) > 1 and not keeps_apart
+
+    @property
     def is_due(self) -> bool:
         """Tells whether these configs have not been timed against each other yet."""
         known = self.own.head_to_head
@@ -52,6 +60,14 @@ class _Rivals:
     own: KernelStudy
     served: tuple[KernelStudy | None, ...]
     apart: tuple[KernelStudy | None, ...]
+
+    @property
+    def meeting(self) -> Meeting:
+        return Meeting(self.own, self.ways)
+
+    @property
+    def finished(self) -> bool:
+        return all(study.result is not None for study in (self.own, *self.served, *self.apart) if study is not None)
 
     @property
     def ways(self) -> dict[str, Way]:
@@ -78,13 +94,13 @@ def meetings(chosen: Iterable[KernelStudy], *, apart: bool) -> list[Meeting]:
         apart: Those of what does several calls' work, which rest on how these met; else those of single calls.
     """
     finished = [study for study in chosen if study.result is not None]
-    found = [Meeting(each.own, each.ways) for each in _all_rivals(finished) if bool(each.apart) == apart]
-    return [each for each in found if len(each.ways) > 1 and not _keeps_apart(each)]
+    found = [each.meeting for each in _all_rivals(finished) if bool(each.apart) == apart]
+    return [each for each in found if each.takes_place]
 
 
-def expected(chosen: Iterable[KernelStudy]) -> int:
-    """Counts the meetings that there will be, once all of the studies are finished."""
-    return len(_all_rivals(chosen))
+def coming(chosen: Iterable[KernelStudy]) -> int:
+    """Counts the meetings that are due, and those that there may be once all of the studies are finished."""
+    return sum(not each.finished or (each.meeting.takes_place and each.meeting.is_due) for each in _all_rivals(chosen))
 
 
 def outdated(chosen: Iterable[KernelStudy]) -> list[KernelStudy]:
@@ -97,12 +113,6 @@ def outdated(chosen: Iterable[KernelStudy]) -> list[KernelStudy]:
         if known is not None and not now <= known.rivals:
             found.append(each.own)
     return found
-
-
-def _keeps_apart(meeting: Meeting) -> bool:
-    """Tells whether a study of one launch for several calls has decided for the calls themselves."""
-    decision = meeting.own.result.decision if meeting.own.result else None
-    return APART in meeting.ways and decision is not None and decision.config == decision.incumbent
 
 
 def _all_rivals(chosen: Iterable[KernelStudy]) -> list[_Rivals]:

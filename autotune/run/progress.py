@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autotune.contract import Config
-from autotune.measure.result import Measurement
+from autotune.measure.result import COMPILE_FAILURES, Measurement
 from autotune.run.loop import SearchLoop
 from autotune.study import trials
 
@@ -22,6 +22,7 @@ class Progress:
     Attributes:
         counts: Number of trials by status.
         gain_left: Share of the best time that going on may still save; None before it can be told.
+        out_of_time: Whether time has ended the search, and nothing else.
     """
 
     study: str
@@ -31,6 +32,12 @@ class Progress:
     incumbent_us: float | None
     gain_left: float | None
     stage: Stage
+    out_of_time: bool = False
+
+    @property
+    def measured(self) -> int:
+        """How many configs have reached the GPU."""
+        return sum(count for status, count in self.counts.items() if status not in COMPILE_FAILURES)
 
 
 OnProgress = Callable[[Progress], None]
@@ -70,6 +77,7 @@ class ProgressReporter:
                 incumbent_us=self._incumbent_us,
                 gain_left=self._loop.search.stop.gain_left(self._loop.study),
                 stage=stage,
+                out_of_time=self._loop.out_of_time,
             )
         )
 

@@ -1,12 +1,12 @@
 """Runs studies and groups in turn, and shares a run's time among them.
 
-Time is shared evenly among those still to come. What is left in the end goes to those whose share was too short, first
-to the one that may save most.
+Each gets what a study takes at least, and of the rest a share by its worth. Where time is too short for all, those that
+are worth most have it, and the others none: a study of which hardly more than the default is measured is time lost.
+What is left in the end goes to those whose share was too short, first to the one that may save most.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.run.clock import Deadline
-from autotune.run.options import Budget
+from autotune.run.options import BEGUN, LEAST_SEARCH_S, Budget
 from autotune.run.progress import OnProgress, Progress
 from autotune.run.runner import Runner
 from autotune.run.stopping import told_where
@@ -24,6 +24,9 @@ from autotune.study.study import KernelStudy
 
 LEAST_TURN_S = 3.0
 """Less is not worth another race of finalists."""
+
+MOST_OF_REST = 0.5
+"""Of the time that is left, the most that a search takes to begin where others wait, unless its share is larger."""
 
 LOOK_S = 1.0
 """How often a run looks at what others hold, when nothing else is left to do."""
@@ -125,6 +128,7 @@ class StudyQueue:
 
     Attributes:
         failures: Messages of the turns that failed, or that others held until the end; the others have run.
+        unsearched: The turns that found no time, or too little for their search to begin.
     """
 
     def __init__(
@@ -137,17 +141,19 @@ class StudyQueue:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.failures: list[str] = []
+        self.unsearched: list[Turn] = []
         self._run_turn = run_turn
         self._watcher = watcher
         self._budget = budget
         self._worth = worth or {}
         self._now_s = now_s
         self._sleep = sleep
+        self._cut_off: set[str] = set()
         self._unfinished: dict[str, _Unfinished] = {}
         self._held: dict[str, _HeldTurn] = {}
 
     def run(self, turns: Sequence[Turn]) -> None:
-        """Takes all turns.
+        """Takes all turns that there is time for, those that are worth most where there is not enough.
 
         Raises:
             InputError: If a study cannot go on here.
@@ -155,15 +161,51 @@ class StudyQueue:
             AutotuneError: If it was stopped.
         """
         deadline = Deadline(self._budget.timeout_s, self._now_s)
-        studies_left = sum(len(turn.studies) for turn in turns)
-        for turn, following in itertools.zip_longest(turns, turns[1:]):
-            left_s = deadline.left_s
-            share_s = None if left_s is None else left_s * len(turn.studies) / studies_left
-            studies_left -= len(turn.studies)
-            self._take(turn, share_s, following.studies[0] if following else None)
+        self._take_all(turns, deadline, at_least_one=True)
+        self._finish(deadline)
+
+    def go_on(self, time_s: float | None) -> None:
+        """Gives more time to what found too little, first to the searches that have not begun."""
+        self._finish(Deadline(time_s, self._now_s))
+
+    def _finish(self, deadline: Deadline) -> None:
+        """Takes once more what has found too little time, and what others held."""
         self._take_held(deadline)
+        turns, self.unsearched = self.unsearched, []
+        self._take_all(turns, deadline)
         self._take_again(deadline)
         self._take_held(deadline)
+
+    def _take_all(self, turns: Sequence[Turn], deadline: Deadline, *, at_least_one: bool = False) -> None:
+        """Takes the turns in their order, but those that there is no time for."""
+        waiting = list(turns)
+        while coming := self._affordable(waiting, deadline.left_s, at_least_one and len(waiting) == len(turns)):
+            turn, following = coming[0], coming[1] if len(coming) > 1 else None
+            waiting.remove(turn)
+            left_s = deadline.left_s
+            share_s = None if left_s is None else self._share_s(coming, left_s)
+            self._take(turn, left_s, share_s, following.studies[0] if following else None)
+        self.unsearched += waiting
+
+    def _affordable(self, turns: Sequence[Turn], left_s: float | None, at_least_one: bool) -> list[Turn]:
+        """Returns the turns that time is left for: all in their order, or those that are worth most, these first."""
+        if left_s is None:
+            return list(turns)
+        chosen: list[Turn] = []
+        for turn in sorted(turns, key=lambda turn: -self._worth_of(turn)):
+            needed_s = LEAST_SEARCH_S * sum(len(each.studies) for each in (*chosen, turn))
+            if needed_s <= left_s or (at_least_one and not chosen):
+                chosen.append(turn)
+        return list(turns) if len(chosen) == len(turns) else chosen
+
+    def _share_s(self, coming: Sequence[Turn], left_s: float) -> float:
+        """Returns what the first turn gets, by its worth, of the time that none of them needs at least."""
+        spare_s = left_s - LEAST_SEARCH_S * sum(len(turn.studies) for turn in coming)
+        parts = [self._worth_of(turn) * len(turn.studies) for turn in coming]
+        return max(0.0, spare_s) * parts[0] / (sum(parts) or 1.0)
+
+    def _worth_of(self, turn: Turn) -> float:
+        return self._worth.get(turn.studies[0].name, 1.0)
 
     def _take_held(self, deadline: Deadline) -> None:
         """Comes back to what others hold, until nobody holds any or time is up."""
@@ -171,7 +213,7 @@ class StudyQueue:
             before, held = len(self._held), list(self._held.values())
             for each in held:
                 left_s = deadline.left_s
-                self._take(each.turn, None if left_s is None else left_s / len(held), None)
+                self._take(each.turn, left_s, None if left_s is None else left_s / len(held), None)
             if deadline.left_s == 0:
                 self.failures += [each.why for each in self._held.values()]
                 self._held.clear()
@@ -185,28 +227,30 @@ class StudyQueue:
             if left_s is None or (share_s := left_s / len(self._unfinished)) < LEAST_TURN_S:
                 return
             turn = max(self._unfinished.values(), key=lambda unfinished: unfinished.gain).turn
-            for study in turn.studies:
-                study.reopen()
-            self._take(turn, share_s, None)
+            self._take(turn, left_s, share_s - LEAST_SEARCH_S, None)
 
-    def _take(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
-        """Runs a turn for this long and notes whether that was too short."""
+    def _take(self, turn: Turn, left_s: float | None, share_s: float | None, following: KernelStudy | None) -> None:
+        """Runs a turn for its share of what is left and notes whether that was too short."""
+        longest_s = left_s
+        if left_s is not None and share_s is not None:
+            least_s = LEAST_SEARCH_S * len(turn.studies)
+            longest_s = min(left_s, max(least_s + share_s, MOST_OF_REST * left_s))
         with told_where(turn.name):
-            self._sort(turn, time_s, following)
+            self._sort(turn, replace(self._budget, timeout_s=longest_s, share_s=share_s), following)
 
-    def _sort(self, turn: Turn, time_s: float | None, following: KernelStudy | None) -> None:
+    def _sort(self, turn: Turn, budget: Budget, following: KernelStudy | None) -> None:
         """Runs a turn and sorts what came of it."""
-        gain_left: float | None = None
+        last: Progress | None = None
 
         def on_progress(progress: Progress) -> None:
-            nonlocal gain_left
-            gain_left = progress.gain_left
+            nonlocal last
+            last = progress
             self._watcher.on_progress(progress)
 
-        self._unfinished.pop(turn.name, None)
         try:
             self._watcher.on_start(turn)
-            result = self._run_turn(turn, replace(self._budget, timeout_s=time_s), on_progress, following)
+            self._reopen(turn)
+            result = self._run_turn(turn, budget, on_progress, following)
             self._watcher.on_result(turn, result)
         except (InputError, StorageError):
             raise
@@ -221,6 +265,21 @@ class StudyQueue:
             self._watcher.on_failure(turn)
         else:
             self._held.pop(turn.name, None)
-            if time_s is not None and gain_left and isinstance(result, StudyResult) and result.wall_s >= time_s:
-                gain = gain_left * result.decision.tuned_us * self._worth.get(turn.name, 1.0)
-                self._unfinished[turn.name] = _Unfinished(turn, gain)
+            if last is not None and last.out_of_time and isinstance(result, StudyResult):
+                self._note(turn, last, result)
+
+    def _reopen(self, turn: Turn) -> None:
+        """Takes back what this queue itself has finished too early."""
+        if self._unfinished.pop(turn.name, None) is not None or turn.name in self._cut_off:
+            self._cut_off.discard(turn.name)
+            for study in turn.studies:
+                study.reopen()
+
+    def _note(self, turn: Turn, last: Progress, result: StudyResult) -> None:
+        """Notes a study whose time was too short."""
+        if last.measured < BEGUN:
+            self._cut_off.add(turn.name)
+            self.unsearched.append(turn)
+        elif last.gain_left:
+            gain = last.gain_left * result.decision.tuned_us * self._worth_of(turn)
+            self._unfinished[turn.name] = _Unfinished(turn, gain)

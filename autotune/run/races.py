@@ -48,7 +48,7 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
 
 
 class RaceQueue:
-    """Races turns size by size, until time is up: a size is raced for all of its shapes, or for none.
+    """Races turns size by size, while there is time: a size is raced for all of its shapes, or for none.
 
     Attributes:
         failures: Messages of the races that failed.
@@ -68,13 +68,16 @@ class RaceQueue:
             StorageError: If the storage failed or is gone.
             AutotuneError: If it was stopped.
         """
-        deadline = Deadline(time_s, self._now_s)
-        for _, together in itertools.groupby(turns, key=lambda turn: turn.studies[0].spec.problem["m"]):
-            if deadline.left_s == 0:
+        start_s, deadline, taken = self._now_s(), Deadline(time_s, self._now_s), 0
+        for _, of_size in itertools.groupby(turns, key=lambda turn: turn.studies[0].spec.problem["m"]):
+            together, left_s = list(of_size), deadline.left_s or 0.0
+            each_s = (self._now_s() - start_s) / taken if taken else 0.0
+            if left_s == 0 or left_s < each_s * len(together):
                 return
             for turn in together:
                 with told_where(turn.name):
                     self._take(turn)
+            taken += len(together)
 
     def _take(self, turn: Turn) -> None:
         try:

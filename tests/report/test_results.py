@@ -21,7 +21,7 @@ from autotune.environment import Environment
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.measure.result import Measurement
 from autotune.report.note import study_note
-from autotune.report.results import result_line, time_line, unsearched_line
+from autotune.report.results import result_line, time_line, unsearched_lines
 from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import creation
@@ -85,11 +85,13 @@ def test_a_study_that_had_no_time_is_told_from_one_whose_default_is_best(mixed: 
     assert "nothing" in result_line("mixed", replace(unsearched, configs=1))
     assert "nothing" in result_line("mixed", replace(unsearched, raced_from=("beside",)))
     mixed.finish(searched)
-    assert unsearched_line([mixed]) is None
+    assert unsearched_lines([mixed]) == []
     mixed.finish(unsearched)
-    line = unsearched_line([mixed, mixed])
-    assert line is not None
+    (line,) = unsearched_lines([mixed, mixed])
     assert line.startswith("2 of 2 studies were not searched")
+    mixed.reopen()
+    (line,) = unsearched_lines([mixed])
+    assert line.startswith("1 of 1 studies found no time")
 
 
 def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:

@@ -13,8 +13,9 @@ from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
+from autotune.run.clock import Clock
 from autotune.run.loop import SearchLoop
-from autotune.run.options import Budget
+from autotune.run.options import BEGUN, Budget
 from autotune.search.making import make_search
 from autotune.search.pool import PoolSampler
 from autotune.search.stopping import NeverStop
@@ -97,3 +98,53 @@ def test_the_end_is_told_in_advance_and_no_more_compiled_than_is_left(toy: Recor
     *_, last, closed = backend.wants
     assert closed == 0
     assert last <= search.per_round < search.compile_ahead == backend.wants[0]
+
+
+class Slow(ReplayBackend):
+    """Takes a while for the first config, and a second for each of the others, by a clock of its own."""
+
+    def __init__(self, recording: Recording, first_s: float) -> None:
+        super().__init__(recording)
+        self.now_s = 0.0
+        self._next_s = first_s
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        self.now_s, self._next_s = self.now_s + self._next_s, 1.0
+        return super().measure(config, limit_us)
+
+
+def searched(toy: Recording, first_s: float, budget: Budget, study: optuna.Study | None = None) -> SearchLoop:
+    backend = Slow(toy, first_s)
+    loop = SearchLoop(
+        study or optuna.create_study(),
+        toy.space,
+        make_search("random", toy.space, 0),
+        backend,
+        clock=Clock(lambda: backend.now_s),
+    )
+    loop.run(budget)
+    return loop
+
+
+@pytest.mark.parametrize("first_s", [1.0, 60.0])
+def test_a_share_is_counted_from_where_the_search_has_begun(toy: Recording, first_s: float) -> None:
+    loop = searched(toy, first_s, Budget(100, timeout_s=100.0, share_s=5.0))
+    assert loop.measured_count == BEGUN + 5
+    assert loop.out_of_time
+
+
+def test_the_end_of_a_run_is_the_end_of_a_search_that_has_not_begun(toy: Recording) -> None:
+    loop = searched(toy, 60.0, Budget(100, timeout_s=62.0, share_s=5.0))
+    assert loop.measured_count == 3
+    assert loop.out_of_time
+
+
+def test_a_search_that_is_taken_up_again_has_its_share_from_the_first_config_on(toy: Recording) -> None:
+    study = optuna.create_study()
+    searched(toy, 1.0, Budget(2 * BEGUN), study)
+    loop = searched(toy, 60.0, Budget(100, timeout_s=100.0, share_s=5.0), study)
+    assert loop.measured_count == 2 * BEGUN + 1 + 5
+
+
+def test_what_ends_by_itself_is_not_out_of_time(toy: Recording) -> None:
+    assert not searched(toy, 1.0, Budget(BEGUN + 5, timeout_s=100.0, share_s=5.0)).out_of_time
