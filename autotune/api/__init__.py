@@ -19,22 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api.files import check_export, export, look_up, look_up_builtin, write_csv
-    from autotune.api.listing import standing
     from autotune.api.plans import plan, plan_of_trace
     from autotune.api.problems import Problems
+    from autotune.api.reading import decided, raced, read, read_one, required_by, standing, worth
     from autotune.api.reports import page, report
     from autotune.api.runs import has_due, run
     from autotune.api.studies import (
         StudySet,
-        decided,
         find,
         find_one,
         of_block,
         of_plan,
         of_problems,
-        raced,
-        required_by,
-        worth,
     )
     from autotune.plan.plan import Plan
     from autotune.plan.timed import all_timed_kernels, timed_kernels
@@ -70,6 +66,8 @@ __all__ = [
     "plan",
     "plan_of_trace",
     "raced",
+    "read",
+    "read_one",
     "report",
     "required_by",
     "run",
@@ -91,18 +89,14 @@ _MODULES = {
     "autotune.api.problems": ("Problems",),
     "autotune.api.reports": ("page", "report"),
     "autotune.api.runs": ("has_due", "run"),
-    "autotune.api.listing": ("standing",),
+    "autotune.api.reading": ("decided", "raced", "read", "read_one", "required_by", "standing", "worth"),
     "autotune.api.studies": (
         "StudySet",
-        "decided",
         "find",
         "find_one",
         "of_block",
         "of_plan",
         "of_problems",
-        "raced",
-        "required_by",
-        "worth",
     ),
     "autotune.plan.plan": ("Plan",),
     "autotune.plan.timed": ("all_timed_kernels", "timed_kernels"),

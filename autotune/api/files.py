@@ -17,11 +17,11 @@ from autotune.export.items import calls, export_items, is_builtin, shards
 from autotune.report.trials import csv_rows
 from autotune.servers import Lookup, places, provenance
 from autotune.study.spec import StudySpec
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 
 def export(
-    finished: Sequence[KernelStudy],
+    finished: Sequence[StoredStudy],
     directory: Path,
     on_exist: OnExist = "merge",
     required: Iterable[Call] = (),
@@ -60,7 +60,7 @@ def check_export(specs: Iterable[StudySpec], directory: Path, on_exist: OnExist 
             check_merge(results, folder, of_builtin)
 
 
-def write_csv(studies: Iterable[KernelStudy], path: Path) -> None:
+def write_csv(studies: Iterable[StoredStudy], path: Path) -> None:
     """Writes every measured config of the studies, one row each.
 
     Raises:

@@ -11,11 +11,11 @@ from autotune.report.gathering import gather
 from autotune.report.page import html
 from autotune.report.served import read_served
 from autotune.report.timed import importances, timed_trials
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 
 def report(
-    studies: Sequence[KernelStudy], plan_name: str | None = None, directory: Path | None = None
+    studies: Sequence[StoredStudy], plan_name: str | None = None, directory: Path | None = None
 ) -> ReportContent:
     """Gathers what came of studies: results, what a forward pass saves, where time went, what is not tuned and why.
 
@@ -33,7 +33,7 @@ def report(
     return gather(studies, plan_name or (common.pop() if len(common) == 1 else None), served)
 
 
-def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:
+def page(found: ReportContent, studies: Sequence[StoredStudy]) -> str:
     """Renders a report as one HTML file with plots: no script, and nothing that it loads.
 
     Raises:
@@ -47,7 +47,7 @@ def page(found: ReportContent, studies: Sequence[KernelStudy]) -> str:
     return html(found, figures, _study_figures(found, studies))
 
 
-def _study_figures(found: ReportContent, studies: Sequence[KernelStudy]) -> Iterator[tuple[str, str]]:
+def _study_figures(found: ReportContent, studies: Sequence[StoredStudy]) -> Iterator[tuple[str, str]]:
     for row, item in zip(found.rows, studies, strict=True):
         if timed := timed_trials(item):
             yield row.name, study_figure(row, timed, importances(item))

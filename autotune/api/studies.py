@@ -1,8 +1,7 @@
-"""Turns what is to be tuned into studies in a storage, and finds the studies that a user names."""
+"""Turns what is to be tuned into studies in a storage, and finds those that a user names to be run."""
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,12 +9,12 @@ from dataclasses import dataclass, replace
 from optuna.storages import BaseStorage
 
 from autotune.api.group_source import refuse_unread
-from autotune.api.listing import names
 from autotune.api.problems import Problems
-from autotune.contract import Call, registry
+from autotune.api.reading import names, one_name
+from autotune.contract import registry
 from autotune.contract.source import BOTH, BUILTIN, SERVED, split
-from autotune.errors import InputError, one_of
-from autotune.plan import describing
+from autotune.errors import one_of
+from autotune.plan import decided, describing
 from autotune.plan import studies as plan_studies
 from autotune.plan.by_source import left_to_server, sources_of
 from autotune.plan.plan import Entry, Plan
@@ -91,7 +90,7 @@ class StudySet:
         """
         if (of := self._of_plan) is None or of.for_plugin is None:
             return None
-        found = describing.decisions(studies.load(storage, name) for name in self.specs)
+        found = decided.decisions(studies.load(storage, name) for name in self.specs)
         ready = describing.replacements(of.plan, of.for_plugin, found)
         more = [each for each in ready if not set(each.specs) <= set(self.specs)]
         if not more:
@@ -187,50 +186,18 @@ def _of_one_source(request: Request, specs: Mapping[str, StudySpec]) -> tuple[st
 
 
 def find(storage: BaseStorage, patterns: Iterable[str] = (), plan_name: str | None = None) -> list[KernelStudy]:
-    """Returns the studies that globs match, or those of a plan in its order; without either all.
+    """Returns the studies that globs match, or those of a plan in its order, to be run; without either all.
 
     Raises:
         InputError: If there is none, or both are given.
     """
-    with overview.opened(storage) as found:
-        chosen = names(found, tuple(patterns), plan_name)
-    return [studies.load(storage, name) for name in chosen]
+    return [studies.load(storage, name) for name in names(overview.of(storage), tuple(patterns), plan_name)]
 
 
 def find_one(storage: BaseStorage, name: str) -> KernelStudy:
-    """Returns the study of this name, or the only one that it matches as a glob.
+    """Returns the study of this name, or the only one that it matches as a glob, to be run.
 
     Raises:
         InputError: If there is none, or more than one.
     """
-    names = studies.names(storage)
-    found = [name] if name in names else fnmatch.filter(names, name)
-    if len(found) > 1:
-        raise InputError(f"study: got {name!r}, which matches {len(found)}: {one_of(found)}; name one of them")
-    return studies.load(storage, found[0] if found else name)
-
-
-def worth(chosen: Iterable[KernelStudy], plan_name: str | None) -> dict[str, float]:
-    """Returns what a plan says a microsecond less is worth, by study; without a plan nothing is said."""
-    if plan_name is None:
-        return {}
-    return {item.name: found.weight for item in chosen if (found := item.membership(plan_name))}
-
-
-def raced(chosen: Iterable[KernelStudy], plan_name: str | None) -> set[str]:
-    """Returns the names of those that a plan only races; without a plan there is none."""
-    return {item.name for item in plan_studies.raced(chosen, plan_name)} if plan_name is not None else set()
-
-
-def decided(chosen: Iterable[KernelStudy], plan_name: str) -> list[KernelStudy]:
-    """Returns the finished studies of a plan that an export may take: a size is raced for all shapes, or left out."""
-    return [item for item in plan_studies.decided(chosen, plan_name) if item.result is not None]
-
-
-def required_by(chosen: Iterable[KernelStudy], plan_name: str) -> list[Call]:
-    """Returns every lookup that the files of a plan must answer, measured or not.
-
-    Args:
-        chosen: The plan's studies, finished or not.
-    """
-    return plan_studies.required(chosen, plan_name)
+    return studies.load(storage, one_name(overview.of(storage), name))

@@ -40,7 +40,6 @@ def _offered(ctx: click.Context, incomplete: str, names: Callable[[Overview], li
 
     url = ctx.params.get("storage") or os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE_URL
     try:
-        with overview.opened(url) as found:
-            return [name for name in names(found) if name.startswith(incomplete)]
+        return [name for name in names(overview.of(url)) if name.startswith(incomplete)]
     except AutotuneError:
         return []  # A shell has no place for errors; the command itself tells them.

@@ -105,8 +105,7 @@ def _gpu() -> Iterator[Observation]:
 
 def _storage(url: str) -> Observation:
     try:
-        with overview.opened(url) as found:
-            count = len(found.ours)
+        count = len(overview.of(url).ours)
     except InputError as error:
         return Observation("storage", str(error), "study create makes one")
     return Observation("storage", f"{without_secrets(url)}, {count} studies")

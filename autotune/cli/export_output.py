@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import api, servers
-from autotune.cli.advice import say_advice
+from autotune.cli.advice import say_advice, say_if_replayed
 from autotune.cli.messages import tell
-from autotune.cli.running import say_if_replayed
 from autotune.contract import Call
 from autotune.errors import InputError
 from autotune.export.export import ExportReport
@@ -22,7 +21,7 @@ from autotune.servers.command_line import CommandLine
 from autotune.servers.timed_as import TimedAs, timed_as, told
 from autotune.study.serving_notes import serving_notes
 from autotune.study.sources import compiler_notes
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 from autotune.untrusted.printing import say
 
 
@@ -36,7 +35,7 @@ class Target:
 
 
 def export_studies(
-    finished: list[KernelStudy],
+    finished: Sequence[StoredStudy],
     target: Target,
     as_json: bool = False,
     required: Iterable[Call] = (),
@@ -60,7 +59,7 @@ def export_studies(
     (_say_json if as_json else _say_lines)(finished, report, target.directory)
 
 
-def _say_json(finished: list[KernelStudy], report: ExportReport, directory: Path) -> None:
+def _say_json(finished: Sequence[StoredStudy], report: ExportReport, directory: Path) -> None:
     kernels = _kernels(report.files, directory)
     compilers = compiler_notes(study.spec for study in finished)
     data: dict[str, object] = {
@@ -74,7 +73,7 @@ def _say_json(finished: list[KernelStudy], report: ExportReport, directory: Path
     say(json.dumps(data, indent=2))
 
 
-def _say_lines(finished: list[KernelStudy], report: ExportReport, directory: Path) -> None:
+def _say_lines(finished: Sequence[StoredStudy], report: ExportReport, directory: Path) -> None:
     kernels = _kernels(report.files, directory)
     say_if_replayed(finished)
     for file in report.files:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from optuna.storages import BaseStorage
 
 from autotune import api
+from autotune.cli.advice import say_if_replayed
 from autotune.cli.flags.run import RunFlags
 from autotune.cli.messages import tell
 from autotune.cli.progress import RunDisplay
@@ -103,9 +104,3 @@ def say_notes(finished: list[KernelStudy]) -> None:
     """Prints what a server makes of results."""
     for note in serving_notes(finished):
         say(note)
-
-
-def say_if_replayed(studies: list[KernelStudy]) -> None:
-    """Prints one plain line where times are not of this machine."""
-    if gpus := sorted({item.spec.gpu.name for item in studies if item.spec.backend == "replay"}):
-        tell(f"Replay: the times below are recordings of {', '.join(gpus)}, not of this machine.")

@@ -1,4 +1,4 @@
-"""Opens the storage for a command."""
+"""Opens the storage for a command that writes to it, and keeps Optuna quiet."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from autotune.study import storage
 
 
 def open_storage(url: str, create: bool = False) -> BaseStorage:
-    """Opens the storage at a URL, and keeps Optuna's own progress lines off stderr, where ours are.
+    """Opens the storage at a URL, to write to it.
 
     Raises:
         InputError: As `autotune.study.storage.open_storage`.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet_optuna()
     return storage.open_storage(url, create)
+
+
+def quiet_optuna() -> None:
+    """Keeps Optuna's own progress lines off stderr, where ours are."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

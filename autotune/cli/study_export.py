@@ -12,12 +12,10 @@ from autotune.cli.completion import study_names
 from autotune.cli.export_output import Target, export_studies
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.messages import working
-from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.paths import DEFAULT_STORAGE_URL
-from autotune.study import studies
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,9 @@ def export(
         raise InputError("--all-m: is about a plan, and no --plan is given; leave it out: all are written")
     for file in kernel_files:
         registry.name_file(file)
-    opened, server = open_storage(storage), flags.of_server
+    plan_name, server = flags.plan_name, flags.of_server
     with working("reading the studies"):
-        chosen = studies.whole_groups(opened, api.find(opened, patterns, flags.plan_name))
-    plan_name = flags.plan_name
+        chosen = api.read(storage, patterns, plan_name, whole_groups=True)
     finished = api.decided(chosen, plan_name) if plan_name else [item for item in chosen if item.result is not None]
     if server is not None:
         finished = [item for item in finished if item.call is not None and item.call.server == server]

@@ -10,7 +10,6 @@ from autotune import api
 from autotune.cli.advice import say_advice
 from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
-from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report import results
@@ -28,7 +27,7 @@ def show_(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) 
 
     NAME may be a glob that matches one study.
     """
-    item = api.find_one(open_storage(storage), name)
+    item = api.read_one(storage, name)
     if as_json:
         say(json.dumps(results.study_json(item), indent=2))
         return
@@ -57,7 +56,7 @@ def best(name: str, storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -
 
     NAME may be a glob that matches one study.
     """
-    item = api.find_one(open_storage(storage), name)
+    item = api.read_one(storage, name)
     if (result := item.result) is None:
         raise InputError(f"study {item.name} is not finished; finish it with: study run {item.name}")
     if as_json:

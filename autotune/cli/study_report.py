@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from autotune import api
 from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.messages import tell, working
-from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.paths import DEFAULT_STORAGE_URL
 from autotune.report.content import ReportContent
 from autotune.report.figures import check_plots
 from autotune.report.sections import UNTUNED, markdown, sections
 from autotune.report.tables import show, table
+from autotune.study.stored_study import StoredStudy
 from autotune.untrusted.printing import say
 
 
@@ -53,13 +54,12 @@ def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT
     if flags.page is not None:
         check_plots()
     with working("reading the studies"):
-        chosen = api.find(open_storage(storage), patterns, flags.plan_name)
+        chosen = api.read(storage, patterns, flags.plan_name)
         if not chosen:
             raise InputError("study report: no studies yet; make one with study create")
         found = api.report(chosen, flags.plan_name, flags.proven_dir)
     if flags.page is not None:
-        with working("drawing the plots"):
-            page = api.page(found, chosen)
+        page = _page(found, chosen)
         _write(flags.page, "--html", page)
     if flags.md is not None:
         _write(flags.md, "--md", markdown(found))
@@ -69,6 +69,14 @@ def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT
         say(json.dumps(found.to_json(), indent=2))
     elif not (flags.page or flags.md or flags.rows):
         _show(found)
+
+
+def _page(found: ReportContent, chosen: Sequence[StoredStudy]) -> str:
+    from autotune.cli.storage import quiet_optuna  # here, because only the plots need Optuna, which loads slowly
+
+    with working("drawing the plots"):
+        quiet_optuna()
+        return api.page(found, chosen)
 
 
 def _show(found: ReportContent) -> None:

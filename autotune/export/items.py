@@ -17,11 +17,10 @@ from autotune.servers import stand_back
 from autotune.study.result import Decision, GroupDecision, StudyResult
 from autotune.study.serving_notes import serving_note
 from autotune.study.spec import StudySpec
-from autotune.study.stored import timed_whole
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 
-def export_items(finished: Sequence[KernelStudy], with_timings: bool = False) -> list[ExportItem]:
+def export_items(finished: Sequence[StoredStudy], with_timings: bool = False) -> list[ExportItem]:
     """Returns one item for each entry that the studies decided.
 
     Args:
@@ -73,7 +72,7 @@ def _own_call(spec: StudySpec) -> Call:
     return call
 
 
-def _check_groups(finished: Iterable[KernelStudy]) -> None:
+def _check_groups(finished: Iterable[StoredStudy]) -> None:
     there: dict[str, set[str]] = {}
     for study in finished:
         if study.spec.group is not None:
@@ -88,7 +87,7 @@ def _check_groups(finished: Iterable[KernelStudy]) -> None:
                 )
 
 
-def _items(study: KernelStudy) -> list[ExportItem]:
+def _items(study: StoredStudy) -> list[ExportItem]:
     if (result := study.result) is None:
         return []
     decision = result.decision
@@ -108,13 +107,13 @@ def _items(study: KernelStudy) -> list[ExportItem]:
     ]
 
 
-def _is_the_folders(study: KernelStudy, call: Call) -> bool:
+def _is_the_folders(study: StoredStudy, call: Call) -> bool:
     """Tells whether the study's default is what the server has in a folder without an entry: what only the plug-in
     launches has a default by more than its lookup tells."""
     return not servers.get(call.server).replaces(call) and not study.kernel.other_defaults(study.problem, study.gpu)
 
 
-def _stands_back(study: KernelStudy, decision: Decision) -> bool:
+def _stands_back(study: StoredStudy, decision: Decision) -> bool:
     """Tells whether the server's own kernel is the faster one: as timed against ours, or where the study that has not
     met it keeps a default that runs nowhere without an entry."""
     if (met := study.head_to_head) is not None:
@@ -122,7 +121,7 @@ def _stands_back(study: KernelStudy, decision: Decision) -> bool:
     return decision.outcome == "default" and study.kernel.is_left_without_entry(study.problem)
 
 
-def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, KernelStudy]) -> ExportItem:
+def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, StoredStudy]) -> ExportItem:
     """Returns an item as larger batches need it, if servers read no config at its own m.
 
     Batches between its m and the next one of the file do read its entry, where it is the nearest to them. So it gets
@@ -152,12 +151,12 @@ def _is_larger(other: ExportItem, item: ExportItem) -> bool:
     return (at_own_m, other_file) == (item.call, own_file) and other.call.dims["m"] > item.call.dims["m"]
 
 
-def _is_read(study: KernelStudy) -> bool:
+def _is_read(study: StoredStudy) -> bool:
     """Returns whether servers read the study's result at its own m."""
     return study.kernel.is_read(study.problem)
 
 
-def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
+def _timed(item: ExportItem, study: StoredStudy) -> ExportItem:
     """Returns the item with what its study timed: side by side in the finalists' race, and before that one by one."""
     server = servers.get(item.call.server)
     if server.thinnable_level(item.call) is None or (result := study.result) is None:
@@ -174,7 +173,7 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
         return launch(server.entry(config, item.call))
 
     race = {key(finalist.config): finalist.median_us for finalist in decision.finalists}
-    timed = timed_whole(study.study)
+    timed = [trial for trial in study.trials() if trial.was_timed_whole]
     alone = {key({**decision.incumbent, **trial.params}): trial.value for trial in timed if trial.value}
     default = None if decision.incumbent_us is None else server.default_config(item.call)
     return replace(item, timings=Timings((race, alone), default, launch))
@@ -183,7 +182,7 @@ def _timed(item: ExportItem, study: KernelStudy) -> ExportItem:
 _OF_SPEC = ("source", "kernel", "kernel_fingerprint", "problem", "environment", "settings")
 
 
-def _provenance(study: KernelStudy, result: StudyResult) -> dict[str, Any]:
+def _provenance(study: StoredStudy, result: StudyResult) -> dict[str, Any]:
     spec, decision, about = study.spec, result.decision, to_json(study.spec)
     return {
         "autotune": __version__,
@@ -210,7 +209,7 @@ def _comparison(decision: Decision | GroupDecision) -> dict[str, Any]:
     }
 
 
-def _group_provenance(study: KernelStudy) -> dict[str, Any]:
+def _group_provenance(study: StoredStudy) -> dict[str, Any]:
     if (group := study.group_result) is None:
         return {}
     about = {"group": group.group, "path": group.path, "shared": dict(group.shared)}

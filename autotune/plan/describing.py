@@ -8,18 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from autotune import servers
-from autotune.contract import Call, Config
+from autotune.contract import Config
 from autotune.contract.source import BUILTIN
 from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
 from autotune.plan.by_source import entries_of
+from autotune.plan.decided import raced_together, text_of
 from autotune.plan.plan import Entry, Plan
 from autotune.study import creation
 from autotune.study.describe import Request
 from autotune.study.spec import StudySpec
-from autotune.study.study import KernelStudy
-
-RacedTogether = tuple[int | None, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -108,32 +106,10 @@ def _replaces_here(request: Request) -> bool:
     return request.backend != "replay" and cuda_available()
 
 
-def decisions(chosen: Iterable[KernelStudy]) -> dict[str, Config | None]:
-    """Returns what studies of servers' own kernels decided for, by the texts of their calls; None of an unfinished."""
-    return {
-        text_of(study.call): study.result.decision.config if study.result else None
-        for study in chosen
-        if study.spec.source != BUILTIN and study.call is not None
-    }
-
-
 def _undecided(described: Iterable[Described]) -> dict[str, Config | None]:
     """Returns the calls that are to be tuned on servers' own kernels, as `decisions` does."""
     specs = [spec for found in described for spec in found.specs.values()]
     return {text_of(spec.call): None for spec in specs if spec.source != BUILTIN and spec.call is not None}
-
-
-def text_of(call: Call) -> str:
-    """Returns a text that is equal for equal lookups."""
-    return f"{call.op} {sorted(call.dims.items())}"
-
-
-def raced_together(call: Call | None) -> RacedTogether:
-    """Returns what is equal for lookups whose sizes are raced for all or for none: those of a family of files have
-    sizes of their own."""
-    assert call is not None  # all studies of a plan answer one
-    family = servers.get(call.server).family(call.op)
-    return call.dims.get("m"), tuple(family.ops) if family else ()
 
 
 def _distinct(described: Iterable[Described]) -> list[Described]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from autotune.report.tables import us
 from autotune.report.timed import TimedTrial, fastest_by_pair, importances, in_order, timed_trials
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 _WORST = 3.0
 """The map tells no more than this many times the fastest apart."""
@@ -30,7 +30,7 @@ class PlotlyFigure:
         return json.dumps(asdict(self))
 
 
-def study_plots(item: KernelStudy) -> dict[str, PlotlyFigure]:
+def study_plots(item: StoredStudy) -> dict[str, PlotlyFigure]:
     """Returns a study's plots, by the name that the dashboard shows them under; those that have something to say."""
     timed = timed_trials(item)
     if not timed:
@@ -41,7 +41,7 @@ def study_plots(item: KernelStudy) -> dict[str, PlotlyFigure]:
     return plots
 
 
-def _search(item: KernelStudy, timed: Sequence[TimedTrial]) -> PlotlyFigure:
+def _search(item: StoredStudy, timed: Sequence[TimedTrial]) -> PlotlyFigure:
     numbers = [trial.number for trial in timed]
     lines = [
         _points("timed", [trial for trial in timed if not trial.pruned]),

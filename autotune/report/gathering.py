@@ -14,10 +14,10 @@ from autotune.report.rivals import rivals_of
 from autotune.report.served import ServedTimes
 from autotune.study.membership import Membership
 from autotune.study.spec import StudySpec
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 
-def gather(studies: Sequence[KernelStudy], plan: str | None, served: ServedTimes | None = None) -> ReportContent:
+def gather(studies: Sequence[StoredStudy], plan: str | None, served: ServedTimes | None = None) -> ReportContent:
     """Gathers what a report tells.
 
     Args:
@@ -43,7 +43,7 @@ def gather(studies: Sequence[KernelStudy], plan: str | None, served: ServedTimes
     )
 
 
-def _row(item: KernelStudy, membership: Membership | None) -> ReportRow:
+def _row(item: StoredStudy, membership: Membership | None) -> ReportRow:
     result, spec = item.result, item.spec
     decision = result.decision if result else None
     return ReportRow(
@@ -62,13 +62,13 @@ def _row(item: KernelStudy, membership: Membership | None) -> ReportRow:
         floor_us=result.floor_us if result else None,
         p_value=decision.p_value if decision else None,
         config=decision.config if decision else None,
-        trials=sum(result.counts.values()) if result else len(item.study.get_trials(deepcopy=False)),
+        trials=sum(result.counts.values()) if result else item.count_trials(),
         why=_why(item),
         rivals=rivals_of(item),
     )
 
 
-def _why(item: KernelStudy) -> str:
+def _why(item: StoredStudy) -> str:
     if (result := item.result) is None:
         return f"not finished; go on with: study run {item.name}"
     if result.decision.outcome == "tuned":
@@ -77,21 +77,21 @@ def _why(item: KernelStudy) -> str:
     return f"none of {tried} configs of {result.configs} beat the default beyond the noise, so it stays"
 
 
-def _size(item: KernelStudy) -> tuple[str, int | None]:
+def _size(item: StoredStudy) -> tuple[str, int | None]:
     """Returns the name and the value of the level that batches choose."""
     if (call := item.spec.call) is None:
         return "", None
     return next(((level, call.dims[level]) for level in ("m", "chunk_size") if level in call.dims), ("", None))
 
 
-def _sizes(item: KernelStudy) -> str:
+def _sizes(item: StoredStudy) -> str:
     """Spells the sizes of a study's lookup apart from the batch's; a kernel without one has its problem's."""
     call = item.spec.call
     sizes = call.dims if call else item.spec.problem
     return ", ".join(f"{name} {value}" for name, value in sizes.items() if name not in ("m", "chunk_size", "max_loras"))
 
 
-def _alternatives(studies: Sequence[KernelStudy]) -> set[str]:
+def _alternatives(studies: Sequence[StoredStudy]) -> set[str]:
     """Returns the names of the studies whose work others do as well: their times are no part of a pass of those."""
     served = {_work(item.spec) for item in studies if item.spec.source != BUILTIN}
     found = set()
@@ -123,14 +123,14 @@ def _savings(rows: Sequence[ReportRow], alternatives: Collection[str]) -> tuple[
     return tuple(found)
 
 
-def _spent_s(studies: Sequence[KernelStudy]) -> dict[str, float]:
+def _spent_s(studies: Sequence[StoredStudy]) -> dict[str, float]:
     spent: Counter[str] = Counter()
     for result in (item.result for item in studies if item.result):
         spent.update({words: result.seconds.get(phase, 0.0) for phase, words in PHASES.items()})
     return dict(spent)
 
 
-def _machine(item: KernelStudy) -> str:
+def _machine(item: StoredStudy) -> str:
     known = ", ".join(f"{name} {value}" for name, value in item.spec.environment.known.items() if name != "gpu")
     recorded = "recorded on " if item.spec.backend == "replay" else ""
     return f"{recorded}{item.spec.environment.gpu} ({known})"

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from autotune import servers
 from autotune.report.dashboard_plots import study_plots
@@ -13,8 +14,11 @@ from autotune.report.groups import group_line
 from autotune.report.results import result_line
 from autotune.report.tables import config_text, us, workload_text
 from autotune.study.serving_notes import serving_note
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 from autotune.study.summary import StudySummary
+
+if TYPE_CHECKING:
+    from autotune.study.study import KernelStudy
 
 _DASHBOARD = "optuna_dashboard"
 
@@ -46,12 +50,12 @@ def _part(name: str) -> ModuleType | None:
     return part
 
 
-def study_note(study: KernelStudy) -> str:
+def study_note(study: StoredStudy) -> str:
     """Tells in Markdown what a study is about and what became of it."""
     return _text(study, study.summary)
 
 
-def _text(study: KernelStudy, summary: StudySummary) -> str:
+def _text(study: StoredStudy, summary: StudySummary) -> str:
     spec, result = summary.spec, summary.result
     # The result in one line leads; the name does of an unfinished study.
     lines = [f"**{result_line(summary.name, result) if result else summary.name}**", ""]

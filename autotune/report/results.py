@@ -14,7 +14,7 @@ from autotune.report.tables import TextTable, config_text, percent, ratio, table
 from autotune.report.trials import trial_rows
 from autotune.study.grouping import by_group
 from autotune.study.result import Decision, GroupResult, StudyResult
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 _OF_BEST = ("outcome", "config", "incumbent_us", "tuned_us", "p_value")
 """What `study best --json` prints of a result."""
@@ -43,7 +43,7 @@ def result_line(name: str, result: StudyResult) -> str:
     return f"{name}: {before}{us(decision.tuned_us)} us{gain}{_worst_text(decision)}"
 
 
-def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
+def time_line(studies: Sequence[StoredStudy], wall_s: float) -> str:
     """Says in one line where the wall time of a run went that finished these studies; what is no study's is mostly
     start-up."""
     spent: Counter[str] = Counter()
@@ -53,7 +53,7 @@ def time_line(studies: Sequence[KernelStudy], wall_s: float) -> str:
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
-def unsearched_lines(studies: Sequence[KernelStudy]) -> list[str]:
+def unsearched_lines(studies: Sequence[StoredStudy]) -> list[str]:
     """Says how many of these studies found no time, or kept their default because time or trials were over, and what
     to do."""
     results = [item.result for item in studies]
@@ -71,7 +71,7 @@ def unsearched_lines(studies: Sequence[KernelStudy]) -> list[str]:
     return lines
 
 
-def before_after_by_size(studies: Sequence[KernelStudy]) -> TextTable:
+def before_after_by_size(studies: Sequence[StoredStudy]) -> TextTable:
     """Makes the table of default and tuned times of finished studies for a narrow terminal, by their sizes."""
     finished = [(item.spec, result) for item in studies if (result := item.result)]
     names, sizes = columns_of([spec for spec, _ in finished])
@@ -83,7 +83,7 @@ def before_after_by_size(studies: Sequence[KernelStudy]) -> TextTable:
     return table(machines(studies), (*names, "default us", "tuned us", "speed-up", "of floor"), rows)
 
 
-def before_after(studies: Sequence[KernelStudy]) -> TextTable:
+def before_after(studies: Sequence[StoredStudy]) -> TextTable:
     """Makes the table of default and tuned times of finished studies."""
     rows = list[Sequence[object]]()
     for together in by_group(item for item in studies if item.result):
@@ -122,7 +122,7 @@ def _sum_row(group: GroupResult) -> Sequence[object]:
     )
 
 
-def study_json(item: KernelStudy) -> dict[str, Any]:
+def study_json(item: StoredStudy) -> dict[str, Any]:
     """Tells everything the storage knows of a study; `docs/results.md` is made of this."""
     summary: dict[str, Any] = to_json(item.summary)
     if item.spec.group is None:
@@ -130,7 +130,7 @@ def study_json(item: KernelStudy) -> dict[str, Any]:
     return summary | {"trials": [row.to_json() for row in trial_rows(item)]}
 
 
-def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
+def best_json(item: StoredStudy, result: StudyResult) -> dict[str, Any]:
     """Tells which config a finished study decided for, and what the server's users should know."""
     data: dict[str, Any] = to_json(result)
     advice = servers.advice([item.call])
@@ -140,12 +140,12 @@ def best_json(item: KernelStudy, result: StudyResult) -> dict[str, Any]:
     return timed | {key: data[key] for key in _OF_BEST} | ({"advice": advice} if advice else {})
 
 
-def machines(studies: Sequence[KernelStudy]) -> str:
+def machines(studies: Sequence[StoredStudy]) -> str:
     """Says where finished studies were measured, one line a machine."""
     return "\n".join(sorted({_machine(item) for item in studies if item.result}))
 
 
-def _machine(item: KernelStudy) -> str:
+def _machine(item: StoredStudy) -> str:
     spec = item.spec
     known = spec.environment.known
     versions = ", ".join(f"{name} {known[name]}" for name in ("torch", "triton") if name in known)

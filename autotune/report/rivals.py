@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from autotune.study.head_to_head import APART, DEFAULT, OURS, SERVED
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 RUNS_OURS: Final = "ours"
 RUNS_SERVED: Final = "the server's"
@@ -48,7 +48,7 @@ class Rivals:
 NO_RIVALS: Final = Rivals(None, None, None, None, "", "")
 
 
-def rivals_of(item: KernelStudy) -> Rivals | None:
+def rivals_of(item: StoredStudy) -> Rivals | None:
     """Returns what a study of our kernel was compared with; None where it was not compared."""
     if (met := item.head_to_head) is None:
         return None

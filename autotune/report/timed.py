@@ -4,19 +4,12 @@ lies."""
 from __future__ import annotations
 
 import math
-import statistics
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, create_trial
-
-from autotune.measure.result import FAILURES
-from autotune.study import trials
-from autotune.study.stored import given_up
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 _FEWEST = 8
 """Below so many timed trials no importance is told: it would be of the noise."""
@@ -32,35 +25,37 @@ class TimedTrial:
     params: dict[str, Any]
 
 
-def timed_trials(item: KernelStudy) -> list[TimedTrial]:
+def timed_trials(item: StoredStudy) -> list[TimedTrial]:
     """Returns a study's timed trials, in the order they came."""
-    found = []
-    for trial in item.study.get_trials(deepcopy=False):
-        if trial.state.is_finished() and (time_us := _time_us(trial)) is not None:
-            found.append(TimedTrial(trial.number, time_us, given_up(trial), dict(trial.params)))
-    return found
+    return [
+        TimedTrial(trial.number, time_us, trial.was_given_up, dict(trial.params))
+        for trial in item.trials()
+        if (time_us := trial.time_us) is not None
+    ]
 
 
-def importances(item: KernelStudy) -> dict[str, float]:
+def importances(item: StoredStudy) -> dict[str, float]:
     """Returns what share of how fast configs are each parameter explains, the largest first; empty where too few were
     timed to say.
 
     In a study of an older release most are pruned, and Optuna counts complete trials alone: here each counts by its
     time.
     """
-    from optuna.importance import get_param_importances  # loads scikit-learn, which only a finished study waits for
+    import optuna  # loads scikit-learn as well, which only a finished study waits for
+    from optuna.distributions import json_to_distribution
+    from optuna.importance import get_param_importances
 
-    seen = [(trial, time_us) for trial in item.study.get_trials(deepcopy=False) if (time_us := _time_us(trial))]
+    seen = [(trial, time_us) for trial in item.trials() if (time_us := trial.time_us)]
     if len(seen) < _FEWEST:
         return {}
-    common = set.intersection(*(set(trial.params) for trial, _ in seen))
+    common = sorted(set.intersection(*(set(trial.params) for trial, _ in seen)))
     copy = optuna.create_study()
     for trial, time_us in seen:
         copy.add_trial(
-            create_trial(
+            optuna.trial.create_trial(
                 value=math.log(time_us),
-                params={name: trial.params[name] for name in sorted(common)},
-                distributions={name: trial.distributions[name] for name in sorted(common)},
+                params={name: trial.params[name] for name in common},
+                distributions={name: json_to_distribution(trial.distributions[name]) for name in common},
             )
         )
     with warnings.catch_warnings():
@@ -84,10 +79,3 @@ def fastest_by_pair(timed: Sequence[TimedTrial], a: str, b: str) -> dict[tuple[A
 def in_order(values: Iterable[Any]) -> list[Any]:
     """Returns the distinct values of a parameter, an unset one first."""
     return sorted(set(values), key=lambda value: (value is not None, value or 0))
-
-
-def _time_us(trial: FrozenTrial) -> float | None:
-    if not trial.state.is_finished() or trials.status(trial) in FAILURES:
-        return None
-    times = list(trial.intermediate_values.values()) or ([] if trial.value is None else [trial.value])
-    return statistics.median(times) if times else None

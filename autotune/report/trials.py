@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
-from autotune.study import trials
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
+from autotune.study.stored_trial import StoredTrial
 
 _CSV_COLUMNS = ("status", "message", "median_us", "registers", "spill_bytes", "shared_bytes", "compile_s", "measure_s")
 
@@ -61,12 +59,12 @@ _STORED = tuple(each.name for each in fields(TrialRow) if each.default is None)
 """The fields that stand in a trial's user attributes, by the same names (`autotune.study.trials`)."""
 
 
-def trial_rows(item: KernelStudy) -> list[TrialRow]:
+def trial_rows(item: StoredStudy) -> list[TrialRow]:
     """Reads all trials of a study."""
-    return [_row(trial) for trial in item.study.get_trials(deepcopy=False)]
+    return [_row(trial) for trial in item.trials()]
 
 
-def csv_rows(item: KernelStudy) -> list[dict[str, Any]]:
+def csv_rows(item: StoredStudy) -> list[dict[str, Any]]:
     """Returns one flat row per trial, for a CSV file."""
     about = {"study": item.name, "kernel": item.spec.kernel, "gpu": item.spec.gpu.name, **item.spec.problem}
     rows = []
@@ -76,11 +74,11 @@ def csv_rows(item: KernelStudy) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(trial: FrozenTrial) -> TrialRow:
+def _row(trial: StoredTrial) -> TrialRow:
     attributes = {name: value for name, value in trial.user_attrs.items() if name != "status"}
     return TrialRow(
         number=trial.number,
-        status=trials.status(trial) or trial.state.name.lower(),
+        status=trial.status or trial.state.lower(),
         params=trial.params,
         samples_us=tuple(trial.intermediate_values.values()),
         **{name: attributes[name] for name in _STORED if name in attributes},

@@ -14,7 +14,6 @@ from autotune.search.estimate import estimated
 from autotune.search.neighbour import Neighbour, distance
 from autotune.study import studies
 from autotune.study.spec import StudySpec
-from autotune.study.stored import timed_whole
 from autotune.study.studies import Finished
 from autotune.study.study import KernelStudy
 
@@ -91,7 +90,9 @@ def _as_launched(other: Finished, wanted: KernelStudy) -> Config:
 
 def _timed(study: KernelStudy, fixed: Config) -> _Timed:
     timed: list[tuple[Config, float]] = [
-        ({**fixed, **trial.params}, math.log(trial.value)) for trial in timed_whole(study.study) if trial.value
+        ({**fixed, **trial.params}, math.log(trial.value))
+        for trial in study.trials()
+        if trial.was_timed_whole and trial.value
     ]
     configs = [config for config, _ in timed]
     expected = estimated(configs, study.kernel, study.problem, study.gpu)

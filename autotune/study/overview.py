@@ -1,15 +1,14 @@
-"""Reads what a storage says of all its studies, by one query for each table: no trial is read, and Optuna is not
-loaded.
+"""Reads what a storage says of its studies, without Optuna: all of them by one query for each table, and the trials of
+those that are asked for.
 
-To load Optuna takes half a second, and to have it read 50,000 trials half a minute.
+To load Optuna and have it open a storage takes a second, and to have it read 50,000 trials half a minute.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from autotune.errors import InputError, one_of
 from autotune.study import attributes, sqlite_file
 from autotune.study.membership import Membership
+from autotune.study.stored_study import StoredStudy
+from autotune.study.stored_trial import StoredTrial
 from autotune.study.summary import StudySummary
+from autotune.study.trial_tables import Query, Row, trials_of
 from autotune.untrusted.printing import shortened
 
 if TYPE_CHECKING:
@@ -33,9 +35,6 @@ _BEST = (
     "JOIN trial_values ON trial_values.trial_id = trials.trial_id "
     "WHERE trials.state = 'COMPLETE' AND trials.study_id IN ({}) GROUP BY trials.study_id"
 )
-
-Query = Callable[[str], Iterable[Sequence[Any]]]
-"""Runs a query; returns its rows."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,25 @@ class Overview(ABC):
         """The studies that this tool made, by name, in order of creation."""
         return {row.name: row for row in self._rows() if attributes.is_ours(row.attributes)}
 
+    def study(self, name: str) -> StoredStudy:
+        """Returns one of ours."""
+        return _OverviewedStudy(self, self.ours[name])
+
     def counted(self, names: Iterable[str] | None = None) -> list[CountedStudy]:
         """Tells how far studies of ours are; without names all of them."""
         rows = list(self.ours.values()) if names is None else [self.ours[name] for name in names]
-        counts = self._count([row.number for row in rows])
+        counts = self.count([row.number for row in rows])
         return [CountedStudy(row.summary, counts.get(row.number, TrialCount())) for row in rows]
+
+    def whole_groups(self, names: Iterable[str]) -> list[str]:
+        """Puts all members of a group in place of any of them, in order of creation; each study comes once."""
+        of_group: dict[str, list[str]] = {}
+        for row in self.ours.values():
+            if (group := attributes.group(row.attributes)) is not None:
+                of_group.setdefault(group, []).append(row.name)
+        groups = {name: attributes.group(self.ours[name].attributes) for name in names}
+        together = [[name] if group is None else of_group[group] for name, group in groups.items()]
+        return list(dict.fromkeys(name for found in together for name in found))
 
     def of_plan(self, plan: str) -> list[str]:
         """Returns the names of a plan's studies in its order.
@@ -113,63 +126,96 @@ class Overview(ABC):
         """Yields all studies, anybody's."""
 
     @abstractmethod
-    def _count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
+    def count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
         """Counts the trials of these studies, of those that have any."""
 
+    @abstractmethod
+    def trials(self, number: int) -> list[StoredTrial]:
+        """Reads the trials of a study, in the order of their creation."""
 
-@contextmanager
-def opened(storage: str | BaseStorage) -> Iterator[Overview]:
-    """Opens the overview of a storage, or of the one at a URL.
+
+class _OverviewedStudy(StoredStudy):
+    """A study as it was when the overview was made; its trials are read when they are asked for."""
+
+    def __init__(self, overview: Overview, row: StudyRow) -> None:
+        super().__init__(row.name, attributes.spec(row.attributes))
+        self._overview = overview
+        self._row = row
+
+    @property
+    def user_attrs(self) -> attributes.Attributes:
+        return self._row.attributes
+
+    def trials(self) -> list[StoredTrial]:
+        return self._overview.trials(self._row.number)
+
+    def count_trials(self) -> int:
+        return self._overview.count([self._row.number]).get(self._row.number, TrialCount()).trials
+
+
+def of(storage: str | BaseStorage) -> Overview:
+    """Returns the overview of a storage, or of the one at a URL.
 
     Raises:
         InputError: If there is no storage at the URL.
     """
     if not isinstance(storage, str):
-        yield _overview_of(storage)
-        return
+        return _of_opened(storage)
     if (path := sqlite_file.path_in(storage)) is not None:
         sqlite_file.check(storage, path, create=False)
         with sqlite_file.reading(Path(path)) as connection:
-            if sqlite_file.is_known(connection):
-                yield _OfDatabase(connection.execute)
-                return
+            is_known = sqlite_file.is_known(connection)
+        if is_known:
+            return _OfTables(lambda statements: _read_file(Path(path), statements))
     from autotune.study.storage import open_storage
 
-    yield _overview_of(open_storage(storage))
+    return _of_opened(open_storage(storage))
 
 
-def _overview_of(storage: BaseStorage) -> Overview:
+def _read_file(path: Path, statements: Sequence[str]) -> list[list[Row]]:
+    with sqlite_file.reading(path) as connection:
+        connection.execute("BEGIN")  # What others write meanwhile is in none of the answers, or in all.
+        return [connection.execute(statement).fetchall() for statement in statements]
+
+
+def _of_opened(storage: BaseStorage) -> Overview:
     from optuna.storages import RDBStorage
     from sqlalchemy import text
 
-    if not isinstance(storage, RDBStorage):
-        return _InMemory(storage)
+    if not isinstance(storage, RDBStorage) or storage.get_current_version() != sqlite_file.SCHEMA:
+        return _ThroughOptuna(storage)
 
-    def query(words: str) -> Iterable[Sequence[Any]]:
+    def query(statements: Sequence[str]) -> list[Sequence[Row]]:
         with storage.engine.connect() as connection:
-            return connection.execute(text(words)).fetchall()
+            return [connection.execute(text(statement)).fetchall() for statement in statements]
 
-    return _OfDatabase(query)
+    return _OfTables(query)
 
 
-class _OfDatabase(Overview):
+class _OfTables(Overview):
+    """Reads Optuna's tables, of the version that is known here."""
+
     def __init__(self, query: Query) -> None:
         self._query = query
 
     def _rows(self) -> Iterator[StudyRow]:
         kept: dict[int, dict[str, Any]] = {}
-        for number, key, value in self._query(_ATTRIBUTES):
+        stored, studies = self._query([_ATTRIBUTES, _STUDIES])
+        for number, key, value in stored:
             kept.setdefault(number, {})[key] = _parsed(key, value)
-        for number, name in self._query(_STUDIES):
+        for number, name in studies:
             yield StudyRow(number, name, kept.get(number, {}))
 
-    def _count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
+    def count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
         if not numbers:
             return {}
         listed = ", ".join(map(str, numbers))
-        best_us = {row[0]: row[1] for row in self._query(_BEST.format(listed))}
-        counts = self._query(_COUNTS.format(listed))
+        best, counts = self._query([_BEST.format(listed), _COUNTS.format(listed)])
+        best_us = {row[0]: row[1] for row in best}
         return {number: TrialCount(count, best_us.get(number)) for number, count in counts}
+
+    def trials(self, number: int) -> list[StoredTrial]:
+        return trials_of(self._query, number)
 
 
 def _parsed(key: str, value: str) -> Any:
@@ -182,7 +228,9 @@ def _parsed(key: str, value: str) -> Any:
         ) from error
 
 
-class _InMemory(Overview):
+class _ThroughOptuna(Overview):
+    """Asks Optuna, of a storage in memory or with tables of a version that is not known here."""
+
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
 
@@ -190,12 +238,13 @@ class _InMemory(Overview):
         for study in self._storage.get_all_studies():
             yield StudyRow(study._study_id, study.study_name, study.user_attrs)
 
-    def _count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
+    def count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
         return {number: self._count_one(number) for number in numbers}
 
     def _count_one(self, number: int) -> TrialCount:
-        from optuna.trial import TrialState
-
-        found = self._storage.get_all_trials(number, deepcopy=False)
-        times = [trial.value for trial in found if trial.state == TrialState.COMPLETE and trial.value is not None]
+        found = self.trials(number)
+        times = [trial.value for trial in found if trial.state == "COMPLETE" and trial.value is not None]
         return TrialCount(len(found), min(times, default=None))
+
+    def trials(self, number: int) -> list[StoredTrial]:
+        return [StoredTrial.of(trial) for trial in self._storage.get_all_trials(number, deepcopy=False)]

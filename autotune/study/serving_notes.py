@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from autotune.errors import InputError
 from autotune.study.result import GroupResult
-from autotune.study.study import KernelStudy
+from autotune.study.stored_study import StoredStudy
 
 
-def serving_note(study: KernelStudy) -> str | None:
+def serving_note(study: StoredStudy) -> str | None:
     """Returns what to know of the study's result in service; None where there is nothing to say, or the kernel that
     would say it cannot be loaded here."""
     try:
@@ -19,7 +19,7 @@ def serving_note(study: KernelStudy) -> str | None:
     return kernel.serving_note(study.problem, grouped=study.spec.group is not None)
 
 
-def serving_notes(studies: Iterable[KernelStudy]) -> list[str]:
+def serving_notes(studies: Iterable[StoredStudy]) -> list[str]:
     """Returns the notes of several studies, each once, and whether a server without a folder does as well."""
     studies = list(studies)
     notes = list(dict.fromkeys(note for study in studies if (note := serving_note(study))))

@@ -18,8 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotune.contract import Parameter
 from autotune.contract.space import Space
-
-_PRUNED = "pruned"
+from autotune.study.stored_trial import was_given_up
 
 
 class StoredForm:
@@ -43,21 +42,10 @@ class StoredForm:
     def searched(self, trial: FrozenTrial) -> FrozenTrial:
         """Returns a stored trial as the search made it."""
         found = _with(trial, self._searched)
-        if given_up(trial) and trial.intermediate_values:
+        if was_given_up(trial.state.name, trial.user_attrs) and trial.intermediate_values:
             found.state = TrialState.PRUNED
             found.value = trial.intermediate_values[max(trial.intermediate_values)]
         return found
-
-
-def given_up(trial: FrozenTrial) -> bool:
-    """Tells whether a finished trial was given up before it was timed to the end."""
-    return trial.state == TrialState.PRUNED or trial.user_attrs.get("status") == _PRUNED
-
-
-def timed_whole(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the trials that were timed to the end."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in complete if not given_up(trial)]
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -121,20 +121,11 @@ def delete(storage: BaseStorage, name: str) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def members(storage: BaseStorage, group: str) -> list[KernelStudy]:
-    """Opens the studies of a group, in order of creation."""
-    found = [name for name, kept in _attributes(storage).items() if attributes.group(kept) == group]
-    return [load(storage, name) for name in found]
-
-
 def whole_groups(storage: BaseStorage, chosen: Iterable[KernelStudy]) -> list[KernelStudy]:
     """Puts all members of a group in place of any of them; each study comes once."""
-    found: dict[str, KernelStudy] = {}
-    for study in chosen:
-        if study.name not in found:
-            together = [study] if study.spec.group is None else members(storage, study.spec.group)
-            found |= {each.name: each for each in together}
-    return list(found.values())
+    there = {study.name: study for study in chosen}
+    names = overview.of(storage).whole_groups(there)
+    return [there[name] if name in there else load(storage, name) for name in names]
 
 
 def _is_empty(storage: BaseStorage, name: str) -> bool:
@@ -153,5 +144,4 @@ def _is_empty(storage: BaseStorage, name: str) -> bool:
 
 def _attributes(storage: BaseStorage) -> dict[str, attributes.Attributes]:
     """Reads the attributes of the studies that are ours, by name."""
-    with overview.opened(storage) as found:
-        return {name: row.attributes for name, row in found.ours.items()}
+    return {name: row.attributes for name, row in overview.of(storage).ours.items()}

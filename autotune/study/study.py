@@ -1,13 +1,11 @@
-"""Joins an Optuna study with what it is about and what became of it."""
+"""Joins an Optuna study with what it is about and what became of it, to be run."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import optuna
 
-from autotune.contract import AnyKernel, Call, Gpu, Problem
 from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure import recording
@@ -17,47 +15,32 @@ from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
-from autotune.study.summary import StudySummary
+from autotune.study.stored_study import StoredStudy
+from autotune.study.stored_trial import StoredTrial
 from autotune.untrusted.names import check_name
 
 
-class KernelStudy:
+class KernelStudy(StoredStudy):
     """An Optuna study of one problem of a kernel; what is not on its trials stands in its attributes."""
 
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+        super().__init__(study.study_name, spec)
         self.study = study
-        self.spec = spec
 
     @property
-    def name(self) -> str:
-        return self.study.study_name
+    def user_attrs(self) -> attributes.Attributes:
+        return self.study.user_attrs
 
-    @cached_property
-    def kernel(self) -> AnyKernel:
-        return self.spec.load_kernel()
+    def trials(self) -> list[StoredTrial]:
+        return [StoredTrial.of(trial) for trial in self.study.get_trials(deepcopy=False)]
 
-    @cached_property
-    def problem(self) -> Problem:
-        return self.kernel.problem_type.from_json(self.spec.problem)
-
-    @property
-    def gpu(self) -> Gpu:
-        return self.spec.gpu
-
-    @property
-    def call(self) -> Call | None:
-        """The server's lookup, by a server with the Triton version that was measured with."""
-        return self.spec.server_call
+    def count_trials(self) -> int:
+        return len(self.study.get_trials(deepcopy=False))
 
     @property
     def settings(self) -> MeasureSettings:
         """How it is measured; a replay takes the defaults where it needs any."""
         return self.spec.settings or MeasureSettings()
-
-    @property
-    def result(self) -> StudyResult | None:
-        """What became of the study; None while it is unfinished."""
-        return attributes.result(self.study.user_attrs)
 
     def finish(self, result: StudyResult) -> None:
         attributes.write_result(self.study, result)
@@ -68,49 +51,20 @@ class KernelStudy:
         if self.group_result is not None:
             attributes.write_group_result(self.study, None)
 
-    @property
-    def head_to_head(self) -> HeadToHead | None:
-        """How the study's config did against the other ways to do its work; None while it has not met them."""
-        found, result = attributes.head_to_head(self.study.user_attrs), self.result
-        is_of_result = (
-            found is not None and result is not None and found.ours.contenders[0].config == result.decision.config
-        )
-        return found if is_of_result else None
-
     def keep_head_to_head(self, found: HeadToHead | None) -> None:
         """Keeps a comparison; None forgets the one that there is."""
         attributes.write_head_to_head(self.study, found)
-
-    @property
-    def group_result(self) -> GroupResult | None:
-        """What was decided for the group that the study is a member of; None while the group is unfinished."""
-        return attributes.group_result(self.study.user_attrs)
 
     def finish_group(self, result: GroupResult) -> None:
         attributes.write_group_result(self.study, result)
 
     @property
-    def summary(self) -> StudySummary:
-        """All that the study knows, except its trials, by one look into the storage."""
-        kept = self.study.user_attrs
-        return StudySummary(self.name, self.spec, attributes.result(kept), attributes.group_result(kept))
-
-    @property
     def searched(self) -> bool:
         """Whether a member of a group has done its own search, which knows nothing of the group."""
-        return attributes.searched(self.study.user_attrs)
+        return attributes.searched(self.user_attrs)
 
     def mark_searched(self) -> None:
         attributes.write_searched(self.study)
-
-    def membership(self, plan: str) -> Membership | None:
-        """Returns the study's place in a plan; None if it is not in it."""
-        return attributes.memberships(self.study.user_attrs).get(plan)
-
-    @property
-    def plans(self) -> list[str]:
-        """Names of the plans that the study is in."""
-        return list(attributes.memberships(self.study.user_attrs))
 
     def join(self, plan: str, membership: Membership) -> None:
         attributes.write_membership(self.study, plan, membership)

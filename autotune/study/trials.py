@@ -20,6 +20,7 @@ from autotune.contract import Config
 from autotune.contract.space import Space
 from autotune.measure.result import COMPILE_FAILURES, FAILURES, Measurement, Status
 from autotune.study.stored import StoredForm
+from autotune.study.stored_trial import status_of
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _STATE = {"ok": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -83,8 +84,7 @@ def add_failure(live: optuna.Study, space: Space, config: Config, measurement: M
 
 def status(trial: FrozenTrial) -> str | None:
     """Returns the status stored on a trial; None while it runs."""
-    value = trial.user_attrs.get("status")
-    return value if isinstance(value, str) and trial.state.is_finished() else None
+    return status_of(trial.state.name, trial.user_attrs)
 
 
 def measured(trials: Iterable[FrozenTrial], space: Space) -> list[MeasuredTrial]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,10 +49,18 @@ def test_a_file_that_cannot_be_written_is_one_line(finished: Cli) -> None:
 
 
 def test_plots_without_matplotlib_name_what_to_install(finished: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     failed = finished("study report --html", finished.folder / "r.html")
     assert failed.exit_code == 2
     assert "lora-autotune[plot]" in failed.stderr
+
+
+def test_drawing_says_what_it_wrote_and_nothing_of_optunas(finished: Cli) -> None:
+    page = finished.folder / "r.html"
+    command = [sys.executable, "-m", "autotune", "study", "report", "--html", str(page)]
+    environment = os.environ | finished.env | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr == f"Wrote {page}.\n"
 
 
 def test_studies_of_one_plan_are_reported_as_that_plan(cli: Cli) -> None:

@@ -14,9 +14,9 @@ from autotune.contract.gpu import H200
 from autotune.errors import InputError
 from autotune.model.shape import look_up
 from autotune.plan import plan as plans
-from autotune.plan.describing import Described, describe, replacements, text_of, waiting
+from autotune.plan.decided import decided, text_of
+from autotune.plan.describing import Described, describe, replacements, waiting
 from autotune.plan.plan import Plan
-from autotune.plan.studies import decided
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import facts

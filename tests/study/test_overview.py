@@ -32,8 +32,7 @@ def storage(request: pytest.FixtureRequest, url: str) -> BaseStorage:
 
 
 def counted(storage: BaseStorage | str, *names: str) -> dict[str, CountedStudy]:
-    with overview.opened(storage) as found:
-        return {each.summary.name: each for each in found.counted(names or None)}
+    return {each.summary.name: each for each in overview.of(storage).counted(names or None)}
 
 
 def test_every_study_is_counted_by_itself(storage: BaseStorage) -> None:

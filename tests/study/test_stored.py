@@ -17,7 +17,7 @@ from autotune.run.loop import SearchLoop
 from autotune.run.options import Budget
 from autotune.search.making import make_search
 from autotune.study import trials
-from autotune.study.stored import given_up, timed_whole
+from autotune.study.stored_trial import StoredTrial
 
 TRIALS = 30
 
@@ -48,12 +48,12 @@ def test_sizes_are_integers_and_doublings_are_on_a_log_scale(toy: Recording) -> 
 def test_every_timed_config_is_complete_and_importance_counts_it(toy: Recording, sampler: str) -> None:
     study = optuna.create_study()
     stored = searched(study, toy, TRIALS, sampler)
-    early = [trial for trial in stored if given_up(trial)]
-    assert len(early) > len(timed_whole(study)), "most configs are slow"
+    early = [trial for trial in stored if StoredTrial.of(trial).was_given_up]
+    assert len(early) > sum(StoredTrial.of(trial).was_timed_whole for trial in stored), "most configs are slow"
     assert {trial.state for trial in early} == {TrialState.COMPLETE}
     found = {m.index: m.time_us for m in trials.measured(stored, toy.space) if m.status == "pruned"}
     assert [found[toy.space.index(toy.space.config(trial.params))] for trial in early] == [t.value for t in early]
-    assert not given_up(study.best_trial)
+    assert not StoredTrial.of(study.best_trial).was_given_up
     assert max(get_param_importances(study).values()) > 0.1
 
 
