@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -149,7 +150,17 @@ def test_a_fact_is_written_down_once(name: str) -> None:
         written = collections
     wanted = value.pattern if isinstance(value, re.Pattern) else plain(value)
     home = f"autotune/servers/{name.partition('.')[0]}/facts.py"
-    assert [relative(file) for file in sources() if wanted in set(written(parsed(file)))] in ([home], [])
+    assert places(written).get(wanted, []) in ([home], [])
+
+
+@functools.cache
+def places(written: Callable[[ast.AST], Iterator[Any]]) -> dict[Any, list[str]]:
+    """Tells in which files each value of one kind is written."""
+    found: dict[Any, list[str]] = {}
+    for file in sources():
+        for value in set(written(parsed(file))):
+            found.setdefault(value, []).append(relative(file))
+    return found
 
 
 def test_the_search_for_copies_finds_the_originals() -> None:
@@ -159,10 +170,6 @@ def test_the_search_for_copies_finds_the_originals() -> None:
     assert telling_facts()["vllm.MAX_LM_HEAD_COLUMNS"] in set(integers(keys))
 
 
-_PARSED: dict[Path, ast.AST] = {}
-
-
+@functools.cache
 def parsed(file: Path) -> ast.AST:
-    if file not in _PARSED:
-        _PARSED[file] = ast.parse(file.read_text())
-    return _PARSED[file]
+    return ast.parse(file.read_text())

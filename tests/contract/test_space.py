@@ -58,19 +58,12 @@ def test_an_alias_will_do_where_it_is_clear() -> None:
 @each_kernel
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
-def test_every_config_is_feasible_and_none_comes_twice(name: str, data: st.DataObject) -> None:
+def test_every_config_is_feasible_and_none_comes_twice_after_the_incumbent(name: str, data: st.DataObject) -> None:
     kernel, problem, space = data.draw(spaces(name))
+    assert space.configs[0] == space.incumbent == kernel.default_config(problem, H200)
     assert all(kernel.infeasible(problem, config, H200) is None for config in space.configs[1:])
     assert len({canonical_key(kernel, problem, config) for config in space.configs}) == len(space)
     assert [space.index(config) for config in space.configs] == list(range(len(space)))
-
-
-@each_kernel
-@settings(deadline=None, max_examples=20)
-@given(data=st.data())
-def test_the_incumbent_comes_first(name: str, data: st.DataObject) -> None:
-    kernel, problem, space = data.draw(spaces(name))
-    assert space.configs[0] == space.incumbent == kernel.default_config(problem, H200)
 
 
 @each_kernel
