@@ -1,8 +1,9 @@
-"""Writes the defaults of configuration classes: `python docs/make_config_defaults.py`, where Transformers and vLLM are.
+"""Writes what configuration classes have and refuse: `python docs/make_config_defaults.py`, where Transformers and vLLM
+are installed.
 
 Configs leave out what is as their class has it; the server then goes by the class, its own where it has one. Kept are
-the fields that the table of decoders reads, the architecture that a language model has whose config names none, and the
-names of all classes of models.
+the fields that the table of decoders reads, what classes refuse of these, the architecture that a language model has
+whose config names none, and the names of all classes of models.
 """
 
 from __future__ import annotations
@@ -21,7 +22,19 @@ from autotune.servers.vllm.architectures.decoders import table
 
 FOLDER = Path(__file__).parents[1] / "autotune" / "servers" / "vllm" / "architectures"
 TARGET = FOLDER / "config_defaults.json"
-OTHERS = ("layer_types", "mlp_layer_types", "full_attention_interval", "attn_layer_period", "attn_layer_offset")
+UNEVEN_HEADS = {"hidden_size": 1028, "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64}
+UNCOUNTED_LAYERS = {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 3}
+_KEY_VALUE_HEADS = "num_key_value_heads"
+_FIELD = "error for field"
+_LISTS = ([8, 8], ["full_attention"], [{}])
+OTHERS = (
+    "pad_token_id",
+    "layer_types",
+    "mlp_layer_types",
+    "full_attention_interval",
+    "attn_layer_period",
+    "attn_layer_offset",
+)
 
 
 def main() -> None:
@@ -34,6 +47,7 @@ def main() -> None:
             "architecture": architecture(models.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, model_type),
             "defaults": defaults(config),
             "text_model_type": text_model_type(config),
+            **refusals(config),
         }
         if row["architecture"] or row["text_model_type"] or model_type.endswith("text") or model_type in own:
             rows[model_type] = row
@@ -68,6 +82,43 @@ def defaults(config: type) -> dict[str, Any]:
     wanted = read_fields()
     found = {name: value for name, value in declared(config) if name in wanted}
     return {name: value for name, value in found.items() if isinstance(value, int | float | list | tuple)}
+
+
+def refusals(config: type) -> dict[str, Any]:
+    """Returns the fields of which a class refuses null, or a list, and whether it counts layers and divides heads."""
+    wanted = read_fields()
+    names = sorted({name for name, _ in declared(config)} & wanted)
+    found = {
+        "not_null": [name for name in sorted({*names, _KEY_VALUE_HEADS}) if refuses_null(config, name)],
+        "not_lists": [name for name in names if all(refuses(config, {name: each}, _FIELD) for each in _LISTS)],
+        "needed": [_KEY_VALUE_HEADS] if leaves_null(config, _KEY_VALUE_HEADS, {}) else [],
+        "counts_layers": refuses(config, UNCOUNTED_LAYERS, "must be equal to the number of"),
+        "even_heads": refuses(config, UNEVEN_HEADS, "multiple of the number of attention"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def refuses_null(config: type, name: str) -> bool:
+    """Tells whether a class refuses null for a field, or leaves null what the server then refuses."""
+    of_the_server = name == _KEY_VALUE_HEADS and leaves_null(config, name, {name: None})
+    return of_the_server or refuses(config, {name: None}, _FIELD)
+
+
+def leaves_null(config: type, name: str, fields: Mapping[str, Any]) -> bool:
+    """Tells whether a field is null in an object that a class makes of fields."""
+    try:
+        return getattr(config(**fields), name, 0) is None
+    except Exception:  # it has something else to say of the fields that are left out
+        return False
+
+
+def refuses(config: type, fields: Mapping[str, Any], why: str) -> bool:
+    """Tells whether a configuration class refuses fields and says so."""
+    try:
+        config(**fields)
+    except Exception as error:  # whatever else such a class stumbles over is not its word on these fields
+        return type(error).__name__.startswith("StrictDataclass") and why in str(error)
+    return False
 
 
 def declared(config: type) -> Iterator[tuple[str, Any]]:

@@ -78,6 +78,7 @@ class Decoder:
         by_layer_type: The same, by entry of the config's ``layer_types``.
         packed: What its classes merge once they are made, beside what they list.
         packed_when: The condition for some of these.
+        packed_with_lora: What its classes merge otherwise than they list, once the server has LoRA on.
         embedding_modules: Embeddings that take LoRA by a class of it that the server does not register.
         most_gpus: An expression for how many GPUs may share a layer; empty where its class sets no limit.
         refused: Conditions under which its class refuses a config or flags, each with what the server says.
@@ -95,6 +96,7 @@ class Decoder:
     by_layer_type: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     packed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packed_when: Mapping[str, str] = field(default_factory=dict)
+    packed_with_lora: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     embedding_modules: tuple[str, ...] = ()
     most_gpus: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -119,6 +121,7 @@ class Table:
         sizes: Expressions for names that no config has.
         drafts: Architectures that draft tokens for another model.
         needs_experts: Classes that stop where no layer has experts.
+        needs_an_expert_a_gpu: Classes that stop where there are fewer experts than GPUs.
         no_targets: Architectures that stop with ``--lora-target-modules``.
     """
 
@@ -131,6 +134,7 @@ class Table:
     sizes: Mapping[str, str]
     drafts: frozenset[str]
     needs_experts: frozenset[str]
+    needs_an_expert_a_gpu: frozenset[str]
     no_targets: frozenset[str]
 
 
@@ -149,6 +153,7 @@ def table() -> Table:
         sizes=data["sizes"],
         drafts=frozenset(data["drafts"]),
         needs_experts=frozenset(data["needs_experts"]),
+        needs_an_expert_a_gpu=frozenset(data["needs_an_expert_a_gpu"]),
         no_targets=frozenset(data["no_targets"]),
     )
 
@@ -167,8 +172,9 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
         last_layer_type=data.get("last_layer_type", ""),
         sizes=data.get("sizes", {}),
         by_layer_type=data.get("by_layer_type", {}),
-        packed={name: tuple(names) for name, names in data.get("packed", {}).items()},
+        packed=_tuples(data.get("packed", {})),
         packed_when=data.get("packed_when", {}),
+        packed_with_lora=_tuples(data.get("packed_with_lora", {})),
         embedding_modules=tuple(data.get("embedding_modules", ())),
         most_gpus=data.get("most_gpus", ""),
         refused=data.get("refused", {}),
@@ -177,3 +183,7 @@ def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
         defaults=data.get("defaults", {}),
         unknown=tuple(data.get("unknown", ())),
     )
+
+
+def _tuples(lists: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(names) for name, names in lists.items()}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from autotune.errors import InputError, one_of
 from autotune.model.fields import NAMES
 from autotune.servers.vllm.architectures.classes import ModelClass, classes, removed
-from autotune.servers.vllm.architectures.decoders import LAYER_LISTS, Decoder, table
-
-_DEFAULTS = Path(__file__).parent / "config_defaults.json"
+from autotune.servers.vllm.architectures.config_classes import (
+    all_classes,
+    check_class,
+    defaults_of,
+    own_architectures,
+    with_defaults,
+)
+from autotune.servers.vllm.architectures.decoders import Decoder, table
 
 # Endings of architectures that are not registered, and of those that are served without a head for tokens; a model
 # whose head is `score` gets a linear layer of that name in its place (contracts A9).
@@ -73,7 +75,7 @@ class LanguageModel:
             return listed
         always = self.decoder.packed_when
         made = {name: parts for name, parts in self.decoder.packed.items() if holds(always.get(name, "1"))}
-        return {**made, **listed}
+        return {**made, **listed, **self.decoder.packed_with_lora}
 
 
 def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
@@ -84,13 +86,14 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
     """
     architecture = _architecture(config)
     registered = _registered(architecture)
+    _check_classes(config, origin)
     if registered is None:
         if (last := removed().get(architecture)) is not None:
             raise InputError(
                 f"{origin}: {architecture}: vLLM serves it no more, {last} was the last release that did; serve it "
                 "with that one, and create studies of single shapes (study create --op-type ...) from what it logs"
             )
-        if config.get("architectures") and not config.get("auto_map") and architecture not in _classes():
+        if config.get("architectures") and not config.get("auto_map") and architecture not in all_classes():
             raise InputError(
                 f"{origin}: {architecture}: neither vLLM nor Transformers has such a class, and the config names no "
                 f"code of its own in auto_map (vLLM: Model architectures [{architecture!r}] are not supported "
@@ -113,7 +116,7 @@ def read(config: Mapping[str, Any], origin: str) -> LanguageModel:
         model=model,
         inner=inner,
         decoder=known.decoders[name] if name else None,
-        fields=_with_defaults(text),
+        fields=with_defaults(text),
         multimodal=nested or inner_name != registered,
         has_head=registered == architecture or not architecture.endswith(_HEADLESS),
         scored=registered != architecture and architecture.endswith(_SCORED),
@@ -125,7 +128,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     if isinstance(names, list) and names:
         return str(names[0])
-    return _defaults_of(config.get("model_type")).get("architecture") or "an unnamed architecture"
+    return defaults_of(config.get("model_type")).get("architecture") or "an unnamed architecture"
 
 
 def _registered(architecture: str) -> str | None:
@@ -142,12 +145,12 @@ def _registered(architecture: str) -> str | None:
 def _unregistered(architecture: str, config: Mapping[str, Any]) -> LanguageModel:
     """Returns what vLLM's Transformers backend makes of an architecture that it does not have."""
     text, nested = _text_config(config)
-    fields = _with_defaults(text)
+    fields = with_defaults(text)
     experts = any((fields.get(name) or 0) > 1 for name in NAMES["num_experts"] if type(fields.get(name)) is int)
     backend = "TransformersMoEForCausalLM" if experts else "TransformersForCausalLM"
     model, known = classes()[backend], table()
     # Of one that Transformers itself has, the layers are as its own code has them.
-    listed = architecture in known.architectures or architecture in _own_architectures()
+    listed = architecture in known.architectures or architecture in own_architectures()
     name = known.architectures.get(architecture if listed else backend)
     return LanguageModel(
         architecture=architecture,
@@ -187,16 +190,32 @@ def _labels(config: Mapping[str, Any]) -> int:
 
 def _text_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Returns the language model's fields, and whether they stand a level down; what that leaves out is of the top."""
+    if (part := _text_part(config)) is None:
+        return dict(config), False
+    own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+    return {**_plain(own), **part}, True
+
+
+def _text_part(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the part of a multimodal config that is of the language model, with its model type; None for none."""
     for path in table().text_configs:
         found: Any = config
         for step in path.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         if isinstance(found, Mapping):
-            outer = _defaults_of(config.get("model_type")).get("text_model_type")
-            model_type = found.get("model_type") or outer
-            own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-            return {**_plain(own), **found, "model_type": model_type}, True
-    return dict(config), False
+            outer = defaults_of(config.get("model_type")).get("text_model_type")
+            return {**found, "model_type": found.get("model_type") or outer}
+    return None
+
+
+def _check_classes(config: Mapping[str, Any], origin: str) -> None:
+    """Makes sure that the configuration classes take a config and its language model's part.
+
+    Raises:
+        InputError: If one refuses it.
+    """
+    for part in (config, _text_part(config) or {}):
+        check_class(part, part.get("model_type"), origin)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,46 +225,10 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 def _text_architecture(text: Mapping[str, Any], origin: str) -> str:
     names = text.get("architectures")
     found = str(names[0]) if isinstance(names, list) and names else None
-    found = found or _defaults_of(text.get("model_type") or "llama").get("architecture")
+    found = found or defaults_of(text.get("model_type") or "llama").get("architecture")
     if found is None:
         raise InputError(
             f"{origin}: text_config: got model_type {text.get('model_type')!r}, whose architecture is not known here; "
             'add "architectures" to the text_config of a copy'
         )
     return found
-
-
-def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields with the defaults of the configuration class for those that are there under no name."""
-    defaults = _defaults_of(text.get("model_type")).get("defaults", {})
-    found = dict(text)
-    for name, value in defaults.items():
-        others = next((names for names in NAMES.values() if name in names), (name,))
-        # Another name of the same size counts, unless it is a size of its own here, as `intermediate_size` may be.
-        if not any(other in text and (other == name or other not in defaults) for other in others):
-            found[name] = value
-    layers = next((found[name] for name in (*LAYER_LISTS, "mlp_layer_types") if found.get(name)), ())
-    if layers and not any(found.get(name) for name in NAMES["num_hidden_layers"]):
-        found["num_hidden_layers"] = len(layers)
-    return found
-
-
-def _own_architectures() -> set[str]:
-    """Returns the architectures of language models that Transformers has."""
-    return {str(row["architecture"]) for row in _defaults().values() if row["architecture"]}
-
-
-@cache
-def _classes() -> frozenset[str]:
-    """Returns the names of all classes of models that Transformers has."""
-    return frozenset(json.loads(_DEFAULTS.read_text(encoding="utf-8"))["classes"])
-
-
-def _defaults_of(model_type: object) -> dict[str, Any]:
-    row = _defaults().get(model_type if isinstance(model_type, str) else "")
-    return dict(row) if row else {}
-
-
-@cache
-def _defaults() -> Mapping[str, Mapping[str, Any]]:
-    return dict(json.loads(_DEFAULTS.read_text(encoding="utf-8"))["model_types"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,13 +12,13 @@ from autotune.model.fields import POSITIVE, Fields, LackingFieldsError, without_
 from autotune.model.layers import ExpertLayer, Layer
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part, table
+from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part
 from autotune.servers.vllm.architectures.language_model import LanguageModel, read
 from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes, unknown_types
+from autotune.servers.vllm.architectures.refusals import check_experts, check_model
 from autotune.servers.vllm.architectures.sharding import check_shares, lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
 from autotune.servers.vllm.architectures.targets import Targets
-from autotune.servers.vllm.architectures.towers import check_towers
 
 _LAYERS = "num_hidden_layers"
 _ENOUGH_LAYERS = 64
@@ -66,9 +65,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     """
     found, decoder = _read(model)
     fields = _fields(model, found.fields, decoder)
-    _check(model, found, fields, serving)
-    _check_environment(found, decoder, model.origin)
-    check_towers(model.config, found.architecture, serving.tp, model.name)
+    check_model(model, found, fields, serving)
     packed = found.packed(LayerSizes(decoder, fields, _common(found, fields, serving), None).holds)
     targets = Targets(serving.target_modules, packed, embeddings(model, found))
     layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
@@ -153,6 +150,7 @@ def _common(found: LanguageModel, fields: Fields, serving: Serving) -> dict[str,
         "tensor_parallel_size": serving.tp,
         "fully_sharded": int(serving.fully_sharded),
         "labels": found.labels,
+        "multimodal": int(found.multimodal),
         "listed_dense_layers": len(fields.integers("mlp_only_layers")),
     }
 
@@ -163,11 +161,7 @@ def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator
     assert decoder is not None
     common, tp = _common(found, fields, serving), serving.tp
     kinds = layer_kinds(decoder, _counted(fields))
-    if found.inner.name in table().needs_experts and not any("sparse" in each for each in kinds):
-        raise InputError(
-            f"{fields.origin}: no layer has experts, and vLLM's class {found.inner.name} stops without any (vLLM: no "
-            "MoE layer found in model.layers); give the model's whole config.json"
-        )
+    check_experts(found, fields, serving, any("sparse" in each for each in kinds))
     types = types_with_sizes(decoder, fields, len(kinds))
     by_layer = []
     for layer in range(len(kinds)):
@@ -233,41 +227,6 @@ def _expert_layer(
         gated=found.model.gated,
         count=1,
     )
-
-
-def _check(model: ModelShape, found: LanguageModel, fields: Fields, serving: Serving) -> None:
-    """Makes sure that the model can be shared out so at all, by the server's own rules.
-
-    Raises:
-        InputError: If it cannot.
-    """
-    heads, tp = fields.get("num_attention_heads"), serving.tp
-    if heads and heads % tp:
-        raise InputError(
-            f"--tp: got {tp}, which does not divide {model.name}'s num_attention_heads {heads} (vLLM: total number of "
-            f"attention heads ({heads}) must be divisible by tensor parallel size ({tp})); give another one"
-        )
-    if serving.target_modules is not None and found.architecture in table().no_targets:
-        raise InputError(
-            f"--target-modules: vLLM stops with --lora-target-modules on {found.architecture}, whose classification "
-            "head is of no class that LoRA is for (vLLM: AttributeError, no attribute 'input_size'); leave it out"
-        )
-    if serving.expert_parallel and not fields.get("num_experts"):
-        raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
-
-
-def _check_environment(found: LanguageModel, decoder: Decoder, origin: str) -> None:
-    """Makes sure that the environment, which is taken for the server's, lets it serve LoRA on this model.
-
-    Raises:
-        InputError: If it does not.
-    """
-    for name, value in decoder.environment.items():
-        if os.environ.get(name) != value:
-            raise InputError(
-                f"{origin}: {found.architecture}: vLLM refuses LoRA on it unless {name}={value} is set for the server; "
-                "set it for both"
-            )
 
 
 def no_module_is_named(model: ModelShape, serving: Serving, found: Wrapped) -> InputError:

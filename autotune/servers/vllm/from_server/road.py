@@ -37,6 +37,8 @@ def shapes(answer: WrappedAnswer, serving: Serving, batches: Batches) -> list[Sh
     """Returns the lookups of what the classes answered."""
     found = list[Shape]()
     for each, count in answer.dense:
+        if not max(each.widths):  # shared experts of none: nothing is launched
+            continue
         layer = Layer(each.name, each.kind, each.inputs, each.widths, count, each.part_of)
         found += dense_shapes(layer, each.rows, serving, batches.most_sampled_rows)
     for experts, count in answer.experts:
