@@ -2,6 +2,9 @@
 # Tunes csgmv kernels for Qwen3-Embedding-0.6B, the shapes of SGLang's PR 20391, on this machine's GPU, and times the
 # whole: bash docs/run_csgmv.sh OUT_DIR. SOURCE=served takes the installed SGLang's own kernels, else it is ours; it then
 # holds the files against no folder, and for SECONDS_LEFT against many other configs (whole spaces of the studies WHOLE).
+# SGLang brings configs for these shapes on an H200: for the default tiles that the PR starts from, move its folder
+# csgmv_configs away meanwhile. Moved back, `run_served.py never-slower STORAGE OUT_DIR/tuned against_brought.json`
+# holds the files against them: `dump_studies.py --rows` takes its rows along.
 # Copy OUT_DIR/csgmv.json to docs/data/csgmv-GPU.json for make_results.py, or to csgmv-GPU-served.json.
 set -euo pipefail
 source=${SOURCE:-builtin}

@@ -75,6 +75,8 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     if "never_slower" in run.about:
         lines += ["", served.against_no_folder(run.about["never_slower"])]
+    if "against_brought" in run.about:
+        lines += ["", f"Beside the files that SGLang brings: {served.against_no_folder(run.about['against_brought'])}"]
     if len(run.about.get("regret", ())) > 1:
         lines += ["", served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")

@@ -5,6 +5,7 @@ It reads what docs/run_served.sh left in docs/data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -41,7 +42,21 @@ def section(data: Path) -> list[str]:
             *(f"- {against_the_best(rows)}" for rows in [run.about["regret"]] if rows),
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
-    return ["", title, *lines] if lines else []
+    return ["", title, *lines, *_beside_the_grid(data)] if lines else []
+
+
+def _beside_the_grid(data: Path) -> list[str]:
+    """Compares the search of a shape with the grid of the server's own script; nothing where that was not timed."""
+    lines: list[str] = []
+    for file in sorted(data.glob("grid-*.json")):
+        run = json.loads(file.read_text())
+        lines += [
+            "",
+            f"The grid that vLLM's tuning script goes through, for one shape (`{run['kernel']}`, {run['problem']}, "
+            f"{run['environment']['gpu']}): {run['grid_configs']} configs take {run['grid_s']} s ({run['sampled']} of them, "
+            f"drawn at random, took {run['sampled_s']:.0f} s), the search {run['ours']['wall_s']:.0f} s in the same run.",
+        ]
+    return lines
 
 
 def against_no_folder(rows: Rows) -> str:
