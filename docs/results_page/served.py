@@ -53,8 +53,9 @@ def _beside_the_grid(data: Path) -> list[str]:
         lines += [
             "",
             f"The grid that vLLM's tuning script goes through, for one shape (`{run['kernel']}`, {run['problem']}, "
-            f"{run['environment']['gpu']}): {run['grid_configs']} configs take {run['grid_s']} s ({run['sampled']} of them, "
-            f"drawn at random, took {run['sampled_s']:.0f} s), the search {run['ours']['wall_s']:.0f} s in the same run.",
+            f"{run['environment']['gpu']}): {run['grid_configs']} configs take {run['grid_s']} s ({run['sampled']} of "
+            f"them, drawn at random, took {run['sampled_s']:.0f} s), the search {run['ours']['wall_s']:.0f} s in the "
+            "same run.",
         ]
     return lines
 
