@@ -14,9 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autotune import api
 from autotune.report.results import study_json
-from autotune.study import studies
-from autotune.study.storage import open_storage
 
 
 def main() -> None:
@@ -43,9 +42,8 @@ def main() -> None:
 
 def studies_of(url: str, with_trials: bool, one_a_group: bool) -> list[dict[str, Any]]:
     """Returns the studies of a storage, or of finished groups one member of each."""
-    storage = open_storage(url)
     found: dict[str, dict[str, Any]] = {}
-    for item in (studies.load(storage, name) for name in studies.names(storage)):
+    for item in api.read(url):
         data = study_json(item)
         if not with_trials:
             data["trials"] = []

@@ -1,7 +1,7 @@
 """Measures how long the command line takes to start: CPU seconds of each command, the least and the median of several
 runs; and of what opening a storage loads, whoever does it.
 
-Run from anywhere, with nothing else at work: python docs/measure_startup.py
+Run from anywhere, on one core and with nothing else at work: taskset -c 1 python docs/measure_startup.py
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMMANDS = {
     "study list": 1.0,
     "doctor": 1.0,
     "study show *": 1.0,
+    "study best *": 1.0,
     "study report": 1.0,
     "study export --dir FOLDER": 1.0,
     f"study create --skip-if-exists {SHAPE}": 2.0,
@@ -59,6 +60,7 @@ def least_and_median(run: Callable[[int], float]) -> str:
 
 
 def main() -> None:
+    print(f"{os.getloadavg()[0]:.1f} other processes at work on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),

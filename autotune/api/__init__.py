@@ -10,6 +10,8 @@ waits for nothing that measures. A model, from its plan to its files::
     chosen = api.find(storage, plan_name=wanted.plan_name)
     api.run(storage, chosen, api.RunOptions("sqlite:///autotune.db"), api.Budget(trials=100))
     api.export(chosen, Path("tuned"), required=api.required_by(chosen, wanted.plan_name))
+
+To read what came of it, ``api.read("sqlite:///autotune.db")`` takes a URL and waits for neither Optuna nor a search.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -51,37 +51,38 @@ def trials_of(query: Query, study: int) -> list[StoredTrial]:
     Raises:
         InputError: If one is not as Optuna stores it.
     """
-    read = query([statement.format(study) for statement in _STATEMENTS])
-    try:
-        return _trials(*read)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"--storage: a trial is not as Optuna stores it ({type(error).__name__}: {shortened(str(error))}), so "
-            "somebody else has written it; put back a copy, or give another storage"
-        ) from error
+    trials, *kept = query([statement.format(study) for statement in _STATEMENTS])
+    values, params, attributes, samples = map(_by_trial, kept)
+    found = []
+    for trial, number, state in trials:
+        of_trial = (rows.get(trial, ()) for rows in (values, params, attributes, samples))
+        try:
+            found.append(_trial(number, state, *of_trial))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"--storage: trial {number} of a study is not as Optuna stores it ({type(error).__name__}: "
+                f"{shortened(str(error))}), so somebody else has written it; put back a copy, or give another storage"
+            ) from error
+    return found
 
 
-def _trials(
-    trials: Iterable[Row],
+def _trial(
+    number: int,
+    state: str,
     values: Iterable[Row],
-    params: Iterable[Row],
+    params: Collection[Row],
     attributes: Iterable[Row],
     samples: Iterable[Row],
-) -> list[StoredTrial]:
-    values_of, attributes_of, samples_of = _by_trial(values), _by_trial(attributes), _by_trial(samples)
-    params_of = _by_trial(params)
-    return [
-        StoredTrial(
-            number=number,
-            state=state,
-            value={objective: _number(*kept) for objective, *kept in values_of.get(trial, ())}.get(0),
-            params={name: _decoder(kind)(value) for name, value, kind in params_of.get(trial, ())},
-            distributions={name: kind for name, _, kind in params_of.get(trial, ())},
-            user_attrs={key: json.loads(value) for key, value in attributes_of.get(trial, ())},
-            intermediate_values={step: _number(*kept) for step, *kept in samples_of.get(trial, ())},
-        )
-        for trial, number, state in trials
-    ]
+) -> StoredTrial:
+    return StoredTrial(
+        number=number,
+        state=state,
+        value={objective: _number(*kept) for objective, *kept in values}.get(0),
+        params={name: _decoder(kind)(value) for name, value, kind in params},
+        distributions={name: kind for name, _, kind in params},
+        user_attrs={key: json.loads(value) for key, value in attributes},
+        intermediate_values={step: _number(*kept) for step, *kept in samples},
+    )
 
 
 def _by_trial(rows: Iterable[Row]) -> dict[int, list[Row]]:

@@ -221,5 +221,5 @@ def test_what_optuna_never_wrote_is_refused(tmp_path: Path, change: str) -> None
     storage.engine.dispose()
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         connection.execute(change)
-    with pytest.raises(InputError, match="a trial is not as Optuna stores it"):
+    with pytest.raises(InputError, match="trial 0 of a study is not as Optuna stores it"):
         overview.of(url).study(" one").trials()
