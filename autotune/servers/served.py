@@ -80,6 +80,10 @@ class ServedOp(ABC, Generic[A]):
         """Tells what the server really runs; None leaves it to the built-in kernel's note."""
         return None
 
+    def parameters(self, problem: Any, space: str, builtin: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        """Returns the parameters of a space, of the built-in kernel's those that the op has a use for."""
+        return builtin
+
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         """Returns the config that the op really executes."""
         return config
@@ -140,7 +144,7 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.workloads(problem)
 
     def parameters(self, problem: Problem, space: str) -> tuple[Parameter, ...]:
-        return self.builtin.parameters(problem, space)
+        return self.op.parameters(problem, space, self.builtin.parameters(problem, space))
 
     def default_config(self, problem: Problem, gpu: Gpu) -> Config:
         builtin = self.builtin.default_config(problem, gpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from autotune.contract import Call, Config, Gpu
@@ -24,6 +25,17 @@ class DenseKernel(DeclaredKernel[P], Generic[P]):
         """Returns what vLLM takes without a file, as far as the kernel reads it."""
         default = VLLM.default_config(self.call(problem))
         return self.canonical(problem, {p.name: default[p.name] for p in self.parameters(problem, "wide")}, gpu)
+
+    @abstractmethod
+    def blocks_launched(self, problem: P, config: Config) -> int:
+        """Counts the blocks of our launch, with and without work."""
+
+    @abstractmethod
+    def launch_us(self, problem: P, config: Config, gpu: Gpu, launched: int) -> float:
+        """Tells what a launch of so many blocks, with and without work, is likely to take: ours, or a server's."""
+
+    def estimate_us(self, problem: P, config: Config, gpu: Gpu) -> float:
+        return self.launch_us(problem, config, gpu, self.blocks_launched(problem, config))
 
     def call(self, problem: P) -> Call:
         p = problem

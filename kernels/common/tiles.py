@@ -14,6 +14,8 @@ REGISTERS_PER_SM = 65536
 MAX_WARPS_PER_SM = 64
 MAX_BLOCKS_PER_SM = 32
 LANES = 32
+_FEW_BLOCKS = 256
+"""A launch has so many blocks without work through in less time than it takes to count tiles."""
 
 
 def integers(config: Config) -> dict[str, int]:
@@ -32,6 +34,48 @@ def cdiv(a: int, b: int) -> int:
 def powers_of_two(low: int, high: int) -> tuple[int, ...]:
     """Returns the powers of two from `low` to `high`, both included; just `low` if there is no other."""
     return tuple(1 << e for e in range(low.bit_length() - 1, max(low, high).bit_length()))
+
+
+def row_tiles(m: int, max_loras: int, block_m: int) -> int:
+    """Counts the tiles that m tokens of any mix of adapters can take: each adapter's tokens are tiled on their own."""
+    adapters = min(m, max_loras)
+    return adapters + (m - adapters) // block_m
+
+
+@dataclass(frozen=True)
+class RowGrid:
+    """The tiles of rows of a launch, in two dimensions of its grid.
+
+    Attributes:
+        tiles: Tiles of each group of tokens; of all of them where they are counted.
+        groups: Groups of tokens that have tiles of their own; 1 where tiles are counted.
+        counted: Whether the kernel finds a tile's group by counting: groups share as many tiles as they can need.
+    """
+
+    tiles: int
+    groups: int
+    counted: bool
+
+    @property
+    def blocks(self) -> int:
+        return self.tiles * self.groups
+
+
+def row_grid(m: int, groups: int, max_loras: int, block_m: int, across: int) -> RowGrid:
+    """Lays out the tiles of m tokens: counts them where most of the blocks would find no work.
+
+    Counting takes every block that has work 0.1 to 0.3 us longer (measured on an H200).
+
+    Args:
+        groups: Groups of tokens that a launch must be ready for, those without an adapter among them.
+        max_loras: Adapters that a launch can have.
+        across: Blocks of one tile of rows.
+    """
+    each, counted = cdiv(m, block_m), row_tiles(m, min(groups, max_loras), block_m)
+    idle = each * groups - counted
+    if idle >= counted and idle * across >= _FEW_BLOCKS:
+        return RowGrid(counted, 1, counted=True)
+    return RowGrid(each, groups, counted=False)
 
 
 @dataclass(frozen=True)

@@ -46,5 +46,5 @@ def _tile(m: int, k: int, num_slices: int) -> tuple[int, int, int]:
         # Few rows would read the weights too often.
         return 64, 128, 4
     if num_slices > 1:
-        return 16, 512, 4
+        return 32, 128, 2
     return (32, 128, 4) if m < 4096 else (32, 256, 8)

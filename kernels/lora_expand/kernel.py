@@ -12,7 +12,7 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.sliced_problem import slices_from_flags
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
-from autotune.kernels.lora_expand.cost import estimate_us
+from autotune.kernels.lora_expand.cost import blocks_launched, launch_us
 from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_expand.stages import forced_stages
 
@@ -75,8 +75,11 @@ class LoraExpand(DenseKernel[LoraExpandProblem]):
         weights, out = p.adapters_read * columns * p.k, tokens * columns * (2 if p.add_inputs else 1)
         return Floor(4 * tokens * p.num_slices * p.k + 2 * (weights + out), 2 * p.m * p.k * columns)
 
-    def estimate_us(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> float:
-        return estimate_us(problem, problem.slice_widths, integers(config), gpu)
+    def blocks_launched(self, problem: LoraExpandProblem, config: Config) -> int:
+        return blocks_launched(problem, integers(config))
+
+    def launch_us(self, problem: LoraExpandProblem, config: Config, gpu: Gpu, launched: int) -> float:
+        return launch_us(problem, integers(config), gpu, launched)
 
     def call(self, problem: LoraExpandProblem) -> Call:
         call = super().call(problem)

@@ -11,9 +11,12 @@ import triton
 import triton.language as tl
 
 from autotune.contract import Config, Launch
+from autotune.kernels.common.adapter_columns import slice_columns, slice_weight
+from autotune.kernels.common.adapter_rows import adapter_rows
 from autotune.kernels.common.addresses import address_table
+from autotune.kernels.common.dependent_launch import dependent_launch, wait_for_launch_ahead
 from autotune.kernels.common.metadata import LoraMetadata
-from autotune.kernels.common.tiles import cdiv, integers
+from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_grid
 from autotune.kernels.lora_expand.stages import forced_stages
 from autotune.servers.vllm import launching
 
@@ -22,7 +25,7 @@ _PREFETCHED_PER_WARP = 1024
 """Output elements a warp may load ahead of the product; more would cost too many registers."""
 
 
-@triton.jit(do_not_specialize=["M"])
+@triton.jit
 def lora_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,
@@ -31,53 +34,38 @@ def lora_expand_kernel(  # type: ignore[no-untyped-def]
     lora_tokens_ptr,
     lora_start_ptr,
     lora_ids_ptr,
-    M,
     N,
-    K,
     x_stride_s,
     x_stride_m,
     x_stride_k,
-    b_stride_l,
     out_stride_m,
     out_column,
+    K: tl.constexpr,
+    GROUPS: tl.constexpr,
+    GROUP_BLOCK: tl.constexpr,
+    COUNTED: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     NUM_SLICES: tl.constexpr,
     SAME_WIDTH: tl.constexpr,
     ALIGNED: tl.constexpr,
-    EVEN_K: tl.constexpr,
     ADD_INPUTS: tl.constexpr,
     PREFETCH: tl.constexpr,
-    STEPS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
-    # One exit for all reasons: the loads it waits for travel together, and the divisions hide in their latency.
-    group = tl.program_id(2)
-    lora_id = tl.load(lora_ids_ptr + group)
-    start = tl.load(lora_start_ptr + group)
-    end = start + tl.load(lora_tokens_ptr + group)
-    slice_id = tl.program_id(1)
-    width = N
-    column = out_column + slice_id * N
-    if NUM_SLICES > 1:
-        table_ptr = b_ptr + slice_id
-        b_ptr = tl.load(table_ptr).to(tl.pointer_type(out_ptr.dtype.element_ty))
-        b_ptr = tl.multiple_of(b_ptr, 16)
-        if not SAME_WIDTH:
-            width = tl.load(table_ptr + NUM_SLICES).to(tl.int32)
-            column = tl.load(table_ptr + 2 * NUM_SLICES).to(tl.int32)
-            b_stride_l = tl.load(table_ptr + 3 * NUM_SLICES)
-            if ALIGNED:
-                width = tl.multiple_of(width, 16)
-                column = tl.multiple_of(column, 16)
-                b_stride_l = tl.multiple_of(b_stride_l, 16)
-
-    pid = tl.program_id(0)
-    m_tiles = tl.cdiv(M, BLOCK_M)
-    pid_m = pid % m_tiles
-    pid_n = pid // m_tiles
-    first = start + pid_m * BLOCK_M
-    if (lora_id == -1) | (first >= end) | (pid_n * BLOCK_N >= width):
+    if DEPENDENT:
+        wait_for_launch_ahead()
+    # One exit for all reasons: the loads it waits for travel together, and the arithmetic hides in their latency.
+    lora_id, first, end = adapter_rows(
+        tl.program_id(0), tl.program_id(2), lora_tokens_ptr, lora_start_ptr, lora_ids_ptr,
+        GROUPS, GROUP_BLOCK, BLOCK_M, COUNTED,
+    )  # fmt: skip
+    slice_id, pid_n, width, column, b_stride_l = slice_columns(
+        tl.program_id(1), b_ptr, N, out_column, K, BLOCK_N, NUM_SLICES, SAME_WIDTH, ALIGNED
+    )
+    b_ptr = slice_weight(b_ptr, slice_id, out_ptr, NUM_SLICES)
+    if (lora_id < 0) | (first >= end):
         return
 
     # Rows and columns beyond the end repeat the first one: cheaper than masks in the loop, and never stored.
@@ -95,9 +83,9 @@ def lora_expand_kernel(  # type: ignore[no-untyped-def]
         base = tl.load(out_ptrs, mask=in_out, other=0.0)
 
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
-    for step in range(STEPS):
-        in_k = step * BLOCK_K + offs_k < K
-        if EVEN_K:
+    for k in range(0, K, BLOCK_K):
+        in_k = k + offs_k < K
+        if K % BLOCK_K == 0:
             b = tl.load(b_ptrs)
             x = tl.load(x_ptrs)
         else:
@@ -166,6 +154,8 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
     if m == 0:
         return []
     c, meta, n = integers(config), inputs.metadata, max(inputs.widths)
+    across = sum(cdiv(width, c["block_n"]) for width in inputs.widths)
+    rows = row_grid(m, meta.groups, inputs.b[0].shape[0], c["block_m"], across)
     args = (
         inputs.x,
         inputs.b[0] if inputs.table is None else inputs.table,
@@ -174,31 +164,30 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
         meta.num_tokens_per_lora,
         meta.lora_token_start_loc,
         meta.lora_ids,
-        m,
         n,
-        k,
         *inputs.x.stride(),
-        n * k,
         inputs.out.stride(0),
         inputs.offset,
     )
     options = {
+        "K": k,
+        "GROUPS": meta.lora_ids.numel(),
+        "GROUP_BLOCK": next_pow2(meta.lora_ids.numel()),
+        "COUNTED": rows.counted,
         "BLOCK_M": c["block_m"],
         "BLOCK_N": c["block_n"],
         "BLOCK_K": c["block_k"],
         "NUM_SLICES": slices,
         "SAME_WIDTH": inputs.same_width,
         "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*inputs.widths, *inputs.columns]),
-        "EVEN_K": k % c["block_k"] == 0,
         "ADD_INPUTS": inputs.add_inputs,
         "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
-        "STEPS": cdiv(k, c["block_k"]),
+        **dependent_launch(),
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
         "num_ctas": c["num_ctas"],
     }
-    tiles = cdiv(m, c["block_m"]) * cdiv(n, c["block_n"])
-    return [Launch(lora_expand_kernel, (tiles, slices, meta.groups), args, options)]
+    return [Launch(lora_expand_kernel, (rows.tiles, across, rows.groups), args, options)]
 
 
 def _stages(x: torch.Tensor) -> int | None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from autotune.contract import Gpu
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.sliced_problem import SlicedProblem
-from autotune.kernels.common.tiles import Tile, cdiv, next_pow2
-from autotune.kernels.lora_linear.space import row_tiles, shrink_tile
+from autotune.kernels.common.tiles import Tile, cdiv, next_pow2, row_tiles
+from autotune.kernels.lora_linear.space import shrink_tile
 
 _APART = {"block_m": 16, "block_n": 128, "block_k": 128, "block_r": 16, "split_k": 32, "num_warps": 4, "num_stages": 2}
 _FURTHER_LAUNCHES_US = 5.0

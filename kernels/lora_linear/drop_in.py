@@ -10,9 +10,10 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common import drop_in
+from autotune.kernels.common.tiles import row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, pair_launches
-from autotune.kernels.lora_linear.space import MOST_PART_BYTES, row_tiles
+from autotune.kernels.lora_linear.space import MOST_PART_BYTES
 from autotune.kernels.lora_shrink.drop_in import DROP_IN as SHRINK
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 from autotune.servers.vllm import facts

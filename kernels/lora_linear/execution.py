@@ -11,12 +11,13 @@ from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
+from autotune.kernels.common.tiles import row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
-from autotune.kernels.lora_linear import space
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace
 from autotune.kernels.lora_linear.operation import linear_launches, lora_linear
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_linear.reference import reference
+from autotune.kernels.lora_linear.space import MOST_PART_BYTES
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 
@@ -40,7 +41,7 @@ class LoraLinearExecution(Execution[LoraLinearProblem, LinearInputs]):
         arguments = LoraLinearArguments(
             LoraShrinkArguments(normal(p.m, p.k), a, buffer, metadata),
             LoraExpandArguments(buffer, b, start.clone(), metadata, p.add_inputs),
-            _workspace(space.row_tiles(p.m, p.max_loras, 16) * p.num_slices, device),
+            _workspace(row_tiles(p.m, p.max_loras, 16) * p.num_slices, device),
         )
         return LinearInputs(arguments, start)
 
@@ -67,4 +68,4 @@ class LoraLinearExecution(Execution[LoraLinearProblem, LinearInputs]):
 @functools.lru_cache(maxsize=1)
 def _workspace(groups: int, device: str) -> PairWorkspace:
     """Makes the one workspace of all argument sets of a problem: a server's layers share theirs, too."""
-    return PairWorkspace.make(groups * space.MOST_PART_BYTES // 4, groups, device)
+    return PairWorkspace.make(groups * MOST_PART_BYTES // 4, groups, device)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from autotune.contract import Config, Launch
-from autotune.kernels.common.tiles import cdiv, integers, next_pow2
+from autotune.kernels.common.dependent_launch import dependent_launch
+from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear.pair_kernel import ARRIVALS_STRIDE, lora_linear_kernel
-from autotune.kernels.lora_linear.space import row_tiles
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 _ALIGNED_COLUMNS = 16
@@ -137,6 +137,7 @@ def _options(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, 
         "ADD_INPUTS": expand.add_inputs,
         "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
         "ARRIVALS_STRIDE": ARRIVALS_STRIDE,
+        **dependent_launch(),
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
     }

@@ -5,6 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from autotune.kernels.common.adapter_columns import slice_columns, slice_weight
+from autotune.kernels.common.adapter_rows import adapter_rows
+from autotune.kernels.common.dependent_launch import wait_for_launch_ahead
+
 ARRIVALS_STRIDE = 32
 """Counters lie in memory lines of their own, so that waiting for one does not slow down another."""
 
@@ -46,7 +50,10 @@ def lora_linear_kernel(  # type: ignore[no-untyped-def]
     ADD_INPUTS: tl.constexpr,
     PREFETCH: tl.constexpr,
     ARRIVALS_STRIDE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    if DEPENDENT:
+        wait_for_launch_ahead()
     SHRINKS: tl.constexpr = SPLIT_K * ((RANK + BLOCK_R - 1) // BLOCK_R)
     pid = tl.program_id(0)
     shrinks = pid < shrink_programs
@@ -54,8 +61,8 @@ def lora_linear_kernel(  # type: ignore[no-untyped-def]
     jobs_of_tile = tl.where(shrinks, NUM_SLICES * SHRINKS, column_tiles)
     row_tile = job // jobs_of_tile
     job = job % jobs_of_tile
-    lora_id, first, end = _rows_of(
-        row_tile, lora_tokens_ptr, lora_start_ptr, lora_ids_ptr, GROUPS, GROUP_BLOCK, BLOCK_M
+    lora_id, first, end = adapter_rows(
+        row_tile, 0, lora_tokens_ptr, lora_start_ptr, lora_ids_ptr, GROUPS, GROUP_BLOCK, BLOCK_M, COUNTED=True
     )
     if lora_id < 0:
         return
@@ -66,7 +73,7 @@ def lora_linear_kernel(  # type: ignore[no-untyped-def]
 
     if shrinks:
         slice_id = job // SHRINKS
-        lora_a_ptr = _weight(a_ptr, slice_id, x_ptr, NUM_SLICES) + lora_id * RANK * K
+        lora_a_ptr = slice_weight(a_ptr, slice_id, x_ptr, NUM_SLICES) + lora_id * RANK * K
         group = row_tile * NUM_SLICES + slice_id
         _shrink(
             x_ptr + token * x_stride_m, lora_a_ptr, parts_ptr + group * SPLIT_K * BLOCK_M * RANK, in_m, job % SHRINKS,
@@ -76,10 +83,10 @@ def lora_linear_kernel(  # type: ignore[no-untyped-def]
         tl.debug_barrier()
         tl.atomic_add(arrivals_ptr + group * ARRIVALS_STRIDE, 1, sem="release")
     else:
-        slice_id, tile, width, column, b_stride_l = _columns_of(
+        slice_id, tile, width, column, b_stride_l = slice_columns(
             job, b_ptr, N, out_column, RANK, BLOCK_N, NUM_SLICES, SAME_WIDTH, ALIGNED
         )
-        lora_b_ptr = _weight(b_ptr, slice_id, out_ptr, NUM_SLICES) + lora_id * b_stride_l
+        lora_b_ptr = slice_weight(b_ptr, slice_id, out_ptr, NUM_SLICES) + lora_id * b_stride_l
         group = row_tile * NUM_SLICES + slice_id
         # The last to leave brings the counter back to zero, for the next launch.
         expands = tl.cdiv(width, BLOCK_N)
@@ -89,80 +96,6 @@ def lora_linear_kernel(  # type: ignore[no-untyped-def]
             arrivals_ptr + group * ARRIVALS_STRIDE, in_m, tile, width, leave, scaling,
             RANK, BLOCK_M, BLOCK_N, RANK_BLOCK, SPLIT_K, SHRINKS, ADD_INPUTS, PREFETCH,
         )  # fmt: skip
-
-
-@triton.jit
-def _rows_of(  # type: ignore[no-untyped-def]
-    row_tile, tokens_ptr, start_ptr, ids_ptr, GROUPS: tl.constexpr, GROUP_BLOCK: tl.constexpr, BLOCK_M: tl.constexpr
-):
-    """Returns the adapter of the n-th tile of rows that has tokens (-1 beyond the last), its first row and the end."""
-    group = tl.arange(0, GROUP_BLOCK)
-    in_groups = group < GROUPS
-    ids = tl.load(ids_ptr + group, mask=in_groups, other=-1)
-    tokens = tl.load(tokens_ptr + group, mask=in_groups, other=0)
-    start = tl.load(start_ptr + group, mask=in_groups, other=0)
-    tiles = tl.where(ids >= 0, (tokens + BLOCK_M - 1) // BLOCK_M, 0)
-    last = tl.cumsum(tiles, 0)
-    mine = (row_tile < last) & (row_tile >= last - tiles)
-    lora_id = tl.max(tl.where(mine, ids, -1), 0)
-    first = tl.sum(tl.where(mine, start + (row_tile - last + tiles) * BLOCK_M, 0), 0)
-    end = tl.sum(tl.where(mine, start + tokens, 0), 0)
-    return lora_id, first, end
-
-
-@triton.jit
-def _weight(ptr, slice_id, like_ptr, NUM_SLICES: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Returns a slice's weights: the argument itself, or of several slices what the table says."""
-    if NUM_SLICES > 1:
-        ptr = tl.load(ptr + slice_id).to(tl.pointer_type(like_ptr.dtype.element_ty))
-        ptr = tl.multiple_of(ptr, 16)
-    return ptr
-
-
-@triton.jit
-def _columns_of(  # type: ignore[no-untyped-def]
-    tile,
-    table_ptr,
-    N,
-    out_column,
-    RANK: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    NUM_SLICES: tl.constexpr,
-    SAME_WIDTH: tl.constexpr,
-    ALIGNED: tl.constexpr,
-):
-    """Returns the slice of a tile of columns, its number in there, the slice's width, its first column, and the
-    distance of its adapters' weights."""
-    if SAME_WIDTH:
-        tiles = tl.cdiv(N, BLOCK_N)
-        slice_id = tile // tiles
-        width = N
-        column = out_column + slice_id * N
-        # A width of 1 is a constant to the compiler, and constants cannot be cast.
-        stride = (slice_id * 0).to(tl.int64) + N * RANK
-        tile = tile % tiles
-    else:
-        slice_id = tile * 0
-        width = slice_id
-        column = slice_id
-        stride = slice_id.to(tl.int64)
-        begin = slice_id
-        within = slice_id
-        for s in tl.static_range(NUM_SLICES):
-            width_s = tl.load(table_ptr + NUM_SLICES + s).to(tl.int32)
-            mine = (tile >= begin) & (tile < begin + tl.cdiv(width_s, BLOCK_N))
-            slice_id = tl.where(mine, s, slice_id)
-            within = tl.where(mine, tile - begin, within)
-            width = tl.where(mine, width_s, width)
-            column = tl.where(mine, tl.load(table_ptr + 2 * NUM_SLICES + s).to(tl.int32), column)
-            stride = tl.where(mine, tl.load(table_ptr + 3 * NUM_SLICES + s), stride)
-            begin += tl.cdiv(width_s, BLOCK_N)
-        tile = within
-    if ALIGNED:
-        width = tl.multiple_of(width, 16)
-        column = tl.multiple_of(column, 16)
-        stride = tl.multiple_of(stride, 16)
-    return slice_id, tile, width, column, stride
 
 
 @triton.jit

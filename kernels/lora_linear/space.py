@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 from autotune.contract import Gpu, Parameter
 from autotune.kernels.common.sliced_problem import SlicedProblem
-from autotune.kernels.common.tiles import LANES, MAX_REGISTERS, Tile, cdiv, next_pow2, powers_of_two
+from autotune.kernels.common.tiles import (
+    LANES,
+    MAX_REGISTERS,
+    Tile,
+    cdiv,
+    next_pow2,
+    powers_of_two,
+    row_tiles,
+)
 
 MOST_PART_BYTES = 1 << 16
 """What an expand program may have to sum: more takes longer to read than a launch costs."""
@@ -56,9 +64,3 @@ def infeasible(problem: SlicedProblem, c: Mapping[str, int], gpu: Gpu) -> str | 
 
 def shrink_tile(c: Mapping[str, int]) -> Tile:
     return Tile(c["block_m"], c["block_r"], c["block_k"], c["num_warps"], c["num_stages"], 2, 2)
-
-
-def row_tiles(m: int, max_loras: int, block_m: int) -> int:
-    """Counts the tiles that m tokens of any mix of adapters can take: each adapter's tokens are tiled on their own."""
-    adapters = min(m, max_loras)
-    return adapters + (m - adapters) // block_m

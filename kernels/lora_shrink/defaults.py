@@ -13,7 +13,10 @@ from autotune.contract import Config
 from autotune.kernels.common.tiles import cdiv, next_pow2
 
 _BLOCKS: Final = 512
-"""How many blocks with work a launch should have: about four a multiprocessor of the GPUs measured on."""
+"""How many blocks with work a launch of many tokens should have: four a multiprocessor of the GPUs measured on."""
+
+_BLOCKS_OF_SMALL_BATCHES: Final = 1024
+"""Their blocks are small."""
 
 _MOST_SPLITS: Final = 64
 _SMALL_BATCH, _MIDDLE_BATCH = 256, 512
@@ -35,7 +38,8 @@ def default_config(m: int, k: int, n: int, num_slices: int, groups: int) -> Conf
     block_k = min(block_k, max(16, next_pow2(k)))
     # Each adapter's rows begin a tile of their own.
     tiles = min(m, cdiv(m, block_m) + groups - 1) * cdiv(n, block_n) * num_slices
-    splits = 1 << max(0, round(math.log2(_BLOCKS / tiles)))
+    blocks = _BLOCKS_OF_SMALL_BATCHES if m <= _SMALL_BATCH else _BLOCKS
+    splits = 1 << max(0, round(math.log2(blocks / tiles)))
     return {
         "block_m": block_m,
         "block_n": block_n,

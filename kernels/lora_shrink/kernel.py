@@ -10,7 +10,7 @@ from autotune.kernels.common.dense_kernel import DenseKernel
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
-from autotune.kernels.lora_shrink.cost import estimate_us
+from autotune.kernels.lora_shrink.cost import blocks_launched, launch_us
 from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 
 _NEUTRAL_GROUP = 8
@@ -51,7 +51,7 @@ class LoraShrink(DenseKernel[LoraShrinkProblem]):
         else:
             values = {
                 "block_m": powers_of_two(16, min(256, next_pow2(problem.m))),
-                "block_n": powers_of_two(16, min(256, next_pow2(problem.n))),
+                "block_n": powers_of_two(16, min(256, next_pow2(problem.n * problem.num_slices))),
                 "block_k": powers_of_two(32, 512 if problem.m > 64 else 1024),
                 "split_k": powers_of_two(1, 64),
                 "num_warps": (1, 2, 4, 8),
@@ -61,21 +61,14 @@ class LoraShrink(DenseKernel[LoraShrinkProblem]):
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
 
     def canonical(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> Config:
-        """The order of tiles matters only if several lie along both dimensions, in more than one band."""
-        c = integers(config)
-        m_tiles, n_tiles = cdiv(problem.m, c["block_m"]), cdiv(problem.n, c["block_n"])
-        group = c["group_size_m"]
-        if n_tiles == 1 or m_tiles <= min(group, _NEUTRAL_GROUP) or m_tiles == 1:
-            group = _NEUTRAL_GROUP
-        return {**config, "group_size_m": group}
+        """All tiles of some rows follow each other, so that x comes from memory once: the order of tiles is fixed."""
+        return {**config, "group_size_m": _NEUTRAL_GROUP}
 
     def infeasible(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> str | None:
         c = integers(config)
         tile, split_k = _tile(c), c["split_k"]
-        if reason := tile.infeasible(problem.m, problem.n, problem.k, gpu, split_k):
+        if reason := tile.infeasible(problem.m, problem.n * problem.num_slices, problem.k, gpu, split_k):
             return reason
-        if c["group_size_m"] != _NEUTRAL_GROUP and 2 * problem.m * problem.k <= gpu.l2_bytes:
-            return f"group_size_m {c['group_size_m']}: x fits in L2, the order of tiles cannot matter"
         # One split is the only deterministic choice, so it is always allowed.
         return None if split_k == 1 else _useless_split(problem, tile, split_k, gpu)
 
@@ -94,8 +87,11 @@ class LoraShrink(DenseKernel[LoraShrinkProblem]):
         half_precision = (p.m - p.base_tokens) * p.k + p.adapters_read * p.num_slices * p.n * p.k
         return Floor(2 * half_precision + 4 * p.num_slices * p.m * p.n, 2 * p.m * p.k * p.n * p.num_slices)
 
-    def estimate_us(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> float:
-        return estimate_us(problem, integers(config), gpu)
+    def blocks_launched(self, problem: LoraShrinkProblem, config: Config) -> int:
+        return blocks_launched(problem, integers(config))
+
+    def launch_us(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu, launched: int) -> float:
+        return launch_us(problem, integers(config), gpu, launched)
 
     def problem_of_recording(self, name: str) -> LoraShrinkProblem | None:
         fields = fields_from_recording(name, self.op)
@@ -107,7 +103,7 @@ def _useless_split(problem: LoraShrinkProblem, tile: Tile, split_k: int, gpu: Gp
     half = split_k // 2
     if tile.k * half >= problem.k:
         return f"split_k {split_k}: {half} splits already leave one K step to each block"
-    blocks = cdiv(problem.m, tile.m) * cdiv(problem.n, tile.n) * problem.num_slices
+    blocks = cdiv(problem.m, tile.m) * problem.column_tiles(tile.n)
     if blocks * half >= _FULL_WAVES * gpu.sms * tile.blocks_per_sm(gpu):
         return f"split_k {split_k}: {half} splits already fill {gpu.name} {_FULL_WAVES} times"
     steps, busy = cdiv(problem.k, tile.k * split_k), blocks * split_k

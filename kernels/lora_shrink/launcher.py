@@ -10,13 +10,16 @@ import triton
 import triton.language as tl
 
 from autotune.contract import Config, Launch
+from autotune.kernels.common.adapter_columns import slice_weight
+from autotune.kernels.common.adapter_rows import adapter_rows
 from autotune.kernels.common.addresses import address_table
+from autotune.kernels.common.dependent_launch import dependent_launch, wait_for_launch_ahead
 from autotune.kernels.common.metadata import LoraMetadata
-from autotune.kernels.common.tiles import cdiv, integers
+from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_grid
 from autotune.servers.vllm import launching
 
 
-@triton.jit(do_not_specialize=["M"])
+@triton.jit
 def lora_shrink_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
@@ -26,75 +29,93 @@ def lora_shrink_kernel(  # type: ignore[no-untyped-def]
     lora_start_ptr,
     lora_ids_ptr,
     scaling,
-    M,
-    N,
     K,
     x_stride_m,
-    a_stride_l,
     out_stride_s,
+    N: tl.constexpr,
+    GROUPS: tl.constexpr,
+    GROUP_BLOCK: tl.constexpr,
+    COUNTED: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SPLIT_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
     NUM_SLICES: tl.constexpr,
-    EVEN_N: tl.constexpr,
     EVEN_K: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    if DEPENDENT:
+        wait_for_launch_ahead()
     pid = tl.program_id(0)
     split = pid % SPLIT_K
     if split * BLOCK_K >= K:
         return
-
-    # One exit for all reasons: the loads it waits for travel together, and the divisions hide in their latency.
-    group = tl.program_id(2)
-    lora_id = tl.load(lora_ids_ptr + group)
-    start = tl.load(lora_start_ptr + group)
-    end = start + tl.load(lora_tokens_ptr + group)
-    slice_id = tl.program_id(1)
-    if NUM_SLICES > 1:
-        a_ptr = tl.load(a_ptr + slice_id).to(tl.pointer_type(x_ptr.dtype.element_ty))
-        a_ptr = tl.multiple_of(a_ptr, 16)
-
-    tile = pid // SPLIT_K
-    m_tiles = tl.cdiv(M, BLOCK_M)
-    band = GROUP_M * tl.cdiv(N, BLOCK_N)
-    first_m = tile // band * GROUP_M
-    band_m = min(m_tiles - first_m, GROUP_M)
-    pid_m = first_m + tile % band % band_m
-    pid_n = tile % band // band_m
-    first = start + pid_m * BLOCK_M
-    if (lora_id == -1) | (first >= end):
+    # One exit for all reasons: the loads it waits for travel together, and the arithmetic hides in their latency.
+    lora_id, first, end = adapter_rows(
+        tl.program_id(1), tl.program_id(2), lora_tokens_ptr, lora_start_ptr, lora_ids_ptr,
+        GROUPS, GROUP_BLOCK, BLOCK_M, COUNTED,
+    )  # fmt: skip
+    slice_id, offs_n, in_n, a_rows = _columns(pid // SPLIT_K, a_ptr, x_ptr, N, BLOCK_N, NUM_SLICES)
+    if (lora_id < 0) | (first >= end):
         return
 
     offs_m = first + tl.arange(0, BLOCK_M)
-    offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     offs_k = split * BLOCK_K + tl.arange(0, BLOCK_K)
     in_m = (offs_m < end)[:, None]
-    in_n = (offs_n < N)[None, :]
     token = tl.load(sorted_tokens_ptr + offs_m, mask=offs_m < end, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * x_stride_m + offs_k[None, :]  # [BM, BK]
-    a_ptrs = a_ptr + lora_id.to(tl.int64) * a_stride_l + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
+    # An adapter's ranks follow each other, so do adapters.
+    a_ptrs = a_rows + lora_id.to(tl.int64) * N * K + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
 
     acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
     for k in range(split * BLOCK_K, K, BLOCK_K * SPLIT_K):
         in_k = k + tl.arange(0, BLOCK_K) < K
         # The weights first: x waits for the token list.
-        if EVEN_K and EVEN_N:
-            a = tl.load(a_ptrs)
-        else:
-            a = tl.load(a_ptrs, mask=in_n if EVEN_K else in_n & in_k[:, None], other=0.0)
+        a = tl.load(a_ptrs) if EVEN_K else tl.load(a_ptrs, mask=in_k[:, None], other=0.0)
         x = tl.load(x_ptrs, mask=in_m if EVEN_K else in_m & in_k[None, :], other=0.0)
         acc = tl.dot(x, a, acc)
         x_ptrs += BLOCK_K * SPLIT_K
         a_ptrs += BLOCK_K * SPLIT_K
     acc *= scaling
 
-    out_ptrs = out_ptr + slice_id.to(tl.int64) * out_stride_s + token[:, None] * N + offs_n[None, :]
+    out_ptrs = out_ptr + slice_id * out_stride_s + token[:, None] * N + offs_n[None, :]
     if SPLIT_K == 1:
         tl.store(out_ptrs, acc, mask=in_m & in_n)
     else:
         tl.atomic_add(out_ptrs, acc, mask=in_m & in_n, sem="relaxed")
+
+
+@triton.jit
+def _columns(  # type: ignore[no-untyped-def]
+    tile, a_ptr, x_ptr, N: tl.constexpr, BLOCK_N: tl.constexpr, NUM_SLICES: tl.constexpr
+):
+    """Returns the slice of a tile's columns, their place in there, ``[BN]``, whether there are such columns, and where
+    the slice's weights begin.
+
+    A tile that does not end with a slice goes on in the next one, so that x is read once for several slices: slice and
+    weights are then each column's own, ``[1, BN]``. Columns beyond the end begin again: cheaper than a mask in the
+    loop, and never stored.
+    """
+    COLUMNS: tl.constexpr = NUM_SLICES * N
+    column = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    in_n = (column < COLUMNS)[None, :]
+    if COLUMNS % BLOCK_N != 0:
+        column = column % COLUMNS
+    if NUM_SLICES == 1:
+        slice_id = (tile * 0).to(tl.int64)
+        offs_n = column
+        a_rows = a_ptr
+    elif N % BLOCK_N == 0:
+        slice_id = (tile * BLOCK_N // N).to(tl.int64)
+        offs_n = column % N
+        a_rows = slice_weight(a_ptr, slice_id, x_ptr, NUM_SLICES)
+    else:
+        slices = column // N
+        offs_n = column % N
+        a_rows = tl.load(a_ptr + slices).to(tl.pointer_type(x_ptr.dtype.element_ty))
+        a_rows = tl.multiple_of(a_rows, [16])[None, :]
+        slice_id = slices.to(tl.int64)[None, :]
+    return slice_id, offs_n, in_n, a_rows
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,8 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
         return []
     c, meta = integers(config), inputs.metadata
     x = inputs.x if inputs.x.stride(1) == 1 else inputs.x.contiguous()
-    tiles = cdiv(m, c["block_m"]) * cdiv(n, c["block_n"])
+    across = c["split_k"] * cdiv(slices * n, c["block_n"])
+    rows = row_grid(m, meta.groups, inputs.a[0].shape[0], c["block_m"], across)
     args = (
         x,
         inputs.a[0] if inputs.table is None else inputs.table,
@@ -142,27 +164,27 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
         meta.lora_token_start_loc,
         meta.lora_ids,
         inputs.scaling,
-        m,
-        n,
         k,
         x.stride(0),
-        n * k,
         inputs.out.stride(0),
     )
     options = {
+        "N": n,
+        "GROUPS": meta.lora_ids.numel(),
+        "GROUP_BLOCK": next_pow2(meta.lora_ids.numel()),
+        "COUNTED": rows.counted,
         "BLOCK_M": c["block_m"],
         "BLOCK_N": c["block_n"],
         "BLOCK_K": c["block_k"],
         "SPLIT_K": c["split_k"],
-        "GROUP_M": c.get("group_size_m", 8),
         "NUM_SLICES": slices,
-        "EVEN_N": n % c["block_n"] == 0,
         "EVEN_K": k % c["block_k"] == 0,
+        **dependent_launch(),
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
         "num_ctas": c["num_ctas"],
     }
-    return [Launch(lora_shrink_kernel, (c["split_k"] * tiles, slices, meta.groups), args, options)]
+    return [Launch(lora_shrink_kernel, (across, rows.tiles, rows.groups), args, options)]
 
 
 def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from autotune.contract import Config
 from autotune.contract.gpu import H200, INTERPRETER
+from autotune.kernels.common import tiles
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_expand import launcher, lora_expand
 from autotune.kernels.lora_expand.kernel import LoraExpand
@@ -79,8 +80,10 @@ def test_widths_ragged_adapters_and_base_tokens(
         check(make(widths, dtype=dtype, add_inputs=add_inputs))
 
 
-@pytest.mark.parametrize("mapping", [[0], [-1, 1], [1] * 16, [0, 1, 2] * 11], ids=str)
-def test_other_token_mixes(make: Any, mapping: list[int]) -> None:
+@pytest.mark.parametrize("few_blocks", [0, 1 << 20], ids=["counted", "apart"])
+@pytest.mark.parametrize("mapping", [[0], [-1, 1], [1] * 16, [0, 1, 2] * 11, [2] * 40 + [-1, 0]], ids=str)
+def test_other_token_mixes(make: Any, mapping: list[int], few_blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "_FEW_BLOCKS", few_blocks)
     check(make(mapping=mapping))
 
 

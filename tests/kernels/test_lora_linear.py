@@ -12,13 +12,13 @@ import torch
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
 from autotune.kernels.common.metadata import LoraMetadata
+from autotune.kernels.common.tiles import row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear import lora_linear
 from autotune.kernels.lora_linear.kernel import LoraLinear
 from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, pair_launches
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_linear.reference import reference
-from autotune.kernels.lora_linear.space import row_tiles
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 from autotune.servers.vllm.linear import APART
 from tests.builders.dense_lora import half_dtypes

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from autotune.contract import Config, Gpu
+from autotune.kernels.common import tiles
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.lora_shrink import launcher, lora_shrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink
@@ -60,8 +61,19 @@ def test_ragged_adapters_and_base_tokens(make: Any, device: str, slices: int, sp
         assert bool((out[:, [1, 5]] == 0).all())
 
 
-@pytest.mark.parametrize("mapping", [[0], [-1, 1], [1] * 16, [0, 1, 2] * 11], ids=str)
-def test_other_token_mixes(make: Any, mapping: list[int]) -> None:
+@pytest.mark.parametrize("split_k", [1, 2])
+@pytest.mark.parametrize("block_n", [16, 32, 64, 128])
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_tiles_wider_than_a_slice_go_on_in_the_next(make: Any, slices: int, block_n: int, split_k: int) -> None:
+    arguments = make(slices=slices)
+    lora_shrink(arguments, CONFIG | {"block_n": block_n, "split_k": split_k})
+    assert_right(arguments)
+
+
+@pytest.mark.parametrize("few_blocks", [0, 1 << 20], ids=["counted", "apart"])
+@pytest.mark.parametrize("mapping", [[0], [-1, 1], [1] * 16, [0, 1, 2] * 11, [2] * 40 + [-1, 0]], ids=str)
+def test_other_token_mixes(make: Any, mapping: list[int], few_blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "_FEW_BLOCKS", few_blocks)
     arguments = make(mapping)
     lora_shrink(arguments, CONFIG | {"group_size_m": 1, "split_k": 2})
     assert_right(arguments, mapping)
@@ -143,12 +155,18 @@ def test_bad_flags(change: dict[str, Any], message: str) -> None:
     assert_refused_in_a_line(LoraShrink(), FLAGS | change, message)
 
 
-def test_group_collapses_where_order_cannot_matter(gpu: Gpu) -> None:
-    kernel, config = LoraShrink(), CONFIG | {"group_size_m": 1}
-    one_column = LoraShrinkProblem("float16", 512, 4096, 16, 1, 4)
-    two_columns = LoraShrinkProblem("float16", 512, 4096, 32, 1, 4)
-    assert kernel.canonical(one_column, config, gpu)["group_size_m"] == 8
-    assert kernel.canonical(two_columns, config, gpu)["group_size_m"] == 1
+def test_the_order_of_tiles_is_no_choice(gpu: Gpu) -> None:
+    problem = LoraShrinkProblem("float16", 512, 4096, 32, 1, 4)
+    assert LoraShrink().canonical(problem, CONFIG | {"group_size_m": 1}, gpu)["group_size_m"] == 8
+
+
+@pytest.mark.parametrize(("slices", "widest"), [(1, 16), (2, 32), (3, 64)])
+def test_tiles_may_be_as_wide_as_all_slices(slices: int, widest: int) -> None:
+    problem = LoraShrinkProblem("float16", 512, 4096, 16, slices, 4)
+    (block_n,) = (each for each in LoraShrink().parameters(problem, "wide") if each.name == "block_n")
+    assert block_n.values[-1] == widest
+    assert problem.column_tiles(widest) == 1
+    assert problem.column_tiles(16) == slices
 
 
 def test_one_split_is_always_offered(gpu: Gpu) -> None:

@@ -36,7 +36,7 @@ def served_kernel(builtin: AnyKernel, version: str) -> ServedKernel:
     """
     release = Release(version or DENSE.version())
     dense = _DENSE.get(builtin.name)
-    op: ServedOp[Any] = dense(release) if dense else _MOE[builtin.name](release, builtin)
+    op: ServedOp[Any] = dense(release, builtin) if dense else _MOE[builtin.name](release, builtin)
     return ServedKernel(builtin, facts.NAME, release.version, op)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Protocol
 from unittest.mock import patch
 
 import torch
 
-from autotune.contract import Config, Gpu, Launch
+from autotune.contract import Config, Gpu, Launch, Parameter
 from autotune.contract.source import Origin
 from autotune.servers.recorder import recording
 from autotune.servers.served import ServedOp
@@ -65,8 +66,9 @@ class ServedDense(ServedOp[DenseArguments]):
     cache: ClassVar[str]
     """Name of the module's dict of address tables, whose keys are addresses alone."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, builtin: Any) -> None:
         self.release = release
+        self._builtin = builtin
 
     def origin(self) -> Origin:
         return DENSE.origin()
@@ -110,6 +112,16 @@ class ServedDense(ServedOp[DenseArguments]):
         found = upload(weights, *rest)
         for key, value in others.items():
             tables.setdefault(key, value)
+        return found
+
+    @abstractmethod
+    def tiles_launched(self, problem: Any, config: Config) -> int:
+        """Counts the blocks that the op launches for each adapter and slice."""
+
+    def estimate_us(self, problem: Any, config: Config, gpu: Gpu) -> float:
+        """Estimates our kernel in the op's grid, which has blocks of each adapter for all tokens."""
+        launched = self.tiles_launched(problem, config) * problem.num_slices * (problem.max_loras + 1)
+        found: float = self._builtin.launch_us(problem, config, gpu, launched)
         return found
 
     def infeasible(self, problem: Any, config: Config, gpu: Gpu) -> str | None:
@@ -161,6 +173,15 @@ class ServedShrink(ServedDense):
         metadata = prepared(inputs.metadata)
         return DenseArguments(inputs.x, weights, inputs.out, metadata, (inputs.scaling,), tables)
 
+    def tiles_launched(self, problem: Any, config: Config) -> int:
+        return _tiles(problem, config) * _integer(config, "split_k")
+
+    def parameters(self, problem: Any, space: str, builtin: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        """A tile of ours may take columns of several slices, one of the server's takes those of one."""
+        if space != "wide":
+            return builtin
+        return tuple(_of_one_slice(each, problem.n) if each.name == "block_n" else each for each in builtin)
+
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         """The order of tiles matters only if several lie along both dimensions, in more than one band."""
         m_tiles = -(-problem.m // _integer(config, "block_m"))
@@ -190,6 +211,9 @@ class ServedExpand(ServedDense):
         tables = self._upload(imported("utils")._get_lora_b_ptr, weights, a.offset, a.x.device)
         return DenseArguments(a.x, weights, a.out, prepared(a.metadata), (a.offset, a.add_inputs), tables)
 
+    def tiles_launched(self, problem: Any, config: Config) -> int:
+        return _tiles(problem, config)
+
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
         one_stage = self.release.one_stage_on_hopper and gpu.capability == _HOPPER
         return {**config, "num_stages": 1} if one_stage else config
@@ -211,6 +235,19 @@ def prepared(metadata: Metadata) -> tuple[torch.Tensor, ...]:
 def _stacked(weight: torch.Tensor) -> torch.Tensor:
     """Returns a weight ``[L, N, K]`` as the server stacks it, ``[L, 1, N, K]``."""
     return weight if weight.ndim == 4 else weight.unsqueeze(1)
+
+
+def _tiles(problem: Any, config: Config) -> int:
+    """Counts the tiles of all tokens and of the columns of the widest slice."""
+    rows: int = -(-problem.m // _integer(config, "block_m"))
+    columns: int = -(-problem.n // _integer(config, "block_n"))
+    return rows * columns
+
+
+def _of_one_slice(block_n: Parameter, columns: int) -> Parameter:
+    """Leaves out what is twice as wide as it must be, or wider."""
+    narrowest, *wider = block_n.values
+    return replace(block_n, values=(narrowest, *(width for width in wider if width and width < 2 * columns)))
 
 
 def _integer(config: Config, name: str) -> int:
