@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,6 +58,21 @@ class Wrapped:
         return tuple(dict.fromkeys(name for names in self.unplanned.values() for name in names))
 
 
+def _for_a_plan(find: Callable[[ModelShape, Serving], Wrapped]) -> Callable[[ModelShape, Serving], Wrapped]:
+    """Keeps what was found last, for as long as the same two objects are asked about: a plan asks five times."""
+    last: tuple[ModelShape, Serving, Wrapped] | None = None
+
+    @functools.wraps(find)
+    def found(model: ModelShape, serving: Serving) -> Wrapped:
+        nonlocal last
+        if last is None or last[0] is not model or last[1] is not serving:
+            last = model, serving, find(model, serving)
+        return last[2]
+
+    return found
+
+
+@_for_a_plan
 def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     """Finds what is wrapped.
 

@@ -14,6 +14,7 @@ from autotune.model.sources import Source
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+from autotune.servers.vllm.architectures import wrapped
 from autotune.servers.vllm.architectures.classes import classes, removed
 from autotune.servers.vllm.architectures.decoders import table
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
@@ -159,6 +160,15 @@ NEXT = {
     "linear_key_head_dim": 128,
     "linear_value_head_dim": 128,
 }
+
+
+def test_a_plan_looks_once_what_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, looked = wrapped._read, list[str]()
+    monkeypatch.setattr(wrapped, "_read", lambda model: (looked.append(model.name), look(model))[1])
+    assert plan().shapes
+    assert len(looked) == 1
+    assert plan("q_proj").shapes != plan("o_proj").shapes, "of other flags it looks again"
+    assert len(looked) == 3
 
 
 def test_of_a_hybrid_attention_alone_is_planned_where_it_alone_is_targeted() -> None:
