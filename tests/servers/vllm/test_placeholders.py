@@ -18,7 +18,7 @@ from autotune.model.sources import Source
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
-from autotune.servers.vllm.architectures import language_model
+from autotune.servers.vllm.architectures import config_classes
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
 BY_CLASS: dict[str, dict[str, Any]] = json.loads((make_wrapped.DATA / "by_class.json").read_text())
@@ -42,9 +42,9 @@ def no_default(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = NAMES[field]
     bare = {
         kind: {**row, "defaults": {name: value for name, value in row["defaults"].items() if name not in sizes}}
-        for kind, row in language_model._defaults().items()
+        for kind, row in config_classes._classes().items()
     }
-    monkeypatch.setattr(language_model, "_defaults", lambda: bare)
+    monkeypatch.setattr(config_classes, "_classes", lambda: bare)
 
 
 @pytest.mark.parametrize("field", [*SIZES, "num_experts", "num_experts_per_tok", "num_hidden_layers"])
