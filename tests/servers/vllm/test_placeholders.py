@@ -58,7 +58,7 @@ def test_of_a_config_that_lacks_a_size_the_rest_is_planned(field: str, monkeypat
         try:
             part = plan(without(entry["config"], field))
         except InputError as error:
-            assert f"lacks {field}" in str(error), name
+            assert f"lacks {field}" in str(error) or "vLLM refuses it" in str(error), name
             continue
         found = make_wrapped.lookups_of(part.shapes)
         assert found <= whole, name
