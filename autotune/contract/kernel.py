@@ -80,6 +80,12 @@ class Kernel(ABC, Generic[P, Inputs]):
         an empty config folder; what wins must not be slower than these either."""
         return ()
 
+    def own_default(self, problem: P, gpu: Gpu) -> Config | None:
+        """Returns what the kernel launches in the server's place where no file has an entry, in canonical form; None
+        where that is the incumbent, or where nothing launches it so. It is measured behind the incumbent, and always a
+        finalist: no file may be slower than none."""
+        return None
+
     def unfit(self, problem: P, config: Config) -> str | None:
         """Tells why a config that is found by the problem's lookup is not launched for it, or None: several problems
         may have one lookup."""

@@ -63,7 +63,8 @@ class Space:
             for values in itertools.product(*(p.values for p in parameters))
         )
         feasible = (c for c in candidates if kernel.infeasible(problem, c, gpu) is None)
-        return cls(itertools.chain(others, feasible), incumbent)
+        own = kernel.own_default(problem, gpu)
+        return cls(itertools.chain(others, feasible, [] if own is None else [own]), incumbent)
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -78,7 +79,8 @@ class Space:
 
     def has(self, config: Config) -> bool:
         """Tells whether a config is in the space."""
-        return config_key({p.name: config[p.name] for p in self.parameters}) in self._index
+        named = all(p.name in config for p in self.parameters)
+        return named and config_key({p.name: config[p.name] for p in self.parameters}) in self._index
 
     @cached_property
     def tunable(self) -> tuple[Parameter, ...]:

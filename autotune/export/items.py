@@ -176,6 +176,8 @@ def _timed(item: ExportItem, study: StoredStudy) -> ExportItem:
     timed = [trial for trial in study.trials() if trial.was_timed_whole]
     alone = {key({**decision.incumbent, **trial.params}): trial.value for trial in timed if trial.value}
     default = None if decision.incumbent_us is None else server.default_config(item.call)
+    if (own := study.own_default) is not None and key(own) in race:
+        default = server.entry(own, item.call)  # what our kernel launches without a file
     return replace(item, timings=Timings((race, alone), default, launch))
 
 

@@ -34,7 +34,8 @@ def result_line(name: str, result: StudyResult) -> str:
     decision = result.decision
     if not result.was_searched:
         measured = f"{sum(result.counts.values())} of {result.configs} configs measured"
-        return f"{name}: was not searched ({measured}), keeps the default ({us(decision.tuned_us)} us)"
+        kept = "keeps the default" if decision.outcome == "default" else "takes the kernel's own default"
+        return f"{name}: was not searched ({measured}), {kept} ({us(decision.tuned_us)} us)"
     if decision.outcome == "default":
         slowing = " that slows no workload" if decision.workloads else ""
         return f"{name}: keeps the default ({us(decision.tuned_us)} us), nothing{slowing} is faster beyond the noise"

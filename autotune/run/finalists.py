@@ -1,7 +1,8 @@
 """Decides between the search's best configs and the default.
 
-Screening times are noisy, and the best of many noisy numbers flatters itself. So the best few and the incumbent are
-timed again side by side; the fastest then meets the incumbent in a second race of fresh replays, which alone decides.
+Screening times are noisy, and the best of many noisy numbers flatters itself. So the best few, the incumbent and our
+kernel's own default are timed again side by side; the fastest then meets the incumbent in a second race of fresh
+replays, which alone decides.
 
 Where a study holds several workloads, a mean could hide that one of them got slower: a config that is slower than the
 incumbent on any, by the same test the other way round, is passed over, and the next fastest races. Each race is of
@@ -47,10 +48,17 @@ class Verdict:
         return self.gain >= MIN_GAIN and self.p_value <= MAX_P_VALUE
 
 
-def decide(study: optuna.Study, space: Space, backend: Backend, rounds: int) -> Decision | None:
-    """Races the finalists of a searched study; None if no config of it ran correctly."""
-    challengers = best_configs(study, space, FINALISTS)
-    candidates = [space.incumbent, *(c for c in challengers if c != space.incumbent)]
+def decide(
+    study: optuna.Study, space: Space, backend: Backend, rounds: int, own_defaults: Sequence[Config] = ()
+) -> Decision | None:
+    """Races the finalists of a searched study; None if no config of it ran correctly.
+
+    Args:
+        own_defaults: What is a finalist in any case, besides the incumbent.
+    """
+    challengers = [*own_defaults, *best_configs(study, space, FINALISTS)]
+    positions = dict.fromkeys([space.index(space.incumbent), *map(space.index, challengers)])
+    candidates = [space.configs[position] for position in positions]
     first = backend.race(candidates, rounds)
     standing = {i: m for i, m in enumerate(first) if m.status == "ok"}
     if not standing:

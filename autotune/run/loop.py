@@ -111,7 +111,7 @@ class SearchLoop:
     def _compile_ahead(self, compiled: list[Config], left: int) -> list[Config]:
         """Starts compiling the newest ideas, no more than will be measured; returns those that are new."""
         with self.clock.timing(Phase.SEARCH):
-            wanted = self.search.sampler.shortlist(self.study, min(self.search.compile_ahead, left))
+            wanted = self.search.shortlist(self.study, min(self.search.compile_ahead, left))
         fresh = [config for config in wanted if config not in compiled]
         self.backend.compile_ahead(fresh)
         return fresh
@@ -120,9 +120,9 @@ class SearchLoop:
         """Measures the most promising compiled config of the batch and takes it out."""
         sampler = self.search.sampler
         # The incumbent is what everything is compared with: nothing is measured before it.
-        first = [config for config in batch if config == self.space.incumbent]
+        first = [config for config in (self.space.incumbent, *self.search.first) if config in batch]
         with self.clock.timing(Phase.SEARCH):
-            wanted = first or sampler.ranked(self.study, batch)
+            wanted = first[:1] or sampler.ranked(self.study, batch)
         with self.clock.timing(Phase.COMPILE_WAIT):
             ready = self.backend.wait_compiled(wanted)
         for config in ready:

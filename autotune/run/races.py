@@ -1,4 +1,4 @@
-"""Races at sizes that were not searched: what the sizes beside them run, and the default, side by side.
+"""Races at sizes that were not searched: what the sizes beside them run, and the defaults, side by side.
 
 A size of a group is raced by whole sets: what a group beside it chose for all of its ops has one common value.
 """
@@ -25,7 +25,7 @@ RACES_S = 120.0
 
 
 def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda progress: None) -> StudyResult:
-    """Finishes a study by a race of the winners of the sizes beside its own and of the default; returns its result.
+    """Finishes a study by a race of the winners of the sizes beside its own and of the defaults; returns its result.
 
     Raises:
         InputError: If the study cannot go on here.
@@ -40,7 +40,8 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
             winners = runner.sessions.beside(session)
             if not winners:
                 raise AutotuneError(f"study {study.name}: no size beside it has a winner to race; run those first")
-            candidates = [session.space.incumbent, *filter(session.space.has, winners.values())]
+            defaults = [session.space.incumbent, *session.own_defaults]
+            candidates = [*defaults, *filter(session.space.has, winners.values())]
             clock = runner.measure_all(session, candidates, on_progress)
             result = replace(runner.decide(session, clock), raced_from=tuple(winners))
             runner.finish(study, result)

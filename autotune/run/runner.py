@@ -184,12 +184,14 @@ class Runner:
             floor_us=floor.us(bandwidth_bytes_per_s) if bandwidth_bytes_per_s else None,
             bandwidth_bytes_per_s=bandwidth_bytes_per_s,
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            defaults=1 + len(session.own_defaults),
         )
 
     def decide(self, session: Session, clock: Clock) -> StudyResult:
         """Races the finalists of a study that has been searched."""
         study, start_s = session.study, time.monotonic()
-        decision = decide(study.study, session.space, session.backend, study.settings.race_rounds)
+        rounds = study.settings.race_rounds
+        decision = decide(study.study, session.space, session.backend, rounds, session.own_defaults)
         if decision is None:
             raise AutotuneError(
                 f"study {study.name}: no config ran correctly, not even the default; see: study show {study.name}"

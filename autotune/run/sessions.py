@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
@@ -30,6 +30,13 @@ class Session:
     study: KernelStudy
     space: Space
     backend: Backend
+
+    @property
+    def own_defaults(self) -> tuple[Config, ...]:
+        """The default of our kernel, where it is not the incumbent and the space has it: a recording may lack it."""
+        own, space = self.study.own_default, self.space
+        found = space.configs[space.index(own)] if own is not None and space.has(own) else space.incumbent
+        return () if found == space.incumbent else (found,)
 
 
 class Sessions:
@@ -68,14 +75,15 @@ class Sessions:
         """Begins to compile what the study's search will measure first."""
         search = self.search_of(session)
         live = trials.working_copy(session.study.study, session.space, search.sampler)
-        session.backend.compile_ahead(search.sampler.shortlist(live, search.compile_ahead))
+        session.backend.compile_ahead(search.shortlist(live, search.compile_ahead))
 
     def search_of(self, session: Session) -> Search:
         """Makes the search of a study's whole space, with what its neighbours and its kernel let it expect."""
         study, space, options = session.study, session.space, self._options
         known = self._neighbourhood.of(study)
         log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
-        return make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
+        search = make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
+        return replace(search, first=session.own_defaults)
 
     def beside(self, session: Session) -> dict[str, Config]:
         """Returns, by study, the winners of the searched sizes right below and right above a study's."""

@@ -117,6 +117,7 @@ class Search:
         compile_ahead: How many of the newest model's favourites are compiled each round; far more than are measured, so
             that what to measure is chosen after the last time is known, not before.
         per_round: How many configs are measured before the next favourites are named.
+        first: Configs that are measured right behind the incumbent, whatever the sampler makes of them.
     """
 
     sampler: SpaceSampler
@@ -124,3 +125,13 @@ class Search:
     stop: StopRule
     compile_ahead: int = 16
     per_round: int = 4
+    first: Sequence[Config] = ()
+
+    def shortlist(self, study: optuna.Study, count: int) -> list[Config]:
+        """Returns up to `count` distinct untried configs: those that come first, then the sampler's."""
+        listed = self.sampler.shortlist(study, count)
+        if not self.first:
+            return listed
+        space, untried = self.sampler.space, self.sampler.observer.observe(study).untried
+        first = [config for config in (space.incumbent, *self.first) if untried[space.index(config)]]
+        return [*first, *(config for config in listed if config not in first)][:count]

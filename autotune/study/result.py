@@ -97,6 +97,7 @@ class StudyResult:
         floor_us: The least time at this bandwidth; None if that is not known.
         finished: When, as ISO 8601 in UTC.
         raced_from: Of a race, the studies whose winners were raced; empty after a search.
+        defaults: How many configs are measured in any case: the default, and our kernel's own where that is another.
     """
 
     decision: Decision
@@ -108,11 +109,12 @@ class StudyResult:
     bandwidth_bytes_per_s: float | None
     finished: str
     raced_from: tuple[str, ...] = ()
+    defaults: int = 1
 
     @property
     def was_searched(self) -> bool:
-        """Whether anything was measured beside the default, where there is more than that."""
-        return self.configs == 1 or bool(self.raced_from) or sum(self.counts.values()) > 1
+        """Whether anything was measured beside the defaults, where there is more than these."""
+        return self.configs <= self.defaults or bool(self.raced_from) or sum(self.counts.values()) > self.defaults
 
     @property
     def of_floor(self) -> float | None:
@@ -197,8 +199,9 @@ def _register_decision() -> None:
 
 def _register_with_decision(kind: type[StudyResult] | type[GroupResult]) -> None:
     """Puts the decision's fields before the others, on one level."""
-    only_of_races: Any = {"raced_from": override(omit_if_default=True)} if kind is StudyResult else {}
-    others: Any = make_dict_unstructure_fn(kind, CONVERTER, decision=override(omit=True), **only_of_races)
+    omitted = ("raced_from", "defaults") if kind is StudyResult else ()
+    of_some: Any = {name: override(omit_if_default=True) for name in omitted}
+    others: Any = make_dict_unstructure_fn(kind, CONVERTER, decision=override(omit=True), **of_some)
     whole = make_dict_structure_fn(kind, CONVERTER)
 
     def unstructure(result: StudyResult | GroupResult) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
-from autotune.contract import AnyKernel, Call, Gpu, Problem
+from autotune.contract import AnyKernel, Call, Config, Gpu, Problem
+from autotune.contract.source import BUILTIN
 from autotune.study import attributes
 from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
@@ -43,6 +44,11 @@ class StoredStudy(ABC):
     @cached_property
     def problem(self) -> Problem:
         return self.kernel.problem_type.from_json(self.spec.problem)
+
+    @property
+    def own_default(self) -> Config | None:
+        """What our kernel launches where no file has an entry; None if that is the incumbent, or of a server's."""
+        return self.kernel.own_default(self.problem, self.gpu) if self.spec.source == BUILTIN else None
 
     @property
     def gpu(self) -> Gpu:

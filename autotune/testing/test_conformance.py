@@ -94,6 +94,12 @@ def test_default_config_is_correct(kernel: AnyKernel, problem: Problem, device: 
     assert poisoned.any(), "what a kernel leaves unwritten would pass for right"
 
 
+def test_the_own_default_is_a_config_as_it_will_execute(kernel: AnyKernel, problem: Problem, gpu: Gpu) -> None:
+    if (own := kernel.own_default(problem, gpu)) is not None:
+        assert own == kernel.canonical(problem, own, gpu)
+        assert set(own) == set(kernel.default_config(problem, gpu)), "it names what the default names"
+
+
 @pytest.mark.usefixtures("runnable")
 def test_configs_of_the_space_are_correct(kernel: AnyKernel, problem: Problem, device: str, gpu: Gpu) -> None:
     inputs = kernel.make_inputs(problem, device, 0)

@@ -6,17 +6,10 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
-from autotune.kernels.common.tiles import next_pow2
+from autotune.kernels.csgmv_expand import defaults
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
-
-_COLUMNS = {16: 128, 32: 128, 64: 128, 128: 64}
-_WARPS = {16: 2, 32: 2, 64: 8, 128: 8}
-"""Both by chunk size, as studies on an H100 and an H200 chose (docs/results.md)."""
-
-_DEPTH = 64
-_STAGES = 3
 
 
 class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
@@ -46,15 +39,7 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         )
 
     def default_config(self, call: CsgmvCall) -> Config:
-        """The whole rank in one step, where it is not large: a block then keeps its weights from chunk to chunk."""
-        chunk_size, rank = call.batch.chunk_size, call.weights.shape[2]
-        block_k = max(16, min(_DEPTH, next_pow2(rank)))
-        return {
-            "BLOCK_N": max(16, min(_COLUMNS[chunk_size], next_pow2(max(call.widths)))),
-            "BLOCK_K": block_k,
-            "num_warps": _WARPS[chunk_size],
-            "num_stages": 1 if block_k >= rank else _STAGES,
-        }
+        return defaults.default_config(call.batch.chunk_size, call.weights.shape[2], max(call.widths))
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
         return expand_launches(arguments, config)

@@ -19,6 +19,7 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
+from autotune.kernels.csgmv_expand.defaults import default_config
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
@@ -64,6 +65,10 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
                 "maxnreg": (None, 96, 112, 128, 160),
             }
         return tuple(Parameter(name, values) for name, values in values.items())
+
+    def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
+        own = default_config(problem.chunk_size, problem.rank, max(problem.slice_widths))
+        return self.canonical(problem, {**own, "maxnreg": None}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:
         """Stages of a single K step are all the same; what Triton does by itself is the default config."""

@@ -8,21 +8,10 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
-from autotune.kernels.common.tiles import next_pow2
+from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
-
-_WARPS = {16: 2, 32: 2, 64: 4, 128: 8}
-"""By chunk size, as studies on an H100 and an H200 chose (docs/results.md)."""
-
-_TILE_ELEMENTS = {16: 8192, 32: 8192, 64: 4096, 128: 4096}
-"""Weights of one K step, likewise."""
-
-_WIDE = 128
-"""Columns of one block, likewise: where they divide the output, x is read fewer times; a K step then has `_WIDE_STEP`
-columns at every chunk size."""
-_WIDE_STEP = 64
 
 
 class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
@@ -50,13 +39,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         return Call(facts.NAME, "shrink", dims)
 
     def default_config(self, call: CsgmvCall) -> Config:
-        chunk_size, columns, depth = call.batch.chunk_size, call.weights.shape[1], next_pow2(call.x.shape[1])
-        if columns % _WIDE == 0:
-            block_n, block_k = _WIDE, max(32, min(_WIDE_STEP, depth))
-        else:
-            block_n = max(16, min(64, next_pow2(columns)))
-            block_k = max(32, min(512, _TILE_ELEMENTS[chunk_size] // block_n, depth))
-        return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS[chunk_size], "num_stages": 3}
+        return defaults.default_config(call.batch.chunk_size, call.weights.shape[1], call.x.shape[1])
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)

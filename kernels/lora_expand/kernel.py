@@ -13,6 +13,7 @@ from autotune.kernels.common.problem import fields_from_flags, fields_from_recor
 from autotune.kernels.common.sliced_problem import slices_from_flags
 from autotune.kernels.common.tiles import Tile, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_expand.cost import blocks_launched, launch_us
+from autotune.kernels.lora_expand.defaults import default_config
 from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_expand.stages import forced_stages
 
@@ -57,6 +58,10 @@ class LoraExpand(DenseKernel[LoraExpandProblem]):
                 "num_stages": (1, 2, 3, 4),
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
+
+    def own_default(self, problem: LoraExpandProblem, gpu: Gpu) -> Config:
+        p = problem
+        return self.canonical(p, default_config(p.m, p.k, p.n, p.num_slices), gpu)
 
     def canonical(self, problem: LoraExpandProblem, config: Config, gpu: Gpu) -> Config:
         stages = forced_stages(gpu.capability, float32=True)

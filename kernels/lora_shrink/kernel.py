@@ -11,6 +11,7 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import fields_from_flags, fields_from_recording, required
 from autotune.kernels.common.tiles import Tile, cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.lora_shrink.cost import blocks_launched, launch_us
+from autotune.kernels.lora_shrink.defaults import default_config
 from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 
 _NEUTRAL_GROUP = 8
@@ -59,6 +60,10 @@ class LoraShrink(DenseKernel[LoraShrinkProblem]):
                 "group_size_m": (1, _NEUTRAL_GROUP),
             }
         return tuple(Parameter(name, values) for name, values in {**values, "num_ctas": (1,)}.items())
+
+    def own_default(self, problem: LoraShrinkProblem, gpu: Gpu) -> Config:
+        p = problem
+        return self.canonical(p, default_config(p.m, p.k, p.n, p.num_slices, groups=p.max_loras + 1), gpu)
 
     def canonical(self, problem: LoraShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """All tiles of some rows follow each other, so that x comes from memory once: the order of tiles is fixed."""

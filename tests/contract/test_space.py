@@ -61,7 +61,10 @@ def test_an_alias_will_do_where_it_is_clear() -> None:
 def test_every_config_is_feasible_and_none_comes_twice_after_the_incumbent(name: str, data: st.DataObject) -> None:
     kernel, problem, space = data.draw(spaces(name))
     assert space.configs[0] == space.incumbent == kernel.default_config(problem, H200)
-    assert all(kernel.infeasible(problem, config, H200) is None for config in space.configs[1:])
+    own = kernel.own_default(problem, H200)
+    assert own is None or (space.has(own) and own == kernel.canonical(problem, own, H200))
+    searched = [config for config in space.configs[1:] if config != own]
+    assert all(kernel.infeasible(problem, config, H200) is None for config in searched)
     assert len({canonical_key(kernel, problem, config) for config in space.configs}) == len(space)
     assert [space.index(config) for config in space.configs] == list(range(len(space)))
 

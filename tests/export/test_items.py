@@ -79,6 +79,20 @@ def test_timings_are_those_of_the_race_and_of_the_search() -> None:
     assert set(race) < set(alone), "a config is one launch in both"
 
 
+@pytest.mark.parametrize(("source", "is_own"), [("builtin", True), ("vllm", False)])
+def test_an_entry_of_ours_may_go_only_where_nothing_is_lost_to_our_own_default(source: str, is_own: bool) -> None:
+    study = stored(replace(SPEC, source=source), None)
+    incumbent = study.open_space(Request().recorded_dir).incumbent
+    own = study.kernel.own_default(study.problem, study.gpu)
+    finalists = tuple(Finalist(config or {}, 2.0, 0.0) for config in (incumbent, own))
+    decision = replace(study_result().decision, incumbent=incumbent, config=incumbent, finalists=finalists)
+    study.finish(replace(study_result(), decision=decision))
+    (item,) = export_items([study], with_timings=True)
+    assert item.timings is not None
+    server = servers.get("vllm")
+    assert item.timings.default == (server.entry(own or {}, CALL) if is_own else server.default_config(CALL))
+
+
 def test_a_kernel_without_a_server_cannot_be_exported() -> None:
     with pytest.raises(InputError, match="kernel lora_shrink: no server loads configs"):
         export_items([stored(replace(SPEC, call=None), study_result())])

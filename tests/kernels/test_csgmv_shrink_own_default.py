@@ -1,0 +1,30 @@
+"""What a study measures as our kernel's own default is what the plug-in launches where no file has an entry."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from autotune.contract import registry
+from autotune.contract.gpu import H200
+from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
+from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
+from autotune.servers.sglang.plugin.drop_in import CsgmvCall
+
+
+@pytest.mark.parametrize(
+    ("chunk_size", "rank", "slices"), list(itertools.product((16, 32, 64, 128), (16, 128), (1, 3)))
+)
+def test_chunked(chunk_size: int, rank: int, slices: int) -> None:
+    flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": 256, "lora_rank": rank, "num_loras": 2}
+    widths = (1024, 256, 256)[:slices]
+    shrink, expand = registry.load("csgmv_shrink"), registry.load("csgmv_expand")
+    problem = shrink.problem_from_flags({**flags, "num_slices": slices, "hidden_size": 1024})
+    made = shrink.make_inputs(problem, "meta", 0).arguments
+    launched = SHRINK.default_config(CsgmvCall(made.x, made.a, made.batch, slices))
+    assert shrink.own_default(problem, H200) == shrink.canonical(problem, launched, H200)
+    problem = expand.problem_from_flags({**flags, "num_slices": slices, "slice_widths": widths})
+    made = expand.make_inputs(problem, "meta", 0).arguments
+    launched = EXPAND.default_config(CsgmvCall(made.x, made.b, made.batch, slices, widths))
+    assert expand.own_default(problem, H200) == expand.canonical(problem, {**launched, "maxnreg": None}, H200)
