@@ -69,7 +69,8 @@ def write_csv(studies: Iterable[StoredStudy], path: Path) -> None:
     rows = [row for study in studies for row in csv_rows(study)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     try:
-        with path.open("w", newline="") as file:
+        # Who else writes into a storage may leave there what no encoding has.
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)

@@ -107,7 +107,7 @@ def _csv(found: ReportContent) -> str:
 
 def _write(path: Path, flag: str, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise InputError(f"{flag}: cannot write {path} ({error.strerror}); name another file") from error
     tell(f"Wrote {path}.")

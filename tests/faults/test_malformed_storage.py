@@ -30,8 +30,9 @@ COMMANDS = (
     "study list --plan p",
     "study show *shrink*",
     "study best *shrink*",
+    "study report --md report.md --csv report.csv *shrink*",
     "study report *shrink*",
-    "study export --dir tuned *shrink*",
+    "study export --dir tuned --csv trials.csv *shrink*",
     "study run --trials 16 --stop none --sampler random *shrink*",
     "study delete --yes *shrink*",
 )
