@@ -1,7 +1,9 @@
-"""Writes which sizes of towers must divide by the GPUs: `python docs/make_vllm_towers.py`, where vLLM is installed.
+"""Writes which sizes of towers must divide by the GPUs: `python docs/make_vllm_towers.py [ARCHITECTURE...]`,
+where vLLM is installed.
 
-It asks the server's classes about the configs of `tests/data/vllm_wrapped/by_class.json`, on two GPUs, with one size of
-a tower at a time made odd: what the server then refuses, and does not on one GPU, must divide.
+It asks the server's classes about recorded configs of `tests/data/vllm_wrapped/`, on two GPUs, with one size of a tower
+at a time made odd: what the server then refuses, and does not on one GPU, must divide. Beside each size stands the one
+that its configuration class has where a config leaves it out.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -24,8 +27,8 @@ from autotune.servers.vllm.from_server import asking
 
 TARGET = Path(__file__).parents[1] / "autotune" / "servers" / "vllm" / "architectures" / "towers.json"
 HEADS = re.compile(r"(num_|encoder_|num_attention_)?(attention_)?heads")
-WIDTHS = re.compile(r"(intermediate_size|encoder_ffn_dim|ffn_dim|mlp_dim)")
-_EMBEDDINGS = ("hidden_size", "embed_dim", "d_model", "width")
+WIDTHS = re.compile(r"(intermediate_size|encoder_ffn_dim|ffn_dim|mlp_dim|output_dim)")
+_EMBEDDINGS = ("hidden_size", "embed_dim", "d_model", "width", "hidden_dim")
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,42 @@ class Size:
     odd: int
 
 
-def main() -> None:
-    """Writes the table."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, row in json.loads((make_wrapped.DATA / "by_class.json").read_text()).items():
-        architecture = (row["config"].get("architectures") or [name])[0]
-        config = with_parts(row["config"])
+def main(only: frozenset[str]) -> None:
+    """Writes the table; with names of architectures the rows of these alone."""
+    found: dict[str, dict[str, dict[str, int | None]]] = {}
+    if only:
+        found = {name: row for name, row in json.loads(TARGET.read_text())["towers"].items() if name not in only}
+    for name, row in recorded():
+        architecture = (row.get("architectures") or [name])[0]
+        if only and architecture not in only:
+            continue
+        usual = with_parts({"model_type": row.get("model_type")})
+        config = with_parts(row)
         for size in sizes(config):
-            if size.name not in found.get(architecture, {}).get(size.part, []) and must_divide(config, size):
-                found.setdefault(architecture, {}).setdefault(size.part, []).append(size.name)
+            known = found.setdefault(architecture, {}).setdefault(size.part, {})
+            if size.name not in known and must_divide(config, size):
+                known[size.name] = value_of(usual, size)
                 print(architecture, size, flush=True)
-    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(found[name], sort_keys=True)}" for name in sorted(found))
+    towers = {name: {part: names for part, names in parts.items() if names} for name, parts in found.items()}
+    lines = (f"  {json.dumps(name)}: {json.dumps(row, sort_keys=True)}" for name, row in sorted(towers.items()) if row)
+    rows = ",\n".join(lines)
     provenance = {"package": f"vllm {metadata.version('vllm')}", "read": "off what its classes refuse on two GPUs"}
     TARGET.write_text(f'{{"provenance": {json.dumps(provenance)},\n "towers": {{\n{rows}\n }}}}\n')
+
+
+def recorded() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the recorded configs, with names."""
+    for file in ("by_class.json", "varied.json"):
+        yield from ((name, row["config"]) for name, row in json.loads((make_wrapped.DATA / file).read_text()).items())
+    yield from ((file.stem, json.loads(file.read_text())) for file in sorted((make_wrapped.DATA / "configs").iterdir()))
+
+
+def value_of(config: Mapping[str, Any], size: Size) -> int | None:
+    """Returns what a config has for a size; None for nothing."""
+    part: Any = config
+    for step in size.part.split("."):
+        part = part.get(step, {}) if isinstance(part, Mapping) else {}
+    return part.get(size.name)
 
 
 def with_parts(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,4 +120,4 @@ def _refuses(config: Mapping[str, Any], gpus: int) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(frozenset(sys.argv[1:]))

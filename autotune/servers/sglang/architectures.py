@@ -45,12 +45,11 @@ LATENT: Final[Mapping[str, LatentAttention]] = {
             "BailingMoeV3ForCausalLM",
             "GigaChat35ForCausalLM",
             "Glm5NextForConditionalGeneration",
+            "KimiK3ForConditionalGeneration",
+            "KimiK3LinearForCausalLM",
             "KimiLinearForCausalLM",
         ),
         LatentAttention(others=True),
-    ),
-    **dict.fromkeys(
-        ("KimiK3ForConditionalGeneration", "KimiK3LinearForCausalLM"), LatentAttention(fused=False, others=True)
     ),
     "Dots3NoteForCausalLM": LatentAttention(fused=False),
     "LongcatFlashForCausalLM": LatentAttention(a_layer=2),
@@ -75,11 +74,12 @@ HYBRID: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Classes with linear attention or state spaces: which of our layers their configs tell (contracts B4)."""
 
-OWN_SHARED_WIDTH: Final = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM")
-"""Those of them whose MLPs beside experts have widths of their own (contracts B4)."""
+WITHOUT_GATES: Final = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM")
+"""Those of them whose MLPs have no gate (contracts B4)."""
 
 STOPPED_BY_ALL: Final = (
     "FalconH1ForCausalLM",
+    "GigaChat35ForCausalLM",
     "GraniteMoeHybridForCausalLM",
     "Lfm2ForCausalLM",
     "Lfm2MoeForCausalLM",
@@ -92,6 +92,7 @@ STOPPED_BY_ALL: Final = (
 INDEXED: Final = (
     "DeepseekV3ForCausalLM",
     "DeepseekV32ForCausalLM",
+    "Glm5NextForConditionalGeneration",
     "GlmMoeDsaForCausalLM",
     "HYV4ForCausalLM",
     "LongcatFlashForCausalLM",

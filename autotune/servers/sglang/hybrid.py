@@ -14,8 +14,8 @@ from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape, read
 from autotune.model.sources import Source
 from autotune.model.wrapping import Wrapping
-from autotune.servers.sglang import facts, latent_attention
-from autotune.servers.sglang.architectures import ALL_NAMES, GATED, HYBRID, OWN_SHARED_WIDTH
+from autotune.servers.sglang import facts, latent_attention, nemotron
+from autotune.servers.sglang.architectures import ALL_NAMES, GATED, HYBRID
 
 _LINEAR: Final = "linear_num_key_heads"
 _ATTENTION: Final = ("attention", "full_attention", "sliding_attention")
@@ -56,11 +56,14 @@ def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[
         if layer.name == "qkv_proj" and _is_gated(model):
             q, *kv = layer.widths
             layer = replace(layer, widths=(2 * q, *kv))  # the gate of each head lies beside its q
-        if layer.name in facts.MLP and (mlps := _mlp_layers(model)):
-            layer = replace(layer, count=mlps)
+        if layer.name in facts.MLP and nemotron.applies(model):
+            continue
         if layer.name in (*known, *facts.EMBEDDINGS):
             found.append(layer)
-    if set(named) & set(facts.ALL_LINEAR) and model.architecture in GATED:
+    everything = bool(set(named) & set(facts.ALL_LINEAR))
+    if nemotron.applies(model):
+        found += nemotron.layers(model, wrapping, everything)
+    if everything and model.architecture in GATED:
         found += _linear_attention(model, wrapping.tp, model.layers - count)
     return found
 
@@ -76,14 +79,14 @@ def notes(model: ModelShape) -> Iterator[str]:
         if model.architecture in HYBRID and "qkv_proj" in unknown and _config(model).get(_LINEAR):
             why = "the pool has no place for the gate beside q, so that no adapter of q, k or v is loaded"
         yield f"{one_of(unknown)}: not planned: {why}"
+    if nemotron.applies(model):
+        yield from nemotron.notes(model)
 
 
 def _planned(model: ModelShape) -> tuple[str, ...]:
     """Returns the layers that are known. Whether q has a gate beside it is known of the classes in the table alone."""
     usual = tuple(name for name in ALL_NAMES if name != "qkv_proj") if _config(model).get(_LINEAR) else ALL_NAMES
-    found = HYBRID.get(model.architecture, usual)
-    unknown = facts.MLP if model.experts and model.architecture in OWN_SHARED_WIDTH else ()
-    return tuple(name for name in found if name not in unknown)
+    return HYBRID.get(model.architecture, usual)
 
 
 def _is_gated(model: ModelShape) -> bool:
@@ -100,12 +103,6 @@ def _attention_layers(model: ModelShape) -> int:
         return pattern.count("*")
     interval = config.get("full_attention_interval")
     return model.layers // interval if type(interval) is int and interval > 0 else model.layers
-
-
-def _mlp_layers(model: ModelShape) -> int:
-    """Returns how many layers are an MLP alone; 0 where each has one."""
-    pattern = _config(model).get("hybrid_override_pattern")
-    return pattern.count("-") if isinstance(pattern, str) else 0
 
 
 def _linear_attention(model: ModelShape, tp: int, count: int) -> Iterator[Layer]:

@@ -23,7 +23,10 @@ _FOLLOW: Final = {
 }
 """Sizes that others follow from: there are as many kv heads as heads, and shared experts are as wide as so many."""
 
-_FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_ROPE: Final = "qk_rope_head_dim"
+"""Heads may have nothing that is rotated."""
+
+_FIELDS: Final = ("kv_lora_rank", "qk_nope_head_dim", _ROPE, "v_head_dim")
 
 
 def applies(model: ModelShape) -> bool:
@@ -125,7 +128,7 @@ def notes(model: ModelShape) -> Iterator[str]:
 def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
     found, kind = _fields(model), _kind(model)
     fields = Fields(found.origin, {**found.config, **_numbers(model.lacking)})
-    latent, rope = fields["kv_lora_rank"], fields["qk_rope_head_dim"]
+    latent, rope = fields["kv_lora_rank"], fields[_ROPE]
     if q := fields.get("q_lora_rank"):
         if kind.fused:
             yield Layer(FUSED, "replicated", model.hidden, (q, latent + rope), model.layers)
@@ -143,7 +146,7 @@ def _numbers(lacking: Sequence[str]) -> dict[str, int]:
 def _lacking(fields: Fields) -> tuple[str, ...]:
     """Returns the fields that a config of such a model lacks."""
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size", *_FIELDS)
-    lacking = tuple(name for name in needed if not fields.get(name))
+    lacking = tuple(name for name in needed if not fields.get(name) and not (name == _ROPE and fields.get(name) == 0))
     return lacking if _knows_experts(fields) else (*lacking, _WIDTH)
 
 

@@ -115,14 +115,35 @@ def test_beside_state_spaces_attention_is_planned_as_often_as_it_is_there(
     assert (lookups(found) >= MLP, told(found, "gate_up_proj")) == (has_mlps, not has_mlps)
 
 
-def test_an_mlp_without_a_gate_has_its_output_planned_unless_experts_make_it_another_width() -> None:
-    nemotron = {"ssm_state_size": 64, "hybrid_override_pattern": "M-*-"}
-    dense = plan("NemotronHForCausalLM", 2, **nemotron)
+NEMOTRON: dict[str, Any] = {
+    "ssm_state_size": 64,
+    "mamba_num_heads": 32,
+    "mamba_head_dim": 64,
+    "hybrid_override_pattern": "M*E-",
+}
+
+
+def test_an_mlp_without_a_gate_has_its_output_planned_beside_experts_too() -> None:
+    dense = plan("NemotronHForCausalLM", 2, **NEMOTRON | {"hybrid_override_pattern": "M-*-"})
     assert {each.dims["K"]: each.count for each in dense.shapes if each.op == "shrink"} == {1024: 1, 512: 1, 1408: 2}
     assert told(dense, "gate_up_proj: not planned")
-    sparse = plan("NemotronHForCausalLM", 2, **nemotron, **EXPERTS, n_shared_experts=1)
-    assert ("shrink", 384, 1) not in lookups(sparse)
-    assert told(sparse, "gate_up_proj, down_proj: not planned")
+    shared = {"n_shared_experts": 1, "moe_shared_expert_intermediate_size": 768}
+    sparse = plan("NemotronHForCausalLM", 2, **NEMOTRON, **EXPERTS, **shared)
+    assert {each.dims["K"]: each.count for each in sparse.shapes if each.op == "shrink"} == {
+        1024: 1,
+        512: 1,
+        1408: 1,
+        384: 1,
+    }
+    unknown = plan("NemotronHForCausalLM", 2, **NEMOTRON, **EXPERTS, n_shared_experts=1)
+    assert ("shrink", 384, 1) not in lookups(unknown)
+    assert told(unknown, "down_proj of shared experts: not planned, since the config lacks moe_shared_expert")
+
+
+def test_all_names_the_projections_of_nemotrons_mlps_and_state_spaces_too() -> None:
+    found = plan("NemotronHForCausalLM", targets=("all",), **NEMOTRON)
+    state_space = {("shrink", 1024, 2), ("expand", 4096, 2), ("shrink", 2048, 1), ("expand", 1024, 1)}
+    assert state_space | {("shrink", 2816, 1), ("shrink", 1024, 1), ("expand", 2816, 1)} <= lookups(found)
 
 
 def test_without_a_layer_of_attention_its_mlps_alone_are_planned() -> None:

@@ -22,19 +22,21 @@ def check_towers(config: Mapping[str, Any], architecture: str, tp: int, origin: 
     for part, names in _towers().get(architecture, {}).items():
         found: Any = config
         for step in part.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-        sizes = found if isinstance(found, Mapping) else {}
-        for name in names:
-            if type(size := sizes.get(name)) is int and size % tp:
+            found = found.get(step, {}) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            continue
+        for name, usual in names.items():
+            # A part of another class than the usual one has other sizes where it leaves them out.
+            size = found.get(name, None if "model_type" in found else usual)
+            if type(size) is int and size % tp:
                 raise InputError(
                     f"--tp: got {tp}, which does not divide {part}.{name} {size} of {origin}, and vLLM shares this "
                     f"tower out ({size} is not divisible by {tp}); give another one, or, for a server with "
-                    f"--mm-encoder-tp-mode data, a copy of the config without {part}"
+                    f"--mm-encoder-tp-mode data, a copy of the config with null for {part}"
                 )
 
 
 @cache
-def _towers() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """Returns the sizes that must divide, by architecture and by part of its config."""
-    rows = json.loads(_FILE.read_text(encoding="utf-8"))["towers"]
-    return {name: {part: tuple(sizes) for part, sizes in parts.items()} for name, parts in rows.items()}
+def _towers() -> Mapping[str, Mapping[str, Mapping[str, int | None]]]:
+    """Returns the sizes that must divide, by architecture and by part of its config, each with its class's own."""
+    return dict(json.loads(_FILE.read_text(encoding="utf-8"))["towers"])

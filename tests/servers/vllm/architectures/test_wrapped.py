@@ -17,6 +17,7 @@ from autotune.servers.serving import Serving
 from autotune.servers.vllm.architectures import wrapped
 from autotune.servers.vllm.architectures.classes import classes, removed
 from autotune.servers.vllm.architectures.decoders import table
+from autotune.servers.vllm.architectures.towers import check_towers
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
 # What vLLM says as it stops, and what a plan then names.
@@ -84,6 +85,15 @@ def test_a_tower_that_cannot_be_shared_out_is_refused() -> None:
     model = read(Source("model", "config.json", config | {"vision_config": vision}), {})
     with pytest.raises(InputError, match=r"--tp: got 8, which does not divide vision_config\.num_heads 12"):
         make(model, Serving("vllm", 8, 16, 4), Batches(), road="tables")
+
+
+def test_a_towers_size_that_a_config_leaves_out_is_its_classs() -> None:
+    architecture = "MiniCPMV4_6ForConditionalGeneration"
+    config: dict[str, Any] = {"text_config": SMALL_MODEL}
+    with pytest.raises(InputError, match=r"--tp: got 8, which does not divide vision_config\.\w+ \d+"):
+        check_towers(config, architecture, 8, "model")
+    check_towers({**config, "vision_config": None}, architecture, 8, "model")
+    check_towers({**config, "vision_config": {"model_type": "another"}}, architecture, 8, "model")
 
 
 def test_an_architecture_that_nobody_has_is_refused() -> None:
