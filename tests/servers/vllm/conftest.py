@@ -14,10 +14,14 @@ from tests.builders import served_vllm
 
 @pytest.fixture
 def served_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Puts the stand-in on the path, and forgets it afterwards."""
+    """Puts the stand-in on the path, in the place of whatever an earlier test has loaded; forgets it afterwards."""
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path))
-    served_modules.imported.cache_clear()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     served_modules.imported.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
         del sys.modules[name]
