@@ -13,6 +13,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Tells what the loader refuses of an adapter's config; each in a few words that name the field."""
     if missing := [name for name in facts.ADAPTER_REQUIRED if name not in config]:
         yield f"{one_of(missing)} missing, so that it is no LoRA adapter to vLLM"
+    if null := [name for name in facts.ADAPTER_NUMBERS if name in config and config[name] is None]:
+        yield f"{one_of(null)} null, which the loader cannot compute with; give the number of its training"
     if (kind := config.get("peft_type")) is not None and str(kind).upper() != "LORA":
         yield f"peft_type is {kind}, and vLLM loads LORA alone"
     saved = config.get("modules_to_save") or ()

@@ -131,7 +131,10 @@ MOE_FALLBACK: Final[Mapping[str, Value]] = {
 
 # What a server accepts.
 
-ADAPTER_REQUIRED: Final = ("r", "lora_alpha", "target_modules")
+ADAPTER_NUMBERS: Final = ("r", "lora_alpha")
+"""Fields of an adapter that must be numbers (contracts A9)."""
+
+ADAPTER_REQUIRED: Final = (*ADAPTER_NUMBERS, "target_modules")
 """Fields that an adapter's config must have (contracts A9)."""
 
 SAVED_MODULES: Final = ("classifier", "score")

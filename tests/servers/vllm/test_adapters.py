@@ -41,6 +41,8 @@ def test_reported_adapters_are_refused(case: str, field: str) -> None:
         ("bias", "all"),
         ("modules_to_save", ["score", "embed_tokens"]),
         ("peft_type", "LOKR"),
+        ("lora_alpha", None),
+        ("r", None),
     ],
 )
 def test_each_other_feature_is_refused_once(field: str, value: Any) -> None:

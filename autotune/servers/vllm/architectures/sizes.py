@@ -25,6 +25,11 @@ class LayerSizes:
         self._layer = layer
         self._busy: list[str] = []
 
+    @property
+    def layer(self) -> int | None:
+        """The layer; None for what a model has once."""
+        return self._layer
+
     def __call__(self, expression: str) -> int:
         """Returns what an expression comes to.
 

@@ -83,7 +83,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     fields = _fields(model, found.fields, decoder)
     check_model(model, found, fields, serving)
     packed = found.packed(LayerSizes(decoder, fields, _common(found, fields, serving), None).holds)
-    targets = Targets(serving.target_modules, packed, embeddings(model, found))
+    targets = Targets(serving.target_modules, packed, embeddings(model, found), found.multimodal)
     layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
     unplanned = dict[str, tuple[str, ...]]()
     for part, module, sizes in _modules(found, fields, serving):
@@ -91,7 +91,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
         if not there:
             continue
-        if not targets.wrap(module):
+        if not targets.wrap(module, sizes.layer, part.name):
             if not lacking:
                 check_shares(module, sizes, serving.tp)
             continue

@@ -122,6 +122,19 @@ def test_targets_may_be_a_models_own_names() -> None:
     }
 
 
+def test_a_whole_path_is_one_layers_module() -> None:
+    down = {("shrink", 1, SMALL_MODEL["intermediate_size"], 16), ("expand", 1, 16, SMALL_MODEL["hidden_size"])}
+    assert lookups("model.layers.1.mlp.down_proj") == down
+    assert {each.count for each in plan("model.layers.1.mlp.down_proj").shapes} == {1}
+    for other in (
+        "layers.1.mlp.down_proj",
+        "language_model.model.layers.1.mlp.down_proj",
+        "model.layers.99.mlp.down_proj",
+    ):
+        with pytest.raises(InputError, match="none of which"):
+            plan(other)
+
+
 def gpt_oss(**how: Any) -> set[tuple[str | int, ...]]:
     """Slices, k, n and i of w13 of gpt-oss."""
     found = make(load("GPT-OSS-20B"), Serving("vllm", 1, 16, 4, **how), Batches())
