@@ -48,6 +48,7 @@ def main() -> None:
             "defaults": defaults(config),
             "text_model_type": text_model_type(config),
             **refusals(config),
+            **rotary_share(config),
         }
         if row["architecture"] or row["text_model_type"] or model_type.endswith("text") or model_type in own:
             rows[model_type] = row
@@ -96,6 +97,16 @@ def refusals(config: type) -> dict[str, Any]:
         "even_heads": refuses(config, UNEVEN_HEADS, "multiple of the number of attention"),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def rotary_share(config: type) -> dict[str, float]:
+    """Returns the share of a head that is rotated where a config does not tell it; nothing where that is all."""
+    try:
+        rope = config(rope_parameters={"rope_type": "default", "rope_theta": 10000.0}).rope_parameters
+        share = rope.get("partial_rotary_factor", 1.0)
+    except Exception:  # it has no such parameters, or needs others beside
+        return {}
+    return {"rotary_share": share} if isinstance(share, float) and share != 1.0 else {}
 
 
 def refuses_null(config: type, name: str) -> bool:

@@ -9,6 +9,7 @@ from autotune.errors import InputError
 from autotune.model.fields import Fields
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
+from autotune.servers.vllm.architectures.config_classes import defaults_of
 from autotune.servers.vllm.architectures.decoders import table
 from autotune.servers.vllm.architectures.language_model import LanguageModel
 from autotune.servers.vllm.architectures.sizes import LayerSizes
@@ -17,7 +18,7 @@ from autotune.servers.vllm.architectures.towers import check_towers
 _ROPES = ("rope_parameters", "rope_scaling")
 _BACKEND = "Transformers"
 _USUAL_SHARES = (1.0, 0.5, 0.25)
-"""Shares of a head that models rotate; a config that names none has that of its class."""
+"""Shares of a head that models rotate whose class is not known."""
 
 
 def check_model(model: ModelShape, found: LanguageModel, fields: Fields, serving: Serving) -> None:
@@ -80,6 +81,8 @@ def _check_rotary(found: LanguageModel, fields: Fields) -> None:
     if not isinstance(section, list) or not all(type(each) is int for each in section) or not head_dim:
         return
     share = rope.get("partial_rotary_factor", fields.config.get("partial_rotary_factor"))
+    if share is None and (row := defaults_of(fields.config.get("model_type"))):
+        share = row.get("rotary_share", 1.0)
     shares = [share] if isinstance(share, int | float) else _USUAL_SHARES
     if (total := sum(section)) not in [int(head_dim * each) // 2 for each in shares]:
         raise InputError(
