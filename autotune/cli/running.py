@@ -66,7 +66,8 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     for line in unsearched_lines(searched):
         tell(f"Mind: {line}.")
     if left := sum(studies.load(storage, name).result is None for name in raced):
-        tell(f"Mind: {left} races did not run in the time there was; servers take the entries of the nearest m.")
+        why = "no time was left, or no m beside theirs was searched"
+        tell(f"Mind: {left} races did not run, {why}; servers take the entries of the nearest m.")
     if failures:
         raise AutotuneError("; ".join(failures))
 

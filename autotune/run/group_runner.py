@@ -19,6 +19,7 @@ from autotune.run.clock import Deadline
 from autotune.run.group_choice import Standing, Table, best_us, next_search, sums_us
 from autotune.run.group_member import GroupMember
 from autotune.run.group_race import VALUES, GroupRace, decide_group
+from autotune.run.neighbours import NothingBesideError
 from autotune.run.options import LEAST_SEARCH_S, Budget
 from autotune.run.progress import OnProgress
 from autotune.run.runner import Runner
@@ -67,7 +68,8 @@ class GroupRunner:
         Raises:
             InputError: If a study is missing or cannot go on here.
             HeldError: If another process is running one.
-            AutotuneError: If no size beside it has winners, or none of all that ran correctly.
+            NothingBesideError: If no size beside it has winners.
+            AutotuneError: If none of all ran correctly.
         """
         return self._finish(studies, _RACE, on_progress, lambda group: group.race())
 
@@ -154,7 +156,7 @@ class GroupRun:
         start_s = time.monotonic()
         from_studies = {member.name: member.measure_beside() for member in self.members}
         if not any(from_studies.values()):
-            raise AutotuneError(f"group {self._name}: no size beside it has winners to race; run those first")
+            raise NothingBesideError(f"group {self._name}")
         values = dict.fromkeys(value for member in self.members for value in member.raced_values)
         result = self._result(self._raced(list(values)), time.monotonic() - start_s)
         parts = {name: replace(part, raced_from=from_studies[name]) for name, part in result.members.items()}

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from autotune.contract import Config
+from autotune.errors import AutotuneError
 from autotune.search.estimate import estimated
 from autotune.search.neighbour import Neighbour, distance
 from autotune.study import studies
@@ -18,6 +19,14 @@ from autotune.study.studies import Finished
 from autotune.study.study import KernelStudy
 
 _NEAREST = 3
+
+
+class NothingBesideError(AutotuneError):
+    """No size beside a study's own has a winner that could be raced."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"{subject}: no size beside it has a winner to race; run those first")
+
 
 _TOKENS = "m"
 """The size that batches choose: problems that differ in it alone are of one shape."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.run import identity
 from autotune.run.clock import Deadline
+from autotune.run.neighbours import NothingBesideError
 from autotune.run.progress import OnProgress
 from autotune.run.queue import Result, Turn, Watcher
 from autotune.run.runner import Runner
@@ -30,7 +31,8 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
     Raises:
         InputError: If the study cannot go on here.
         HeldError: If another process is running it, or measures on its GPU.
-        AutotuneError: If no size beside it has a winner, or no config ran correctly.
+        NothingBesideError: If no size beside it has a winner.
+        AutotuneError: If no config ran correctly.
     """
     identity.check(study, runner.options)
     with runner.holding([study]):
@@ -39,7 +41,7 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
         with runner.sessions.opened(study) as session:
             winners = runner.sessions.beside(session)
             if not winners:
-                raise AutotuneError(f"study {study.name}: no size beside it has a winner to race; run those first")
+                raise NothingBesideError(f"study {study.name}")
             defaults = [session.space.incumbent, *session.own_defaults]
             candidates = [*defaults, *filter(session.space.has, winners.values())]
             clock = runner.measure_all(session, candidates, on_progress)
@@ -86,6 +88,9 @@ class RaceQueue:
             self._watcher.on_result(turn, self._raced(turn))
         except (InputError, StorageError):
             raise
+        except NothingBesideError:
+            # The searches beside it found no time: neither does it.
+            return
         except HeldError as error:
             self._watcher.on_held(turn, str(error))
         except AutotuneError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune import api
 from autotune.api import runs
 from autotune.contract import Call
 from autotune.servers import provenance
@@ -68,7 +69,7 @@ def test_a_raced_size_has_the_best_of_what_its_neighbours_run(cli: Cli) -> None:
 
 def test_a_size_that_found_no_time_takes_the_nearest_ones_config(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "RACES_S", 0.0)
-    assert "2 races did not run in the time there was" in cli(TUNE, "--all-m").stderr
+    assert "2 races did not run, no time was left" in cli(TUNE, "--all-m").stderr
     assert [block_n(m) for m in (16, 32, 64)] == [16, 16, 32]
     monkeypatch.setattr(runs, "RACES_S", 120.0)
     cli.ok(TUNE, "--all-m --json-overwrite")
@@ -83,6 +84,20 @@ def test_a_size_is_raced_for_all_shapes_or_for_none(cli: Cli) -> None:
     cli.ok("study run --recorded recorded *shrink-m32*")
     cli.ok("study export --all-m --dir tuned --plan", plan)
     assert [block_n(m) for m in (16, 32, 64)] == [16, 16, 32], "the expand at 32 has not run"
+
+
+def test_a_size_beside_which_nothing_was_searched_is_left_out(cli: Cli) -> None:
+    made = cli("study create --backend replay --recorded recorded --plan small", PLAN)
+    names = made.stdout.split()
+    shrinks_and_all_at_32 = [name for name in names if "expand" not in name or "-m32-" in name]
+    storage = api.open_storage("sqlite:///studies.db")
+    chosen = [api.find_one(storage, name) for name in shrinks_and_all_at_32]
+    raced = [name for name in names if "-m32-" in name]
+    options = api.RunOptions("sqlite:///studies.db", recorded_dir=Path("recorded"))
+    assert api.run(storage, chosen, options, api.Budget(4), raced=raced) == []
+    assert {name: api.find_one(storage, name).result is None for name in raced} == {
+        name: "expand" in name for name in raced
+    }
 
 
 def test_a_raced_size_that_is_asked_for_later_is_searched(cli: Cli) -> None:
