@@ -35,7 +35,7 @@ def load_ahead(backend: str) -> None:
         start_server()
 
 
-def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_name: str | None = None) -> None:
+def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_name: str | None = None) -> list[str]:
     """Runs the unfinished studies, and all of their groups, in turn, and lets kernels of one call meet in the end.
 
     Ctrl-C and SIGTERM keep what was measured.
@@ -43,8 +43,8 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     Args:
         plan_name: The plan that they are of: it says what a microsecond less is worth, and which are only raced.
 
-    Raises:
-        AutotuneError: At the end, if studies failed; the others have run.
+    Returns:
+        What those say that failed; the others have run.
     """
     chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
     to_run = [item for item in chosen if item.result is None]
@@ -68,6 +68,15 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     if left := sum(studies.load(storage, name).result is None for name in raced):
         why = "no time was left, or no m beside theirs was searched"
         tell(f"Mind: {left} races did not run, {why}; servers take the entries of the nearest m.")
+    return failures
+
+
+def raise_if_any(failures: Sequence[str]) -> None:
+    """Ends a command with what failed, once all that it can do without that is done.
+
+    Raises:
+        AutotuneError: If anything failed.
+    """
     if failures:
         raise AutotuneError("; ".join(failures))
 

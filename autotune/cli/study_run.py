@@ -10,7 +10,7 @@ from autotune.cli.completion import study_names
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.run import FurtherRunFlags
 from autotune.cli.messages import tell
-from autotune.cli.running import load_ahead, run_studies, say_notes, show_results
+from autotune.cli.running import load_ahead, raise_if_any, run_studies, say_notes, show_results
 from autotune.cli.storage import open_storage
 from autotune.contract import registry
 from autotune.errors import InputError
@@ -53,8 +53,9 @@ def run(
         tell("Nothing to run: every matching study is finished; see study list.")
         return
     load_ahead(running.backend)
+    failures: list[str] = []
     try:
-        run_studies(storage, [item.name for item in chosen], running, plan_name)
+        failures = run_studies(storage, [item.name for item in chosen], running, plan_name)
     finally:
         ran = [studies.load(storage, item.name) for item in chosen]
         told = [item for item in ran if item.name in unfinished or item.head_to_head]
@@ -62,6 +63,7 @@ def run(
             show_results(finished, plan_name)
             say_notes(finished)
             say_advice(finished)
+    raise_if_any(failures)
 
 
 def _reopen(chosen: list[KernelStudy]) -> None:

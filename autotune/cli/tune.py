@@ -21,7 +21,7 @@ from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.messages import tell
 from autotune.cli.plan import show_plan
 from autotune.cli.proving import EngineRound
-from autotune.cli.running import load_ahead, run_studies, say_notes, show_results
+from autotune.cli.running import load_ahead, raise_if_any, run_studies, say_notes, show_results
 from autotune.cli.storage import open_storage
 from autotune.errors import InputError
 from autotune.export.file import OnExist
@@ -111,12 +111,15 @@ def tune(
     if script.max_configs is not None:
         running = replace(running, trials=script.max_configs)
     storage = open_storage(making.storage, create=True)
-    finished = _run(storage, wanted, running)
+    finished, failures = _run(storage, wanted, running)
+    if not finished:
+        raise_if_any(failures)
     if layers is not None:
         _show_block(layers, finished)
     else:
         show_results(finished, wanted.plan_name)
     _write(finished, script, wanted.plan_name)
+    raise_if_any(failures)
     if proof is not None and script.save_json_dir is not None:
         proof.run(script.save_json_dir)
 
@@ -188,25 +191,32 @@ def _check_targets(script: ScriptFlags, wanted: StudySet) -> None:
         check_csv(script.output_csv, "--output-csv")
 
 
-def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[KernelStudy]:
-    """Creates the studies, and runs those that are not finished, and then those that follow from them; returns all."""
+def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> tuple[list[KernelStudy], list[str]]:
+    """Creates the studies, and runs those that are not finished, and then those that follow from them.
+
+    Returns:
+        All studies, without those that failed, and what these say.
+    """
     start_s, time_s = time.monotonic(), running.timeout
     if time_s is not None and (count := wanted.still_to_follow):
         running = replace(running, timeout=time_s * len(wanted.specs) / (len(wanted.specs) + count))
-    names = _run_set(storage, wanted, running)
+    names, failures = _run_set(storage, wanted, running)
     if (behind := wanted.behind(storage)) is not None:
         if time_s is not None:
             running = replace(running, timeout=max(_LEAST_S, time_s - (time.monotonic() - start_s)))
-        names = _run_set(storage, behind, running)
-    return [studies.load(storage, name) for name in names]
+        names, failed_behind = _run_set(storage, behind, running)
+        failures += failed_behind
+    ran = [studies.load(storage, name) for name in names]
+    return [item for item in ran if item.result is not None or not failures], failures
 
 
-def _run_set(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> list[str]:
+def _run_set(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> tuple[list[str], list[str]]:
+    """Returns the names of a set's studies, and what those say that failed."""
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if any(item.result is None for item in chosen) or api.has_due(chosen):
-        run_studies(storage, names, running, wanted.plan_name)
-    return names
+        return names, run_studies(storage, names, running, wanted.plan_name)
+    return names, []
 
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_a_size_beside_which_nothing_was_searched_is_left_out(cli: Cli) -> None:
     assert {name: api.find_one(storage, name).result is None for name in raced} == {
         name: "expand" in name for name in raced
     }
+
+
+def test_a_lookup_that_fails_keeps_no_file_from_the_others(cli: Cli) -> None:
+    recording = Path("recorded/vllm_expand_M64_K16_N5120_L4_S1.csv.gz")
+    recording.write_bytes(gzip.compress(gzip.decompress(recording.read_bytes()).replace(b",ok,", b",OutOfResources,")))
+    tuned = cli(TUNE)
+    assert tuned.exit_code == 1
+    assert tuned.stderr.splitlines()[-1].startswith("Error: study lora_expand-m64-")
+    assert [block_n(m) for m in (16, 64)] == [16, 32]
 
 
 def test_a_raced_size_that_is_asked_for_later_is_searched(cli: Cli) -> None:
