@@ -39,15 +39,17 @@ PARTS = (
         "plugin-vllm-0.33.0.json",
         "vLLM 0.33.0's dense ops, both sides tuned",
         "The op as the server calls it, with the plug-in and without. The server's own was tuned at every m shown, "
-        "ours at 1, 16, 64, 1024 and 8192; between, ours takes the entry of the nearest. The server's own, us → ours, "
-        "us (times as fast, share of the copy floor).",
+        "ours at 1, 16, 64, 1024 and 8192; between, ours takes the entry of the nearest. Timed with our earlier "
+        "kernels, before launches of few idle blocks. The server's own, us → ours, us (times as fast, share of the "
+        "copy floor).",
         ("model", "layer", "op"),
         "m",
     ),
     Part(
         "plugin-vllm-0.33.0-untuned.json",
         "vLLM 0.33.0's dense ops, neither side tuned",
-        "The same with no folder: the server's default against ours.",
+        "The same with no folder, with our kernels as they are now: the server's default against ours. Each cell is of "
+        "the race that launched what is the default now, of several that chose it.",
         ("model", "layer", "op"),
         "m",
     ),
