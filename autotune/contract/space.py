@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from autotune.contract import AnyKernel, Config, ConfigKey, Parameter, Problem, Value, config_key
+from autotune.contract import AnyKernel, Config, Parameter, Problem, Value
 from autotune.contract.gpu import Gpu
 from autotune.errors import InputError
 
@@ -36,17 +36,18 @@ class Space:
 
     def __init__(self, configs: Iterable[Config], incumbent: Config) -> None:
         names = tuple(incumbent)
-        unique: dict[ConfigKey, dict[str, Value]] = {}
+        unique: dict[tuple[Value, ...], dict[str, Value]] = {}
         for config in itertools.chain([incumbent], configs):
-            if set(config) != set(names):
+            if config.keys() != incumbent.keys():
                 raise InputError(f"space: got a config with {sorted(config)}, allowed {sorted(names)}")
-            unique.setdefault(config_key(config), {n: config[n] for n in names})
+            values = tuple(config[name] for name in names)
+            unique.setdefault(values, dict(zip(names, values, strict=True)))
         self.configs: tuple[dict[str, Value], ...] = tuple(unique.values())
         self.incumbent: dict[str, Value] = self.configs[0]
         self.parameters = tuple(
             Parameter(name, tuple(sorted({c[name] for c in self.configs}, key=_order))) for name in names
         )
-        self._index = {key: i for i, key in enumerate(unique)}
+        self._index = {values: i for i, values in enumerate(unique)}
 
     @classmethod
     def build(cls, kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
@@ -62,7 +63,9 @@ class Space:
             kernel.canonical(problem, dict(zip(names, values, strict=True)), gpu)
             for values in itertools.product(*(p.values for p in parameters))
         )
-        feasible = (c for c in candidates if kernel.infeasible(problem, c, gpu) is None)
+        # Many are the same once they are canonical, and to tell whether one is feasible takes longer than that.
+        distinct = {tuple(config.items()): config for config in candidates}
+        feasible = (c for c in distinct.values() if kernel.infeasible(problem, c, gpu) is None)
         own = kernel.own_default(problem, gpu)
         return cls(itertools.chain(others, feasible, [] if own is None else [own]), incumbent)
 
@@ -75,12 +78,15 @@ class Space:
         Raises:
             KeyError: If it is not in the space.
         """
-        return self._index[config_key({p.name: config[p.name] for p in self.parameters})]
+        return self._index[self._values(config)]
 
     def has(self, config: Config) -> bool:
         """Tells whether a config is in the space."""
         named = all(p.name in config for p in self.parameters)
-        return named and config_key({p.name: config[p.name] for p in self.parameters}) in self._index
+        return named and self._values(config) in self._index
+
+    def _values(self, config: Config) -> tuple[Value, ...]:
+        return tuple(config[p.name] for p in self.parameters)
 
     @cached_property
     def tunable(self) -> tuple[Parameter, ...]:

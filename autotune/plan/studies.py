@@ -42,7 +42,13 @@ def create(
         InputError: If one exists that may not be skipped.
     """
     specs = {study: spec for found in described for study, spec in found.specs.items()}
-    created = creation.create_all(storage, specs, skip_if_exists, on_created)
+    new: dict[str, KernelStudy] = {}
+
+    def keep(study: KernelStudy) -> None:
+        new[study.name] = study
+        on_created(study)
+
+    names = creation.create_all(storage, specs, skip_if_exists, keep)
     tuned = {plan.size_of(found.entry.call) for found in described}
     required: dict[int, list[Call]] = {}
     for call in plan.required:
@@ -60,11 +66,11 @@ def create(
             untuned=() if position else tuple(untuned(plan)),
         )
         for each in found.specs:
-            study = studies.load(storage, each)
+            study = new.get(each) or studies.load(storage, each)
             study.join(name, membership)
-            if not found.raced and study.result is not None and study.result.raced_from:
+            if each not in new and not found.raced and study.result is not None and study.result.raced_from:
                 study.reopen()
-    return created
+    return names
 
 
 def untuned(plan: Plan) -> Iterator[str]:
