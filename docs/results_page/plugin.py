@@ -73,8 +73,8 @@ PARTS = (
     Part(
         "plugin-sglang-0.5.23-untuned.json",
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
-        "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else by "
-        "its defaults. Shrinks of decode batches that are left to it are left out.",
+        "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
+        "by its defaults. Shrinks of decode batches that are left to it are left out.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
