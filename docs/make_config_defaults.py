@@ -26,7 +26,7 @@ UNEVEN_HEADS = {"hidden_size": 1028, "num_attention_heads": 8, "num_key_value_he
 UNCOUNTED_LAYERS = {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 3}
 _KEY_VALUE_HEADS = "num_key_value_heads"
 _FIELD = "error for field"
-_LISTS = ([8, 8], ["full_attention"], [{}])
+_LISTS: tuple[list[Any], ...] = ([8, 8], ["full_attention"], [{}])
 OTHERS = (
     "pad_token_id",
     "layer_types",

@@ -75,7 +75,8 @@ def value_of(config: Mapping[str, Any], size: Size) -> int | None:
     part: Any = config
     for step in size.part.split("."):
         part = part.get(step, {}) if isinstance(part, Mapping) else {}
-    return part.get(size.name)
+    found: int | None = part.get(size.name)
+    return found
 
 
 def with_parts(config: Mapping[str, Any]) -> dict[str, Any]:
