@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.errors import AutotuneError
 from autotune.run.group_runner import GroupRunner
+from autotune.run.neighbours import NothingBesideError
 from autotune.run.options import Budget, RunOptions
 from autotune.run.queue import Turn
 from autotune.run.races import RaceQueue
@@ -85,7 +85,7 @@ def test_one_neighbour_will_do_and_the_default_may_win(storage: MortalStorage, r
 
 
 def test_without_a_neighbour_there_is_nothing_to_race(storage: MortalStorage, recorded: Path) -> None:
-    with pytest.raises(AutotuneError, match="no size beside it has winners"):
+    with pytest.raises(NothingBesideError, match="no size beside it has a winner"):
         raced(storage, recorded)
 
 

@@ -165,7 +165,8 @@ def finished(value: float = 2.0) -> FrozenTrial:
     )
 
 
-def test_a_server_is_read_as_optuna_reads_it(tmp_path: Path) -> None:
+def test_a_server_is_read_as_optuna_reads_it() -> None:
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver is not installed (extra postgresql)")
     if (programs := postgresql.programs()) is None:
         pytest.skip("needs PostgreSQL")
     with tempfile.TemporaryDirectory() as folder, postgresql.cluster(Path(folder), programs) as url:
