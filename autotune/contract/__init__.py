@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.contract.call import Call
+from autotune.contract.call import Call, CallKey
 from autotune.contract.config import Config, ConfigKey, Parameter, Value, config_key
 from autotune.contract.gpu import Gpu
 from autotune.contract.kernel import AnyKernel, Kernel
@@ -12,6 +12,7 @@ from autotune.contract.problem import Floor, Problem, Workload, dtype_name
 __all__ = [
     "AnyKernel",
     "Call",
+    "CallKey",
     "Config",
     "ConfigKey",
     "Expected",

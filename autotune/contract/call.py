@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+CallKey = tuple[str, str, tuple[tuple[str, int], ...]]
+"""A call's server, op, and sizes sorted by name: hashable, and equal for calls that look up the same."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -20,6 +23,11 @@ class Call:
     op: str
     dims: Mapping[str, int]
     triton: str | None = None
+
+    @property
+    def key(self) -> CallKey:
+        """The canonical form, to compare and to look up by; the Triton version is no part of it."""
+        return (self.server, self.op, tuple(sorted(self.dims.items())))
 
     def to_json(self) -> dict[str, Any]:
         version = {"triton": self.triton} if self.triton else {}

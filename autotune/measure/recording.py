@@ -26,13 +26,14 @@ from autotune.untrusted.names import check_name
 
 RECORDED_DIR = Path(__file__).parents[1] / "studies" / "recorded"
 SUFFIX = ".csv.gz"
-_STATUS: Mapping[str, Status] = {
+STATUS: Mapping[str, Status] = {
     "ok": "ok",
     # A single launch was already over 20x the best: hopeless, known by one sample.
     "coarse": "pruned",
     "OutOfResources": "out_of_resources",
     "PTXASError": "compile_error",
 }
+"""What a recording calls the outcomes of a config; any other word is a crash."""
 _RESULT_COLUMNS = ("status", "compile_s", "ms", "ms_min", "ms_max")
 
 
@@ -177,7 +178,7 @@ def _value(text: str) -> Value:
 
 
 def _measurement(row: Mapping[str, str]) -> Measurement:
-    status = _STATUS.get(row["status"], "crashed")
+    status = STATUS.get(row["status"], "crashed")
     compile_s = float(row["compile_s"] or 0)
     if not 0 <= compile_s < math.inf:
         raise ValueError("compile_s must not be negative, and finite")

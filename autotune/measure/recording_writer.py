@@ -14,15 +14,10 @@ from autotune.contract import AnyKernel, Config, Problem
 from autotune.environment import Environment
 from autotune.errors import InputError
 from autotune.measure import recording
-from autotune.measure.result import Measurement, Status
+from autotune.measure.result import Measurement
 
 _MACHINE = "machine.toml"
-_AS_RECORDED: dict[Status, str] = {
-    "ok": "ok",
-    "pruned": "coarse",
-    "out_of_resources": "OutOfResources",
-    "compile_error": "PTXASError",
-}
+_AS_RECORDED = {status: word for word, status in recording.STATUS.items()}
 HOPELESS = 20.0
 """A config over so many times the best is recorded by its first samples."""
 

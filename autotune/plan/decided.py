@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from autotune import servers
-from autotune.contract import Call, Config
+from autotune.contract import Call, CallKey, Config
 from autotune.contract.source import BUILTIN
 from autotune.study.stored_study import StoredStudy
 
@@ -35,13 +35,13 @@ def decided(chosen: Iterable[Study], plan: str) -> list[Study]:
     return [study for study in chosen if study.name not in races]
 
 
-def _is_outdated(study: StoredStudy, results: Mapping[str, Config | None]) -> bool:
+def _is_outdated(study: StoredStudy, results: Mapping[CallKey, Config | None]) -> bool:
     """Tells whether what a study is of follows from another result of the server's own kernel than there is now."""
     if (call := study.call) is None or study.spec.source != BUILTIN:
         return False
     server = servers.get(call.server)
     for theirs in server.replaces(call):
-        if (decided := results.get(text_of(theirs))) is not None:
+        if (decided := results.get(theirs.key)) is not None:
             flags = server.following_flags(call, decided)
             return flags is None or any(study.spec.problem.get(name) != value for name, value in flags.items())
     return False
@@ -73,18 +73,13 @@ def _kind_and_size(study: StoredStudy) -> tuple[bool, RacedTogether]:
     return study.spec.source == BUILTIN, raced_together(study.spec.server_call)
 
 
-def decisions(chosen: Iterable[StoredStudy]) -> dict[str, Config | None]:
-    """Returns what studies of servers' own kernels decided for, by the texts of their calls; None of an unfinished."""
+def decisions(chosen: Iterable[StoredStudy]) -> dict[CallKey, Config | None]:
+    """Returns what studies of servers' own kernels decided for, by the keys of their calls; None of an unfinished."""
     return {
-        text_of(study.call): study.result.decision.config if study.result else None
+        study.call.key: study.result.decision.config if study.result else None
         for study in chosen
         if study.spec.source != BUILTIN and study.call is not None
     }
-
-
-def text_of(call: Call) -> str:
-    """Returns a text that is equal for equal lookups."""
-    return f"{call.op} {sorted(call.dims.items())}"
 
 
 def raced_together(call: Call | None) -> RacedTogether:

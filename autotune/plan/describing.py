@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from autotune import servers
-from autotune.contract import Config
+from autotune.contract import CallKey, Config
 from autotune.contract.source import BUILTIN
 from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
 from autotune.plan.by_source import entries_of
-from autotune.plan.decided import raced_together, text_of
+from autotune.plan.decided import raced_together
 from autotune.plan.plan import Entry, Plan
 from autotune.study import creation
 from autotune.study.describe import Request
@@ -64,14 +64,14 @@ def describe(plan: Plan, requests: Sequence[Request]) -> list[Described]:
     return _distinct([*searched, *sorted(raced, key=lambda found: plan.size_of(found.entry.call))])
 
 
-def replacements(plan: Plan, request: Request, results: Mapping[str, Config | None]) -> list[Described]:
+def replacements(plan: Plan, request: Request, results: Mapping[CallKey, Config | None]) -> list[Described]:
     """Describes the studies of what the plug-in launches in the place of single lookups (`Plan.replacements`).
 
     What the server's own kernel is tuned for is described when that is decided; all else as a server decides that is
     started in this environment.
 
     Args:
-        results: By the text of a call that is tuned on the server's own kernel, what was decided (`decisions`); None
+        results: By the key of a call that is tuned on the server's own kernel, what was decided (`decisions`); None
             before that.
 
     Raises:
@@ -82,8 +82,8 @@ def replacements(plan: Plan, request: Request, results: Mapping[str, Config | No
         return []
     for entry in plan.replacements:
         (theirs,) = server.replaces(entry.call)
-        if text_of(theirs) in results:
-            config = results[text_of(theirs)]
+        if theirs.key in results:
+            config = results[theirs.key]
         else:
             config = server.started_config(theirs, entry.flags, current_gpu())
         if config is None or (flags := server.following_flags(entry.call, config)) is None:
@@ -98,7 +98,7 @@ def waiting(plan: Plan, request: Request, described: Iterable[Described]) -> lis
     if not _replaces_here(request):
         return []
     replaces, waited_for = servers.get(plan.serving.server).replaces, _undecided(described)
-    return [entry for entry in plan.replacements if any(text_of(each) in waited_for for each in replaces(entry.call))]
+    return [entry for entry in plan.replacements if any(each.key in waited_for for each in replaces(entry.call))]
 
 
 def _replaces_here(request: Request) -> bool:
@@ -106,10 +106,10 @@ def _replaces_here(request: Request) -> bool:
     return request.backend != "replay" and cuda_available()
 
 
-def _undecided(described: Iterable[Described]) -> dict[str, Config | None]:
+def _undecided(described: Iterable[Described]) -> dict[CallKey, Config | None]:
     """Returns the calls that are to be tuned on servers' own kernels, as `decisions` does."""
     specs = [spec for found in described for spec in found.specs.values()]
-    return {text_of(spec.call): None for spec in specs if spec.source != BUILTIN and spec.call is not None}
+    return {spec.call.key: None for spec in specs if spec.source != BUILTIN and spec.call is not None}
 
 
 def _distinct(described: Iterable[Described]) -> list[Described]:

@@ -106,7 +106,7 @@ def _alternatives(studies: Sequence[StoredStudy]) -> set[str]:
 
 def _work(spec: StudySpec) -> tuple[object, ...]:
     call = spec.call
-    return () if call is None else (spec.gpu.name, call.server, call.op, *sorted(call.dims.items()))
+    return () if call is None else (spec.gpu.name, call.key)
 
 
 def _savings(rows: Sequence[ReportRow], alternatives: Collection[str]) -> tuple[Saving, ...]:

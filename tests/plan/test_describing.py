@@ -14,7 +14,7 @@ from autotune.contract.gpu import H200
 from autotune.errors import InputError
 from autotune.model.shape import look_up
 from autotune.plan import plan as plans
-from autotune.plan.decided import decided, text_of
+from autotune.plan.decided import decided
 from autotune.plan.describing import Described, describe, replacements, waiting
 from autotune.plan.plan import Plan
 from autotune.servers.batches import Batches
@@ -66,7 +66,7 @@ def test_our_kernels_are_tuned_in_the_place_of_the_group_at_what_a_server_withou
 
 def test_what_the_servers_own_kernel_is_tuned_for_waits_for_its_result() -> None:
     plan = experts(64, 256)
-    theirs = [text_of(call) for call in plan.required if call.op.endswith("_shrink")]
+    theirs = [call.key for call in plan.required if call.op.endswith("_shrink")]
     assert replacements(plan, OURS, dict.fromkeys(theirs)) == []
     assert block_ms(replacements(plan, OURS, {each: {"block_m": 16} for each in theirs})) == [16] * 4
 
@@ -93,7 +93,7 @@ def test_a_folder_of_the_servers_says_the_block_m(tmp_path: Path, monkeypatch: p
 def test_rows_that_the_plug_in_leaves_to_the_server_are_not_tuned() -> None:
     plan = experts(64)
     (theirs,) = VLLM.replaces(plan.replacements[0].call)
-    found = replacements(plan, OURS, {text_of(theirs): {"block_m": 256}})
+    found = replacements(plan, OURS, {theirs.key: {"block_m": 256}})
     assert [each.entry.kernel for each in found] == KERNELS[1:]
 
 
@@ -107,10 +107,10 @@ def test_an_export_takes_what_was_tuned_for_the_servers_present_block_m(storage:
     served.finish(study_result(2.0, 1.0, config={"block_m": 32}))
     own = {}
     for block_m in (16, 32):
-        (found, *_) = replacements(plan, OURS, {text_of(theirs): {"block_m": block_m}})
+        (found, *_) = replacements(plan, OURS, {theirs.key: {"block_m": block_m}})
         ((name, each),) = found.specs.items()
         own[block_m] = studies.create(storage, name, each)
-    assert served.call is not None and text_of(served.call) == text_of(theirs)
+    assert served.call is not None and served.call.key == theirs.key
     assert [each.name for each in decided([served, *own.values()], "no plan")] == ["theirs", own[32].name]
 
 
