@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autotune.contract.kernel import AnyKernel
@@ -20,7 +21,8 @@ def kernel_fingerprint(kernel: AnyKernel) -> str:
     """
     if (origin := kernel.origin()) is not None:
         return origin.source_hash
-    return file_fingerprint(Path(inspect.getfile(type(kernel))), kernel.includes)
+    files = _files(Path(inspect.getfile(type(kernel))), kernel.includes)
+    return _hash_as_stamped(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
 def file_fingerprint(module: Path, includes: Sequence[str] = ()) -> str:
@@ -33,8 +35,22 @@ def file_fingerprint(module: Path, includes: Sequence[str] = ()) -> str:
         OSError: If it cannot be read.
         ValueError: If something of it is no regular file, or is too large.
     """
-    files = [module]
-    if module.name == "kernel.py":
-        folders = [module.parent, *(module.parents[1] / name for name in ("common", *includes))]
-        files = sorted(file for folder in folders for file in folder.glob("*.py"))
+    return _hash(_files(module, includes))
+
+
+def _files(module: Path, includes: Sequence[str]) -> list[Path]:
+    """Returns the files that a kernel's source is in."""
+    if module.name != "kernel.py":
+        return [module]
+    folders = [module.parent, *(module.parents[1] / name for name in ("common", *includes))]
+    return sorted(file for folder in folders for file in folder.glob("*.py"))
+
+
+@functools.cache
+def _hash_as_stamped(stamped: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hashes files once as long as they are as they were: every study of a plan asks for it."""
+    return _hash([file for file, *_ in stamped])
+
+
+def _hash(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(read_bytes(file) for file in files)).hexdigest()[:16]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from autotune.contract import AnyKernel, Config, Parameter, Problem, Value
+from autotune.contract import AnyKernel, Config, ConfigKey, Parameter, Problem, Value
 from autotune.contract.gpu import Gpu
 from autotune.errors import InputError
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from optuna.distributions import BaseDistribution
+
+
+Row = tuple[Value, ...]
+"""The values of a config in the order of a space's parameters."""
 
 
 class Space:
@@ -36,18 +40,16 @@ class Space:
 
     def __init__(self, configs: Iterable[Config], incumbent: Config) -> None:
         names = tuple(incumbent)
-        unique: dict[tuple[Value, ...], dict[str, Value]] = {}
+        rows: dict[Row, None] = {}
         for config in itertools.chain([incumbent], configs):
             if config.keys() != incumbent.keys():
                 raise InputError(f"space: got a config with {sorted(config)}, allowed {sorted(names)}")
-            values = tuple(config[name] for name in names)
-            unique.setdefault(values, dict(zip(names, values, strict=True)))
-        self.configs: tuple[dict[str, Value], ...] = tuple(unique.values())
-        self.incumbent: dict[str, Value] = self.configs[0]
+            rows[tuple(map(config.__getitem__, names))] = None
+        self._index = {row: i for i, row in enumerate(rows)}
         self.parameters = tuple(
-            Parameter(name, tuple(sorted({c[name] for c in self.configs}, key=_order))) for name in names
+            Parameter(name, tuple(sorted(set(column), key=_order)))
+            for name, column in zip(names, zip(*rows, strict=True), strict=True)
         )
-        self._index = {values: i for i, values in enumerate(unique)}
 
     @classmethod
     def build(cls, kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
@@ -55,22 +57,24 @@ class Space:
         duplicates."""
         if preset not in kernel.spaces:
             raise InputError(f"--space: got {preset!r} for {kernel.name}; allowed: {', '.join(kernel.spaces)}")
-        parameters = kernel.parameters(problem, preset)
         incumbent = kernel.canonical(problem, kernel.default_config(problem, gpu), gpu)
-        names = [p.name for p in parameters]
         others = kernel.other_defaults(problem, gpu)
-        candidates = (
-            kernel.canonical(problem, dict(zip(names, values, strict=True)), gpu)
-            for values in itertools.product(*(p.values for p in parameters))
-        )
-        # Many are the same once they are canonical, and to tell whether one is feasible takes longer than that.
-        distinct = {tuple(config.items()): config for config in candidates}
-        feasible = (c for c in distinct.values() if kernel.infeasible(problem, c, gpu) is None)
         own = kernel.own_default(problem, gpu)
+        feasible = _feasible(kernel, problem, gpu, kernel.parameters(problem, preset))
         return cls(itertools.chain(others, feasible, [] if own is None else [own]), incumbent)
 
     def __len__(self) -> int:
-        return len(self.configs)
+        return len(self._index)
+
+    @cached_property
+    def configs(self) -> tuple[dict[str, Value], ...]:
+        """The configs, the incumbent first. Whoever asks for the fingerprint alone does without them."""
+        names = [p.name for p in self.parameters]
+        return tuple(dict(zip(names, row, strict=True)) for row in self._index)
+
+    @property
+    def incumbent(self) -> dict[str, Value]:
+        return self.configs[0]
 
     def index(self, config: Config) -> int:
         """Returns the position of a config in `configs`.
@@ -78,14 +82,14 @@ class Space:
         Raises:
             KeyError: If it is not in the space.
         """
-        return self._index[self._values(config)]
+        return self._index[self._row(config)]
 
     def has(self, config: Config) -> bool:
         """Tells whether a config is in the space."""
         named = all(p.name in config for p in self.parameters)
-        return named and self._values(config) in self._index
+        return named and self._row(config) in self._index
 
-    def _values(self, config: Config) -> tuple[Value, ...]:
+    def _row(self, config: Config) -> Row:
         return tuple(config[p.name] for p in self.parameters)
 
     @cached_property
@@ -120,9 +124,23 @@ class Space:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any config or value changes; a study refuses to go on in another space."""
-        rows = sorted((list(config.values()) for config in self.configs), key=lambda row: [_order(v) for v in row])
+        # Values that compare with each other need no key, which takes longer than all else.
+        mixed = any(len(p.values) > 1 and None in p.values for p in self.parameters)
+        rows = sorted(self._index, key=(lambda row: [_order(value) for value in row]) if mixed else None)
         text = json.dumps([[p.name for p in self.parameters], rows])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _feasible(kernel: AnyKernel, problem: Problem, gpu: Gpu, parameters: Collection[Parameter]) -> Iterator[Config]:
+    """Yields each canonical config once, if it is feasible."""
+    names, seen = [p.name for p in parameters], set[ConfigKey]()
+    for values in itertools.product(*(p.values for p in parameters)):
+        config = kernel.canonical(problem, dict(zip(names, values, strict=True)), gpu)
+        # Many are the same once they are canonical, and to tell whether one is feasible takes longer than that.
+        if (key := tuple(config.items())) not in seen:
+            seen.add(key)
+            if kernel.infeasible(problem, config, gpu) is None:
+                yield config
 
 
 def _order(value: Value) -> tuple[bool, int]:
