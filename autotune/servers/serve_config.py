@@ -11,6 +11,8 @@ from autotune.untrusted.reading import read_text
 
 MOST_BYTES = 64 << 10
 """Largest file that is read; one has some dozens of lines."""
+MOST_LEVELS = 32
+"""Deepest nesting that is read; the values of flags have two or three levels, and YAML takes minutes for thousands."""
 
 
 def words(file: Path) -> list[str]:
@@ -24,16 +26,33 @@ def words(file: Path) -> list[str]:
 
     text = read_text(file, most_bytes=MOST_BYTES)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("an alias (*name), which is not read here: a few lines of these can stand for gigabytes")
+        _check_size(yaml.parse(text))
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
-    except RecursionError:
-        raise ValueError("nested too deep") from None
     if not isinstance(found, dict):
         raise ValueError("no mapping of flags to values")
     return [word for name, value in found.items() for word in _words(f"--{name}", value)]
+
+
+def _check_size(events: Iterator[Any]) -> None:
+    """Reads a file's events until one shows that it is larger than its text.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    import yaml
+
+    levels = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("an alias (*name), which is not read here: a few lines of these can stand for gigabytes")
+        if isinstance(event, yaml.CollectionStartEvent):
+            levels += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            levels -= 1
+        if levels > MOST_LEVELS:
+            raise ValueError(f"nested more than {MOST_LEVELS} levels deep; flags' values have two or three")
 
 
 def _words(flag: str, value: Any) -> Iterator[str]:
