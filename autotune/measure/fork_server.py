@@ -18,6 +18,8 @@ from typing import Any
 
 from pebble import ProcessExpired
 
+PRELOADED = ["autotune.measure.preload"]
+"""What the server loads before it forks workers."""
 _DIES_IN_S = 10.0
 """Longest time that a killed server takes to end: the system takes back gigabytes first."""
 _UNREPORTED = 255
@@ -29,7 +31,7 @@ _LOADED_BY = os.getpid()
 def start_server() -> ForkServerContext:
     """Starts the server, if it does not run; it loads torch and Triton while others work (`measure.preload`)."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["autotune.measure.preload"])
+    context.set_forkserver_preload(PRELOADED)
     with deaf_to_ctrl_c():
         forkserver.ensure_running()
     return context

@@ -156,9 +156,9 @@ def _fastest(sides: Sequence[Side]) -> str:
 
 def _own_time_us(study: KernelStudy, config: Config) -> float | None:
     """Returns the time of a config in the race that decided its study."""
-    if study.result is None:
+    if (result := study.result) is None:
         return None
-    decision = study.result.decision
+    decision = result.decision
     return decision.tuned_us if config == decision.config else decision.incumbent_us
 
 

@@ -67,7 +67,8 @@ class StoredStudy(ABC):
     @property
     def head_to_head(self) -> HeadToHead | None:
         """How the study's config did against the other ways to do its work; None while it has not met them."""
-        found, result = attributes.head_to_head(self.user_attrs), self.result
+        kept = self.user_attrs
+        found, result = attributes.head_to_head(kept), attributes.result(kept)
         is_of_result = (
             found is not None and result is not None and found.ours.contenders[0].config == result.decision.config
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,19 @@ from autotune.measure.machine import Machine
 from autotune.measure.processes import WorkerPool
 from autotune.measure.task import Task
 from autotune.measure.worker import GpuWorker
-from tests.builders.faulty import REFERENCE, module, nothing
+from tests.builders.faulty import REFERENCE, module
+from tests.builders.light_server import kill_server_once, light_server, nothing
 from tests.builders.patient import PATIENT
 from tests.builders.worker_pids import pid_in
 
 
-def _kill_server_once(mark: Path) -> str:
-    """Kills the server while a worker is at a task, which kills the worker: the first time that it is called."""
-    if mark.exists():
-        return "done"
-    mark.touch()
-    os.kill(os.getppid(), signal.SIGKILL)
-    signal.pause()
-    return "not killed"
+@pytest.fixture
+def light_pool() -> Iterator[WorkerPool]:
+    """A pool of one worker, whose server may be killed again and again: it starts at once."""
+    with light_server():
+        made = WorkerPool(1, nothing)
+        yield made
+        made.close()
 
 
 def _end_with_255() -> None:
@@ -37,13 +38,13 @@ def _end_with_255() -> None:
 
 
 def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_process(
-    pool: WorkerPool, tmp_path: Path
+    light_pool: WorkerPool, tmp_path: Path
 ) -> None:
-    for function, arguments, lost in ((_kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
-        pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost, too.
-        pid_in(pool)
+    for function, arguments, lost in ((kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
+        light_pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost.
+        pid_in(light_pool)
         server = fork_server.server_pid()
-        attempt = pool.schedule(function, *arguments)
+        attempt = light_pool.schedule(function, *arguments)
         assert fork_server.is_lost_with(server, attempt.exception()) == lost
 
 
@@ -72,7 +73,7 @@ class _KillServerOnce:
         self._mark = mark
 
     def __call__(self) -> str:
-        return _kill_server_once(self._mark)
+        return kill_server_once(self._mark)
 
 
 def test_a_config_whose_compiler_is_lost_with_the_server_is_compiled_again(tmp_path: Path) -> None:
@@ -105,14 +106,14 @@ def test_a_config_whose_compilers_are_always_lost_with_the_server_ends_its_run_i
         machine.close()
 
 
-def test_a_server_that_is_killed_while_it_holds_a_connection_is_replaced(pool: WorkerPool) -> None:
+def test_a_server_that_is_killed_while_it_holds_a_connection_is_replaced(light_pool: WorkerPool) -> None:
     fork_server.start_server()
     server = fork_server.server_pid()
     assert server is not None
     # It takes connections and answers none, as one that is dying.
     os.kill(server, signal.SIGSTOP)
     answers: list[int] = []
-    caller = threading.Thread(target=lambda: answers.append(pool.schedule(os.getpid).result()))
+    caller = threading.Thread(target=lambda: answers.append(light_pool.schedule(os.getpid).result()))
     caller.start()
     caller.join(0.5)
     assert not answers

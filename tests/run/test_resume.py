@@ -40,21 +40,22 @@ WaitUntil = Callable[[Callable[[], object]], None]
 @pytest.mark.parametrize(
     ("sampler", "kill_at"),
     [
-        pytest.param("random", (1, 13, 30), id="random"),
-        pytest.param("auto", (17,), id="auto"),
+        pytest.param("random", 1, id="random"),
+        # The model has begun to propose.
+        pytest.param("auto", 17, id="auto"),
     ],
 )
 def test_sigkill_loses_nothing_but_the_trial_in_flight(
-    cli: Cli, wait_until: WaitUntil, sampler: str, kill_at: tuple[int, ...]
+    cli: Cli, wait_until: WaitUntil, sampler: str, kill_at: int
 ) -> None:
+    """A real signal, once; every moment, and again and again, is below."""
     cli.ok("study create", cli.SHRINK)
     flags = f"--stop none --sampler {sampler} --trials"
-    for count in kill_at:
-        # So many that no run is over before it is killed, however late this process sees that it is time.
-        with running(cli, f"{flags} 500") as process:
-            wait_until(lambda count=count: finished_trials(cli.database) >= count)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+    # So many that no run is over before it is killed, however late this process sees that it is time.
+    with running(cli, f"{flags} 500") as process:
+        wait_until(lambda: finished_trials(cli.database) >= kill_at)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
     wanted = measured(cli)[1] + 7
     cli.ok("study run", flags, str(wanted))
     shown, found = measured(cli)

@@ -15,14 +15,14 @@ from tests.run.test_resume import assert_none_twice
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-RUNS = 3
+RUNS = 2
 TAGS = ("a", "b", "c")
 """A study each, of one problem."""
 
 
 def test_runs_of_one_storage_share_the_work(cli: Cli) -> None:
     names = [cli.ok("study create --backend replay", cli.SHRINK, "--tag", tag).strip() for tag in TAGS]
-    command = [sys.executable, "-m", "autotune", "study", "run", "--trials", "30", "--stop", "none"]
+    command = [sys.executable, "-m", "autotune", "study", "run", "--trials", "10", "--stop", "none"]
     command += ["--sampler", "random"]  # What is proposed does not matter; a model would take most of the time.
     environment = os.environ | cli.env | {"PYTHONPATH": str(Path(__file__).parents[2])}
     started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(RUNS)]

@@ -1,0 +1,40 @@
+"""A server of workers that is up at once, because it loads neither torch nor Triton, and tasks that need neither."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.measure import fork_server
+
+
+@contextmanager
+def light_server() -> Iterator[None]:
+    """Has workers forked from a server that has loaded nothing but this module, for as long as a block takes."""
+    server: Any = forkserver._forkserver
+    with pytest.MonkeyPatch.context() as patch:
+        server._stop()
+        patch.setattr(fork_server, "PRELOADED", [__name__])
+        yield
+        server._stop()
+
+
+def nothing() -> None:
+    pass
+
+
+def kill_server_once(mark: Path) -> str:
+    """Kills the server while a worker is at a task, which kills the worker: the first time that it is called."""
+    if mark.exists():
+        return "done"
+    mark.touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+    return "not killed"
