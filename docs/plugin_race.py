@@ -48,7 +48,7 @@ class Sides:
     ours: Sequence[Call]
 
     def race(self, rounds: int) -> Raced:
-        """Captures each side in a CUDA graph, and replays the two forth and back."""
+        """Captures each side in a CUDA graph, and replays the two back and forth."""
         for call in (*self.own, *self.ours):
             call()
         timers = [CudaGraphTimer(calls, _GRAPH_US) for calls in (self.own, self.ours)]

@@ -5,7 +5,7 @@
 Both sides take the configs that the environment gives them: DIR's own files and DIR/autotune, or with no folder the
 files that SGLang brings and our defaults. Batches are prompts with one adapter in order or eight in any order, eager as
 the server runs them, and decode batches in a graph's buffer. Each call is captured in a CUDA graph over argument sets
-that overflow the L2 cache; replays of both go forth and back. Outputs of both are compared before they are timed.
+that overflow the L2 cache; replays of both go back and forth. Outputs of both are compared before they are timed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Rows are aligned as a server does it: with DIR's own files where it has some of experts, with the base model's tiles,
 which it takes with no config folder, and with block_m 64, which it takes with a folder that has no files of experts.
 The plug-in takes the entries of DIR/autotune, and each row says whether one was launched. Each call is captured in a
-CUDA graph over argument sets that overflow the L2 cache; replays of both go forth and back. What the plug-in wrote is
+CUDA graph over argument sets that overflow the L2 cache; replays of both go back and forth. What the plug-in wrote is
 held against the reference before it is timed. Cells that the plug-in leaves to the server's small-batch kernel are told
 and not timed.
 """

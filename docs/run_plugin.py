@@ -4,7 +4,7 @@
 
 Both sides take the configs that the environment gives them: DIR's own files and DIR/autotune, or with no folder their
 defaults, which says whether the plug-in without files is ever slower than the server without files. Each call is
-captured in a CUDA graph over argument sets that overflow the L2 cache; replays of both go forth and back. What the
+captured in a CUDA graph over argument sets that overflow the L2 cache; replays of both go back and forth. What the
 plug-in wrote is held against the reference before it is timed.
 """
 

@@ -46,7 +46,7 @@ def _instead(kind: GroupKind, members: tuple[str, ...], problems: Problems) -> s
 
 
 def _replacements(kind: GroupKind, members: tuple[str, ...], problems: Problems) -> list[str]:
-    """Returns the kernels that the plug-in launches in the place of a group's members."""
+    """Returns the kernels that the plug-in launches in place of a group's members."""
     server, found = servers.get(kind.server), list[str]()
     looked_up = {call.op for name in members for call in _calls(name, problems)}
     for name in server.plugin_kernels:

@@ -54,7 +54,7 @@ def run(
 ) -> list[str]:
     """Runs studies, and all of their groups, in turn; what is finished stays as it is.
 
-    What another process runs is passed by, and come back to in the end: several runs share the work.
+    What another process runs is skipped, and tried again at the end: several runs share the work.
 
     Where both a server's kernel and ours of a call are finished, they are timed against each other in the end.
 

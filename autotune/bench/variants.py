@@ -98,7 +98,7 @@ def parse(text: str) -> Variant:
 
 
 def order(variants: Sequence[Variant], rounds: int) -> Iterator[tuple[int, Variant]]:
-    """Yields every variant once a round, forth and back in turn, so that no drift of the machine favours one: A B B
+    """Yields every variant once a round, back and forth in turn, so that no drift of the machine favours one: A B B
     A."""
     for turn in range(rounds):
         for variant in variants if turn % 2 == 0 else reversed(variants):

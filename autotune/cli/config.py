@@ -33,11 +33,11 @@ def config() -> None:
     """Check, look up and compare the files that servers load."""
 
 
-@config.command("check", cls=FlagCommand, short_help="Find what is wrong with anybody's files.")
+@config.command("check", cls=FlagCommand, short_help="Find what is wrong with config files.")
 @takes_flags
 @click.argument("directory", type=click.Path(path_type=Path))
 def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
-    """Find what is wrong with anybody's files, and what a server would do with it.
+    """Find what is wrong with config files, whoever wrote them, and what a server would do.
 
     Results of the built-in kernels, in its autotune/, are checked as well. Exit code 1 if anything is found.
 
@@ -111,8 +111,8 @@ def diff(
 ) -> None:
     """List the entries in which two files, or two folders of files, differ.
 
-    Files are known by their names; --runtime takes those of one server alone. Files of two kernels are told, as are
-    entries of zeros, by which the plug-in leaves a call to another kernel.
+    Files are known by their names; --runtime takes those of one server alone. Files of two kernels are named, and so
+    are entries of zeros, by which the plug-in leaves a call to another kernel.
 
     With --measure both sides of each entry are timed side by side on this machine's GPU, as studies time their
     finalists; a side without the entry as what its server takes instead. A difference inside the noise is "same".
@@ -137,7 +137,7 @@ def diff(
     else:
         show_differences(found, sides)
     for line in what_to_mind((each.file for each in found), *sides):
-        tell(f"Mind: {line}.")
+        tell(f"Note: {line}.")
     if not as_json:
         say(f"{len(found)} entries differ.")
     click.get_current_context().exit(1 if found and exit_code else 0)
@@ -172,7 +172,7 @@ def _show_lookup(found: Lookup, directory: Path, by_plug_in: bool) -> None:
         empty = ", whose own object is empty" if step.skipped_empty else ""
         say(f"  {step.level} {step.wanted} -> {step.taken} ({step.match}{empty}{ties})")
     for warning in found.warnings:
-        tell(f"Mind: {warning}")
+        tell(f"Note: {warning}")
     if found.failure is not None:
         what = "the plug-in warns and runs its kernel's default" if by_plug_in else "the server fails"
         say(f"{what}: {found.failure.error} at {found.failure.level}: {found.failure.message}")

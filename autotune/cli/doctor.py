@@ -1,4 +1,4 @@
-"""``doctor`` says what is here, what is missing, and how to mend it."""
+"""``doctor`` says what is here, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Observation:
     """One thing looked at.
 
     Attributes:
-        mend: The line that mends it; empty if there is nothing to mend.
+        fix: The line that fixes it; empty if there is nothing to fix.
     """
 
     what: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 @click.command(cls=FlagCommand)
 @takes_flags
 def doctor(storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
-    """Say what is here, what is missing and how to mend it.
+    """Check this machine, and say how to fix what is missing.
 
     Looks at GPU, driver, versions, storage, cache, kernel sources, plug-ins and recorded spaces.
     """
@@ -56,7 +56,7 @@ def doctor(storage: str = DEFAULT_STORAGE_URL, as_json: bool = False) -> None:
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        show(table("", ("what", "found", "to mend it"), [(f.what, f.found, f.mend) for f in findings]))
+        show(table("", ("what", "found", "how to fix it"), [(f.what, f.found, f.fix) for f in findings]))
 
 
 def _findings(storage: str) -> Iterator[Observation]:
@@ -107,7 +107,8 @@ def _storage(url: str) -> Observation:
     try:
         count = len(overview.of(url).ours)
     except InputError as error:
-        return Observation("storage", str(error), "study create makes one")
+        found, _, fix = str(error).removeprefix("--storage: ").partition("; ")
+        return Observation("storage", found, fix)
     return Observation("storage", f"{without_secrets(url)}, {count} studies")
 
 

@@ -88,7 +88,7 @@ def _say_lines(finished: Sequence[StoredStudy], report: ExportReport, directory:
         say(line)
     compilers = compiler_notes(study.spec for study in finished)
     for warning in [*serving_notes(finished), *compilers, *report.warnings]:
-        tell(f"Mind: {warning}")
+        tell(f"Note: {warning}")
     say_advice(finished)
 
 

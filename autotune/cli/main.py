@@ -83,7 +83,7 @@ _COMMANDS = {
     "config": LazyCommand("config", "config", "Check, look up and compare the files that servers load."),
     "bench": LazyCommand("bench", "bench", "Compare searches, and a server with and without a folder."),
     "dashboard": LazyCommand("dashboard", "dashboard", "Watch the studies in a browser on this machine."),
-    "doctor": LazyCommand("doctor", "doctor", "Say what is here, what is missing and how to mend it."),
+    "doctor": LazyCommand("doctor", "doctor", "Check this machine, and say how to fix what is missing."),
 }
 
 

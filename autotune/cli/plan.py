@@ -65,7 +65,7 @@ def plan(
     else:
         show_plan(made, work, timed)
         for line in left_to_server(made, sources):
-            say(f"Mind: {line}.")
+            say(f"Note: {line}.")
         if not driver_installed():
             say("No GPU here: this is what a machine with one times where the same packages are installed.")
 
@@ -93,7 +93,7 @@ def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel]) -> Non
     for line in timed_lines(timed):
         say(f"{line}.")
     for line in (*what_to_mind(timed), *made.warnings):
-        say(f"Mind: {line}.")
+        say(f"Note: {line}.")
     for line in made.advice:
         say(f"Before tuning: {line}")
 

@@ -51,10 +51,10 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     if flags.backend != "cuda":  # else the studies are refused, and have no times
         say_if_replayed(to_run)
     for line in notices(item.spec for item in to_run):
-        tell(f"Mind: {line}.")
+        tell(f"Note: {line}.")
     worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
     if short := too_short([item for item in to_run if item.name not in raced], flags.budget.timeout_s):
-        tell(f"Mind: {short}.")
+        tell(f"Note: {short}.")
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(to_run), flags.budget, check_stop) as display:
         failures = api.run(storage, chosen, flags.options, flags.budget, display, worth, raced)
@@ -64,10 +64,10 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     # What failed has no result either, and says so itself.
     searched = [item for item in to_run if item.name not in raced and (item.result or not failures)]
     for line in unsearched_lines(searched):
-        tell(f"Mind: {line}.")
+        tell(f"Note: {line}.")
     if left := sum(studies.load(storage, name).result is None for name in raced):
         why = "no time was left, or no m beside theirs was searched"
-        tell(f"Mind: {left} races did not run, {why}; servers take the entries of the nearest m.")
+        tell(f"Note: {left} races did not run, {why}; servers take the entries of the nearest m.")
     return failures
 
 

@@ -12,7 +12,7 @@ _COMMANDS = {
     "list": LazyCommand("study_list", "list_", "List the studies of the storage, and where they stand."),
     "show": LazyCommand("study_read", "show_", "Show a study: problem, machine, result, trials."),
     "best": LazyCommand("study_read", "best", "Print the config that a finished study decided for."),
-    "report": LazyCommand("study_report", "report", "Tell what came of studies, to be read or sent."),
+    "report": LazyCommand("study_report", "report", "Report what became of studies, to read or to send."),
     "export": LazyCommand("study_export", "export", "Write finished studies as the JSON that the server loads."),
     "delete": LazyCommand("study_delete", "delete", "Delete studies and their measurements."),
 }

@@ -52,7 +52,7 @@ def create(
         serving.refuse("--plan", but=names_of(ProblemFlags))
         wanted = api.of_problems(problem.read().with_sizes({}, problem.topk_ids), making.request())
     for note in wanted.notes:
-        tell(f"Mind: {note}.")
+        tell(f"Note: {note}.")
     storage = open_storage(making.storage, create=True)
     with working("making the studies"):
         names = wanted.create(storage, skip_if_exists)

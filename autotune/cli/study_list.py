@@ -29,7 +29,7 @@ def list_(
     """List the studies of the storage, and where they stand.
 
     Takes all studies, those that match, or those of a plan.
-    On a terminal that is too narrow for their names they are told by kernel and sizes.
+    On a terminal that is too narrow for their names they are listed by kernel and sizes.
     """
     with working("reading the studies"):
         chosen = api.standing(storage, patterns, plan_name)

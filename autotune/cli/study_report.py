@@ -41,11 +41,11 @@ class ReportFlags:
 @takes_flags
 @click.argument("patterns", metavar="[GLOB]...", nargs=-1, shell_complete=study_names)
 def report(patterns: tuple[str, ...], flags: ReportFlags, storage: str = DEFAULT_STORAGE_URL) -> None:
-    """Tell what came of studies, to be read or sent.
+    """Report what became of studies, to read or to send.
 
     Takes all studies, those that match, or those of a plan. Per layer and size: default, tuned, speed-up, share of the
     bandwidth floor, p-value, kernel, config. With --plan also what a decode step and a prefill of the model save, and
-    what of it is not tuned and why. At any time, from the storage alone; what is not finished is told so.
+    what of it is not tuned and why. It reads the storage alone, at any time; what is not finished is marked so.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def _show(found: ReportContent) -> None:
     for line in found.untuned:
         say(f"- {line}")
     for line in found.advice:
-        tell(f"Mind: {line}")
+        tell(f"Note: {line}")
 
 
 def _csv(found: ReportContent) -> str:

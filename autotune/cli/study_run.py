@@ -34,8 +34,8 @@ def run(
     A study ends when its search stops and the best configs have met the default side by side. Stop it at any time
     (Ctrl-C, a kill, a lost machine): running it again goes on where it was.
 
-    Started several times, on one machine or many, runs share the work: what another runs is passed by, and come back to
-    in the end. A GPU is one run's at a time.
+    Started several times, on one machine or many, runs share the work: a study that another one runs is
+    skipped, and tried again at the end. A GPU belongs to one run at a time.
 
     With --more, finished studies are searched further, without a stop rule, and decided again.
     """

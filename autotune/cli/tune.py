@@ -106,7 +106,7 @@ def tune(
         layers = block.read(problem)
         wanted = _of_problem(problem, layers, script, request)
     for note in wanted.notes:
-        tell(f"Mind: {note}.")
+        tell(f"Note: {note}.")
     _check_targets(script, wanted)
     if script.max_configs is not None:
         running = replace(running, trials=script.max_configs)
@@ -165,7 +165,7 @@ def _of_problem(problem: ProblemFlags, block: DecoderBlock | None, script: Scrip
         return api.of_problems(problems, request)
     studies = api.of_block(block, problem.server or "", problems, request)
     for note in block.notes:
-        tell(f"Mind: {note}")
+        tell(f"Note: {note}")
     return studies
 
 

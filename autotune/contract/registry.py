@@ -243,7 +243,7 @@ def _load_file(path: Path, attribute: str) -> AnyKernel:
         loader.exec_module(module)
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"--kernel: cannot load {path} ({type(error).__name__}: {reason}); mend the file") from error
+        raise InputError(f"--kernel: cannot load {path} ({type(error).__name__}: {reason}); fix the file") from error
     kernel = getattr(module, attribute, None)
     if not isinstance(kernel, Kernel):
         raise InputError(

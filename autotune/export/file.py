@@ -92,7 +92,7 @@ class FileIdentity:
         check_name(gpu_name, f"GPU of a study of {call.op}")
         for name, size in call.dims.items():
             if type(size) is not int:
-                raise InputError(f"study of {call.op}: {name}: got {shortened(size)}, allowed: an integer; mend it")
+                raise InputError(f"study of {call.op}: {name}: got {shortened(size)}, allowed: an integer; fix it")
         if call.triton is not None:
             check_name(call.triton, f"Triton's version of a study of {call.op}")
         name = check_relative(server.file_name(gpu_name, call), "name of an export's file")

@@ -46,6 +46,6 @@ def _check_numbers(file: ConfigFile, directory: Path) -> None:
 
 def _refused(path: Path, key: Iterable[str], problem: str) -> InputError:
     return InputError(
-        f"{path}: at {'/'.join(key)}: {problem}; nothing was written: mend the file (config check lists all), or "
+        f"{path}: at {'/'.join(key)}: {problem}; nothing was written: fix the file (config check lists all), or "
         "replace it (--on-exist overwrite)"
     )

@@ -95,7 +95,7 @@ class Workbench:
         return self.timed(gate, rounds)
 
     def race(self, configs: Sequence[Config], rounds: int) -> list[Measurement]:
-        """Checks each config on fresh inputs, then times all of them in turn, forth and back, `rounds` times."""
+        """Checks each config on fresh inputs, then times all of them in turn, back and forth, `rounds` times."""
         return race([(self, config) for config in configs], rounds)
 
     def check(self, configs: Sequence[Config]) -> list[Measurement]:
@@ -183,7 +183,7 @@ class Workbench:
 
 
 def race(entrants: Sequence[tuple[Workbench, Config]], rounds: int) -> list[Measurement]:
-    """Checks configs of one problem or several, then times all of them in turn, forth and back, `rounds` times.
+    """Checks configs of one problem or several, then times all of them in turn, back and forth, `rounds` times.
 
     The answer ends at a config that leaves the GPU context unusable.
     """

@@ -47,7 +47,7 @@ def wake() -> None:
 
 
 def set_up(job: BenchJob) -> None:
-    """Makes the workbench of a problem, in the place of the one before."""
+    """Makes the workbench of a problem, in place of the one before."""
     global _workbench
     if _workbench is not None:
         _workbench.close()

@@ -90,12 +90,12 @@ def _rank_of_config(file: Path) -> int | None:
     pattern = config.get("rank_pattern") or {}
     if not isinstance(pattern, dict):
         raise InputError(
-            f"{_FLAG}: {file}: rank_pattern: got {pattern!r}, allowed: an object of modules and ranks; mend it"
+            f"{_FLAG}: {file}: rank_pattern: got {pattern!r}, allowed: an object of modules and ranks; fix it"
         )
     ranks: Mapping[str, Any] = stated | {f"rank_pattern {module}": each for module, each in pattern.items()}
     for key, each in ranks.items():
         if type(each) is not int or each < 1:
-            raise InputError(f"{_FLAG}: {file}: {key}: got {each!r}, allowed: a positive integer; mend it")
+            raise InputError(f"{_FLAG}: {file}: {key}: got {each!r}, allowed: a positive integer; fix it")
     return int(max(ranks.values()))
 
 

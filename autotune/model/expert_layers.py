@@ -30,7 +30,7 @@ def _is_listed(fields: Fields, layer: int, count: int) -> bool:
             listed = tuple(integer(each.strip()) for each in str(text).strip("[]").split(","))
         except ValueError as error:
             raise InputError(
-                f"{fields.origin}: moe_layers_enum: got {text!r}, allowed: integers with commas between; mend it"
+                f"{fields.origin}: moe_layers_enum: got {text!r}, allowed: integers with commas between; fix it"
             ) from error
     return layer not in dense and (not listed or layer in listed)
 
@@ -62,12 +62,12 @@ def _is_frequent(fields: Fields, layer: int, count: int) -> bool:
         if len(flags) != count or not set(flags) <= {0, 1}:
             raise InputError(
                 f"{fields.origin}: moe_layer_freq: got {list(flags)}, allowed: one number, or 0 or 1 for each of the "
-                f"{count} layers; mend it"
+                f"{count} layers; fix it"
             )
         return bool(flags[layer])
     every = fields.get("moe_layer_freq")
     if every == 0:
-        raise InputError(f"{fields.origin}: moe_layer_freq: got 0, allowed: 1 or more; mend it")
+        raise InputError(f"{fields.origin}: moe_layer_freq: got 0, allowed: 1 or more; fix it")
     return layer % (every or 1) == 0
 
 
@@ -84,7 +84,7 @@ def _kinds(fields: Fields, kinds: object, count: int) -> list[str]:
     if not isinstance(kinds, list) or len(kinds) < count or not set(kinds) <= {_DENSE, *_SPARSE}:
         raise InputError(
             f"{fields.origin}: mlp_layer_types: got {kinds!r}, allowed: {_DENSE} or {_SPARSE[0]} for each of the "
-            f"{count} layers; mend it"
+            f"{count} layers; fix it"
         )
     return kinds[:count]
 
@@ -94,5 +94,5 @@ def _first(fields: Fields, name: str) -> int | None:
     value = fields.config.get(name)
     value = value[0] if isinstance(value, list) and value else value
     if value is not None and type(value) is not int:
-        raise InputError(f"{fields.origin}: {name}: got {value!r}, allowed: an integer; mend it")
+        raise InputError(f"{fields.origin}: {name}: got {value!r}, allowed: an integer; fix it")
     return value

@@ -172,7 +172,7 @@ class Fields:
         if value is None:
             return ()
         if not isinstance(value, list | tuple) or not all(type(each) is int for each in value):
-            raise InputError(f"{self.origin}: {field}: got {value!r}, allowed: a list of integers; mend it")
+            raise InputError(f"{self.origin}: {field}: got {value!r}, allowed: a list of integers; fix it")
         return tuple(value)
 
     def require(self, *names: str) -> None:

@@ -14,7 +14,7 @@ from autotune.model.sources import Source, find
 
 _LAYERS = "num_hidden_layers"
 _STAND_IN, _ENOUGH_LAYERS = 1 << 12, 64
-"""What stands in the place of a size that is not known, and of a number of layers."""
+"""What stands in place of a size that is not known, and of a number of layers."""
 
 _ALWAYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
@@ -155,7 +155,7 @@ def read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
 
 
 def _read_partly(source: Source, overrides: Mapping[str, int], error: LackingFieldsError) -> ModelShape | None:
-    """Returns the shape with sizes in the place of those that its config lacks; None where nothing else is known."""
+    """Returns the shape with sizes in place of those that its config lacks; None where nothing else is known."""
     lacking = error.names
     while "hidden_size" not in lacking:
         try:
@@ -186,7 +186,7 @@ def _placed(source: Source, overrides: Mapping[str, int], lacking: Sequence[str]
 
 
 def stand_ins(names: Sequence[str]) -> dict[str, int]:
-    """Returns a number for each of these fields, to stand in the place of what is not known."""
+    """Returns a number for each of these fields, to stand in place of what is not known."""
     return {name: _ENOUGH_LAYERS if name == _LAYERS else _STAND_IN for name in names}
 
 

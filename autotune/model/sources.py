@@ -98,7 +98,7 @@ def _embedding_modules(file: Path, data: Mapping[str, Any]) -> tuple[str, ...] |
     if not isinstance(modules, list) or not all(module in EMBEDDINGS for module in modules):
         raise InputError(
             f"MODEL: {file}: embedding_modules: got {modules!r}, allowed: a list of {one_of(EMBEDDINGS)}, or none of "
-            "them ([]); mend it, or leave it out for the architecture's own"
+            "them ([]); fix it, or leave it out for the architecture's own"
         )
     return tuple(modules)
 

@@ -65,7 +65,7 @@ def describe(plan: Plan, requests: Sequence[Request]) -> list[Described]:
 
 
 def replacements(plan: Plan, request: Request, results: Mapping[CallKey, Config | None]) -> list[Described]:
-    """Describes the studies of what the plug-in launches in the place of single lookups (`Plan.replacements`).
+    """Describes the studies of what the plug-in launches in place of single lookups (`Plan.replacements`).
 
     What the server's own kernel is tuned for is described when that is decided; all else as a server decides that is
     started in this environment.

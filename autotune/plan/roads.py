@@ -44,7 +44,7 @@ def find(model: ModelShape, serving: Serving, batches: Batches, road: Road) -> F
         if read.lacking is None:
             return Found(read.shapes, (*read.notes, _comparison(model, serving, batches, read.shapes)))
         if road == "server":
-            raise InputError(f"--from-server: {read.lacking}; mend that, or leave the flag out to plan by the tables")
+            raise InputError(f"--from-server: {read.lacking}; fix that, or leave the flag out to plan by the tables")
         notes = read.notes
     planner.check_model(model, serving)
     shapes = tuple(planner.shapes(model, serving, batches))

@@ -29,7 +29,7 @@ def read(path: Path) -> dict[int, float]:
             f'--traffic: cannot read {path} ({error}); give JSON like {{"16": 0.7, "512": 0.3}} or a CSV of '
             "token count and weight"
         ) from error
-    allowed = "allowed: token counts of 1 or more with finite weights that are not all zero; mend the file"
+    allowed = "allowed: token counts of 1 or more with finite weights that are not all zero; fix the file"
     for size, share in found.items():
         if size < 1 or not 0 <= share < math.inf:
             raise InputError(f"--traffic: {path}: got weight {share:g} for {size} tokens, {allowed}")

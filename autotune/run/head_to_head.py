@@ -1,7 +1,7 @@
 """Times a server's kernel and ours against each other: an entry of ours is for where it is no slower.
 
 Their studies were measured at different times, in different states of the GPU. So what they decided for is timed again
-in one process, in turn, forth and back, each on argument sets of its own. Where one way does the work in several
+in one process, in turn, back and forth, each on argument sets of its own. Where one way does the work in several
 launches, sample i of it is the sum of their samples i.
 """
 

@@ -117,7 +117,7 @@ class _Unfinished:
 class StudyQueue:
     """Takes turns one after the other, each once, and then again those that may gain most.
 
-    What another process runs is passed by, and come back to in the end, until it is finished here or there: several
+    What another process runs is skipped, and tried again at the end, until it is finished here or there: several
     runs of the same studies share the work.
 
     Args:

@@ -151,7 +151,7 @@ class Engine(Protocol):
         """Returns why an engine ended, with what to do, in a few words; None where its log does not tell."""
 
     def plugin_installed(self) -> bool:
-        """Tells whether the server will find the plug-in that puts the built-in kernels in the place of its own."""
+        """Tells whether the server will find the plug-in that puts the built-in kernels in place of its own."""
 
     def plugin_said(self, log: str) -> str | None:
         """Returns what the plug-in told the engine's log at start; None where it is off, or not there."""

@@ -20,7 +20,7 @@ VARIABLE = "LORA_AUTOTUNE_CONFIG_DIR"
 """The environment variable that names the folder with results of the built-in kernels."""
 
 SWITCH = "LORA_AUTOTUNE_KERNELS"
-"""The environment variable that turns on the plug-in, which puts the built-in kernels in the place of a server's."""
+"""The environment variable that turns on the plug-in, which puts the built-in kernels in place of a server's."""
 
 
 def folder_for(directory: Path, is_builtin: bool) -> Path:

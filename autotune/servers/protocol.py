@@ -150,7 +150,7 @@ class Server(ABC):
         return None
 
     plugin_kernels: ClassVar[tuple[str, ...]] = ()
-    """The built-in kernels that the plug-in launches, in the place of the server's own, with configs of its folder."""
+    """The built-in kernels that the plug-in launches, in place of the server's own, with configs of its folder."""
 
     def replaces(self, call: Call) -> list[Call]:
         """Returns the calls whose work a call does that only the plug-in makes; none for the server's own calls."""

@@ -1,4 +1,4 @@
-"""Reads the shell command that starts a server, for what LoRA lookups depend on; what it does not know it passes by."""
+"""Reads the shell command that starts a server, for what LoRA lookups depend on; it ignores what it does not know."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ class ServeCommand:
     Attributes:
         said: By the field that it fills, the value and the words that say so.
         defaults: What the server takes besides, by field.
-        passed_by: Flags that were not read.
+        ignored: Flags that were not read.
     """
 
     server: str
     said: Mapping[str, tuple[Any, str]]
     defaults: Mapping[str, Any]
-    passed_by: tuple[str, ...]
+    ignored: tuple[str, ...]
 
 
 def read(text: str, syntaxes: Mapping[str, ServeSyntax]) -> ServeCommand:
@@ -119,7 +119,7 @@ def sizes_of_config(text: str) -> tuple[str, ...] | None:
     """Reads a JSON object that goes over a model's config, as the tool's flag for its fields takes them.
 
     Raises:
-        ValueError: If it changes what that flag does not; what layers do not depend on is passed by.
+        ValueError: If it changes what that flag does not; what layers do not depend on is ignored.
     """
     example = 'sizes of the model, such as {"num_hidden_layers": 4}; write other fields into a copy of its config.json'
     try:
@@ -157,7 +157,7 @@ def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
     for flag in (flag for flag in syntax.flags if flag in found and found[flag][0] is not None):
         said.setdefault(flag.field, found[flag])
     defaults = {name: value for name, value in syntax.defaults.items() if name not in said}
-    return ServeCommand(program.server, said, defaults, tuple(dict.fromkeys(words.passed_by)))
+    return ServeCommand(program.server, said, defaults, tuple(dict.fromkeys(words.ignored)))
 
 
 class _Words:
@@ -167,14 +167,14 @@ class _Words:
         model: The word that belongs to no flag.
         found: What flags say, and how it was spelled.
         texts: Their values as they were given, by the first of a flag's names.
-        passed_by: Flags that are not read here.
+        ignored: Flags that are not read here.
     """
 
     def __init__(self, syntax: ServeSyntax, words: list[str]) -> None:
         self.model: str | None = None
         self.found = dict[ServeFlag, tuple[Any, str]]()
         self.texts = dict[str, str]()
-        self.passed_by = list[str]()
+        self.ignored = list[str]()
         self._syntax, self._left = syntax, words
         self._by_name: dict[str, list[ServeFlag]] = {}
         for flag in syntax.flags:
@@ -209,7 +209,7 @@ class _Words:
         elif (switches := self._by_name.get(positive)) and switches[0].read is None:
             self.found[switches[0]] = (False, name)
         else:
-            self.passed_by.append(name)
+            self.ignored.append(name)
             while not (equals or _ends(name, self._syntax)) and self._left and not _is_flag(self._left[0]):
                 self._left.pop(0)
 

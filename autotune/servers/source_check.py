@@ -112,7 +112,7 @@ class ServedModules:
         except ImportError as error:
             reason = str(error).partition("\n")[0]
             raise InputError(
-                f"{OWN_ASKED_FOR}: {self.package} cannot be imported ({reason}); mend the server's environment, or "
+                f"{OWN_ASKED_FOR}: {self.package} cannot be imported ({reason}); repair the server's environment, or "
                 "time the built-in kernels with --source builtin"
             ) from error
 

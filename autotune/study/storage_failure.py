@@ -13,7 +13,7 @@ from autotune.errors import StorageError
 
 _SQLITE = {
     "SQLITE_FULL": "the disk is full; make room",
-    "SQLITE_IOERR": "the disk cannot be written or read, it may be full; make room, or mend it",
+    "SQLITE_IOERR": "the disk cannot be written or read, it may be full; make room, or repair it",
     "SQLITE_READONLY": "it is read-only; make the file and its folder writable",
     "SQLITE_CANTOPEN": "its file cannot be opened; make the file and its folder readable and writable",
     "SQLITE_BUSY": "another process has kept it busy for a minute; wait for that process, or stop it",

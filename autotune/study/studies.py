@@ -45,7 +45,7 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
 def exists_error(name: str) -> InputError:
     """Tells somebody who creates a study that exists what to do instead."""
     return InputError(
-        f"study {name} exists; go on with it (study run {name}), pass it by (--skip-if-exists), "
+        f"study {name} exists; go on with it (study run {name}), skip it (--skip-if-exists), "
         f"remove it (study delete {name}) or give this one a --tag"
     )
 

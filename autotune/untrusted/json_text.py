@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_text(data: Any) -> str:
-    """Returns indented JSON, with ``"NaN"``, ``"Infinity"`` and ``"-Infinity"`` in the place of such numbers."""
+    """Returns indented JSON, with ``"NaN"``, ``"Infinity"`` and ``"-Infinity"`` in place of such numbers."""
     return json.dumps(_spelled(data), indent=2, allow_nan=False)
 
 

@@ -31,7 +31,7 @@ def check_name(name: object, what: str) -> str:
         or any(separator in name for separator in "/\\")
     ):
         allowed = f"1 to {MOST_CHARACTERS} printable characters, no / or \\"
-        raise InputError(f"{what}: got {shortened(name)}, allowed: {allowed}; mend it")
+        raise InputError(f"{what}: got {shortened(name)}, allowed: {allowed}; fix it")
     return name
 
 
@@ -45,7 +45,5 @@ def check_relative(path: str, what: str) -> str:
     if PurePosixPath(path).is_absolute() or any(
         part in ("", ".", "..") or not part.isprintable() or len(part.encode()) > MOST_FILE_BYTES for part in parts
     ):
-        raise InputError(
-            f"{what}: got {shortened(path)}, allowed: a file below the output folder; mend the names in it"
-        )
+        raise InputError(f"{what}: got {shortened(path)}, allowed: a file below the output folder; fix the names in it")
     return path

@@ -9,5 +9,5 @@ _OPTIONS = re.compile(r"([?&][^=&\s]*(?:pass|secret|token|key)[^=&\s]*=)[^&\s]*"
 
 
 def without_secrets(text: str) -> str:
-    """Returns a URL, whole or malformed, or a text with one, with ``***`` in the place of passwords."""
+    """Returns a URL, whole or malformed, or a text with one, with ``***`` in place of passwords."""
     return _OPTIONS.sub(r"\1***", _USERS.sub(r"\1\2:***@", text))

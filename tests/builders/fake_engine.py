@@ -1,4 +1,4 @@
-"""An engine that measures nothing, which `bench serve` runs in the place of a server's own."""
+"""An engine that measures nothing, which `bench serve` runs in place of a server's own."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_everything_is_looked_at(finished: Cli) -> None:
 
 def test_a_missing_gpu_is_named_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autotune.cli.doctor.cuda_available", lambda: False)
-    assert "--backend replay" in findings(cli)["GPU"]["mend"]
+    assert "--backend replay" in findings(cli)["GPU"]["fix"]
 
 
 def test_a_missing_package_is_named_with_its_install_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_a_missing_package_is_named_with_its_install_line(cli: Cli, monkeypatch:
     found = findings(cli)
     for package in ("torch", "triton", "optuna"):
         assert found[package]["found"] == "not installed"
-        assert f"pip install {package}" in found[package]["mend"].replace("'", "")
+        assert f"pip install {package}" in found[package]["fix"].replace("'", "")
 
     assert found["optuna-dashboard"]["found"] == "not installed (optional)"
 
@@ -45,7 +45,7 @@ def test_a_missing_package_is_named_with_its_install_line(cli: Cli, monkeypatch:
 def test_a_storage_that_is_not_there_is_no_error_and_not_made(cli: Cli) -> None:
     storage = findings(cli)["storage"]
     assert "no such file" in storage["found"]
-    assert "study create" in storage["mend"]
+    assert "study create" in storage["fix"]
     assert not cli.database.exists()
 
 
@@ -60,4 +60,4 @@ def test_it_tells_what_a_server_started_here_would_run(cli: Cli, monkeypatch: py
     monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
     found = findings(cli)["plug-in vllm"]
     assert found["found"].startswith("vllm runs its own kernels: VLLM_BATCH_INVARIANT is set")
-    assert "got 'quick'" in found["mend"]
+    assert "got 'quick'" in found["fix"]

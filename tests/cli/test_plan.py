@@ -45,7 +45,7 @@ def test_a_plan_lists_lookups_studies_warnings_and_advice(cli: Cli) -> None:
         "EXPAND_TRUE, max_loras key 5",
         "o_proj x36, down_proj x36, embed_tokens",
         "91 studies and 55 races, about 4 minutes on an H100 with 16 cores",
-        "Mind: lm_head: its m is the number of sampled rows",
+        "Note: lm_head: its m is the number of sampled rows",
         "--enforce-eager",
     ):
         assert part in said
@@ -92,7 +92,7 @@ def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
     assert "8 studies" in said
     assert "not tuned" not in said
     ours = cli.ok("plan Qwen3-30B-A3B --tp 2 --fully-sharded --m-values 16 --source builtin", SERVER)
-    assert "Mind: fused_moe_lora: not tuned, since the plug-in leaves it to the server's own kernels" in ours
+    assert "Note: fused_moe_lora: not tuned, since the plug-in leaves it to the server's own kernels" in ours
 
 
 def test_expert_parallel_problems_are_the_plans(cli: Cli) -> None:

@@ -147,7 +147,7 @@ def test_chunk_sizes_not_tuned_get_the_default(tuned: Cli) -> None:
 
 
 BEST_JSON = "study best --json"
-ADVICE = "Mind: --max-lora-chunk-size 16 (its default), 32, 64: of these entries the server reads 16."
+ADVICE = "Note: --max-lora-chunk-size 16 (its default), 32, 64: of these entries the server reads 16."
 
 
 def test_advice_comes_with_every_result(cli: Cli) -> None:
@@ -199,7 +199,7 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     ]
     assert ["saved", "a", "layer,", "us", "chunk", "16", "chunk", "128"] in lines
     assert ADVICE in done.stderr
-    assert "Mind: measured on prefill only; SGLang uses these entries for decode, too" in done.stderr
+    assert "Note: measured on prefill only; SGLang uses these entries for decode, too" in done.stderr
     before, _, _ = done.stdout.partition("tuned/")
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 

@@ -52,7 +52,7 @@ def test_files_of_two_kernels_are_told(cli: Cli, sides: str) -> None:
     a, b = sides.split()
     told = said(cli, f"config diff {sides}")
     kernels = f"{a} of the vllm kernel (sources hash of vllm) and {b} of the builtin kernel (sources hash of builtin)"
-    assert f"Mind: {SHRINK}: of two kernels, {kernels}" in told
+    assert f"Note: {SHRINK}: of two kernels, {kernels}" in told
     assert "block_m 64" in told and "block_m 32" in told
     found = json.loads(cli.ok(f"config diff {sides} --json"))
     assert {tuple(each["kernels"].values()) for each in found} == {("vllm", "builtin")}

@@ -1,4 +1,4 @@
-"""The commands that start a server: what is read of them, what is passed by, and what is refused."""
+"""The commands that start a server: what is read of them, what is ignored, and what is refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_what_it_does_not_say_is_the_servers_default_and_the_rest_is_named() -> 
     read = servers.read_serve_command("vllm serve M --max-loras 4 --port 8000 --api-key=x --enable-lora")
     assert read.server == "vllm"
     assert read.defaults == {"lora_rank": 16}
-    assert read.passed_by == ("--port", "--api-key", "--enable-lora")
+    assert read.ignored == ("--port", "--api-key", "--enable-lora")
 
 
 @pytest.mark.parametrize(

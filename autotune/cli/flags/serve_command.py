@@ -74,7 +74,7 @@ class Filling:
             )
 
     def text(self, ctx: click.Context) -> str:
-        """Says what was read, what of it this command has no use for, and what was passed by."""
+        """Says what was read, what of it this command has no use for, and what was ignored."""
         read = self.read
         if read is None:
             return ""
@@ -88,7 +88,7 @@ class Filling:
                 ("read", [read.server, *taken]),
                 (f"{read.server}'s defaults", assumed),
                 ("of no use to this command", unused),
-                ("passed by", read.passed_by),
+                ("ignored", read.ignored),
             )
             if items
         ]

@@ -113,7 +113,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "traffic": _flag("--traffic", "Token counts and weights, JSON or CSV.", _FILE, metavar="FILE"),
         "trace": _flag(
             "--trace",
-            "Plan what a server looked up that ran with LORA_AUTOTUNE_TRACE=FILE, in the place of a model.",
+            "Plan what a server looked up that ran with LORA_AUTOTUNE_TRACE=FILE, in place of a model.",
             _FILE,
             metavar="FILE",
         ),
@@ -224,7 +224,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "space": _flag("--space", "Space preset: wide or vllm-grid for the LoRA kernels.  [default: wide]"),
         "trials": _flag("--trials", "Most configs to measure in a study.", Size()),
         "max_configs": _flag("--max-configs", "Most configs to measure; same as --trials.", Size()),
-        "more": _flag("--more", "Measure so many configs more, of finished studies, too, and decide again.", Size()),
+        "more": _flag("--more", "Measure this many more configs, of finished studies, too, and decide again.", Size()),
         "timeout": _flag("--timeout", "Most wall time of this run, e.g. 10m.", Duration()),
         "sampler": _flag("--sampler", "What proposes configs.", click.Choice(SAMPLERS)),
         "stop": _flag(
@@ -285,7 +285,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "adapters": _flag("--adapters", "Adapters of random weights to make.  [default: --max-loras]", Size()),
         "decode": _flag("--decode", "Sizes of decode batches, with commas between.", Integers(distinct=True)),
         "prefill": _flag("--prefill", "Prefill batch: requests x tokens of each.", metavar="NxTOKENS"),
-        "rounds": _flag("--rounds", "Processes of each variant, forth and back in turn.", Size()),
+        "rounds": _flag("--rounds", "Processes of each variant, back and forth in turn.", Size()),
         "variants": _flag(
             "--variant",
             "A further variant: the defaults in an environment of its own; repeatable.",
@@ -308,7 +308,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "output_csv": _flag("--output-csv", "Write every measured config to this file.", _FILE),
         "directory": _flag("--dir", "Folder of the JSON files.", _FILE),
         "proven_dir": _flag(
-            "--dir", "An export's folder: what the server's engine took with it (tune --prove) is told, too.", _FILE
+            "--dir", "An export's folder: adds what the server's engine took with it (tune --prove).", _FILE
         ),
         "of_server": _flag("--runtime", "Only studies of this server's kernels.", click.Choice(servers.names())),
         "on_exist": _flag(
@@ -336,8 +336,8 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "port": _flag("--port", "Port to listen on.", click.IntRange(1, 65535)),
     },
     "Messages (on stderr)": {
-        "verbose": _flag("--verbose -v", "Tell each step, too.", bool),
-        "quiet": _flag("--quiet -q", "Tell nothing but errors; no progress.", bool),
+        "verbose": _flag("--verbose -v", "Print each step, too.", bool),
+        "quiet": _flag("--quiet -q", "Print errors only, and no progress.", bool),
         "log_file": _flag("--log-file", "Keep all messages in this file, with times.", _FILE, metavar="FILE"),
     },
 }

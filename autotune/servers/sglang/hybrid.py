@@ -1,4 +1,4 @@
-"""Reads models some of whose layers have linear attention or a state space in the place of attention: what is known of
+"""Reads models some of whose layers have linear attention or a state space in place of attention: what is known of
 what SGLang wraps of them (contracts B4)."""
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _size(model: ModelShape, name: str) -> int:
     if value is None:
         return 1
     if type(value) is not int or value < 1:
-        raise InputError(f"{model.origin}: {name}: got {value!r}, allowed: a positive integer; mend it")
+        raise InputError(f"{model.origin}: {name}: got {value!r}, allowed: a positive integer; fix it")
     return value
 
 

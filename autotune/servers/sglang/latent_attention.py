@@ -139,7 +139,7 @@ def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:
 
 
 def _numbers(lacking: Sequence[str]) -> dict[str, int]:
-    """Returns what stands in the place of the fields that a config lacks. Without a latent q there is none."""
+    """Returns what stands in place of the fields that a config lacks. Without a latent q there is none."""
     return stand_ins([name for name in lacking if name != "q_lora_rank"])
 
 

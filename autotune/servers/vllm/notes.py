@@ -57,7 +57,7 @@ def assumptions(found: Wrapped, tower_connector: bool) -> Iterator[str]:
     yield from _not_planned(found)
     if found.unknown_types:
         yield (
-            f"layers of type {one_of(found.unknown_types)} are not known here: what stands in the place of their "
+            f"layers of type {one_of(found.unknown_types)} are not known here: what stands in place of their "
             "attention is not planned; compare with what the server logs"
         )
 

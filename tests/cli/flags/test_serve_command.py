@@ -25,7 +25,7 @@ def test_it_fills_the_model_and_the_flags_of_a_plan(cli: Cli) -> None:
     assert code == 0, err
     assert json.loads(out)["name"].startswith("Qwen3-8B-vllm-tp2-r32-l4")
     assert "read: vllm, model Qwen3-8B, tp 2, lora-rank 32, max-loras 4" in err
-    assert "passed by: --enable-lora, --port" in err
+    assert "ignored: --enable-lora, --port" in err
 
 
 def test_the_plan_is_that_of_the_flags(cli: Cli) -> None:

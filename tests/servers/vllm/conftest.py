@@ -14,7 +14,7 @@ from tests.builders import served_vllm
 
 @pytest.fixture
 def served_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Puts the stand-in on the path, in the place of whatever an earlier test has loaded; forgets it afterwards."""
+    """Puts the stand-in on the path, in place of whatever an earlier test has loaded; forgets it afterwards."""
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path))
     _forget()
     yield

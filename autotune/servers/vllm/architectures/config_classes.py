@@ -44,7 +44,7 @@ def check_class(part: Mapping[str, Any], model_type: object, origin: str) -> Non
             if name in part and _is(kind, part[name]):
                 raise InputError(
                     f"{origin}: {name}: got {shortened(part[name])}, which the configuration class of {model_type} "
-                    f"refuses (vLLM: Validation error for field '{name}'); correct it, or leave it out for the class's "
+                    f"refuses (vLLM: Validation error for field '{name}'); fix it, or leave it out for the class's "
                     "default"
                 )
     for name in row.get("needed", ()):

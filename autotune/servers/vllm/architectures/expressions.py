@@ -86,7 +86,7 @@ def _value(node: ast.expr, names: Names) -> Number:
             return _value(last, names) if all(_or_zero(each, names) for each in conditions) else 0
         case ast.BoolOp(op=ast.Or(), values=[*choices, last]):
             return next((found for each in choices if (found := _or_zero(each, names))), None) or _value(last, names)
-    raise AutotuneError(f"table of architectures: {ast.unparse(node)} is no arithmetic over names; mend it")
+    raise AutotuneError(f"table of architectures: {ast.unparse(node)} is no arithmetic over names; fix it")
 
 
 def _item(items: Sequence[object], place: int, name: str) -> Number:

@@ -37,7 +37,7 @@ class LanguageModel:
         fields: Of the language model, with the defaults of its configuration class.
         multimodal: There are towers and connectors besides.
         has_head: It has a head for tokens, as its class has.
-        scored: A layer ``score`` stands in the place of that head.
+        scored: A layer ``score`` stands in place of that head.
         labels: How many classes a classifier tells apart.
         assumed: What the table does not tell for certain; one line each.
     """

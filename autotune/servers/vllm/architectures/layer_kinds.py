@@ -43,7 +43,7 @@ def layer_types(fields: Fields, count: int) -> Sequence[str]:
         if found := fields.config.get(name):
             if not isinstance(found, list | tuple | str) or len(found) < count:
                 raise InputError(
-                    f"{fields.origin}: {name}: got {found!r}, allowed: one kind for each of the {count} layers; mend it"
+                    f"{fields.origin}: {name}: got {found!r}, allowed: one kind for each of the {count} layers; fix it"
                 )
             return [str(each) for each in found[:count]]
     return ()
@@ -120,7 +120,7 @@ def _mixers(decoder: Decoder, fields: Fields, count: int) -> list[tuple[str, ...
 
 
 def _other_mixer(decoder: Decoder) -> str:
-    """Returns what stands in the place of attention."""
+    """Returns what stands in place of attention."""
     return next(part.on for part in decoder.parts if part.on not in _NO_MIXERS)
 
 
@@ -144,7 +144,7 @@ def _attention_layers(fields: Fields, count: int, interval: int) -> set[int]:
 def _block(fields: Fields, layer: int) -> Mapping[str, Any]:
     blocks = fields.config.get(_BLOCKS)
     if not isinstance(blocks, list) or len(blocks) <= layer:
-        raise InputError(f"{fields.origin}: block_configs: allowed: a list of one object for each layer; mend it")
+        raise InputError(f"{fields.origin}: block_configs: allowed: a list of one object for each layer; fix it")
     return dict(blocks[layer])
 
 

@@ -185,7 +185,7 @@ def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
         if why := next((said for condition, said in decoder.refused.items() if by_layer[-1].holds(condition)), None):
             raise InputError(
-                f"{fields.origin}: vLLM refuses it with --tp {tp}: {why}; give another one, or mend the config"
+                f"{fields.origin}: vLLM refuses it with --tp {tp}: {why}; give another one, or fix the config"
             )
         if decoder.most_gpus and tp > (most := by_layer[-1](decoder.most_gpus)):
             raise InputError(f"--tp: got {tp}, allowed for {found.architecture}: up to its {decoder.most_gpus} {most}")
