@@ -149,8 +149,8 @@ def test_shared_experts_are_told_from_the_dense_layers() -> None:
 def test_fused_experts_have_one_slice_of_twice_the_width() -> None:
     found = make(load("GPT-OSS-20B"), Serving("vllm", 2, 16, 4), Batches())
     dims = {s.op: (s.dims["num_slices"], s.dims["i"]) for s in found.shapes if "fused" in s.op}
-    assert dims["fused_moe_lora_w13_shrink"] == dims["fused_moe_lora_w13_expand"] == (1, 2880)
-    assert dims["fused_moe_lora_w2_shrink"] == (1, 1440)
+    assert dims["fused_moe_lora_w13_shrink"] == dims["fused_moe_lora_w13_expand"] == (1, 3072)
+    assert dims["fused_moe_lora_w2_shrink"] == (1, 1536)
     assert any("pad" in line for line in found.warnings)
 
 

@@ -10,7 +10,7 @@ from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import adapters, hybrid, indexer, lacking, latent_attention, lookups, notes
+from autotune.servers.sglang import adapters, hybrid, indexer, lacking, latent_attention, lookups, notes, quantised
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
@@ -31,6 +31,7 @@ class SglangPlanner(Planner):
     def check_model(self, model: ModelShape, serving: Serving) -> None:
         known = _sized(model)
         super().check_model(replace(known, unknown=None) if known.lacking else known, serving)
+        quantised.check(known, serving)
         flags.check_all(model, serving)
         flags.check_embeddings(known, serving)
         flags.check_mlps(known, serving)
@@ -57,6 +58,7 @@ class SglangPlanner(Planner):
         lines = list(notes.warnings(known, serving, batches.max_lora_chunk_size, shapes, tuple(sizes)))
         if serving.target_modules is None:
             lines += notes.not_wrapped(known)
+        lines += quantised.notes(known, serving)
         lines += lacking.notes(known, lookups.layers(known, serving))
         lines += latent_attention.notes(known) if latent_attention.applies(known) else ()
         return [*lines, *(hybrid.notes(known) if hybrid.applies(known) else ())]

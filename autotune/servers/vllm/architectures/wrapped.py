@@ -16,6 +16,7 @@ from autotune.servers.serving import Serving
 from autotune.servers.vllm.architectures.decoders import Decoder, Module, Part
 from autotune.servers.vllm.architectures.language_model import LanguageModel, read
 from autotune.servers.vllm.architectures.layer_kinds import layer_kinds, own_sizes, types_with_sizes, unknown_types
+from autotune.servers.vllm.architectures.quantised import Quantised
 from autotune.servers.vllm.architectures.refusals import check_experts, check_model
 from autotune.servers.vllm.architectures.sharding import check_shares, lora_layer
 from autotune.servers.vllm.architectures.sizes import LayerSizes
@@ -82,6 +83,8 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
     found, decoder = _read(model)
     fields = _fields(model, found.fields, decoder)
     check_model(model, found, fields, serving)
+    weights = Quantised(model.config, model.origin, serving)
+    weights.check_format()
     packed = found.packed(LayerSizes(decoder, fields, _common(found, fields, serving), None).holds)
     targets = Targets(serving.target_modules, packed, embeddings(model, found), found.multimodal)
     layers, experts, uncalled = Counter[Layer](), Counter[ExpertLayer](), dict[str, None]()
@@ -91,6 +94,8 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
         if not there:
             continue
+        if not lacking:
+            weights.check_share(module, sizes)
         if not targets.wrap(module, sizes.layer, part.name):
             if not lacking:
                 check_shares(module, sizes, serving.tp)
@@ -100,7 +105,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         elif lacking:
             unplanned[f"{part.name}.{module.name}".lstrip(".")] = lacking
         elif module.kind == "experts":
-            experts[_expert_layer(module, sizes, found, fields, serving)] += 1
+            experts[_expert_layer(module, sizes, found, weights, fields, serving)] += 1
         elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
             layers[layer] += 1
         elif serving.target_modules is not None:
@@ -222,7 +227,7 @@ def _lacking(part: Part, module: Module, sizes: LayerSizes, fields: Fields) -> t
 
 
 def _expert_layer(
-    module: Module, sizes: LayerSizes, found: LanguageModel, fields: Fields, serving: Serving
+    module: Module, sizes: LayerSizes, found: LanguageModel, weights: Quantised, fields: Fields, serving: Serving
 ) -> ExpertLayer:
     width, count, gpus = sizes(module.outputs[0]), fields.expert_count, serving.expert_gpus
     spread = serving.experts_spread
@@ -234,9 +239,10 @@ def _expert_layer(
             "--fully-sharded-loras, and the server stops; leave one of them out"
         )
     apart = serving.mixed_moe_format or serving.moe_shared_loras
+    hidden, share = weights.padded(sizes(module.inputs), width if spread else width // gpus)
     return ExpertLayer(
-        hidden=sizes(module.inputs),
-        intermediate=width if spread else width // gpus,
+        hidden=hidden,
+        intermediate=share,
         experts=-(-count // gpus) if spread else count,
         top_k=fields["num_experts_per_tok"],
         fused=found.model.experts_3d and not apart,

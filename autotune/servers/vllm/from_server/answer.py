@@ -73,6 +73,8 @@ class WrappedAnswer:
         uncalled: Names of modules that are wrapped and never called through their wrapper.
         refused: With what the server stops; None where it serves.
         failed: What kept its classes from being built here; None where nothing did.
+        plain: What kept them from being built with quantised weights, so that they were with plain ones; None where
+            nothing did.
     """
 
     dense: tuple[tuple[DenseAnswer, int], ...] = ()
@@ -80,10 +82,13 @@ class WrappedAnswer:
     uncalled: tuple[str, ...] = ()
     refused: str | None = None
     failed: str | None = None
+    plain: str | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> WrappedAnswer:
         """Reads what `dataclasses.asdict` wrote, through JSON."""
         dense = ((DenseAnswer(**{**each, "widths": tuple(each["widths"])}), n) for each, n in data["dense"])
         experts = ((ExpertAnswer(**each), n) for each, n in data["experts"])
-        return cls(tuple(dense), tuple(experts), tuple(data["uncalled"]), data["refused"], data["failed"])
+        return cls(
+            tuple(dense), tuple(experts), tuple(data["uncalled"]), data["refused"], data["failed"], data["plain"]
+        )

@@ -17,7 +17,6 @@ from autotune.servers.vllm.from_server.fakes import fake_groups, make_kernels
 _MAX_LORAS = 1
 _MAX_NUM_SEQS = 256
 _MAX_NUM_BATCHED_TOKENS = 8192
-_WEIGHTS_FORMAT = "quantization_config"
 _NOT_IN_FILES = {"tie_word_embeddings": False}
 """What configuration classes have and files leave out."""
 
@@ -33,9 +32,8 @@ def build(job: Job, folder: Path) -> Any:
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.utils.torch_utils import set_default_torch_dtype
 
-    config = _of_plain_weights(job.config)
-    (folder / "config.json").write_text(json.dumps(config))
-    _know_model_type(config)
+    (folder / "config.json").write_text(json.dumps(job.config))
+    _know_model_type(job.config)
     fake_groups(job.tp)
     server, meta = _server_config(job, folder), torch.device("meta")
     with set_current_vllm_config(server), set_default_torch_dtype(torch.bfloat16), meta:
@@ -78,15 +76,6 @@ def _server_config(job: Job, folder: Path) -> Any:
         load_config=LoadConfig(load_format="dummy"),
         device_config=DeviceConfig("cpu"),
     )
-
-
-def _of_plain_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config without the formats of weights: adapters have none, and layers of any format are wrapped."""
-    return {
-        name: _of_plain_weights(value) if isinstance(value, dict) else value
-        for name, value in config.items()
-        if name != _WEIGHTS_FORMAT
-    }
 
 
 class _Part(dict[str, Any]):

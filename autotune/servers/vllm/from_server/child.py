@@ -7,10 +7,13 @@ import os
 import sys
 import tempfile
 import traceback
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from autotune.model.weights_format import FORMAT_FIELDS
 from autotune.servers.vllm.from_server.answer import Job, WrappedAnswer
 
 _NOT_THE_SERVERS_WORD = (
@@ -34,7 +37,28 @@ def main(job_file: str, answer_file: str) -> None:
 
 
 def answer(job: Job) -> WrappedAnswer:
-    """Answers a job; whatever goes wrong is part of the answer. The stand-ins stay in this process."""
+    """Answers a job; whatever goes wrong is part of the answer. The stand-ins stay in this process.
+
+    Some formats of quantised weights need a package or a GPU: adapters have none, so plain weights do where these fail.
+    """
+    told = _answer(job)
+    plain = of_plain_weights(job.config)
+    if told.failed is None or plain == job.config:
+        return told
+    again = _answer(replace(job, config=plain))
+    return told if again.failed is not None else replace(again, plain=told.failed)
+
+
+def of_plain_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config without the format of quantised weights."""
+    return {
+        name: of_plain_weights(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in FORMAT_FIELDS
+    }
+
+
+def _answer(job: Job) -> WrappedAnswer:
     try:
         return _built(job)
     except Exception as error:  # the server's, torch's, Transformers': of those that are no refusal, none is built here

@@ -164,7 +164,31 @@ def make_kernels(model: Any) -> None:
     """Gives each layer of experts the kernel that the server makes once weights are loaded; LoRA layers ask for it."""
     for layer in model.modules():
         if experts := getattr(layer, "routed_experts", None):
-            experts.quant_method._init_moe_kernel(experts)
+            method = experts.quant_method
+            if hasattr(method, "_init_moe_kernel"):
+                method._init_moe_kernel(experts)
+            elif (kind := getattr(method, "experts_cls", None)) is not None:
+                method.moe_kernel = _kernel(kind, experts.moe_config)
+                method.moe_quant_config = method.moe_quant_config or types.SimpleNamespace()
+
+
+def _kernel(kind: type[Any], config: Any) -> Any:
+    """Returns a stand-in for a kernel of quantised experts: an object of its class that was never made ready."""
+    from vllm.model_executor.layers.fused_moe.modular_kernel import FusedMoEKernelModularImpl
+
+    bare = dict.fromkeys(kind.__abstractmethods__, _nothing)
+    experts: Any = object.__new__(type(kind.__name__, (kind,), bare))
+    impl: Any = object.__new__(FusedMoEKernelModularImpl)
+    impl.fused_experts, impl.prepare_finalize = experts, types.SimpleNamespace()
+    return types.SimpleNamespace(
+        impl=impl,
+        fused_experts=experts,
+        prepare_finalize=impl.prepare_finalize,
+        moe_config=config,
+        is_monolithic=kind.is_monolithic(),
+        supports_lora=kind.supports_lora,
+        can_overlap_shared_experts=False,
+    )
 
 
 def fake_groups(tp: int) -> None:

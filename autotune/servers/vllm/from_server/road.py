@@ -61,5 +61,7 @@ def _expert_layer(experts: ExpertAnswer, count: int) -> ExpertLayer:
 
 def _notes(answer: WrappedAnswer, installed: str) -> Iterator[str]:
     yield f"the lookups are read off the classes of the installed vLLM {installed}"
+    if answer.plain is not None:
+        yield f"its quantised weights could not be made here ({answer.plain}): the classes were built with plain ones"
     if answer.uncalled:
         yield f"{one_of(answer.uncalled)}: the server wraps it and never calls the wrapper; it is not planned"

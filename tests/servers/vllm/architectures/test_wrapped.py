@@ -136,17 +136,17 @@ def test_a_whole_path_is_one_layers_module() -> None:
 
 
 def gpt_oss(**how: Any) -> set[tuple[str | int, ...]]:
-    """Slices, k, n and i of w13 of gpt-oss."""
+    """Slices, k, n and i of w13 of gpt-oss, whose mxfp4 experts are padded."""
     found = make(load("GPT-OSS-20B"), Serving("vllm", 1, 16, 4, **how), Batches())
     shapes = [s.dims for s in found.shapes if s.op == "fused_moe_lora_w13_shrink"]
     return {tuple(dims[d] for d in ("num_slices", "k", "n", "i")) for dims in shapes}
 
 
 def test_flags_that_change_the_experts_lookups() -> None:
-    assert gpt_oss() == {(1, 16, 2880, 5760)}
-    assert gpt_oss(mixed_moe_format=True) == gpt_oss(moe_shared_loras=True) == {(2, 16, 2880, 2880)}
-    assert gpt_oss(data_parallel=2) == {(1, 16, 2880, 2880)}
-    assert gpt_oss(data_parallel=2, expert_parallel=True) == {(1, 16, 2880, 5760)}
+    assert gpt_oss() == {(1, 16, 3072, 5888)}
+    assert gpt_oss(mixed_moe_format=True) == gpt_oss(moe_shared_loras=True) == {(2, 16, 3072, 2944)}
+    assert gpt_oss(data_parallel=2) == {(1, 16, 3072, 3072)}
+    assert gpt_oss(data_parallel=2, expert_parallel=True) == {(1, 16, 3072, 5888)}
     with pytest.raises(InputError, match="--enable-expert-parallel together"):
         gpt_oss(data_parallel=2, expert_parallel=True, fully_sharded=True)
 

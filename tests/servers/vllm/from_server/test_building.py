@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from autotune.servers.vllm.from_server.building import _of_plain_weights, _remote_config
+from autotune.servers.vllm.from_server.building import _remote_config
 
 
 class Base:
@@ -49,11 +49,6 @@ def test_a_part_is_of_the_class_that_its_types_class_has_for_it() -> None:
     config = {"vision_config": {"model_type": "siglip"}, "other_config": {"model_type": "siglip"}}
     made = _remote_config(Base, {"siglip": Siglip}, "own", config)(**config)
     assert (type(made.vision_config), type(made.other_config)) == (Vision, Siglip)
-
-
-def test_formats_of_weights_are_left_out_wherever_they_stand() -> None:
-    config = {"quantization_config": {}, "text_config": {"quantization_config": {}, "width": 1}}
-    assert _of_plain_weights(config) == {"text_config": {"width": 1}}
 
 
 def test_what_configuration_classes_have_beside_the_file_is_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,20 @@ def test_what_comes_of_building_it_here_is_none(monkeypatch: pytest.MonkeyPatch,
     found = answered(monkeypatch, error)
     assert found.refused is None
     assert found.failed == str(error)
+
+
+def test_weights_that_cannot_be_made_here_give_way_to_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer says what kept the format from being built; a refusal stays one."""
+
+    def built(job: Job) -> WrappedAnswer:
+        if "quantization_config" in job.config["text_config"]:
+            raise error
+        return WrappedAnswer(uncalled=("conv1d",))
+
+    config = {"text_config": {"quantization_config": {"quant_method": "torchao"}, "hidden_size": 1}}
+    monkeypatch.setattr(child, "_built", built)
+    error: Exception = ImportError("Please install torchao")
+    found = child.answer(replace(JOB, config=config))
+    assert (found.uncalled, found.failed, found.plain) == (("conv1d",), None, "Please install torchao")
+    error = ValueError("Unknown quantization method: hqq")
+    assert child.answer(replace(JOB, config=config)).refused == "Unknown quantization method: hqq"
