@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
+REPLAYED = Path(__file__).parents[1] / "data" / "replayed_1a9b4aa"
 SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
 SCRIPT_FLAGS = (
     "--op-type lora_shrink --dtype torch.float16 --batch-size 16 --seq-length 1 --hidden-size 5120 --lora-rank 16 "
@@ -54,6 +55,14 @@ def test_token_counts_go_into_one_file(cli: Cli) -> None:
     flags = cli.SHRINK.replace("--batch-size 16", "--m-values 16")
     cli.ok("tune", flags, "--max-configs 5 --save-json-dir tuned")
     assert list(json.loads(Path("tuned/NVIDIA_H200_SHRINK.json").read_text())["5"]["1"]) == ["16", "127", "128"]
+
+
+def test_a_replay_with_the_same_seed_gives_the_bytes_that_an_older_revision_wrote(cli: Cli) -> None:
+    for flags in (cli.SHRINK, cli.EXPAND):
+        cli.ok("tune", flags, "--seed 0 --save-json-dir tuned --json-overwrite")
+    files = list(REPLAYED.glob("*.json"))
+    assert len(files) == 2
+    assert all(Path("tuned", file.name).read_bytes() == file.read_bytes() for file in files)
 
 
 def test_tuning_again_goes_on_and_measures_nothing_twice(cli: Cli) -> None:
