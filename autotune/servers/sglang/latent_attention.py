@@ -12,7 +12,7 @@ from autotune.model.fields import Fields, LackingFieldsError, language_model
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import Experts, ModelShape, stand_ins
 from autotune.model.wrapping import Wrapping
-from autotune.servers.sglang import indexer
+from autotune.servers.sglang import delta_attention, indexer
 from autotune.servers.sglang.architectures import LATENT, UNKNOWN_LATENT, LatentAttention
 
 FUSED: Final = "fused_qkv_a_proj_with_mqa"
@@ -89,7 +89,8 @@ def layers(model: ModelShape, wrapping: Wrapping, named: Sequence[str]) -> list[
     """
     others = [layer for layer in dense_layers(model, wrapping) if layer.name != "qkv_proj"]
     own = [layer for layer in _projections(model, wrapping.tp) if wrapping.wraps(layer.name)]
-    return [*own, *indexer.layers(model, named), *others]
+    linear = delta_attention.layers(model, wrapping.tp) if wrapping.wraps("qkv_proj") else ()
+    return [*own, *linear, *indexer.layers(model, named), *others]
 
 
 def notes(model: ModelShape) -> Iterator[str]:
@@ -100,6 +101,7 @@ def notes(model: ModelShape) -> Iterator[str]:
             f"{model.architecture} is not known here: its latent attention is taken for DeepSeek's; compare with plan "
             "--trace"
         )
+    yield from delta_attention.notes(model)
     if kind.others:
         yield (
             f"{model.architecture}: some layers have linear attention; their own projections are not planned; plan "

@@ -10,7 +10,17 @@ from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import adapters, hybrid, indexer, lacking, latent_attention, lookups, notes, quantised
+from autotune.servers.sglang import (
+    adapters,
+    delta_attention,
+    hybrid,
+    indexer,
+    lacking,
+    latent_attention,
+    lookups,
+    notes,
+    quantised,
+)
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
@@ -37,6 +47,7 @@ class SglangPlanner(Planner):
         flags.check_mlps(known, serving)
         if latent_attention.applies(model):
             latent_attention.check(model, flags.named(serving))
+            delta_attention.check(known, flags.named(serving))
         indexer.check(model, flags.named(serving))
 
     def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
