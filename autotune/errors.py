@@ -12,7 +12,7 @@ A config that fails is no error: it is data on its trial (see `autotune.measure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class AutotuneError(Exception):
@@ -57,3 +57,9 @@ class HeldError(AutotuneError):
 def one_of(names: Iterable[object]) -> str:
     """Spells out the allowed values for an error message."""
     return ", ".join(str(name) for name in names)
+
+
+def some_of(names: Sequence[object], most: int = 5) -> str:
+    """Spells out the first few of what may be hundreds, and counts the others."""
+    others = len(names) - most
+    return one_of(names[:most]) + (f" and {others} more" if others > 0 else "")

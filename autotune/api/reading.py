@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from autotune.contract import Call
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError, some_of
 from autotune.plan import decided as plan_decided
 from autotune.plan.decided import Study
 from autotune.study import overview
@@ -87,7 +87,8 @@ def names(found: Overview, patterns: Sequence[str], plan_name: str | None) -> li
     known = list(found.ours)
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
-            raise InputError(f"study: got {pattern!r}, which matches none of: {one_of(known) or 'no studies yet'}")
+            there = f"matches none of: {some_of(known)}; see study list" if known else "matches none: no studies yet"
+            raise InputError(f"study: got {pattern!r}, which {there}")
     return [name for name in known if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
 
 
@@ -99,7 +100,7 @@ def one_name(found: Overview, name: str) -> str:
     """
     matching = [name] if name in found.ours else fnmatch.filter(found.ours, name)
     if len(matching) > 1:
-        raise InputError(f"study: got {name!r}, which matches {len(matching)}: {one_of(matching)}; name one of them")
+        raise InputError(f"study: got {name!r}, which matches {len(matching)}: {some_of(matching)}; name one of them")
     return matching[0] if matching else name
 
 

@@ -74,7 +74,7 @@ def _spaces(recorded: Path, pattern: str, min_configs: int) -> tuple[Path, ...]:
     found = recording.find(recorded, pattern)
     if not found:
         there = "which matches nothing" if recording.find(recorded) else f"and there is no *{recording.SUFFIX}"
-        raise InputError(f"--spaces: got {pattern!r}, {there} in {recorded}")
+        raise InputError(f"--spaces: got {pattern!r}, {there} in {recorded}; doctor lists the shipped ones")
     loaded = [each for each in map(recording.load, found) if len(each.configs) >= min_configs]
     for each in loaded:
         if not each.runs:

@@ -61,7 +61,7 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     if not as_json:
         for file, timed in kernels.items():
             say(f"{file}: timed on: {told(timed)}")
-        say(f"{files} files, {len(findings)} findings.")
+        say(f"{_counted(files, 'file')}, {_counted(len(findings), 'finding')}.")
     click.get_current_context().exit(1 if findings else 0)
 
 
@@ -181,6 +181,10 @@ def _show_lookup(found: Lookup, directory: Path, by_plug_in: bool) -> None:
     elif found.config is not None:
         where = "built-in default" if found.origin == "default" else "config"
         say(f"{where}: {_words(found.config, by_plug_in)}")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _words(config: Config, by_plug_in: bool) -> str:

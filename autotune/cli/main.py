@@ -40,6 +40,14 @@ class _Misuse(click.ClickException):
 class _Commands(LazyGroup):
     """Turns errors of the tool and of its use into a line on stderr and an exit code."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _Misuse(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -50,7 +50,7 @@ def differences(a: Path, b: Path, server: str | None = None) -> list[Difference]
     """
     for path in (a, b):
         if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: no such file or folder; give a config file, or a folder of them")
     if a.is_dir() != b.is_dir():
         raise InputError(f"config diff: got a file and a folder ({a}, {b}), allowed: two of a kind")
     sides = ComparedSide.pair(a, b)

@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from autotune.errors import InputError, one_of
+from autotune.errors import InputError, some_of
 from autotune.study import attributes, overview
 from autotune.study.result import StudyResult
 from autotune.study.spec import StudySpec
@@ -92,15 +92,16 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
     try:
         study = optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.NopPruner())
     except KeyError as error:
-        known = one_of(names(storage)[:10]) or "none; make one with study create"
-        raise InputError(f"study: got {name!r}, the storage has: {known}") from error
+        known = names(storage)
+        there = f"{some_of(known)}; see study list" if known else "none; make one with study create"
+        raise InputError(f"study: got {name!r}, the storage has: {there}") from error
     if not attributes.is_ours(found := study.user_attrs):
         if _is_empty(storage, name):
             raise InputError(
                 f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
                 "again, which takes it over"
             )
-        ours = one_of(names(storage)[:10]) or "none yet; make one with study create"
+        ours = some_of(names(storage)) or "none yet; make one with study create"
         raise InputError(f"study {name} was not made by this tool; its studies here: {ours}")
     return KernelStudy(study, attributes.spec(found))
 

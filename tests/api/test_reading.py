@@ -47,6 +47,16 @@ def test_a_group_comes_whole_and_each_study_once(url: str, storage: BaseStorage)
     assert [item.name for item in chosen] == ["three", "two", "four"]
 
 
+def test_a_wrong_name_is_one_short_line_in_a_large_storage(storage: BaseStorage) -> None:
+    for number in range(7):
+        studies.create(storage, f"study{number}", SPEC)
+    for name, said in {"s*": "matches 7", "three": "the storage has"}.items():
+        with pytest.raises(InputError, match=f"{said}: study0, study1, study2, study3, study4 and 2 more; "):
+            api.read_one(storage, name)
+    with pytest.raises(InputError, match=r"matches none of: study0, .* and 2 more; see study list"):
+        api.read(storage, ["three*"])
+
+
 def test_a_wrong_name_says_what_is_wrong_with_it(url: str, storage: BaseStorage) -> None:
     for name in ("one", "other"):
         studies.create(storage, name, SPEC)

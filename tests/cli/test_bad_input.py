@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +31,12 @@ FLAGS = {
     "--lora-rank": "16",
     "--num-loras": "4",
 }
+
+
+def test_a_flag_before_the_command_that_there_is_not_is_told_in_a_line(cli: Cli) -> None:
+    done = cli("--nosuch study list")
+    assert done.exit_code == 2
+    assert re.fullmatch(r"Error: No such option '--nosuch'; see .+ --help\n", done.stderr)
 
 
 def contents(cli: Cli) -> dict[str, object]:

@@ -98,7 +98,7 @@ def test_sglangs_lookup_by_its_own_names(cli: Cli, version: str) -> None:
 @pytest.mark.usefixtures("folder")
 class TestCheck:
     def test_nothing_found(self, cli: Cli) -> None:
-        assert "1 files, 0 findings." in cli.ok("config check tuned --runtime vllm")
+        assert "1 file, 0 findings." in cli.ok("config check tuned --runtime vllm")
 
     def test_findings_exit_with_1(self, cli: Cli) -> None:
         write(SHRINK, {"5": {"1": {"16": {"4096": {"16": {**VLLM_ENTRY, "block_m": 8}}}}}})
@@ -119,7 +119,7 @@ class TestCheck:
         assert done.exit_code == 1
         assert [f["defect"] for f in json.loads(done.stdout)] == ["no files"]
         said = cli("config check empty --runtime", server).stdout
-        assert "0 files, 1 findings." in said
+        assert "0 files, 1 finding." in said
 
     def test_with_a_model(self, cli: Cli) -> None:
         flags = "--model Qwen3-8B --lora-rank 16 --max-loras 4 --target-modules o_proj,down_proj --m-values 16"

@@ -131,7 +131,7 @@ def test_files_written_beside_are_no_other_gpus(tuned: Cli) -> None:
     assert "_tuned_1.json" in beside
     assert "Serve with it" not in beside, "nothing of it is read"
     checked = tuned("config check tuned --runtime sglang")
-    assert "1 files, 1 findings." in checked.stdout
+    assert "1 file, 1 finding." in checked.stdout
     assert "no server reads a file of this name" in checked.stdout
     call = "config lookup tuned --runtime sglang --op shrink --k 1024 --lora-rank 64 --num-slices 3 --chunk-size 16"
     assert "chunk_size 16 -> 16 (exact)" in tuned.ok(call, "--triton 3.6.0")

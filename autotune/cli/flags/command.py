@@ -25,7 +25,7 @@ from click.core import ParameterSource
 from autotune import __version__
 from autotune.cli import stopping
 from autotune.cli.flags.serve_command import Filling
-from autotune.cli.flags.table import FLAGS, SYNONYMS, Flag
+from autotune.cli.flags.table import FLAGS, HIDDEN_BY, SYNONYMS, Flag
 from autotune.cli.messages import MessageFlags, heard, tell
 from autotune.errors import one_of
 
@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 _HELP = "help"
 _FILLED = f"{__name__}.filled"
 """What the server's command has filled, in a context's `meta`."""
+_HIDDEN = f"{__name__}.hidden"
+"""The headings that help leaves out, in a context's `meta`."""
 
 
 def worded(help: str, **default: Any) -> Any:
@@ -127,6 +129,7 @@ class FlagCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         lists = {name for each in self.params for name in each.opts if getattr(each, "name", "") == "chunk_sizes"}
         args = _join_listed(args, lists)
+        ctx.meta[_HIDDEN] = self._hidden(args)
         filling = Filling.of(self, ctx, args)
         ctx.default_map = {**(ctx.default_map or {}), **filling.values}
         try:
@@ -136,6 +139,12 @@ class FlagCommand(click.Command):
         filling.check(ctx)
         ctx.meta[_FILLED] = filling.text(ctx)
         return rest
+
+    def _hidden(self, args: list[str]) -> set[str]:
+        """Returns the headings of other ways to tune than the one that the flags before ``--help`` begin."""
+        words = {word.partition("=")[0] for word in args}
+        begun = [each.name or "" for each in self.params if words & set(each.opts)]
+        return {heading for name in begun for heading in HIDDEN_BY.get(name, ())}
 
     def _all_missing(self, ctx: click.Context, args: list[str], first: click.MissingParameter) -> click.UsageError:
         """Returns an error that names all that must be given and is not, where click names the first of it."""
@@ -162,8 +171,9 @@ class FlagCommand(click.Command):
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
                 by_heading.setdefault(getattr(parameter, "heading", "Help"), []).append(record)
         for heading, records in by_heading.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+            if heading not in ctx.meta.get(_HIDDEN, ()):
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def _join_listed(args: list[str], lists: set[str]) -> list[str]:

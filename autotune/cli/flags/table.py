@@ -6,7 +6,7 @@ twice, under keys of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -58,8 +58,18 @@ def _flag(names: str, help: str, type: Any = str, **more: Any) -> Flag:
 SYNONYMS = {"max_loras": "num_loras", "num_loras": "max_loras"}
 """Flags of one meaning: a command that has one of the two takes both spellings."""
 
+_MODEL = "Model (all that a server looks up for it)"
+_PROBLEM = "Problem (a shape of one kernel)"
+_BLOCK = "All layers of a decoder block (--runtime sglang)"
+HIDDEN_BY: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("model", "plan_model", "trace", "serve_command"), (_PROBLEM, _BLOCK)),
+    "op_type": (_MODEL, _BLOCK),
+    "qkv_output_dim": (_MODEL,),
+}
+"""By a flag that says which way to tune is meant, the headings of other ways: help that follows it leaves them out."""
+
 _BY_HEADING: dict[str, dict[str, Flag]] = {
-    "Model (all that a server looks up for it)": {
+    _MODEL: {
         "plan_model": _flag(
             "--plan",
             "All studies of a model; takes plan's flags, and no --op-type.",
@@ -149,8 +159,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         ),
         "triton": _flag("--triton", "SGLang: the server's Triton.  [default: the installed one]", metavar="VERSION"),
         "gpu": _flag("--gpu", "The server's GPU.  [default: the one whose files are there]", metavar="NAME"),
+        "dtype": _flag("--dtype", "float16 or bfloat16."),
     },
-    "Problem (a shape of one kernel)": {
+    _PROBLEM: {
         "op_type": _flag(
             "--op-type --kernel",
             "Kernel: lora_shrink, lora_expand, ..., path/to/file.py:NAME; or fused_moe_lora for its ops together.",
@@ -162,7 +173,6 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             metavar="FILE",
             multiple=True,
         ),
-        "dtype": _flag("--dtype", "float16 or bfloat16."),
         "hidden_size": _flag("--hidden-size", "Hidden size: k of a shrink, n of an expand.", Size()),
         "num_loras": _flag("--num-loras", "max_loras of the server.", Size()),
         "num_slices": _flag("--num-slices", "3 for qkv, 2 for gate_up, 1 otherwise.  [default: 1; MoE 2]", Size()),
@@ -179,7 +189,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "model_path": _flag("--model-path", "Folder of a base model: its config.json gives sizes.", _FILE),
         "dims": _flag("--dim", "A size of a kernel of your own; repeatable.", metavar="NAME=VALUE", multiple=True),
     },
-    "All layers of a decoder block (--runtime sglang)": {
+    _BLOCK: {
         "qkv_output_dim": _flag("--qkv-output-dim", "Widths of q and k; or all summed.", Integers()),
         "intermediate_size": _flag("--intermediate-size", "Width of the MLP.  [default: 3 x hidden]", Size()),
     },

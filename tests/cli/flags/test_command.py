@@ -77,6 +77,22 @@ def test_help_has_a_heading_for_each_part() -> None:
     assert FLAGS["lora_rank"].help not in text
 
 
+@pytest.mark.parametrize(
+    ("begun", "shown", "hidden"),
+    [
+        ("--model Qwen3-8B", ("Model (", "--dtype"), ("Problem (", "All layers")),
+        ("--op-type=lora_shrink", ("Problem (", "--dtype"), ("Model (", "All layers")),
+        ("--qkv-output-dim 2048,1024", ("Problem (", "All layers"), ("Model (",)),
+    ],
+)
+def test_help_behind_a_way_to_tune_shows_its_flags_alone(
+    begun: str, shown: tuple[str, ...], hidden: tuple[str, ...]
+) -> None:
+    text = CliRunner(env={"COLUMNS": "80"}).invoke(COMMANDS["tune"], [*begun.split(), "--help"]).output
+    assert all(part in text for part in (*shown, "Server:", "Search:"))
+    assert not any(f"\n{part}" in text for part in hidden)
+
+
 def test_said_tells_what_differs_from_the_defaults() -> None:
     assert said(Serving(tp=2)) == ["tp"]
     assert said(Serving()) == []
