@@ -34,7 +34,10 @@ class _Misuse(click.ClickException):
 
     def __init__(self, error: click.UsageError) -> None:
         command = error.ctx.command_path if error.ctx else "python -m autotune"
-        super().__init__(printable(f"{error.format_message().rstrip('.')}; see {command} --help"))
+        message = error.format_message().rstrip(".")
+        # Click may end in a question: did you mean this flag?
+        link = " See" if message.endswith("?") else "; see"
+        super().__init__(printable(f"{message}{link} {command} --help"))
 
 
 class _Commands(LazyGroup):
