@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,8 @@ from autotune.errors import InputError
 _SMI = "nvidia-smi"
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 """The driver's own devices, on Linux and under WSL: a container may have them without nvidia-smi."""
+_MODULE = Path("/sys/module/nvidia/version")
+"""Where Linux tells the version of the driver that is loaded; WSL does not."""
 _CGROUPS = Path("/sys/fs/cgroup")
 """Where a container sees the limits it runs under."""
 
@@ -131,7 +134,9 @@ def current_environment() -> Environment:
 
 
 def driver_version() -> str | None:
-    """Returns the NVIDIA driver's version; no process outlives a change of driver."""
+    """Returns the NVIDIA driver's version: from a file where there is one, so that no command waits for nvidia-smi."""
+    with suppress(OSError):
+        return _MODULE.read_text().strip()
     return _ask_driver("driver_version")
 
 
@@ -143,7 +148,7 @@ def gpu_of_driver() -> str | None:
 
 @functools.cache
 def _ask_driver(field: str) -> str | None:
-    """Asks nvidia-smi, which takes a while."""
+    """Asks nvidia-smi, which takes a while, once: no process outlives a change of driver."""
     if (command := shutil.which(_SMI)) is None:
         return None
     query = [command, f"--query-gpu={field}", "--format=csv,noheader"]

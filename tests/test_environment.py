@@ -1,4 +1,4 @@
-"""How many cores count is what this process may use, not what the machine has."""
+"""How many cores count is what this process may use, not what the machine has; and which driver is loaded."""
 
 from __future__ import annotations
 
@@ -75,3 +75,20 @@ def test_nothing_counts_the_cores_of_the_whole_machine() -> None:
         and "cpu_count" in (getattr(node, "attr", ""), getattr(node, "id", ""), getattr(node, "name", ""))
     }
     assert not counting
+
+
+def test_the_drivers_version_is_the_loaded_modules_or_else_what_nvidia_smi_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 580.1\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(environment, "_MODULE", tmp_path / "version")
+    environment._ask_driver.cache_clear()
+    try:
+        assert environment.driver_version() == "580.1"
+        (tmp_path / "version").write_text("580.2\n")
+        assert environment.driver_version() == "580.2"
+    finally:
+        environment._ask_driver.cache_clear()

@@ -68,7 +68,7 @@ def about(run: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
     rounds = max(process["round"] for process in run["processes"])
     times_each = "one process" if rounds == 1 else f"{rounds} processes"
-    return f"{run['note']} {run['gpu']}, {versions}; {times_each} of each variant."
+    return f"{run['note'].removesuffix('.')}. {run['gpu']}, {versions}; {times_each} of each variant."
 
 
 def _phases(run: Mapping[str, Any]) -> list[str]:
