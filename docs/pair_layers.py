@@ -1,4 +1,4 @@
-"""The layers on which shrink and expand in one launch (`lora_linear`) are timed."""
+"""The layers on which shrink and expand as a pair (`lora_linear`) are timed."""
 
 from __future__ import annotations
 

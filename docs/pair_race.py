@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
@@ -37,7 +38,7 @@ CANDIDATES = (
     (128, 1024, 4, 8, 1),
     (256, 256, 16, 4, 2),
 )
-"""block_n, block_k, split_k, num_warps, num_stages."""
+"""block_n, block_k, split_k, num_warps, num_stages; each in one launch and in two."""
 _ROTATION_BYTES = 150_000_000
 _MOST_SETS = 64
 _ROUNDS = 15
@@ -48,8 +49,9 @@ def candidates(layer: Layer) -> list[Config]:
     """Returns some configs of the pair, from few long programs to many short ones, that this layer's space holds."""
     found: list[Config] = []
     for block_n, block_k, split_k, warps, stages in CANDIDATES:
-        for block_r in (16, 64):
-            config = dict(zip(facts.LINEAR_KEYS, (16, block_n, block_k, block_r, split_k, warps, stages), strict=True))
+        for block_r, launches in itertools.product((16, 64), (1, 2)):
+            sizes = (16, block_n, block_k, block_r, split_k, warps, stages, launches)
+            config = dict(zip(facts.LINEAR_KEYS, sizes, strict=True))
             if space.infeasible(layer.problem(max(MS)), config, current_gpu()) is None:
                 found.append(config)
     return found

@@ -1,4 +1,4 @@
-"""Checks, tunes and times shrink and expand in one launch (`lora_linear`) on this machine's GPU.
+"""Checks, tunes and times shrink and expand as a pair (`lora_linear`) on this machine's GPU.
 
     PYTHONPATH=. python docs/run_pair.py OUT_DIR [--seconds N] [--layers GLOB]
 

@@ -11,7 +11,7 @@ from autotune.study.stored_study import StoredStudy
 
 RUNS_OURS: Final = "ours"
 RUNS_SERVED: Final = "the server's"
-RUNS_TOGETHER: Final = "ours in one launch"
+RUNS_TOGETHER: Final = "ours as a pair"
 RUNS_APART: Final = "apart"
 TIMED_TOGETHER: Final = "side by side"
 TIMED_APART: Final = "in separate studies"
@@ -25,7 +25,7 @@ class Rivals:
         server_default_us: The server's kernel without a file.
         server_tuned_us: The server's kernel, tuned.
         ours_us: Our kernel, tuned; of several launches all together, each by the faster of the server's and ours.
-        together_us: Ours in one launch, where that was compared with several.
+        together_us: Ours as a pair, where that was compared with several.
         runs: What a server with the plug-in runs.
         timed: How the times were taken.
     """

@@ -106,7 +106,7 @@ def rivals_section(content: ReportContent) -> Section:
         for row, rivals in compared
     ]
     columns = ("layers", "op", content.level or "size", "server's default us", "server's tuned us", "ours us")
-    return Section("The server's kernels and ours", note, (*columns, "in one launch us", "runs", "timed"), tuple(rows))
+    return Section("The server's kernels and ours", note, (*columns, "as a pair us", "runs", "timed"), tuple(rows))
 
 
 def token_lines(content: ReportContent) -> list[str]:

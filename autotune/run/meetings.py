@@ -31,7 +31,7 @@ class Meeting:
 
     @property
     def takes_place(self) -> bool:
-        """Tells whether there is more than one way, and the study is not of one launch for several calls that has
+        """Tells whether there is more than one way, and the study is not of several calls at once that has
         decided for the calls themselves."""
         decision = self.own.result.decision if self.own.result else None
         keeps_apart = APART in self.ways and decision is not None and decision.config == decision.incumbent

@@ -12,7 +12,7 @@ DEFAULT: Final = "default"
 SERVED: Final = "served"
 """The server's kernel, tuned."""
 APART: Final = "apart"
-"""Of what does several calls' work in one launch: each of them by the faster one of the server's kernel and ours."""
+"""Of what does the work of several calls: each of them by the faster one of the server's kernel and ours."""
 OURS: Final = "ours"
 """Our kernel, tuned."""
 

@@ -23,7 +23,10 @@ _FIRST_ARCH = 90
 
 @triton.jit
 def wait_for_launch_ahead():  # type: ignore[no-untyped-def]
-    """Waits until the launch ahead has ended, and lets the next one come up; the first thing a kernel does."""
+    """Waits until the launch ahead has ended, and lets the next one come up.
+
+    It is the first thing a kernel does, unless it knows what the launch ahead writes.
+    """
     tl.extra.cuda.gdc_wait()
     tl.extra.cuda.gdc_launch_dependents()
 

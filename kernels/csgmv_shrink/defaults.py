@@ -18,10 +18,24 @@ _WIDE: Final = 128
 columns at every chunk size."""
 _WIDE_STEP: Final = 64
 
+FEW_TOKENS: Final = 64
+"""Up to so many, likewise, narrow blocks that take much of a row at a time are faster: they are as many as there are
+columns to share out, and what they read at a time is what they wait for."""
+_NARROW: Final = 16
+_DEEP_STEP: Final = 512
+_SHALLOW: Final = 1024
 
-def default_config(chunk_size: int, columns: int, k: int) -> Config:
-    """Returns the default for rows of k columns, and an output of so many columns."""
+
+def default_config(chunk_size: int, columns: int, k: int, is_decode: bool) -> Config:
+    """Returns the default for rows of k columns, and an output of so many columns.
+
+    Args:
+        is_decode: Whether there are few tokens, or a graph is captured, which decode batches alone replay.
+    """
     depth = next_pow2(k)
+    if is_decode:
+        step = _DEEP_STEP if depth > _SHALLOW else _DEEP_STEP // 2
+        return {"BLOCK_N": _NARROW, "BLOCK_K": max(32, min(step, depth)), "num_warps": 2, "num_stages": 3}
     if columns % _WIDE == 0:
         block_n, block_k = _WIDE, max(32, min(_WIDE_STEP, depth))
     else:

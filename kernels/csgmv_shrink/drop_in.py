@@ -13,11 +13,6 @@ from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_s
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
-_FEW_TOKENS = 64
-_FEW_COLUMNS = 16
-"""With more columns than that, SGLang's own kernel is 1.2x to 2x as fast for batches of so few tokens as our default,
-which is chosen for prompts; with so many ours is 1.2x as fast (an H200, ranks 16 and 64, 1 to 64 tokens)."""
-
 
 class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     """Any pool of half-precision adapters (contracts B3)."""
@@ -44,12 +39,9 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         return Call(facts.NAME, "shrink", dims)
 
     def default_config(self, call: CsgmvCall) -> Config:
-        return defaults.default_config(call.batch.chunk_size, call.weights.shape[1], call.x.shape[1])
-
-    def slower_untuned(self, call: CsgmvCall) -> str:
-        is_decode = call.check_ranks or call.x.shape[0] <= _FEW_TOKENS
-        is_slower = is_decode and call.weights.shape[1] > _FEW_COLUMNS
-        return f"decode batches, more than {_FEW_COLUMNS} columns" if is_slower else ""
+        tokens, k = call.x.shape
+        is_decode = call.check_ranks or tokens <= defaults.FEW_TOKENS
+        return defaults.default_config(call.batch.chunk_size, call.weights.shape[1], k, is_decode)
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)

@@ -18,7 +18,7 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
-from autotune.kernels.csgmv_shrink.defaults import default_config
+from autotune.kernels.csgmv_shrink.defaults import FEW_TOKENS, default_config
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
@@ -58,7 +58,8 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         return tuple(Parameter(name, values) for name, values in values.items())
 
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
-        return self.canonical(problem, default_config(problem.chunk_size, problem.columns, problem.k), gpu)
+        p = problem
+        return self.canonical(p, default_config(p.chunk_size, p.columns, p.k, p.tokens <= FEW_TOKENS), gpu)
 
     def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """What Triton does by itself is the default config, also where it is spelled out."""

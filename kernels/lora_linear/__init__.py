@@ -1,4 +1,4 @@
-"""LoRA of one linear layer: shrink and expand in one launch, for few tokens."""
+"""LoRA of one linear layer: shrink and expand as a pair, for few tokens."""
 
 from __future__ import annotations
 

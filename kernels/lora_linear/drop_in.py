@@ -10,9 +10,9 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common import drop_in
-from autotune.kernels.common.tiles import row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
-from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, pair_launches
+from autotune.kernels.lora_linear import defaults
+from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, most_groups, pair_launches
 from autotune.kernels.lora_linear.space import MOST_PART_BYTES
 from autotune.kernels.lora_shrink.drop_in import DROP_IN as SHRINK
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
@@ -107,12 +107,18 @@ def lookup(call: LinearCall) -> Call:
     return Call(facts.NAME, facts.LINEAR, {"max_loras": ids.numel(), "num_slices": slices, **sizes})
 
 
+def default_config(call: LinearCall) -> Config | None:
+    """Returns what the pair launches with where no file has an entry; None where shrink and expand run apart."""
+    d = lookup(call).dims
+    return defaults.default_config(d["m"], d["k"], d["rank"], d["n"], d["num_slices"])
+
+
 def workspace(call: LinearCall, m: int, device: Any) -> PairWorkspace:
     """Makes a workspace for the call's shape at up to m tokens, whatever config is looked up."""
-    groups = row_tiles(m, call.shrink.weights[0].shape[0], 16) * len(call.shrink.weights)
+    groups = most_groups(m, call.shrink.weights[0].shape[0], len(call.shrink.weights))
     return PairWorkspace.make(groups * MOST_PART_BYTES // 4, groups, device)
 
 
 def launches(found: LoraLinearArguments, config: Config) -> list[Launch]:
-    """Returns the launch of a call."""
+    """Returns the launches of a call."""
     return pair_launches(found, config)

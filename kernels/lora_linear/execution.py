@@ -11,9 +11,8 @@ from autotune.contract import Config, Expected, Launch
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.metadata import random_metadata
 from autotune.kernels.common.normal import Normal
-from autotune.kernels.common.tiles import row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
-from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace
+from autotune.kernels.lora_linear.launcher import LoraLinearArguments, PairWorkspace, most_groups
 from autotune.kernels.lora_linear.operation import linear_launches, lora_linear
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_linear.reference import reference
@@ -41,7 +40,7 @@ class LoraLinearExecution(Execution[LoraLinearProblem, LinearInputs]):
         arguments = LoraLinearArguments(
             LoraShrinkArguments(normal(p.m, p.k), a, buffer, metadata),
             LoraExpandArguments(buffer, b, start.clone(), metadata, p.add_inputs),
-            _workspace(row_tiles(p.m, p.max_loras, 16) * p.num_slices, device),
+            _workspace(most_groups(p.m, p.max_loras, p.num_slices), device),
         )
         return LinearInputs(arguments, start)
 

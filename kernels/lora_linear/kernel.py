@@ -11,6 +11,7 @@ from autotune.kernels.common.execution import DeclaredKernel, Execution
 from autotune.kernels.common.problem import fields_from_flags, required
 from autotune.kernels.common.sliced_problem import slices_from_flags
 from autotune.kernels.common.tiles import integers
+from autotune.kernels.lora_linear import defaults
 from autotune.kernels.lora_linear import space as pair_space
 from autotune.kernels.lora_linear.cost import estimate_us
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
@@ -50,6 +51,10 @@ class LoraLinear(DeclaredKernel[LoraLinearProblem]):
     def default_config(self, problem: LoraLinearProblem, gpu: Gpu) -> Config:
         """Returns what stands for shrink and expand apart: what the pair has to beat."""
         return APART
+
+    def own_default(self, problem: LoraLinearProblem, gpu: Gpu) -> Config | None:
+        p = problem
+        return defaults.default_config(p.m, p.k, p.rank, p.n, p.num_slices)
 
     def infeasible(self, problem: LoraLinearProblem, config: Config, gpu: Gpu) -> str | None:
         return None if is_apart(config) else pair_space.infeasible(problem, integers(config), gpu)

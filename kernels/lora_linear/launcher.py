@@ -1,4 +1,4 @@
-"""Shrink and expand of one linear layer: arguments, workspace, and the launch that does both. Shapes: README.md."""
+"""Shrink and expand of one linear layer: arguments, workspace, and the one or two launches. Shapes: README.md."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from autotune.kernels.common.dependent_launch import dependent_launch
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_tiles
 from autotune.kernels.lora_expand.launcher import LoraExpandArguments
 from autotune.kernels.lora_linear.pair_kernel import ARRIVALS_STRIDE, lora_linear_kernel
+from autotune.kernels.lora_linear.two_launches import expand_parts_kernel, shrink_parts_kernel
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
 _ALIGNED_COLUMNS = 16
+_LEAST_ROWS = 16
+"""Of a tile: what tensor cores take."""
+
+_MOST_IDLE_TILES = 8
+"""How many tiles of rows may find no tokens, where this spares the others the counting."""
+
 _PREFETCHED_PER_WARP = 1024
 """Output elements a warp may load before it waits; more would cost too many registers."""
 
@@ -28,7 +35,7 @@ class PairWorkspace:
 
     Attributes:
         parts: ``[row tiles, S, split_k, block_m, R]`` of the largest launch, fp32; need no clearing.
-        arrivals: Counters, int32, zero between launches: each launch brings its own back to zero.
+        arrivals: Counters of single launches, int32, zero between them: each launch brings its own back to zero.
     """
 
     parts: torch.Tensor
@@ -65,23 +72,48 @@ class LoraLinearArguments:
             )
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The tiles of rows of a pair.
+
+    Attributes:
+        tiles: How many.
+        whole: Whether each group of tokens has one of all rows.
+    """
+
+    tiles: int
+    whole: bool
+
+
+def most_groups(m: int, max_loras: int, slices: int) -> int:
+    """Returns the most (row tile, slice) groups that launches of up to m tokens can have, whatever their config."""
+    return (row_tiles(m, max_loras, _LEAST_ROWS) + _MOST_IDLE_TILES) * slices
+
+
+def _rows(arguments: LoraLinearArguments, c: Mapping[str, int]) -> _Rows:
+    m, groups = arguments.shrink.x.shape[0], arguments.shrink.metadata.groups
+    counted = row_tiles(m, min(groups, arguments.shrink.a[0].shape[0]), c["block_m"])
+    if m <= c["block_m"] and groups <= counted + _MOST_IDLE_TILES:
+        return _Rows(groups, whole=True)
+    return _Rows(counted, whole=False)
+
+
 def workspace_sizes(arguments: LoraLinearArguments, config: Config) -> tuple[int, int]:
-    """Returns the elements of parts, and the groups, that a launch with this config needs."""
-    c, (slices, m, rank) = integers(config), arguments.shrink.out.shape
-    groups = row_tiles(m, arguments.shrink.a[0].shape[0], c["block_m"]) * slices
+    """Returns the elements of parts, and the groups, that a pair with this config needs."""
+    c, (slices, _, rank) = integers(config), arguments.shrink.out.shape
+    groups = _rows(arguments, c).tiles * slices
     return groups * c["split_k"] * c["block_m"] * rank, groups
 
 
 def pair_launches(arguments: LoraLinearArguments, config: Config) -> list[Launch]:
-    """Returns the launch that adds every adapter's product to its slice's columns.
+    """Returns the launch, or the two, that add every adapter's product to its slice's columns.
 
     Raises:
         ValueError: If the workspace is too small for the config.
     """
-    (m, k), (slices, _, rank) = arguments.shrink.x.shape, arguments.shrink.out.shape
-    if m == 0:
+    (slices, _, rank), c = arguments.shrink.out.shape, integers(config)
+    if arguments.shrink.x.shape[0] == 0:
         return []
-    c, shrink, expand = integers(config), arguments.shrink, arguments.expand
     parts, groups = workspace_sizes(arguments, config)
     space = arguments.workspace
     if space.parts.numel() < parts or space.arrivals.numel() < groups * ARRIVALS_STRIDE:
@@ -89,55 +121,99 @@ def pair_launches(arguments: LoraLinearArguments, config: Config) -> list[Launch
             f"lora_linear: the workspace holds {space.parts.numel()} elements and "
             f"{space.arrivals.numel() // ARRIVALS_STRIDE} groups, {dict(config)} needs {parts} and {groups}"
         )
-    x, meta, n = shrink.x if shrink.x.stride(1) == 1 else shrink.x.contiguous(), shrink.metadata, max(expand.widths)
-    column_tiles = sum(cdiv(width, c["block_n"]) for width in expand.widths)
-    shrink_programs = groups * c["split_k"] * cdiv(rank, c["block_r"])
+    expand, row_tiles_launched = arguments.expand, groups // slices
+    shrinks = slices * c["split_k"] * cdiv(rank, c["block_r"])
+    expands = sum(cdiv(width, c["block_n"]) for width in expand.widths)
+    if c["launches"] == 2:
+        return [
+            _shrink_launch(arguments, c, (shrinks, row_tiles_launched)),
+            _expand_launch(arguments, c, (expands, row_tiles_launched)),
+        ]
+    x, a, b, meta = _x(arguments), _shrink_weights(arguments), _expand_weights(arguments), _metadata(arguments)
+    scaling, (k, n, out) = arguments.shrink.scaling, (x.shape[1], max(expand.widths), expand.out)
     args = (
-        x,
-        shrink.a[0] if shrink.table is None else shrink.table,
-        expand.b[0] if expand.table is None else expand.table,
-        expand.out,
-        space.parts,
-        space.arrivals,
+        *(x, a, b, out, space.parts, space.arrivals, *meta, scaling),
+        *(shrinks * row_tiles_launched, expands, k, n, x.stride(0), out.stride(0), expand.offset),
+    )
+    options = {**_common(arguments, c), **_of_shrink(arguments, c), **_of_expand(arguments, c)}
+    grid = ((shrinks + expands) * row_tiles_launched,)
+    return [Launch(lora_linear_kernel, grid, args, {**options, "ARRIVALS_STRIDE": ARRIVALS_STRIDE})]
+
+
+def _shrink_launch(arguments: LoraLinearArguments, c: Mapping[str, int], grid: tuple[int, int]) -> Launch:
+    x = _x(arguments)
+    args = (x, _shrink_weights(arguments), arguments.workspace.parts, *_metadata(arguments), x.shape[1], x.stride(0))
+    return Launch(shrink_parts_kernel, grid, args, {**_common(arguments, c), **_of_shrink(arguments, c)})
+
+
+def _expand_launch(arguments: LoraLinearArguments, c: Mapping[str, int], grid: tuple[int, int]) -> Launch:
+    expand, parts = arguments.expand, arguments.workspace.parts
+    args = (
+        *(_expand_weights(arguments), expand.out, parts, *_metadata(arguments), arguments.shrink.scaling),
+        *(max(expand.widths), expand.out.stride(0), expand.offset),
+    )
+    return Launch(expand_parts_kernel, grid, args, {**_common(arguments, c), **_of_expand(arguments, c)})
+
+
+def _x(arguments: LoraLinearArguments) -> torch.Tensor:
+    x = arguments.shrink.x
+    return x if x.stride(1) == 1 else x.contiguous()
+
+
+def _shrink_weights(arguments: LoraLinearArguments) -> torch.Tensor:
+    shrink = arguments.shrink
+    return shrink.a[0] if shrink.table is None else shrink.table
+
+
+def _expand_weights(arguments: LoraLinearArguments) -> torch.Tensor:
+    expand = arguments.expand
+    return expand.b[0] if expand.table is None else expand.table
+
+
+def _metadata(arguments: LoraLinearArguments) -> tuple[int | torch.Tensor, ...]:
+    meta = arguments.shrink.metadata
+    return (
+        arguments.shrink.x.shape[0],
+        meta.token_lora_mapping,
         meta.token_indices_sorted_by_lora_ids,
         meta.num_tokens_per_lora,
         meta.lora_token_start_loc,
         meta.lora_ids,
-        shrink.scaling,
-        shrink_programs,
-        column_tiles,
-        k,
-        n,
-        x.stride(0),
-        expand.out.stride(0),
-        expand.offset,
     )
-    grid = (shrink_programs + groups // slices * column_tiles,)
-    return [Launch(lora_linear_kernel, grid, args, _options(arguments, c))]
 
 
-def _options(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
-    expand, meta = arguments.expand, arguments.shrink.metadata
-    rank, groups = arguments.shrink.out.shape[2], meta.lora_ids.numel()
+def _common(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
+    groups = arguments.shrink.metadata.lora_ids.numel()
     return {
-        "RANK": rank,
+        "RANK": arguments.shrink.out.shape[2],
         "GROUPS": groups,
         "GROUP_BLOCK": next_pow2(groups),
         "BLOCK_M": c["block_m"],
-        "BLOCK_N": c["block_n"],
-        "BLOCK_K": c["block_k"],
-        "BLOCK_R": c["block_r"],
-        "RANK_BLOCK": max(16, next_pow2(rank)),
+        "WHOLE": _rows(arguments, c).whole,
         "SPLIT_K": c["split_k"],
-        "WARPS": c["num_warps"],
-        "NUM_SLICES": len(expand.b),
-        "SAME_WIDTH": expand.same_width,
-        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*expand.widths, *expand.columns]),
-        "EVEN_K": arguments.shrink.x.shape[1] % c["block_k"] == 0,
-        "ADD_INPUTS": expand.add_inputs,
-        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
-        "ARRIVALS_STRIDE": ARRIVALS_STRIDE,
+        "NUM_SLICES": len(arguments.expand.b),
         **dependent_launch(),
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
+    }
+
+
+def _of_shrink(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
+    return {
+        "BLOCK_K": c["block_k"],
+        "BLOCK_R": c["block_r"],
+        "WARPS": c["num_warps"],
+        "EVEN_K": arguments.shrink.x.shape[1] % c["block_k"] == 0,
+    }
+
+
+def _of_expand(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
+    expand = arguments.expand
+    return {
+        "BLOCK_N": c["block_n"],
+        "RANK_BLOCK": max(16, next_pow2(arguments.shrink.out.shape[2])),
+        "SAME_WIDTH": expand.same_width,
+        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*expand.widths, *expand.columns]),
+        "ADD_INPUTS": expand.add_inputs,
+        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
     }

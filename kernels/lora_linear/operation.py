@@ -1,4 +1,4 @@
-"""The operation a server calls: the pair in one launch, or zeroing, shrink and expand apart."""
+"""The operation a server calls: the pair, or zeroing, shrink and expand apart."""
 
 from __future__ import annotations
 

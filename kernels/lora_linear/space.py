@@ -20,6 +20,7 @@ MOST_PART_BYTES = 1 << 16
 """What an expand program may have to sum: more takes longer to read than a launch costs."""
 
 MOST_ROWS = 64
+"""Rows of a block. Batches of more tokens have so many programs that those of one launch would wait in turns."""
 _LEAST_DEPTH = 16
 """Columns of x that tensor cores take at a time, at least; each warp has columns of its own."""
 _LONG_LOOP = 16
@@ -34,6 +35,7 @@ def parameters(problem: SlicedProblem) -> tuple[Parameter, ...]:
         "split_k": powers_of_two(1, 64),
         "num_warps": (1, 2, 4, 8),
         "num_stages": (1, 2, 3, 4),
+        "launches": (1, 2) if problem.m <= MOST_ROWS else (2,),
     }
     return tuple(Parameter(name, choices) for name, choices in values.items())
 

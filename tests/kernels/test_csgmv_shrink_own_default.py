@@ -14,10 +14,11 @@ from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 
 
 @pytest.mark.parametrize(
-    ("chunk_size", "rank", "slices"), list(itertools.product((16, 32, 64, 128), (16, 128), (1, 3)))
+    ("chunk_size", "tokens", "rank", "slices"),
+    [(16, 64, 16, 3), (16, 65, 16, 3), *itertools.product((16, 32, 64, 128), (256,), (16, 128), (1, 3))],
 )
-def test_chunked(chunk_size: int, rank: int, slices: int) -> None:
-    flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": 256, "lora_rank": rank, "num_loras": 2}
+def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
+    flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": tokens, "lora_rank": rank, "num_loras": 2}
     widths = (1024, 256, 256)[:slices]
     shrink, expand = registry.load("csgmv_shrink"), registry.load("csgmv_expand")
     problem = shrink.problem_from_flags({**flags, "num_slices": slices, "hidden_size": 1024})

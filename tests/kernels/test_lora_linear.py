@@ -32,6 +32,7 @@ CONFIG = {
     "split_k": 2,
     "num_warps": 2,
     "num_stages": 2,
+    "launches": 1,
 }
 MAPPING = [2, -1, 0, 2, 2, -1, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
 LORAS, K, RANK = 3, 200, 24
@@ -86,18 +87,22 @@ def check(arguments: LoraLinearArguments, config: dict[str, int] = CONFIG) -> to
     return out.clone()
 
 
+@pytest.mark.parametrize("launches", [1, 2])
 @pytest.mark.parametrize("add_inputs", [True, False])
 @pytest.mark.parametrize("widths", [(40,), (48, 48), (48, 16, 16), (9, 33)], ids=str)
 def test_widths_ragged_adapters_and_base_tokens(
-    make: Any, device: str, widths: tuple[int, ...], add_inputs: bool
+    make: Any, device: str, widths: tuple[int, ...], add_inputs: bool, launches: int
 ) -> None:
     for dtype in half_dtypes(device):
-        check(make(widths, dtype=dtype, add_inputs=add_inputs))
+        check(make(widths, dtype=dtype, add_inputs=add_inputs), {**CONFIG, "launches": launches})
 
 
 @pytest.mark.parametrize("mapping", [[0], [-1, 1], [1] * 16, [1] * 33, [0, 1, 2] * 11], ids=str)
-def test_other_token_mixes(make: Any, mapping: list[int]) -> None:
-    check(make(mapping=mapping))
+@pytest.mark.parametrize("rows", [16, 32])
+def test_other_token_mixes(make: Any, mapping: list[int], rows: int) -> None:
+    """Each of one tile of all rows, or of tiles that are counted."""
+    for launches in (1, 2):
+        check(make(mapping=mapping), {**CONFIG, "block_m": rows, "launches": launches})
 
 
 @pytest.mark.parametrize("change", [{"split_k": 1}, {"split_k": 4}, {"block_r": 32}, {"num_warps": 1}, APART], ids=str)
@@ -122,10 +127,11 @@ def test_one_workspace_serves_launches_of_any_shape_and_config(make: Any, device
     assert torch.equal(check(make(workspace=workspace)), one), "sums must repeat bit by bit"
 
 
-def test_a_launch_follows_the_metadata_that_it_finds(make: Any, device: str) -> None:
+@pytest.mark.parametrize("change", [{}, {"launches": 2}, {"launches": 2, "block_m": 32}], ids=str)
+def test_a_launch_follows_the_metadata_that_it_finds(make: Any, device: str, change: dict[str, int]) -> None:
     """A captured launch is replayed over other adapters, fewer tokens, or none."""
     arguments = make(mapping=[0, 1, 2] * 8)
-    (launch,) = pair_launches(arguments, CONFIG)
+    launches = pair_launches(arguments, {**CONFIG, **change})
     metadata = arguments.shrink.metadata
     for mapping in ([2] * 24, [-1] * 24, [1, -1] * 12, [0] * 5 + [-1] * 19, [2, 1, 0] * 8):
         built = LoraMetadata.build(torch.tensor(mapping), LORAS, device)
@@ -135,10 +141,27 @@ def test_a_launch_follows_the_metadata_that_it_finds(make: Any, device: str) -> 
         metadata.lora_ids.copy_(built.lora_ids)
         expected = reference(arguments, arguments.expand.out.clone(), torch.float64)
         arguments.workspace.parts.fill_(torch.nan)
-        launch.run()
+        for launch in launches:
+            launch.run()
         error = (arguments.expand.out.double() - expected.value).abs()
         assert bool((error <= expected.max_error).all())
         assert not arguments.workspace.arrivals.any()
+
+
+@pytest.mark.parametrize("launches", [1, 2])
+def test_rows_beyond_the_batch_have_an_adapter_of_an_earlier_one(make: Any, device: str, launches: int) -> None:
+    """A server writes the mapping of the tokens that there are, and leaves what is beyond as it was."""
+    arguments = make(mapping=[0, 1, 2] * 4)
+    metadata, out = arguments.shrink.metadata, arguments.expand.out
+    fewer = LoraMetadata.build(torch.tensor([1, 2, -1, 1]), LORAS, device)
+    metadata.token_lora_mapping[:4] = fewer.token_lora_mapping
+    metadata.token_indices_sorted_by_lora_ids[:4] = fewer.token_indices_sorted_by_lora_ids
+    for name in ("num_tokens_per_lora", "lora_token_start_loc", "lora_ids"):
+        getattr(metadata, name).copy_(getattr(fewer, name))
+    before = out.clone()
+    lora_linear(arguments, {**CONFIG, "launches": launches})
+    changed = (out != before).any(dim=1).tolist()
+    assert changed == [True, True, False, True, *[False] * 8]
 
 
 def test_nothing_to_do(make: Any) -> None:
@@ -199,3 +222,15 @@ def test_the_space_holds_pairs_and_the_launches_apart(m: int, k: int, widths: tu
     for config in space.configs[1:]:
         assert config["block_k"] // config["num_warps"] >= 16
         assert 4 * config["split_k"] * config["block_m"] * rank <= 1 << 16
+
+
+@pytest.mark.parametrize("num_slices", [1, 2, 3])
+@pytest.mark.parametrize("rank", [8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("k", [64, 200, 4096, 28672])
+def test_the_default_is_a_config_of_the_space(k: int, rank: int, num_slices: int) -> None:
+    problem = LoraLinearProblem("bfloat16", 16, k, 4096, num_slices, 4, lora_rank=rank)
+    if (default := LoraLinear().own_default(problem, H200)) is not None:
+        assert default in Space.build(LoraLinear(), problem, H200, "wide").configs
+    else:
+        assert num_slices == 1
+        assert rank > 32

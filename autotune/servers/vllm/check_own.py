@@ -1,4 +1,4 @@
-"""Finds defects of the files that only our plug-in has: of the experts' ops and of one launch a layer (contracts A15,
+"""Finds defects of the files that only our plug-in has: of the experts' ops and of the pair (contracts A15,
 A17)."""
 
 from __future__ import annotations

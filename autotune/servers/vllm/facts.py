@@ -39,12 +39,12 @@ DENSE_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "n")
 """Levels of a dense op's file, outermost first (contracts A1)."""
 
 LINEAR: Final = "linear"
-"""The op that only our plug-in has: shrink and expand of one linear layer in one launch (contracts A15)."""
+"""The op that only our plug-in has: shrink and expand of one linear layer (contracts A15)."""
 
 LINEAR_LEVELS: Final = ("max_loras", "num_slices", "m", "k", "rank", "n")
 """Levels of that op's file (contracts A15)."""
 
-LINEAR_KEYS: Final = ("block_m", "block_n", "block_k", "block_r", "split_k", "num_warps", "num_stages")
+LINEAR_KEYS: Final = ("block_m", "block_n", "block_k", "block_r", "split_k", "num_warps", "num_stages", "launches")
 """What an entry of that file has (contracts A15)."""
 
 MOE_LEVELS: Final = (*DENSE_LEVELS, "i")

@@ -1,4 +1,4 @@
-"""Knows shrink and expand of one linear layer in one launch: the op that the plug-in alone has, and its file.
+"""Knows the pair, shrink and expand of one linear layer: the op that the plug-in alone has, and its file.
 
 The dims of a call are ``max_loras`` (L + 1, as the dense ops count), ``num_slices``, ``m``, ``k`` (columns of x),
 ``rank`` and ``n`` (the widest slice). An entry says that the pair won there, or, with zeros, that it lost. Source:

@@ -123,7 +123,7 @@ def _expand(layer: Layer, rows: int, serving: Serving) -> Shape:
 
 
 def _together(layer: Layer, serving: Serving, rows: int) -> tuple[Shape, ...]:
-    """Returns what shrink and expand of a layer come to in one launch, where the server asks for both at once
+    """Returns what shrink and expand of a layer come to as a pair, where the server asks for both at once
     (contracts A15)."""
     if layer.kind in ("embed", "lm_head") or serving.fully_sharded:
         return ()

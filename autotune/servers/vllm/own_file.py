@@ -82,7 +82,7 @@ LINEAR: Final = OwnFile(
     "LORA_LINEAR",
     facts.LINEAR_LEVELS,
     facts.LINEAR_KEYS,
-    without="shrink and expand run apart",
+    without="calls run as without an entry",
     warp_depth=16,
 )
 ALIGNED: Final[Mapping[str, OwnFile]] = {

@@ -73,7 +73,7 @@ class Vllm(Server):
 
     def thinnable_level(self, call: Call) -> str | None:
         """Returns the m of a dense op. Those of fused MoE LoRA stay: its files need one set of m, with one block_m
-        each; and so do those of shrink and expand in one launch, for beyond its largest m a file says nothing."""
+        each; and so do those of shrink and expand as a pair, for beyond its largest m a file says nothing."""
         return "m" if call.op in facts.DENSE_REQUIRED else None
 
     def resolve(self, table: Any, call: Call) -> Lookup:

@@ -21,7 +21,16 @@ from autotune.servers.vllm.server import VLLM
 from tests.builders.tables import nested
 
 FILE = "NVIDIA_H200_LORA_LINEAR.json"
-PAIR = {"block_m": 16, "block_n": 128, "block_k": 256, "block_r": 16, "split_k": 8, "num_warps": 4, "num_stages": 2}
+PAIR = {
+    "block_m": 16,
+    "block_n": 128,
+    "block_k": 256,
+    "block_r": 16,
+    "split_k": 8,
+    "num_warps": 4,
+    "num_stages": 2,
+    "launches": 1,
+}
 SIZES = {"max_loras": 5, "num_slices": 3, "m": 16, "k": 4096, "rank": 16, "n": 4096}
 
 

@@ -95,10 +95,6 @@ class CsgmvDropIn(ABC, Generic[A]):
     def default_config(self, call: CsgmvCall) -> Config:
         """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""
 
-    def slower_untuned(self, call: CsgmvCall) -> str:
-        """Tells where our default is slower than the server's own kernel, if this call is there; empty if it is not."""
-        return ""
-
     @abstractmethod
     def launches(self, arguments: A, config: Config) -> list[Launch]:
         """Returns the launches that do a call's work."""

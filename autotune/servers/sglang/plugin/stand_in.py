@@ -56,8 +56,6 @@ class StandIn:
             tuned = self._found(call)
             if tuned is not None and stand_back.is_one(tuned):
                 why = stand_back.WHY
-            elif tuned is None and (slower := self._drop_in.slower_untuned(call)):
-                why = f"it is faster than our default: {slower}"
             elif (out := self._run(call, tuned)) is not None:
                 return out
             else:
@@ -93,7 +91,7 @@ class StandIn:
             for segments, check_ranks in ((-(-tokens // chunk_size), False), (tokens, True)):
                 other = call.on_meta(tokens, segments, chunk_size, check_ranks)
                 found = self._found(other)
-                if self._drop_in.slower_untuned(other) if found is None else stand_back.is_one(found):
+                if found is not None and stand_back.is_one(found):
                     continue
                 config = self._drop_in.default_config(other) if found is None else found
                 yield from self._drop_in.launches(self._drop_in.arguments(other), config)

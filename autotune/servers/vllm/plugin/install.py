@@ -33,11 +33,10 @@ def install(state: PluginState) -> None:
 
 
 def _install_pair(state: PluginState) -> None:
-    folder, module = state.configs.path, importlib.import_module(f"{_KERNELS}.{PAIR}")
-    assert folder is not None
+    module = importlib.import_module(f"{_KERNELS}.{PAIR}")
     assert module.__file__ is not None
     try:
-        why = linear.install(folder, Path(module.__file__).with_name("kernel.py"))
+        why = linear.install(state.configs.path, Path(module.__file__).with_name("kernel.py"))
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
         why = f"{type(error).__name__}: {error}"
     if why:

@@ -1,4 +1,4 @@
-"""Runs shrink and expand of a linear layer in one launch, where the plug-in's files say that this wins (contracts A15).
+"""Runs shrink and expand of a linear layer as one op, where that wins (contracts A15).
 
 What calls it is traced by ``torch.compile``. So it is one op of a name of its own, and the key of the server's compile
 caches learns of it: graphs with the op and without lie apart, whichever way a server is started next.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from autotune.contract import Call, Config, Launch
+from autotune.contract import Config, Launch
 from autotune.contract.fingerprint import file_fingerprint
-from autotune.servers.lookup import Lookup
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
@@ -45,11 +43,11 @@ _OURS: Final = "autotune.servers.vllm.plugin.punica.PairingPunicaWrapper"
 _libraries: Final[list[torch.library.Library]] = []
 
 
-def install(folder: Path, kernel: Path) -> str:
+def install(folder: Path | None, kernel: Path) -> str:
     """Makes the server's linear layers call the op, once; returns why it does not, if it does not.
 
     Args:
-        folder: Where tuned configs are.
+        folder: Where tuned configs are; None for defaults alone.
         kernel: The file of our kernel, whose version it tells.
     """
     if _libraries:
@@ -87,19 +85,21 @@ def register_op(function: Any) -> None:
 
 
 class PairOrApart:
-    """What the op does, call by call: one launch where an entry says so, else the server's two ops, whoever runs them.
+    """What the op does, call by call: our pair for few tokens, unless an entry says otherwise; for more the server's
+    two ops, whoever runs them.
 
     It never waits for the GPU. It takes memory where weights are seen first, for tables of addresses and a workspace:
     in the server's profiling run, ahead of every graph capture. Launches share the workspace, so they must follow each
     other, as a server's do.
     """
 
-    def __init__(self, folder: Path, kernel: Path) -> None:
+    def __init__(self, folder: Path | None, kernel: Path) -> None:
         self._folder = folder
         self._kernel = kernel
         self._tables: dict[Hashable, Any] = {}
         self._workspaces: dict[Hashable, Any] = {}
         self._compiled: set[Hashable] = set()
+        self._failed = ""
 
     def __call__(
         self, y: torch.Tensor, x: torch.Tensor, a: list[torch.Tensor], b: list[torch.Tensor], *rest: Any
@@ -114,15 +114,14 @@ class PairOrApart:
         torch.ops.vllm.lora_expand(buffer, b, y, *metadata, 0, add_inputs)
 
     def _paired(self, call: Any) -> bool:
-        """Runs a call in one launch, if it is to be and can be."""
-        if why := self._part.outside(call) or self._too_late(call):
+        """Runs a call by our pair, if it is to be and can be."""
+        if why := self._failed or self._part.outside(call) or self._too_late(call):
             warn_once(f"{PAIR}: shrink and expand run apart where {why}")
             return False
         key = call.weights_key
         if key not in self._tables:
             self._prepare(call)
-        lookup = self._part.lookup(call)
-        config = self._tuned.find(lookup)
+        config = self._config(call)
         if config is None:
             return False
         try:
@@ -130,9 +129,26 @@ class PairOrApart:
             for launch in self._part.launches(self._part.arguments(call, self._tables[key], workspace), config):
                 launch.run()
         except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-            self._tuned.reject(lookup, one_line(error))
+            self._reject(call, one_line(error))
             return False
         return True
+
+    def _config(self, call: Any) -> Config | None:
+        """Returns what the pair is launched with; None where shrink and expand run apart."""
+        if (tuned := self._entry(call)) is not None:
+            return None if linear.is_apart(tuned) else tuned
+        default: Config | None = self._part.default_config(call)
+        return default
+
+    def _entry(self, call: Any) -> Config | None:
+        return None if self._tuned is None else self._tuned.find(self._part.lookup(call))
+
+    def _reject(self, call: Any, why: str) -> None:
+        """Leaves what does not run out from now on: the entry, or without one the pair."""
+        if self._tuned is not None and self._entry(call) is not None:
+            self._tuned.reject(self._part.lookup(call), why)
+        else:
+            self._failed = f"the pair failed once ({why})"
 
     def _too_late(self, call: Any) -> str:
         """Tells whether weights are seen first while a graph is captured, which cannot capture an upload."""
@@ -147,14 +163,14 @@ class PairOrApart:
         if call.shape_key in self._compiled:
             return
         self._compiled.add(call.shape_key)
-        counts = self._lookup.token_counts(self._part.lookup(call))
-        self._workspaces[call.shape_key] = self._part.workspace(call, max(counts, default=1), call.shrink.x.device)
+        entries = [] if self._lookup is None else self._lookup.token_counts(self._part.lookup(call))
+        counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
+        self._workspaces[call.shape_key] = self._part.workspace(call, max(counts), call.shrink.x.device)
         warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
 
     def _launches(self, call: Any, m: int) -> list[Launch]:
         empty = call.on_meta(m)
-        config: Config | None = self._tuned.find(self._part.lookup(empty))
-        if config is None:
+        if (config := self._config(empty)) is None:
             return []
         workspace = self._part.workspace(empty, m, "meta")
         found: list[Launch] = self._part.launches(self._part.arguments(empty, (None, None), workspace), config)
@@ -166,17 +182,13 @@ class PairOrApart:
         return importlib.import_module(f"autotune.kernels.{PAIR}.drop_in")
 
     @cached_property
-    def _lookup(self) -> FolderLookup:
-        return FolderLookup(self._folder, gpu_name())
+    def _lookup(self) -> FolderLookup | None:
+        return None if self._folder is None else FolderLookup(self._folder, gpu_name())
 
     @cached_property
-    def _tuned(self) -> TunedConfigs:
+    def _tuned(self) -> TunedConfigs | None:
         """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
+        if self._folder is None or self._lookup is None:
+            return None
         here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._part.INCLUDES))
-        return TunedConfigs(self._folder, self._pairs, here, facts.LINEAR_KEYS)
-
-    def _pairs(self, call: Call) -> Lookup:
-        """Looks a call up, where an entry that says "apart" is as good as none."""
-        found = self._lookup(call)
-        apart = found.config is not None and linear.is_apart(found.config)
-        return replace(found, origin="default") if apart else found
+        return TunedConfigs(self._folder, self._lookup, here, facts.LINEAR_KEYS)

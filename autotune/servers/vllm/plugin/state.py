@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from autotune.servers.plugin.folder import entries_in
@@ -16,14 +15,13 @@ OPS: Final[Mapping[str, tuple[str, ...]]] = {"dense": ("lora_shrink", "lora_expa
 """By family, the server's ops that kernels of ours can stand in for."""
 
 PAIR: Final = "lora_linear"
-"""What runs shrink and expand of a linear layer in one launch, where a file of its own says so."""
+"""What runs shrink and expand of a linear layer as one op."""
 
 
 def current() -> PluginState:
     """Returns what the environment and the installed server come to."""
     found = _with_experts(decide(facts.NAME, facts.CONFIG_FOLDER, OPS, _why_not))
-    pairs = set(OPS["dense"]) <= set(found.ops) and _has_pairs(found.configs.path)
-    return replace(found, ops=(*found.ops, PAIR)) if pairs else found
+    return replace(found, ops=(*found.ops, PAIR)) if set(OPS["dense"]) <= set(found.ops) else found
 
 
 def _with_experts(found: PluginState) -> PluginState:
@@ -37,11 +35,6 @@ def _with_experts(found: PluginState) -> PluginState:
 
 def _is_for_experts(file: str) -> bool:
     return any(own.is_name(file) for own in own_file.ALIGNED.values())
-
-
-def _has_pairs(folder: Path | None) -> bool:
-    """Tells whether a folder has entries for it, of whatever GPU."""
-    return folder is not None and any(own_file.LINEAR.is_name(path.name) for path in folder.glob("*.json"))
 
 
 def _why_not(family: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.kernels.csgmv_shrink import drop_in
 from autotune.servers.plugin import notices
 from autotune.servers.sglang import served_modules
 from autotune.servers.sglang.plugin import install, register
@@ -108,7 +107,6 @@ def server(
         monkeypatch.syspath_prepend(request.getfixturevalue("served")(f"sglang-{request.param}"))
     forget()
     make_own_ops_work(found, monkeypatch)
-    monkeypatch.setattr(drop_in, "_FEW_COLUMNS", 1 << 20)  # Batches of tests are all small: ours run them nevertheless.
     yield found
     install.restore()
     forget()
@@ -199,27 +197,6 @@ def test_what_ours_are_not_proven_for_goes_to_the_servers_own(
         server.run(layer)
     assert server.own_calls == [*OPS, *OPS]
     assert sum("run the server's own kernel where x is torch.float32" in line for line in caplog.messages) == 2
-
-
-@stand_in_alone
-@pytest.mark.parametrize(("few_columns", "own"), [(0, OPS[:1]), (1 << 20, ())], ids=["wide", "narrow"])
-def test_what_is_slower_untuned_is_left_to_the_servers_own(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch, few_columns: int, own: tuple[str, ...]
-) -> None:
-    theirs = server.run(LAYERS[0], graph=9)
-    server.own_calls.clear()
-    register()
-    monkeypatch.setattr(drop_in, "_FEW_COLUMNS", few_columns)
-    assert torch.equal(server.run(LAYERS[0], graph=9), theirs)
-    assert server.own_calls == list(own)
-
-
-@stand_in_alone
-def test_prompts_are_not_left_to_the_servers_own(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    register()
-    monkeypatch.setattr(drop_in, "_FEW_COLUMNS", 0)
-    server.run(LAYERS[0], chunk_size=32, slots=(2, 1) * 40)
-    assert server.own_calls == []
 
 
 @stand_in_alone

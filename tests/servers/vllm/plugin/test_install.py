@@ -51,7 +51,9 @@ def test_ours_compute_the_same_and_say_so_once_however_often_it_is_registered(tm
     found, log = run(tmp_path, script, ON)
     assert found == [True, True]
     (line,) = log
-    assert "vllm's lora_shrink, lora_expand, fused_moe_lora run this project's kernels; configs: none" in line
+    assert (
+        "vllm's lora_shrink, lora_expand, fused_moe_lora, lora_linear run this project's kernels; configs: none" in line
+    )
 
 
 def test_what_is_outside_the_limits_runs_the_servers_own_call_by_call(tmp_path: Path) -> None:

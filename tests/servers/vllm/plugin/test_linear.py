@@ -1,4 +1,4 @@
-"""Shrink and expand of a linear layer in one launch, in a server's process: by its files, traced, and cached."""
+"""Shrink and expand of a linear layer as one op, in a server's process: by its files, traced, and cached."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ import pytest
 
 from autotune.contract.fingerprint import file_fingerprint, kernel_fingerprint
 from autotune.kernels.lora_linear import drop_in, kernel
-from autotune.servers.vllm.linear import APART
+from autotune.kernels.lora_linear.defaults import default_config
+from autotune.servers.vllm.linear import APART, MOST_TOKENS
 from tests.builders.gpu_at_hand import vllm_file
 from tests.builders.plugin_process import run
 from tests.builders.tables import nested
 
 KEY = ("4", "3", "7", "64", "8", "48")
-PAIR = {"block_m": 16, "block_n": 32, "block_k": 32, "block_r": 16, "split_k": 2, "num_warps": 2, "num_stages": 1}
+PAIR = {
+    "block_m": 16,
+    "block_n": 32,
+    "block_k": 32,
+    "block_r": 16,
+    "split_k": 2,
+    "num_warps": 2,
+    "num_stages": 1,
+    "launches": 1,
+}
 
 LAYER = """
     import types
@@ -70,30 +80,66 @@ def test_a_layer_is_one_launch_where_an_entry_says_so(tmp_path: Path, environmen
 
 @pytest.mark.parametrize(
     "entry",
-    [APART, {**PAIR, "block_m": 24}, {**PAIR, "split_k": 1 << 16}, "text"],
-    ids=["apart", "unsound", "too large", "no object"],
+    [{**PAIR, "block_m": 24}, {**PAIR, "split_k": 1 << 16}, "text"],
+    ids=["unsound", "too large", "no object"],
 )
-def test_without_a_winner_the_two_ops_run(tmp_path: Path, environment: dict[str, str], entry: Any) -> None:
+def test_without_a_sound_entry_the_default_runs(tmp_path: Path, environment: dict[str, str], entry: Any) -> None:
     path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
     path.write_text(json.dumps(nested(*KEY, entry)))
     script = """
-    same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
-    again = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
-    print(json.dumps([same, again, len(launched) <= 1]))
+    same = [torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13) for _ in range(2)]
+    print(json.dumps([same, launched[-1]]))
     """
     found, _ = run(tmp_path, LAYER + script, environment)
-    assert found == [True, True, True]
+    assert found == [[True, True], default_config(m=7, k=64, rank=8, n=48, num_slices=3)]
 
 
-def test_a_larger_batch_or_another_shape_runs_apart(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_entry_of_zeros_runs_shrink_and_expand_apart(tmp_path: Path, environment: dict[str, str]) -> None:
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
+    path.write_text(json.dumps(nested(*KEY, APART)))
+    script = """
+    same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
+    print(json.dumps([same, launched]))
+    """
+    assert run(tmp_path, LAYER + script, environment)[0] == [True, []]
+
+
+def test_without_any_file_few_tokens_run_by_the_default_and_more_apart(tmp_path: Path) -> None:
+    script = f"""
+    METADATA[{MOST_TOKENS}] = metadata([0, 1] * {MOST_TOKENS // 2})
+    METADATA[{MOST_TOKENS + 1}] = metadata([0] * {MOST_TOKENS + 1})
+    counts = []
+    for tokens in (7, {MOST_TOKENS}, {MOST_TOKENS + 1}):
+        linear(Layer.random(tokens=tokens))
+        counts.append(len(launched))
+    print(json.dumps([counts, torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)]))
+    """
+    assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[1, 2, 2], True]
+
+
+def test_a_default_that_does_not_run_leaves_the_two_ops(tmp_path: Path) -> None:
+    script = """
+    from autotune.kernels.lora_linear import drop_in
+    def broken(*_):
+        raise RuntimeError("no")
+    drop_in.launches = broken
+    same = [torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13) for _ in range(2)]
+    print(json.dumps(same))
+    """
+    found, log = run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})
+    assert found == [True, True]
+    assert any("the pair failed once (RuntimeError: no)" in line for line in log)
+
+
+def test_a_batch_beyond_the_entries_runs_by_the_default(tmp_path: Path, environment: dict[str, str]) -> None:
     path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
     path.write_text(json.dumps(nested("4", "3", "4", "64", "8", "48", PAIR)))
     script = """
     same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
     few = torch.allclose(linear(Layer.random(tokens=4)), linear(Layer.random(tokens=4)), rtol=0, atol=0)
-    print(json.dumps([same, few, len(launched)]))
+    print(json.dumps([same, few, [config["launches"] for config in launched]]))
     """
-    assert run(tmp_path, LAYER + script, environment)[0] == [True, True, 2]
+    assert run(tmp_path, LAYER + script, environment)[0] == [True, True, [2, 1, 1]]
 
 
 def test_one_cache_gives_each_server_its_own_graph(tmp_path: Path, environment: dict[str, str]) -> None:
