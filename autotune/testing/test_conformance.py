@@ -18,7 +18,7 @@ from autotune.measure.failures import classify
 from autotune.testing.problems import problems_of
 
 CONFIGS_PER_PROBLEM = 25
-INTERPRETED_CONFIGS_PER_PROBLEM = 8
+INTERPRETED_CONFIGS_PER_PROBLEM = 6
 INTERPRETER_FLOPS = 1e7
 COMPILER_PARAMETERS = {"num_warps", "num_stages", "num_ctas", "maxnreg", "max_nreg"}
 """Parameters that Triton's interpreter ignores."""
@@ -121,23 +121,21 @@ def test_configs_of_the_space_are_correct(kernel: AnyKernel, problem: Problem, d
 
 
 def various_first(configs: Sequence[Config], ignored: set[str]) -> list[Config]:
-    """Returns the configs that bring a new value of a parameter, then those that bring a new combination of values.
+    """Returns the configs that bring new values of parameters, the most first, then the other combinations of values.
 
     Args:
         ignored: Parameters that make no difference.
     """
-    seen: set[tuple[str, Any]] = set()
-    combinations: set[frozenset[tuple[str, Any]]] = set()
-    various: list[Config] = []
-    others: list[Config] = []
+    left: dict[frozenset[tuple[str, Any]], Config] = {}
     for config in configs:
-        values = frozenset((name, value) for name, value in config.items() if name not in ignored)
-        if values in combinations:
-            continue
-        combinations.add(values)
-        (others if values <= seen else various).append(config)
-        seen |= values
-    return various + others
+        left.setdefault(frozenset((name, value) for name, value in config.items() if name not in ignored), config)
+    various: list[Config] = []
+    unseen = frozenset[tuple[str, Any]]().union(*left)
+    while unseen:
+        most = max(left, key=lambda values: len(values & unseen))
+        unseen -= most
+        various.append(left.pop(most))
+    return [*various, *left.values()]
 
 
 @pytest.mark.usefixtures("runnable")

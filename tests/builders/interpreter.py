@@ -11,15 +11,32 @@ from typing import Any
 _MODULE = "triton.runtime.interpreter"
 
 
-def patch_language_once() -> None:
-    """Has the interpreter, where it is loaded, put its own functions into Triton's language once a launch.
+def make_quicker() -> None:
+    """Has the interpreter, where it is loaded, do once what it does again and again.
 
-    By itself it looks through the whole language again at each call of a device function, which takes as long as all
-    that kernels compute here.
+    By itself it looks through the whole language at each call of a device function, to put its own functions there,
+    which takes as long as all that kernels compute here; and it makes a table of all types at each operation.
     """
     interpreter = sys.modules.get(_MODULE)
     if interpreter is not None and not isinstance(interpreter._patch_lang, _OnceALaunch):
         interpreter._patch_lang = _OnceALaunch(interpreter._patch_lang)
+        interpreter._get_np_dtype = _OnceAType(interpreter._get_np_dtype)
+
+
+class _OnceAType:
+    """Finds numpy's type of one of Triton's, which its name tells."""
+
+    def __init__(self, find: Callable[[Any], Any]) -> None:
+        self._find = find
+        self._found: dict[str, Any] = {}
+
+    def __call__(self, kind: Any) -> Any:
+        if kind.is_block():
+            kind = kind.scalar
+        name = kind.name
+        if name not in self._found:
+            self._found[name] = self._find(kind)
+        return self._found[name]
 
 
 class _OnceALaunch:

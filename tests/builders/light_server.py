@@ -1,4 +1,4 @@
-"""A server of workers that is up at once, because it loads neither torch nor Triton, and tasks that need neither."""
+"""A server of workers that is up soon, because it loads neither torch nor Triton, and tasks that need neither."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from autotune.measure import fork_server
 
 
 @contextmanager
-def light_server() -> Iterator[None]:
-    """Has workers forked from a server that has loaded nothing but this module, for as long as a block takes."""
+def light_server(*modules: str) -> Iterator[None]:
+    """Has workers forked from a server that has loaded this module and no more than given, for as long as a block
+    takes."""
     server: Any = forkserver._forkserver
     with pytest.MonkeyPatch.context() as patch:
         server._stop()
-        patch.setattr(fork_server, "PRELOADED", [__name__])
+        patch.setattr(fork_server, "PRELOADED", [__name__, *modules])
         yield
         server._stop()
 

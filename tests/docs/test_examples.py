@@ -22,7 +22,7 @@ def run(example: str, *arguments: str | Path) -> str:
 
 def test_a_model_is_tuned_written_reported_and_looked_up(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    told = run("tune_a_model.py", tmp_path, "12")
+    told = run("tune_a_model.py", tmp_path, "6")
     assert "of 7 shapes got a faster config" in told
     assert "chunk_size 16: " in told
     assert (tmp_path / "report.html").stat().st_size > 100_000

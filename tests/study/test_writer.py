@@ -24,6 +24,7 @@ from autotune.study.leases import Leases
 from autotune.study.owner import Owner
 from autotune.study.storage import open_storage
 from autotune.study.writer import StoringProcess, ThreadWriter, WriteQueue
+from tests.builders.light_server import light_server
 from tests.builders.worker_pids import pid_in
 
 COUNT = 12
@@ -54,6 +55,13 @@ class SlowWriter:
 
     def close(self) -> None:
         self.closed = True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light_server() -> Iterator[None]:
+    """What stores loads Optuna and needs no torch."""
+    with light_server(writer.__name__):
+        yield
 
 
 @pytest.fixture
