@@ -110,8 +110,8 @@ class FakeKernel(Kernel[FakeProblem, None]):
     def parameters(self, problem: FakeProblem, space: str) -> tuple[Parameter, ...]:
         if self.name.endswith("one_shot"):
             return (Parameter("block_m", (64,) if problem.naive else BLOCK_MS),)
-        values = {"block_n": (32, 64), "block_k": (32, 64), "num_warps": (4, 8)}
-        fixed = {"split_k": (1,)} if self.name.endswith("shrink") else {}
+        values = {"block_n": (32, 64), "num_warps": (4, 8)}
+        fixed = {"block_k": (64,)} | ({"split_k": (1,)} if self.name.endswith("shrink") else {})
         fixed |= {"num_stages": (3,), "group_size_m": (8,)}
         return tuple(Parameter(name, each) for name, each in {"block_m": BLOCK_MS, **values, **fixed}.items())
 
