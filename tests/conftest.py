@@ -129,6 +129,16 @@ def _migrations_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_storage() -> Iterator[None]:
+    """Spares Optuna most of the time to store a trial."""
+    from tests.builders import quick_storage
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick_storage.install(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _quick_interpreter() -> None:
     """Spares Triton's interpreter a third of its time."""

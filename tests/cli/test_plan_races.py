@@ -29,7 +29,25 @@ SHRINK_US = {
 
 @pytest.fixture(autouse=True)
 def _recorded() -> None:
-    """A model of one layer, recorded at two sizes to tune and one in between."""
+    _record()
+
+
+@pytest.fixture(scope="module")
+def _tuned_once(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    with Cli.once(tmp_path_factory.mktemp("tuned")) as made:
+        _record()
+        made.ok(TUNE, "--all-m")
+    return made
+
+
+@pytest.fixture
+def tuned(cli: Cli, _tuned_once: Cli) -> Cli:
+    """Returns what is there after the model was tuned, with the size in between raced."""
+    return cli.take(_tuned_once)
+
+
+def _record() -> None:
+    """Writes a model of one layer, recorded at two sizes to tune and one in between."""
     write_recorded_model(Path("small"))
     folder = Path("recorded")
     write_machine(folder)
@@ -57,8 +75,8 @@ def block_n(m: int) -> object:
     return config and config["block_n"]
 
 
-def test_a_raced_size_has_the_best_of_what_its_neighbours_run(cli: Cli) -> None:
-    cli.ok(TUNE, "--all-m")
+@pytest.mark.usefixtures("tuned")
+def test_a_raced_size_has_the_best_of_what_its_neighbours_run() -> None:
     assert [block_n(m) for m in (16, 32, 64)] == [16, 32, 32]
     (record,) = [
         r for r in provenance.read(Path("tuned")) if r.key[2] == "32" and r.key[0] == "5" and r.key[3] == "5120"
@@ -110,9 +128,8 @@ def test_a_lookup_that_fails_keeps_no_file_from_the_others(cli: Cli) -> None:
     assert [block_n(m) for m in (16, 64)] == [16, 32]
 
 
-def test_a_raced_size_that_is_asked_for_later_is_searched(cli: Cli) -> None:
-    cli.ok(TUNE, "--all-m")
-    cli.ok(TUNE.replace("16,64", "16,32,64"), "--all-m --json-overwrite")
+def test_a_raced_size_that_is_asked_for_later_is_searched(tuned: Cli) -> None:
+    tuned.ok(TUNE.replace("16,64", "16,32,64"), "--all-m --json-overwrite")
     assert block_n(32) == 64
 
 

@@ -31,7 +31,7 @@ from autotune.study.storage import open_storage
 from autotune.study.stored_study import StoredStudy
 from autotune.study.stored_trial import StoredTrial
 from autotune.study.trial_tables import trials_of
-from tests.builders import postgresql
+from tests.builders import postgresql, quick_storage
 from tests.builders.double_study import SPEC
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
@@ -224,3 +224,20 @@ def test_what_optuna_never_wrote_is_refused(tmp_path: Path, change: str) -> None
         connection.execute(change)
     with pytest.raises(InputError, match="trial 0 of a study is not as Optuna stores it"):
         overview.of(url).study(" one").trials()
+
+
+@settings(deadline=None, database=None, max_examples=15)
+@given(st.lists(trials(), min_size=1, max_size=5))
+def test_what_the_tests_store_in_a_quick_way_is_what_optuna_stores(found: list[FrozenTrial]) -> None:
+    def rows(url: str) -> dict[str, list[Any]]:
+        study = optuna.create_study(storage=open_storage(url, create=True), study_name="one")
+        study.add_trials(found)
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        quick_storage.leave_to_optuna(patch)
+        by_optuna = rows(f"sqlite:///{folder}/optuna.db")
+        quick_storage.install(patch)
+        assert rows(f"sqlite:///{folder}/quick.db") == by_optuna

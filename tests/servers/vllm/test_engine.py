@@ -62,17 +62,15 @@ def test_lora_that_nobody_uses_is_on(tmp_path: Path) -> None:
     assert {note[3] for note in asked} == {None}  # type: ignore[index]
 
 
-def test_lora_off_is_off_and_answers_are_the_same_each_time(tmp_path: Path) -> None:
+def test_lora_off_is_off_answers_are_the_same_each_time_and_the_log_tells_which_files_were_read(
+    tmp_path: Path,
+) -> None:
     first, _, notes = measure(tmp_path, None)
-    second, _, _ = measure(tmp_path, None)
+    second, log, _ = measure(tmp_path, None, folder="/some/tuned folder")
     assert notes[0][2] is False  # type: ignore[index]
     assert first.answers == second.answers
     assert len({answer.tokens for answer in first.answers}) > 1
-
-
-def test_the_log_tells_which_files_were_read(tmp_path: Path) -> None:
     engine = VllmEngine()
-    _, log, _ = measure(tmp_path, None, folder="/some/tuned folder")
     assert engine.folder_read(log) == {Path("/some/tuned folder/NVIDIA_H200_SHRINK.json")}
     assert not engine.folder_read("WARNING No LoRA kernel configs found in /some/NVIDIA_H200_SHRINK.json")
 
