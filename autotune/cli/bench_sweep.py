@@ -18,7 +18,7 @@ from autotune.contract.converter import to_json
 from autotune.contract.registry import absolute, load
 from autotune.contract.source import AUTO
 from autotune.contract.space import Space
-from autotune.environment import current_environment, current_gpu
+from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError
 from autotune.measure.recording_writer import NewRecording
 from autotune.measure.settings import MeasureSettings
@@ -54,8 +54,13 @@ def sweep(problem: ProblemFlags, flags: SweepFlags, as_json: bool = False) -> No
     Both begin with an empty compile cache. Nothing is stored, unless --save-recording keeps the sweep for replays.
     Takes minutes for a few thousand configs.
     """
-    wanted, gpu = problem.read(), current_gpu()
-    shape = _single(wanted)
+    wanted = problem.read()
+    if not cuda_available():
+        raise InputError(
+            "bench sweep: no CUDA GPU here; run it on a machine with one, or compare searches on recordings with bench "
+            "search"
+        )
+    gpu, shape = current_gpu(), _single(wanted)
     timed = reference(wanted.kernel, flags.source, "cuda", flags.allow_unknown_server)
     kernel = load(timed)
     space = Space.build(kernel, shape, gpu, flags.space or kernel.spaces[0])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
 from autotune.bench import kernel_tuner
 from autotune.cli.bench import bench
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
 
 _FIELDS = {
     "space": str,
@@ -110,3 +114,11 @@ def test_says_what_is_left_out_without_kernel_tuner(recorded_dir: Path, monkeypa
     assert result.exit_code == 0, result.output
     assert result.stderr.count("\n") == 1 and "extra 'rivals'" in result.stderr
     assert "kt-pso" not in result.stdout
+
+
+def test_a_sweep_without_a_gpu_says_what_needs_none(cli: Cli) -> None:
+    refused = cli("bench sweep", cli.SHRINK)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("Error: bench sweep: no CUDA GPU here; ")
+    assert "bench search" in refused.stderr
+    assert "--backend" not in refused.stderr, "it has no such flag"
