@@ -90,7 +90,7 @@ def refusals(config: type) -> dict[str, Any]:
     wanted = read_fields()
     names = sorted({name for name, _ in declared(config)} & wanted)
     found = {
-        "not_null": [name for name in sorted({*names, _KEY_VALUE_HEADS}) if refuses_null(config, name)],
+        "not_null": [name for name in sorted({*own_fields(config), _KEY_VALUE_HEADS}) if refuses_null(config, name)],
         "not_lists": [name for name in names if all(refuses(config, {name: each}, _FIELD) for each in _LISTS)],
         "needed": [_KEY_VALUE_HEADS] if leaves_null(config, _KEY_VALUE_HEADS, {}) else [],
         "counts_layers": refuses(config, UNCOUNTED_LAYERS, "must be equal to the number of"),
@@ -141,6 +141,12 @@ def declared(config: type) -> Iterator[tuple[str, Any]]:
         yield from ((each.name, each.default) for each in parameters)
 
 
+def own_fields(config: type) -> set[str]:
+    """Returns the fields of a class but those that all such classes have."""
+    common = import_module("transformers").PretrainedConfig
+    return {name for name, _ in declared(config)} - {name for name, _ in declared(common)}
+
+
 def architecture(models: Mapping[str, Any], model_type: str) -> str | None:
     """Returns the class of a language model of this type, by Transformers' own table."""
     found = models.get(model_type)
@@ -149,9 +155,8 @@ def architecture(models: Mapping[str, Any], model_type: str) -> str | None:
 
 def text_model_type(config: type) -> str | None:
     """Returns the type of the language model inside, where its class fixes it."""
-    text = getattr(config, "sub_configs", {}).get("text_config")
-    name = getattr(text, "model_type", "")
-    return name or None
+    kinds = (getattr(config, name, {}).get("text_config") for name in ("sub_configs_defaults", "sub_configs"))
+    return next((name for kind in kinds if (name := getattr(kind, "model_type", None))), None)
 
 
 def read_fields() -> set[str]:

@@ -13,6 +13,10 @@ from autotune.model.fields import NAMES
 from autotune.servers.vllm.architectures.decoders import LAYER_LISTS
 from autotune.untrusted.printing import shortened
 
+_NUMBERS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_ROPES, _THETA = ("rope_parameters", "rope_scaling"), "rope_theta"
+_THETA_BY_LAYER_TYPE = ("gemma4", "gemma4_text")
+
 _FILE = Path(__file__).parent / "config_defaults.json"
 
 
@@ -58,6 +62,27 @@ def check_class(part: Mapping[str, Any], model_type: object, origin: str) -> Non
         _check_layers(found, model_type, origin)
     if row.get("even_heads"):
         _check_heads(found, model_type, origin)
+
+
+def check_numbers(part: Mapping[str, Any], origin: str) -> None:
+    """Makes sure that no number is null that vLLM reads of each language model, whatever its configuration class.
+
+    Raises:
+        InputError: If one is.
+    """
+    for name in _NUMBERS:
+        if name in part and part[name] is None:
+            raise InputError(
+                f"{origin}: {name}: got null, and vLLM stops where it reads it as a number; correct it, or leave it "
+                "out for the class's default"
+            )
+    ropes = [part[name] for name in _ROPES if isinstance(part.get(name), Mapping)]
+    unread = part.get("model_type") in _THETA_BY_LAYER_TYPE
+    if part.get(_THETA, 0) is None and not unread and not any(rope.get(_THETA) for rope in ropes):
+        raise InputError(
+            f"{origin}: {_THETA}: got null, and vLLM stops where it raises it to a power (vLLM: unsupported operand "
+            "type(s) for **: 'NoneType'); correct it, or leave it out for the class's default"
+        )
 
 
 def _check_layers(found: Mapping[str, Any], model_type: object, origin: str) -> None:

@@ -123,6 +123,7 @@ class Table:
         needs_experts: Classes that stop where no layer has experts.
         needs_an_expert_a_gpu: Classes that stop where there are fewer experts than GPUs.
         no_targets: Architectures that stop with ``--lora-target-modules``.
+        needed_fields: By a config's field, the architectures that stop without it.
     """
 
     decoders: Mapping[str, Decoder]
@@ -136,6 +137,7 @@ class Table:
     needs_experts: frozenset[str]
     needs_an_expert_a_gpu: frozenset[str]
     no_targets: frozenset[str]
+    needed_fields: Mapping[str, tuple[str, ...]]
 
 
 @cache
@@ -155,6 +157,7 @@ def table() -> Table:
         needs_experts=frozenset(data["needs_experts"]),
         needs_an_expert_a_gpu=frozenset(data["needs_an_expert_a_gpu"]),
         no_targets=frozenset(data["no_targets"]),
+        needed_fields=_tuples(data["needed_fields"]),
     )
 
 

@@ -12,6 +12,7 @@ from autotune.servers.vllm.architectures.classes import ModelClass, classes, rem
 from autotune.servers.vllm.architectures.config_classes import (
     all_classes,
     check_class,
+    check_numbers,
     defaults_of,
     own_architectures,
     with_defaults,
@@ -197,15 +198,19 @@ def _text_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def _text_part(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the part of a multimodal config that is of the language model, with its model type; None for none."""
+    """Returns the part of a multimodal config that is of the language model, with its model type; None for none.
+
+    Where it is null, its class has all of it.
+    """
+    outer = defaults_of(config.get("model_type")).get("text_model_type")
     for path in table().text_configs:
         found: Any = config
         for step in path.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         if isinstance(found, Mapping):
-            outer = defaults_of(config.get("model_type")).get("text_model_type")
             return {**found, "model_type": found.get("model_type") or outer}
-    return None
+    null = any(path in config and config[path] is None for path in table().text_configs)
+    return {"model_type": outer} if outer and null else None
 
 
 def _check_classes(config: Mapping[str, Any], origin: str) -> None:
@@ -214,8 +219,10 @@ def _check_classes(config: Mapping[str, Any], origin: str) -> None:
     Raises:
         InputError: If one refuses it.
     """
-    for part in (config, _text_part(config) or {}):
+    text = _text_part(config)
+    for part in (config, text or {}):
         check_class(part, part.get("model_type"), origin)
+    check_numbers(config if text is None else text, origin)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

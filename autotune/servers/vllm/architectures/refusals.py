@@ -40,6 +40,11 @@ def check_model(model: ModelShape, found: LanguageModel, fields: Fields, serving
         )
     if serving.expert_parallel and not fields.get("num_experts"):
         raise InputError(f"--ep: {model.name} has no experts, and vLLM refuses --enable-expert-parallel; leave it out")
+    for name, architectures in table().needed_fields.items():
+        if found.architecture in architectures and model.config.get(name) is None:
+            raise InputError(
+                f"{model.origin}: lacks {name}, without which vLLM refuses {found.architecture}; add it to the config"
+            )
     _check_rotary(found, fields)
     _check_padding(found, fields)
     _check_environment(found, model.origin)

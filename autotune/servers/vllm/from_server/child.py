@@ -42,11 +42,22 @@ def answer(job: Job) -> WrappedAnswer:
     Some formats of quantised weights need a package or a GPU: adapters have none, so plain weights do where these fail.
     """
     told = _answer(job)
-    plain = of_plain_weights(job.config)
-    if told.failed is None or plain == job.config:
+    if told.failed is None:
+        return told
+    if (given := _without_nulls(job.config)) != job.config and _answer(replace(job, config=given)).failed is None:
+        return WrappedAnswer(refused=f"{told.failed} (it stops at a null in the config: left out, the field would do)")
+    if (plain := of_plain_weights(job.config)) == job.config:
         return told
     again = _answer(replace(job, config=plain))
     return told if again.failed is not None else replace(again, plain=told.failed)
+
+
+def _without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if value is not None
+    }
 
 
 def of_plain_weights(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autotune.errors import InputError
-from autotune.servers.vllm.architectures.config_classes import check_class
+from autotune.servers.vllm.architectures.config_classes import check_class, check_numbers
 
 LLAMA: dict[str, Any] = {
     "hidden_size": 2048,
@@ -25,6 +25,7 @@ LLAMA: dict[str, Any] = {
         ("llama", {"num_attention_heads": 12}, "hidden_size 2048: no multiple of num_attention_heads 12"),
         ("llama", {"hidden_size": 1000}, "hidden_size 1000: no multiple of num_attention_heads 16"),
         ("qwen3", {"layer_types": ["full_attention"]}, "layer_types: got 1 kinds of layers for num_hidden_layers 2"),
+        ("llama", {"max_position_embeddings": None}, "max_position_embeddings: got None"),
         ("persimmon", {}, "num_key_value_heads: got None"),
         ("nemotron", {}, "num_key_value_heads"),
     ],
@@ -39,3 +40,16 @@ def test_what_a_class_takes_and_what_is_not_known_pass() -> None:
     check_class({**LLAMA, "num_attention_heads": 12, "num_key_value_heads": 4}, "qwen3", "config.json")
     check_class({**LLAMA, "vocab_size": None}, "one_of_a_repository", "config.json")
     check_class({**LLAMA, "num_hidden_layers": 2, "layer_types": ["full_attention"]}, None, "config.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "rope_theta"]
+)
+def test_numbers_of_each_language_model_are_not_null(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: got null, and vLLM stops"):
+        check_numbers({name: None}, "config.json")
+
+
+def test_other_nulls_pass_and_the_rope_may_stand_by_itself() -> None:
+    check_numbers({"head_dim": None, "rope_scaling": None}, "config.json")
+    check_numbers({"rope_theta": None, "rope_parameters": {"rope_theta": 1e6}}, "config.json")

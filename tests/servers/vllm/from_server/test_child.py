@@ -73,3 +73,17 @@ def test_weights_that_cannot_be_made_here_give_way_to_plain_ones(monkeypatch: py
     assert (found.uncalled, found.failed, found.plain) == (("conv1d",), None, "Please install torchao")
     error = ValueError("Unknown quantization method: hqq")
     assert child.answer(replace(JOB, config=config)).refused == "Unknown quantization method: hqq"
+
+
+def test_nulls_that_stop_the_server_are_told_from_what_cannot_be_built_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(job: Job) -> WrappedAnswer:
+        if "rope_theta" in job.config or "own" in job.config:
+            raise TypeError("unsupported operand type(s) for **: 'NoneType' and 'float'")
+        return WrappedAnswer()
+
+    monkeypatch.setattr(child, "_built", built)
+    refused = child.answer(replace(JOB, config={"rope_theta": None})).refused
+    assert refused is not None
+    assert "at a null in the config" in refused
+    found = child.answer(replace(JOB, config={"rope_theta": None, "own": 1}))
+    assert (found.refused, found.failed) == (None, "unsupported operand type(s) for **: 'NoneType' and 'float'")
