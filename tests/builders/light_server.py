@@ -39,3 +39,7 @@ def kill_server_once(mark: Path) -> str:
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
     return "not killed"
+
+
+def end_with_255() -> None:
+    os._exit(255)

@@ -19,7 +19,7 @@ from autotune.measure.processes import WorkerPool
 from autotune.measure.task import Task
 from autotune.measure.worker import GpuWorker
 from tests.builders.faulty import REFERENCE, module
-from tests.builders.light_server import kill_server_once, light_server, nothing
+from tests.builders.light_server import end_with_255, kill_server_once, light_server, nothing
 from tests.builders.patient import PATIENT
 from tests.builders.worker_pids import pid_in
 
@@ -31,31 +31,6 @@ def light_pool() -> Iterator[WorkerPool]:
         made = WorkerPool(1, nothing)
         yield made
         made.close()
-
-
-def _end_with_255() -> None:
-    os._exit(255)
-
-
-def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_process(
-    light_pool: WorkerPool, tmp_path: Path
-) -> None:
-    for function, arguments, lost in ((kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
-        light_pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost.
-        pid_in(light_pool)
-        server = fork_server.server_pid()
-        attempt = light_pool.schedule(function, *arguments)
-        assert fork_server.is_lost_with(server, attempt.exception()) == lost
-
-
-def test_a_process_that_ends_as_if_nobody_told_how_is_not_lost_with_a_server_that_lives(
-    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fork_server, "_DIES_IN_S", 0.1)
-    pool.schedule(nothing).result()
-    error = pool.schedule(_end_with_255).exception()
-    assert isinstance(error, ProcessExpired)
-    assert not fork_server.is_lost_with(fork_server.server_pid(), error)
 
 
 def test_the_gpu_worker_does_again_what_was_lost_with_the_server(tmp_path: Path) -> None:
@@ -104,6 +79,27 @@ def test_a_config_whose_compilers_are_always_lost_with_the_server_ends_its_run_i
             machine.backend(task).compile_failure({"repeats": 1, "fault": module.COMPILE_CRASH})
     finally:
         machine.close()
+
+
+def test_a_task_that_is_lost_with_the_server_is_told_from_one_that_ends_its_process(
+    light_pool: WorkerPool, tmp_path: Path
+) -> None:
+    for function, arguments, lost in ((kill_server_once, [tmp_path / "mark"], True), (nothing, [], False)):
+        light_pool.restart()  # What replaced the lost worker may have been forked by the dying server, and be lost.
+        pid_in(light_pool)
+        server = fork_server.server_pid()
+        attempt = light_pool.schedule(function, *arguments)
+        assert fork_server.is_lost_with(server, attempt.exception()) == lost
+
+
+def test_a_process_that_ends_as_if_nobody_told_how_is_not_lost_with_a_server_that_lives(
+    light_pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_DIES_IN_S", 0.1)
+    light_pool.schedule(nothing).result()
+    error = light_pool.schedule(end_with_255).exception()
+    assert isinstance(error, ProcessExpired)
+    assert not fork_server.is_lost_with(fork_server.server_pid(), error)
 
 
 def test_a_server_that_is_killed_while_it_holds_a_connection_is_replaced(light_pool: WorkerPool) -> None:
