@@ -35,7 +35,7 @@ def test_every_command_takes_them() -> None:
 def test_quiet_tells_nothing_and_verbose_each_trial(cli: Cli) -> None:
     cli.ok("study create --backend replay", cli.SHRINK)
     plain = cli("study run --trials 3")
-    assert "Replay: the times" in plain.stderr
+    assert "Replay: times are recordings" in plain.stderr
     assert "measured" not in plain.stderr
     told = cli("study run --more 2 -v")
     assert "4 measured, best" in told.stderr
@@ -58,7 +58,7 @@ def test_a_log_file_has_all_of_it_and_how_a_command_ended(cli: Cli, tmp_path: Pa
     lines = log.read_text()
     assert "DEBUG lora-autotune" in lines
     assert "2 measured, best" in lines
-    assert "INFO Replay: the times" in lines
+    assert "INFO Replay: times are recordings" in lines
     assert "ERROR study: got 'nothing'" in lines
     assert "InputError" in lines
 
