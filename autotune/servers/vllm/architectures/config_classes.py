@@ -15,6 +15,9 @@ from autotune.untrusted.printing import shortened
 
 _NUMBERS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 _ROPES, _THETA = ("rope_parameters", "rope_scaling"), "rope_theta"
+_EXPERT_WIDTH = "moe_intermediate_size"
+"""Where a class has it, the width of dense layers is no other name of it."""
+
 _THETA_BY_LAYER_TYPE = ("gemma4", "gemma4_text")
 
 _FILE = Path(__file__).parent / "config_defaults.json"
@@ -25,7 +28,7 @@ def with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
     defaults = defaults_of(text.get("model_type")).get("defaults", {})
     found = dict(text)
     for name, value in defaults.items():
-        others = next((names for names in NAMES.values() if name in names), (name,))
+        others = (name,) if name == _EXPERT_WIDTH else next((each for each in NAMES.values() if name in each), (name,))
         # Another name of the same size counts, unless it is a size of its own here, as `intermediate_size` may be.
         if not any(other in text and (other == name or other not in defaults) for other in others):
             found[name] = value
@@ -76,9 +79,8 @@ def check_numbers(part: Mapping[str, Any], origin: str) -> None:
                 f"{origin}: {name}: got null, and vLLM stops where it reads it as a number; correct it, or leave it "
                 "out for the class's default"
             )
-    ropes = [part[name] for name in _ROPES if isinstance(part.get(name), Mapping)]
-    unread = part.get("model_type") in _THETA_BY_LAYER_TYPE
-    if part.get(_THETA, 0) is None and not unread and not any(rope.get(_THETA) for rope in ropes):
+    elsewhere = part.get("model_type") in _THETA_BY_LAYER_TYPE or any(part.get(name) for name in _ROPES)
+    if part.get(_THETA, 0) is None and not elsewhere:
         raise InputError(
             f"{origin}: {_THETA}: got null, and vLLM stops where it raises it to a power (vLLM: unsupported operand "
             "type(s) for **: 'NoneType'); correct it, or leave it out for the class's default"

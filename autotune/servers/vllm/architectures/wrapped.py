@@ -107,7 +107,8 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         elif module.kind == "experts":
             experts[_expert_layer(module, sizes, found, weights, fields, serving)] += 1
         elif layer := lora_layer(module, part.name, sizes, packed.get(module.name, ()), serving, model.origin):
-            layers[layer] += 1
+            if any(layer.widths):  # shared experts of none: nothing is launched
+                layers[layer] += 1
         elif serving.target_modules is not None:
             raise _no_lora_layer(module)
     counted = fields.get(_LAYERS) is not None
