@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def preload(folder: Path, then: str, first: str = "") -> None:
     """Loads it in a process whose path has a folder more; the process begins as an interpreting one does."""
-    path = os.pathsep.join(map(str, (ROOT, folder)))
+    path = os.pathsep.join(filter(None, (str(ROOT), str(folder), os.environ.get("PYTHONPATH"))))
     program = f"import sys, os\n{first}\nimport autotune.measure.preload\n{textwrap.dedent(then)}"
     variables = {**os.environ, "PYTHONPATH": path, "TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env=variables)
