@@ -75,7 +75,8 @@ class Quantised:
         serving = self._serving
         if module.kind == "experts":
             return sizes(module.outputs[0]) // (1 if serving.experts_spread else serving.expert_gpus)
-        return sizes(module.inputs) // serving.tp if module.kind == "row" and not module.whole else None
+        shared = module.kind == "row" and not module.whole and serving.tp > 1
+        return sizes(module.inputs) // serving.tp if shared else None
 
     def _check_gptq(self, found: WeightsFormat) -> None:
         bits, symmetric = found.config["bits"], found.config["sym"]

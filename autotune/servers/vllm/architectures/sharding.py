@@ -72,6 +72,8 @@ def check_shares(module: Module, sizes: LayerSizes, tp: int) -> None:
 
 def _qkv(module: Module, part: str, sizes: LayerSizes, packed: int, tp: int) -> Layer | None:
     heads, kv_heads, head_dim = map(sizes, module.outputs)
+    if not kv_heads:
+        raise InputError(f"num_key_value_heads: got 0 for {heads} heads; correct the config")
     if kv_heads >= tp:
         kv = _share(kv_heads, tp, "num_key_value_heads") * head_dim
     elif tp % kv_heads:

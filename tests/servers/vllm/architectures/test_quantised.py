@@ -77,6 +77,7 @@ def test_a_gpu_gets_whole_groups_of_inputs(weights: dict[str, Any]) -> None:
     skipped = {**weights, "modules_to_not_convert": ["down_proj"]}
     assert plan(skipped, 4, intermediate_size=768).shapes
     assert plan(GPTQ, 4, intermediate_size=768).shapes
+    assert plan(weights, 1, intermediate_size=704).shapes
 
 
 def test_experts_of_blocks_are_shared_out_by_whole_blocks() -> None:

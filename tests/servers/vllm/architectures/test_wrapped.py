@@ -338,3 +338,9 @@ def test_inkling_is_served_on_as_many_gpus_as_it_has_key_value_heads(monkeypatch
     model = read(Source("inkling", "inkling", BY_CLASS["own-Inkling"]["config"]), {})
     with pytest.raises(InputError, match=r"--tp: got 8, allowed for Inkling.*num_key_value_heads 4"):
         make(model, Serving("vllm", 8, 16, 4), Batches(), road="tables")
+
+
+def test_a_block_without_heads_for_keys_is_refused() -> None:
+    block = {"attention": {"n_heads_in_group": 32}, "ffn": {"intermediate_size": 4096}}
+    with pytest.raises(InputError, match="num_key_value_heads: got 0 for 16 heads"):
+        plan(architectures=["DeciLMForCausalLM"], block_configs=[block] * SMALL_MODEL["num_hidden_layers"])
