@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,8 @@ _KEY: Final = "LORA_AUTOTUNE_LINEAR"
 _WRAPPER: Final = "vllm.lora.punica_wrapper.punica_gpu.PunicaWrapperGPU"
 """The server's own wrapper (contracts A15)."""
 
+_LAYERS: Final = "vllm.lora.layers"
+
 _OURS: Final = "autotune.servers.vllm.plugin.punica.PairingPunicaWrapper"
 
 _libraries: Final[list[torch.library.Library]] = []
@@ -59,7 +62,24 @@ def install(folder: Path | None, kernel: Path) -> str:
         return why
     register_op(traced(PAIR, PairOrApart(folder, kernel)))
     platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
+    _join_merged_layers()
     return ""
+
+
+def _join_merged_layers() -> None:
+    """Makes layers of several slices call the op, too, where a release has them call shrink and expand on their own.
+
+    Of the known releases 0.23.0 has, whether they are sharded or not (contracts A15).
+    """
+    with suppress(ImportError, AttributeError):
+        layers: Any = importlib.import_module(f"{_LAYERS}.column_parallel_linear")
+        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
+        apart = layers._mcp_apply
+        layers._mcp_apply = lambda x, bias, layer: (
+            apart(x, bias, layer)
+            if layer.tp_size > 1 or layer.lora_config.fully_sharded_loras
+            else base.apply(layer, x, bias)
+        )
 
 
 def _tell_compile_cache() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,34 @@ def test_one_cache_gives_each_server_its_own_graph(tmp_path: Path, environment: 
     off = {**environment, "LORA_AUTOTUNE_KERNELS": "0"}
     found = [run(tmp_path, LAYER + script, each)[0] for each in (off, environment, off)]
     assert found == [[True, [False], None], [True, [True], None], [True, [False], [False]]]
+
+
+@pytest.mark.parametrize(("tp", "sharded", "joined"), [(1, False, True), (2, False, False), (1, True, False)])
+def test_layers_of_several_slices_that_call_two_ops_call_one(
+    tmp_path: Path, environment: dict[str, str], tp: int, sharded: bool, joined: bool
+) -> None:
+    """As a release has them: a function that its module's classes call by name."""
+    script = f"""
+    class Base:
+        tp_size = {tp}
+        lora_config = types.SimpleNamespace(fully_sharded_loras={sharded})
+        def apply(self, x, bias=None):
+            return "one op"
+
+    class Merged(Base):
+        def apply(self, x, bias=None):
+            return layers._mcp_apply(x, bias, self)
+
+    layers = sys.modules["vllm.lora.layers.column_parallel_linear"] = types.ModuleType("column_parallel_linear")
+    layers._mcp_apply = lambda x, bias, layer: "two ops"
+    sys.modules["vllm.lora.layers"] = types.ModuleType("layers")
+    base = sys.modules["vllm.lora.layers.base_linear"] = types.ModuleType("base_linear")
+    base.BaseLinearLayerWithLoRA = Base
+    register()
+    print(json.dumps(Merged().apply(None)))
+    """
+    found, _ = run(tmp_path, "import sys, types\n" + textwrap.dedent(script), environment)
+    assert found == ("one op" if joined else "two ops")
 
 
 def test_another_wrapper_or_a_key_that_cannot_be_told_leaves_the_ops_apart(
