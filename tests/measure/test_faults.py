@@ -131,14 +131,6 @@ def _die(*arguments: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_closed_machine_starts_nothing(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, compilers=1)
-    machine.close()
-    for pool in (machine.compilers.processes, machine.worker._process):
-        with pytest.raises(RuntimeError, match="for good"):
-            pool.schedule(os.getpid)
-
-
 def test_what_nobody_predicted_raises(backend: CudaBackend) -> None:
     with pytest.raises(ZeroDivisionError):
         backend.measure(config(module.UNPREDICTED), None)

@@ -134,6 +134,14 @@ def test_a_closed_machine_leaves_no_process(tmp_path: Path, wait_gone: WaitGone)
         wait_gone(pid)
 
 
+def test_a_closed_machine_starts_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, compilers=1)
+    machine.close()
+    for pool in (machine.compilers.processes, machine.worker._process):
+        with pytest.raises(RuntimeError, match="for good"):
+            pool.schedule(os.getpid)
+
+
 def running(program: str, argument: str, backend: CudaBackend) -> list[int]:
     """Finds the processes that the compiler of this backend's problem has started."""
     wanted = [program, argument, str(backend._task.problem.to_json()["size"])]
