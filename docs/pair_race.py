@@ -81,7 +81,7 @@ def race(layer: Layer, m: int, configs: Sequence[Config], tuned: tuple[Config, C
         "pair " + "/".join(map(str, config.values())): partial(launch, config=config) for config in configs
     }
     for name, (shrink, expand) in apart.items():
-        operations[name] = partial(_apart, shrink=shrink, expand=expand)
+        operations[name] = partial(run_apart, shrink=shrink, expand=expand)
     us = timed(operations, sets)
     pair = min((name for name in us if name.startswith("pair")), key=us.__getitem__)
     rival = min((name for name in us if name.startswith("apart")), key=us.__getitem__)
@@ -112,7 +112,7 @@ def _vllm_default(problem: LoraLinearProblem) -> tuple[Config, Config]:
     return shrink, VLLM.default_config(Call("vllm", "expand", {**dims, "k": p.rank, "n": p.n, "add_inputs": 1}))
 
 
-def _apart(arguments: LoraLinearArguments, shrink: Config, expand: Config) -> None:
+def run_apart(arguments: LoraLinearArguments, shrink: Config, expand: Config) -> None:
     lora_shrink(arguments.shrink, shrink)
     lora_expand(arguments.expand, expand)
 

@@ -16,11 +16,12 @@ from results_page.tables import Table, markdown
 def section(data: Path) -> list[str]:
     """Writes what a folder is worth on the server's own engine, with its own kernels."""
     lines: list[str] = []
-    for file in sorted(data.glob("serve-*.json")):
-        run = json.loads(file.read_text())
+    runs = [json.loads(file.read_text()) for file in sorted(data.glob("serve-*.json"))]
+    for run in sorted(runs, key=lambda run: -len(run["processes"])):
         lines += ["", about(run), "", *markdown(*times(run)), ""]
         lines += [
-            "GPU milliseconds of LoRA kernels and their launches, a step, from a short profile of the same process:",
+            "GPU milliseconds of LoRA kernels and their launches, a step, from a short profile of the same process "
+            "(launches that overlap count in full, each):",
             "",
         ]
         lines += [*markdown(*kernels(run)), "", *(f"- {line}" for line in run["verdicts"])]

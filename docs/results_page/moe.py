@@ -5,6 +5,7 @@ It reads what docs/run_moe.sh left in docs/data.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.summary import StudySummary
 from results_page.runs import machine_text, read
+from results_page.served import against_no_folder
 from results_page.tables import markdown
 
 COLUMNS = (
@@ -56,6 +58,8 @@ def section(data: Path) -> list[str]:
             members = read(data / file).studies
             about = f"{note} Machine: {machine_text(members[0])}."
             parts += ["", title, "", about, "", *markdown(COLUMNS, rows(members))]
+            if (raced := data / file.replace(".json", "-never-slower.json")).exists():
+                parts += ["", against_no_folder(json.loads(raced.read_text())["rows"])]
     return ["", "## Fused MoE LoRA", *parts] if parts else []
 
 

@@ -74,7 +74,8 @@ PARTS = (
         "plugin-sglang-0.5.23-untuned.json",
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
         "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
-        "by its defaults. Shrinks of decode batches that are left to it are left out.",
+        "by its defaults. Decode batches of more requests than one are left out where their shrink, of more than 16 "
+        "columns, has a default of its own since.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),

@@ -1,6 +1,6 @@
 """What our pair launches with where nothing was tuned: chosen by the shape, once, from what was best for many.
 
-Measured on one H200, 14 shapes of ranks 8 to 256 at 1, 16 and 64 tokens, against shrink and expand apart with their
+Measured on one H200, 13 layers of ranks 8 to 256 at 1, 16 and 64 tokens, against shrink and expand apart with their
 defaults (README.md).
 """
 

@@ -1,0 +1,68 @@
+"""Writes what the pair launches with by default, beside shrink and expand apart, in docs/results.md.
+
+It reads what docs/run_pair_defaults.py left in docs/data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+from autotune.contract.gpu import H200
+from autotune.kernels.lora_linear.kernel import LoraLinear
+from results_page.tables import Table, markdown
+from run_pair_defaults import APART, EVERY_LAYER, name_of
+
+ABOUT = (
+    "Shrink and expand of a layer for few tokens, neither tuned: zeroing, shrink and expand one after the other → the "
+    "pair by its default (its fastest of the configs tried), us; in graph replays with cold caches, 4 adapters. `-` is "
+    "where the default is to run them apart."
+)
+
+
+def section(data: Path) -> list[str]:
+    """Writes the section; nothing where nothing was timed."""
+    lines: list[str] = []
+    for file in sorted(data.glob("pair-defaults-*.json")):
+        found = json.loads(file.read_text())
+        machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items() if name != "gpu")
+        head = f"{ABOUT} Machine: {found['environment']['gpu']} ({machine})."
+        lines += ["", head, "", *markdown(*table(found["rows"])), "", summary(found["rows"])]
+    return ["", "### A layer as a pair", *lines] if lines else []
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Makes a row a layer, a column an m."""
+    ms = sorted({row["m"] for row in rows})
+    cells = {(row["layer"], row["m"]): _cell(row) for row in rows}
+    layers = [layer for layer in EVERY_LAYER if (layer.name, ms[0]) in cells]
+    head = ("layer, rank", *(f"m {m}" for m in ms))
+    return head, [[f"{each.name}, {each.rank}", *(cells.get((each.name, m), "") for m in ms)] for each in layers]
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Says what the default takes of the time of the three launches."""
+    ratios = [default / row["us"][APART] for row in rows if (default := default_us(row)) is not None]
+    return (
+        f"{len(ratios)} of {len(rows)} cells have a default: it takes {geometric_mean(ratios):.2f}x the time "
+        f"(geometric mean), at least {min(ratios):.2f}x and at most {max(ratios):.2f}x."
+    )
+
+
+def default_us(row: Mapping[str, Any]) -> float | None:
+    """Returns the time of the pair by its default; None where the default is to run apart, or was not timed."""
+    (layer,) = (each for each in EVERY_LAYER if each.name == row["layer"])
+    default = LoraLinear().own_default(layer.problem(row["m"]), H200)
+    found: float | None = None if default is None else row["us"].get(name_of(default))
+    return found
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    us = row["us"]
+    if (default := default_us(row)) is None:
+        return "-"
+    fastest = min(value for name, value in us.items() if name != APART)
+    return f"{us[APART]:.1f} → {default:.1f} ({fastest:.1f})"
