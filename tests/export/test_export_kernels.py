@@ -12,7 +12,7 @@ from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.export.file import ExportItem
 from autotune.servers import places, provenance
-from autotune.servers.vllm import linear
+from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.server import VLLM
 from tests.builders import exports
 from tests.builders.exports import GPU, KEY, SHRINK, entry, shrink, snapshot, table
@@ -106,7 +106,7 @@ def test_an_output_folder_may_have_the_name_of_the_builtin_one(tmp_path: Path) -
 
 def test_pairs_that_won_and_lost_are_found_where_the_plug_in_looks(tmp_path: Path) -> None:
     sizes = {"max_loras": 5, "num_slices": 3, "k": 4096, "rank": 16, "n": 4096}
-    pair = {"block_m": 16, "block_n": 64, "block_k": 256, "block_r": 16, "split_k": 8, "num_warps": 4, "num_stages": 2}
+    pair = dict.fromkeys(facts.LINEAR_KEYS, 16) | {"block_k": 256, "num_warps": 4, "num_stages": 2, "launches": 2}
     calls = [Call("vllm", "linear", {**sizes, "m": m}) for m in (1, 16, 64)]
     configs = [pair, linear.APART, pair]
     items = [

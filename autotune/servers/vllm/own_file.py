@@ -4,7 +4,7 @@ one (contracts A15, A17)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from autotune.contract import Config, Value
@@ -28,6 +28,7 @@ class OwnFile:
         keys: Of an entry.
         without: What the plug-in does where there is no sound entry.
         warp_depth: Columns of x that a warp takes at a time, at least.
+        later: Keys that came later, with what entries without them stand for.
     """
 
     op: str
@@ -36,6 +37,7 @@ class OwnFile:
     keys: tuple[str, ...]
     without: str
     warp_depth: int = 0
+    later: Mapping[str, Value] = field(default_factory=dict)
 
     def name(self, gpu: str) -> str:
         """Names the file, for a GPU as file names spell it."""
@@ -52,19 +54,20 @@ class OwnFile:
         Raises:
             InputError: If the config lacks a key, or has one that the op does not know.
         """
-        if set(config) != set(self.keys):
+        if {*self.later, *config} != set(self.keys):
             raise InputError(f"vllm {self.op}: got a config of {one_of(config)}; needed: {one_of(self.keys)}")
         return self.launched(config)
 
     def launched(self, node: Config) -> dict[str, Value]:
         """Returns what is launched by a sound entry: other keys are not read."""
-        return {key: node[key] for key in self.keys}
+        known = {key: node[key] for key in self.keys if key in node}
+        return stand_back.entry(self.keys) if stand_back.is_one(known) else {**self.later, **known}
 
     def problem(self, node: Any) -> str | None:
         """Tells why the plug-in launches nothing by an entry, and goes on as without it; None if it is sound."""
         if not isinstance(node, dict):
             return f"got {type(node).__name__}, allowed: an object of parameters"
-        if missing := [key for key in self.keys if key not in node]:
+        if missing := [key for key in self.keys if key not in node and key not in self.later]:
             return f"lacks {one_of(missing)}; tune the shape"
         config = self.launched(node)
         if stand_back.is_one(config):
@@ -84,6 +87,7 @@ LINEAR: Final = OwnFile(
     facts.LINEAR_KEYS,
     without="calls run as without an entry",
     warp_depth=16,
+    later={"launches": 1},
 )
 ALIGNED: Final[Mapping[str, OwnFile]] = {
     op: OwnFile(op, op.upper(), facts.MOE_LEVELS, facts.ALIGNED_KEYS, without="calls run as without an entry")

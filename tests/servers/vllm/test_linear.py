@@ -124,3 +124,11 @@ def test_the_way_back_from_a_key() -> None:
     assert flags["slice_widths"] == (4096, 1024, 1024)
     assert (flags["num_loras"], flags["hidden_size"], flags["lora_rank"]) == (4, 4096, 16)
     assert reverse.kernels_of(place.call, flags, "auto") == ("lora_linear",)
+
+
+def test_an_entry_of_before_pairs_had_two_launches_has_one() -> None:
+    for entry, now in ((PAIR, PAIR), (linear.APART, linear.APART)):
+        before = {key: value for key, value in entry.items() if key != "launches"}
+        assert VLLM.entry(before, call()) == now
+        found = linear.resolve(nested(*VLLM.key_path(call()), before), call().dims)
+        assert (found.config, found.warnings) == (now, ())
