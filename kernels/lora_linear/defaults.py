@@ -21,6 +21,9 @@ _DEEPEST: Final = 512
 _WIDE_RANK: Final = 32
 """Beyond it the parts of a slice are so many that one slice alone is no faster than shrink and expand apart."""
 
+_WIDEST_RANK: Final = 64
+"""The widest that was timed with several slices."""
+
 _MOST_SPLITS: Final = 16
 """Each expand program sums the parts of all of them."""
 
@@ -29,7 +32,7 @@ def default_config(m: int, k: int, rank: int, n: int, num_slices: int) -> Config
     """Returns the default for tokens ``[m, k]`` and slices of up to n columns, one for all m that have one; None where
     shrink and expand run apart."""
     wide = rank > _WIDE_RANK
-    if m > MOST_TOKENS or (wide and num_slices == 1):
+    if m > MOST_TOKENS or rank > _WIDEST_RANK or (wide and num_slices == 1):
         return None
     shrinks = 16 if num_slices == 1 else 64 if wide else 32
     splits = 1 << max(0, round(math.log2(shrinks / (num_slices * cdiv(rank, _BLOCK_R)))))
