@@ -58,6 +58,7 @@ class SearchLoop:
         self.backend = backend
         self.clock = clock or Clock()
         self.out_of_time = False
+        self._at_end: OnEnding | None = None
         self._measuring = ThreadPoolExecutor(max_workers=1)
         self._measured_before = self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
         self._begun_s: float | None = None
@@ -71,8 +72,9 @@ class SearchLoop:
         """Searches until done, once; killing it loses nothing but the trial in flight and the few before it.
 
         Args:
-            on_ending: Called while the last few configs are measured: compilers have time for something else. Perhaps
-                more than once, since a measurement may change that, and not at all if the search ends early.
+            on_ending: Called while one of the last few configs is measured: compilers have time for something else, and
+                so has this process. Perhaps more than once, since a measurement may change that, and not at all if the
+                search ends early.
         """
         try:
             with self._finished_trials:
@@ -88,8 +90,7 @@ class SearchLoop:
         while not self._finished(budget):
             left = self._left(budget)
             fresh = self._compile_ahead(compiled, left)
-            if left <= _ENDING_ROUNDS * self.search.per_round:
-                on_ending()
+            self._at_end = on_ending if left <= _ENDING_ROUNDS * self.search.per_round else None
             if not (batch := compiled or fresh):
                 break
             for _ in range(min(self.search.per_round, len(batch))):
@@ -141,7 +142,7 @@ class SearchLoop:
         self._finish(trials.tell(self.study, trial, measurement), measurement, on_trial)
 
     def _measure(self, config: Config) -> Measurement:
-        """Measures a config; meanwhile finished trials are stored and the model learns."""
+        """Measures a config; meanwhile finished trials are stored, the model learns, and what follows is prepared."""
         with self.clock.timing(Phase.STORAGE):
             self._finished_trials.store()
         with self.clock.timing(Phase.MEASURE):
@@ -149,6 +150,9 @@ class SearchLoop:
             answer = self._measuring.submit(self.backend.measure, config, limit_us)
             with self.clock.timing(Phase.LEARN):
                 self.search.sampler.learn(self.study)
+            if self._at_end is not None:
+                at_end, self._at_end = self._at_end, None
+                at_end()
             return answer.result()
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:

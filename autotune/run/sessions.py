@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from optuna.storages import BaseStorage
 
@@ -17,6 +18,7 @@ from autotune.run.backends import Backends
 from autotune.run.neighbours import Neighbourhood
 from autotune.run.options import RunOptions
 from autotune.search.api import Search
+from autotune.search.arrays import Floats
 from autotune.search.estimate import estimated
 from autotune.search.making import make_search
 from autotune.study import trials
@@ -30,6 +32,11 @@ class Session:
     study: KernelStudy
     space: Space
     backend: Backend
+
+    @cached_property
+    def log_estimate(self) -> Floats | None:
+        """What the kernel expects of each config, if it expects anything."""
+        return estimated(self.space.configs, self.study.kernel, self.study.problem, self.study.gpu)
 
     @property
     def own_defaults(self) -> tuple[Config, ...]:
@@ -81,8 +88,7 @@ class Sessions:
         """Makes the search of a study's whole space, with what its neighbours and its kernel let it expect."""
         study, space, options = session.study, session.space, self._options
         known = self._neighbourhood.of(study)
-        log_estimate = estimated(space.configs, study.kernel, study.problem, study.gpu)
-        search = make_search(options.sampler, space, options.seed, known, log_estimate, stop=options.stop)
+        search = make_search(options.sampler, space, options.seed, known, session.log_estimate, stop=options.stop)
         return replace(search, first=session.own_defaults)
 
     def beside(self, session: Session) -> dict[str, Config]:
