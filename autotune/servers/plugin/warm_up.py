@@ -21,7 +21,7 @@ _MOST_THREADS: Final = 8
 def compile_ahead(launches_at: Callable[[int], Iterable[Launch]], token_counts: Iterable[int]) -> None:
     """Compiles what launches at these token counts need, several kernels at a time where this Triton can.
 
-    What does not compile is left to the launch, which tells.
+    What cannot be made or does not compile is left to the launch, which tells.
 
     Args:
         launches_at: The launches over tensors without memory.
@@ -38,12 +38,19 @@ def _distinct(launches_at: Callable[[int], Iterable[Launch]], token_counts: Iter
     """Yields the launches that the compiler tells apart; an odd count may make sizes of another divisibility."""
     seen = set()
     for m in sorted({each for count in token_counts for each in (count, count + 1)}):
-        for launch in launches_at(m):
+        for launch in _made(launches_at, m):
             sizes = tuple((arg == 1, arg % 16 == 0) for arg in launch.args if isinstance(arg, int))
             key: Hashable = (sizes, *sorted(launch.options.items()))
             if key not in seen:
                 seen.add(key)
                 yield launch
+
+
+def _made(launches_at: Callable[[int], Iterable[Launch]], m: int) -> list[Launch]:
+    """Returns the launches of one count; none where an entry asks for what cannot be launched."""
+    with suppress(Exception):
+        return list(launches_at(m))
+    return []
 
 
 @contextmanager

@@ -48,8 +48,14 @@ def test_what_does_not_compile_is_left_to_the_launch() -> None:
     assert kernel.compiled == [(4,)]
 
 
-def test_launches_that_cannot_be_made_stop_nothing() -> None:
-    def fails(m: int) -> list[Launch]:
-        raise ValueError(m)
+def test_launches_that_cannot_be_made_do_not_keep_others_from_being_compiled() -> None:
+    """As those of an entry that needs more memory than there is."""
+    kernel = NotingKernel()
 
-    warm_up.compile_ahead(fails, (16,))
+    def launches_at(m: int) -> list[Launch]:
+        if m < 64:
+            raise ValueError(m)
+        return [Launch(kernel, (1,), (), {"num_warps": 4})]
+
+    warm_up.compile_ahead(launches_at, (16, 64))
+    assert kernel.compiled == [(4,)]
