@@ -139,9 +139,13 @@ class PairOrApart:
             warn_once(f"{PAIR}: shrink and expand run apart where {why}")
             return False
         key = call.weights_key
-        if key not in self._tables:
-            self._prepare(call)
-        config = self._config(call)
+        try:
+            if key not in self._tables:
+                self._prepare(call)
+            config = self._config(call)
+        except Exception as error:  # out of memory, or whatever a file leads to
+            self._fail(one_line(error))
+            return False
         if config is None:
             return False
         try:
@@ -168,7 +172,11 @@ class PairOrApart:
         if self._tuned is not None and self._entry(call) is not None:
             self._tuned.reject(self._part.lookup(call), why)
         else:
-            self._failed = f"the pair failed once ({why})"
+            self._fail(why)
+
+    def _fail(self, why: str) -> None:
+        """Leaves the pair out from now on."""
+        self._failed = f"the pair failed once ({why})"
 
     def _too_late(self, call: Any) -> str:
         """Tells whether weights are seen first while a graph is captured, which cannot capture an upload."""

@@ -118,12 +118,13 @@ def test_without_any_file_few_tokens_run_by_the_default_and_more_apart(tmp_path:
     assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[1, 2, 2], True]
 
 
-def test_a_default_that_does_not_run_leaves_the_two_ops(tmp_path: Path) -> None:
-    script = """
+@pytest.mark.parametrize("part", ["launches", "workspace", "tables"])
+def test_a_pair_that_cannot_be_prepared_or_run_leaves_the_two_ops(tmp_path: Path, part: str) -> None:
+    script = f"""
     from autotune.kernels.lora_linear import drop_in
     def broken(*_):
         raise RuntimeError("no")
-    drop_in.launches = broken
+    drop_in.{part} = broken
     same = [torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13) for _ in range(2)]
     print(json.dumps(same))
     """
