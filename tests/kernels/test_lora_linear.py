@@ -164,6 +164,20 @@ def test_rows_beyond_the_batch_have_an_adapter_of_an_earlier_one(make: Any, devi
     assert changed == [True, True, False, True, *[False] * 8]
 
 
+@pytest.mark.parametrize("change", [{}, {"launches": 2}, {"launches": 2, "block_m": 32}], ids=str)
+def test_nothing_out_of_use_is_read_where_fewer_groups_are_launched(make: Any, change: dict[str, int]) -> None:
+    """As a server launches that specializes in how many adapters a batch uses."""
+    arguments = make(mapping=[1, -1, 1, 1] * 6)
+    shrink, expand = arguments.shrink, arguments.expand
+    shrink.x[shrink.metadata.token_lora_mapping < 0] = torch.nan
+    for weight in (*shrink.a, *expand.b):
+        weight[[0, 2]] = torch.nan
+    check(
+        replace(arguments, shrink=replace(shrink, metadata=replace(shrink.metadata, launched_groups=2))),
+        {**CONFIG, **change},
+    )
+
+
 def test_nothing_to_do(make: Any) -> None:
     assert lora_linear(make(mapping=[]), CONFIG).shape == (0, 72)
     check(make(mapping=[-1, -1]))
