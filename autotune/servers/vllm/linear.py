@@ -41,7 +41,8 @@ def replaced(call: Call) -> list[Call]:
 def resolve(table: Any, dims: Mapping[str, int]) -> Lookup:
     """Looks a call up as the plug-in does: at the nearest max_loras and m, and exactly otherwise.
 
-    It never fails, for without a sound entry shrink and expand run apart, as they do beyond the largest m of a file.
+    It never fails: without a sound entry, and beyond the largest m of a file, it comes to the default, for which the
+    plug-in takes the pair's own.
     """
     node, steps, failure = descend(table, LINEAR.levels, dims)
     if failure is None and dims["m"] > max(_token_counts(table, steps)):
