@@ -22,6 +22,8 @@ FEW_TOKENS: Final = 64
 """Up to so many, likewise, narrow blocks that take much of a row at a time are faster: they are as many as there are
 columns to share out, and what they read at a time is what they wait for."""
 _NARROW: Final = 16
+_SHORT_CHUNK: Final = 32
+"""Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens have them."""
 _DEEP_STEP: Final = 512
 _SHALLOW: Final = 1024
 
@@ -33,7 +35,7 @@ def default_config(chunk_size: int, columns: int, k: int, is_decode: bool) -> Co
         is_decode: Whether there are few tokens, or a graph is captured, which decode batches alone replay.
     """
     depth = next_pow2(k)
-    if is_decode:
+    if is_decode and chunk_size <= _SHORT_CHUNK:
         step = _DEEP_STEP if depth > _SHALLOW else _DEEP_STEP // 2
         return {"BLOCK_N": _NARROW, "BLOCK_K": max(32, min(step, depth)), "num_warps": 2, "num_stages": 3}
     if columns % _WIDE == 0:

@@ -8,7 +8,9 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import H200
+from autotune.kernels.common.tiles import Tile
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
+from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 
@@ -29,3 +31,14 @@ def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
     made = expand.make_inputs(problem, "meta", 0).arguments
     launched = EXPAND.default_config(CsgmvCall(made.x, made.b, made.batch, slices, widths))
     assert expand.own_default(problem, H200) == expand.canonical(problem, {**launched, "maxnreg": None}, H200)
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+@pytest.mark.parametrize("is_decode", [False, True])
+@pytest.mark.parametrize("k", [64, 1024, 4096, 28672])
+@pytest.mark.parametrize("columns", [8, 48, 512])
+def test_a_default_fits_in_shared_memory(chunk_size: int, is_decode: bool, k: int, columns: int) -> None:
+    """A graph is captured as decode batches are, and one of 256 tokens has chunks of up to 128."""
+    c = default_config(chunk_size, columns, k, is_decode)
+    tile = Tile(chunk_size, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
+    assert tile.shared_bytes <= H200.shared_bytes
