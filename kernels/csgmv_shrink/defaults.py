@@ -21,6 +21,9 @@ _WIDE_STEP: Final = 64
 FEW_TOKENS: Final = 64
 """Up to so many, likewise, narrow blocks that take much of a row at a time are faster: they are as many as there are
 columns to share out, and what they read at a time is what they wait for."""
+FEW_CAPTURED: Final = 256
+"""Up to so many tokens a captured graph is taken for one of a decode batch: graphs of prompts begin about there."""
+
 _NARROW: Final = 16
 _SHORT_CHUNK: Final = 32
 """Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens have them."""
@@ -32,7 +35,7 @@ def default_config(chunk_size: int, columns: int, k: int, is_decode: bool) -> Co
     """Returns the default for rows of k columns, and an output of so many columns.
 
     Args:
-        is_decode: Whether there are few tokens, or a graph is captured, which decode batches alone replay.
+        is_decode: Whether there are few tokens, or a graph of a decode batch is captured.
     """
     depth = next_pow2(k)
     if is_decode and chunk_size <= _SHORT_CHUNK:

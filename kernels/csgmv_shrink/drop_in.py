@@ -40,7 +40,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def default_config(self, call: CsgmvCall) -> Config:
         tokens, k = call.x.shape
-        is_decode = call.check_ranks or tokens <= defaults.FEW_TOKENS
+        is_decode = tokens <= (defaults.FEW_CAPTURED if call.check_ranks else defaults.FEW_TOKENS)
         return defaults.default_config(call.batch.chunk_size, call.weights.shape[1], k, is_decode)
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:

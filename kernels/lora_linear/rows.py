@@ -1,7 +1,7 @@
 """Finds, inside a kernel, the rows that a tile of a pair has.
 
 A batch that fits in one tile needs no sorted tokens: each group of tokens has a tile of all rows, and what other
-adapters' rows come to is never stored. So x need not wait for the token list, which needs not wait for the groups. The
+adapters' rows come to is never stored. So x waits neither for the token list nor for the groups. The
 tiles of a larger batch are counted through, as any mix of adapters can take them.
 """
 
