@@ -26,6 +26,7 @@ UNEVEN_HEADS = {"hidden_size": 1028, "num_attention_heads": 8, "num_key_value_he
 UNCOUNTED_LAYERS = {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 3}
 _KEY_VALUE_HEADS = "num_key_value_heads"
 _FIELD = "error for field"
+_WIDTH = 1664
 _LISTS: tuple[list[Any], ...] = ([8, 8], ["full_attention"], [{}])
 OTHERS = (
     "pad_token_id",
@@ -47,6 +48,7 @@ def main() -> None:
             "architecture": architecture(models.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, model_type),
             "defaults": defaults(config),
             "text_model_type": text_model_type(config),
+            **text_fields(config),
             **refusals(config),
             **rotary_share(config),
         }
@@ -157,6 +159,27 @@ def text_model_type(config: type) -> str | None:
     """Returns the type of the language model inside, where its class fixes it."""
     kinds = (getattr(config, name, {}).get("text_config") for name in ("sub_configs_defaults", "sub_configs"))
     return next((name for kind in kinds if (name := getattr(kind, "model_type", None))), None)
+
+
+def text_fields(config: type) -> dict[str, bool]:
+    """Returns how a class with a language model inside takes its fields: always as its own class's, or at the top."""
+    if (own := text_model_type(config)) is None:
+        return {}
+    other = "llama" if own != "llama" else "qwen3"
+    found = {
+        "fixes_text": text_size(config, {"text_config": {"model_type": other, "hidden_size": _WIDTH}}, own),
+        "text_at_the_top": text_size(config, {"hidden_size": _WIDTH}, own),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def text_size(config: type, fields: Mapping[str, Any], model_type: str) -> bool:
+    """Tells whether an object that a class makes of fields has a language model of a type and of a width."""
+    try:
+        text = config(**fields).text_config
+        return getattr(type(text), "model_type", None) == model_type and text.hidden_size == _WIDTH
+    except Exception:  # it keeps its language model elsewhere, or needs other fields beside
+        return False
 
 
 def read_fields() -> set[str]:

@@ -56,12 +56,16 @@ class Part:
         on: The kind; ``model`` for what the model has once.
         name: What tells its modules from others of the same name.
         when: They are there if this is not 0, which a decoder says.
+        through: What calls them by paths of its own, which a decoder says: another path wraps what is never called.
+        refused: Conditions under which layers with them are refused, each with what the server says.
     """
 
     on: str
     modules: tuple[Module, ...]
     name: str = ""
     when: str = "1"
+    through: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,16 @@ def table() -> Table:
 
 def _part(data: Mapping[str, Any]) -> Part:
     modules = [Module(**(row | {"outputs": tuple(row.get("outputs", ()))})) for row in data["modules"]]
-    return Part(data["on"], tuple(modules), data.get("name", ""))
+    return Part(data["on"], tuple(modules), data.get("name", ""), refused=data.get("refused", {}))
 
 
 def _decoder(data: Mapping[str, Any], parts: Mapping[str, Part]) -> Decoder:
-    conditions = data.get("parts_when", {})
+    conditions, through = data.get("parts_when", {}), data.get("paths_through", {})
     return Decoder(
-        parts=tuple(replace(parts[name], when=conditions.get(name, "1")) for name in data["parts"]),
+        parts=tuple(
+            replace(parts[name], when=conditions.get(name, "1"), through=through.get(name, ""))
+            for name in data["parts"]
+        ),
         mixers=data.get("mixers", ""),
         attention_interval=data.get("attention_interval", 0),
         last_layer_type=data.get("last_layer_type", ""),

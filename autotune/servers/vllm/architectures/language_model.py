@@ -200,17 +200,22 @@ def _text_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
 def _text_part(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the part of a multimodal config that is of the language model, with its model type; None for none.
 
-    Where it is null, its class has all of it.
+    Where it is null, or nothing of it is there, its class has all of it.
     """
-    outer = defaults_of(config.get("model_type")).get("text_model_type")
+    row = defaults_of(config.get("model_type"))
+    outer = row.get("text_model_type")
     for path in table().text_configs:
         found: Any = config
         for step in path.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         if isinstance(found, Mapping):
-            return {**found, "model_type": found.get("model_type") or outer}
+            own = None if row.get("fixes_text") else found.get("model_type")
+            return {**found, "model_type": own or outer}
+    if row.get("text_at_the_top"):
+        return {**_plain(config), "model_type": outer}
     null = any(path in config and config[path] is None for path in table().text_configs)
-    return {"model_type": outer} if outer and null else None
+    absent = not any(config.get(name) for name in NAMES["hidden_size"])
+    return {"model_type": outer} if outer and (null or absent) else None
 
 
 def _check_classes(config: Mapping[str, Any], origin: str) -> None:

@@ -55,19 +55,20 @@ class Targets:
         """Experts are wrapped, where there are any."""
         return self._names is None or _EXPERTS in self._names
 
-    def wrap(self, module: Module, layer: int | None = None, part: str = "") -> bool:
-        """Tells whether a module is wrapped.
+    def wrap(self, module: Module, layer: int | None = None, part: str = "", through: str = "") -> bool:
+        """Tells whether a module is wrapped, and called so.
 
         Args:
             layer: The layer that it stands in; None for one that a model has once.
             part: The part of the layer that it stands in, where that has a name.
+            through: What calls it by a path of its own, where something does.
         """
         if self._names is None:
             return not module.named and (module.kind not in _EMBEDDINGS or module.name in self._embeddings)
         parents = [parent for parent, parts in self._packed.items() if module.name in parts]
         names = (module.name, *self._packed.get(module.name, ()), *parents)
         self._there |= dict.fromkeys(names)
-        paths = {path for path in self._names if self._is_path_of(path, module.name, layer, part)}
+        paths = {path for path in self._names if through in path and self._is_path_of(path, module.name, layer, part)}
         fitting = set(names) & set(self._names) | paths
         self._met |= fitting
         return bool(fitting) or module.kind == "classifier"

@@ -96,7 +96,7 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
             continue
         if not lacking:
             weights.check_share(module, sizes)
-        if not targets.wrap(module, sizes.layer, part.name):
+        if not targets.wrap(module, sizes.layer, part.name, part.through):
             if not lacking:
                 check_shares(module, sizes, serving.tp)
             continue
@@ -189,7 +189,7 @@ def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator
     for layer in range(len(kinds)):
         known: Mapping[str, int] = {**common, "layer": layer, **own_sizes(decoder, fields, layer)}
         by_layer.append(LayerSizes(decoder, fields, known, layer, types[layer] if types else ""))
-        if why := next((said for condition, said in decoder.refused.items() if by_layer[-1].holds(condition)), None):
+        if why := _refused(decoder, kinds[layer], by_layer[-1]):
             raise InputError(
                 f"{fields.origin}: vLLM refuses it with --tp {tp}: {why}; give another one, or fix the config"
             )
@@ -208,6 +208,12 @@ def _modules(found: LanguageModel, fields: Fields, serving: Serving) -> Iterator
                     yield part, module, sizes
     if found.scored:
         yield Part("model", (_SCORE,)), _SCORE, LayerSizes(decoder, fields, common, None)
+
+
+def _refused(decoder: Decoder, kinds: frozenset[str], sizes: LayerSizes) -> str | None:
+    """Returns what the server says as it refuses a layer of these kinds; None where it does not."""
+    rules = [decoder.refused, *(part.refused for part in decoder.parts if part.on in kinds and sizes.holds(part.when))]
+    return next((said for rule in rules for condition, said in rule.items() if sizes.holds(condition)), None)
 
 
 def _counted(fields: Fields) -> Fields:
