@@ -3,7 +3,7 @@ where vLLM is installed.
 
 It asks the server's classes about recorded configs of `tests/data/vllm_wrapped/`, on two GPUs, with one size of a tower
 at a time made odd: what the server then refuses, and does not on one GPU, must divide. Beside each size stands the one
-that its configuration class has where a config leaves it out.
+that its configuration class has where a config leaves it out, and the type of the part that has it so.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Size:
 
 def main(only: frozenset[str]) -> None:
     """Writes the table; with names of architectures the rows of these alone."""
-    found: dict[str, dict[str, dict[str, int | None]]] = {}
+    found: dict[str, dict[str, dict[str, int | str | None]]] = {}
     if only:
         found = {name: row for name, row in json.loads(TARGET.read_text())["towers"].items() if name not in only}
     for name, row in recorded():
@@ -54,7 +54,9 @@ def main(only: frozenset[str]) -> None:
         for size in sizes(config):
             known = found.setdefault(architecture, {}).setdefault(size.part, {})
             if size.name not in known and must_divide(config, size):
-                known[size.name] = value_of(usual, size)
+                known[size.name] = part_of(usual, size.part).get(size.name)
+                if model_type := part_of(usual, size.part).get("model_type"):
+                    known["model_type"] = model_type
                 print(architecture, size, flush=True)
     towers = {name: {part: names for part, names in parts.items() if names} for name, parts in found.items()}
     lines = (f"  {json.dumps(name)}: {json.dumps(row, sort_keys=True)}" for name, row in sorted(towers.items()) if row)
@@ -70,13 +72,12 @@ def recorded() -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((file.stem, json.loads(file.read_text())) for file in sorted((make_wrapped.DATA / "configs").iterdir()))
 
 
-def value_of(config: Mapping[str, Any], size: Size) -> int | None:
-    """Returns what a config has for a size; None for nothing."""
+def part_of(config: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Returns a part of a config; an empty one where it has none."""
     part: Any = config
-    for step in size.part.split("."):
+    for step in path.split("."):
         part = part.get(step, {}) if isinstance(part, Mapping) else {}
-    found: int | None = part.get(size.name)
-    return found
+    return part if isinstance(part, Mapping) else {}
 
 
 def with_parts(config: Mapping[str, Any]) -> dict[str, Any]:

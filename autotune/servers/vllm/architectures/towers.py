@@ -25,9 +25,10 @@ def check_towers(config: Mapping[str, Any], architecture: str, tp: int, origin: 
             found = found.get(step, {}) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
             continue
+        # A part of another class than the usual one has other sizes where it leaves them out.
+        same = found.get("model_type", own := names.get("model_type")) == own
         for name, usual in names.items():
-            # A part of another class than the usual one has other sizes where it leaves them out.
-            size = found.get(name, None if "model_type" in found else usual)
+            size = found.get(name, usual if same else None)
             if type(size) is int and size % tp:
                 raise InputError(
                     f"--tp: got {tp}, which does not divide {part}.{name} {size} of {origin}, and vLLM shares this "
@@ -37,6 +38,7 @@ def check_towers(config: Mapping[str, Any], architecture: str, tp: int, origin: 
 
 
 @cache
-def _towers() -> Mapping[str, Mapping[str, Mapping[str, int | None]]]:
-    """Returns the sizes that must divide, by architecture and by part of its config, each with its class's own."""
+def _towers() -> Mapping[str, Mapping[str, Mapping[str, int | str | None]]]:
+    """Returns the sizes that must divide, by architecture and by part of its config, each with its class's own; and
+    the type of that class."""
     return dict(json.loads(_FILE.read_text(encoding="utf-8"))["towers"])
