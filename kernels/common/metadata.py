@@ -37,6 +37,16 @@ class LoraMetadata:
         """Groups that a launch has blocks for."""
         return self.lora_ids.numel() if self.launched_groups is None else self.launched_groups
 
+    @property
+    def launched_with(self) -> tuple[torch.Tensor, ...]:
+        """What a launch reads to find each adapter's rows, in the order of the kernels' arguments."""
+        return (
+            self.token_indices_sorted_by_lora_ids,
+            self.num_tokens_per_lora,
+            self.lora_token_start_loc,
+            self.lora_ids,
+        )
+
     @classmethod
     def build(cls, mapping: torch.Tensor, max_loras: int, device: str | torch.device) -> LoraMetadata:
         """Groups the tokens of a mapping ``[M]`` that lies on the CPU; the result lies on `device`."""

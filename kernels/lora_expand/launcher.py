@@ -134,6 +134,11 @@ class LoraExpandArguments:
             columns = () if self.same_width else (self.widths, self.columns, [b.stride(0) for b in self.b])
             object.__setattr__(self, "table", address_table(self.b, *columns))
 
+    @property
+    def weights(self) -> torch.Tensor:
+        """What a launch finds the weights by: the only one, or the table."""
+        return self.b[0] if self.table is None else self.table
+
     @cached_property
     def widths(self) -> list[int]:
         return [b.shape[-2] for b in self.b]
@@ -158,12 +163,9 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
     rows = row_grid(m, meta.groups, inputs.b[0].shape[0], c["block_m"], across)
     args = (
         inputs.x,
-        inputs.b[0] if inputs.table is None else inputs.table,
+        inputs.weights,
         inputs.out,
-        meta.token_indices_sorted_by_lora_ids,
-        meta.num_tokens_per_lora,
-        meta.lora_token_start_loc,
-        meta.lora_ids,
+        *meta.launched_with,
         n,
         *inputs.x.stride(),
         inputs.out.stride(0),

@@ -107,9 +107,9 @@ def lookup(call: LinearCall) -> Call:
     return Call(facts.NAME, facts.LINEAR, {"max_loras": ids.numel(), "num_slices": slices, **sizes})
 
 
-def default_config(call: LinearCall) -> Config | None:
-    """Returns what the pair launches with where no file has an entry; None where shrink and expand run apart."""
-    d = lookup(call).dims
+def default_config(call: Call) -> Config | None:
+    """Returns what the pair launches with where a call is looked up in vain; None where shrink and expand run apart."""
+    d = call.dims
     return defaults.default_config(d["m"], d["k"], d["rank"], d["n"], d["num_slices"])
 
 

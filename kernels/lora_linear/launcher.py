@@ -129,7 +129,7 @@ def pair_launches(arguments: LoraLinearArguments, config: Config) -> list[Launch
             _shrink_launch(arguments, c, (shrinks, row_tiles_launched)),
             _expand_launch(arguments, c, (expands, row_tiles_launched)),
         ]
-    x, a, b, meta = _x(arguments), _shrink_weights(arguments), _expand_weights(arguments), _metadata(arguments)
+    x, a, b, meta = arguments.shrink.rows, arguments.shrink.weights, arguments.expand.weights, _metadata(arguments)
     scaling, (k, n, out) = arguments.shrink.scaling, (x.shape[1], max(expand.widths), expand.out)
     args = (
         *(x, a, b, out, space.parts, space.arrivals, *meta, scaling),
@@ -141,45 +141,23 @@ def pair_launches(arguments: LoraLinearArguments, config: Config) -> list[Launch
 
 
 def _shrink_launch(arguments: LoraLinearArguments, c: Mapping[str, int], grid: tuple[int, int]) -> Launch:
-    x = _x(arguments)
-    args = (x, _shrink_weights(arguments), arguments.workspace.parts, *_metadata(arguments), x.shape[1], x.stride(0))
+    x = arguments.shrink.rows
+    args = (x, arguments.shrink.weights, arguments.workspace.parts, *_metadata(arguments), x.shape[1], x.stride(0))
     return Launch(shrink_parts_kernel, grid, args, {**_common(arguments, c), **_of_shrink(arguments, c)})
 
 
 def _expand_launch(arguments: LoraLinearArguments, c: Mapping[str, int], grid: tuple[int, int]) -> Launch:
     expand, parts = arguments.expand, arguments.workspace.parts
     args = (
-        *(_expand_weights(arguments), expand.out, parts, *_metadata(arguments), arguments.shrink.scaling),
+        *(arguments.expand.weights, expand.out, parts, *_metadata(arguments), arguments.shrink.scaling),
         *(max(expand.widths), expand.out.stride(0), expand.offset),
     )
     return Launch(expand_parts_kernel, grid, args, {**_common(arguments, c), **_of_expand(arguments, c)})
 
 
-def _x(arguments: LoraLinearArguments) -> torch.Tensor:
-    x = arguments.shrink.x
-    return x if x.stride(1) == 1 else x.contiguous()
-
-
-def _shrink_weights(arguments: LoraLinearArguments) -> torch.Tensor:
-    shrink = arguments.shrink
-    return shrink.a[0] if shrink.table is None else shrink.table
-
-
-def _expand_weights(arguments: LoraLinearArguments) -> torch.Tensor:
-    expand = arguments.expand
-    return expand.b[0] if expand.table is None else expand.table
-
-
 def _metadata(arguments: LoraLinearArguments) -> tuple[int | torch.Tensor, ...]:
     meta = arguments.shrink.metadata
-    return (
-        arguments.shrink.x.shape[0],
-        meta.token_lora_mapping,
-        meta.token_indices_sorted_by_lora_ids,
-        meta.num_tokens_per_lora,
-        meta.lora_token_start_loc,
-        meta.lora_ids,
-    )
+    return (arguments.shrink.x.shape[0], meta.token_lora_mapping, *meta.launched_with)
 
 
 def _common(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:

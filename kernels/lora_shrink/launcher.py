@@ -145,6 +145,16 @@ class LoraShrinkArguments:
         if len(self.a) > 1 and self.table is None:
             object.__setattr__(self, "table", address_table(self.a))
 
+    @property
+    def rows(self) -> torch.Tensor:
+        """x with rows that are contiguous: a copy where they are not."""
+        return self.x if self.x.stride(1) == 1 else self.x.contiguous()
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """What a launch finds the weights by: the only one, or the table."""
+        return self.a[0] if self.table is None else self.table
+
 
 def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
     """Returns the launch that adds every adapter's product into the zeroed output."""
@@ -152,17 +162,14 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
     if m == 0:
         return []
     c, meta = integers(config), inputs.metadata
-    x = inputs.x if inputs.x.stride(1) == 1 else inputs.x.contiguous()
+    x = inputs.rows
     across = c["split_k"] * cdiv(slices * n, c["block_n"])
     rows = row_grid(m, meta.groups, inputs.a[0].shape[0], c["block_m"], across)
     args = (
         x,
-        inputs.a[0] if inputs.table is None else inputs.table,
+        inputs.weights,
         inputs.out,
-        meta.token_indices_sorted_by_lora_ids,
-        meta.num_tokens_per_lora,
-        meta.lora_token_start_loc,
-        meta.lora_ids,
+        *meta.launched_with,
         inputs.scaling,
         k,
         x.stride(0),

@@ -36,7 +36,7 @@ def test_pair(m: int, rank: int, apart: bool) -> None:
     metadata = [meta.token_lora_mapping, meta.token_indices_sorted_by_lora_ids, meta.num_tokens_per_lora]
     metadata += [meta.lora_token_start_loc, meta.lora_ids, torch.tensor([False]), torch.tensor([4])]
     call = LinearCall.of(expand.out, shrink.x, shrink.a, expand.b, metadata, (1.0, True))
-    launched = PAIR.default_config(call)
+    launched = PAIR.default_config(PAIR.lookup(call))
     assert (launched is None) == apart
     assert pair.own_default(pair.problem_from_flags({**flags, "slice_widths": (2048,)}), H200) == launched
 

@@ -159,18 +159,17 @@ class PairOrApart:
 
     def _config(self, call: Any) -> Config | None:
         """Returns what the pair is launched with; None where shrink and expand run apart."""
-        if (tuned := self._entry(call)) is not None:
+        lookup = self._part.lookup(call)
+        if self._tuned is not None and (tuned := self._tuned.find(lookup)) is not None:
             return None if linear.is_apart(tuned) else tuned
-        default: Config | None = self._part.default_config(call)
+        default: Config | None = self._part.default_config(lookup)
         return default
-
-    def _entry(self, call: Any) -> Config | None:
-        return None if self._tuned is None else self._tuned.find(self._part.lookup(call))
 
     def _reject(self, call: Any, why: str) -> None:
         """Leaves what does not run out from now on: the entry, or without one the pair."""
-        if self._tuned is not None and self._entry(call) is not None:
-            self._tuned.reject(self._part.lookup(call), why)
+        lookup = self._part.lookup(call)
+        if self._tuned is not None and self._tuned.find(lookup) is not None:
+            self._tuned.reject(lookup, why)
         else:
             self._fail(why)
 

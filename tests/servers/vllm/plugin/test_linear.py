@@ -14,20 +14,9 @@ from autotune.kernels.lora_linear import drop_in, kernel
 from autotune.kernels.lora_linear.defaults import default_config
 from autotune.servers.vllm.linear import APART, MOST_TOKENS
 from tests.builders.gpu_at_hand import vllm_file
+from tests.builders.pair_entry import KEY, PAIR
 from tests.builders.plugin_process import run
 from tests.builders.tables import nested
-
-KEY = ("4", "3", "7", "64", "8", "48")
-PAIR = {
-    "block_m": 16,
-    "block_n": 32,
-    "block_k": 32,
-    "block_r": 16,
-    "split_k": 2,
-    "num_warps": 2,
-    "num_stages": 1,
-    "launches": 1,
-}
 
 LAYER = """
     import types

@@ -14,6 +14,7 @@ from autotune import servers
 from autotune.servers.trace import Trace, read
 from tests.builders.child import run_code
 from tests.builders.gpu_at_hand import vllm_file
+from tests.builders.pair_entry import KEY, PAIR
 from tests.builders.plugin_process import run
 from tests.builders.tables import nested
 
@@ -102,19 +103,9 @@ def test_sampled_rows_are_told_by_their_metadata(tmp_path: Path) -> None:
 
 
 def test_one_launch_a_layer_is_recorded_as_what_the_server_looks_up(tmp_path: Path) -> None:
-    pair = {
-        "block_m": 16,
-        "block_n": 32,
-        "block_k": 32,
-        "block_r": 16,
-        "split_k": 2,
-        "num_warps": 2,
-        "num_stages": 1,
-        "launches": 2,
-    }
     file = tmp_path / "own" / vllm_file("LORA_LINEAR")
     file.parent.mkdir()
-    file.write_text(json.dumps(nested("4", "3", "7", "64", "8", "48", pair)))
+    file.write_text(json.dumps(nested(*KEY, {**PAIR, "launches": 2})))
     on = environment(tmp_path, LORA_AUTOTUNE_KERNELS="1", LORA_AUTOTUNE_CONFIG_DIR=str(tmp_path / "own"))
     script = """
         layer, meta = Layer.random(), metadata()
