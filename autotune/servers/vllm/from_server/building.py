@@ -64,9 +64,7 @@ def _server_config(job: Job, folder: Path) -> Any:
             max_cpu_loras=_MAX_LORAS,
             fully_sharded_loras=job.fully_sharded,
             target_modules=job.target_modules,
-            enable_mixed_moe_lora_format=job.mixed_moe_format,
-            enable_moe_shared_loras=job.moe_shared_loras,
-            enable_tower_connector_lora=job.tower_connector,
+            **_switched_on(job),
         ),
         parallel_config=ParallelConfig(
             tensor_parallel_size=job.tp,
@@ -76,6 +74,16 @@ def _server_config(job: Job, folder: Path) -> Any:
         load_config=LoadConfig(load_format="dummy"),
         device_config=DeviceConfig("cpu"),
     )
+
+
+def _switched_on(job: Job) -> dict[str, bool]:
+    """Returns the switches that the job sets: a release that lacks one refuses it, and refuses nothing else."""
+    switches = {
+        "enable_mixed_moe_lora_format": job.mixed_moe_format,
+        "enable_moe_shared_loras": job.moe_shared_loras,
+        "enable_tower_connector_lora": job.tower_connector,
+    }
+    return {name: True for name, is_on in switches.items() if is_on}
 
 
 class _Part(dict[str, Any]):

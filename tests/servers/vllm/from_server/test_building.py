@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from autotune.servers.vllm.from_server.building import _remote_config
+from autotune.servers.vllm.from_server.answer import Job
+from autotune.servers.vllm.from_server.building import _remote_config, _switched_on
 
 
 class Base:
@@ -56,3 +58,9 @@ def test_what_configuration_classes_have_beside_the_file_is_there() -> None:
     assert made().tie_word_embeddings is False
     assert made(tie_word_embeddings=True).tie_word_embeddings is True
     assert _remote_config(Base, {}, "own", {"num_layers": 3}).attribute_map == {"num_hidden_layers": "num_layers"}
+
+
+def test_a_release_is_asked_for_no_switch_that_is_off() -> None:
+    job = Job({}, 1, 16, False, False, None)
+    assert _switched_on(job) == {}
+    assert _switched_on(replace(job, moe_shared_loras=True)) == {"enable_moe_shared_loras": True}
