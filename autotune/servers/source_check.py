@@ -6,8 +6,10 @@ import ast
 import functools
 import hashlib
 import importlib
+import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions, requires
 from importlib.util import find_spec
@@ -136,12 +138,25 @@ def source_hash(files: Iterable[Path]) -> str:
     return _hash_of(tuple((file, file.stat().st_mtime_ns) for file in files))
 
 
+def function_hash(function: Callable[..., object]) -> str:
+    """Hashes the syntax tree of one function, in the same way.
+
+    Raises:
+        OSError: If its source is not there.
+    """
+    return _digest([ast.parse(textwrap.dedent(inspect.getsource(function)))])
+
+
 @functools.cache
 def _hash_of(stamped: tuple[tuple[Path, int], ...]) -> str:
     """Hashes files once as long as they are as they were: every study of a plan asks for it."""
+    return _digest(ast.parse(file.read_bytes()) for file, _ in stamped)
+
+
+def _digest(trees: Iterable[ast.AST]) -> str:
     digest = hashlib.sha256()
-    for file, _ in stamped:
-        for token in _tokens(ast.parse(file.read_bytes())):
+    for tree in trees:
+        for token in _tokens(tree):
             digest.update(token.encode())
             digest.update(b"\0")
     return digest.hexdigest()[:16]

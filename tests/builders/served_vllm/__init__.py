@@ -6,7 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "files"
-_ELSEWHERE = {"envs": "envs.py", "punica_gpu": "lora/punica_wrapper/punica_gpu.py"}
+_ELSEWHERE = {
+    "envs": "envs.py",
+    "punica_gpu": "lora/punica_wrapper/punica_gpu.py",
+    "base_linear": "lora/layers/base_linear.py",
+}
 """Where files lie that are not among the ops."""
 
 _PLATFORMS = """
@@ -38,9 +42,10 @@ def install(folder: Path, version: str = "0.33.0") -> Path:
         (ops / f"{source.stem}.py").write_text(source.read_text())
     (folder / "vllm" / "triton_utils.py").write_text("HAS_TRITON = True\n")
     (folder / "vllm" / "platforms.py").write_text(_PLATFORMS)
-    punica = folder / "vllm" / "lora" / "punica_wrapper"
-    punica.mkdir()
-    (punica / "__init__.py").write_text("")
+    for name in ("punica_wrapper", "layers"):
+        package = folder / "vllm" / "lora" / name
+        package.mkdir()
+        (package / "__init__.py").write_text("")
     for name, place in _ELSEWHERE.items():
         (folder / "vllm" / place).write_text((PACKAGE / f"{name}.txt").read_text())
     worker = folder / "vllm" / "v1" / "worker"

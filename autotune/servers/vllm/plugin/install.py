@@ -9,7 +9,7 @@ from typing import Any, Final
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.plugin import linear
+from autotune.servers.vllm.plugin import layers
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
@@ -36,7 +36,7 @@ def _install_pair(state: PluginState) -> None:
     module = importlib.import_module(f"{_KERNELS}.{PAIR}")
     assert module.__file__ is not None
     try:
-        why = linear.install(state.configs.path, Path(module.__file__).with_name("kernel.py"))
+        why = layers.install(state.configs.path, Path(module.__file__).with_name("kernel.py"))
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
         why = f"{type(error).__name__}: {error}"
     if why:

@@ -1,14 +1,9 @@
-"""Runs shrink and expand of a linear layer as one op, where that wins (contracts A15).
-
-What calls it is traced by ``torch.compile``. So it is one op of a name of its own, and the key of the server's compile
-caches learns of it: graphs with the op and without lie apart, whichever way a server is started next.
-"""
+"""Runs shrink and expand of a linear layer as one op, where that wins (contracts A15)."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -24,84 +19,8 @@ from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
 from autotune.servers.vllm.plugin.state import PAIR
-from autotune.servers.vllm.plugin.tracing import traced
 
-_NAMESPACE: Final = "lora_autotune"
-_SCHEMA: Final = (
-    "(Tensor(a0!) y, Tensor x, Tensor[] lora_a, Tensor[] lora_b, Tensor token_lora_mapping, "
-    "Tensor token_indices_sorted_by_lora_ids, Tensor num_tokens_per_lora, Tensor lora_token_start_loc, "
-    "Tensor lora_ids, Tensor no_lora_flag_cpu, Tensor num_active_loras, float scale, bool add_inputs) -> ()"
-)
 _METADATA: Final = 7
-_KEY: Final = "LORA_AUTOTUNE_LINEAR"
-"""What the compile cache's factors have the op under; no variable of this name is read."""
-
-_WRAPPER: Final = "vllm.lora.punica_wrapper.punica_gpu.PunicaWrapperGPU"
-"""The server's own wrapper (contracts A15)."""
-
-_LAYERS: Final = "vllm.lora.layers"
-
-_OURS: Final = "autotune.servers.vllm.plugin.punica.PairingPunicaWrapper"
-
-_libraries: Final[list[torch.library.Library]] = []
-
-
-def install(folder: Path | None, kernel: Path) -> str:
-    """Makes the server's linear layers call the op, once; returns why it does not, if it does not.
-
-    Args:
-        folder: Where tuned configs are; None for defaults alone.
-        kernel: The file of our kernel, whose version it tells.
-    """
-    if _libraries:
-        return ""
-    platform: Any = type(importlib.import_module("vllm.platforms").current_platform)
-    if (found := platform.get_punica_wrapper()) != _WRAPPER:
-        return f"the server's wrapper is {found}, known is {_WRAPPER}"
-    if why := _tell_compile_cache():
-        return why
-    register_op(traced(PAIR, PairOrApart(folder, kernel)))
-    platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
-    _join_merged_layers()
-    return ""
-
-
-def _join_merged_layers() -> None:
-    """Makes layers of several slices call the op, too, where a release has them call shrink and expand on their own.
-
-    Of the known releases 0.23.0 has, whether they are sharded or not (contracts A15).
-    """
-    with suppress(ImportError, AttributeError):
-        layers: Any = importlib.import_module(f"{_LAYERS}.column_parallel_linear")
-        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
-        apart = layers._mcp_apply
-        layers._mcp_apply = lambda x, bias, layer: (
-            apart(x, bias, layer)
-            if layer.tp_size > 1 or layer.lora_config.fully_sharded_loras
-            else base.apply(layer, x, bias)
-        )
-
-
-def _tell_compile_cache() -> str:
-    """Makes the op part of the compile caches' key; returns why it is not, if it is not."""
-    envs: Any = importlib.import_module("vllm.envs")
-    try:
-        envs.environment_variables[_KEY] = lambda: PAIR
-        if envs.compile_factors()[_KEY] == PAIR:
-            return ""
-    except (AttributeError, KeyError, TypeError) as error:
-        return f"the compile cache's key cannot tell graphs with it from others ({one_line(error)})"
-    return "the compile cache's key cannot tell graphs with it from others"
-
-
-def register_op(function: Any) -> None:
-    """Defines the op, opaque to ``torch.compile``: it changes y and returns nothing."""
-    library = torch.library.Library(_NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
-    library.define(PAIR + _SCHEMA)  # type: ignore[no-untyped-call]
-    for key in ("CUDA", "CPU"):
-        library.impl(PAIR, torch.inference_mode()(function), key)  # type: ignore[no-untyped-call]
-    torch.library.register_fake(f"{_NAMESPACE}::{PAIR}", lambda *_: None, lib=library)
-    _libraries.append(library)
 
 
 class PairOrApart:

@@ -11,7 +11,7 @@ _Wrapper: Any = importlib.import_module("vllm.lora.punica_wrapper.punica_gpu").P
 
 
 class PairingPunicaWrapper(_Wrapper):  # type: ignore[misc]
-    """vLLM's own wrapper, except that ``add_lora_linear`` is a single op (contracts A15)."""
+    """vLLM's own wrapper, except that ``add_lora_linear`` is a single op, or two (contracts A15)."""
 
     def add_lora_linear(
         self,
@@ -30,7 +30,31 @@ class PairingPunicaWrapper(_Wrapper):  # type: ignore[misc]
             x,
             lora_a_stacked,
             lora_b_stacked,
-            *self.token_mapping_meta.meta_args(x.size(0), self.lora_config.specialize_active_lora),
+            *self._metadata(x),
             scale,
             kwargs.get("add_inputs", True),
         )
+
+    def begin_lora_linear(self, x: torch.Tensor, lora_a_stacked: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Comes ahead of the base's product; returns what `end_lora_linear` takes. x is ``[M, K]``."""
+        found: torch.Tensor = torch.ops.lora_autotune.lora_linear_begin(x, lora_a_stacked, *self._metadata(x), 1.0)
+        return found
+
+    def end_lora_linear(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        shrunk: torch.Tensor,
+        lora_a_stacked: tuple[torch.Tensor, ...],
+        lora_b_stacked: tuple[torch.Tensor, ...],
+    ) -> None:
+        """Adds to the base's product y ``[M, N]`` what ``add_lora_linear`` does."""
+        torch.ops.lora_autotune.lora_linear_end(
+            y, x, shrunk, lora_a_stacked, lora_b_stacked, *self._metadata(x), 1.0, True
+        )
+
+    def _metadata(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: tuple[torch.Tensor, ...] = self.token_mapping_meta.meta_args(
+            x.size(0), self.lora_config.specialize_active_lora
+        )
+        return found

@@ -1,0 +1,140 @@
+"""Makes the server's linear layers call ops of ours (contracts A15).
+
+``torch.compile`` traces what calls them. So each is one op of a name of its own, and the key of the server's compile
+caches learns of them: graphs with the ops and without lie apart, whichever way a server is started next.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from autotune.servers.source_check import function_hash
+from autotune.servers.vllm.plugin import linear_ops
+from autotune.servers.vllm.plugin.linear import PairOrApart
+from autotune.servers.vllm.plugin.shrink_ahead import ShrinkAhead, SideStream, is_gain, room
+from autotune.servers.vllm.plugin.stand_in import one_line
+from autotune.servers.vllm.plugin.state import PAIR
+from autotune.servers.vllm.plugin.tracing import traced
+
+_KEY: Final = "LORA_AUTOTUNE_LINEAR"
+"""What the compile cache's factors have the ops under; no variable of this name is read."""
+
+_WRAPPER: Final = "vllm.lora.punica_wrapper.punica_gpu.PunicaWrapperGPU"
+"""The server's own wrapper (contracts A15)."""
+
+_LAYERS: Final = "vllm.lora.layers"
+
+_OURS: Final = "autotune.servers.vllm.plugin.punica.PairingPunicaWrapper"
+
+_APPLY: Final = "_apply_sync"
+_AFTER: Final = "_apply_lora_to_output"
+_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    _APPLY: ("6f75594a6446cfda", "02cadccb09fe67d5"),
+    _AFTER: ("b666304f33819ba1",),
+}
+"""By method of the layers' base class, the hashes of its sources in the known releases (contracts A15)."""
+
+_Method = Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+def install(folder: Path | None, kernel: Path) -> str:
+    """Makes the server's linear layers call the ops, once; returns why they do not, if they do not.
+
+    Args:
+        folder: Where tuned configs are; None for defaults alone.
+        kernel: The file of the pair's kernel, whose version it tells.
+    """
+    if linear_ops.are_defined():
+        return ""
+    platform: Any = type(importlib.import_module("vllm.platforms").current_platform)
+    if (found := platform.get_punica_wrapper()) != _WRAPPER:
+        return f"the server's wrapper is {found}, known is {_WRAPPER}"
+    base = _known_base()
+    if why := _tell_compile_cache(PAIR if base is None else f"{PAIR}, {linear_ops.BEGIN}"):
+        return why
+    pair = traced(PAIR, PairOrApart(folder, kernel))
+    linear_ops.define(PAIR, pair, lambda *_: None)
+    platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
+    _join_merged_layers()
+    if base is not None:
+        ahead = ShrinkAhead(pair, SideStream())
+        linear_ops.define(linear_ops.BEGIN, ahead.begin, room)
+        linear_ops.define(linear_ops.END, ahead.end, lambda *_: None)
+        _begin_ahead(base)
+    return ""
+
+
+def _tell_compile_cache(ops: str) -> str:
+    """Makes the ops part of the compile caches' key; returns why they are not, if they are not."""
+    envs: Any = importlib.import_module("vllm.envs")
+    try:
+        envs.environment_variables[_KEY] = lambda: ops
+        if envs.compile_factors()[_KEY] == ops:
+            return ""
+    except (AttributeError, KeyError, TypeError) as error:
+        return f"the compile cache's key cannot tell graphs with it from others ({one_line(error)})"
+    return "the compile cache's key cannot tell graphs with it from others"
+
+
+def _join_merged_layers() -> None:
+    """Makes layers of several slices call one op, too, where a release has them call shrink and expand on their own.
+
+    Of the known releases 0.23.0 has, whether they are sharded or not (contracts A15).
+    """
+    with suppress(ImportError, AttributeError):
+        layers: Any = importlib.import_module(f"{_LAYERS}.column_parallel_linear")
+        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
+        apart = layers._mcp_apply
+        layers._mcp_apply = lambda x, bias, layer: (
+            apart(x, bias, layer)
+            if layer.tp_size > 1 or layer.lora_config.fully_sharded_loras
+            else base.apply(layer, x, bias)
+        )
+
+
+def _known_base() -> Any:
+    """Returns the base class of linear layers; None where it is not as known, and LoRA follows the base's product."""
+    try:
+        importlib.import_module(_LAYERS)
+        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
+        known = all(function_hash(getattr(base, name)) in hashes for name, hashes in _KNOWN.items())
+    except (ImportError, AttributeError, OSError, TypeError):
+        return None
+    return base if known else None
+
+
+def _begin_ahead(base: Any) -> None:
+    """Makes layers begin their shrink ahead of the base's product, but those that do more than add to its output."""
+    own = getattr(base, _APPLY)
+    for layer in _subclasses(base):
+        if _AFTER in vars(layer):
+            setattr(layer, _APPLY, own)
+    setattr(base, _APPLY, _around(own))
+
+
+def _subclasses(cls: Any) -> Iterator[Any]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def _around(own: _Method) -> _Method:
+    def apply_sync(self: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        wrapper = self.punica_wrapper
+        # One op is less work for the CPU than two. What is compiled calls two, for it may be captured.
+        if not hasattr(wrapper, "begin_lora_linear") or not (torch.compiler.is_compiling() or is_gain(x)):
+            return own(self, x, bias)
+        rows = x.flatten(0, -2) if x.ndim > 2 else x
+        shrunk = wrapper.begin_lora_linear(rows, self.lora_a_stacked)
+        output: torch.Tensor = self.base_layer.quant_method.apply(self.base_layer, x, bias)
+        flat = output.flatten(0, -2) if output.ndim > 2 else output
+        wrapper.end_lora_linear(flat, rows, shrunk, self.lora_a_stacked, self.lora_b_stacked)
+        return flat.reshape(output.shape)
+
+    return apply_sync

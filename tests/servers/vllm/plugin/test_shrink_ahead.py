@@ -1,0 +1,204 @@
+"""The shrink of a linear layer ahead of the base's product, in a server's process."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.builders.plugin_process import run
+
+LAYERS = """
+    import torch, types
+    from contextlib import contextmanager
+    from vllm.platforms import current_platform
+    from autotune.servers.source_check import function_hash
+    from autotune.servers.vllm.plugin import layers, shrink_ahead
+
+    OTHERS = (1, 1, -1, 0, 2, -1, 2)
+    seen = []
+
+    class Side:
+        "Notes what a stream of its own would be given."
+        @contextmanager
+        def beside(self, device):
+            seen.append("beside")
+            yield
+        def join(self, device):
+            seen.append("join")
+
+    class Product:
+        def apply(self, base, x, bias=None):
+            seen.append("product")
+            return x @ base.weight if bias is None else x @ base.weight + bias
+
+    from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+
+    class Classifier(BaseLinearLayerWithLoRA):
+        def _apply_lora_to_output(self, x, output):
+            return -super()._apply_lora_to_output(x, output)
+
+    META = list(metadata())
+    def wrapper():
+        module, _, name = current_platform.get_punica_wrapper().rpartition(".")
+        made = types.SimpleNamespace(meta_args=lambda tokens, specialize, meta=META: meta)
+        config = types.SimpleNamespace(specialize_active_lora=False)
+        return getattr(importlib.import_module(module), name)(made, config)
+
+    def layer(cls=BaseLinearLayerWithLoRA):
+        made = Layer.random()
+        weight = torch.randn(HIDDEN, sum(WIDTHS), generator=torch.Generator().manual_seed(2))
+        base = types.SimpleNamespace(quant_method=Product(), weight=weight.to(DEVICE, made.x.dtype) / 8)
+        return cls(base, wrapper(), made.a, made.b), made.x
+
+    def same(one, two):
+        return torch.allclose(one, two, rtol=0, atol=0.25)
+
+    def applied(cls=BaseLinearLayerWithLoRA, **kwargs):
+        made, x = layer(cls)
+        return made.apply(x, **kwargs)
+
+    theirs, negative = applied(), applied(Classifier)
+    layers._KNOWN = {name: (function_hash(getattr(BaseLinearLayerWithLoRA, name)),) for name in layers._KNOWN}
+    layers.SideStream = Side
+    seen.clear()
+"""
+AHEAD = """
+    def everywhere():
+        for place in (shrink_ahead, layers):
+            place.is_gain = lambda x: True
+"""
+ON = {"LORA_AUTOTUNE_KERNELS": "1"}
+
+
+def _script(*parts: str) -> str:
+    return "import importlib, sys\n" + "".join(textwrap.dedent(part) for part in parts)
+
+
+def test_the_shrink_goes_ahead_of_the_product_and_the_expand_waits_for_it(tmp_path: Path) -> None:
+    script = """
+    everywhere()
+    register()
+    results = [same(applied(), theirs)]
+    order = list(seen)
+    made, x = layer()
+    bias = torch.full((sum(WIDTHS),), 3.0, device=DEVICE, dtype=x.dtype)
+    results.append(same(made.apply(x, bias), theirs + 3))
+    three = made.apply(x[None])
+    results += [three.shape == (1, *theirs.shape), same(three[0], theirs)]
+    META[:] = metadata([-1] * len(MAPPING))
+    results.append(same(made.apply(x), x @ made.base_layer.weight))
+    print(json.dumps([results, order, len(own_calls)]))
+    """
+    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
+    assert found[:2] == [[True] * 5, ["beside", "product", "join"]]
+
+
+def test_where_nothing_is_gained_all_follows_the_product_as_one_op(tmp_path: Path) -> None:
+    script = """
+    register()
+    one = same(applied(), theirs)
+    layers.is_gain = lambda x: True   # asked by the layer, as where it is compiled, and not by the op
+    shrink_ahead.is_gain = lambda x: False
+    print(json.dumps([one, same(applied(), theirs), seen]))
+    """
+    assert run(tmp_path, _script(LAYERS, AHEAD, script), ON)[0] == [True, True, ["product", "product"]]
+
+
+def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) -> None:
+    script = """
+    everywhere()
+    register()
+    made, x = layer()
+    memory = torch.empty(len(WIDTHS), x.shape[0], RANK, device=DEVICE)
+    shrink_ahead.room = lambda *_: memory
+    wrapped = made.punica_wrapper
+    wrapped.begin_lora_linear(x, made.lora_a_stacked)
+    shrink_ahead.is_gain = lambda x: False
+    memory.fill_(torch.nan)
+    print(json.dumps([same(made.apply(x), theirs), seen]))
+    """
+    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
+    assert found == [True, ["beside", "product"]]
+
+
+def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) -> None:
+    script = """
+    everywhere()
+    register()
+    print(json.dumps([same(applied(Classifier), negative), seen]))
+    """
+    assert run(tmp_path, _script(LAYERS, AHEAD, script), ON)[0] == [True, ["product"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ['layers._KNOWN["_apply_sync"] = ("another",)', "del BaseLinearLayerWithLoRA._apply_lora_to_output"],
+    ids=["another source", "no such method"],
+)
+def test_layers_that_are_not_as_known_keep_their_order(tmp_path: Path, change: str) -> None:
+    script = f"""
+    own = BaseLinearLayerWithLoRA._apply_sync
+    {change}
+    register()
+    print(json.dumps([BaseLinearLayerWithLoRA._apply_sync is own, type(wrapper()).__name__]))
+    """
+    assert run(tmp_path, _script(LAYERS, script), ON)[0] == [True, "PairingPunicaWrapper"]
+
+
+def test_what_is_compiled_calls_two_ops_in_their_order_and_its_cache_knows(tmp_path: Path) -> None:
+    script = """
+    import torch._dynamo
+    from vllm import envs
+
+    before = json.dumps(envs.compile_factors())
+    register()
+    graphs = []
+    def backend(graph, inputs):
+        graphs.append([node.target._opname if hasattr(node.target, "_opname") else str(node.target)
+                       for node in graph.graph.nodes if node.op.startswith("call")])
+        return graph.forward
+    made, x = layer()
+    Product.apply = lambda self, base, x, bias=None: x @ base.weight
+    results = [same(torch.compile(made.apply, backend=backend, fullgraph=True)(x), theirs)]
+    torch._dynamo.reset()
+    results.append(same(torch.compile(made.apply, backend="aot_eager", fullgraph=True)(x), theirs))
+    [calls] = graphs
+    places = [next(i for i, each in enumerate(calls) if name in each)
+              for name in ("lora_linear_begin", "matmul", "lora_linear_end")]
+    print(json.dumps([results, places == sorted(places), json.dumps(envs.compile_factors()) != before]))
+    """
+    assert run(tmp_path, _script(LAYERS, script), ON)[0] == [[True, True], True, True]
+
+
+@pytest.mark.skipif("config.getoption('--device') != 'cuda'", reason="streams are a GPU's")
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_a_captured_layer_reads_what_is_there_at_its_replay(tmp_path: Path, switch: str) -> None:
+    script = """
+    from autotune.servers.vllm.plugin.shrink_ahead import SideStream
+    layers.SideStream = SideStream
+    register()
+    made, x = layer()
+    for _ in range(2):
+        made.apply(x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(20):
+            y = made.apply(x * 1)
+    results = []
+    for factor in (1, -1, 0.5):
+        x.copy_(layer()[1] * factor)
+        y.fill_(torch.nan)
+        graph.replay()
+        results.append(same(y, theirs * factor))
+    for new, old in zip(metadata(OTHERS), META):
+        old.copy_(new)
+    x.copy_(layer()[1])
+    graph.replay()
+    replayed = y.clone()
+    results.append(same(replayed, made.apply(x)))
+    print(json.dumps([results, not same(replayed, theirs)]))
+    """
+    environment = {**ON, "LORA_AUTOTUNE_SHRINK_AHEAD": switch}
+    assert run(tmp_path, _script(LAYERS, script), environment)[0] == [[True] * 4, True]
