@@ -134,7 +134,7 @@ def _around(own: _Method) -> _Method:
         shrunk = wrapper.begin_lora_linear(rows, self.lora_a_stacked)
         output: torch.Tensor = self.base_layer.quant_method.apply(self.base_layer, x, bias)
         flat = output.flatten(0, -2) if output.ndim > 2 else output
-        wrapper.end_lora_linear(flat, rows, shrunk, self.lora_a_stacked, self.lora_b_stacked)
+        wrapper.end_lora_linear(shrunk, flat, rows, self.lora_a_stacked, self.lora_b_stacked)
         return flat.reshape(output.shape)
 
     return apply_sync

@@ -13,7 +13,8 @@ BEGIN: Final = "lora_linear_begin"
 """Comes ahead of the base's product, and returns what the shrink makes, ``[S, M, R]`` fp32."""
 
 END: Final = "lora_linear_end"
-"""Comes after the base's product, and adds to it."""
+"""Comes after the base's product, and adds to it. What `BEGIN` returns is its first argument: inductor moves what makes an
+argument to where it is used, those of the first argument first, and the product is to come last."""
 
 _NAMESPACE: Final = "lora_autotune"
 _METADATA: Final = (
@@ -24,7 +25,7 @@ _LAST: Final = "float scale, bool add_inputs"
 _SCHEMAS: Final = {
     PAIR: f"(Tensor(a0!) y, Tensor x, Tensor[] lora_a, Tensor[] lora_b, {_METADATA}, {_LAST}) -> ()",
     BEGIN: f"(Tensor x, Tensor[] lora_a, {_METADATA}, float scale) -> Tensor",
-    END: f"(Tensor(a0!) y, Tensor x, Tensor shrunk, Tensor[] lora_a, Tensor[] lora_b, {_METADATA}, {_LAST}) -> ()",
+    END: f"(Tensor shrunk, Tensor(a1!) y, Tensor x, Tensor[] lora_a, Tensor[] lora_b, {_METADATA}, {_LAST}) -> ()",
 }
 
 _libraries: Final[dict[str, torch.library.Library]] = {}

@@ -42,15 +42,15 @@ class PairingPunicaWrapper(_Wrapper):  # type: ignore[misc]
 
     def end_lora_linear(
         self,
+        shrunk: torch.Tensor,
         y: torch.Tensor,
         x: torch.Tensor,
-        shrunk: torch.Tensor,
         lora_a_stacked: tuple[torch.Tensor, ...],
         lora_b_stacked: tuple[torch.Tensor, ...],
     ) -> None:
         """Adds to the base's product y ``[M, N]`` what ``add_lora_linear`` does."""
         torch.ops.lora_autotune.lora_linear_end(
-            y, x, shrunk, lora_a_stacked, lora_b_stacked, *self._metadata(x), 1.0, True
+            shrunk, y, x, lora_a_stacked, lora_b_stacked, *self._metadata(x), 1.0, True
         )
 
     def _metadata(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -77,9 +77,9 @@ class ShrinkAhead:
 
     def end(
         self,
+        shrunk: torch.Tensor,
         y: torch.Tensor,
         x: torch.Tensor,
-        shrunk: torch.Tensor,
         a: Sequence[torch.Tensor],
         b: Sequence[torch.Tensor],
         *rest: Any,

@@ -172,6 +172,38 @@ def test_what_is_compiled_calls_two_ops_in_their_order_and_its_cache_knows(tmp_p
     assert run(tmp_path, _script(LAYERS, script), ON)[0] == [[True, True], True, True]
 
 
+@pytest.mark.parametrize("functionalized_v2", [True, False], ids=["as torch does it", "as the server has it"])
+def test_a_compilers_passes_leave_the_shrink_ahead_of_the_product(tmp_path: Path, functionalized_v2: bool) -> None:
+    """They move calls to where their results are used; the product here is an op, which is all that is compiled."""
+    script = f"""
+    import torch._inductor.config
+    torch._inductor.config.enable_auto_functionalized_v2 = {functionalized_v2}
+    torch._inductor.config.fx_graph_cache = False
+
+    library = torch.library.Library("stand_in", "FRAGMENT")
+    library.define("product(Tensor x, Tensor weight) -> Tensor")
+    def product(x, weight):
+        seen.append("product")
+        return x @ weight
+    library.impl("product", product, DEVICE.upper())
+    torch.library.register_fake("stand_in::product", lambda x, weight: x @ weight, lib=library)
+    Product.apply = lambda self, base, x, bias=None: torch.ops.stand_in.product(x, base.weight)
+
+    everywhere()
+    register()
+    made, x = layer()
+    weight = made.base_layer.weight
+    def two(x):
+        return made.apply(torch.ops.stand_in.product(made.apply(x), weight.T))
+    expected = two(x)
+    seen.clear()
+    found = torch.compile(two, fullgraph=True, dynamic=True)(x)
+    print(json.dumps([torch.allclose(found, expected, rtol=0.02, atol=0.5), seen]))
+    """
+    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
+    assert found == [True, ["beside", "product", "join", "product", "beside", "product", "join"]]
+
+
 @pytest.mark.skipif("config.getoption('--device') != 'cuda'", reason="streams are a GPU's")
 @pytest.mark.parametrize("switch", ["1", "0"])
 def test_a_captured_layer_reads_what_is_there_at_its_replay(tmp_path: Path, switch: str) -> None:
