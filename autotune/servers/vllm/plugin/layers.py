@@ -17,7 +17,7 @@ import torch
 from autotune.servers.source_check import function_hash
 from autotune.servers.vllm.plugin import linear_ops
 from autotune.servers.vllm.plugin.linear import PairOrApart
-from autotune.servers.vllm.plugin.shrink_ahead import ShrinkAhead, SideStream, is_gain, room
+from autotune.servers.vllm.plugin.shrink_beside import ShrinkBeside, SideStream, is_gain, room
 from autotune.servers.vllm.plugin.stand_in import one_line
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.plugin.tracing import traced
@@ -63,10 +63,10 @@ def install(folder: Path | None, kernel: Path) -> str:
     platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
     _join_merged_layers()
     if base is not None:
-        ahead = ShrinkAhead(pair, SideStream())
-        linear_ops.define(linear_ops.BEGIN, ahead.begin, room)
-        linear_ops.define(linear_ops.END, ahead.end, lambda *_: None)
-        _begin_ahead(base)
+        beside = ShrinkBeside(pair, SideStream())
+        linear_ops.define(linear_ops.BEGIN, beside.begin, room)
+        linear_ops.define(linear_ops.END, beside.end, lambda *_: None)
+        _begin_early(base)
     return ""
 
 
@@ -109,8 +109,9 @@ def _known_base() -> Any:
     return base if known else None
 
 
-def _begin_ahead(base: Any) -> None:
-    """Makes layers begin their shrink ahead of the base's product, but those that do more than add to its output."""
+def _begin_early(base: Any) -> None:
+    """Makes layers say that their input is there ahead of the base's product, but those that do more than add to its
+    output."""
     own = getattr(base, _APPLY)
     for layer in _subclasses(base):
         if _AFTER in vars(layer):

@@ -10,11 +10,14 @@ import torch
 from autotune.servers.vllm.plugin.state import PAIR
 
 BEGIN: Final = "lora_linear_begin"
-"""Comes ahead of the base's product, and returns what the shrink makes, ``[S, M, R]`` fp32."""
+"""Comes ahead of the base's product, and returns room for what the shrink makes, ``[S, M, R]`` fp32."""
 
 END: Final = "lora_linear_end"
-"""Comes after the base's product, and adds to it. What `BEGIN` returns is its first argument: inductor moves what makes an
-argument to where it is used, those of the first argument first, and the product is to come last."""
+"""Comes after the base's product, and adds to it.
+
+What `BEGIN` returns is its first argument: inductor moves what makes the arguments of a call to right ahead of it, in their
+order, and the product is to come last.
+"""
 
 _NAMESPACE: Final = "lora_autotune"
 _METADATA: Final = (

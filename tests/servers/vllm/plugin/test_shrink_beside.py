@@ -1,12 +1,16 @@
-"""The shrink of a linear layer ahead of the base's product, in a server's process."""
+"""The shrink of a linear layer beside the base's product, in a server's process."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from autotune.servers.vllm.plugin import shrink_beside
 from tests.builders.plugin_process import run
 
 LAYERS = """
@@ -14,18 +18,20 @@ LAYERS = """
     from contextlib import contextmanager
     from vllm.platforms import current_platform
     from autotune.servers.source_check import function_hash
-    from autotune.servers.vllm.plugin import layers, shrink_ahead
+    from autotune.servers.vllm.plugin import layers, shrink_beside
 
     OTHERS = (1, 1, -1, 0, 2, -1, 2)
     seen = []
 
     class Side:
         "Notes what a stream of its own would be given."
+        def mark(self, device):
+            seen.append("mark")
+            return "here"
         @contextmanager
-        def beside(self, device):
-            seen.append("beside")
+        def after(self, mark, device):
+            seen.append("shrink")
             yield
-        def join(self, device):
             seen.append("join")
 
     class Product:
@@ -53,7 +59,8 @@ LAYERS = """
         return cls(base, wrapper(), made.a, made.b), made.x
 
     def same(one, two):
-        return torch.allclose(one, two, rtol=0, atol=0.25)
+        "Half precision is within 2^-11, and a handful of roundings are of numbers up to the largest."
+        return bool((one - two).abs().max() <= 2.0**-8 * two.abs().max())
 
     def applied(cls=BaseLinearLayerWithLoRA, **kwargs):
         made, x = layer(cls)
@@ -64,11 +71,13 @@ LAYERS = """
     layers.SideStream = Side
     seen.clear()
 """
-AHEAD = """
+BESIDE = """
     def everywhere():
-        for place in (shrink_ahead, layers):
+        for place in (shrink_beside, layers):
             place.is_gain = lambda x: True
 """
+ORDER = ["mark", "product", "shrink", "join"]
+"""A layer's work, as it is handed to the GPU."""
 ON = {"LORA_AUTOTUNE_KERNELS": "1"}
 
 
@@ -76,7 +85,31 @@ def _script(*parts: str) -> str:
     return "import importlib, sys\n" + "".join(textwrap.dedent(part) for part in parts)
 
 
-def test_the_shrink_goes_ahead_of_the_product_and_the_expand_waits_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "captured", "gain"),
+    [
+        (0, True, False),
+        (1, True, True),
+        (384, True, True),
+        (385, True, False),
+        (1023, True, False),
+        (1024, True, True),
+        (384, False, False),
+        (1023, False, False),
+        (1024, False, True),
+    ],
+)
+def test_a_stream_of_its_own_is_for_few_rows_that_are_captured_and_for_many(
+    monkeypatch: pytest.MonkeyPatch, rows: int, captured: bool, gain: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captured)
+    x: Any = SimpleNamespace(shape=(rows, 32), numel=lambda: rows * 32, is_cuda=True)
+    assert shrink_beside.is_gain(x) is gain
+    on_cpu: Any = SimpleNamespace(**{**vars(x), "is_cuda": False})
+    assert not shrink_beside.is_gain(on_cpu)
+
+
+def test_the_shrink_may_start_when_the_product_may_and_the_expand_waits_for_it(tmp_path: Path) -> None:
     script = """
     everywhere()
     register()
@@ -91,8 +124,8 @@ def test_the_shrink_goes_ahead_of_the_product_and_the_expand_waits_for_it(tmp_pa
     results.append(same(made.apply(x), x @ made.base_layer.weight))
     print(json.dumps([results, order, len(own_calls)]))
     """
-    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
-    assert found[:2] == [[True] * 5, ["beside", "product", "join"]]
+    found, _ = run(tmp_path, _script(LAYERS, BESIDE, script), ON)
+    assert found[:2] == [[True] * 5, ORDER]
 
 
 def test_where_nothing_is_gained_all_follows_the_product_as_one_op(tmp_path: Path) -> None:
@@ -100,10 +133,10 @@ def test_where_nothing_is_gained_all_follows_the_product_as_one_op(tmp_path: Pat
     register()
     one = same(applied(), theirs)
     layers.is_gain = lambda x: True   # asked by the layer, as where it is compiled, and not by the op
-    shrink_ahead.is_gain = lambda x: False
+    shrink_beside.is_gain = lambda x: False
     print(json.dumps([one, same(applied(), theirs), seen]))
     """
-    assert run(tmp_path, _script(LAYERS, AHEAD, script), ON)[0] == [True, True, ["product", "product"]]
+    assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [True, True, ["product", "product"]]
 
 
 def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) -> None:
@@ -112,15 +145,15 @@ def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) 
     register()
     made, x = layer()
     memory = torch.empty(len(WIDTHS), x.shape[0], RANK, device=DEVICE)
-    shrink_ahead.room = lambda *_: memory
+    shrink_beside.room = lambda *_: memory
     wrapped = made.punica_wrapper
     wrapped.begin_lora_linear(x, made.lora_a_stacked)
-    shrink_ahead.is_gain = lambda x: False
+    shrink_beside.is_gain = lambda x: False
     memory.fill_(torch.nan)
     print(json.dumps([same(made.apply(x), theirs), seen]))
     """
-    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
-    assert found == [True, ["beside", "product"]]
+    found, _ = run(tmp_path, _script(LAYERS, BESIDE, script), ON)
+    assert found == [True, ["mark", "product"]]
 
 
 def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) -> None:
@@ -129,7 +162,7 @@ def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) ->
     register()
     print(json.dumps([same(applied(Classifier), negative), seen]))
     """
-    assert run(tmp_path, _script(LAYERS, AHEAD, script), ON)[0] == [True, ["product"]]
+    assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [True, ["product"]]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +206,7 @@ def test_what_is_compiled_calls_two_ops_in_their_order_and_its_cache_knows(tmp_p
 
 
 @pytest.mark.parametrize("functionalized_v2", [True, False], ids=["as torch does it", "as the server has it"])
-def test_a_compilers_passes_leave_the_shrink_ahead_of_the_product(tmp_path: Path, functionalized_v2: bool) -> None:
+def test_a_compilers_passes_leave_the_mark_ahead_of_the_product(tmp_path: Path, functionalized_v2: bool) -> None:
     """They move calls to where their results are used; the product here is an op, which is all that is compiled."""
     script = f"""
     import torch._inductor.config
@@ -198,22 +231,25 @@ def test_a_compilers_passes_leave_the_shrink_ahead_of_the_product(tmp_path: Path
     expected = two(x)
     seen.clear()
     found = torch.compile(two, fullgraph=True, dynamic=True)(x)
-    print(json.dumps([torch.allclose(found, expected, rtol=0.02, atol=0.5), seen]))
+    print(json.dumps([same(found, expected), seen]))
     """
-    found, _ = run(tmp_path, _script(LAYERS, AHEAD, script), ON)
-    assert found == [True, ["beside", "product", "join", "product", "beside", "product", "join"]]
+    found, _ = run(tmp_path, _script(LAYERS, BESIDE, script), ON)
+    assert found == [True, [*ORDER, "product", *ORDER]]
 
 
 @pytest.mark.skipif("config.getoption('--device') != 'cuda'", reason="streams are a GPU's")
 @pytest.mark.parametrize("switch", ["1", "0"])
 def test_a_captured_layer_reads_what_is_there_at_its_replay(tmp_path: Path, switch: str) -> None:
     script = """
-    from autotune.servers.vllm.plugin.shrink_ahead import SideStream
+    from autotune.servers.vllm.plugin.shrink_beside import SideStream
     layers.SideStream = SideStream
     register()
     made, x = layer()
-    for _ in range(2):
-        made.apply(x)
+    asked = layers.is_gain
+    everywhere()  # as a batch of many tokens, which servers run first
+    made.apply(x)
+    shrink_beside.is_gain = layers.is_gain = asked
+    made.apply(x)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for _ in range(20):
@@ -232,5 +268,5 @@ def test_a_captured_layer_reads_what_is_there_at_its_replay(tmp_path: Path, swit
     results.append(same(replayed, made.apply(x)))
     print(json.dumps([results, not same(replayed, theirs)]))
     """
-    environment = {**ON, "LORA_AUTOTUNE_SHRINK_AHEAD": switch}
-    assert run(tmp_path, _script(LAYERS, script), environment)[0] == [[True] * 4, True]
+    environment = {**ON, "LORA_AUTOTUNE_SHRINK_BESIDE": switch}
+    assert run(tmp_path, _script(LAYERS, BESIDE, script), environment)[0] == [[True] * 4, True]

@@ -1,0 +1,116 @@
+"""Runs the shrink of a linear layer beside the base's product, which it does not depend on.
+
+The shrink reads what the product reads, and only the expand, which follows the product, needs what it makes. So it goes
+to a stream of its own, where it may start when its input is there. It is handed to the GPU after the product: the
+product's blocks come first, and the shrink takes what they leave.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+
+SWITCH: Final = "LORA_AUTOTUNE_SHRINK_BESIDE"
+"""Set to 0 to have every shrink follow the base's product."""
+
+_METADATA: Final = 7
+_NO_LORA: Final = 5
+
+_MOST_CAPTURED: Final = 384
+"""The product of some more rows leaves the shrink too little of the GPU: measured on an H200, 512 rows gain nothing."""
+
+_FEWEST: Final = 1024
+"""From here on the product hides the shrink again, and a GPU is busy for longer than a CPU takes to launch for two
+streams; launches that are captured cost the CPU nothing."""
+
+
+class SideStream:
+    """A stream of each GPU for what runs beside the current one."""
+
+    def __init__(self) -> None:
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
+
+    def mark(self, device: torch.device) -> Any:
+        """Marks what the current stream has been given so far."""
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(device))
+        return event
+
+    @contextmanager
+    def after(self, mark: Any, device: torch.device) -> Iterator[None]:
+        """Makes it the current stream, behind a mark; has the one that was current wait for it afterwards."""
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        current, side = torch.cuda.current_stream(device), self._streams[device]
+        side.wait_event(mark)
+        with torch.cuda.stream(side):
+            yield
+        current.wait_stream(side)
+
+
+class ShrinkBeside:
+    """What a linear layer calls ahead of the base's product and after it.
+
+    They run the server's two ops, whoever runs those. Where a stream of its own is no gain, one call after the product
+    does all.
+
+    Args:
+        at_once: Does the work of both ops; takes the arguments of the op of the pair.
+        side: Where shrinks run.
+    """
+
+    def __init__(self, at_once: Callable[..., None], side: SideStream) -> None:
+        self._at_once = at_once
+        self._side = side
+        self._begun: dict[int, Any] = {}
+
+    def begin(self, x: torch.Tensor, a: Sequence[torch.Tensor], *rest: Any) -> torch.Tensor:
+        """Comes ahead of the product: marks that x is there, and returns room for what the shrink makes."""
+        shrunk = room(x, a)
+        # Memory of one that was never ended may be this one's now.
+        self._begun.pop(shrunk.data_ptr(), None)
+        if is_gain(x) and not rest[_NO_LORA].item():
+            self._begun[shrunk.data_ptr()] = self._side.mark(x.device)
+        return shrunk
+
+    def end(
+        self,
+        shrunk: torch.Tensor,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        a: Sequence[torch.Tensor],
+        b: Sequence[torch.Tensor],
+        *rest: Any,
+    ) -> None:
+        """Comes after the product y, and adds to it."""
+        mark = self._begun.pop(shrunk.data_ptr(), None)
+        if mark is None:
+            self._at_once(y, x, a, b, *rest)
+            return
+        metadata, (scale, add_inputs) = rest[:_METADATA], rest[_METADATA:]
+        with self._side.after(mark, x.device):
+            torch.ops.vllm.lora_shrink(x, a, shrunk, *metadata, scale)
+        torch.ops.vllm.lora_expand(shrunk, b, y, *metadata, 0, add_inputs)
+
+
+def is_gain(x: torch.Tensor) -> bool:
+    """Tells whether a shrink of these rows ``[M, K]``, or of more dims, gains by a stream of its own."""
+    rows = x.numel() // x.shape[-1]
+    if not x.is_cuda or rows == 0 or not _is_wanted():
+        return False
+    return rows >= _FEWEST or (rows <= _MOST_CAPTURED and torch.cuda.is_current_stream_capturing())
+
+
+@functools.cache
+def _is_wanted() -> bool:
+    return os.environ.get(SWITCH) != "0"
+
+
+def room(x: torch.Tensor, a: Sequence[torch.Tensor], *_: Any) -> torch.Tensor:
+    """Returns an empty tensor for what the shrink makes, ``[S, M, R]`` fp32."""
+    return torch.empty(len(a), x.shape[0], a[0].shape[-2], dtype=torch.float32, device=x.device)
