@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import setup_testing_defaults
 
-import optuna_dashboard
 import pytest
 from optuna.storages import BaseStorage
 
@@ -46,6 +45,8 @@ class Client:
 @pytest.fixture
 def dashboard(finished: Cli) -> Iterator[Client]:
     """Returns a served dashboard on a storage with two finished studies."""
+    import optuna_dashboard  # here, as it takes a second to load, and not every worker runs these tests
+
     storage = open_storage(finished.url)
     server = make_server("127.0.0.1", 0, optuna_dashboard.wsgi(storage), handler_class=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -130,6 +131,8 @@ class Ours:
     """The dashboard of ours, started by its command line up to serving, asked as a browser would."""
 
     def __init__(self, storage: BaseStorage, read_only: bool) -> None:
+        import optuna_dashboard
+
         self._application = Guard(optuna_dashboard.wsgi(storage), read_only)
 
     def ask(self, method: str, path: str, **headers: str) -> str:
