@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from results_page import csgmv, dense, engine, moe, pairs, plan, plugin, served
+from results_page import beside, csgmv, dense, engine, moe, pairs, plan, plugin, served
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
@@ -33,6 +33,7 @@ def page() -> list[str]:
         *engine.section(DATA),
         *served.section(DATA),
         *plugin.section(DATA),
+        *beside.section(DATA),
         *pairs.section(DATA),
         *dense.section(DATA),
         *csgmv.section(DATA),

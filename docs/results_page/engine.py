@@ -6,6 +6,7 @@ It reads what docs/run_serve.sh left in docs/data.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,15 @@ def kernels(run: Mapping[str, Any]) -> Table:
 def about(run: Mapping[str, Any]) -> str:
     """Says what was run, where and how often."""
     versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
-    rounds = max(process["round"] for process in run["processes"])
-    times_each = "one process" if rounds == 1 else f"{rounds} processes"
-    return f"{run['note'].removesuffix('.')}. {run['gpu']}, {versions}; {times_each} of each variant."
+    return f"{run['note'].removesuffix('.')}. {run['gpu']}, {versions}; {_processes(run)}."
+
+
+def _processes(run: Mapping[str, Any]) -> str:
+    counts = Counter(process["variant"] for process in run["processes"])
+    if len(set(counts.values())) > 1:
+        return "processes: " + ", ".join(f"{count} of {variant}" for variant, count in counts.items())
+    [count] = set(counts.values())
+    return "one process of each variant" if count == 1 else f"{count} processes of each variant"
 
 
 def _phases(run: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ RUN: dict[str, Any] = {
     "note": "A model.",
     "variants": {"A": "no folder", "N": "LoRA off"},
     "cells": [cell("A", (8.1, 8.2, 8.3), 2.9), cell("N", (5.3,), 0.0)],
-    "processes": [{"round": 1}, {"round": 2}, {"round": 3}],
+    "processes": [{"variant": variant} for variant in ("A", "B", "B", "A")],
 }
 
 
@@ -42,4 +42,8 @@ def test_kernels_are_those_of_a_profile() -> None:
 
 
 def test_the_machine_and_the_rounds_are_named() -> None:
-    assert engine.about(RUN) == "A model. NVIDIA H200, vllm 0.23.0, torch 2.11.0; 3 processes of each variant."
+    assert engine.about(RUN) == "A model. NVIDIA H200, vllm 0.23.0, torch 2.11.0; 2 processes of each variant."
+    one = {**RUN, "processes": RUN["processes"][:2]}
+    assert engine.about(one).endswith("; one process of each variant.")
+    uneven = {**RUN, "processes": RUN["processes"][:3]}
+    assert engine.about(uneven).endswith("; processes: 1 of A, 2 of B.")

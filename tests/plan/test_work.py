@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site", "0.33.0"))
 
 
-def plan(name: str = "Qwen3-30B-A3B", rank: int = 16) -> Plan:
-    return make(look_up(name), Serving("vllm", tp=1, rank=rank, max_loras=4), Batches(m_values=M))
+def plan(name: str = "Qwen3-30B-A3B", rank: int = 16, **batches: Any) -> Plan:
+    return make(look_up(name), Serving("vllm", tp=1, rank=rank, max_loras=4), Batches(m_values=M, **batches))
 
 
 def counts(work: TuningWork) -> dict[tuple[str, str], int]:
@@ -57,11 +58,7 @@ def test_both_sources_are_counted_each() -> None:
 @pytest.mark.usefixtures("installed")
 def test_of_ours_are_those_that_the_plug_in_launches() -> None:
     work = work_of(plan(), "both")
-    assert {kernel for source, kernel in counts(work) if source == "builtin"} == {
-        "lora_shrink",
-        "lora_expand",
-        "lora_linear",
-    }
+    assert {kernel for source, kernel in counts(work) if source == "builtin"} == {"lora_shrink", "lora_expand"}
     # In the place of the experts' group, of w13 and of w2, once it is known what the server aligns to.
     assert Counter(each.entry.kernel for each in work.following) == {
         "aligned_moe_lora_gate_up": len(M),
@@ -69,6 +66,21 @@ def test_of_ours_are_those_that_the_plug_in_launches() -> None:
     }
     assert work_of(plan(rank=256), "both").following == [], "the plug-in leaves two kernels to the server"
     assert work_of(plan(), "served").following == []
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("batches", "paired"),
+    [
+        ({}, set()),
+        ({"enforce_eager": True}, {m for m in M if m <= 64}),
+        ({"cudagraph_capture_sizes": (1, 8)}, {m for m in M if 8 < m <= 64}),
+    ],
+    ids=["captured", "eager", "few captured"],
+)
+def test_pairs_are_tuned_for_batches_that_no_graph_is_captured_for(batches: dict[str, Any], paired: set[int]) -> None:
+    searched = work_of(plan("Qwen3-8B", **batches), "builtin").searched
+    assert {each.entry.call.dims["m"] for each in searched if each.entry.kernel == "lora_linear"} == paired
 
 
 def test_where_the_server_is_not_installed_nothing_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:

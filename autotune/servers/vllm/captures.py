@@ -54,6 +54,15 @@ def captured_by(batches: Batches) -> tuple[int, ...]:
     return sizes if largest is None else tuple(size for size in _STEPS if size <= min(largest, limit))
 
 
+def fewest_uncaptured(batches: Batches) -> int:
+    """Returns the fewest tokens of a batch that no CUDA graph is captured for.
+
+    Raises:
+        InputError: As `captured_by`.
+    """
+    return 1 if batches.enforce_eager else captured_by(batches)[-1] + 1
+
+
 def padded(tokens: int, captured: Sequence[int]) -> int:
     """Returns the rows that a batch of so many tokens runs with: it is padded to the next captured size, if any."""
     return next((size for size in captured if size >= tokens), tokens)

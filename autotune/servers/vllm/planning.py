@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autotune.contract import Call
@@ -12,11 +13,12 @@ from autotune.servers.planning import Planner, ReadOff, TracedPlan
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.trace import Trace
-from autotune.servers.vllm import adapters, lookups, notes, placeholders
+from autotune.servers.vllm import adapters, facts, lookups, notes, placeholders
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm import traced as by_trace
 from autotune.servers.vllm.architectures.wrapped import wrapped
+from autotune.servers.vllm.captures import fewest_uncaptured
 from autotune.servers.vllm.from_server import road
 
 
@@ -39,13 +41,14 @@ class VllmPlanner(Planner):
         return list(notes.assumptions(wrapped(model, serving), serving.tower_connector))
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
-        return lookups.shapes(model, serving, batches.most_sampled_rows)
+        return _where_pairs_run(lookups.shapes(model, serving, batches.most_sampled_rows), batches)
 
     def placeholders(self, model: ModelShape, serving: Serving, shapes: Sequence[Shape]) -> list[Shape]:
         return list(placeholders.find(wrapped(model, serving), serving, shapes))
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
-        return road.read_off(model, serving, batches)
+        found = road.read_off(model, serving, batches)
+        return replace(found, shapes=tuple(_where_pairs_run(found.shapes, batches)))
 
     def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
         return by_trace.traced(trace, batches)
@@ -63,3 +66,13 @@ class VllmPlanner(Planner):
 
     def advice(self, serving: Serving, batches: Batches) -> list[str]:
         return list(notes.advice(serving))
+
+
+def _where_pairs_run(shapes: Iterable[Shape], batches: Batches) -> list[Shape]:
+    """Returns lookups with the pair left to batches that no CUDA graph is captured for: where one is, the plug-in runs
+    the shrink beside the base's product (contracts A15)."""
+    return [replace(shape, together=tuple(_uncaptured(each, batches) for each in shape.together)) for shape in shapes]
+
+
+def _uncaptured(shape: Shape, batches: Batches) -> Shape:
+    return replace(shape, min_size=fewest_uncaptured(batches)) if shape.op == facts.LINEAR else shape

@@ -15,8 +15,8 @@ BEGIN: Final = "lora_linear_begin"
 END: Final = "lora_linear_end"
 """Comes after the base's product, and adds to it.
 
-What `BEGIN` returns is its first argument: inductor moves what makes the arguments of a call to right ahead of it, in their
-order, and the product is to come last.
+What `BEGIN` returns is its first argument: inductor moves what makes the arguments of a call to right ahead of it, in
+their order, and the product is to come last.
 """
 
 _NAMESPACE: Final = "lora_autotune"

@@ -21,10 +21,10 @@ SWITCH: Final = "LORA_AUTOTUNE_SHRINK_BESIDE"
 _METADATA: Final = 7
 _NO_LORA: Final = 5
 
-_MOST_CAPTURED: Final = 384
+MOST_CAPTURED: Final = 384
 """The product of some more rows leaves the shrink too little of the GPU: measured on an H200, 512 rows gain nothing."""
 
-_FEWEST: Final = 1024
+FEWEST: Final = 1024
 """From here on the product hides the shrink again, and a GPU is busy for longer than a CPU takes to launch for two
 streams; launches that are captured cost the CPU nothing."""
 
@@ -103,7 +103,7 @@ def is_gain(x: torch.Tensor) -> bool:
     rows = x.numel() // x.shape[-1]
     if not x.is_cuda or rows == 0 or not _is_wanted():
         return False
-    return rows >= _FEWEST or (rows <= _MOST_CAPTURED and torch.cuda.is_current_stream_capturing())
+    return rows >= FEWEST or (rows <= MOST_CAPTURED and torch.cuda.is_current_stream_capturing())
 
 
 @functools.cache
