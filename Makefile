@@ -8,6 +8,9 @@ PY := $(VENV)/bin/python
 DEMO := demo
 export AUTOTUNE_STORAGE ?= sqlite:///$(DEMO)/autotune.db
 
+# The environment above is this file's own, and hundreds of processes load what is in it: each module is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test docs lint clean
 
 # torch goes first and by its exact pin: asked for by a range, a machine without a GPU would get gigabytes of CUDA. Python

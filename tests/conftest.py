@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.builders import interpreter
+from tests.builders import bytecode, interpreter
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -40,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    bytecode.keep_for_session(config)
     # Sums of a few elements, on each of which a second thread spends ten times as long as the first. Torch, numpy and
     # the processes that tests start read it when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
