@@ -5,7 +5,9 @@ Values are JSON, as Optuna stores them. What older releases stored in another fo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune.contract.converter import from_json, to_json
@@ -14,6 +16,7 @@ from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.spec import StudySpec
+from autotune.untrusted.printing import shortened
 
 if TYPE_CHECKING:
     import optuna
@@ -25,10 +28,43 @@ _HEAD_TO_HEAD = "head to head"
 _SEARCHED = "own search done"
 _PLANS = "plans"
 
+OF_FINISHED = (_SPEC, _RESULT)
+"""What a finished study has, by the names that `finished` takes the texts of."""
+
+_MOST_KEPT = 4096
+
 Attributes = Mapping[str, Any]
 """The user attributes of one study, as Optuna hands them out."""
 
 T = TypeVar("T")
+
+
+def parsed(name: str, text: str) -> Any:
+    """Reads the JSON text of an attribute.
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"--storage: the attribute {shortened(name)} of a study is no JSON ({error}), so somebody else has written "
+            "it; put back a copy, or give another storage"
+        ) from error
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def finished(spec_text: str, result_text: str) -> tuple[StudySpec, StudyResult] | None:
+    """Reads what a study is about and its result; None while it has none.
+
+    A run asks for all finished studies again before each study, so what was read once is kept.
+
+    Args:
+        spec_text, result_text: The JSON of the attributes `OF_FINISHED`.
+    """
+    found = result({_RESULT: parsed(_RESULT, result_text)})
+    return None if found is None else (spec({_SPEC: parsed(_SPEC, spec_text)}), found)
 
 
 def is_ours(attributes: Attributes) -> bool:

@@ -13,22 +13,32 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from autotune.errors import InputError, one_of
 from autotune.study import attributes, sqlite_file
 from autotune.study.membership import Membership
+from autotune.study.result import StudyResult
+from autotune.study.spec import StudySpec
 from autotune.study.stored_study import StoredStudy
 from autotune.study.stored_trial import StoredTrial
 from autotune.study.summary import StudySummary
 from autotune.study.trial_tables import Query, Row, trials_of
-from autotune.untrusted.printing import shortened
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 # The parts of Optuna's tables that are read here; a test compares with what Optuna itself says.
 _STUDIES = "SELECT study_id, study_name FROM studies ORDER BY study_id"
 _ATTRIBUTES = "SELECT kept.study_id, kept.key, kept.value_json FROM study_user_attributes kept"
+_ONE = "SELECT study_id FROM studies WHERE study_id = {}"
+_OF_ONE = f"{_ATTRIBUTES} WHERE kept.study_id = {{}}"
+_BOTH = (
+    "SELECT studies.study_name, one.value_json, other.value_json FROM studies "
+    "JOIN study_user_attributes one ON one.study_id = studies.study_id AND one.key = '{}' "
+    "JOIN study_user_attributes other ON other.study_id = studies.study_id AND other.key = '{}' "
+    "ORDER BY studies.study_id"
+)
 _COUNTS = "SELECT study_id, COUNT(*) FROM trials WHERE study_id IN ({}) GROUP BY study_id"
 _BEST = (
     "SELECT trials.study_id, MIN(trial_values.value) FROM trials "
@@ -121,6 +131,24 @@ class Overview(ABC):
     def _memberships(self) -> dict[str, Mapping[str, Membership]]:
         return {name: attributes.memberships(row.attributes) for name, row in self.ours.items()}
 
+    def finished(self) -> Iterator[tuple[str, StudySpec, StudyResult]]:
+        """Yields the name, spec and result of the studies of ours that have one, in order of creation."""
+        for name, *texts in self._texts(*attributes.OF_FINISHED):
+            if (found := attributes.finished(*texts)) is not None:
+                yield name, *found
+
+    @abstractmethod
+    def attributes_of(self, number: int) -> attributes.Attributes:
+        """Reads the user attributes of one study.
+
+        Raises:
+            KeyError: If it is not there any more.
+        """
+
+    @abstractmethod
+    def _texts(self, one: str, other: str) -> Sequence[Row]:
+        """Reads the names of the studies that have these two attributes, and the JSON of both."""
+
     @abstractmethod
     def _rows(self) -> Iterator[StudyRow]:
         """Yields all studies, anybody's."""
@@ -182,7 +210,9 @@ def _of_opened(storage: BaseStorage) -> Overview:
     from optuna.storages import RDBStorage
     from sqlalchemy import text
 
-    if not isinstance(storage, RDBStorage) or storage.get_current_version() != sqlite_file.SCHEMA:
+    # An Optuna study holds its storage in another one, which keeps trials.
+    storage = getattr(storage, "_backend", storage)
+    if not isinstance(storage, RDBStorage) or not _is_known(storage):
         return _ThroughOptuna(storage)
 
     def query(statements: Sequence[str]) -> list[Sequence[Row]]:
@@ -190,6 +220,16 @@ def _of_opened(storage: BaseStorage) -> Overview:
             return [connection.execute(text(statement)).fetchall() for statement in statements]
 
     return _OfTables(query)
+
+
+_known: WeakKeyDictionary[RDBStorage, bool] = WeakKeyDictionary()
+
+
+def _is_known(storage: RDBStorage) -> bool:
+    """Tells whether a storage's tables are of the version that is read here, which no use of it changes."""
+    if (found := _known.get(storage)) is None:
+        found = _known[storage] = storage.get_current_version() == sqlite_file.SCHEMA
+    return found
 
 
 class _OfTables(Overview):
@@ -202,9 +242,19 @@ class _OfTables(Overview):
         kept: dict[int, dict[str, Any]] = {}
         stored, studies = self._query([_ATTRIBUTES, _STUDIES])
         for number, key, value in stored:
-            kept.setdefault(number, {})[key] = _parsed(key, value)
+            kept.setdefault(number, {})[key] = attributes.parsed(key, value)
         for number, name in studies:
             yield StudyRow(number, name, kept.get(number, {}))
+
+    def attributes_of(self, number: int) -> attributes.Attributes:
+        there, kept = self._query([_ONE.format(number), _OF_ONE.format(number)])
+        if not there:
+            raise KeyError(number)
+        return {key: attributes.parsed(key, value) for _, key, value in kept}
+
+    def _texts(self, one: str, other: str) -> Sequence[Row]:
+        (found,) = self._query([_BOTH.format(one, other)])
+        return found
 
     def count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
         if not numbers:
@@ -218,16 +268,6 @@ class _OfTables(Overview):
         return trials_of(self._query, number)
 
 
-def _parsed(key: str, value: str) -> Any:
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"--storage: the attribute {shortened(key)} of a study is no JSON ({error}), so somebody else has written "
-            "it; put back a copy, or give another storage"
-        ) from error
-
-
 class _ThroughOptuna(Overview):
     """Asks Optuna, of a storage in memory or with tables of a version that is not known here."""
 
@@ -237,6 +277,14 @@ class _ThroughOptuna(Overview):
     def _rows(self) -> Iterator[StudyRow]:
         for study in self._storage.get_all_studies():
             yield StudyRow(study._study_id, study.study_name, study.user_attrs)
+
+    def attributes_of(self, number: int) -> attributes.Attributes:
+        return self._storage.get_study_user_attrs(number)
+
+    def _texts(self, one: str, other: str) -> Sequence[Row]:
+        names = (one, other)
+        rows = [(row.name, [row.attributes.get(name) for name in names]) for row in self._rows()]
+        return [(name, *map(json.dumps, kept)) for name, kept in rows if None not in kept]
 
     def count(self, numbers: Sequence[int]) -> Mapping[int, TrialCount]:
         return {number: self._count_one(number) for number in numbers}

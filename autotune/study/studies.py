@@ -76,11 +76,7 @@ class Finished:
 
 def finished(storage: BaseStorage) -> dict[str, Finished]:
     """Finds the studies that have a result, by name; to open each would take a hundred times as long."""
-    return {
-        name: Finished(attributes.spec(found), result)
-        for name, found in _attributes(storage).items()
-        if (result := attributes.result(found)) is not None
-    }
+    return {name: Finished(spec, result) for name, spec, result in overview.of(storage).finished()}
 
 
 def load(storage: BaseStorage, name: str) -> KernelStudy:

@@ -10,7 +10,7 @@ from autotune.contract.space import Space
 from autotune.errors import InputError
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
-from autotune.study import attributes
+from autotune.study import attributes, overview
 from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
@@ -29,8 +29,8 @@ class KernelStudy(StoredStudy):
 
     @property
     def user_attrs(self) -> attributes.Attributes:
-        # `Study.user_attrs` is a deep copy, which takes as long as reading them: a run does both a thousand times.
-        return self.study._storage.get_study_user_attrs(self.study._study_id)
+        # A run asks a thousand times; `Study.user_attrs` takes three times as long, and copies deeply what it has read.
+        return overview.of(self.study._storage).attributes_of(self.study._study_id)
 
     def trials(self) -> list[StoredTrial]:
         return [StoredTrial.of(trial) for trial in self.study.get_trials(deepcopy=False)]

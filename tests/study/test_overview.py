@@ -16,6 +16,7 @@ from autotune.study import overview, sqlite_file, studies
 from autotune.study.overview import CountedStudy, TrialCount
 from autotune.study.storage import open_storage
 from tests.builders.double_study import SPEC
+from tests.builders.study_results import study_result
 
 TRIALS = [create_trial(value=3.0), create_trial(value=2.0), create_trial(state=TrialState.FAIL)]
 PRUNED = create_trial(state=TrialState.PRUNED, value=1.0, intermediate_values={0: 1.0})
@@ -47,6 +48,30 @@ def test_every_study_is_counted_by_itself(storage: BaseStorage) -> None:
     assert found["one"].count.best_us == optuna.load_study(storage=storage, study_name="one").best_value
     assert found["one"].summary == studies.load(storage, "one").summary
     assert counted(storage, "failed", "one") == {name: found[name] for name in ("failed", "one")}
+
+
+def test_finished_studies_are_found_as_they_are_now(storage: BaseStorage) -> None:
+    optuna.create_study(storage=storage, study_name="theirs").set_user_attr("result", {"outcome": "tuned"})
+    one, two, _ = (studies.create(storage, name, SPEC) for name in ("one", "two", "unfinished"))
+    results = {"one": study_result(tuned_us=1.0), "two": study_result(tuned_us=2.0)}
+    for study in (one, two):
+        study.finish(results[study.name])
+    assert {name: found.result for name, found in studies.finished(storage).items()} == results
+    assert all(found.spec == SPEC for found in studies.finished(storage).values())
+    one.reopen()
+    assert list(studies.finished(storage)) == ["two"]
+    one.finish(results["two"])
+    assert studies.finished(storage)["one"].result == results["two"]
+
+
+def test_an_open_study_says_what_optuna_says_of_it(storage: BaseStorage) -> None:
+    study = studies.create(storage, "one", SPEC)
+    assert study.user_attrs == study.study.user_attrs
+    study.study.set_user_attr("x", [1])
+    assert study.user_attrs["x"] == [1]
+    studies.delete(storage, "one")
+    with pytest.raises(KeyError):
+        _ = study.user_attrs
 
 
 def test_a_url_says_what_its_storage_says(url: str) -> None:
