@@ -18,13 +18,16 @@ from autotune.measure import fork_server
 @contextmanager
 def light_server(*modules: str) -> Iterator[None]:
     """Has workers forked from a server that has loaded this module and no more than given, for as long as a block
-    takes."""
+    takes; another one that runs is kept for who comes after it."""
     server: Any = forkserver._forkserver
     with pytest.MonkeyPatch.context() as patch:
-        server._stop()
+        for of_the_other in ("_forkserver_pid", "_forkserver_address", "_forkserver_alive_fd"):
+            patch.setattr(server, of_the_other, None)
         patch.setattr(fork_server, "PRELOADED", [__name__, *modules])
-        yield
-        server._stop()
+        try:
+            yield
+        finally:
+            server._stop()
 
 
 def nothing() -> None:

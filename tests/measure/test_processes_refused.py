@@ -104,6 +104,7 @@ def test_a_worker_whose_set_up_could_not_be_handed_over_is_set_up_again(
         assert backend.compile_failure(sound) is None
         machine.worker.restart()
         monkeypatch.setattr("pebble.pool.process.channels", _no_more)
+        monkeypatch.setattr(fork_server, "_DIES_IN_S", 0.0)
         with pytest.raises(AutotuneError, match="none can be started here"):
             backend.measure(sound, None)
         monkeypatch.undo()
