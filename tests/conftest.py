@@ -58,6 +58,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Leaves the interpreter what it clears at its end: Triton's modules tell what they find left."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def served_folder(request: pytest.FixtureRequest) -> Path:
     """Returns the folder of servers' packages; skips a test where none is given."""

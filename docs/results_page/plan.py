@@ -24,21 +24,22 @@ def section(data: Path) -> list[str]:
     if not runs:
         return []
     model, serving = runs[0].about["plan"]["model"]["name"], runs[0].about["plan"]["serving"]
-    kernels = ", ".join(sorted({study.spec.source for run in runs for study in run.studies}))
     lines = [
         "",
         "## A whole model in one command",
         "",
         f"{model}, TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters, from nothing to "
-        f"checked files (`bash docs/run_plan.sh`); kernels: {kernels}. Machine: {machine_text(runs[0].studies[0])}.",
+        "checked files (`bash docs/run_plan.sh`); races at further batch sizes count as studies.",
         "",
         *markdown(SUMMARY_COLUMNS, [summary(run.about, run.studies) for run in runs]),
     ]
     for run in runs:
         plan = run.about["plan"]
         columns, rows = before_after(plan, run.studies)
-        server = plan["serving"]["runtime"]
-        lines += ["", f"{server}, default → tuned, us a launch:", "", *markdown(columns, rows)]
+        server, kernels = plan["serving"]["runtime"], ", ".join(sorted({study.spec.source for study in run.studies}))
+        machine = machine_text(run.studies[0])
+        head = f"{server}, kernels: {kernels}, on {machine}; default → tuned, us a launch:"
+        lines += ["", head, "", *markdown(columns, rows)]
     return lines
 
 
