@@ -28,7 +28,7 @@ from autotune.servers.vllm import facts
 
 _WARM_UPS = 2
 _TOKENS_PROFILED = 17
-_ANSWERS = EnginePhase("answers", requests=16, prompt_tokens=64, new_tokens=24)
+_ANSWERS = EnginePhase("answers", requests=64, prompt_tokens=64, new_tokens=24)
 _LIKELIEST = 5
 _FIRST_TOKEN_ID = 1000
 """Below it tokens are often special."""
