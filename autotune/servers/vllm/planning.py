@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm import traced as by_trace
 from autotune.servers.vllm.architectures.wrapped import wrapped
-from autotune.servers.vllm.captures import fewest_uncaptured
+from autotune.servers.vllm.captures import captured_by, fewest_uncaptured
 from autotune.servers.vllm.from_server import road
 
 
@@ -47,7 +48,10 @@ class VllmPlanner(Planner):
         return list(placeholders.find(wrapped(model, serving), serving, shapes))
 
     def read_off(self, model: ModelShape, serving: Serving, batches: Batches) -> ReadOff:
-        found = road.read_off(model, serving, batches)
+        # Both ask the installed server, each in a process of its own that takes seconds to load it.
+        with ThreadPoolExecutor(max_workers=1) as meanwhile:
+            meanwhile.submit(captured_by, batches)
+            found = road.read_off(model, serving, batches)
         return replace(found, shapes=tuple(_where_pairs_run(found.shapes, batches)))
 
     def traced(self, trace: Trace, batches: Batches) -> TracedPlan:
