@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from autotune.measure.recording import Recording
+from autotune.search import transfer
+from autotune.search.arrays import Floats, Indices
 from autotune.search.neighbour import Neighbour
+from autotune.search.surrogate import Belief, Surrogate
 from autotune.search.transfer import transferred
 from tests.builders.recordings import neighbour_of
 
@@ -22,6 +25,30 @@ def test_a_neighbour_of_the_same_shape_is_a_good_mean(toy: Recording) -> None:
     assert np.corrcoef(expected[ok], times)[0, 1] > 0.9
     assert transferred(toy.space, []) is None
     assert transferred(toy.space, [Neighbour({}, [{"other": 1}] * 20, [1.0] * 20)]) is None
+
+
+def test_a_neighbour_is_modelled_once_for_a_space(toy: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[int] = []
+
+    class Counted(Surrogate):
+        def believe(self, timed: Indices, log_us: Floats) -> Belief:
+            models.append(len(timed))
+            return super().believe(timed, log_us)
+
+    monkeypatch.setattr(transfer, "Surrogate", Counted)
+    first, second = neighbour_of(toy), replace(neighbour_of(toy), log_us=[-t for t in neighbour_of(toy).log_us])
+    alone = transferred(toy.space, [first])
+    both = transferred(toy.space, [replace(first, winner=None), second])
+    assert len(models) == 2
+    assert alone is not None
+    assert both is not None
+    again = transferred(toy.space, [first])
+    assert again is not None
+    assert again.tolist() == alone.tolist()
+    assert len(models) == 2, "the same times need no model again"
+    estimate = np.zeros(len(toy.space))
+    transferred(toy.space, [replace(first, log_estimate=list(first.log_us))], estimate)
+    assert len(models) == 3, "other estimates do"
 
 
 def test_a_neighbour_passes_on_the_error_of_its_estimate(toy: Recording) -> None:
