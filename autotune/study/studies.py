@@ -91,7 +91,7 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
         known = names(storage)
         there = f"{some_of(known)}; see study list" if known else "none; make one with study create"
         raise InputError(f"study: got {name!r}, the storage has: {there}") from error
-    if not attributes.is_ours(found := study.user_attrs):
+    if not attributes.is_ours(found := overview.of(storage).attributes_of(study._study_id)):
         if _is_empty(storage, name):
             raise InputError(
                 f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
