@@ -20,7 +20,7 @@ from tests.conftest import Cli
 
 RANK = "--lora-rank 16 --num-loras 4"
 SERVING = "--lora-rank 16 --max-loras 4 --target-modules o_proj"
-PLAN = f"--runtime vllm {SERVING} --m-values 16,64 --dtype float16"
+PLAN = f"--runtime vllm {SERVING} --m-values 16,64 --dtype float16 --enforce-eager"
 REPLAYED = f"--backend replay --recorded recorded {PLAN}"
 TUNE = f"tune {REPLAYED} --save-json-dir tuned --model small --all-m"
 NAMES = ("block_k", "block_m", "block_n", "num_stages", "num_warps")

@@ -60,7 +60,7 @@ def fewest_uncaptured(batches: Batches) -> int:
     Raises:
         InputError: As `captured_by`.
     """
-    return 1 if batches.enforce_eager else captured_by(batches)[-1] + 1
+    return 1 if batches.enforce_eager else max(captured_by(batches), default=0) + 1
 
 
 def padded(tokens: int, captured: Sequence[int]) -> int:

@@ -48,9 +48,11 @@ class SideStream:
             self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         current, side = torch.cuda.current_stream(device), self._streams[device]
         side.wait_event(mark)
-        with torch.cuda.stream(side):
-            yield
-        current.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                yield
+        finally:
+            current.wait_stream(side)
 
 
 class ShrinkBeside:
@@ -68,15 +70,23 @@ class ShrinkBeside:
         self._at_once = at_once
         self._side = side
         self._begun: dict[int, Any] = {}
+        self._met: set[int] = set()
 
     def begin(self, x: torch.Tensor, a: Sequence[torch.Tensor], *rest: Any) -> torch.Tensor:
         """Comes ahead of the product: marks that x is there, and returns room for what the shrink makes."""
         shrunk = room(x, a)
         # Memory of one that was never ended may be this one's now.
         self._begun.pop(shrunk.data_ptr(), None)
-        if is_gain(x) and not rest[_NO_LORA].item():
+        if is_gain(x) and not rest[_NO_LORA].item() and self._is_prepared(a[0]):
             self._begun[shrunk.data_ptr()] = self._side.mark(x.device)
         return shrunk
+
+    def _is_prepared(self, weight: torch.Tensor) -> bool:
+        """Leaves weights that are met first to the one call, which prepares them: in the server's profiling run, and
+        never in a capture."""
+        met = weight.data_ptr() in self._met
+        self._met.add(weight.data_ptr())
+        return met or (weight.is_cuda and torch.cuda.is_current_stream_capturing())
 
     def end(
         self,
