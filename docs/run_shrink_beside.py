@@ -28,6 +28,7 @@ from autotune.kernels.lora_linear.launcher import LoraLinearArguments
 from autotune.kernels.lora_linear.operation import apart_expand, apart_shrink, lora_linear
 from autotune.kernels.lora_shrink import lora_shrink
 from autotune.servers.vllm.plugin.shrink_beside import SideStream
+from pair_check import captured
 from pair_layers import LAYERS, Layer
 
 MS = (1, 16, 64, 128, 256, 384, 512, 1024, 2048, 4096, 8192)
@@ -128,15 +129,6 @@ def step(work: list[Linear], way: Callable[[Linear], None]) -> None:
     for layer in work:
         torch.mul(layer.source, 1, out=layer.lora.shrink.x)
         way(layer)
-
-
-def captured(run: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph
 
 
 def replayed_us(graph: torch.cuda.CUDAGraph) -> float:

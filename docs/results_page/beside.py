@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.servers.vllm.linear import MOST_TOKENS
 from autotune.servers.vllm.plugin.shrink_beside import FEWEST, MOST_CAPTURED
+from results_page.runs import versions_text
 from results_page.tables import Table, markdown
 
 ABOUT = (
@@ -26,7 +27,7 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for file in sorted(data.glob("shrink-beside-*.json")):
         found = json.loads(file.read_text())
-        machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items() if name != "gpu")
+        machine = versions_text(found["environment"])
         lines += [
             "",
             f"{ABOUT} Machine: {found['environment']['gpu']} ({machine}).",

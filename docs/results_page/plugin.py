@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder_models import MODELS
+from results_page.runs import versions_text
 from results_page.tables import Table, markdown
 
 Rows = Sequence[Mapping[str, Any]]
@@ -94,7 +95,7 @@ def section(data: Path) -> list[str]:
     for part in PARTS:
         if (file := data / part.file).exists():
             found = json.loads(file.read_text())
-            machine = ", ".join(f"{name} {value}" for name, value in found["environment"].items() if name != "gpu")
+            machine = versions_text(found["environment"])
             about = f"{part.about} Machine: {found['environment']['gpu']} ({machine})."
             lines += ["", f"### {part.title}", "", about, "", *markdown(*table(part, found["rows"]))]
             lines += ["", summary(found["rows"])]

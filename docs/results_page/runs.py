@@ -37,9 +37,14 @@ def finished(studies: list[StudySummary]) -> list[tuple[StudySummary, StudyResul
     return [(study, study.result) for study in studies if study.result]
 
 
+def versions_text(environment: Mapping[str, Any]) -> str:
+    """Says which versions a measurement ran with."""
+    return ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
+
+
 def machine_text(study: StudySummary) -> str:
     environment = study.spec.environment
-    versions = ", ".join(f"{name} {value}" for name, value in environment.known.items() if name != "gpu")
+    versions = versions_text(environment.known)
     return f"{environment.gpu} ({versions})"
 
 

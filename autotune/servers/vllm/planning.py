@@ -75,8 +75,9 @@ class VllmPlanner(Planner):
 def _where_pairs_run(shapes: Iterable[Shape], batches: Batches) -> list[Shape]:
     """Returns lookups with the pair left to batches that no CUDA graph is captured for: where one is, the plug-in runs
     the shrink beside the base's product (contracts A15)."""
-    return [replace(shape, together=tuple(_uncaptured(each, batches) for each in shape.together)) for shape in shapes]
+    fewest = fewest_uncaptured(batches)
 
+    def uncaptured(each: Shape) -> Shape:
+        return replace(each, min_size=fewest) if each.op == facts.LINEAR else each
 
-def _uncaptured(shape: Shape, batches: Batches) -> Shape:
-    return replace(shape, min_size=fewest_uncaptured(batches)) if shape.op == facts.LINEAR else shape
+    return [replace(shape, together=tuple(map(uncaptured, shape.together))) for shape in shapes]

@@ -17,6 +17,7 @@ from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.plugin.lookups import FolderLookup
+from autotune.servers.vllm.plugin.shrink_beside import room
 from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
 from autotune.servers.vllm.plugin.state import PAIR
 
@@ -48,7 +49,7 @@ class PairOrApart:
         call = self._part.LinearCall.of(y, x, a, b, metadata, (scale, add_inputs))
         if x.shape[0] == 0 or call.shrink.no_lora or self._paired(call):
             return
-        buffer = torch.empty(call.shrink.out.shape, dtype=torch.float32, device=x.device)
+        buffer = room(x, a)
         torch.ops.vllm.lora_shrink(x, a, buffer, *metadata, scale)
         torch.ops.vllm.lora_expand(buffer, b, y, *metadata, 0, add_inputs)
 
