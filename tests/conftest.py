@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.builders import bytecode, interpreter
 
@@ -42,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     bytecode.keep_for_session(config)
+    # How long an example takes depends on what else runs on the machine.
+    settings.register_profile("any pace", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any pace")
     # Sums of a few elements, on each of which a second thread spends ten times as long as the first. Torch, numpy and
     # the processes that tests start read it when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

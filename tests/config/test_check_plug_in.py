@@ -70,7 +70,7 @@ def test_what_stops_a_server_is_a_default_of_the_plug_in(tmp_path: Path, content
             )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(json_files(SOUND), st.integers(1, 8192), st.sampled_from((1, 2, 3)))
 def test_the_plug_in_survives_whatever_stands_there(tmp_path: Path, content: bytes, m: int, slices: int) -> None:
     write(tmp_path / "autotune", exports.SHRINK, content)

@@ -56,7 +56,7 @@ def test_an_alias_will_do_where_it_is_clear() -> None:
 
 
 @each_kernel
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_every_config_is_feasible_and_none_comes_twice_after_the_incumbent(name: str, data: st.DataObject) -> None:
     kernel, problem, space = data.draw(spaces(name))
@@ -70,7 +70,7 @@ def test_every_config_is_feasible_and_none_comes_twice_after_the_incumbent(name:
 
 
 @each_kernel
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(data=st.data(), picks=st.randoms(use_true_random=False))
 def test_configs_survive_optuna(name: str, data: st.DataObject, picks: random.Random) -> None:
     _, _, space = data.draw(spaces(name))
@@ -84,7 +84,7 @@ def test_configs_survive_optuna(name: str, data: st.DataObject, picks: random.Ra
 
 
 @each_kernel
-@settings(deadline=None, max_examples=2)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_a_space_is_the_same_every_time(name: str, data: st.DataObject) -> None:
     """Nothing is kept between the problems of a kernel, of which each is built twice, the other in between."""

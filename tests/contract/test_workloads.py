@@ -6,7 +6,7 @@ import math
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from autotune.contract import Workload, workloads
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
@@ -30,7 +30,6 @@ def test_weights_count() -> None:
     assert workloads.mean([0.0, 32.0], made([1.0, 1.0])) == 0.0
 
 
-@settings(database=None)
 @given(st.lists(st.tuples(TIMES, TIMES, TIMES, st.floats(0.1, 10)), min_size=1, max_size=4))
 def test_it_orders_configs_as_the_mean_of_time_over_the_incumbents(rows: list[tuple[float, ...]]) -> None:
     one, other, incumbent, weights = (list(column) for column in zip(*rows, strict=True))

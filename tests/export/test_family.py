@@ -256,7 +256,7 @@ class TestFullySharded:
 SERVERS = st.tuples(st.sampled_from([4, 64, 512]), st.sampled_from([8, 16, 32]), st.sampled_from([1, 2, 4]))
 
 
-@settings(deadline=None, database=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(SERVERS, st.sampled_from([16, 32, 64, 128])), min_size=1, max_size=5), st.data())
 def test_no_server_gets_two_values(
     tmp_path_factory: pytest.TempPathFactory, exports: list[tuple[Place, int]], data: st.DataObject

@@ -121,7 +121,7 @@ BATCHES = st.lists(
 )
 
 
-@settings(deadline=None, database=None, max_examples=25)
+@settings(max_examples=25)
 @given(BATCHES)
 def test_the_last_result_of_a_key_stands_and_no_shape_gets_anothers(
     tmp_path_factory: pytest.TempPathFactory, batches: list[dict[KeyPath, int | None]]

@@ -118,7 +118,7 @@ def test_thinning_leaves_them(tmp_path: Path) -> None:
 SIZES = st.dictionaries(st.sampled_from([1, 16, 64, 96, 127, 128, 160, 256, 1024]), st.booleans(), min_size=1)
 
 
-@settings(deadline=None, database=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.dictionaries(st.sampled_from([4096, 8192]), SIZES, min_size=1), min_size=1, max_size=2))
 def test_no_lookup_gets_the_default_of_another_side(
     tmp_path_factory: pytest.TempPathFactory, exports: list[dict[int, dict[int, bool]]]

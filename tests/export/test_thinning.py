@@ -77,7 +77,6 @@ TABLES = st.dictionaries(
 )
 
 
-@settings(deadline=None, database=None)
 @given(st.lists(TABLES, min_size=1, max_size=3), st.sampled_from([*NAMES, None]))
 def test_thinning_keeps_what_it_promises(shapes: list[dict[int, dict[str, float]]], default: str | None) -> None:
     winners = [{m: min(t, key=t.__getitem__) for m, t in times.items()} for times in shapes]
@@ -293,7 +292,7 @@ TIMES = st.fixed_dictionaries(
 GRIDS = st.dictionaries(st.sampled_from([1, 4, 16, 64, 128, 256, 512]), TIMES, min_size=1)
 
 
-@settings(deadline=None, database=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.dictionaries(st.sampled_from([4096, 8192]), GRIDS, min_size=1), min_size=1, max_size=2))
 def test_no_m_of_any_shape_loses_more_than_it_may(
     tmp_path_factory: pytest.TempPathFactory, exports: list[dict[int, Grid]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import GRAPH_BATCH, split
@@ -79,7 +79,6 @@ def test_equal_shares_differ_by_a_token_at_most() -> None:
     assert problem(num_loras=5, adapter_shares="equal").label != problem(num_loras=5).label
 
 
-@settings(database=None)
 @given(st.integers(0, 5000), st.lists(st.floats(0.01, 1), min_size=1, max_size=40))
 def test_a_split_loses_no_token(total: int, weights: list[float]) -> None:
     counts = split(total, weights)

@@ -41,7 +41,7 @@ def assert_same(got: Alignment, want: Alignment) -> None:
         assert torch.equal(ours.cpu(), reference), name
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(routing=routings(), block_m=st.sampled_from([4, *BLOCK_MS]))
 def test_random_routings(device: str, routing: Routing, block_m: int) -> None:
     assert_same(align(routing.to(device), block_m), align_reference(routing, block_m))

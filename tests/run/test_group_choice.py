@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from autotune.run.group_choice import Standing, Table, best_us, in_the_running, next_search, sums_us
 
@@ -84,7 +84,6 @@ def test_nothing_measured_yet() -> None:
 TIMES = st.lists(st.floats(1, 100), min_size=16, max_size=16)
 
 
-@settings(deadline=None, database=None)
 @given(TIMES, st.lists(st.floats(1, 1.5), min_size=16, max_size=16), st.lists(st.booleans(), min_size=16, max_size=16))
 def test_following_it_to_the_end_finds_the_least_sum(
     truth: list[float], slack: list[float], explored: list[bool]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import optuna
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.contract import config_key
@@ -88,7 +88,7 @@ def test_proposes_only_what_has_compiled(name: str, toy: Recording) -> None:
         search.sampler.propose(study)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_space_is_searched_through(data: st.DataObject) -> None:
     """Odd spaces: parameters with one value, unset values, zeros; every config fails at random."""

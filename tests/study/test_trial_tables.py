@@ -135,7 +135,7 @@ def file_storage(file_url: str) -> Iterator[BaseStorage]:
 _example = itertools.count()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(wanted=STUDIES)
 def test_a_file_is_read_as_optuna_reads_it(
     file_url: str, file_storage: BaseStorage, wanted: list[tuple[str, list[FrozenTrial]]]
@@ -147,7 +147,7 @@ def test_a_file_is_read_as_optuna_reads_it(
     check_as_optuna(file_storage, overview.of(file_storage))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(wanted=STUDIES)
 def test_a_storage_in_memory_is_read_through_optuna(wanted: list[tuple[str, list[FrozenTrial]]]) -> None:
     storage = InMemoryStorage()
@@ -226,7 +226,7 @@ def test_what_optuna_never_wrote_is_refused(tmp_path: Path, change: str) -> None
         overview.of(url).study(" one").trials()
 
 
-@settings(deadline=None, database=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(trials(), min_size=1, max_size=5))
 def test_what_the_tests_store_in_a_quick_way_is_what_optuna_stores(found: list[FrozenTrial]) -> None:
     def rows(url: str) -> dict[str, list[Any]]:

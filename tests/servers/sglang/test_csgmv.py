@@ -258,7 +258,7 @@ def test_triton_version_survives_json_and_is_left_out_if_unset() -> None:
 MEASURED = st.dictionaries(st.sampled_from(CHUNK_SIZES), st.tuples(st.integers(1, 99), st.integers(1, 99)), min_size=1)
 
 
-@settings(deadline=None, database=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(MEASURED, min_size=1, max_size=3), st.sampled_from(["shrink", "expand"]))
 def test_no_chunk_resolves_to_what_was_slower_than_its_default(
     tmp_path_factory: pytest.TempPathFactory, exports: list[dict[int, tuple[int, int]]], op: str

@@ -117,7 +117,7 @@ def two_grids(draw: st.DrawFn) -> tuple[Grid, Grid]:
     return first, {**{key: nearest(first, *key) for key in more}, **first}
 
 
-@settings(deadline=None, database=None, max_examples=100)
+@settings(max_examples=100)
 @given(two_grids())
 def test_nothing_found_means_one_block_m_for_every_batch(
     tmp_path_factory: pytest.TempPathFactory, grids: tuple[Grid, Grid]

@@ -272,7 +272,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, database=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.dictionaries(st.sampled_from([SHRINK, EXPAND, *MOE]), ANYTHING, max_size=3))
 def test_no_content_takes_the_linter_down(tmp_path_factory: pytest.TempPathFactory, files: Files) -> None:
     folder = tmp_path_factory.mktemp("any")

@@ -292,7 +292,7 @@ def oracle(table: Any, wanted: tuple[int, ...]) -> Any:
     return here if KEYS - {"max_nreg", "group_size_m"} <= set(here) else "KeyError"
 
 
-@settings(deadline=None, database=None, max_examples=400)
+@settings(max_examples=400)
 @given(tables(5), WANTED)
 @example({"1": 5}, (1, 1, 1, 1, 1))
 @example({"1": {"1": {"2": {}, "1": {}}}}, (1, 1, 1, 1, 1))
@@ -308,7 +308,6 @@ def test_resolve_agrees_with_the_oracle(table: Any, wanted: tuple[int, ...]) -> 
 FULL_PATHS = st.sets(st.tuples(*[INTS] * 5), min_size=1, max_size=8)
 
 
-@settings(deadline=None, database=None)
 @given(FULL_PATHS)
 def test_needed_paths_make_every_known_shape_exact_in_k_and_n(paths: set[tuple[str, ...]]) -> None:
     needed = VLLM.needed_paths(paths)

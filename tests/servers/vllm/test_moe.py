@@ -182,7 +182,7 @@ BLOCKS = st.dictionaries(
 )
 
 
-@settings(deadline=None, database=None, max_examples=60)
+@settings(max_examples=60)
 @given(BLOCKS, st.data())
 def test_filled_files_agree_for_any_lookup(blocks: dict[tuple[str, ...], int], data: st.DataObject) -> None:
     """Whatever (max_loras, m, k, n, i) a server asks for, all four files answer with one block_m."""

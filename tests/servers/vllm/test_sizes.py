@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from autotune.errors import InputError
 from autotune.servers.batches import Batches
@@ -56,7 +56,6 @@ def test_what_is_raced_are_automatic_sizes_that_are_not_tuned_and_captured_ones_
     assert sizes(Batches(m_values=(16, 256), traffic={24: 0.9, 5000: 0.1})).raced == ()
 
 
-@settings(deadline=None, database=None)
 @given(st.integers(1, 2000), st.integers(1, 40_000))
 def test_auto_m_values_hold_for_any_server(max_num_seqs: int, max_num_batched_tokens: int) -> None:
     values = auto_m_values(capture_sizes(max_num_seqs, max_num_batched_tokens), max_num_batched_tokens)
