@@ -6,14 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from autotune.contract import Call, Config, Launch
-
-_METADATA: Final = 7
-"""Tensors of metadata that the dense ops take (contracts A4)."""
+from autotune.servers.vllm.plugin import metadata
 
 
 class OpCall(Protocol):
@@ -114,8 +112,7 @@ class DenseCall:
         x: ``[M, K]`` of shrink, ``[S, M, R]`` of expand.
         weights: S of them, ``[L, 1, N, K]``.
         out: ``[S, M, R]`` fp32 of shrink, ``[M, N]`` of expand.
-        metadata: Seven tensors in the op's order; the last two, the flag that no token has an adapter and the number of
-            groups to launch for, lie on the CPU.
+        metadata: Seven tensors in the op's order (`autotune.servers.vllm.plugin.metadata`).
         extra: The op's further arguments, all of them: shrink's scaling; expand's first column, and whether it adds.
     """
 
@@ -127,7 +124,7 @@ class DenseCall:
 
     @property
     def no_lora(self) -> bool:
-        return bool(self.metadata[5].item())
+        return bool(self.metadata[metadata.NO_LORA].item())
 
     @property
     def idle(self) -> bool:
@@ -135,7 +132,7 @@ class DenseCall:
 
     @property
     def groups(self) -> int:
-        return int(self.metadata[6].item())
+        return int(self.metadata[metadata.GROUPS].item())
 
     @cached_property
     def weights_key(self) -> Hashable:
@@ -144,7 +141,7 @@ class DenseCall:
     @property
     def shape_key(self) -> Hashable:
         shapes = tuple((each.dtype, *each.shape) for each in self.weights)
-        return (self.x.dtype, self.extra, self.metadata[4].numel(), shapes)
+        return (self.x.dtype, self.extra, self.metadata[metadata.LORA_IDS].numel(), shapes)
 
     def on_meta(self, m: int) -> DenseCall:
         """Returns the same call for m tokens, without memory: to compile it."""
@@ -167,8 +164,8 @@ class DenseDropIn(DropIn[DenseCall, A]):
 
     def call(self, arguments: Sequence[Any]) -> DenseCall:
         x, weights, out, *rest = arguments
-        given = rest[_METADATA:]
-        return DenseCall(x, weights, out, rest[:_METADATA], (*given, *self.extra_defaults[len(given) :]))
+        given = rest[metadata.COUNT :]
+        return DenseCall(x, weights, out, rest[: metadata.COUNT], (*given, *self.extra_defaults[len(given) :]))
 
     @abstractmethod
     def lookup(self, arguments: A) -> Call: ...

@@ -10,6 +10,7 @@ from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin import layers
+from autotune.servers.vllm.plugin.linear import PairOrApart
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
@@ -33,10 +34,9 @@ def install(state: PluginState) -> None:
 
 
 def _install_pair(state: PluginState) -> None:
-    module = importlib.import_module(f"{_KERNELS}.{PAIR}")
-    assert module.__file__ is not None
     try:
-        why = layers.install(state.configs.path, Path(module.__file__).with_name("kernel.py"))
+        drop_in, kernel = _offered(PAIR)
+        why = layers.install(PairOrApart(drop_in, state.configs.path, kernel))
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
         why = f"{type(error).__name__}: {error}"
     if why:
@@ -44,7 +44,16 @@ def _install_pair(state: PluginState) -> None:
 
 
 def _stand_in(op: str, own: Any, folder: Path | None) -> Any:
-    """Returns the function for an op; the op's kernel offers its part in a module ``drop_in``."""
-    module = importlib.import_module(f"{_KERNELS}.{_FOLDERS.get(op, op)}.drop_in")
+    """Returns the function for an op."""
+    drop_in, kernel = _offered(_FOLDERS.get(op, op))
+    return OursOrTheirs(drop_in.DROP_IN, own, folder, kernel)
+
+
+def _offered(kernel: str) -> tuple[Any, Path]:
+    """Returns the module ``drop_in`` in which a kernel of ours offers its part, and the file that tells its version.
+
+    It is found by name, as kernels import this package and not the other way round.
+    """
+    module = importlib.import_module(f"{_KERNELS}.{kernel}.drop_in")
     assert module.__file__ is not None
-    return OursOrTheirs(module.DROP_IN, own, folder, Path(module.__file__).with_name("kernel.py"))
+    return module, Path(module.__file__).with_name("kernel.py")

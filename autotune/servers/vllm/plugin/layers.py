@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -43,12 +42,11 @@ _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 _Method = Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
-def install(folder: Path | None, kernel: Path) -> str:
+def install(pair: PairOrApart) -> str:
     """Makes the server's linear layers call the ops, once; returns why they do not, if they do not.
 
     Args:
-        folder: Where tuned configs are; None for defaults alone.
-        kernel: The file of the pair's kernel, whose version it tells.
+        pair: What the one op does.
     """
     if linear_ops.are_defined():
         return ""
@@ -58,12 +56,12 @@ def install(folder: Path | None, kernel: Path) -> str:
     base = _known_base()
     if why := _tell_compile_cache(PAIR if base is None else f"{PAIR}, {linear_ops.BEGIN}"):
         return why
-    pair = traced(PAIR, PairOrApart(folder, kernel))
-    linear_ops.define(PAIR, pair, lambda *_: None)
+    at_once = traced(PAIR, pair)
+    linear_ops.define(PAIR, at_once, lambda *_: None)
     platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
     _join_merged_layers()
     if base is not None:
-        beside = ShrinkBeside(pair, SideStream())
+        beside = ShrinkBeside(at_once, SideStream())
         linear_ops.define(linear_ops.BEGIN, beside.begin, room)
         linear_ops.define(linear_ops.END, beside.end, lambda *_: None)
         _begin_early(base)

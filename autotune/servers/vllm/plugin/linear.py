@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Hashable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -16,61 +15,69 @@ from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.vllm import facts, linear
+from autotune.servers.vllm.plugin import capture, metadata
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.shrink_beside import room
 from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
 from autotune.servers.vllm.plugin.state import PAIR
-
-_METADATA: Final = 7
 
 
 class PairOrApart:
     """What the op does, call by call: our pair for few tokens, unless an entry says otherwise; for more the server's
     two ops, whoever runs them.
 
-    It never waits for the GPU. It takes memory where weights are seen first, for tables of addresses and a workspace:
-    in the server's profiling run, ahead of every graph capture. Launches share the workspace, so they must follow each
+    The first call of a layer's weights prepares the pair and runs the two ops, so that these meet the weights as well:
+    in the server's profiling run, ahead of every graph capture. It takes memory for tables of addresses and a
+    workspace, and waits for the GPU while it uploads the tables. Launches share the workspace, so they must follow each
     other, as a server's do.
+
+    Args:
+        drop_in: Our kernel's part of this: its module ``drop_in``, which imports this package.
+        folder: Where tuned configs are; None for defaults alone.
+        kernel: The file of the pair's kernel, whose version it tells.
     """
 
-    def __init__(self, folder: Path | None, kernel: Path) -> None:
+    def __init__(self, drop_in: Any, folder: Path | None, kernel: Path) -> None:
+        self._drop_in = drop_in
         self._folder = folder
         self._kernel = kernel
         self._tables: dict[Hashable, Any] = {}
         self._workspaces: dict[Hashable, Any] = {}
-        self._compiled: set[Hashable] = set()
-        self._failed = ""
+        self._failed: set[Hashable] = set()
 
     def __call__(
         self, y: torch.Tensor, x: torch.Tensor, a: list[torch.Tensor], b: list[torch.Tensor], *rest: Any
     ) -> None:
         """Takes the op's arguments, in its order."""
-        metadata, (scale, add_inputs) = rest[:_METADATA], rest[_METADATA:]
-        call = self._part.LinearCall.of(y, x, a, b, metadata, (scale, add_inputs))
+        tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
+        call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
         if x.shape[0] == 0 or call.shrink.no_lora or self._paired(call):
             return
         buffer = room(x, a)
-        torch.ops.vllm.lora_shrink(x, a, buffer, *metadata, scale)
-        torch.ops.vllm.lora_expand(buffer, b, y, *metadata, 0, add_inputs)
+        torch.ops.vllm.lora_shrink(x, a, buffer, *tokens, scale)
+        torch.ops.vllm.lora_expand(buffer, b, y, *tokens, 0, add_inputs)
 
     def _paired(self, call: Any) -> bool:
         """Runs a call by our pair, if it is to be and can be."""
-        if why := self._failed or self._part.outside(call) or self._too_late(call):
-            warn_once(f"{PAIR}: shrink and expand run apart where {why}")
+        key, shape = call.weights_key, call.shape_key
+        if shape in self._failed:
             return False
-        key = call.weights_key
         try:
+            if why := self._drop_in.outside(call) or self._too_late(call):
+                _tell_apart(why)
+                return False
             if key not in self._tables:
                 self._prepare(call)
+                return False
             config = self._config(call)
         except Exception as error:  # out of memory, or whatever a file leads to
-            self._fail(one_line(error))
+            self._fail(call, one_line(error))
             return False
         if config is None:
             return False
         try:
-            workspace = self._workspaces[call.shape_key]
-            for launch in self._part.launches(self._part.arguments(call, self._tables[key], workspace), config):
+            arguments = self._drop_in.arguments(call, self._tables[key], self._workspaces[shape])
+            for launch in self._drop_in.launches(arguments, config):
                 launch.run()
         except Exception as error:  # whatever the compiler or the driver makes of anybody's config
             self._reject(call, one_line(error))
@@ -79,54 +86,48 @@ class PairOrApart:
 
     def _config(self, call: Any) -> Config | None:
         """Returns what the pair is launched with; None where shrink and expand run apart."""
-        lookup = self._part.lookup(call)
+        lookup = self._drop_in.lookup(call)
         if self._tuned is not None and (tuned := self._tuned.find(lookup)) is not None:
             return None if linear.is_apart(tuned) else tuned
-        default: Config | None = self._part.default_config(lookup)
+        default: Config | None = self._drop_in.default_config(lookup)
         return default
 
     def _reject(self, call: Any, why: str) -> None:
-        """Leaves what does not run out from now on: the entry, or without one the pair."""
-        lookup = self._part.lookup(call)
+        """Leaves what does not run out from now on: the entry, or without one the pair of the call's shape."""
+        lookup = self._drop_in.lookup(call)
         if self._tuned is not None and self._tuned.find(lookup) is not None:
             self._tuned.reject(lookup, why)
         else:
-            self._fail(why)
+            self._fail(call, why)
 
-    def _fail(self, why: str) -> None:
-        """Leaves the pair out from now on."""
-        self._failed = f"the pair failed once ({why})"
+    def _fail(self, call: Any, why: str) -> None:
+        """Leaves the pair out from now on, for layers of the call's shape."""
+        self._failed.add(call.shape_key)
+        _tell_apart(f"the pair failed once ({why})")
 
     def _too_late(self, call: Any) -> str:
         """Tells whether weights are seen first while a graph is captured, which cannot capture an upload."""
-        x = call.shrink.x
-        if call.weights_key in self._tables or not x.is_cuda or not torch.cuda.is_current_stream_capturing():
+        if call.weights_key in self._tables or not capture.is_on(call.shrink.x):
             return ""
         return "a CUDA graph is captured before the weights were used"
 
     def _prepare(self, call: Any) -> None:
         """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch."""
-        self._tables[call.weights_key] = self._part.tables(call)
-        if call.shape_key in self._compiled:
+        self._tables[call.weights_key] = self._drop_in.tables(call)
+        if call.shape_key in self._workspaces:
             return
-        self._compiled.add(call.shape_key)
-        entries = [] if self._lookup is None else self._lookup.token_counts(self._part.lookup(call))
+        entries = [] if self._lookup is None else self._lookup.token_counts(self._drop_in.lookup(call))
         counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
-        self._workspaces[call.shape_key] = self._part.workspace(call, max(counts), call.shrink.x.device)
+        self._workspaces[call.shape_key] = self._drop_in.workspace(call, max(counts), call.shrink.x.device)
         warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
 
     def _launches(self, call: Any, m: int) -> list[Launch]:
         empty = call.on_meta(m)
         if (config := self._config(empty)) is None:
             return []
-        workspace = self._part.workspace(empty, m, "meta")
-        found: list[Launch] = self._part.launches(self._part.arguments(empty, (None, None), workspace), config)
+        workspace = self._drop_in.workspace(empty, m, "meta")
+        found: list[Launch] = self._drop_in.launches(self._drop_in.arguments(empty, (None, None), workspace), config)
         return found
-
-    @cached_property
-    def _part(self) -> Any:
-        """Our kernel's part of this, found by name, as kernels import this package and not the other way round."""
-        return importlib.import_module(f"autotune.kernels.{PAIR}.drop_in")
 
     @cached_property
     def _lookup(self) -> FolderLookup | None:
@@ -137,5 +138,9 @@ class PairOrApart:
         """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
         if self._folder is None or self._lookup is None:
             return None
-        here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._part.INCLUDES))
+        here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._drop_in.INCLUDES))
         return TunedConfigs(self._folder, self._lookup, here, facts.LINEAR_KEYS)
+
+
+def _tell_apart(why: str) -> None:
+    warn_once(f"{PAIR}: shrink and expand run apart where {why}")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.vllm.plugin import metadata
 from autotune.servers.vllm.plugin.state import PAIR
 
 BEGIN: Final = "lora_linear_begin"
@@ -20,10 +21,7 @@ their order, and the product is to come last.
 """
 
 _NAMESPACE: Final = "lora_autotune"
-_METADATA: Final = (
-    "Tensor token_lora_mapping, Tensor token_indices_sorted_by_lora_ids, Tensor num_tokens_per_lora, "
-    "Tensor lora_token_start_loc, Tensor lora_ids, Tensor no_lora_flag_cpu, Tensor num_active_loras"
-)
+_METADATA: Final = ", ".join(f"Tensor {name}" for name in metadata.NAMES)
 _LAST: Final = "float scale, bool add_inputs"
 _SCHEMAS: Final = {
     PAIR: f"(Tensor(a0!) y, Tensor x, Tensor[] lora_a, Tensor[] lora_b, {_METADATA}, {_LAST}) -> ()",

@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.vllm.plugin import capture, metadata
+
 SWITCH: Final = "LORA_AUTOTUNE_SHRINK_BESIDE"
 """Set to 0 to have every shrink follow the base's product."""
-
-_METADATA: Final = 7
-_NO_LORA: Final = 5
 
 MOST_CAPTURED: Final = 384
 """The product of some more rows leaves the shrink too little of the GPU: measured on an H200, 512 rows gain nothing."""
@@ -77,7 +76,7 @@ class ShrinkBeside:
         shrunk = room(x, a)
         # Memory of one that was never ended may be this one's now.
         self._begun.pop(shrunk.data_ptr(), None)
-        if is_gain(x) and not rest[_NO_LORA].item() and self._is_prepared(a[0]):
+        if is_gain(x) and not rest[metadata.NO_LORA].item() and self._is_prepared(a[0]):
             self._begun[shrunk.data_ptr()] = self._side.mark(x.device)
         return shrunk
 
@@ -86,7 +85,7 @@ class ShrinkBeside:
         never in a capture."""
         met = weight.data_ptr() in self._met
         self._met.add(weight.data_ptr())
-        return met or (weight.is_cuda and torch.cuda.is_current_stream_capturing())
+        return met or capture.is_on(weight)
 
     def end(
         self,
@@ -102,10 +101,10 @@ class ShrinkBeside:
         if mark is None:
             self._at_once(y, x, a, b, *rest)
             return
-        metadata, (scale, add_inputs) = rest[:_METADATA], rest[_METADATA:]
+        tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
         with self._side.after(mark, x.device):
-            torch.ops.vllm.lora_shrink(x, a, shrunk, *metadata, scale)
-        torch.ops.vllm.lora_expand(shrunk, b, y, *metadata, 0, add_inputs)
+            torch.ops.vllm.lora_shrink(x, a, shrunk, *tokens, scale)
+        torch.ops.vllm.lora_expand(shrunk, b, y, *tokens, 0, add_inputs)
 
 
 def is_gain(x: torch.Tensor) -> bool:
@@ -113,7 +112,7 @@ def is_gain(x: torch.Tensor) -> bool:
     rows = x.numel() // x.shape[-1]
     if not x.is_cuda or rows == 0 or not _is_wanted():
         return False
-    return rows >= FEWEST or (rows <= MOST_CAPTURED and torch.cuda.is_current_stream_capturing())
+    return rows >= FEWEST or (rows <= MOST_CAPTURED and capture.is_on(x))
 
 
 @functools.cache

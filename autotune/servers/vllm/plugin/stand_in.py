@@ -17,6 +17,7 @@ from autotune.servers import stand_back
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
 from autotune.servers.plugin.notices import warn_once
+from autotune.servers.vllm.plugin import capture, own_tables
 from autotune.servers.vllm.plugin.drop_in import DropIn
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 
@@ -37,7 +38,7 @@ class _Weights:
 class OursOrTheirs:
     """What an op runs instead of the server's own function, call by call.
 
-    It never waits for the GPU. It takes memory for tables of addresses alone, which are uploaded when weights are seen
+    It takes memory for tables of addresses alone, and waits for the GPU while it uploads them, when weights are seen
     first: in the server's profiling run, ahead of every graph capture.
 
     Args:
@@ -53,7 +54,7 @@ class OursOrTheirs:
         self._kernel = kernel
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
-        self._failed = ""
+        self._failed: dict[Hashable, str] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """Takes the op's arguments, in its order."""
@@ -62,29 +63,32 @@ class OursOrTheirs:
             return
         if self._drop_in.leaves(call):
             self._own(*arguments)
-        elif why := self._failed or self._run(call):
+        elif why := self._run(call):
             warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
             self._own(*arguments)
 
     def _run(self, call: Any) -> str:
         """Runs a call on our kernel; returns why it does not, with the outputs as they were, if it does not."""
+        if self._failed and (why := self._failed.get(call.shape_key)):
+            return why
         try:
             weights = self._weights.get(call.weights_key) or self._prepared(call)
             if why := weights.outside or self._drop_in.outside(call):
                 return why
             return self._launch(self._drop_in.arguments(call, weights.table))
         except Exception as error:  # whatever it is: a request is worth more than our kernel
-            self._failed = f"ours failed once ({one_line(error)})"
-            return self._failed
+            why = self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
+            return why
 
     def _prepared(self, call: Any) -> _Weights:
         """Makes what weights need that are seen first; a graph that is captured by then cannot capture the upload."""
-        if call.x.is_cuda and torch.cuda.is_current_stream_capturing():
+        if capture.is_on(call.x):
             return _Weights("a CUDA graph is captured before the weights were used")
         why = self._drop_in.outside_of_weights(call) or self._drop_in.outside(call)
         if why:
             return _Weights(why)
         weights = self._weights[call.weights_key] = _Weights("", self._drop_in.table(call))
+        own_tables.upload(self._drop_in.name, call)
         self._compile_ahead(call)
         return weights
 

@@ -11,14 +11,13 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import torch
-
 from autotune.servers.plugin import groups
 from autotune.servers.plugin import tracer as tracers
 from autotune.servers.plugin.notices import warn_once
 from autotune.servers.plugin.tracer import Tracer
 from autotune.servers.trace_line import VARIABLE, Rows
 from autotune.servers.vllm import facts
+from autotune.servers.vllm.plugin import capture
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.stand_in import one_line
 from autotune.servers.vllm.plugin.state import PAIR
@@ -153,6 +152,6 @@ def _gpus(op: str) -> tuple[tuple[str, int], ...]:
 def _note(tracer: Tracer, read: Callable[[Sequence[Any]], list[TracedCall]], arguments: Sequence[Any]) -> None:
     for call in read(arguments):
         rows: Rows = "samples" if call.mapping.data_ptr() in _prompts else "tokens"
-        is_captured = call.mapping.is_cuda and torch.cuda.is_current_stream_capturing()
+        is_captured = capture.is_on(call.mapping)
         seen = call.seen(tracer.server, tracer.release, rows, _gpus(call.op))
         tracer.lookup(seen, call.m, call.weights.data_ptr(), is_captured)

@@ -117,6 +117,33 @@ def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_pat
     assert sum("ours failed once (RuntimeError: no such kernel)" in line for line in log) == 1
 
 
+def test_a_kernel_that_fails_for_one_shape_runs_for_others(tmp_path: Path) -> None:
+    script = """
+        register()
+        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
+        run = ShrinkDropIn.run
+
+        def fails_for_some(self, arguments, config):
+            if arguments.x.shape[1] == HIDDEN:
+                raise RuntimeError("no such kernel")
+            run(self, arguments, config)
+
+        ShrinkDropIn.run = fails_for_some
+        layers = [Layer.random(), Layer.random()]
+        half = Layer.random()
+        half.x, half.a = half.x[:, ::2].contiguous(), [weight[..., ::2].contiguous() for weight in half.a]
+        found = []
+        for layer in (*layers, half):
+            own_calls.clear()
+            layer.run()
+            found.append(list(own_calls))
+        print(json.dumps(found))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == [["lora_shrink"], ["lora_shrink"], []]
+    assert sum("ours failed once (RuntimeError: no such kernel)" in line for line in log) == 1
+
+
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

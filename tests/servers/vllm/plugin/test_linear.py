@@ -31,7 +31,12 @@ LAYER = """
         return getattr(importlib.import_module(module), name)(made, config)
 
     def linear(layer, add=True):
-        wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS, add_inputs=add)
+        "Returns what the second call of a layer's weights makes: the first one prepares."
+        for is_second, out in enumerate((layer.out.clone(), layer.out)):
+            before = len(launched)
+            wrapper().add_lora_linear(out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS, add_inputs=add)
+            if not is_second:
+                del launched[before:]  # other weights may have been where these are
         return layer.out
 
     launched = []
@@ -124,6 +129,50 @@ def test_a_pair_that_cannot_be_prepared_or_run_leaves_the_two_ops(tmp_path: Path
     found, log = run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})
     assert found == [True, True]
     assert any("the pair failed once (RuntimeError: no)" in line for line in log)
+
+
+def test_a_pair_that_does_not_run_leaves_layers_of_other_shapes_theirs(tmp_path: Path) -> None:
+    """Two layers of one shape fail, one of another runs as a pair; of all that there is one line."""
+    script = """
+    from autotune.kernels.lora_linear import drop_in
+    launches = drop_in.launches
+    def of_all_but_one_shape(found, config):
+        if found.shrink.x.shape[1] == HIDDEN:
+            raise RuntimeError("no")
+        return launches(found, config)
+    drop_in.launches = of_all_but_one_shape
+
+    def half(layer):
+        a = [weight[..., : HIDDEN // 2].contiguous() for weight in layer.a]
+        return dataclasses.replace(layer, x=layer.x[:, : HIDDEN // 2].contiguous(), a=a)
+
+    of_halves = half(Layer.random()).run().out
+    launched.clear()
+    layers = [Layer.random(), Layer.random(), half(Layer.random())]
+    same = [torch.allclose(linear(layer), out, rtol=0, atol=0.13)
+            for layer, out in zip(layers, (theirs, theirs, of_halves))]
+    print(json.dumps([same, len(launched)]))
+    """
+    found, log = run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})
+    assert found == [[True] * 3, 1]
+    assert sum("the pair failed once (RuntimeError: no)" in line for line in log) == 1
+
+
+def test_the_first_call_of_weights_runs_the_two_ops(tmp_path: Path) -> None:
+    """So they have met them before a graph is captured, and so have the server's own, whose tables are there."""
+    script = """
+    from vllm.lora.ops.triton_ops import utils
+    layer = Layer.random()
+    utils._LORA_A_PTR_DICT.clear()
+    utils._LORA_B_PTR_DICT.clear()
+    counts = []
+    for _ in range(2):
+        wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+        counts.append(len(launched))
+    tables = [len(utils._LORA_A_PTR_DICT), len(utils._LORA_B_PTR_DICT)]
+    print(json.dumps([counts, tables, len(own_calls) - before]))
+    """
+    assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[0, 1], [1, 1], 0]
 
 
 def test_a_batch_beyond_the_entries_runs_by_the_default(tmp_path: Path, environment: dict[str, str]) -> None:

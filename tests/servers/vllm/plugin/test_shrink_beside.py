@@ -173,6 +173,24 @@ def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) 
     assert found == [True, ["mark", "product"]]
 
 
+def test_a_graph_runs_ours_where_weights_were_met_in_small_batches_alone(tmp_path: Path) -> None:
+    """As of a server whose largest batch runs as a pair, of which its profiling run is one."""
+    script = """
+    from autotune.servers.vllm.plugin import capture
+    register()
+    made, x = layer()
+    made.apply(x)
+    everywhere()
+    capture.is_on = lambda _: True
+    own_calls.clear()
+    seen.clear()
+    print(json.dumps([same(made.apply(x), theirs), seen, own_calls]))
+    """
+    found, log = run(tmp_path, _script(LAYERS, BESIDE, script), ON)
+    assert found == [True, ORDER, []]
+    assert not any("a CUDA graph is captured before" in line for line in log)
+
+
 def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) -> None:
     script = """
     everywhere()
