@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -177,19 +177,26 @@ def expand_launches(inputs: LoraExpandArguments, config: Config) -> list[Launch]
         "GROUP_BLOCK": next_pow2(meta.lora_ids.numel()),
         "COUNTED": rows.counted,
         "BLOCK_M": c["block_m"],
-        "BLOCK_N": c["block_n"],
         "BLOCK_K": c["block_k"],
         "NUM_SLICES": slices,
-        "SAME_WIDTH": inputs.same_width,
-        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*inputs.widths, *inputs.columns]),
-        "ADD_INPUTS": inputs.add_inputs,
-        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
+        **output_options(inputs, c),
         **dependent_launch(),
         "num_warps": c["num_warps"],
         "num_stages": c["num_stages"],
         "num_ctas": c["num_ctas"],
     }
     return [Launch(lora_expand_kernel, (rows.tiles, across, rows.groups), args, options)]
+
+
+def output_options(inputs: LoraExpandArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
+    """Returns the options of a launch that say which columns its blocks write, and how."""
+    return {
+        "BLOCK_N": c["block_n"],
+        "SAME_WIDTH": inputs.same_width,
+        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*inputs.widths, *inputs.columns]),
+        "ADD_INPUTS": inputs.add_inputs,
+        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
+    }
 
 
 def _stages(x: torch.Tensor) -> int | None:

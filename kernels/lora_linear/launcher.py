@@ -10,20 +10,16 @@ import torch
 from autotune.contract import Config, Launch
 from autotune.kernels.common.dependent_launch import dependent_launch
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_tiles
-from autotune.kernels.lora_expand.launcher import LoraExpandArguments
+from autotune.kernels.lora_expand.launcher import LoraExpandArguments, output_options
 from autotune.kernels.lora_linear.pair_kernel import ARRIVALS_STRIDE, lora_linear_kernel
 from autotune.kernels.lora_linear.two_launches import expand_parts_kernel, shrink_parts_kernel
 from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 
-_ALIGNED_COLUMNS = 16
 _LEAST_ROWS = 16
 """Of a tile: what tensor cores take."""
 
 _MOST_IDLE_TILES = 8
 """How many tiles of rows may find no tokens, where this spares the others the counting."""
-
-_PREFETCHED_PER_WARP = 1024
-"""Output elements a warp may load before it waits; more would cost too many registers."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +182,5 @@ def _of_shrink(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str
 
 
 def _of_expand(arguments: LoraLinearArguments, c: Mapping[str, int]) -> dict[str, int | bool]:
-    expand = arguments.expand
-    return {
-        "BLOCK_N": c["block_n"],
-        "RANK_BLOCK": max(16, next_pow2(arguments.shrink.out.shape[2])),
-        "SAME_WIDTH": expand.same_width,
-        "ALIGNED": all(column % _ALIGNED_COLUMNS == 0 for column in [*expand.widths, *expand.columns]),
-        "ADD_INPUTS": expand.add_inputs,
-        "PREFETCH": c["block_m"] * c["block_n"] <= _PREFETCHED_PER_WARP * c["num_warps"],
-    }
+    rank = arguments.shrink.out.shape[2]
+    return {"RANK_BLOCK": max(16, next_pow2(rank)), **output_options(arguments.expand, c)}
