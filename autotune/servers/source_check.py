@@ -84,6 +84,10 @@ class ServedModules:
         found = (root.joinpath(*parts) for root in self._roots())
         return next((path for path in found if path.is_file()), None)
 
+    def is_installed(self) -> bool:
+        """Tells whether the package is on the path."""
+        return bool(self._roots())
+
     def origin(self) -> Origin:
         """Returns the package's version and the hash of the op's modules, and whether they are known.
 
@@ -151,6 +155,24 @@ def function_hash(function: Callable[..., object]) -> str:
 def _hash_of(stamped: tuple[tuple[Path, int], ...]) -> str:
     """Hashes files once as long as they are as they were: every study of a plan asks for it."""
     return _digest(ast.parse(file.read_bytes()) for file, _ in stamped)
+
+
+def method_hash(file: Path, owner: str, method: str) -> str:
+    """Hashes the syntax tree of a class's method as `function_hash` does, without importing the module.
+
+    Raises:
+        LookupError: If the file has no such class, or the class no such method of its own.
+        OSError: If it cannot be read.
+        SyntaxError: If it is no Python.
+    """
+    node: ast.AST = ast.parse(file.read_bytes())
+    for name in (owner, method):
+        found = [each for each in getattr(node, "body", ()) if getattr(each, "name", None) == name]
+        if not found:
+            raise LookupError(f"{file}: has no {name}")
+        node = found[-1]
+    assert isinstance(node, ast.stmt)
+    return _digest([ast.Module([node], [])])
 
 
 def _digest(trees: Iterable[ast.AST]) -> str:

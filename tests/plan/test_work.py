@@ -18,6 +18,7 @@ from autotune.plan.work import TuningWork, work_of
 from autotune.servers.batches import Batches
 from autotune.servers.places import SWITCH
 from autotune.servers.serving import Serving
+from autotune.servers.vllm import layer_classes
 from tests.builders import served_vllm
 
 M = (16, 64, 4096)
@@ -32,6 +33,7 @@ def forget() -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site", "0.33.0"))
+    monkeypatch.setattr(layer_classes, "KNOWN", served_vllm.layer_hashes())
 
 
 def plan(name: str = "Qwen3-30B-A3B", rank: int = 16, **batches: Any) -> Plan:
@@ -81,6 +83,20 @@ def test_of_ours_are_those_that_the_plug_in_launches() -> None:
 def test_pairs_are_tuned_for_batches_that_no_graph_is_captured_for(batches: dict[str, Any], paired: set[int]) -> None:
     searched = work_of(plan("Qwen3-8B", **batches), "builtin").searched
     assert {each.entry.call.dims["m"] for each in searched if each.entry.kernel == "lora_linear"} == paired
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("unknown", [False, True], ids=["switched off", "unknown layers"])
+def test_pairs_are_tuned_for_captured_batches_where_no_shrink_runs_beside_the_product(
+    monkeypatch: pytest.MonkeyPatch, unknown: bool
+) -> None:
+    if unknown:
+        monkeypatch.setitem(layer_classes.KNOWN, layer_classes.APPLY, ("another",))
+    else:
+        monkeypatch.setenv(layer_classes.SWITCH, "0")
+    searched = work_of(plan("Qwen3-8B"), "builtin").searched
+    paired = {each.entry.call.dims["m"] for each in searched if each.entry.kernel == "lora_linear"}
+    assert paired == {m for m in M if m <= 64}
 
 
 def test_where_the_server_is_not_installed_nothing_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import InputError, NotInstalledError
-from autotune.servers.source_check import ServedModules, source_hash
+from autotune.servers.source_check import ServedModules, function_hash, method_hash, source_hash
 from autotune.servers.vllm.served_modules import DENSE
 from tests.builders import served_vllm
 
@@ -46,6 +47,21 @@ def test_docstrings_comments_and_layout_do_not_count(tmp_path: Path, same: str) 
 )
 def test_code_counts(tmp_path: Path, other: str) -> None:
     assert hashed(tmp_path, other) != hashed(tmp_path, CODE)
+
+
+def test_a_methods_hash_is_that_of_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is of what is loaded, the other of a file."""
+    file = tmp_path / "layers_of_a_server.py"
+    file.write_text(
+        "import functools\n\nclass Layer:\n    size = 1\n    @functools.cache\n    def apply(self, x: int) -> int:\n"
+        f"        'Applies.'\n        return x + 1\n\n{CODE}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = importlib.import_module("layers_of_a_server").Layer
+    assert method_hash(file, "Layer", "apply") == function_hash(layer.apply)
+    for owner, method in (("Layer", "f"), ("Other", "apply")):
+        with pytest.raises(LookupError, match="has no"):
+            method_hash(file, owner, method)
 
 
 def test_a_package_that_is_absent_is_said_to_be() -> None:

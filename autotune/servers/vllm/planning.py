@@ -14,7 +14,7 @@ from autotune.servers.planning import Planner, ReadOff, TracedPlan
 from autotune.servers.serving import Serving
 from autotune.servers.shapes import Shape
 from autotune.servers.trace import Trace
-from autotune.servers.vllm import adapters, facts, lookups, notes, placeholders
+from autotune.servers.vllm import adapters, facts, layer_classes, lookups, notes, placeholders
 from autotune.servers.vllm import serving as flags
 from autotune.servers.vllm import sizes as token_counts
 from autotune.servers.vllm import traced as by_trace
@@ -73,8 +73,11 @@ class VllmPlanner(Planner):
 
 
 def _where_pairs_run(shapes: Iterable[Shape], batches: Batches) -> list[Shape]:
-    """Returns lookups with the pair left to batches that no CUDA graph is captured for: where one is, the plug-in runs
-    the shrink beside the base's product (contracts A15)."""
+    """Returns lookups with the pair left to batches that no CUDA graph is captured for, if the plug-in runs the shrink
+    beside the base's product where one is (contracts A15)."""
+    shapes = list(shapes)
+    if not layer_classes.is_expected():
+        return shapes
     fewest = fewest_uncaptured(batches)
 
     def uncaptured(each: Shape) -> Shape:

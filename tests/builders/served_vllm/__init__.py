@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autotune.servers.source_check import method_hash
+from autotune.servers.vllm import layer_classes
+
 PACKAGE = Path(__file__).parent / "files"
 _ELSEWHERE = {
     "envs": "envs.py",
@@ -28,6 +31,12 @@ class LoRAModelRunnerMixin:
     def _set_active_loras(self, prompt_lora_mapping, token_lora_mapping, lora_requests, mapping_type=None):
         return "active"
 """
+
+
+def layer_hashes() -> dict[str, tuple[str, ...]]:
+    """Returns the hashes of the methods of its layers, in the place of known releases'."""
+    file = PACKAGE / "base_linear.txt"
+    return {name: (method_hash(file, layer_classes.BASE, name),) for name in layer_classes.KNOWN}
 
 
 def install(folder: Path, version: str = "0.33.0") -> Path:

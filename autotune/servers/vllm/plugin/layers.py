@@ -7,13 +7,14 @@ caches learns of them: graphs with the ops and without lie apart, whichever way 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 import torch
 
 from autotune.servers.source_check import function_hash
+from autotune.servers.vllm import layer_classes
 from autotune.servers.vllm.plugin import linear_ops
 from autotune.servers.vllm.plugin.linear import PairOrApart
 from autotune.servers.vllm.plugin.shrink_beside import ShrinkBeside, SideStream, is_gain, room
@@ -30,14 +31,6 @@ _WRAPPER: Final = "vllm.lora.punica_wrapper.punica_gpu.PunicaWrapperGPU"
 _LAYERS: Final = "vllm.lora.layers"
 
 _OURS: Final = "autotune.servers.vllm.plugin.punica.PairingPunicaWrapper"
-
-_APPLY: Final = "_apply_sync"
-_AFTER: Final = "_apply_lora_to_output"
-_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
-    _APPLY: ("6f75594a6446cfda", "02cadccb09fe67d5"),
-    _AFTER: ("b666304f33819ba1",),
-}
-"""By method of the layers' base class, the hashes of its sources in the known releases (contracts A15)."""
 
 _Method = Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
@@ -87,7 +80,7 @@ def _join_merged_layers() -> None:
     """
     with suppress(ImportError, AttributeError):
         layers: Any = importlib.import_module(f"{_LAYERS}.column_parallel_linear")
-        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
+        base = _base()
         apart = layers._mcp_apply
         layers._mcp_apply = lambda x, bias, layer: (
             apart(x, bias, layer)
@@ -96,12 +89,16 @@ def _join_merged_layers() -> None:
         )
 
 
+def _base() -> Any:
+    return getattr(importlib.import_module(layer_classes.MODULE), layer_classes.BASE)
+
+
 def _known_base() -> Any:
     """Returns the base class of linear layers; None where it is not as known, and LoRA follows the base's product."""
     try:
         importlib.import_module(_LAYERS)
-        base: Any = importlib.import_module(f"{_LAYERS}.base_linear").BaseLinearLayerWithLoRA
-        known = all(function_hash(getattr(base, name)) in hashes for name, hashes in _KNOWN.items())
+        base = _base()
+        known = layer_classes.are_known(lambda name: function_hash(getattr(base, name)))
     except (ImportError, AttributeError, OSError, TypeError):
         return None
     return base if known else None
@@ -110,11 +107,11 @@ def _known_base() -> Any:
 def _begin_early(base: Any) -> None:
     """Makes layers say that their input is there ahead of the base's product, but those that do more than add to its
     output."""
-    own = getattr(base, _APPLY)
+    own = getattr(base, layer_classes.APPLY)
     for layer in _subclasses(base):
-        if _AFTER in vars(layer):
-            setattr(layer, _APPLY, own)
-    setattr(base, _APPLY, _around(own))
+        if layer_classes.AFTER in vars(layer):
+            setattr(layer, layer_classes.APPLY, own)
+    setattr(base, layer_classes.APPLY, _around(own))
 
 
 def _subclasses(cls: Any) -> Iterator[Any]:

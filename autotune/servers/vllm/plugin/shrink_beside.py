@@ -8,17 +8,16 @@ product's blocks come first, and the shrink takes what they leave.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
 
+from autotune.servers.vllm import layer_classes
 from autotune.servers.vllm.plugin import capture, metadata
 
-SWITCH: Final = "LORA_AUTOTUNE_SHRINK_BESIDE"
-"""Set to 0 to have every shrink follow the base's product."""
+_is_wanted: Final = functools.cache(layer_classes.is_wanted)
 
 MOST_CAPTURED: Final = 384
 """The product of some more rows leaves the shrink too little of the GPU: measured on an H200, 512 rows gain nothing."""
@@ -113,11 +112,6 @@ def is_gain(x: torch.Tensor) -> bool:
     if not x.is_cuda or rows == 0 or not _is_wanted():
         return False
     return rows >= FEWEST or (rows <= MOST_CAPTURED and capture.is_on(x))
-
-
-@functools.cache
-def _is_wanted() -> bool:
-    return os.environ.get(SWITCH) != "0"
 
 
 def room(x: torch.Tensor, a: Sequence[torch.Tensor], *_: Any) -> torch.Tensor:

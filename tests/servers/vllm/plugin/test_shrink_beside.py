@@ -18,6 +18,7 @@ LAYERS = """
     from contextlib import contextmanager
     from vllm.platforms import current_platform
     from autotune.servers.source_check import function_hash
+    from autotune.servers.vllm import layer_classes
     from autotune.servers.vllm.plugin import layers, shrink_beside
 
     OTHERS = (1, 1, -1, 0, 2, -1, 2)
@@ -70,7 +71,9 @@ LAYERS = """
         return made.apply(x)
 
     theirs, negative = applied(), applied(Classifier)
-    layers._KNOWN = {name: (function_hash(getattr(BaseLinearLayerWithLoRA, name)),) for name in layers._KNOWN}
+    layer_classes.KNOWN = {
+        name: (function_hash(getattr(BaseLinearLayerWithLoRA, name)),) for name in layer_classes.KNOWN
+    }
     layers.SideStream = Side
     seen.clear()
 """
@@ -202,7 +205,7 @@ def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "change",
-    ['layers._KNOWN["_apply_sync"] = ("another",)', "del BaseLinearLayerWithLoRA._apply_lora_to_output"],
+    ['layer_classes.KNOWN["_apply_sync"] = ("another",)', "del BaseLinearLayerWithLoRA._apply_lora_to_output"],
     ids=["another source", "no such method"],
 )
 def test_layers_that_are_not_as_known_keep_their_order(tmp_path: Path, change: str) -> None:
