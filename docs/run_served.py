@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import hashlib
 import json
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from autotune.config.entry_problem import place_of
 from autotune.contract import Call, Config, Problem, config_key, groups
 from autotune.contract.space import Space
 from autotune.environment import current_environment
+from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.task import Task
 from autotune.run.finalists import compare
@@ -141,12 +143,20 @@ def regrets(
     fair sample."""
     order = random.Random(0).sample(chosen, len(chosen))
     swept = [item for item in order if any(fnmatch.fnmatch(item.name, glob) for glob in whole.split(","))]
-    for item in [*swept, *(item for item in order if item not in swept)]:
-        if time.monotonic() > end_s:
-            return
-        space = _same_group(item, Space.build(item.kernel, item.problem, item.gpu, item.spec.space))
-        configs = [dict(config) for config in space.configs] if item in swept else _some(space, item, around)
-        yield {**_regret(machine, item, space, configs), "whole": item in swept}
+    begun = (
+        Sweep.begin(machine, item, None if item in swept else around) for item in [*swept, *_without(order, swept)]
+    )
+    sweep = next(begun, None)
+    while sweep is not None and time.monotonic() < end_s:
+        fastest = sweep.fastest()
+        # Its configs are compiled while these race.
+        following = next(begun, None)
+        yield sweep.raced(fastest)
+        sweep = following
+
+
+def _without(items: list[KernelStudy], left_out: list[KernelStudy]) -> list[KernelStudy]:
+    return [item for item in items if item not in left_out]
 
 
 def _same_group(item: KernelStudy, space: Space) -> Space:
@@ -162,52 +172,82 @@ def _some(space: Space, item: KernelStudy, count: int) -> list[dict[str, Any]]:
     of the grid of the server's own script."""
     assert item.result is not None
     won = item.result.decision.config
-    near = [c for c in space.configs if 0 < sum(c[name] != won.get(name) for name in c) <= 2]
-    rng = random.Random(item.name)
-    near = rng.sample(near, min(len(near), count // 2))
+    near = _drawn([c for c in space.configs if 0 < sum(c[name] != won.get(name) for name in c) <= 2], count // 2)
     grid = _same_group(item, Space.build(item.kernel, item.problem, item.gpu, item.kernel.spaces[-1])).configs
-    rest = [c for some in (space.configs, grid) for c in rng.sample(some, min(len(some), (count - len(near)) // 2))]
+    rest = [c for some in (space.configs, grid) for c in _drawn(some, (count - len(near)) // 2)]
     return list({config_key(c): dict(c) for c in (*near, *rest)}.values())
 
 
-def _regret(machine: Machine, item: KernelStudy, space: Space, configs: list[dict[str, Any]]) -> dict[str, Any]:
-    assert item.result is not None
-    start_s, exported = time.monotonic(), dict(item.result.decision.config)
-    backend = machine.backend(Task(item.spec.kernel, item.problem, item.gpu, item.settings))
-    found: list[tuple[float, dict[str, Any]]] = []
-    best_us = float("inf")
-    try:
-        for position, config in enumerate(configs):
-            if position % _CHUNK == 0:
-                backend.compile_ahead(configs[position : position + 2 * _CHUNK])
-            if backend.compile_failure(config) is not None:
+def _drawn(configs: Sequence[Config], count: int) -> list[Config]:
+    """Draws configs at random, but of every space the same: they are compiled once for all m of a layer."""
+    return sorted(configs, key=lambda config: hashlib.sha256(repr(config_key(config)).encode()).digest())[:count]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Many configs of a study's space, on their way to be measured.
+
+    Attributes:
+        space: Configs that the study could have chosen.
+        whole: Whether `configs` are all of them.
+    """
+
+    item: KernelStudy
+    space: Space
+    configs: list[dict[str, Any]]
+    whole: bool
+    backend: CudaBackend
+    start_s: float
+
+    @classmethod
+    def begin(cls, machine: Machine, item: KernelStudy, around: int | None) -> Sweep:
+        """Has the first configs compiled; `around` is how many of them to take, None for all."""
+        start_s = time.monotonic()
+        space = _same_group(item, Space.build(item.kernel, item.problem, item.gpu, item.spec.space))
+        configs = [dict(config) for config in space.configs] if around is None else _some(space, item, around)
+        backend = machine.backend(Task(item.spec.kernel, item.problem, item.gpu, item.settings))
+        backend.compile_ahead(configs[: 2 * _CHUNK])
+        return cls(item, space, configs, around is None, backend, start_s)
+
+    def fastest(self) -> list[dict[str, Any]]:
+        """Measures all, and returns the ten fastest."""
+        found: list[tuple[float, dict[str, Any]]] = []
+        best_us = float("inf")
+        for position, config in enumerate(self.configs):
+            if position and position % _CHUNK == 0:
+                self.backend.compile_ahead(self.configs[position : position + 2 * _CHUNK])
+            if self.backend.compile_failure(config) is not None:
                 continue
-            measured = backend.measure(config, 1.1 * best_us if found else None)
+            measured = self.backend.measure(config, 1.1 * best_us if found else None)
             if measured.status == "ok":
                 found.append((measured.median_us, config))
                 best_us = min(best_us, measured.median_us)
-        found.sort(key=lambda pair: pair[0])
-        top = [exported, *(config for _, config in found[:_TOP] if config != exported)]
-        raced = backend.race(top, _ROUNDS)
-    finally:
-        backend.close()
-    fine = [m for m in raced if m.status == "ok"]
-    fastest = min(fine, key=lambda m: m.median_us)
-    ratios = sorted(e / f for e, f in zip(raced[0].samples_us, fastest.samples_us, strict=True))
-    return {
-        "study": item.name,
-        "kernel": item.spec.kernel,
-        "problem": item.problem.label,
-        "configs": len(configs),
-        "space": len(space),
-        "exported": exported,
-        "exported_us": raced[0].median_us,
-        "best": top[raced.index(fastest)],
-        "best_us": fastest.median_us,
-        "ratio": ratios[len(ratios) // 2],
-        "floor_us": item.result.floor_us,
-        "seconds": time.monotonic() - start_s,
-    }
+        return [config for _, config in sorted(found, key=lambda pair: pair[0])[:_TOP]]
+
+    def raced(self, fastest: list[dict[str, Any]]) -> dict[str, Any]:
+        """Races the exported config and the fastest ones on fresh inputs, and returns the row of it."""
+        assert self.item.result is not None
+        exported = dict(self.item.result.decision.config)
+        top = [exported, *(config for config in fastest if config != exported)]
+        raced = self.backend.race(top, _ROUNDS)
+        self.backend.close()
+        best = min((m for m in raced if m.status == "ok"), key=lambda m: m.median_us)
+        ratios = sorted(e / f for e, f in zip(raced[0].samples_us, best.samples_us, strict=True))
+        return {
+            "study": self.item.name,
+            "kernel": self.item.spec.kernel,
+            "problem": self.item.problem.label,
+            "configs": len(self.configs),
+            "space": len(self.space),
+            "exported": exported,
+            "exported_us": raced[0].median_us,
+            "best": top[raced.index(best)],
+            "best_us": best.median_us,
+            "ratio": ratios[len(ratios) // 2],
+            "floor_us": self.item.result.floor_us,
+            "seconds": time.monotonic() - self.start_s,
+            "whole": self.whole,
+        }
 
 
 if __name__ == "__main__":
