@@ -11,6 +11,11 @@ _LOG: Final = logging.getLogger("lora_autotune")
 _told: Final[set[str]] = set()
 
 
+def one_line(error: Exception) -> str:
+    """Says what an error is, with the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def warn_once(message: str) -> None:
     """Logs a line at warning level, which servers show by default, unless this process has had it already."""
     if message not in _told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from autotune.servers.plugin import tracer
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.trace_line import VARIABLE
 
 
@@ -25,7 +25,7 @@ def start(package: str) -> None:
         importlib.import_module(f"{package}.tracing").install()
         warn_once(f"{VARIABLE}: what the server looks up is recorded in {path}")
     except Exception as error:  # see above
-        warn_once(f"{VARIABLE}: nothing is recorded: {type(error).__name__}: {error}")
+        warn_once(f"{VARIABLE}: nothing is recorded: {one_line(error)}")
 
 
 def _start_kernels(package: str) -> None:
@@ -37,4 +37,4 @@ def _start_kernels(package: str) -> None:
             if line:
                 warn_once(line)
     except Exception as error:  # see above
-        warn_once(f"the server's own kernels run: {type(error).__name__}: {error}")
+        warn_once(f"the server's own kernels run: {one_line(error)}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.backend import OurCsgmv
@@ -48,7 +48,7 @@ def _backend(own: type[Any], folder: Path | None) -> type[Any]:
         module = sys.modules[own.__module__]
         ops = {op: _stand_in(op, getattr(module, function), folder) for op, function in _OWN.items()}
     except Exception as error:  # the server dies of whatever leaves this function
-        warn_once(f"the server's own kernels run: {type(error).__name__}: {error}")
+        warn_once(f"the server's own kernels run: {one_line(error)}")
         return own
     members = {"own": own, "shrink": ops["csgmv_shrink"], "expand": ops["csgmv_expand"], "__module__": __name__}
     return type(f"LoraAutotune{own.__name__}", (OurCsgmv, own), members)

@@ -15,7 +15,7 @@ from autotune.contract.gpu import INTERPRETER
 from autotune.servers import stand_back
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.sglang import chunks, facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 from autotune.servers.sglang.server import SGLANG
@@ -40,7 +40,7 @@ class StandIn:
         self._folder = folder
         self._kernel = kernel
         self._compiled: set[Hashable] = set()
-        self._failed = ""
+        self._failed: dict[Hashable, str] = {}
 
     def __call__(self, call: CsgmvCall | None, chunk_limit: int, own_arguments: Mapping[str, Any]) -> torch.Tensor:
         """Does a call's work.
@@ -50,7 +50,7 @@ class StandIn:
             chunk_limit: The server's ``--max-lora-chunk-size``.
             own_arguments: What the server's own function takes.
         """
-        why = self._failed or (self._drop_in.outside(call) if call else "slices' widths are on the GPU alone")
+        why = self._why_theirs(call)
         if call and not why:
             self._compile_ahead(call, chunk_limit)
             tuned = self._found(call)
@@ -59,9 +59,15 @@ class StandIn:
             elif (out := self._run(call, tuned)) is not None:
                 return out
             else:
-                why = self._failed
+                why = self._failed[call.shape_key]
         warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
         return self._own(**own_arguments)
+
+    def _why_theirs(self, call: CsgmvCall | None) -> str:
+        """Tells why a call is the server's before anything is looked up for it; empty if it is not."""
+        if call is None:
+            return "slices' widths are on the GPU alone"
+        return (self._failed and self._failed.get(call.shape_key)) or self._drop_in.outside(call)
 
     def _run(self, call: CsgmvCall, tuned: Config | None) -> torch.Tensor | None:
         """Runs a call on our kernel; returns None, with the outputs as they were, if it does not run."""
@@ -71,11 +77,11 @@ class StandIn:
                 return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 assert self._tuned is not None
-                self._tuned.reject(self._drop_in.lookup(call), _one_line(error))
+                self._tuned.reject(self._drop_in.lookup(call), one_line(error))
         try:
             return self._drop_in.run(arguments, self._drop_in.default_config(call))
         except Exception as error:  # as above: a request is worth more than our kernel
-            self._failed = f"ours failed once ({_one_line(error)})"
+            self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
             return None
 
     def _compile_ahead(self, call: CsgmvCall, chunk_limit: int) -> None:
@@ -111,7 +117,3 @@ class StandIn:
 
 def _is_capturing() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -55,7 +55,7 @@ class DropIn(ABC, Generic[C, A]):
         """Takes the op's arguments, in its order; those at the end that equal their defaults may be missing."""
 
     def leaves(self, call: C) -> bool:
-        """Tells whether a call is the server's by design, which needs no word."""
+        """Tells whether a call is the server's by design, of which nothing is logged."""
         return False
 
     @abstractmethod

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Final
 
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin import layers
@@ -38,7 +38,7 @@ def _install_pair(state: PluginState) -> None:
         drop_in, kernel = _offered(PAIR)
         why = layers.install(PairOrApart(drop_in, state.configs.path, kernel))
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
-        why = f"{type(error).__name__}: {error}"
+        why = one_line(error)
     if why:
         warn_once(f"{PAIR}: shrink and expand run apart: {why}")
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.plugin.notices import one_line
 from autotune.servers.source_check import function_hash
 from autotune.servers.vllm import layer_classes
 from autotune.servers.vllm.plugin import linear_ops
 from autotune.servers.vllm.plugin.linear import PairOrApart
-from autotune.servers.vllm.plugin.shrink_beside import ShrinkBeside, SideStream, is_gain, room
-from autotune.servers.vllm.plugin.stand_in import one_line
+from autotune.servers.vllm.plugin.shrink_beside import ShrinkBeside, SideStream, empty_buffer, is_gain
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.plugin.tracing import traced
 
@@ -51,13 +51,13 @@ def install(pair: PairOrApart) -> str:
         return why
     at_once = traced(PAIR, pair)
     linear_ops.define(PAIR, at_once, lambda *_: None)
-    platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
-    _join_merged_layers()
     if base is not None:
         beside = ShrinkBeside(at_once, SideStream())
-        linear_ops.define(linear_ops.BEGIN, beside.begin, room)
+        linear_ops.define(linear_ops.BEGIN, beside.begin, empty_buffer)
         linear_ops.define(linear_ops.END, beside.end, lambda *_: None)
-        _begin_early(base)
+        _call_two_ops(base)
+    _join_merged_layers()
+    platform.get_punica_wrapper = classmethod(lambda cls: _OURS)
     return ""
 
 
@@ -94,24 +94,24 @@ def _base() -> Any:
 
 
 def _known_base() -> Any:
-    """Returns the base class of linear layers; None where it is not as known, and LoRA follows the base's product."""
+    """Returns the base class of linear layers; None where it is not as known: there LoRA follows the base's product."""
     try:
         importlib.import_module(_LAYERS)
         base = _base()
         known = layer_classes.are_known(lambda name: function_hash(getattr(base, name)))
-    except (ImportError, AttributeError, OSError, TypeError):
+    except Exception:  # of whatever kind: nobody knows such a class
         return None
     return base if known else None
 
 
-def _begin_early(base: Any) -> None:
-    """Makes layers say that their input is there ahead of the base's product, but those that do more than add to its
+def _call_two_ops(base: Any) -> None:
+    """Makes layers call one op ahead of the base's product and one after it, except those that do more than add to its
     output."""
     own = getattr(base, layer_classes.APPLY)
     for layer in _subclasses(base):
         if layer_classes.AFTER in vars(layer):
             setattr(layer, layer_classes.APPLY, own)
-    setattr(base, layer_classes.APPLY, _around(own))
+    setattr(base, layer_classes.APPLY, _with_two_ops(own))
 
 
 def _subclasses(cls: Any) -> Iterator[Any]:
@@ -120,7 +120,9 @@ def _subclasses(cls: Any) -> Iterator[Any]:
         yield from _subclasses(each)
 
 
-def _around(own: _Method) -> _Method:
+def _with_two_ops(own: _Method) -> _Method:
+    """Returns what takes the place of a layer's method, which it runs where one op does all."""
+
     def apply_sync(self: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         wrapper = self.punica_wrapper
         # One op is less work for the CPU than two. What is compiled calls two, for it may be captured.

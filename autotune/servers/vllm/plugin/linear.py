@@ -13,12 +13,12 @@ from autotune.contract import Config, Launch
 from autotune.contract.fingerprint import file_fingerprint
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.vllm import facts, linear
 from autotune.servers.vllm.plugin import capture, metadata
 from autotune.servers.vllm.plugin.lookups import FolderLookup
-from autotune.servers.vllm.plugin.shrink_beside import room
-from autotune.servers.vllm.plugin.stand_in import gpu_name, one_line
+from autotune.servers.vllm.plugin.shrink_beside import empty_buffer
+from autotune.servers.vllm.plugin.stand_in import gpu_name
 from autotune.servers.vllm.plugin.state import PAIR
 
 
@@ -53,15 +53,15 @@ class PairOrApart:
         call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
         if x.shape[0] == 0 or call.shrink.no_lora or self._paired(call):
             return
-        buffer = room(x, a)
+        buffer = empty_buffer(x, a)
         torch.ops.vllm.lora_shrink(x, a, buffer, *tokens, scale)
         torch.ops.vllm.lora_expand(buffer, b, y, *tokens, 0, add_inputs)
 
     def _paired(self, call: Any) -> bool:
         """Runs a call by our pair, if it is to be and can be."""
-        key, shape = call.weights_key, call.shape_key
-        if shape in self._failed:
+        if self._failed and call.shape_key in self._failed:
             return False
+        key = call.weights_key
         try:
             if why := self._drop_in.outside(call) or self._too_late(call):
                 _tell_apart(why)
@@ -76,7 +76,7 @@ class PairOrApart:
         if config is None:
             return False
         try:
-            arguments = self._drop_in.arguments(call, self._tables[key], self._workspaces[shape])
+            arguments = self._drop_in.arguments(call, self._tables[key], self._workspaces[call.shape_key])
             for launch in self._drop_in.launches(arguments, config):
                 launch.run()
         except Exception as error:  # whatever the compiler or the driver makes of anybody's config

@@ -11,13 +11,14 @@ from autotune.servers.vllm.plugin import metadata
 from autotune.servers.vllm.plugin.state import PAIR
 
 BEGIN: Final = "lora_linear_begin"
-"""Comes ahead of the base's product, and returns room for what the shrink makes, ``[S, M, R]`` fp32."""
+"""Comes ahead of the base's product, and returns what the shrink writes into, ``[S, M, R]`` fp32."""
 
 END: Final = "lora_linear_end"
 """Comes after the base's product, and adds to it.
 
 What `BEGIN` returns is its first argument: inductor moves what makes the arguments of a call to right ahead of it, in
-their order, and the product is to come last.
+their order, and the product is to come last. It is written to, which the schema does not say: nobody else reads it, and
+a compiler may copy first what a schema says is written.
 """
 
 _NAMESPACE: Final = "lora_autotune"

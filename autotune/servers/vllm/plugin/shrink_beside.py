@@ -68,11 +68,13 @@ class ShrinkBeside:
         self._at_once = at_once
         self._side = side
         self._begun: dict[int, Any] = {}
+        """Marks of x, by the address of the buffer that its shrink will write into."""
         self._met: set[int] = set()
+        """Addresses of the weights that were met."""
 
     def begin(self, x: torch.Tensor, a: Sequence[torch.Tensor], *rest: Any) -> torch.Tensor:
-        """Comes ahead of the product: marks that x is there, and returns room for what the shrink makes."""
-        shrunk = room(x, a)
+        """Is called ahead of the product: marks that x is there, and returns what the shrink will write into."""
+        shrunk = empty_buffer(x, a)
         # Memory of one that was never ended may be this one's now.
         self._begun.pop(shrunk.data_ptr(), None)
         if is_gain(x) and not rest[metadata.NO_LORA].item() and self._is_prepared(a[0]):
@@ -95,7 +97,7 @@ class ShrinkBeside:
         b: Sequence[torch.Tensor],
         *rest: Any,
     ) -> None:
-        """Comes after the product y, and adds to it."""
+        """Is called after the product y, and adds to it."""
         mark = self._begun.pop(shrunk.data_ptr(), None)
         if mark is None:
             self._at_once(y, x, a, b, *rest)
@@ -114,6 +116,6 @@ def is_gain(x: torch.Tensor) -> bool:
     return rows >= FEWEST or (rows <= MOST_CAPTURED and capture.is_on(x))
 
 
-def room(x: torch.Tensor, a: Sequence[torch.Tensor], *_: Any) -> torch.Tensor:
-    """Returns an empty tensor for what the shrink makes, ``[S, M, R]`` fp32."""
+def empty_buffer(x: torch.Tensor, a: Sequence[torch.Tensor], *_: Any) -> torch.Tensor:
+    """Returns what the shrink writes into, ``[S, M, R]`` fp32, as it happens to be."""
     return torch.empty(len(a), x.shape[0], a[0].shape[-2], dtype=torch.float32, device=x.device)

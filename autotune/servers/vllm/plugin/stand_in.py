@@ -16,7 +16,7 @@ from autotune.contract.gpu import INTERPRETER
 from autotune.servers import stand_back
 from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.vllm.plugin import capture, own_tables
 from autotune.servers.vllm.plugin.drop_in import DropIn
 from autotune.servers.vllm.plugin.lookups import FolderLookup
@@ -157,7 +157,3 @@ class OursOrTheirs:
 def gpu_name() -> str:
     """Returns the name that the server's own lookup asks for (contracts A1)."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else INTERPRETER.name
-
-
-def one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -215,6 +215,27 @@ def test_a_kernel_that_fails_answers_no_request_wrongly(server: FakeServer, monk
 
 
 @stand_in_alone
+def test_a_kernel_that_fails_is_left_out_for_its_shape_alone(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+    drop_in = importlib.import_module("autotune.kernels.csgmv_expand.drop_in").CsgmvExpandDropIn
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such instruction")
+
+    backend = server.backend
+    backend.batch_info = server.info()
+    with monkeypatch.context() as broken:
+        broken.setattr(drop_in, "run", fail)
+        LAYERS[0].run(backend, device=server.device)
+    for layer, own_calls in ((LAYERS[0], [OPS[1]]), (LAYERS[1], [])):
+        server.own_calls.clear()
+        layer.run(backend, device=server.device)
+        assert server.own_calls == own_calls
+
+
+@stand_in_alone
 def test_a_tuned_config_is_found_by_the_servers_rule(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

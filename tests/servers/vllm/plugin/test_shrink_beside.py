@@ -165,7 +165,7 @@ def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) 
     made.apply(x)
     seen.clear()
     memory = torch.empty(len(WIDTHS), x.shape[0], RANK, device=DEVICE)
-    shrink_beside.room = lambda *_: memory
+    shrink_beside.empty_buffer = lambda *_: memory
     wrapped = made.punica_wrapper
     wrapped.begin_lora_linear(x, made.lora_a_stacked)
     shrink_beside.is_gain = lambda x: False
@@ -205,8 +205,14 @@ def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "change",
-    ['layer_classes.KNOWN["_apply_sync"] = ("another",)', "del BaseLinearLayerWithLoRA._apply_lora_to_output"],
-    ids=["another source", "no such method"],
+    [
+        'layer_classes.KNOWN["_apply_sync"] = ("another",)',
+        "del BaseLinearLayerWithLoRA._apply_lora_to_output",
+        "setattr(BaseLinearLayerWithLoRA, '_apply_lora_to_output', torch.relu)",
+        "sys.modules['vllm.lora.layers'] = None",
+        "layers.function_hash = lambda _: 1 / 0",
+    ],
+    ids=["another source", "no such method", "no source", "not there", "cannot be told"],
 )
 def test_layers_that_are_not_as_known_keep_their_order(tmp_path: Path, change: str) -> None:
     script = f"""

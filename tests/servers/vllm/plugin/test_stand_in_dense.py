@@ -83,6 +83,20 @@ def test_a_captured_call_follows_the_metadata(op: str, specialized: bool, device
             assert bool((error <= expected.bound({})).all()), (problem, mapping)
 
 
+@pytest.mark.parametrize(("op", "cache"), [(OPS[0], "_LORA_A_PTR_DICT"), (OPS[1], "_LORA_B_PTR_DICT")])
+def test_the_servers_own_tables_are_uploaded_with_ours(op: str, cache: str, device: str) -> None:
+    """Its kernel may meet the weights in a capture, which captures no upload for others."""
+    problem: Any = next(each for each in runnable(registry.load(op), device) if each.num_slices > 1)
+    inputs: Any = registry.load(op).make_inputs(problem, device, 0)
+    arguments = getattr(inputs, "arguments", inputs)
+    meta = imported("lora_kernel_metadata").LoRAKernelMeta.make(problem.max_loras, problem.m, device)
+    meta.prepare_tensors(torch.zeros(problem.m, dtype=torch.int32))
+    tables = getattr(imported("utils"), cache)
+    tables.clear()
+    call_of(op, arguments, meta.meta_args(problem.m, False))()
+    assert list(tables) == [tuple(weight.data_ptr() for weight in (arguments.a if op == OPS[0] else arguments.b))]
+
+
 def with_mapping(inputs: Any, mapping: list[int], problem: Any) -> Any:
     """Returns inputs over the same tensors, whose tokens use other adapters; those that are not there use none."""
     arguments = getattr(inputs, "arguments", inputs)
