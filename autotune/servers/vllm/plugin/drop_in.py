@@ -12,6 +12,7 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.servers.vllm.plugin import metadata
+from autotune.servers.vllm.plugin.trailing import with_defaults
 
 
 class OpCall(Protocol):
@@ -164,8 +165,8 @@ class DenseDropIn(DropIn[DenseCall, A]):
 
     def call(self, arguments: Sequence[Any]) -> DenseCall:
         x, weights, out, *rest = arguments
-        given = rest[metadata.COUNT :]
-        return DenseCall(x, weights, out, rest[: metadata.COUNT], (*given, *self.extra_defaults[len(given) :]))
+        extra = with_defaults(rest[metadata.COUNT :], self.extra_defaults)
+        return DenseCall(x, weights, out, rest[: metadata.COUNT], extra)
 
     @abstractmethod
     def lookup(self, arguments: A) -> Call: ...

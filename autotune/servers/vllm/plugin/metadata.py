@@ -17,6 +17,7 @@ NAMES: Final = (
 """The last two lie on the CPU."""
 
 COUNT: Final = len(NAMES)
+MAPPING: Final = NAMES.index("token_lora_mapping")
 NO_LORA: Final = NAMES.index("no_lora_flag_cpu")
 LORA_IDS: Final = NAMES.index("lora_ids")
 GROUPS: Final = NAMES.index("num_active_loras")

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.vllm.plugin.trailing import with_defaults
+
 _TENSORS: Final = 14
 """Arguments ahead of the tiles (contracts A13)."""
 
@@ -17,6 +19,13 @@ _TILES: Final = 14
 
 _DEFAULTS: Final = (False, False, 0, True)
 """What the op takes for its last arguments where a call leaves them out (contracts A14)."""
+
+
+def last(arguments: Sequence[Any]) -> tuple[bool, bool, int, bool]:
+    """Returns the op's last arguments: whether it weighs (w2), whether layers are fully sharded, the first column, and
+    whether it adds."""
+    routed, fully_sharded, offset, add_inputs = with_defaults(arguments[_TENSORS + _TILES :], _DEFAULTS)
+    return routed, fully_sharded, offset, add_inputs
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,7 @@ class MoeCall:
         """Takes the op's arguments, in its order."""
         out, x, a, b, topk_weights, sorted_ids, expert_ids, post_padded, mapping, rank = arguments[:10]
         _, lora_ids, active, enabled, block_m = arguments[10 : _TENSORS + 1]
-        given = tuple(arguments[_TENSORS + _TILES :])
-        routed, fully_sharded, offset, add_inputs = given + _DEFAULTS[len(given) :]
+        routed, fully_sharded, offset, add_inputs = last(arguments)
         return cls(
             out=out,
             x=x,

@@ -11,15 +11,11 @@ import torch
 from autotune.servers.trace_line import Rows, SeenLookup
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.moe_paths import naive
+from autotune.servers.vllm.plugin import metadata, moe_call
+from autotune.servers.vllm.plugin.trailing import with_defaults
 
-_EXPERTS_TAIL = 28
-_EXPERTS_DEFAULTS = (False, False, 0, True)
-"""Where the arguments of ``fused_moe_lora`` with defaults begin (the weighting of w2, fully sharded, the first column,
-and whether it adds), and these: torch leaves them out of a call."""
-
-_EXPAND_TAIL = 10
 _EXPAND_DEFAULTS = (0, False)
-"""The same of ``lora_expand``."""
+"""The first column, and whether it adds, where a call of ``lora_expand`` leaves them out."""
 
 Details = tuple[tuple[str, int | tuple[int, ...]], ...]
 
@@ -54,20 +50,22 @@ class TracedCall:
 def of_dense(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of ``lora_shrink``, whose x is ``[M, K]``, or ``lora_expand``, whose x is ``[S, M, R]``."""
     x, weights, _, *rest = arguments
-    mapping, _, _, _, ids, no_lora, *_ = rest
-    if bool(no_lora.item()):
+    mapping, ids = rest[metadata.MAPPING], rest[metadata.LORA_IDS]
+    if bool(rest[metadata.NO_LORA].item()):
         return []
     if x.ndim == 2:
         return [_shrink(x.shape[0], weights, ids, mapping)]
-    _, add_inputs = _tail(arguments, _EXPAND_TAIL, _EXPAND_DEFAULTS)
+    _, add_inputs = with_defaults(rest[metadata.COUNT :], _EXPAND_DEFAULTS)
     return [_expand(x.shape[1], weights, ids, mapping, bool(add_inputs), x.dtype)]
 
 
 def of_pair(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of the plug-in's own op: what the server looks up in its place."""
-    _, x, a, b, mapping, _, _, _, ids, no_lora, _, _, add_inputs = arguments
-    if bool(no_lora.item()):
+    _, x, a, b, *rest = arguments
+    mapping, ids = rest[metadata.MAPPING], rest[metadata.LORA_IDS]
+    if bool(rest[metadata.NO_LORA].item()):
         return []
+    _, add_inputs = rest[metadata.COUNT :]
     m = x.shape[0]
     return [_shrink(m, a, ids, mapping), _expand(m, b, ids, mapping, bool(add_inputs), torch.float32)]
 
@@ -75,7 +73,7 @@ def of_pair(arguments: Sequence[Any]) -> list[TracedCall]:
 def of_experts(arguments: Sequence[Any]) -> list[TracedCall]:
     """Reads the arguments of ``fused_moe_lora``: A is ``[L, E, R, K]``, B is ``[L, E, N, R]``, y ``[M, top_k, N]``."""
     y, x, a, b, _, sorted_ids, _, _, mapping, _, top_k, *_ = arguments
-    is_w2, fully_sharded, _, add_inputs = _tail(arguments, _EXPERTS_TAIL, _EXPERTS_DEFAULTS)
+    is_w2, fully_sharded, _, add_inputs = moe_call.last(arguments)
     m, max_loras, experts = y.shape[0], a[0].shape[0], max(a[0].shape[1], b[0].shape[1])
     hidden, width = (y.shape[-1], a[0].shape[-1]) if is_w2 else (x.shape[-1], b[0].shape[-2])
     sizes = {"max_loras": max_loras, "num_slices": len(a), "k": a[0].shape[-2], "n": hidden, "i": width}
@@ -90,11 +88,6 @@ def of_experts(arguments: Sequence[Any]) -> list[TracedCall]:
     ops = (facts.W2_SHRINK, facts.W2_EXPAND) if is_w2 else (facts.W13_SHRINK, facts.W13_EXPAND)
     told = tuple({**details, **({"ep": 1} if spread else {})}.items())
     return [TracedCall(op, tuple(sizes.items()), told, m, a[0], mapping) for op in ops]
-
-
-def _tail(arguments: Sequence[Any], start: int, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
-    given = tuple(arguments[start:])
-    return (*given, *defaults[len(given) :])
 
 
 def _shrink(m: int, weights: Sequence[torch.Tensor], ids: torch.Tensor, mapping: torch.Tensor) -> TracedCall:
