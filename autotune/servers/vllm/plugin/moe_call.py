@@ -44,10 +44,6 @@ class MoeRows:
     post_padded: torch.Tensor | None
     block_m: int
 
-    @property
-    def shape_key(self) -> Hashable:
-        return None if self.sorted_ids is None else self.block_m
-
 
 @dataclass(frozen=True)
 class MoeCall:

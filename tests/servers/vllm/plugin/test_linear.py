@@ -267,6 +267,23 @@ def test_another_wrapper_or_a_key_that_cannot_be_told_leaves_the_ops_apart(
         assert any("lora_linear: shrink and expand run apart" in line for line in log)
 
 
+def test_a_pair_that_cannot_be_imported_leaves_the_layers_as_they_are(tmp_path: Path) -> None:
+    script = """
+    sys.modules["autotune.kernels.lora_linear.drop_in"] = None
+    register()
+    layer = Layer.random()
+    meta = types.SimpleNamespace(meta_args=lambda *_: metadata())
+    module, _, name = current_platform.get_punica_wrapper().rpartition(".")
+    wrapper = getattr(importlib.import_module(module), name)(meta, types.SimpleNamespace(specialize_active_lora=False))
+    wrapper.add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+    print(json.dumps([name, own_calls, torch.allclose(layer.out, Layer.random().run().out, rtol=0, atol=0.13)]))
+    """
+    script = "import sys, types\nfrom vllm.platforms import current_platform\n" + textwrap.dedent(script)
+    found, log = run(tmp_path, script, {"LORA_AUTOTUNE_KERNELS": "1"})
+    assert found == ["PunicaWrapperGPU", [], True]
+    assert any("lora_linear: shrink and expand run apart: ModuleNotFoundError" in line for line in log)
+
+
 def test_the_plug_in_tells_the_kernels_version_as_studies_do() -> None:
     here = Path(str(kernel.__file__))
     assert file_fingerprint(here, drop_in.INCLUDES) == kernel_fingerprint(kernel.LoraLinear())
