@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,16 @@ from autotune.contract.problem import dtype_name
 from autotune.errors import InputError, one_of
 from autotune.model import fields
 from autotune.servers.serve_config import words as config_words
+from autotune.servers.serve_objects import with_objects
 from autotune.servers.serve_words import Program, Spelling, find
 from autotune.untrusted import reading
+from autotune.untrusted.printing import shortened
 
 _FLAG = "--serve-command"
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 _NO_VALUE = ""
+_OF_ALL = "server"
+"""The field that flags fill which a plan only has to know of."""
 _OF_NO_LAYER = re.compile(r"rope_|max_position_embeddings$|(torch_)?dtype$|\w+_token_id$|\w*dropout$|sliding_window$")
 """Fields of a config that no size of a layer follows from."""
 
@@ -32,12 +36,14 @@ class ServeFlag:
         read: Makes the value of the words behind the flag; None for a switch, which takes none. A value of None says
             nothing.
         several: It takes all words up to the next flag, not one.
+        whole: A comma does not part them: to the server it is of the word.
     """
 
     names: tuple[str, ...]
     field: str
     read: Callable[[str], Any] | None = None
     several: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class ServeSyntax:
     Attributes:
         spelling: The words that one of them begins with.
         flags: Of two that fill one field, the first that is given counts; several of one name each read its words.
+        objects: Flags that take JSON whose keys may stand as flags of their own (``--flag.key value``).
         switches: Flags that take no value and say nothing, so that the word behind one is the model.
         variables: Environment variables that fill a field when they are set to 1.
         defaults: What the server takes where the command says nothing, by field.
@@ -58,6 +65,7 @@ class ServeSyntax:
 
     spelling: Spelling
     flags: tuple[ServeFlag, ...]
+    objects: frozenset[str] = frozenset()
     switches: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +103,8 @@ def read(text: str, syntaxes: Mapping[str, ServeSyntax]) -> ServeCommand:
     if program is None:
         wanted = one_of(f"{' '.join(syntax.spelling.programs[0])} ..." for syntax in syntaxes.values())
         raise InputError(f"{_FLAG}: got {text[:60]!r}, which starts no server; allowed: {wanted}")
-    return _read(program, syntaxes[program.server])
+    syntax = syntaxes[program.server]
+    return _read(program, syntax, _elsewhere(syntax, syntaxes.values()))
 
 
 def count(text: str) -> int:
@@ -104,15 +113,15 @@ def count(text: str) -> int:
     Raises:
         ValueError: If it is none.
     """
-    if not re.fullmatch(r"[0-9]+", text) or not int(text):
+    if not re.fullmatch(r"0*[1-9][0-9]{0,9}", text):
         raise ValueError("a positive integer")
     return int(text)
 
 
 def count_with_unit(text: str) -> int:
     """Reads a positive integer, or one in thousands (``8k``) or in 1024s (``8K``)."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kmgKMG])", text)
-    return count(text) if match is None else int(float(match[1]) * _UNITS[match[2]])
+    match = re.fullmatch(r"([0-9]{1,10}(?:\.[0-9]{1,10})?)([kmgKMG])", text)
+    return count(text if match is None else str(int(float(match[1]) * _UNITS[match[2]])))
 
 
 def sizes_of_config(text: str) -> tuple[str, ...] | None:
@@ -144,8 +153,21 @@ def dtype(text: str) -> str | None:
     return None if text == "auto" else dtype_name(text)
 
 
-def _read(program: Program, syntax: ServeSyntax) -> ServeCommand:
-    words = _Words(syntax, _with_config_file(program.arguments, syntax))
+def _elsewhere(syntax: ServeSyntax, syntaxes: Iterable[ServeSyntax]) -> dict[str, str]:
+    """Returns what this server calls the flags of others that say what one of its own does."""
+    own = {flag.field: flag.names[0] for flag in reversed(syntax.flags)}
+    return {
+        _hyphened(name): own[flag.field]
+        for other in syntaxes
+        for flag in other.flags
+        for name in flag.names
+        if flag.field in own and flag.field != _OF_ALL
+    }
+
+
+def _read(program: Program, syntax: ServeSyntax, elsewhere: Mapping[str, str]) -> ServeCommand:
+    given = _with_config_file(program.arguments, syntax)
+    words = _Words(syntax, with_objects(given, syntax.objects, count_with_unit), elsewhere)
     words.take_all()
     if (why := syntax.contradiction(words.texts)) is not None:
         raise InputError(f"{_FLAG}: {why}; correct the command")
@@ -170,12 +192,12 @@ class _Words:
         ignored: Flags that are not read here.
     """
 
-    def __init__(self, syntax: ServeSyntax, words: list[str]) -> None:
+    def __init__(self, syntax: ServeSyntax, words: list[str], elsewhere: Mapping[str, str]) -> None:
         self.model: str | None = None
         self.found = dict[ServeFlag, tuple[Any, str]]()
         self.texts = dict[str, str]()
         self.ignored = list[str]()
-        self._syntax, self._left = syntax, words
+        self._syntax, self._left, self._elsewhere = syntax, words, elsewhere
         self._by_name: dict[str, list[ServeFlag]] = {}
         for flag in syntax.flags:
             for spelling in flag.names:
@@ -201,13 +223,17 @@ class _Words:
         name = _unabbreviated(_hyphened(name), {*self._by_name, *self._syntax.refused, *self._syntax.switches})
         if name in self._syntax.refused:
             raise InputError(f"{_FLAG}: {name}: {self._syntax.refused[name]}; leave it out")
-        positive = name.replace("--no-", "--", 1)
+        positive = _switched_on(name)
         if flags := self._by_name.get(name):
             text = _text(flags[0], name, value if equals else None, self._left)
             self.found |= {flag: (_value(flag, name, text), f"{name} {text}".rstrip()) for flag in flags}
             self.texts |= {flag.names[0]: text for flag in flags}
         elif (switches := self._by_name.get(positive)) and switches[0].read is None:
             self.found[switches[0]] = (False, name)
+        elif name in self._elsewhere:
+            raise InputError(
+                f"{_FLAG}: got {name}, which this server does not have; give {self._elsewhere[name]} in its place"
+            )
         else:
             self.ignored.append(name)
             while not (equals or _ends(name, self._syntax)) and self._left and not _is_flag(self._left[0]):
@@ -248,6 +274,10 @@ def _text(flag: ServeFlag, name: str, attached: str | None, left: list[str]) -> 
     taken = [] if attached is None else [attached]
     while attached is None and left and not _is_flag(left[0]) and (flag.several or not taken):
         taken.append(left.pop(0))
+    if flag.whole and (words := [word for word in taken if "," in word]):
+        raise InputError(
+            f"{_FLAG}: {name}: got {shortened(words[0])}, which is one name to the server; put blanks between names"
+        )
     text = ",".join(taken)
     if text == _NO_VALUE:
         raise InputError(f"{_FLAG}: {name}: got no value; give the one that the server is started with")
@@ -260,7 +290,12 @@ def _value(flag: ServeFlag, name: str, text: str) -> Any:
     try:
         return flag.read(text)
     except ValueError as error:
-        raise InputError(f"{_FLAG}: {name}: got {text!r}, allowed: {error}; correct the command") from error
+        raise InputError(f"{_FLAG}: {name}: got {shortened(text)}, allowed: {error}; correct the command") from error
+
+
+def _switched_on(name: str) -> str:
+    """Returns the flag that a flag switches off, as servers spell the two; a name of no such flag as it is."""
+    return re.sub(r"^--disable-", "--enable-", name).replace("--no-", "--", 1)
 
 
 def _hyphened(name: str) -> str:

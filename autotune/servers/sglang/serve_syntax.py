@@ -68,7 +68,7 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--moe-dense-tp-size",), "server", _dense_as_all),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
-        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),
+        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True, whole=True),
         ServeFlag(("--max-lora-chunk-size",), "max_lora_chunk_size", count),
         ServeFlag(("--lora-backend",), "server", _csgmv),
         ServeFlag(("--dtype",), "dtype", dtype),

@@ -174,6 +174,12 @@ SERVE_SWITCHES: Final = frozenset({"--enable-lora", "--trust-remote-code", "--en
 SERVING_IMAGES: Final = ("vllm/vllm-openai",)
 """Containers whose entry point is ``vllm serve`` (contracts A11)."""
 
+THROUGHPUT: Final = "throughput"
+"""The ``--performance-mode`` that doubles the defaults of a batch's limits (contracts A11)."""
+
+OWN_CLASSES: Final = ("auto", "vllm")
+"""Values of ``--model-impl`` with which vLLM builds a model of classes of its own, where it has any (contracts A11)."""
+
 NO_GRAPHS: Final = ("NONE", "0")
 """Values of a compilation config's ``cudagraph_mode`` with which nothing is captured (contracts A11)."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, count_with_unit, dtype, sizes_of_config
 from autotune.servers.serve_words import Spelling
 from autotune.servers.vllm import facts
+from autotune.untrusted import reading
 
 T = TypeVar("T")
 
@@ -31,11 +31,21 @@ def eager_mode(text: str) -> bool | None:
 
 
 def _captures(found: Any) -> tuple[int, ...]:
-    return capture_list(",".join(map(str, found)))
+    return capture_list(found if isinstance(found, str) else ",".join(map(str, found)))
 
 
 def _count(found: Any) -> int:
     return count(str(found))
+
+
+def throughput(value: int) -> Callable[[str], int | None]:
+    """Returns what reads a performance mode; it gives the value for the one that doubles the limits of a batch."""
+    return lambda text: value if text == facts.THROUGHPUT else None
+
+
+def _own_classes(text: str) -> None:
+    if text not in facts.OWN_CLASSES:
+        raise ValueError(f"{' or '.join(facts.OWN_CLASSES)}, as a plan goes by vLLM's own classes")
 
 
 def _eager_mode(found: Any) -> bool | None:
@@ -52,7 +62,7 @@ def of_config(key: str, read: Callable[[Any], T], example: str) -> Callable[[str
 
     def of_json(text: str) -> T | None:
         try:
-            found = json.loads(text).get(key)
+            found = reading.json_of(text).get(key)
             return None if found is None else read(found)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"JSON such as {example}") from error
@@ -62,11 +72,7 @@ def of_config(key: str, read: Callable[[Any], T], example: str) -> Callable[[str
 
 _COMPILATION = ("--compilation-config", "-cc")
 _SPECULATION = ("--speculative-config", "-sc")
-
-
-def _in(flags: tuple[str, ...], key: str) -> tuple[str, ...]:
-    """Spells one key of a config as a flag of its own."""
-    return tuple(f"{flag}.{key}" for flag in flags)
+_OVERRIDES = "--hf-overrides"
 
 
 SERVE_SYNTAX = ServeSyntax(
@@ -80,19 +86,24 @@ SERVE_SYNTAX = ServeSyntax(
     ),
     flags=(
         ServeFlag(("--model",), "model", str),
-        ServeFlag(("--hf-overrides",), "overrides", sizes_of_config),
+        ServeFlag((_OVERRIDES,), "overrides", sizes_of_config),
         ServeFlag(("--tensor-parallel-size", "-tp"), "tp", count),
-        ServeFlag(("--enable-expert-parallel",), "ep"),
+        ServeFlag(("--enable-expert-parallel", "-ep"), "ep"),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras",), "max_loras", count),
         ServeFlag(("--fully-sharded-loras",), "fully_sharded"),
-        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True),
+        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True, whole=True),
         ServeFlag(("--data-parallel-size", "-dp"), "data_parallel_size", count),
         ServeFlag(("--enable-mixed-moe-lora-format",), "mixed_moe_lora_format"),
         ServeFlag(("--enable-moe-shared-loras",), "moe_shared_loras"),
         ServeFlag(("--enable-tower-connector-lora",), "tower_connector_lora"),
         ServeFlag(("--max-num-seqs",), "max_num_seqs", count_with_unit),
         ServeFlag(("--max-num-batched-tokens",), "max_num_batched_tokens", count_with_unit),
+        ServeFlag(("--performance-mode",), "max_num_seqs", throughput(2 * facts.DEFAULT_MAX_NUM_SEQS)),
+        ServeFlag(
+            ("--performance-mode",), "max_num_batched_tokens", throughput(2 * facts.DEFAULT_MAX_NUM_BATCHED_TOKENS)
+        ),
+        ServeFlag(("--model-impl",), "server", _own_classes),
         ServeFlag(
             ("--cudagraph-capture-sizes", "--cuda-graph-sizes"), "cudagraph_capture_sizes", capture_list, several=True
         ),
@@ -110,21 +121,20 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(
             _COMPILATION, "enforce_eager", of_config("cudagraph_mode", _eager_mode, '{"cudagraph_mode": "PIECEWISE"}')
         ),
-        ServeFlag(_in(_COMPILATION, "cudagraph_capture_sizes"), "cudagraph_capture_sizes", capture_list),
-        ServeFlag(_in(_COMPILATION, "max_cudagraph_capture_size"), "max_cudagraph_capture_size", count),
-        ServeFlag(_in(_COMPILATION, "cudagraph_mode"), "enforce_eager", eager_mode),
         ServeFlag(("--enforce-eager",), "enforce_eager"),
         ServeFlag(
             _SPECULATION,
             "num_speculative_tokens",
             of_config("num_speculative_tokens", _count, '{"num_speculative_tokens": 3}'),
         ),
-        ServeFlag(("--spec-tokens", *_in(_SPECULATION, "num_speculative_tokens")), "num_speculative_tokens", count),
+        ServeFlag(("--spec-tokens",), "num_speculative_tokens", count),
         # LoRA's own dtype counts before the model's.
         ServeFlag(("--lora-dtype",), "dtype", dtype),
         ServeFlag(("--dtype",), "dtype", dtype),
     ),
+    objects=frozenset({*_COMPILATION, *_SPECULATION, _OVERRIDES}),
     switches=facts.SERVE_SWITCHES,
+    refused=dict.fromkeys(("--no-enable-lora", "--disable-lora"), "the server then has no LoRA"),
     variables={facts.DUAL_STREAM: "dual_stream"},
     defaults={"lora_rank": facts.DEFAULT_RANK, "max_loras": facts.DEFAULT_MAX_LORAS},
 )
