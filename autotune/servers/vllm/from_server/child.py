@@ -104,10 +104,10 @@ def _refuses(error: BaseException) -> bool:
     raises what says why."""
     if isinstance(error, ValueError | AssertionError) or type(error).__name__ in _OF_FIELDS:
         return True
-    if not isinstance(error, RuntimeError) or error.__traceback__ is None:
+    if not isinstance(error, RuntimeError | AttributeError) or error.__traceback__ is None:
         return False
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return "vllm" in Path(place.filename).parts and (place.line or "").startswith("raise")
+    return "vllm" in Path(place.filename).parts and (place.line or "").startswith("raise ")
 
 
 def _told(error: BaseException) -> str:

@@ -63,6 +63,18 @@ class FakeTokenizer(Anything):
         return {}
 
 
+class FakeBudget:
+    """A budget for images that no processor was asked about: how many there may be decides no size of a layer."""
+
+    mm_max_items_per_prompt = mm_max_items_per_batch = mm_max_toks_per_item = types.MappingProxyType({"image": 1})
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def get_encoder_budget(self) -> int:
+        return 1
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -121,6 +133,7 @@ def fake_server() -> None:
     from vllm.utils.flashinfer import has_flashinfer
 
     manager.get_punica_wrapper = lambda *_, **__: types.SimpleNamespace()
+    manager.MultiModalBudget = FakeBudget
     # Each class would be inspected in a process of its own, which imports the server anew.
     registry._run_in_subprocess = lambda function: function()
     has_flashinfer()  # is asked once: kernels of it are chosen where it is installed alone
@@ -163,8 +176,9 @@ def _let_meta_tensors_be_read() -> None:
 def make_kernels(model: Any) -> None:
     """Gives each layer of experts the kernel that the server makes once weights are loaded; LoRA layers ask for it."""
     for layer in model.modules():
-        if experts := getattr(layer, "routed_experts", None):
-            method = experts.quant_method
+        # Up to 0.23 the layer is the experts itself.
+        experts = getattr(layer, "routed_experts", None) or layer
+        if (method := getattr(experts, "quant_method", None)) is not None:
             if hasattr(method, "_init_moe_kernel"):
                 method._init_moe_kernel(experts)
             elif (kind := getattr(method, "experts_cls", None)) is not None:

@@ -58,13 +58,14 @@ def _dense(path: str, layer: Any) -> DenseAnswer:
 
 def _experts(layer: Any) -> ExpertAnswer:
     a, b = layer.w13_lora_a_stacked, layer.w13_lora_b_stacked
+    config = getattr(layer, "moe_config", None) or layer.base_layer.moe_config  # the latter up to 0.23
     return ExpertAnswer(
         hidden=int(a[0].shape[-1]),
         slices=len(a),
         width=int(b[0].shape[-2]),
         intermediate=int(layer.w2_lora_a_stacked[0].shape[-1]),
-        experts=int(layer.moe_config.num_local_experts),
-        top_k=int(layer.moe_config.experts_per_token),
+        experts=int(config.num_local_experts),
+        top_k=int(config.experts_per_token),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ JOB = Job(config={}, tp=1, rank=16, fully_sharded=False, expert_parallel=False, 
 
 def answered(monkeypatch: pytest.MonkeyPatch, error: Exception) -> WrappedAnswer:
     def built(_: Job) -> Any:
-        raise error
+        return (_ for _ in ()).throw(error)  # by no line that raises: this file's folder is named as the server is
 
     monkeypatch.setattr(child, "_built", built)
     return child.answer(JOB)
@@ -30,18 +31,21 @@ def test_what_the_server_says_of_the_model_is_a_refusal(monkeypatch: pytest.Monk
 def test_what_code_of_the_server_raises_is_a_refusal_and_what_torch_raises_is_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def raised(folder: str) -> WrappedAnswer:
+    def raised(folder: str, line: str) -> WrappedAnswer:
         file = tmp_path / folder / "model.py"
-        file.parent.mkdir()
-        file.write_text("raise RuntimeError('No MoE layer found')\n")
+        file.parent.mkdir(exist_ok=True)
         try:
-            exec(compile(file.read_text(), str(file), "exec"))
-        except RuntimeError as error:
+            exec(compile(f"{line}\n", str(file), "exec"), {"raise_it": None})
+        except (RuntimeError, AttributeError) as error:
+            file.write_text(line)
+            linecache.checkcache(str(file))
             return answered(monkeypatch, error)
         raise AssertionError
 
-    assert raised("vllm").refused == "No MoE layer found"
-    assert raised("torch").failed == "No MoE layer found"
+    for kind in ("RuntimeError", "AttributeError"):
+        assert raised("vllm", f"raise {kind}('No MoE layer found')").refused == "No MoE layer found"
+        assert raised("torch", f"raise {kind}('No MoE layer found')").failed == "No MoE layer found"
+    assert raised("vllm", "raise_it.now").failed == "'NoneType' object has no attribute 'now'"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ class Runner(nn.Module):
         self.moe_config = SimpleNamespace(num_local_experts=8, experts_per_token=2)
 
 
+class OlderRunner(Runner):
+    """Wrapped experts of a release whose layer keeps their sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer, self.moe_config = SimpleNamespace(moe_config=self.moe_config), None
+
+
 class Block(nn.Module):
     """Calls one layer, reads the weights of another, and gives a third away."""
 
@@ -125,6 +133,12 @@ def test_sizes_are_those_of_the_tensors_and_layers_are_counted() -> None:
         DenseAnswer("down_proj", "", "row", 32, 16, (64,)): 2,
     }
     assert dict(answer.experts) == {ExpertAnswer(64, 2, 32, 32, 8, 2): 2}
+
+
+def test_sizes_of_experts_may_be_of_the_layer_inside() -> None:
+    model = Model()
+    found = [read(SimpleNamespace(model=model, modules={"experts": experts})) for experts in (OlderRunner(), Runner())]
+    assert found[0] == found[1]
 
 
 def test_what_is_never_called_through_its_wrapper_is_told() -> None:
