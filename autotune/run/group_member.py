@@ -84,7 +84,7 @@ class GroupMember:
         winners, space = self._runner.sessions.beside(self.session), self.session.space
         candidates = [self.incumbent, *self.other_defaults, *filter(space.has, winners.values())]
         if winners:
-            clock = self._runner.measure_all(self.session, candidates, self._on_progress)
+            clock = self._runner.measure_all(self.session, candidates, self._on_progress).clock
             self._forget()
             self.seconds = clock.seconds | {WALL: clock.wall_s}
         return tuple(winners)
@@ -105,7 +105,7 @@ class GroupMember:
             return
         # The rest is for what can change the choice of the common value.
         budget = Budget(max(1, math.ceil(OWN_SHARE * self._trials)), timeout_s, share_s=share_s)
-        clock = self._runner.search_whole(self.session, budget, self._on_progress, then="search")
+        clock = self._runner.search_whole(self.session, budget, self._on_progress, then="search").clock
         self._forget()
         self.seconds = clock.seconds | {WALL: clock.wall_s}
         self.session.study.mark_searched()
@@ -133,7 +133,7 @@ class GroupMember:
     def _stand(self, value: int, most: int) -> Standing:
         inside, sampler = self.masks[value], self._sampler
         sampler.within = inside
-        history = sampler.observe(self._study)
+        history = sampler.observe(self.known)
         here = inside[history.timed]
         best_us = float(np.exp(history.log_us[here].min())) if here.any() else None
         hopeful = history.untried & ~history.hopeless
@@ -151,7 +151,7 @@ class GroupMember:
 
     def best_at(self, value: int, count: int) -> list[Config]:
         """Finds the fastest measured configs at a value; one given up early there was correct and may still be best."""
-        found = trials.measured(self._study.get_trials(deepcopy=False), self.session.space)
+        found = trials.measured(self.known.get_trials(deepcopy=False), self.session.space)
         here = [(m.status != "ok", m.time_us, m.index) for m in found if self.masks[value][m.index] and m.time_us]
         return [self.session.space.configs[index] for _, _, index in sorted(here)[:count]]
 
@@ -164,10 +164,10 @@ class GroupMember:
 
     @property
     def _launched(self) -> int:
-        return trials.launched(self._study.get_trials(deepcopy=False), self.session.space)
+        return trials.launched(self.known.get_trials(deepcopy=False), self.session.space)
 
     @property
-    def _study(self) -> optuna.Study:
+    def known(self) -> optuna.Study:
         """The study as the last search left it, in memory: nobody else adds trials, so the storage is asked once."""
         if self._known is None:
             self._known = trials.working_copy(self.session.study.study, self.session.space, self._sampler)

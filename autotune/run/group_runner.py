@@ -215,7 +215,7 @@ class GroupRun:
 
     def _result(self, raced: GroupRace, wall_s: float) -> GroupResult:
         table = self._table()
-        parts = {m.name: self.runner.result(m.session, raced.ops[m.name], m.seconds) for m in self.members}
+        parts = {m.name: self.runner.result(m.session, raced.ops[m.name], m.known, m.seconds) for m in self.members}
         return GroupResult(
             decision=raced.decision,
             group=self._name,

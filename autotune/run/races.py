@@ -44,8 +44,8 @@ def race(runner: Runner, study: KernelStudy, on_progress: OnProgress = lambda pr
                 raise NothingBesideError(f"study {study.name}")
             defaults = [session.space.incumbent, *session.own_defaults]
             candidates = [*defaults, *filter(session.space.has, winners.values())]
-            clock = runner.measure_all(session, candidates, on_progress)
-            result = replace(runner.decide(session, clock), raced_from=tuple(winners))
+            measured = runner.measure_all(session, candidates, on_progress)
+            result = replace(runner.decide(session, measured), raced_from=tuple(winners))
             runner.finish(study, result)
             return result
 

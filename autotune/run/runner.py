@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
+import optuna
 from optuna.storages import BaseStorage
 
 from autotune.contract import Config, workloads
 from autotune.errors import AutotuneError
 from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
-from autotune.run.clock import Clock
 from autotune.run.finalists import decide
 from autotune.run.loop import OnEnding, SearchLoop
 from autotune.run.options import Budget, RunOptions
@@ -92,9 +92,9 @@ class Runner:
             if (result := study.result) is not None:
                 return result
             with self.sessions.opened(study) as session:
-                clock = self.search_whole(session, budget, on_progress, "finalists", following)
+                searched = self.search_whole(session, budget, on_progress, "finalists", following)
                 self.sessions.prepare(following)
-                result = self.decide(session, clock)
+                result = self.decide(session, searched)
                 self.finish(study, result)
                 return result
 
@@ -126,7 +126,7 @@ class Runner:
         on_progress: OnProgress,
         then: Stage,
         following: KernelStudy | None = None,
-    ) -> Clock:
+    ) -> SearchLoop:
         """Searches the study's whole space.
 
         Args:
@@ -144,16 +144,16 @@ class Runner:
         on_progress: OnProgress,
         then: Stage = "search",
         on_ending: OnEnding = lambda: None,
-    ) -> Clock:
-        """Runs a search and tells where the time went."""
+    ) -> SearchLoop:
+        """Runs a search; returns its loop, which has all trials of the study and knows where the time went."""
         loop = SearchLoop(session.study.study, session.space, search, session.backend, self._writer(session.study))
         reporter = ProgressReporter(session.study.name, loop, on_progress)
-        clock = loop.run(budget, reporter.on_trial, on_ending)
+        loop.run(budget, reporter.on_trial, on_ending)
         reporter.report(then)
-        return clock
+        return loop
 
-    def measure_all(self, session: Session, configs: Sequence[Config], on_progress: OnProgress) -> Clock:
-        """Measures these configs and no others, and tells where the time went."""
+    def measure_all(self, session: Session, configs: Sequence[Config], on_progress: OnProgress) -> SearchLoop:
+        """Measures these configs and no others."""
         search = Search(ListSampler(session.space, configs), GapPruner(), NeverStop())
         return self.search(session, search, Budget(len(configs)), on_progress, "finalists")
 
@@ -169,10 +169,16 @@ class Runner:
         self._presence.check()
         self._on_finished(study)
 
-    def result(self, session: Session, decision: Decision, seconds: Mapping[str, float]) -> StudyResult:
-        """Makes a study's result of a decision: with what else a report needs."""
+    def result(
+        self, session: Session, decision: Decision, searched: optuna.Study, seconds: Mapping[str, float]
+    ) -> StudyResult:
+        """Makes a study's result of a decision: with what else a report needs.
+
+        Args:
+            searched: The study's trials as its last search left them, in memory.
+        """
         study, space = session.study, session.space
-        measured = trials.measured(study.study.get_trials(deepcopy=False), space)
+        measured = trials.measured(searched.get_trials(deepcopy=False), space)
         floor = workloads.floor(study.kernel, study.problem)
         bandwidth_bytes_per_s = self.backends.bandwidth_bytes_per_s(study)
         return StudyResult(
@@ -187,17 +193,18 @@ class Runner:
             defaults=1 + len(session.own_defaults),
         )
 
-    def decide(self, session: Session, clock: Clock) -> StudyResult:
+    def decide(self, session: Session, searched: SearchLoop) -> StudyResult:
         """Races the finalists of a study that has been searched."""
         study, start_s = session.study, time.monotonic()
         rounds = study.settings.race_rounds
-        decision = decide(study.study, session.space, session.backend, rounds, session.own_defaults)
+        decision = decide(searched.study, session.space, session.backend, rounds, session.own_defaults)
         if decision is None:
             raise AutotuneError(
                 f"study {study.name}: no config ran correctly, not even the default; see: study show {study.name}"
             )
         race_s = time.monotonic() - start_s
-        return self.result(session, decision, clock.seconds | {"finalists": race_s, WALL: clock.wall_s})
+        clock = searched.clock
+        return self.result(session, decision, searched.study, clock.seconds | {"finalists": race_s, WALL: clock.wall_s})
 
     def _writer(self, study: KernelStudy) -> Writer:
         """Makes what stores a study's trials for as long as this process holds it: a process of its own, unless it is a

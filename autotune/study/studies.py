@@ -39,7 +39,7 @@ def create(storage: BaseStorage, name: str, spec: StudySpec) -> KernelStudy:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([METRIC])
-    return KernelStudy(study, spec)
+    return KernelStudy(study, spec, storage)
 
 
 def exists_error(name: str) -> InputError:
@@ -86,12 +86,12 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
         InputError: If there is none of that name, or another program made it.
     """
     try:
-        study = optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.NopPruner())
+        number = storage.get_study_id_from_name(name)
     except KeyError as error:
         known = names(storage)
         there = f"{some_of(known)}; see study list" if known else "none; make one with study create"
         raise InputError(f"study: got {name!r}, the storage has: {there}") from error
-    if not attributes.is_ours(found := overview.of(storage).attributes_of(study._study_id)):
+    if not attributes.is_ours(found := overview.of(storage).attributes_of(number)):
         if _is_empty(storage, name):
             raise InputError(
                 f"study {name} was not made by this tool, or its study create was killed: it is empty; create it "
@@ -99,7 +99,8 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
             )
         ours = some_of(names(storage)) or "none yet; make one with study create"
         raise InputError(f"study {name} was not made by this tool; its studies here: {ours}")
-    return KernelStudy(study, attributes.spec(found))
+    study = optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.NopPruner())
+    return KernelStudy(study, attributes.spec(found), storage)
 
 
 def count_trials(storage: BaseStorage, name: str) -> int:
@@ -110,7 +111,7 @@ def count_trials(storage: BaseStorage, name: str) -> int:
     """
     if _is_empty(storage, name):
         return 0
-    return storage.get_n_trials(load(storage, name).study._study_id)
+    return load(storage, name).count_trials()
 
 
 def delete(storage: BaseStorage, name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
 from autotune.contract.space import Space
 from autotune.errors import InputError
@@ -21,22 +23,37 @@ from autotune.untrusted.names import check_name
 
 
 class KernelStudy(StoredStudy):
-    """An Optuna study of one problem of a kernel; what is not on its trials stands in its attributes."""
+    """An Optuna study of one problem of a kernel; what is not on its trials stands in its attributes.
 
-    def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+    Args:
+        storage: Where the study is.
+    """
+
+    def __init__(self, study: optuna.Study, spec: StudySpec, storage: BaseStorage) -> None:
         super().__init__(study.study_name, spec)
         self.study = study
+        self._storage = storage
 
     @property
     def user_attrs(self) -> attributes.Attributes:
-        # A run asks a thousand times; `Study.user_attrs` takes three times as long, and copies deeply what it has read.
-        return overview.of(self.study._storage).attributes_of(self.study._study_id)
+        return self._overview.attributes_of(self._number)
+
+    @property
+    def _overview(self) -> overview.Overview:
+        # A run asks for attributes a thousand times, and for the trials of all that is a neighbour or exported.
+        # `Study.user_attrs` takes three times as long, and `Study.get_trials` six times where another process stores.
+        return overview.of(self._storage)
+
+    @cached_property
+    def _number(self) -> int:
+        """Optuna's number of the study."""
+        return self._storage.get_study_id_from_name(self.name)
 
     def trials(self) -> list[StoredTrial]:
-        return [StoredTrial.of(trial) for trial in self.study.get_trials(deepcopy=False)]
+        return self._overview.trials(self._number)
 
     def count_trials(self) -> int:
-        return len(self.study.get_trials(deepcopy=False))
+        return self._storage.get_n_trials(self._number)
 
     @property
     def settings(self) -> MeasureSettings:

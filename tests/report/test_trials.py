@@ -11,9 +11,10 @@ from tests.builders.double_study import SPEC
 
 
 def study_of(*found: optuna.trial.FrozenTrial) -> KernelStudy:
-    study = optuna.create_study(study_name="one")
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(study_name="one", storage=storage)
     study.add_trials(found)
-    return KernelStudy(study, SPEC)
+    return KernelStudy(study, SPEC, storage)
 
 
 def test_a_timed_trial_has_its_median_and_resources() -> None:

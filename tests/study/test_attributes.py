@@ -15,10 +15,11 @@ from tests.builders.study_results import group_result, study_result, summary
 
 @pytest.fixture
 def study() -> KernelStudy:
-    made = optuna.create_study()
+    storage = optuna.storages.InMemoryStorage()
+    made = optuna.create_study(storage=storage)
     spec = summary(Call("vllm", "shrink", {"m": 16}), None).spec
     attributes.write_spec(made, spec)
-    return KernelStudy(made, spec)
+    return KernelStudy(made, spec, storage)
 
 
 def test_what_is_kept_comes_back(study: KernelStudy) -> None:

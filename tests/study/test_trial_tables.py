@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import hypothesis.strategies as st
 import optuna
@@ -193,6 +194,7 @@ def test_tables_of_another_version_are_read_through_optuna(
 ) -> None:
     fill(file_storage, [("one", [finished()])], "another version")
     monkeypatch.setattr(sqlite_file, "SCHEMA", "v9.9.9.a")
+    monkeypatch.setattr(overview, "_known", WeakKeyDictionary())  # it was looked at before
     monkeypatch.setattr(overview, "trials_of", None)
     check_as_optuna(file_storage, overview.of(file_url))
 
