@@ -20,7 +20,8 @@ from autotune.study.stored import StoredForm
 from autotune.study.writer import ThreadWriter, WriteQueue, Writer
 
 OnTrial = Callable[[Config, Measurement], None]
-OnEnding = Callable[[], None]
+Meanwhile = Callable[[], None]
+"""What a process has time for while a config is measured."""
 
 _ENDING_ROUNDS = 2
 """A search that ends within so many rounds leaves its compilers to others."""
@@ -58,7 +59,8 @@ class SearchLoop:
         self.backend = backend
         self.clock = clock or Clock()
         self.out_of_time = False
-        self._at_end: OnEnding | None = None
+        self._at_begin: Meanwhile | None = None
+        self._at_end: Meanwhile | None = None
         self._measuring = ThreadPoolExecutor(max_workers=1)
         self._measured_before = self.measured_count = trials.launched(self.study.get_trials(deepcopy=False), space)
         self._begun_s: float | None = None
@@ -67,7 +69,8 @@ class SearchLoop:
         self,
         budget: Budget,
         on_trial: OnTrial = lambda config, measurement: None,
-        on_ending: OnEnding = lambda: None,
+        on_ending: Meanwhile = lambda: None,
+        on_begun: Meanwhile = lambda: None,
     ) -> Clock:
         """Searches until done, once; killing it loses nothing but the trial in flight and the few before it.
 
@@ -75,7 +78,9 @@ class SearchLoop:
             on_ending: Called while one of the last few configs is measured: compilers have time for something else, and
                 so has this process. Perhaps more than once, since a measurement may change that, and not at all if the
                 search ends early.
+            on_begun: Called while the first config is measured, once; not at all if none is.
         """
+        self._at_begin = on_begun
         try:
             with self._finished_trials:
                 self._run(budget, on_trial, on_ending)
@@ -85,7 +90,7 @@ class SearchLoop:
             self._measuring.shutdown(wait=False)
         return self.clock
 
-    def _run(self, budget: Budget, on_trial: OnTrial, on_ending: OnEnding) -> None:
+    def _run(self, budget: Budget, on_trial: OnTrial, on_ending: Meanwhile) -> None:
         compiled: list[Config] = []
         while not self._finished(budget):
             left = self._left(budget)
@@ -150,9 +155,10 @@ class SearchLoop:
             answer = self._measuring.submit(self.backend.measure, config, limit_us)
             with self.clock.timing(Phase.LEARN):
                 self.search.sampler.learn(self.study)
-            if self._at_end is not None:
-                at_end, self._at_end = self._at_end, None
-                at_end()
+            meanwhile, self._at_begin, self._at_end = (self._at_begin, self._at_end), None, None
+            for call in meanwhile:
+                if call is not None:
+                    call()
             return answer.result()
 
     def _finish(self, trial: FrozenTrial, measurement: Measurement, on_trial: OnTrial) -> None:

@@ -8,17 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import TracebackType
 from typing import Self
 
 import optuna
 from optuna.storages import BaseStorage
 
 from autotune.contract import Config, workloads
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, StorageError
 from autotune.run import identity
 from autotune.run.backends import Backends, LocalBackends
 from autotune.run.finalists import decide
-from autotune.run.loop import OnEnding, SearchLoop
+from autotune.run.loop import Meanwhile, SearchLoop
 from autotune.run.options import Budget, RunOptions
 from autotune.run.progress import OnProgress, ProgressReporter, Stage
 from autotune.run.sessions import Session, Sessions
@@ -40,7 +41,8 @@ class Runner:
 
     Args:
         backends: Where studies are measured; by default where their specs say.
-        on_finished: Is told of each study whose result has been stored.
+        on_finished: Is told of each study whose result has been stored, while the next one is measured; of the last in
+            the end.
     """
 
     def __init__(
@@ -58,17 +60,25 @@ class Runner:
         self._held = ExitStack()
         self._gpu: str | None = None
         self._on_finished = on_finished
+        self._untold: list[KernelStudy] = []
         self._storing: StoringProcess | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.sessions.close()
-        if self._storing is not None:
-            self._storing.close()
-        self.backends.close()
-        self._held.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            # A storage that has failed takes nothing more.
+            if not isinstance(error, StorageError):
+                self._tell_finished()
+        finally:
+            self.sessions.close()
+            if self._storing is not None:
+                self._storing.close()
+            self.backends.close()
+            self._held.close()
 
     def run(
         self,
@@ -143,12 +153,12 @@ class Runner:
         budget: Budget,
         on_progress: OnProgress,
         then: Stage = "search",
-        on_ending: OnEnding = lambda: None,
+        on_ending: Meanwhile = lambda: None,
     ) -> SearchLoop:
         """Runs a search; returns its loop, which has all trials of the study and knows where the time went."""
         loop = SearchLoop(session.study.study, session.space, search, session.backend, self._writer(session.study))
         reporter = ProgressReporter(session.study.name, loop, on_progress)
-        loop.run(budget, reporter.on_trial, on_ending)
+        loop.run(budget, reporter.on_trial, on_ending, on_begun=self._tell_finished)
         reporter.report(then)
         return loop
 
@@ -167,7 +177,12 @@ class Runner:
         self._leases.check()
         study.finish(result)
         self._presence.check()
-        self._on_finished(study)
+        self._untold.append(study)
+
+    def _tell_finished(self) -> None:
+        """Tells of the studies that have been finished, when there is time."""
+        while self._untold:
+            self._on_finished(self._untold.pop(0))
 
     def result(
         self, session: Session, decision: Decision, searched: optuna.Study, seconds: Mapping[str, float]

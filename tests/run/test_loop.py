@@ -100,6 +100,31 @@ def test_the_end_is_told_in_advance_and_no_more_compiled_than_is_left(toy: Recor
     assert last <= search.per_round < search.compile_ahead == backend.wants[0]
 
 
+class Measuring(ReplayBackend):
+    """Ends a measurement once the process that asked for it has done what it had time for, or not within a minute."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording)
+        self.meanwhile = threading.Event()
+        self.seen: list[bool] = []
+
+    def measure(self, config: Config, limit_us: float | None) -> Measurement:
+        self.seen.append(self.meanwhile.wait(60.0))
+        return super().measure(config, limit_us)
+
+
+def test_what_has_time_is_done_while_the_first_config_is_measured_and_not_again(toy: Recording) -> None:
+    backend, calls = Measuring(toy), list[int]()
+
+    def on_begun() -> None:
+        calls.append(loop.measured_count)
+        backend.meanwhile.set()
+
+    loop = SearchLoop(optuna.create_study(), toy.space, make_search("random", toy.space, 0), backend)
+    loop.run(Budget(3), on_begun=on_begun)
+    assert (calls, backend.seen) == ([0], [True] * 3)
+
+
 class Slow(ReplayBackend):
     """Takes a while for the first config, and a second for each of the others, by a clock of its own."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from optuna.storages import BaseStorage
 
-from autotune.errors import HeldError, InputError
+from autotune.errors import HeldError, InputError, StorageError
 from autotune.run.options import RunOptions
 from autotune.run.runner import Runner
 from autotune.study import studies
@@ -56,7 +56,18 @@ def test_a_listener_is_told_of_a_result_once_it_is_stored(storage: BaseStorage) 
     with Runner(storage, options, StandInBackends(), on_finished) as running:
         study = studies.create(storage, "one", SPEC)
         assert running.run(study, BUDGET) == running.run(study, BUDGET)
-    assert told == ["one"], "it is finished once"
+        running.run(studies.create(storage, "two", SPEC), BUDGET)
+        assert told == ["one"], "it is finished once, and told of while the next is measured"
+    assert told == ["one", "two"]
+
+
+def test_a_storage_that_has_failed_is_written_to_no_more(storage: BaseStorage) -> None:
+    told: list[KernelStudy] = []
+    options = RunOptions("sqlite://", sampler="random")
+    with pytest.raises(StorageError), Runner(storage, options, StandInBackends(), told.append) as running:
+        running.run(studies.create(storage, "one", SPEC), BUDGET)
+        raise StorageError("gone")
+    assert not told
 
 
 def test_a_run_of_a_gpu_keeps_other_runs_of_the_storage_from_it(storage: BaseStorage) -> None:
