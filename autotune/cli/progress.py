@@ -49,7 +49,7 @@ class RunDisplay:
             transient=True,
             expand=True,
         )
-        limit = f"at most {budget.timeout_s:g} s" if budget.timeout_s is not None else ""
+        limit = f"at most {budget.timeout_s:.4g} s" if budget.timeout_s is not None else ""
         self._run_task = self._live.add_task("studies", total=studies, state=limit)
         self._turn_task: TaskID | None = None
         self._labels: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from autotune.plan.plan import DEFAULT_DTYPE, Plan
 from autotune.report.layers import COLUMNS, cells, layer_results, savings
 from autotune.report.results import machines
 from autotune.report.tables import show, table
+from autotune.run.clock import Deadline
 from autotune.servers.command_line import DecoderBlock
 from autotune.study import studies
 from autotune.study.describe import Request
@@ -37,7 +37,13 @@ from autotune.study.study import KernelStudy
 from autotune.untrusted.printing import say
 
 _LEAST_S = 10.0
-"""What studies that follow from others have, however much time those took: enough for a race of a default."""
+"""What studies have, however much of the command's time went before: enough for a few, or for a race of a default."""
+
+_WRITING_S = 0.01
+"""What it takes, for each study, to read the results and to write, check and print them; on a slow core a bit more."""
+
+_WORTH_TELLING = 0.05
+"""Share of a command's time that went elsewhere than to its studies, from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def tune(
           --qkv-output-dim 2048,1024 --intermediate-size 3072 --rank 64 \\
           --chunk-sizes 16,128 --save-json-dir tuned
     """
+    end = Deadline(running.timeout)
     # Before the kernels are looked up, which loads torch here, too.
     load_ahead(making.backend)
     request, layers, proof = making.request(script.arg_pool_size), None, None
@@ -112,7 +119,7 @@ def tune(
     if script.max_configs is not None:
         running = replace(running, trials=script.max_configs)
     storage = open_storage(making.storage, create=True)
-    finished, failures = _run(storage, wanted, running)
+    finished, failures = _run(storage, wanted, running, end)
     if not finished:
         raise_if_any(failures)
     if layers is not None:
@@ -192,32 +199,49 @@ def _check_targets(script: ScriptFlags, wanted: StudySet) -> None:
         check_csv(script.output_csv, "--output-csv")
 
 
-def _run(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> tuple[list[KernelStudy], list[str]]:
+def _run(
+    storage: BaseStorage, wanted: StudySet, running: RunFlags, end: Deadline
+) -> tuple[list[KernelStudy], list[str]]:
     """Creates the studies, and runs those that are not finished, and then those that follow from them.
+
+    Args:
+        end: Of the command's time, which has begun with it.
 
     Returns:
         All studies, without those that failed, and what these say.
     """
-    start_s, time_s = time.monotonic(), running.timeout
-    if time_s is not None and (count := wanted.still_to_follow):
-        running = replace(running, timeout=time_s * len(wanted.specs) / (len(wanted.specs) + count))
-    names, failures = _run_set(storage, wanted, running)
+    part = len(wanted.specs) / (len(wanted.specs) + wanted.still_to_follow)
+    names, failures = _run_set(storage, wanted, running, end, part)
     if (behind := wanted.behind(storage)) is not None:
-        if time_s is not None:
-            running = replace(running, timeout=max(_LEAST_S, time_s - (time.monotonic() - start_s)))
-        names, failed_behind = _run_set(storage, behind, running)
+        names, failed_behind = _run_set(storage, behind, running, end)
         failures += failed_behind
     ran = [studies.load(storage, name) for name in names]
     return [item for item in ran if item.result is not None or not failures], failures
 
 
-def _run_set(storage: BaseStorage, wanted: StudySet, running: RunFlags) -> tuple[list[str], list[str]]:
-    """Returns the names of a set's studies, and what those say that failed."""
+def _run_set(
+    storage: BaseStorage, wanted: StudySet, running: RunFlags, end: Deadline, part: float = 1.0
+) -> tuple[list[str], list[str]]:
+    """Returns the names of a set's studies, and what those say that failed.
+
+    Args:
+        part: Of the time that is left, what the set may take.
+    """
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if any(item.result is None for item in chosen) or api.has_due(chosen):
-        return names, run_studies(storage, names, running, wanted.plan_name)
+        return names, run_studies(storage, names, _in_time(running, end, len(names), part), wanted.plan_name)
     return names, []
+
+
+def _in_time(running: RunFlags, end: Deadline, count: int, part: float) -> RunFlags:
+    """Gives a run the time that the command has left, but what its files take; tells of it where that is less."""
+    if running.timeout is None or end.left_s is None:
+        return running
+    left_s = max(min(_LEAST_S, running.timeout), end.left_s - _WRITING_S * count)
+    if left_s < (1 - _WORTH_TELLING) * running.timeout:
+        tell(f"Note: --timeout {running.timeout:g} s counts from the command's start: {left_s:.0f} s are left to tune.")
+    return replace(running, timeout=part * left_s)
 
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from autotune import api
+from autotune.run.clock import Deadline
+from autotune.run.options import Budget
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -99,6 +103,34 @@ def test_the_flags_of_run_are_taken_too(cli: Cli) -> None:
     cli.ok("tune", cli.SHRINK, "--backend replay --seed 7 --sampler random --stop none --trials 4 --timeout 5m")
     counts = json.loads(cli.ok("study show --json", SHRINK))["result"]["counts"]
     assert counts["ok"] + counts.get("pruned", 0) == 4
+
+
+@pytest.mark.parametrize(
+    ("gone_s", "least_s", "most_s"), [(0.0, 3000.0, 3600.0), (1500.0, 1500.0, 2100.0), (5e3, 10.0, 10.0)], ids=str
+)
+def test_a_timeout_counts_from_the_start_of_the_command(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, gone_s: float, least_s: float, most_s: float
+) -> None:
+    class Later(Deadline):
+        """Of which so much is gone before the studies are made."""
+
+        @property
+        def left_s(self) -> float | None:
+            return None if super().left_s is None else max(0.0, (super().left_s or 0.0) - gone_s)
+
+    given_s: list[float | None] = []
+    run = api.run
+
+    def watched(storage: Any, chosen: Any, options: Any, budget: Budget, *rest: Any) -> list[str]:
+        given_s.append(budget.timeout_s)
+        return run(storage, chosen, options, budget, *rest)
+
+    monkeypatch.setattr("autotune.cli.tune.Deadline", Later)
+    monkeypatch.setattr(api, "run", watched)
+    done = cli("tune", cli.SHRINK, "--backend replay --sampler random --stop none --trials 4 --timeout 60m")
+    assert done.exit_code == 0
+    assert [least_s <= (each or 0.0) <= most_s for each in given_s] == [True]
+    assert ("counts from the command's start" in done.stderr) == (gone_s > 0)
 
 
 @pytest.mark.parametrize("dtype", ["torch.float16", "float16", "fp16", "half"])
