@@ -90,7 +90,7 @@ class StudySet:
         """
         if (of := self._of_plan) is None or of.for_plugin is None:
             return None
-        found = decided.decisions(studies.load(storage, name) for name in self.specs)
+        found = decided.decisions(map(overview.of(storage).study, self.specs))
         ready = describing.replacements(of.plan, of.for_plugin, found)
         more = [each for each in ready if not set(each.specs) <= set(self.specs)]
         if not more:

@@ -35,7 +35,9 @@ def load_ahead(backend: str) -> None:
         start_server()
 
 
-def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_name: str | None = None) -> list[str]:
+def run_studies(
+    storage: BaseStorage, wanted: Sequence[KernelStudy], flags: RunFlags, plan_name: str | None = None
+) -> list[str]:
     """Runs the unfinished studies, and all of their groups, in turn, and lets kernels of one call meet in the end.
 
     Ctrl-C and SIGTERM keep what was measured.
@@ -46,7 +48,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     Returns:
         What those say that failed; the others have run.
     """
-    chosen = studies.whole_groups(storage, [studies.load(storage, name) for name in names])
+    chosen = studies.whole_groups(storage, wanted)
     to_run = [item for item in chosen if item.result is None]
     if flags.backend != "cuda":  # else the studies are refused, and have no times
         say_if_replayed(to_run)
@@ -65,7 +67,7 @@ def run_studies(storage: BaseStorage, names: list[str], flags: RunFlags, plan_na
     searched = [item for item in to_run if item.name not in raced and (item.result or not failures)]
     for line in unsearched_lines(searched):
         tell(f"Note: {line}.")
-    if left := sum(studies.load(storage, name).result is None for name in raced):
+    if left := sum(item.result is None for item in chosen if item.name in raced):
         why = "no time was left, or no m beside theirs was searched"
         tell(f"Note: {left} races did not run, {why}; servers take the entries of the nearest m.")
     return failures

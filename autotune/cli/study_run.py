@@ -55,10 +55,9 @@ def run(
     load_ahead(running.backend)
     failures: list[str] = []
     try:
-        failures = run_studies(storage, [item.name for item in chosen], running, plan_name)
+        failures = run_studies(storage, chosen, running, plan_name)
     finally:
-        ran = [studies.load(storage, item.name) for item in chosen]
-        told = [item for item in ran if item.name in unfinished or item.head_to_head]
+        told = [item for item in chosen if item.name in unfinished or item.head_to_head]
         if finished := [item for item in told if item.result is not None]:
             show_results(finished, plan_name)
             say_notes(finished)

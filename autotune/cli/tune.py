@@ -211,18 +211,17 @@ def _run(
         All studies, without those that failed, and what these say.
     """
     part = len(wanted.specs) / (len(wanted.specs) + wanted.still_to_follow)
-    names, failures = _run_set(storage, wanted, running, end, part)
+    ran, failures = _run_set(storage, wanted, running, end, part)
     if (behind := wanted.behind(storage)) is not None:
-        names, failed_behind = _run_set(storage, behind, running, end)
+        ran, failed_behind = _run_set(storage, behind, running, end)
         failures += failed_behind
-    ran = [studies.load(storage, name) for name in names]
     return [item for item in ran if item.result is not None or not failures], failures
 
 
 def _run_set(
     storage: BaseStorage, wanted: StudySet, running: RunFlags, end: Deadline, part: float = 1.0
-) -> tuple[list[str], list[str]]:
-    """Returns the names of a set's studies, and what those say that failed.
+) -> tuple[list[KernelStudy], list[str]]:
+    """Returns a set's studies, and what those say that failed.
 
     Args:
         part: Of the time that is left, what the set may take.
@@ -230,8 +229,8 @@ def _run_set(
     names = wanted.create(storage, skip_if_exists=True)
     chosen = [studies.load(storage, name) for name in names]
     if any(item.result is None for item in chosen) or api.has_due(chosen):
-        return names, run_studies(storage, names, _in_time(running, end, len(names), part), wanted.plan_name)
-    return names, []
+        return chosen, run_studies(storage, chosen, _in_time(running, end, len(names), part), wanted.plan_name)
+    return chosen, []
 
 
 def _in_time(running: RunFlags, end: Deadline, count: int, part: float) -> RunFlags:

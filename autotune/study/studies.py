@@ -100,7 +100,7 @@ def load(storage: BaseStorage, name: str) -> KernelStudy:
         ours = some_of(names(storage)) or "none yet; make one with study create"
         raise InputError(f"study {name} was not made by this tool; its studies here: {ours}")
     study = optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.NopPruner())
-    return KernelStudy(study, attributes.spec(found), storage)
+    return KernelStudy(study, attributes.spec(found), storage, number)
 
 
 def count_trials(storage: BaseStorage, name: str) -> int:

@@ -27,12 +27,14 @@ class KernelStudy(StoredStudy):
 
     Args:
         storage: Where the study is.
+        number: Optuna's number of it there; looked up when it is needed where it is not known.
     """
 
-    def __init__(self, study: optuna.Study, spec: StudySpec, storage: BaseStorage) -> None:
+    def __init__(self, study: optuna.Study, spec: StudySpec, storage: BaseStorage, number: int | None = None) -> None:
         super().__init__(study.study_name, spec)
         self.study = study
         self._storage = storage
+        self._known_number = number
 
     @property
     def user_attrs(self) -> attributes.Attributes:
@@ -46,8 +48,8 @@ class KernelStudy(StoredStudy):
 
     @cached_property
     def _number(self) -> int:
-        """Optuna's number of the study."""
-        return self._storage.get_study_id_from_name(self.name)
+        known = self._known_number
+        return self._storage.get_study_id_from_name(self.name) if known is None else known
 
     def trials(self) -> list[StoredTrial]:
         return self._overview.trials(self._number)
