@@ -13,6 +13,7 @@ from autotune.cli.flags.assumptions import AssumptionFlags
 from autotune.cli.flags.command import FlagCommand, takes_flags
 from autotune.cli.flags.lookup import LookupFlags
 from autotune.cli.flags.model import PlanFlags
+from autotune.cli.flags.types import FilePath
 from autotune.cli.messages import tell
 from autotune.config.check import check_folder
 from autotune.config.diff import Difference, differences
@@ -35,7 +36,7 @@ def config() -> None:
 
 @config.command("check", cls=FlagCommand, short_help="Find what is wrong with config files.")
 @takes_flags
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=FilePath())
 def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
     """Find what is wrong with config files, whoever wrote them, and what a server would do.
 
@@ -67,7 +68,7 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
 
 @config.command("lookup", cls=FlagCommand, short_help="Say what a server would use for one call.")
 @takes_flags
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=FilePath())
 def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
     """Say what a server would use for one call, and by which keys it gets there.
 
@@ -98,8 +99,8 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
 
 @config.command("diff", cls=FlagCommand, short_help="List the entries in which files or folders differ.")
 @takes_flags
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=FilePath())
+@click.argument("b", type=FilePath())
 def diff(
     a: Path,
     b: Path,

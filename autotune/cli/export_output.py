@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
         for line in found
         if any(line.gpu_of_file(file) is not None for file in names) and not _is_served(line, files, directory)
     ]
-    place = f" and {places.VARIABLE}={folder.resolve()}" if alone else ""
+    place = f" and {places.VARIABLE}={shlex.quote(str(folder.resolve()))}" if alone else ""
     lines = [
         f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in: set "
         f"{places.SWITCH}=1{place}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ class CommandLine(ABC):
 
     def serve(self, directory: Path) -> str:
         """Returns the shell command that serves with the files of a folder."""
-        return f"{self.folder_variable}={directory.resolve()} {self.start}"
+        return f"{self.folder_variable}={shlex.quote(str(directory.resolve()))} {self.start}"
 
     def block(self, sizes: BlockSizes) -> DecoderBlock:
         """Finds the layers of a decoder block.

@@ -32,6 +32,8 @@ def open_storage(url: str, create: bool = False) -> BaseStorage:
         InputError: If the URL is malformed, the database is not reachable, or holds something else than Optuna studies.
     """
     shown = without_secrets(url)
+    if not url:
+        raise InputError(f"--storage: got '', allowed: a database's URL, such as {DEFAULT_STORAGE_URL}")
     if "://" not in url:
         raise InputError(
             f"--storage: got {shortened(shown)}, allowed: a database's URL; for this file sqlite:///{printable(shown)}"

@@ -83,6 +83,22 @@ def flags(**changes: str | None) -> str:
     return " ".join(f"{name} {value}" for name, value in changed.items() if value is not None)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "study export --dir=",
+        "study report --html=",
+        "study list --storage=",
+        "plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 --lora-path=",
+        "plan Qwen3-8B --runtime vllm --lora-rank 16 --max-loras 4 --target-modules=",
+    ],
+)
+def test_nothing_as_a_shell_makes_of_a_variable_that_is_not_set_is_refused(
+    refuse: Callable[..., str], words: str
+) -> None:
+    assert "got '', allowed: " in refuse(words)
+
+
 @pytest.mark.parametrize("command", ["study create", "tune --save-json-dir tuned"])
 @pytest.mark.parametrize(
     ("changes", "parts"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -103,4 +104,7 @@ def test_the_gpu_of_a_folder(tmp_path: Path) -> None:
     ("server", "variable"), [("vllm", "VLLM_TUNED_CONFIG_FOLDER"), ("sglang", "SGLANG_LORA_CONFIG_DIR")]
 )
 def test_how_to_serve_with_a_folder(server: str, variable: str) -> None:
-    assert servers.get(server).command_line.serve(Path("tuned")).startswith(f"{variable}={Path('tuned').resolve()} ")
+    line = servers.get(server).command_line
+    assert line.serve(Path("tuned")).startswith(f"{variable}={Path('tuned').resolve()} ")
+    spaced = Path("it's tuned\nhere")
+    assert shlex.split(line.serve(spaced))[0] == f"{variable}={spaced.resolve()}"

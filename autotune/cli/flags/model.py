@@ -200,7 +200,7 @@ class PlanFlags:
         )
 
     def _modules(self, server: str) -> tuple[str, ...] | None:
-        if self.target_modules:
+        if self.target_modules is not None:
             if not (names := tuple(self.target_modules.replace(",", " ").split())):
                 raise InputError(
                     f"--target-modules: got {self.target_modules!r}, allowed: names with commas between, such as "

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from autotune import servers
 from autotune.cli import completion
-from autotune.cli.flags.types import Bit, Duration, Integers, Size, Words
+from autotune.cli.flags.types import Bit, Duration, FilePath, Integers, Size, Words
 from autotune.contract import groups
 from autotune.contract.source import BOTH, SOURCES
 from autotune.errors import one_of
@@ -26,7 +25,7 @@ from autotune.servers.batches import Batches
 from autotune.servers.places import SWITCH
 from autotune.study.result import STATES
 
-_FILE = click.Path(path_type=Path)
+_FILE = FilePath()
 
 
 @dataclass(frozen=True)
@@ -288,7 +287,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         "no_estimate": _flag("--no-estimate", "Give ours nothing of what kernels expect of their configs.", bool),
         "min_configs": _flag("--min-configs", "Leave out spaces of fewer configs.", click.IntRange(min=1)),
         "workers": _flag("--workers", "Number of processes.  [default: one a usable core]", click.IntRange(min=1)),
-        "plot": _flag("--plot", "Draw the curves.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
+        "plot": _flag("--plot", "Draw the curves.", FilePath(dir_okay=False), metavar="FILE"),
     },
     "End to end": {
         "folder": _flag("--dir", "Folder of config files to time the server with: variant B.", _FILE),
@@ -308,7 +307,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "Of a model: time the server's engine with what was written, one round; the table is kept beside it.",
             bool,
         ),
-        "html": _flag("--html", "Write the tables.", click.Path(dir_okay=False, path_type=Path), metavar="FILE"),
+        "html": _flag("--html", "Write the tables.", FilePath(dir_okay=False), metavar="FILE"),
     },
     "Output": {
         "save_json_dir": _flag("--save-json-dir", "Folder of the JSON files.", _FILE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -80,6 +81,18 @@ class Integers(click.ParamType[tuple[int, ...]]):
             shown = repr(value[:60])
             self.fail(f"got {shown}, allowed: positive integers separated by commas, e.g. 1,16,64", param, ctx)
         return tuple(dict.fromkeys(integers)) if self.distinct else integers
+
+
+class FilePath(click.Path):
+    """A file or a folder; an empty text, as a shell makes of a variable that is not set, is none."""
+
+    def __init__(self, dir_okay: bool = True) -> None:
+        super().__init__(dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("got '', allowed: a path; for the current folder give ./", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Words(click.ParamType[tuple[str, ...]]):
