@@ -33,8 +33,8 @@ def warnings(model: ModelShape, serving: Serving, shapes: Sequence[Shape], sizes
             yield from _experts(shape, shapes, serving, sizes)
     if unmatched := _unmatched(model, serving):
         yield (
-            f"--target-modules: {one_of(unmatched)}: the server wraps no module by this name; nothing is planned for it, and "
-            "the server stops if what has this name takes no LoRA, as a whole MLP does"
+            f"--target-modules: {one_of(unmatched)}: the server wraps no module by this name; nothing is planned for "
+            "it, and the server stops if what has this name takes no LoRA, as a whole MLP does"
         )
 
 
