@@ -58,3 +58,27 @@ def test_modules_may_have_another_format() -> None:
 def test_what_is_no_object_is_refused() -> None:
     with pytest.raises(InputError, match="quantization_config: got"):
         read(["awq"])
+
+
+@pytest.mark.parametrize(
+    ("skipped", "left"),
+    [
+        (["re:.*lm_head", "model.layers.3.self_attn"], ["down_proj", "gate_proj"]),
+        (["re:.*\\.mlp\\.gate_proj$"], ["o_proj", "down_proj"]),
+        (["model.layers.0.mlp"], ["o_proj"]),
+        (["", "re:.*"], ["o_proj", "down_proj", "gate_proj"]),
+    ],
+)
+def test_lists_may_name_what_modules_stand_in(skipped: list[str], left: list[str]) -> None:
+    found = read({"quant_method": "fp8", "ignored_layers": skipped})
+    assert found is not None
+    assert [name for name in ("o_proj", "down_proj", "gate_proj") if found.has(name)] == [
+        name for name in ("o_proj", "down_proj", "gate_proj") if name in left
+    ]
+
+
+def test_blocks_may_be_those_of_a_group_of_layers() -> None:
+    weights = {"strategy": "block", "block_structure": [128, 64], "group_size": None}
+    found = read({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}, "x": 3}})
+    assert found is not None
+    assert (found.columns, found.group) == (128, 64)

@@ -94,8 +94,8 @@ def wrapped(model: ModelShape, serving: Serving) -> Wrapped:
         there = lacking or (sizes.holds(part.when) and sizes.holds(module.when))
         if not there:
             continue
-        if not lacking:
-            weights.check_share(module, sizes)
+        if not lacking and module.called:  # what is not called has plain weights
+            weights.check_share(module, packed.get(module.name, ()), sizes)
         if not targets.wrap(module, sizes.layer, part.name, part.through):
             if not lacking:
                 check_shares(module, sizes, serving.tp)

@@ -17,6 +17,13 @@ from tests.builders.samples import SMALL_MODEL
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+GROUPS: dict[str, Any] = {"num_bits": 4, "group_size": 128, "strategy": "group", "block_structure": None}
+PACKED = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {"group_0": {"targets": ["Linear"], "weights": GROUPS}},
+}
+SQUARES = {**GROUPS, "group_size": None, "block_structure": [128, 128]}
+SQUARE = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": SQUARES}}}
 EXPERTS = {
     "architectures": ["Qwen3MoeForCausalLM"],
     "hidden_size": 1152,
@@ -77,7 +84,31 @@ def test_a_gpu_gets_whole_groups_of_inputs(weights: dict[str, Any]) -> None:
     skipped = {**weights, "modules_to_not_convert": ["down_proj"]}
     assert plan(skipped, 4, intermediate_size=768).shapes
     assert plan(GPTQ, 4, intermediate_size=768).shapes
-    assert plan(weights, 1, intermediate_size=704).shapes
+
+
+@pytest.mark.parametrize("weights", [AWQ, PACKED])
+def test_inputs_are_whole_groups_on_a_single_gpu_and_of_layers_that_share_out_outputs_too(
+    weights: dict[str, Any],
+) -> None:
+    with pytest.raises(InputError, match=r"leaves 704 inputs of down_proj .* give a model of another format"):
+        plan(weights, intermediate_size=704)
+    with pytest.raises(InputError, match="leaves 960 inputs of qkv_proj"):
+        plan(weights, hidden_size=960, intermediate_size=512, head_dim=128)
+    for format in (GPTQ, BLOCKS):
+        assert plan(format, intermediate_size=704).shapes
+        assert plan(format, hidden_size=960, intermediate_size=512, head_dim=128).shapes
+
+
+def test_outputs_of_compressed_tensors_are_whole_blocks_but_for_the_last_on_a_single_gpu() -> None:
+    with pytest.raises(InputError, match="leaves 704 outputs of gate_up_proj to each GPU, no multiple of the 128"):
+        plan(SQUARE, intermediate_size=704)
+    with pytest.raises(InputError, match="leaves 64 outputs of qkv_proj"):
+        plan(SQUARE, 4, head_dim=64, num_key_value_heads=4, num_attention_heads=16, intermediate_size=512)
+    with pytest.raises(InputError, match="leaves 704 inputs of experts"):
+        plan(SQUARE, **EXPERTS)
+    assert plan(SQUARE, 2, intermediate_size=512, head_dim=128).shapes
+    skipped = {**SQUARE, "ignore": ["lm_head", "model.layers.0.mlp"]}
+    assert plan(skipped, intermediate_size=704).shapes
 
 
 def test_experts_of_blocks_are_shared_out_by_whole_blocks() -> None:
