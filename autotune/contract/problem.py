@@ -19,7 +19,8 @@ def dtype_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One shape of one kernel: everything that fixes the work. Kernels subclass it with their own frozen fields.
+    """One shape of one kernel: everything that fixes the work. Kernels subclass it with their own frozen fields, whose
+    values are hashable.
 
     Raises:
         InputError: From the subclass's ``__post_init__``, for sizes that make no sense.

@@ -66,6 +66,11 @@ class Space:
     def __len__(self) -> int:
         return len(self._index)
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The configs as rows of values, the incumbent first."""
+        return tuple(self._index)
+
     @cached_property
     def configs(self) -> tuple[dict[str, Value], ...]:
         """The configs, the incumbent first. Whoever asks for the fingerprint alone does without them."""

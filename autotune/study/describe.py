@@ -10,12 +10,12 @@ from autotune.contract import AnyKernel, Problem, registry
 from autotune.contract.fingerprint import kernel_fingerprint
 from autotune.contract.gpu import H200, underscored
 from autotune.contract.source import AUTO, BUILTIN
-from autotune.contract.space import Space
 from autotune.environment import cuda_available, current_environment, current_gpu
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
 from autotune.study.sources import reference
+from autotune.study.spaces import space_of
 from autotune.study.spec import StudySpec
 from autotune.untrusted.names import MOST_CHARACTERS
 from autotune.untrusted.printing import shortened
@@ -81,7 +81,7 @@ def _on_gpu(request: Request, kernel: AnyKernel, problem: Problem) -> StudySpec:
         gpu=gpu,
         environment=current_environment(),
         space=preset,
-        space_fingerprint=Space.build(kernel, problem, gpu, preset).fingerprint,
+        space_fingerprint=space_of(kernel, problem, gpu, preset).fingerprint,
         settings=request.settings,
     )
 

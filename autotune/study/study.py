@@ -16,6 +16,7 @@ from autotune.study import attributes, overview
 from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
 from autotune.study.result import GroupResult, StudyResult
+from autotune.study.spaces import space_of
 from autotune.study.spec import StudySpec
 from autotune.study.stored_study import StoredStudy
 from autotune.study.stored_trial import StoredTrial
@@ -98,7 +99,7 @@ class KernelStudy(StoredStudy):
         if self.spec.backend == "replay":
             space = self.open_recording(recorded_dir).space
         else:
-            space = Space.build(self.kernel, self.problem, self.gpu, self.spec.space)
+            space = space_of(self.kernel, self.problem, self.gpu, self.spec.space)
         if space.fingerprint != self.spec.space_fingerprint:
             raise InputError(
                 f"study {self.name}: its space {self.spec.space!r} has changed since it was created; "

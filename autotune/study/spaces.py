@@ -1,0 +1,28 @@
+"""Builds the spaces of studies, each once a process: a study's is wanted when the study is made, and when it is run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from weakref import WeakValueDictionary
+
+from autotune.contract import AnyKernel, Gpu, Problem
+from autotune.contract.space import Row, Space
+
+_MOST_KEPT = 1024
+"""More than the studies of any plan."""
+
+_Key = tuple[tuple[str, ...], tuple[Row, ...]]
+
+_alike: WeakValueDictionary[_Key, Space] = WeakValueDictionary()
+"""Of the sizes of a layer most come to the same configs, and one space does for them."""
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def space_of(kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
+    """Returns a problem's space.
+
+    Raises:
+        InputError: If the kernel has no such preset.
+    """
+    built = Space.build(kernel, problem, gpu, preset)
+    return _alike.setdefault((tuple(p.name for p in built.parameters), built.rows), built)
