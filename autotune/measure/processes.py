@@ -14,17 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import ForkServerContext
-from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from autotune.errors import AutotuneError
 from autotune.measure import fork_server
+from autotune.measure.watched_pool import Result, WatchedPool
 
 _PR_SET_PDEATHSIG = 1
-
-Result = TypeVar("Result")
-
 
 LOST = (ProcessExpired, BrokenProcessPool)
 """What a task of a `WorkerPool` raises whose process was killed: at that task, or while it had nothing to do."""
@@ -37,7 +34,8 @@ class WorkerPool:
     """Processes that have torch and Triton loaded and no CUDA context; those that are killed are replaced.
 
     Pebble replaces a process that is killed at a task, which fails by `ProcessExpired`. One that is killed while it has
-    nothing to do ends its whole pool, and what was just handed over fails by `BrokenProcessPool`.
+    nothing to do ends its whole pool, and what was just handed over fails by `BrokenProcessPool`, as does whatever is
+    not done when the processes are stopped.
 
     Args:
         initializer: Called with the arguments in each process.
@@ -46,13 +44,13 @@ class WorkerPool:
     def __init__(self, workers: int, initializer: Callable[..., None], *arguments: object) -> None:
         self._workers = workers
         self._initial = (initializer, arguments)
-        self._pool: ProcessPool | None = None
-        self._ending: threading.Thread | None = None
+        self._pool: WatchedPool | None = None
+        self._ended: WatchedPool | None = None
         self._closed = False
         self._lock = threading.RLock()
 
-    def start(self) -> ProcessPool:
-        """Brings the processes up, if they do not run, without waiting for them; returns Pebble's pool of them.
+    def start(self) -> WatchedPool:
+        """Brings the processes up, if they do not run, without waiting for them; returns their pool.
 
         Raises:
             AutotuneError: If the server that they are forked from cannot be started.
@@ -61,15 +59,16 @@ class WorkerPool:
         with self._lock:
             if self._closed:
                 raise RuntimeError("these processes were stopped for good")
-            if self._pool is not None and not _is_active(self._pool):
+            if self._pool is not None and not self._pool.is_active:
                 self._end()
             if self._pool is None:
-                self._pool = ProcessPool(
+                pool = ProcessPool(
                     max_workers=self._workers,
                     context=_server(),
                     initializer=_start,
                     initargs=self._initial,
                 )
+                self._pool = WatchedPool(pool)
             return self._pool
 
     def schedule(
@@ -84,8 +83,7 @@ class WorkerPool:
         with self._lock:
             for _ in range(TRIES):
                 try:
-                    future: Future[Result] = self.start().schedule(function, args=arguments, timeout=limit_s)
-                    return future
+                    return self.start().schedule(function, arguments, limit_s)
                 except (BrokenProcessPool, OSError) as error:  # none could be forked: the server may be dying just now
                     failed: Exception = error
                     self._end()
@@ -100,9 +98,9 @@ class WorkerPool:
         """Kills the processes; the next task starts new ones."""
         with self._lock:
             self._end()
-            ending = self._ending
-        if ending is not None:
-            ending.join()
+            ended = self._ended
+        if ended is not None:
+            ended.wait()
 
     def close(self) -> None:
         """Kills the processes for good."""
@@ -110,13 +108,10 @@ class WorkerPool:
         self.restart()
 
     def _end(self) -> None:
-        """Kills the processes, also those that outlive their pool, and does not wait: the caller may be a thread of
-        that very pool."""
+        """Kills the processes, also those that outlive their pool, and does not wait."""
         if self._pool is not None:
-            self._pool.stop()
-            self._ending = threading.Thread(target=self._pool.join, daemon=True)
-            self._ending.start()
-            self._pool = None
+            self._pool.end()
+            self._ended, self._pool = self._pool, None
 
 
 def _server() -> ForkServerContext:
@@ -124,14 +119,6 @@ def _server() -> ForkServerContext:
         return fork_server.start_server()
     except OSError as error:
         raise _none_starts(error) from error
-
-
-def _is_active(pool: ProcessPool) -> bool:
-    try:
-        active: bool = pool.active
-        return active
-    except (BrokenProcessPool, OSError):  # a new one forks when it is first looked at
-        return False
 
 
 def _none_starts(error: Exception) -> AutotuneError:

@@ -9,13 +9,14 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 import torch
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from autotune.contract import Config
 from autotune.errors import AutotuneError
 from autotune.measure import fork_server, worker_jobs
-from autotune.measure.processes import LOST, TRIES, Result, WorkerPool
+from autotune.measure.processes import LOST, TRIES, WorkerPool
 from autotune.measure.result import Measurement
+from autotune.measure.watched_pool import Result, WatchedPool
 from autotune.measure.worker_jobs import BenchJob
 
 _SETUP_TIMEOUT_S = 300.0
@@ -30,7 +31,7 @@ class GpuWorker:
 
     def __init__(self, cache_dir: str) -> None:
         self._process = WorkerPool(1, worker_jobs.start, cache_dir)
-        self._pool: ProcessPool | None = None
+        self._pool: WatchedPool | None = None
         self._job: BenchJob | None = None
         self._setting_up: Future[None] | None = None
 

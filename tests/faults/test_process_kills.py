@@ -87,7 +87,7 @@ class Killer(threading.Thread):
         storing = self._running._storing
         pools = {"GPU worker": self._machine.worker._process, "compiler": self._machine.compilers.processes}
         pool = (pools if storing is None else pools | {"storing process": storing._process})[victim]._pool
-        return [] if pool is None else list(pool._pool_manager.worker_manager.workers)
+        return [] if pool is None else list(pool.pool._pool_manager.worker_manager.workers)
 
 
 @pytest.mark.long

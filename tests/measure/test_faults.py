@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pebble import ProcessPool
 
 from autotune.contract import Config, registry
 from autotune.contract.gpu import INTERPRETER
@@ -81,14 +79,6 @@ def one_of(machine: Machine, kind: str) -> tuple[WorkerPool, int | None]:
     return pool, fork_server.server_pid() if kind == "fork server" else pid_in(pool)
 
 
-def is_broken(pool: ProcessPool) -> bool:
-    """Asks a pool for its state: one that has not begun starts its workers, which it cannot without their server."""
-    try:
-        return not pool.active
-    except BrokenProcessPool:
-        return True
-
-
 @pytest.mark.parametrize("noticed", [False, True], ids=["just now", "before"])
 @pytest.mark.parametrize("kind", ["worker", "compiler", "fork server"])
 def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
@@ -102,7 +92,7 @@ def test_what_is_killed_while_it_has_nothing_to_do_is_replaced(
     before = pool.start()
     os.kill(pid, signal.SIGKILL)
     if noticed:
-        wait_until(lambda: is_broken(before))
+        wait_until(lambda: not before.is_active)
     for repeats in (2, 3):
         assert backend.measure({"repeats": repeats, "fault": module.OK}, None).status == "ok"
 

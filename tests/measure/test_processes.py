@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from autotune.contract.gpu import INTERPRETER
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
+from autotune.measure.processes import WorkerPool
 from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from tests.builders.faulty import REFERENCE, module
@@ -32,6 +34,22 @@ COORDINATOR = """
         pass
     print(*pids, flush=True)
     threading.Event().wait()
+"""
+
+STOPPED_AT_WORK = """
+    import os, signal, sys
+    from pathlib import Path
+    from autotune.cli import stopping
+    from autotune.measure.machine import Machine
+
+    stopping.listen()
+    stopping.loaded()
+    with Machine(Path(sys.argv[1]), compilers=1) as machine, stopping.between_steps() as check:
+        assert os.getpgrp() == os.getpid()
+        begun = machine.compilers.processes.schedule(os.getpid)
+        os.killpg(0, signal.SIGTERM)
+        assert begun.result() == machine.compilers.processes.schedule(os.getpid).result()
+        check()
 """
 
 SHAPES = """
@@ -64,6 +82,29 @@ def test_killing_the_coordinator_leaves_no_worker(tmp_path: Path, wait_gone: Wai
     assert len(pids) == 2
     for pid in pids:
         wait_gone(pid)
+
+
+def test_a_signal_to_all_of_a_group_stops_a_run_with_its_step_done(tmp_path: Path) -> None:
+    """Slurm and ``timeout`` send it so."""
+    command = [sys.executable, "-c", textwrap.dedent(STOPPED_AT_WORK), str(tmp_path)]
+    done = subprocess.run(
+        command, start_new_session=True, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
+    )
+    assert "KeyboardInterrupt" in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_what_a_pool_forgets_when_it_breaks_is_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pebble does so with what it is handed in that very moment."""
+    monkeypatch.setattr("pebble.pool.process.TaskManager.tasks_abort", lambda *_: None)
+    pool = WorkerPool(1, os.getpid)
+    try:
+        forgotten = pool.schedule(signal.pause)
+        pool.start().pool._pool_manager.handle_broken_pool(BrokenProcessPool())
+        with pytest.raises(BrokenProcessPool):
+            forgotten.result()
+        assert pool.schedule(os.getpid).result()
+    finally:
+        pool.close()
 
 
 def test_shapes_for_a_compiler_load_no_compiler_of_torch() -> None:

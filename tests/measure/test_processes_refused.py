@@ -83,9 +83,9 @@ def test_no_process_outlives_a_pool_of_which_one_was_killed(wait_gone: Callable[
     try:
         pool.schedule(nothing).result()
         first = pool.start()
-        processes = list(first._pool_manager.worker_manager.workers)
+        processes = list(first.pool._pool_manager.worker_manager.workers)
         os.kill(processes[0], signal.SIGKILL)
-        while first.active:
+        while first.is_active:
             time.sleep(0.01)
         assert pid_in(pool) not in processes
         for process in processes:
