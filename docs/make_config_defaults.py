@@ -27,6 +27,8 @@ UNCOUNTED_LAYERS = {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 
 _KEY_VALUE_HEADS = "num_key_value_heads"
 _FIELD = "error for field"
 _WIDTH = 1664
+_NUMBER = 4
+"""Of a field that is on or off."""
 _LISTS: tuple[list[Any], ...] = ([8, 8], ["full_attention"], [{}])
 OTHERS = (
     "pad_token_id",
@@ -88,12 +90,14 @@ def defaults(config: type) -> dict[str, Any]:
 
 
 def refusals(config: type) -> dict[str, Any]:
-    """Returns the fields of which a class refuses null, or a list, and whether it counts layers and divides heads."""
+    """Returns the fields of which a class refuses null, a list or all but a boolean, and whether it counts layers and
+    divides heads."""
     wanted = read_fields()
     names = sorted({name for name, _ in declared(config)} & wanted)
     found = {
         "not_null": [name for name in sorted({*own_fields(config), _KEY_VALUE_HEADS}) if refuses_null(config, name)],
         "not_lists": [name for name in names if all(refuses(config, {name: each}, _FIELD) for each in _LISTS)],
+        "booleans": [name for name in switches(config) if refuses(config, {name: _NUMBER}, _FIELD)],
         "needed": [_KEY_VALUE_HEADS] if leaves_null(config, _KEY_VALUE_HEADS, {}) else [],
         "counts_layers": refuses(config, UNCOUNTED_LAYERS, "must be equal to the number of"),
         "even_heads": refuses(config, UNEVEN_HEADS, "multiple of the number of attention"),
@@ -147,6 +151,11 @@ def own_fields(config: type) -> set[str]:
     """Returns the fields of a class but those that all such classes have."""
     common = import_module("transformers").PretrainedConfig
     return {name for name, _ in declared(config)} - {name for name, _ in declared(common)}
+
+
+def switches(config: type) -> list[str]:
+    """Returns the fields of a class that are on or off, as far as its defaults tell."""
+    return sorted({name for name, default in declared(config) if isinstance(default, bool)})
 
 
 def architecture(models: Mapping[str, Any], model_type: str) -> str | None:

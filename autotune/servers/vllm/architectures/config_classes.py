@@ -20,6 +20,9 @@ _EXPERT_WIDTH = "moe_intermediate_size"
 
 _THETA_BY_LAYER_TYPE = ("gemma4", "gemma4_text")
 
+_REFUSED = {"null": "not_null", "list": "not_lists", "no boolean": "booleans"}
+"""The table's key for fields that may be nothing of this kind."""
+
 _FILE = Path(__file__).parent / "config_defaults.json"
 
 
@@ -42,12 +45,12 @@ def check_class(part: Mapping[str, Any], model_type: object, origin: str) -> Non
     """Makes sure that the configuration class of a model type takes a config, or a part of one.
 
     Raises:
-        InputError: If it refuses a field that is null, missing or a list, kinds of another number of layers, or heads
-            that do not divide the width.
+        InputError: If it refuses a field that is null, missing, a list, or no boolean, kinds of another number of
+            layers, or heads that do not divide the width.
     """
     row = _classes().get(model_type if isinstance(model_type, str) else "", {})
-    for kind, names in (("null", row.get("not_null", ())), ("list", row.get("not_lists", ()))):
-        for name in names:
+    for kind in _REFUSED:
+        for name in row.get(_REFUSED[kind], ()):
             if name in part and _is(kind, part[name]):
                 raise InputError(
                     f"{origin}: {name}: got {shortened(part[name])}, which the configuration class of {model_type} "
@@ -112,7 +115,12 @@ def _check_heads(found: Mapping[str, Any], model_type: object, origin: str) -> N
 
 
 def _is(kind: str, value: object) -> bool:
-    return value is None if kind == "null" else isinstance(value, list)
+    match kind:
+        case "null":
+            return value is None
+        case "list":
+            return isinstance(value, list)
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def own_architectures() -> set[str]:

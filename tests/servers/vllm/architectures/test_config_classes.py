@@ -26,6 +26,9 @@ LLAMA: dict[str, Any] = {
         ("llama", {"hidden_size": 1000}, "hidden_size 1000: no multiple of num_attention_heads 16"),
         ("qwen3", {"layer_types": ["full_attention"]}, "layer_types: got 1 kinds of layers for num_hidden_layers 2"),
         ("llama", {"max_position_embeddings": None}, "max_position_embeddings: got None"),
+        ("llama4_text", {"num_key_value_heads": 8, "attn_temperature_tuning": 4}, "attn_temperature_tuning: got 4"),
+        ("llama", {"attention_bias": 0.0}, r"attention_bias: got 0\.0"),
+        ("llama", {"attention_bias": "false"}, "attention_bias: got 'false'"),
         ("persimmon", {}, "num_key_value_heads: got None"),
         ("nemotron", {}, "num_key_value_heads"),
     ],
@@ -38,6 +41,7 @@ def test_what_a_class_refuses_is_named(model_type: str, fields: dict[str, Any], 
 def test_what_a_class_takes_and_what_is_not_known_pass() -> None:
     check_class(LLAMA, "llama", "config.json")
     check_class({**LLAMA, "num_attention_heads": 12, "num_key_value_heads": 4}, "qwen3", "config.json")
+    check_class({**LLAMA, "num_key_value_heads": 4, "attention_bias": True}, "llama", "config.json")
     check_class({**LLAMA, "vocab_size": None}, "one_of_a_repository", "config.json")
     check_class({**LLAMA, "num_hidden_layers": 2, "layer_types": ["full_attention"]}, None, "config.json")
 
