@@ -2,7 +2,7 @@
 # Times vLLM's own engine with and without a folder of configs, on this machine's GPU and in the engine's environment:
 # bash docs/run_serve.sh OUT_DIR FOLDER [qwen3-8b | llama-3.1-8b | qwen3-30b-a3b]. Copy OUT_DIR/serve-*.json into docs/data for
 # make_results.py; ROUNDS=3 for more than one process of each variant. Rounds are kept in the tool's cache folder: the same
-# command goes on where it was.
+# command goes on where it was. docs/join_serve_runs.py adds what another run measured, also one that was cut short.
 set -euo pipefail
 mkdir -p "$1"
 name=${3:-qwen3-8b}

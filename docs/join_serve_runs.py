@@ -1,0 +1,134 @@
+"""Joins what runs of `bench serve` on several machines measured: each process beside LoRA off of its own run.
+
+    PYTHONPATH=. python docs/join_serve_runs.py docs/data/serve-NAME.json [ROUNDS ...] [--without VARIANT:RUN ...]
+
+ROUNDS is a folder of rounds as `bench serve` keeps them, also of a run that was cut short; its processes are added as
+one more run to what the file has. All tables of the file are made again from its processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cattrs.preconf.json import make_converter
+
+from autotune.bench import evidence
+from autotune.bench.rounds import FinishedProcess
+from autotune.bench.serve_table import answers, compare
+from autotune.bench.variants import DEFAULTS, OFF, UNUSED, Lora, Variant
+from autotune.servers.engine import EngineJob, EngineResult
+from autotune.servers.vllm.engine import VllmEngine
+
+_CONVERTER = make_converter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("rounds", nargs="*", type=Path)
+    parser.add_argument("--without", nargs="*", default=[], metavar="VARIANT:RUN")
+    arguments = parser.parse_args()
+    data = json.loads(arguments.file.read_text())
+    left = [each for each in data["processes"] if f"{each['variant']}:{each['run']}" not in arguments.without]
+    same = [each for each in data["answers"] if f"{each['variant']}:{each['run']}" not in arguments.without]
+    run = max(each["run"] for each in left)
+    for folder in arguments.rounds:
+        run += 1
+        finished = processes(folder, data["variants"])
+        left += [{**_to_json(each), "run": run} for each in finished]
+        same += [{**asdict(each), "run": run} for each in answers(finished)]
+    data |= {"processes": left, "answers": same}
+    data["cells"] = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
+    data["verdicts"] = verdicts(data)
+    arguments.file.write_text(json.dumps(data))
+
+
+def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess]:
+    """Reads the processes of a run in the order in which they ended."""
+    engine, found = VllmEngine(), []
+    for file in sorted(folder.glob("*/round*.json"), key=lambda file: file.stat().st_mtime):
+        result = replace(
+            _CONVERTER.loads(file.read_text(), EngineResult), log=file.with_suffix(".log").read_text(errors="replace")
+        )
+        job = _CONVERTER.loads(file.with_suffix(".job").read_text(), EngineJob)
+        name, turn = file.parent.name.partition("-")[0], int(file.stem.removeprefix("round"))
+        lora: Lora = "off" if job.lora is None else "used" if job.lora.used else "unused"
+        variant = Variant(name, variants[name], lora)
+        found.append(FinishedProcess(turn - 1, variant, result, evidence.of(engine, result)))
+    return found
+
+
+def _to_json(each: FinishedProcess) -> dict[str, Any]:
+    return {
+        "variant": each.variant.name,
+        "round": each.turn + 1,
+        "start_s": each.result.start_s,
+        "phases": [asdict(phase) for phase in each.result.phases],
+        "jit_compiles": list(each.result.jit_compiles),
+        "files_read": list(each.shown.files),
+        "plugin": each.shown.plugin,
+        "kernels_of": list(each.shown.sources),
+    }
+
+
+def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> dict[str, Any]:
+    """Makes one variant's cell of one phase: its milliseconds, and those above LoRA off of the same run."""
+    own = [each for each in found if each["variant"] == variant]
+    medians_ms = [_ms(each, phase) for each in own]
+    above_ms = [_ms(each, phase) - _off_ms(found, each["run"], phase) for each in own]
+    profiled = _phase(own[0], phase)
+    defaults_ms = [_ms(each, phase) for each in found if each["variant"] == DEFAULTS]
+    return {
+        "variant": variant,
+        "phase": phase,
+        "medians_ms": medians_ms,
+        "ms": median(medians_ms),
+        "above_off_ms": median(above_ms),
+        "lora_kernels_ms": sum(kernel["time_us"] for kernel in profiled["lora_kernels"]) / 1e3,
+        "launches": sum(kernel["launches"] for kernel in profiled["lora_kernels"]),
+        "profiled_steps": profiled["profiled_steps"],
+        "against_default": None if variant in (DEFAULTS, UNUSED, OFF) else compare(medians_ms, defaults_ms),
+    }
+
+
+def _off_ms(found: Sequence[Mapping[str, Any]], run: int, phase: str) -> float:
+    return median(_ms(each, phase) for each in found if each["variant"] == OFF and each["run"] == run)
+
+
+def _ms(process: Mapping[str, Any], phase: str) -> float:
+    ms: float = median(_phase(process, phase)["ms"])
+    return ms
+
+
+def _phase(process: Mapping[str, Any], phase: str) -> Mapping[str, Any]:
+    [found] = [each for each in process["phases"] if each["name"] == phase]
+    return dict(found)
+
+
+def verdicts(data: Mapping[str, Any]) -> list[str]:
+    """Says what is faster, what was compiled while phases were timed, and whose answers are the same."""
+    lines = []
+    for variant in dict.fromkeys(each["variant"] for each in data["cells"] if each["against_default"]):
+        for found in ("faster", "slower", "within the spread", "one round: not known"):
+            cells = [c for c in data["cells"] if c["variant"] == variant and c["against_default"] == found]
+            if cells:
+                lines.append(f"{variant} beside the defaults, {found}: {', '.join(c['phase'] for c in cells)}")
+    compiled = sorted({name for each in data["processes"] for name in each["jit_compiles"]})
+    lines.append(f"compiled while phases were timed: {', '.join(compiled) or 'no Triton kernel'}")
+    for each in data["answers"]:
+        who = f"{each['variant']}, run {each['run']}: the same greedy answers as the defaults of its run to"
+        gap = each["largest_gap"]
+        apart = f"{gap:.4f} apart in log-probability" if gap else "equally likely"
+        parted = "" if gap is None else f"; where they part, the two tokens are {apart}"
+        lines.append(f"{who} {each['same']} of {each['prompts']} prompts{parted}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
