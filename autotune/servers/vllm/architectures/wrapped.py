@@ -245,8 +245,13 @@ def _expert_layer(
             "--fully-sharded: vLLM's fused MoE LoRA has no --enable-expert-parallel together with "
             "--fully-sharded-loras, and the server stops; leave one of them out"
         )
-    apart = serving.mixed_moe_format or serving.moe_shared_loras
     hidden, share = weights.padded(sizes(module.inputs), width if spread else width // gpus)
+    if serving.fully_sharded and hidden % serving.tp:
+        raise InputError(
+            f"--fully-sharded: --tp {serving.tp} does not divide the experts' hidden size {hidden}, whose outputs are "
+            f"shared out, too (vLLM: {hidden} is not divisible by {serving.tp}); leave it out, or give another --tp"
+        )
+    apart = serving.mixed_moe_format or serving.moe_shared_loras
     return ExpertLayer(
         hidden=hidden,
         intermediate=share,
