@@ -87,7 +87,7 @@ def turn_runner(runner: Runner) -> TurnRunner:
     def run(turn: Turn, budget: Budget, on_progress: OnProgress, following: KernelStudy | None) -> Result:
         if turn.group is None:
             return runner.run(turn.studies[0], budget, on_progress, following)
-        from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
+        from autotune.run.group_runner import GroupRunner  # loads the model
 
         return GroupRunner(runner).run(turn.studies, budget, on_progress, following)
 

@@ -100,6 +100,6 @@ class RaceQueue:
     def _raced(self, turn: Turn) -> Result:
         if turn.group is None:
             return race(self._runner, turn.studies[0], self._watcher.on_progress)
-        from autotune.run.group_runner import GroupRunner  # loads scikit-learn, which takes a second
+        from autotune.run.group_runner import GroupRunner  # loads the model
 
         return GroupRunner(self._runner).race(turn.studies, self._watcher.on_progress)

@@ -47,7 +47,7 @@ def make_search(
     if name == "auto":
         name = "sweep" if len(space) < SWEEP_BELOW else "gp"
     if name == "gp":
-        # Loads scikit-learn, which takes a second, and which a sweep does without.
+        # Loads SciPy, which a sweep does without.
         from autotune.search.pool import PoolSampler
         from autotune.search.stopping import GainStop
 

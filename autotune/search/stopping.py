@@ -11,7 +11,7 @@ import optuna
 from autotune.search.history import History
 
 if TYPE_CHECKING:
-    # Loads scikit-learn, which a sweep does without.
+    # Loads SciPy, which a sweep does without.
     from autotune.search.pool import PoolSampler
 
 

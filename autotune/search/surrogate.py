@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import ndtr
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from threadpoolctl import ThreadpoolController
 
 from autotune.search.arrays import Floats, Indices
+from autotune.search.covariance import Covariance
+from autotune.search.posterior import Posterior
 
 _GROWTH = 1.2
 
 _CEILING = 1.5
 """Log times are cut this far above the best (4.5x): how slow a hopeless config is must not bend the model elsewhere."""
-
-_SCALE_DOUBLINGS = 4.0
-"""Length scale expected of a coordinate, in doublings. There are many, pairs included: most must matter little."""
-
-_NOISE = 1e-2
-"""Noise variance expected, as a share of the variance of the log times; what no smooth model explains is noise, too."""
 
 _PROMISING = 256
 
@@ -65,7 +55,8 @@ class Surrogate:
         self.prior_mean = np.zeros(len(points)) if prior_mean is None else prior_mean
         self.trust = 1.0
         """The factor of the prior mean: 0 once what was timed contradicts it."""
-        self._theta: Floats | None = None
+        self._covariance = Covariance.expected(points.shape[1])
+        self._posterior: Posterior | None = None
         self._fitted_to = 0
         self._scale = 1.0
 
@@ -74,19 +65,20 @@ class Surrogate:
         rest, trend, best = self._standing_out(timed, log_us)
         targets, center, scale = _standardised(rest)
         with _threads().limit(limits=1):
-            process = self._fit(timed, targets, refit=self._theta is None)
-            mean, std = process.predict(self.points, return_std=True)
+            posterior = self._posterior or self._fitted(timed, targets)
+            posterior.observe(timed)
+            mean = posterior.mean(targets)
         self._scale = scale
-        return Belief(trend + mean * scale + center, _without_noise(process, std) * scale, best)
+        return Belief(trend + mean * scale + center, posterior.std * scale, best)
 
     def learn(self, timed: Indices, log_us: Floats) -> None:
         """Fits the hyper-parameters again if there is enough to learn from; this is most of what a choice costs."""
-        if self._theta is None or len(timed) < _GROWTH * self._fitted_to:
+        if self._posterior is None or len(timed) < _GROWTH * self._fitted_to:
             return
         rest, _, _ = self._standing_out(timed, log_us)
         targets, _, _ = _standardised(rest)
         with _threads().limit(limits=1):
-            self._fit(timed, targets, refit=True)
+            self._fitted(timed, targets).observe(timed)
 
     def _standing_out(self, timed: Indices, log_us: Floats) -> tuple[Floats, Floats, float]:
         """Returns what the prior mean does not explain of the times, that mean for every config, and the best time."""
@@ -102,31 +94,22 @@ class Surrogate:
         No mean moves, only the doubt around them goes (the "kriging believer" of Ginsbourger et al. 2010). As that can
         only lower an expected gain, the most promising configs are looked at and the others left as they are.
         """
+        if self._posterior is None:
+            return belief
         promising = np.argsort(-belief.expected_gain, kind="stable")[:_PROMISING]
-        known = np.concatenate([timed, np.array(in_flight, dtype=np.intp)])
         with _threads().limit(limits=1):
-            process = self._fit(known, np.zeros(len(known)), refit=False)
-            _, std = process.predict(self.points[promising], return_std=True)
+            self._posterior.observe(timed)
+            std = self._posterior.std_knowing(in_flight, promising)
         shrunk = belief.std.copy()
-        shrunk[promising] = _without_noise(process, std) * self._scale
+        shrunk[promising] = std * self._scale
         return replace(belief, std=shrunk)
 
-    def _fit(self, timed: Indices, targets: Floats, refit: bool) -> GaussianProcessRegressor:
-        process = _PriorGaussianProcess(self._kernel(), alpha=1e-8, optimizer=_maximise if refit else None)
-        with warnings.catch_warnings():
-            # A hyper-parameter at its bound is an answer here, not a fault.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            process.fit(self.points[timed], targets)
-        if refit:
-            self._theta, self._fitted_to = np.asarray(process.kernel_.theta), len(timed)
-        return process
-
-    def _kernel(self) -> Any:
-        columns = self.points.shape[1]
-        kernel = (
-            ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(columns, _SCALE_DOUBLINGS), (1e-1, 1e3), nu=2.5)
-        ) + WhiteKernel(_NOISE, (1e-6, 1e-1))
-        return kernel if self._theta is None else kernel.clone_with_theta(self._theta)
+    def _fitted(self, timed: Indices, targets: Floats) -> Posterior:
+        """Fits the hyper-parameters, and begins anew with what they make of observations."""
+        self._covariance = self._covariance.fitted(self.points[timed], targets)
+        self._posterior = Posterior(self._covariance, self.points)
+        self._fitted_to = len(timed)
+        return self._posterior
 
 
 @functools.cache
@@ -134,12 +117,6 @@ def _threads() -> ThreadpoolController:
     """Returns the control over threads: for matrices this small, handing the work to other threads takes five times as
     long as doing it."""
     return ThreadpoolController()
-
-
-def _without_noise(process: GaussianProcessRegressor, std: Floats) -> Floats:
-    """Returns the doubt about the true time: scikit-learn's also includes what the next sample would add."""
-    noise = float(np.exp(process.kernel_.theta[-1]))
-    return np.sqrt(np.maximum(std**2 - noise, 1e-12))
 
 
 def _standardised(values: Floats) -> tuple[Floats, float, float]:
@@ -153,25 +130,3 @@ def _share_explained(expected: Floats, found: Floats) -> float:
     spread = float(((expected - expected.mean()) ** 2).sum())
     together = float(((expected - expected.mean()) * found).sum())
     return min(max(together / spread, 0.0), 1.0) if spread > 0 else 0.0
-
-
-class _PriorGaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
-    """scikit-learn's process with log-normal priors on the hyper-parameters: few points must not fit extreme ones."""
-
-    def log_marginal_likelihood(
-        self, theta: Floats | None = None, eval_gradient: bool = False, clone_kernel: bool = True
-    ) -> Any:
-        found = super().log_marginal_likelihood(theta, eval_gradient, clone_kernel)
-        if theta is None:
-            return found
-        center = np.full(len(theta), np.log(_SCALE_DOUBLINGS))
-        center[0], center[-1] = 0.0, np.log(_NOISE)
-        off = theta - center
-        prior = -0.5 * float(off @ off)
-        return (found[0] + prior, found[1] - off) if eval_gradient else found + prior
-
-
-def _maximise(objective: Callable[..., Any], start: Floats, bounds: Floats) -> tuple[Floats, float]:
-    """Fits as scikit-learn's optimizer hook: a few steps from a warm start are enough."""
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15})
-    return found.x, float(found.fun)

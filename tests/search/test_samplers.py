@@ -178,8 +178,7 @@ def test_configs_in_flight_take_doubt_away(toy: Recording, replay: Replay) -> No
     after = search.sampler.belief(Observer(toy.space).observe(study))
     # A normal variable seen once through noise: variances add as conductances do.
     surrogate = search.sampler.surrogate
-    assert surrogate._theta is not None
-    noise = np.exp(surrogate._theta[-1] / 2) * surrogate._scale
+    noise = np.sqrt(surrogate._covariance.noise) * surrogate._scale
     expected = before.std[flying] * noise / np.hypot(before.std[flying], noise)
     assert after.std[flying] == pytest.approx(expected, rel=1e-4)
     assert (after.std <= before.std + 1e-6).all()
