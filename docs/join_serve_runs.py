@@ -20,6 +20,7 @@ from cattrs.preconf.json import make_converter
 
 from autotune.bench import evidence
 from autotune.bench.rounds import FinishedProcess
+from autotune.bench.serve_output import process_to_json
 from autotune.bench.serve_table import answers, compare
 from autotune.bench.variants import DEFAULTS, OFF, UNUSED, Lora, Variant
 from autotune.servers.engine import EngineJob, EngineResult
@@ -41,7 +42,7 @@ def main() -> None:
     for folder in arguments.rounds:
         run += 1
         finished = processes(folder, data["variants"])
-        left += [{**_to_json(each), "run": run} for each in finished]
+        left += [{**process_to_json(each), "run": run} for each in finished]
         same += [{**asdict(each), "run": run} for each in answers(finished)]
     data |= {"processes": left, "answers": same}
     data["cells"] = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
@@ -62,19 +63,6 @@ def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess
         variant = Variant(name, variants[name], lora)
         found.append(FinishedProcess(turn - 1, variant, result, evidence.of(engine, result)))
     return found
-
-
-def _to_json(each: FinishedProcess) -> dict[str, Any]:
-    return {
-        "variant": each.variant.name,
-        "round": each.turn + 1,
-        "start_s": each.result.start_s,
-        "phases": [asdict(phase) for phase in each.result.phases],
-        "jit_compiles": list(each.result.jit_compiles),
-        "files_read": list(each.shown.files),
-        "plugin": each.shown.plugin,
-        "kernels_of": list(each.shown.sources),
-    }
 
 
 def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> dict[str, Any]:

@@ -136,20 +136,22 @@ def _to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: 
             | {"ms": cell.ms, "lora_ms_a_step": cell.lora_ms_a_step, "launches_a_step": cell.launches_a_step}
             for cell in found
         ],
-        "processes": [
-            {
-                "variant": each.variant.name,
-                "round": each.turn + 1,
-                "environment": dict(each.variant.environment),
-                "start_s": each.result.start_s,
-                "phases": [asdict(phase) for phase in each.result.phases],
-                "jit_compiles": list(each.result.jit_compiles),
-                "files_read": list(each.shown.files),
-                "plugin": each.shown.plugin,
-                "kernels_of": list(each.shown.sources),
-            }
-            for each in finished
-        ],
+        "processes": [process_to_json(each) for each in finished],
         "answers": [asdict(sameness) for sameness in answers(finished)],
         "verdicts": list(lines),
+    }
+
+
+def process_to_json(each: FinishedProcess) -> dict[str, Any]:
+    """Returns what a process showed of itself, with its own times."""
+    return {
+        "variant": each.variant.name,
+        "round": each.turn + 1,
+        "environment": dict(each.variant.environment),
+        "start_s": each.result.start_s,
+        "phases": [asdict(phase) for phase in each.result.phases],
+        "jit_compiles": list(each.result.jit_compiles),
+        "files_read": list(each.shown.files),
+        "plugin": each.shown.plugin,
+        "kernels_of": list(each.shown.sources),
     }
