@@ -20,8 +20,8 @@ from cattrs.preconf.json import make_converter
 
 from autotune.bench import evidence
 from autotune.bench.rounds import FinishedProcess
-from autotune.bench.serve_output import process_to_json
-from autotune.bench.serve_table import answers, compare
+from autotune.bench.serve_output import cell_to_json, process_to_json
+from autotune.bench.serve_table import Cell, answers, compare
 from autotune.bench.variants import DEFAULTS, OFF, UNUSED, Lora, Variant
 from autotune.servers.engine import EngineJob, EngineResult
 from autotune.servers.vllm.engine import VllmEngine
@@ -45,7 +45,8 @@ def main() -> None:
         left += [{**process_to_json(each), "run": run} for each in finished]
         same += [{**asdict(each), "run": run} for each in answers(finished)]
     data |= {"processes": left, "answers": same}
-    data["cells"] = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
+    found = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
+    data["cells"] = [cell_to_json(each) for each in found]
     data["verdicts"] = verdicts(data)
     arguments.file.write_text(json.dumps(data))
 
@@ -65,24 +66,23 @@ def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess
     return found
 
 
-def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> dict[str, Any]:
+def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> Cell:
     """Makes one variant's cell of one phase: its milliseconds, and those above LoRA off of the same run."""
     own = [each for each in found if each["variant"] == variant]
-    medians_ms = [_ms(each, phase) for each in own]
-    above_ms = [_ms(each, phase) - _off_ms(found, each["run"], phase) for each in own]
+    medians_ms = tuple(_ms(each, phase) for each in own)
     profiled = _phase(own[0], phase)
     defaults_ms = [_ms(each, phase) for each in found if each["variant"] == DEFAULTS]
-    return {
-        "variant": variant,
-        "phase": phase,
-        "medians_ms": medians_ms,
-        "ms": median(medians_ms),
-        "above_off_ms": median(above_ms),
-        "lora_kernels_ms": sum(kernel["time_us"] for kernel in profiled["lora_kernels"]) / 1e3,
-        "launches": sum(kernel["launches"] for kernel in profiled["lora_kernels"]),
-        "profiled_steps": profiled["profiled_steps"],
-        "against_default": None if variant in (DEFAULTS, UNUSED, OFF) else compare(medians_ms, defaults_ms),
-    }
+    return Cell(
+        variant=variant,
+        phase=phase,
+        medians_ms=medians_ms,
+        tokens_per_s=median(rate for each in own for rate in _phase(each, phase)["tokens_per_s"]),
+        above_off_ms=median(_ms(each, phase) - _off_ms(found, each["run"], phase) for each in own),
+        lora_kernels_ms=sum(kernel["time_us"] for kernel in profiled["lora_kernels"]) / 1e3,
+        launches=sum(kernel["launches"] for kernel in profiled["lora_kernels"]),
+        profiled_steps=profiled["profiled_steps"],
+        against_default=None if variant in (DEFAULTS, UNUSED, OFF) else compare(medians_ms, defaults_ms),
+    )
 
 
 def _off_ms(found: Sequence[Mapping[str, Any]], run: int, phase: str) -> float:

@@ -131,14 +131,19 @@ def _to_json(finished: Sequence[FinishedProcess], found: Sequence[Cell], lines: 
         "gpu": result.gpu,
         "versions": dict(result.versions),
         "variants": {each.variant.name: each.variant.about for each in finished},
-        "cells": [
-            asdict(cell)
-            | {"ms": cell.ms, "lora_ms_a_step": cell.lora_ms_a_step, "launches_a_step": cell.launches_a_step}
-            for cell in found
-        ],
+        "cells": [cell_to_json(cell) for cell in found],
         "processes": [process_to_json(each) for each in finished],
         "answers": [asdict(sameness) for sameness in answers(finished)],
         "verdicts": list(lines),
+    }
+
+
+def cell_to_json(cell: Cell) -> dict[str, Any]:
+    """Returns a cell with what follows from it."""
+    return asdict(cell) | {
+        "ms": cell.ms,
+        "lora_ms_a_step": cell.lora_ms_a_step,
+        "launches_a_step": cell.launches_a_step,
     }
 
 
