@@ -19,6 +19,10 @@ from autotune.search.stopping import NeverStop
 SWEEP_BELOW = 150
 """Below this many configs measuring them all takes seconds, and cannot miss the best."""
 
+SWEEP_BELOW_ESTIMATED = 32
+"""The same where the kernel says what it expects of each config: a search of more stops sooner, and misses none that is
+worth having (`docs/searching.md`)."""
+
 
 def make_search(
     name: str,
@@ -45,7 +49,7 @@ def make_search(
     if stop not in STOPS:
         raise InputError(f"--stop: got {stop!r}; allowed: {one_of(STOPS)}")
     if name == "auto":
-        name = "sweep" if len(space) < SWEEP_BELOW else "gp"
+        name = "sweep" if len(space) < (SWEEP_BELOW if log_estimate is None else SWEEP_BELOW_ESTIMATED) else "gp"
     if name == "gp":
         # Loads SciPy, which a sweep does without.
         from autotune.search.pool import PoolSampler

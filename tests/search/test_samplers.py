@@ -16,7 +16,7 @@ from autotune.measure.result import Measurement
 from autotune.search import SAMPLERS
 from autotune.search.api import Search, SpaceExhausted
 from autotune.search.history import Observer
-from autotune.search.making import SWEEP_BELOW, make_search
+from autotune.search.making import SWEEP_BELOW, SWEEP_BELOW_ESTIMATED, make_search
 from autotune.search.pool import PoolSampler
 from autotune.search.pruning import GapPruner
 from autotune.search.ranking import ListSampler
@@ -111,10 +111,13 @@ def test_any_space_is_searched_through(data: st.DataObject) -> None:
     assert search.sampler.shortlist(study, 4) == []
 
 
-def test_auto_sweeps_small_spaces_only(small: Recording, toy: Recording) -> None:
-    assert len(small.space) < SWEEP_BELOW <= len(toy.space)
-    assert not isinstance(make_search("auto", small.space, 0).sampler, PoolSampler)
-    assert isinstance(make_search("auto", toy.space, 0).sampler, PoolSampler)
+@pytest.mark.parametrize("sweep_below", [SWEEP_BELOW, SWEEP_BELOW_ESTIMATED])
+def test_auto_sweeps_small_spaces_only(toy: Recording, sweep_below: int) -> None:
+    for count in (sweep_below - 1, sweep_below):
+        space = Space(toy.space.configs[:count], toy.space.incumbent)
+        estimate = np.zeros(count) if sweep_below == SWEEP_BELOW_ESTIMATED else None
+        models = isinstance(make_search("auto", space, 0, log_estimate=estimate).sampler, PoolSampler)
+        assert models == (count == sweep_below)
 
 
 def test_unknown_names_are_refused(toy: Recording) -> None:
