@@ -73,8 +73,13 @@ class WatchedPool:
     def _see_to_the_end(self) -> None:
         while self.is_active and not self._to_end.wait(_LOOK_S):
             pass
-        self.pool.stop()
-        self.pool.join()
+        try:
+            self.pool.stop()
+            self.pool.join()
+        finally:
+            self._fail_what_is_left()
+
+    def _fail_what_is_left(self) -> None:
         with self._lock:  # Whoever has it hands something over; nobody can any more once it is free.
             lost = tuple(self._unfinished)
         for future in lost:
