@@ -19,8 +19,7 @@ def dtype_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One shape of one kernel: everything that fixes the work. Kernels subclass it with their own frozen fields, whose
-    values are hashable.
+    """One shape of one kernel: everything that fixes the work. Kernels subclass it with their own frozen fields.
 
     Raises:
         InputError: From the subclass's ``__post_init__``, for sizes that make no sense.

@@ -17,12 +17,20 @@ _alike: WeakValueDictionary[_Key, Space] = WeakValueDictionary()
 """Of the sizes of a layer most come to the same configs, and one space does for them."""
 
 
-@lru_cache(maxsize=_MOST_KEPT)
 def space_of(kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
     """Returns a problem's space.
 
     Raises:
         InputError: If the kernel has no such preset.
     """
+    try:
+        hash((kernel, problem))
+    except TypeError:  # somebody's own kernel, or a field of its problem, that cannot be told from another
+        return Space.build(kernel, problem, gpu, preset)
+    return _built(kernel, problem, gpu, preset)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _built(kernel: AnyKernel, problem: Problem, gpu: Gpu, preset: str) -> Space:
     built = Space.build(kernel, problem, gpu, preset)
     return _alike.setdefault((tuple(p.name for p in built.parameters), built.rows), built)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
+
 import pytest
 
 from autotune.contract import registry
@@ -28,3 +30,14 @@ def test_sizes_of_the_same_configs_share_a_space_and_others_do_not() -> None:
     for m, found in spaces.items():
         assert found.configs == Space.build(kernel, problem(m), H200, "wide").configs
     assert space_of(kernel, problem(1024), H200, "vllm-grid") is not spaces[1024]
+
+
+@dataclass(frozen=True)
+class _Listed(LoraExpandProblem):
+    noted: list[int] = field(default_factory=list)
+
+
+def test_a_problem_that_cannot_be_hashed_has_a_space_as_well() -> None:
+    kernel, sizes = registry.load("lora_expand"), {f.name: getattr(problem(48), f.name) for f in fields(problem(48))}
+    found = space_of(kernel, _Listed(**sizes, noted=[1]), H200, "wide")
+    assert found.configs == space_of(kernel, problem(48), H200, "wide").configs
