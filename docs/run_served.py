@@ -4,8 +4,8 @@
     PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS] [--seconds N]
 
 `never-slower` races every entry of DIR against what the server launches without the folder, both found by the server's
-own loader, in A B B A order. `regret` times many configs of each study's space (near the exported one and at random, or
-the whole space), and races the ten fastest and the exported one again on fresh inputs.
+own loader, in A B B A order. `regret` times many configs of each searched study's space (near the exported one and at
+random, or the whole space), and races the ten fastest and the exported one again on fresh inputs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def main() -> None:
         if arguments.command == "never-slower":
             rows = never_slower(machine, chosen, arguments.folder, end_s)
         else:
-            rows = regrets(machine, chosen, arguments.around, arguments.whole, end_s)
+            searched = [item for item in chosen if item.result is not None and not item.result.raced_from]
+            rows = regrets(machine, searched, arguments.around, arguments.whole, end_s)
         data: dict[str, Any] = {"environment": current_environment().known, "rows": []}
         for row in rows:
             data["rows"].append(row)
