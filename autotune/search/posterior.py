@@ -43,7 +43,7 @@ class Posterior:
             known = 0
         if not len(more := observed[known:]):
             return
-        factor, rows = self._extended(more, np.arange(len(self._points)))
+        factor, rows = self._extended(more, slice(None))
         across = self._solved[:, more]
         self._factor = np.block([[self._factor, np.zeros_like(across)], [across.T, factor]])
         self._solved = np.vstack([self._solved, rows])
@@ -65,14 +65,14 @@ class Posterior:
         _, rows = self._extended(np.array(more, dtype=np.intp), at)
         return _root(self._variance[at] - np.square(rows).sum(axis=0))
 
-    def _extended(self, more: Indices, at: Indices) -> tuple[Floats, Floats]:
+    def _extended(self, more: Indices, at: Indices | slice) -> tuple[Floats, Floats]:
         """Returns the rows of the Cholesky factor of more observations, the part on the diagonal, and what solving with
         them makes of the covariances with some points."""
-        across = self._solved[:, more]
-        covariance = self._covariance(self._points[more], self._points[np.concatenate([more, at])])
-        among = covariance[:, : len(more)] + self._covariance.error * np.eye(len(more)) - across.T @ across
-        factor: Floats = cholesky(among, lower=True)
-        rows: Floats = solve_triangular(factor, covariance[:, len(more) :] - across.T @ self._solved[:, at], lower=True)
+        points, across = self._points[more], self._solved[:, more]
+        noise = self._covariance.error * np.eye(len(more))
+        factor: Floats = cholesky(self._covariance(points, points) + noise - across.T @ across, lower=True)
+        left = self._covariance(points, self._points[at]) - across.T @ self._solved[:, at]
+        rows: Floats = solve_triangular(factor, left, lower=True)
         return factor, rows
 
     def _forget(self) -> None:
