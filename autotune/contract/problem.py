@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from autotune.errors import InputError, one_of
+from autotune.untrusted.printing import shortened
 
 _DTYPE_ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
 
@@ -35,10 +36,18 @@ class Problem:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Makes the problem that `to_json` was of.
+
+        Raises:
+            InputError: If no problem has these values.
+        """
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise InputError(f"{cls.__name__}: got unknown field {one_of(unknown)}; allowed: {one_of(sorted(known))}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+        try:
+            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
+        except TypeError as error:
+            raise InputError(f"{cls.__name__}: cannot be made of {shortened(dict(data))} ({error})") from error
 
 
 @dataclass(frozen=True)

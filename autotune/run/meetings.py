@@ -140,7 +140,7 @@ def _all_rivals(chosen: Iterable[KernelStudy]) -> list[_Rivals]:
 
 def _place(study: KernelStudy, call: Call) -> Any:
     """Returns what is equal for studies of the same work."""
-    return (study.spec.backend, study.spec.gpu.name, study.spec.problem.get("dtype"), call.key)
+    return (study.spec.backend, study.spec.gpu.name, str(study.spec.problem.get("dtype")), call.key)
 
 
 def _decided(studies: Sequence[KernelStudy | None]) -> list[tuple[KernelStudy, Decision]]:

@@ -86,8 +86,8 @@ def spec(attributes: Attributes) -> StudySpec:
 def group(attributes: Attributes) -> str | None:
     """Reads the name of a study's group without the rest of its spec; None for a study on its own."""
     kept = attributes.get(_SPEC)
-    found: str | None = kept.get("group") if isinstance(kept, dict) else None
-    return found
+    found = kept.get("group") if isinstance(kept, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def write_result(study: optuna.Study, result: StudyResult | None) -> None:

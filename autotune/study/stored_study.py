@@ -7,6 +7,7 @@ from functools import cached_property
 
 from autotune.contract import AnyKernel, Call, Config, Gpu, Problem
 from autotune.contract.source import BUILTIN
+from autotune.errors import InputError
 from autotune.study import attributes
 from autotune.study.head_to_head import HeadToHead
 from autotune.study.membership import Membership
@@ -43,7 +44,10 @@ class StoredStudy(ABC):
 
     @cached_property
     def problem(self) -> Problem:
-        return self.kernel.problem_type.from_json(self.spec.problem)
+        try:
+            return self.kernel.problem_type.from_json(self.spec.problem)
+        except InputError as error:
+            raise InputError(f"study {self.name}: its problem cannot be read: {error}") from error
 
     @property
     def own_default(self) -> Config | None:

@@ -50,6 +50,19 @@ def test_an_attribute_of_a_study_is_read_or_refused(finished: Cli, count: int) -
     run_commands(finished, drawn, count, "UPDATE study_user_attributes SET value_json = ? WHERE key = ?")
 
 
+@pytest.mark.parametrize(
+    "of_another_type",
+    [{"problem": {}}, {"m": None}, {"dtype": []}, {"group": []}],
+    ids=["problem", "m", "dtype", "group"],
+)
+def test_what_a_study_is_about_is_read_or_refused(finished: Cli, of_another_type: dict[str, Any]) -> None:
+    spec = written(finished)["autotune"]
+    spec |= {name: value for name, value in of_another_type.items() if name in spec}
+    spec["problem"] |= {name: value for name, value in of_another_type.items() if name in spec["problem"]}
+    drawn = st.just((json.dumps(spec), "autotune"))
+    run_commands(finished, drawn, 1, "UPDATE study_user_attributes SET value_json = ? WHERE key = ?")
+
+
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.long)])
 def test_an_attribute_of_trials_is_read_or_refused(finished: Cli, count: int) -> None:
     written(finished)
