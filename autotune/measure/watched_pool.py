@@ -1,8 +1,8 @@
 """Ends with a pool of processes all that was handed to it.
 
 Pebble fails what a pool has when it breaks, but not what it is handed in that moment: nothing ever comes of that, and
-whoever waits for it waits for ever. Where the server of all processes is killed, say by a signal to a whole process
-group, one pool in twenty lost a task so.
+whoever waits for it waits for ever. Of runs whose server of all processes was killed, say by a signal to a whole
+process group, one in 25 did.
 """
 
 from __future__ import annotations
