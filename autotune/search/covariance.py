@@ -49,9 +49,16 @@ class Covariance:
 
     def __call__(self, points: Floats, others: Floats) -> Floats:
         """Returns the covariance of the values of points ``[A, D]`` with those of others ``[B, D]``, ``[A, B]``."""
-        distance = np.sqrt(5) * cdist(points / self.scales, others / self.scales)
+        return self._alike(_distance(points / self.scales, others / self.scales))
+
+    def _alike(self, distance: Floats) -> Floats:
         alike: Floats = self.variance * (1 + distance + distance**2 / 3) * np.exp(-distance)
         return alike
+
+    @property
+    def _logs(self) -> Floats:
+        """What a fit varies."""
+        return np.log([self.variance, *self.scales, self.noise])
 
     @property
     def error(self) -> float:
@@ -63,11 +70,10 @@ class Covariance:
 
         What is expected of them counts as well (log-normal priors): few points must not fit extreme ones.
         """
-        start = np.log([self.variance, *self.scales, self.noise])
         bounds = np.log([_VARIANCES, *[_SCALES] * len(self.scales), _NOISES])
         found = minimize(
             self._unlikeliness,
-            start,
+            self._logs,
             args=(points, observed),
             jac=True,
             method="L-BFGS-B",
@@ -89,8 +95,10 @@ class Covariance:
         differences, weighted by pair, so products of matrices make all of them.
         """
         self = cls._of(logs)
-        off = logs - np.log([1.0, *[_SCALE_DOUBLINGS] * len(self.scales), _NOISE])
-        covariance = self(points, points)
+        off = logs - cls.expected(len(self.scales))._logs
+        scaled = points / self.scales
+        distance = _distance(scaled, scaled)
+        covariance = self._alike(distance)
         try:
             factor = cholesky(covariance + self.error * np.eye(len(points)), lower=True)
         except LinAlgError:
@@ -100,9 +108,13 @@ class Covariance:
         unlikely = 0.5 * observed @ solved + np.log(np.diag(factor)).sum() + 0.5 * off @ off
 
         weights = np.outer(solved, solved) - inverse
-        scaled = points / self.scales
-        distance = np.sqrt(5) * cdist(scaled, scaled)
         by_pair = weights * self.variance * 5 / 3 * (1 + distance) * np.exp(-distance)
         by_scale = by_pair.sum(axis=1) @ scaled**2 - (scaled * (by_pair @ scaled)).sum(axis=0)
         likelier = [0.5 * (weights * covariance).sum(), *by_scale, 0.5 * self.noise * np.trace(weights)]
         return float(unlikely), off - np.array(likelier)
+
+
+def _distance(scaled: Floats, others: Floats) -> Floats:
+    """Returns the distances of points in length scales, times the root of 5 that the covariance takes of them."""
+    distance: Floats = np.sqrt(5) * cdist(scaled, others)
+    return distance

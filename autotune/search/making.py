@@ -49,7 +49,8 @@ def make_search(
     if stop not in STOPS:
         raise InputError(f"--stop: got {stop!r}; allowed: {one_of(STOPS)}")
     if name == "auto":
-        name = "sweep" if len(space) < (SWEEP_BELOW if log_estimate is None else SWEEP_BELOW_ESTIMATED) else "gp"
+        sweep_below = SWEEP_BELOW if log_estimate is None else SWEEP_BELOW_ESTIMATED
+        name = "sweep" if len(space) < sweep_below else "gp"
     if name == "gp":
         # Loads SciPy, which a sweep does without.
         from autotune.search.pool import PoolSampler
