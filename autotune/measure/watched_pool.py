@@ -53,8 +53,7 @@ class WatchedPool:
         with self._lock:
             future: Future[Result] = self.pool.schedule(function, args=arguments, timeout=limit_s)
             self._unfinished.add(future)
-            if not self._watcher.ident:
-                self._watcher.start()
+            self._begin_to_watch()
         future.add_done_callback(self._unfinished.discard)
         return future
 
@@ -63,12 +62,15 @@ class WatchedPool:
         self.pool.stop()
         self._to_end.set()
         with self._lock:
-            if not self._watcher.ident:
-                self._watcher.start()
+            self._begin_to_watch()
 
     def wait(self) -> None:
         """Waits until it has ended, and all that was handed to it."""
         self._watcher.join()
+
+    def _begin_to_watch(self) -> None:
+        if not self._watcher.ident:
+            self._watcher.start()
 
     def _see_to_the_end(self) -> None:
         while self.is_active and not self._to_end.wait(_LOOK_S):
