@@ -210,8 +210,6 @@ def _of_opened(storage: BaseStorage) -> Overview:
     from optuna.storages import RDBStorage
     from sqlalchemy import text
 
-    # An Optuna study holds its storage in another one, which keeps trials.
-    storage = getattr(storage, "_backend", storage)
     if not isinstance(storage, RDBStorage) or not _is_known(storage):
         return _ThroughOptuna(storage)
 
