@@ -143,10 +143,9 @@ def regrets(
     """Times many configs of each study's space; the shapes in an order that mixes sizes, so that an early end leaves a
     fair sample."""
     order = random.Random(0).sample(chosen, len(chosen))
-    swept = [item for item in order if any(fnmatch.fnmatch(item.name, glob) for glob in whole.split(","))]
-    begun = (
-        Sweep.begin(machine, item, None if item in swept else around) for item in [*swept, *_without(order, swept)]
-    )
+    swept = {item.name for item in order if any(fnmatch.fnmatch(item.name, glob) for glob in whole.split(","))}
+    order.sort(key=lambda item: item.name not in swept)
+    begun = (Sweep.begin(machine, item, None if item.name in swept else around) for item in order)
     sweep = next(begun, None)
     while sweep is not None and time.monotonic() < end_s:
         fastest = sweep.fastest()
@@ -154,10 +153,6 @@ def regrets(
         following = next(begun, None)
         yield sweep.raced(fastest)
         sweep = following
-
-
-def _without(items: list[KernelStudy], left_out: list[KernelStudy]) -> list[KernelStudy]:
-    return [item for item in items if item not in left_out]
 
 
 def _same_group(item: KernelStudy, space: Space) -> Space:

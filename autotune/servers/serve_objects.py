@@ -17,7 +17,7 @@ _MOST_KEYS = 16
 def with_objects(words: Sequence[str], flags: Collection[str], number: Callable[[str], int]) -> list[str]:
     """Returns the words with such keys as one JSON object a flag, behind all others, where the server has them, too.
 
-    What a flag itself was given as JSON is then of no account, as to the server.
+    What such a flag itself was given as JSON then does not count, as for the server.
 
     Args:
         flags: Those that take an object, as they are spelled; keys of others stay as they are.
