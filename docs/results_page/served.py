@@ -1,6 +1,6 @@
 """Writes the section on the servers' own kernels in docs/results.md: what exported files are worth to them.
 
-It reads what docs/run_served.sh left in docs/data.
+It reads what docs/run_served.sh left in docs/data, and regrets of docs/run_served.py alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from results_page import plan as plans
-from results_page.runs import machine_text, read
+from results_page.runs import machine_text, read, versions_text
 from results_page.tables import markdown
 
 Rows = Sequence[Mapping[str, Any]]
@@ -42,7 +42,25 @@ def section(data: Path) -> list[str]:
             *(f"- {against_the_best(rows)}" for rows in [run.about["regret"]] if rows),
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
-    return ["", title, *lines, *_beside_the_grid(data)] if lines else []
+    return ["", title, *lines, *_tuned_again(data), *_beside_the_grid(data)] if lines else []
+
+
+def _tuned_again(data: Path) -> list[str]:
+    """Sums up regrets of models that were tuned once more, for few m; nothing where there are none."""
+    runs = [json.loads(file.read_text()) for file in sorted(data.glob("regret-*.json"), reverse=True)]
+    if not runs:
+        return []
+    rows = [row for run in runs for row in run["rows"]]
+    machine = f"{runs[0]['environment']['gpu']} ({versions_text(runs[0]['environment'])})"
+    lines = [
+        "",
+        "### Tuned again, and held against many other configs",
+        "",
+        f"Kernels: {', '.join(sorted({row['kernel'] for row in rows}))}. Machine: {machine}.",
+        "",
+        *(f"- {run['note']}. {against_the_best(run['rows'])}" for run in runs),
+    ]
+    return [*lines, f"- Together: {against_the_best(rows)}"] if len(runs) > 1 else lines
 
 
 def _beside_the_grid(data: Path) -> list[str]:
