@@ -183,6 +183,21 @@ def test_tall_blocks_that_are_full_are_the_servers_without_an_entry(
 
 
 @each_kernel
+def test_the_servers_own_tables_are_uploaded_with_ours(name: str, device: str, own_calls: list[int]) -> None:
+    """Its kernels may meet the weights in a capture: few pairs are its small-batch kernel's."""
+    problem = next(each for each in runnable(name, device) if not is_small(each))
+    layer = Layer(name, problem, device, 16)
+    layer.fill(next(batches(problem, device)))
+    tables = imported(MODULE)._LORA_PTR_DICT
+    tables.clear()
+    layer()
+    assert not own_calls
+    a = layer.inputs.arguments
+    assert list(tables) == [tuple(weight.data_ptr() for weight in side) for side in (a.a, a.b)]
+    assert [table.tolist() for table in tables.values()] == [list(key) for key in tables]
+
+
+@each_kernel
 def test_a_block_without_an_expert_of_this_gpu_is_left_out(name: str, device: str, own_calls: list[int]) -> None:
     """Whether the server sorts other GPUs' pairs away, or into blocks of no expert."""
     for problem in runnable(name, device):
