@@ -39,10 +39,9 @@ PARTS = (
     Part(
         "plugin-vllm-0.33.0.json",
         "vLLM 0.33.0's dense ops, both sides tuned",
-        "The op as the server calls it, with the plug-in and without. The server's own was tuned at every m shown, "
-        "ours at 1, 16, 64, 1024 and 8192; between, ours takes the entry of the nearest. Timed with our earlier "
-        "kernels, before launches of few idle blocks. The server's own, us → ours, us (times as fast, share of the "
-        "copy floor).",
+        "The op as the server calls it, with the plug-in and without. The server's own was searched at m 16, 64, 512 "
+        "and 8192, and raced at 1, 1024, 2048 and 4096, ours was searched at 1, 16, 64, 1024 and 8192; between, both "
+        "take the entry of the nearest. The server's own, us → ours, us (times as fast, share of the copy floor).",
         ("model", "layer", "op"),
         "m",
     ),
@@ -66,8 +65,7 @@ PARTS = (
     Part(
         "plugin-sglang-0.5.23.json",
         "SGLang 0.5.23's csgmv backend, its own tuned, ours by its defaults",
-        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch. "
-        "Timed before our default of wide shrinks (gate_up) had blocks of 128 columns.",
+        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
