@@ -130,6 +130,7 @@ class Plan:
                 ("dual", s.dual_stream),
                 ("mixed", s.mixed_moe_format),
                 ("shared", s.moe_shared_loras),
+                ("apart", s.shared_experts_apart),
                 ("towers", s.tower_connector),
             )
             if on

@@ -23,6 +23,7 @@ class Serving:
         data_parallel: Data-parallel size: the experts are shared out over the GPUs of all replicas.
         mixed_moe_format: Experts take adapters of both layouts, gate and up apart or as one matrix.
         moe_shared_loras: Adapters of experts share their outer matrices.
+        shared_experts_apart: Shared experts are never run within the kernel of the routed ones.
         tower_connector: LoRA is on the towers and connectors of multimodal models, too.
     """
 
@@ -37,6 +38,7 @@ class Serving:
     data_parallel: int = 1
     mixed_moe_format: bool = False
     moe_shared_loras: bool = False
+    shared_experts_apart: bool = False
     tower_connector: bool = False
 
     def __post_init__(self) -> None:

@@ -82,6 +82,10 @@ def said(text: str) -> dict[str, object]:
         ("vllm serve M > log 2>&1", {"model": "M"}),
         ("""vllm serve M --compilation-config '{"a": [1, 2]}' -tp 4""", {"model": "M", "tp": 4}),
         ("python -m sglang.launch_server --model-path M --tp 2", {"model": "M", "tp": 2}),
+        (
+            "python -m sglang.launch_server --disable-shared-experts-fusion --model-path M",
+            {"model": "M", "disable_shared_experts_fusion": True},
+        ),
         ("sglang serve --model-path M --max-loras-per-batch 4", {"model": "M", "max_loras": 4}),
         ("sglang serve --model M --lora-target-modules all", {"model": "M", "target_modules": "all"}),
         (

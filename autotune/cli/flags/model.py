@@ -40,6 +40,7 @@ class PlanFlags:
     data_parallel_size: int = 1
     mixed_moe_lora_format: bool = False
     moe_shared_loras: bool = False
+    disable_shared_experts_fusion: bool = False
     tower_connector_lora: bool = False
     target_modules: str | None = None
     max_num_seqs: int | None = None
@@ -178,6 +179,7 @@ class PlanFlags:
             data_parallel=self.data_parallel_size,
             mixed_moe_format=self.mixed_moe_lora_format,
             moe_shared_loras=self.moe_shared_loras,
+            shared_experts_apart=self.disable_shared_experts_fusion,
             tower_connector=self.tower_connector_lora,
             target_modules=self._modules(server),
         )

@@ -102,6 +102,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         ),
         "mixed_moe_lora_format": _flag("--enable-mixed-moe-lora-format", "vLLM: its flag.", bool),
         "moe_shared_loras": _flag("--enable-moe-shared-loras", "vLLM: its flag.", bool),
+        "disable_shared_experts_fusion": _flag("--disable-shared-experts-fusion", "SGLang: its flag.", bool),
         "tower_connector_lora": _flag("--enable-tower-connector-lora", "vLLM: its flag.", bool),
         "max_num_seqs": _flag("--max-num-seqs", f"vLLM: its flag.  [default: {Batches.max_num_seqs}]", Size()),
         "max_num_batched_tokens": _flag(

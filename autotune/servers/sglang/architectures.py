@@ -102,6 +102,8 @@ INDEXED: Final = (
 INTERLEAVED: Final = frozenset({"HYV4ForCausalLM"})
 """Those whose indexer's rope is interleaved whatever their config.json says (contracts B4)."""
 
+_BOTH_EMBEDDINGS: Final = ("embed_tokens", "lm_head")
+
 WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("ApertusForCausalLM", "ArceeForCausalLM"), ("gate_up_proj",)),
     **dict.fromkeys(("BaichuanForCausalLM", "HrmTextForCausalLM"), ("qkv_proj",)),
@@ -116,28 +118,108 @@ WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         ("qkv_proj", "o_proj"),
     ),
-    **dict.fromkeys(("ChatGLMModel", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "PersimmonForCausalLM"), ALL_NAMES),
+    **dict.fromkeys(
+        ("BertModel", "CLIPModel", "ChatGLMModel", "Contriever", "GPT2LMHeadModel", "GPTBigCodeForCausalLM"),
+        (*ALL_NAMES, *_BOTH_EMBEDDINGS),
+    ),
+    "PersimmonForCausalLM": ALL_NAMES,
+    "QWenLMHeadModel": (*ALL_NAMES, "embed_tokens"),
     **dict.fromkeys(("GPTJForCausalLM", "OPTForCausalLM", "PhiForCausalLM"), ("o_proj", "gate_up_proj", "down_proj")),
-    **dict.fromkeys(("InternLM2ForCausalLM", "QWenLMHeadModel"), ("qkv_proj", "o_proj", "down_proj")),
+    **dict.fromkeys(
+        ("InternLM2ForCausalLM", "InternLM2ForRewardModel"),
+        ("qkv_proj", "o_proj", "down_proj", *_BOTH_EMBEDDINGS),
+    ),
     **dict.fromkeys(
         (
             "CohereForCausalLM",
             "Cohere2ForCausalLM",
+            "Cohere2MoeForCausalLM",
+            "Cohere2VisionForConditionalGeneration",
+            "EmbeddingGemma2Model",
+            "EmbeddingGemmaModel",
             "GemmaForCausalLM",
-            "Gemma3ForConditionalGeneration",
+            "Gemma2ForCausalLM",
+            "Gemma2ForSequenceClassification",
+            "Lfm2BidirectionalModel",
+            "LlamaForClassification",
             "LlamaForSequenceClassification",
+            "LlamaForSequenceClassificationWithNormal_Weights",
+            "NanbeigeForSequenceClassification",
             "Qwen2ForRewardModel",
             "Qwen2ForSequenceClassification",
+            "Qwen3ForRewardModel",
+            "Qwen3ForSequenceClassification",
+            "Qwen3Model",
         ),
         ("lm_head",),
     ),
+    **dict.fromkeys(
+        (
+            "Gemma3ForCausalLM",
+            "Gemma3ForConditionalGeneration",
+            "Gemma3nForCausalLM",
+            "Gemma3nForConditionalGeneration",
+        ),
+        ("embed_tokens",),
+    ),
+    "Cosmos3EdgeForConditionalGeneration": ("gate_up_proj",),
     "ExaoneForCausalLM": ("o_proj", "down_proj"),
-    "Lfm2ForCausalLM": ("o_proj", "gate_up_proj", "down_proj"),
+    **dict.fromkeys(("Lfm2ForCausalLM", "Lfm2VlForConditionalGeneration"), ("o_proj", "gate_up_proj", "down_proj")),
     "Lfm2MoeForCausalLM": ("o_proj",),
     "Phi3SmallForCausalLM": ("qkv_proj", "o_proj", "gate_up_proj"),
     "Starcoder2ForCausalLM": ("gate_up_proj", "down_proj"),
+    "ZayaForCausalLM": ("qkv_proj",),
 }
 """Classes whose modules have other names, or that have no head of their own: which of ours they lack (contracts B4)."""
+
+HEAD_THOUGH_TIED: Final = frozenset(
+    (
+        *("AfmoeForCausalLM", "ArceeForCausalLM", "Ernie4_5_ForCausalLM", "Ernie4_5_MoeForCausalLM"),
+        *("FalconMambaForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM", "GraniteForCausalLM"),
+        *("GraniteMoeForCausalLM", "HunYuanDenseV1ForCausalLM", "KimiLinearForCausalLM", "LagunaForCausalLM"),
+        *("Lfm2ForCausalLM", "Lfm2VlForConditionalGeneration", "MambaForCausalLM", "MellumForCausalLM"),
+        *("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "OrionForCausalLM", "PhiMoEForCausalLM"),
+        *("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM", "StableLmForCausalLM"),
+        "ZayaForCausalLM",
+    )
+)
+"""Classes whose lm_head is a module of its own, whatever the config says of sharing weights (contracts B4)."""
+
+HEAD_IF_UNTIED: Final = frozenset(
+    (
+        *("BailingMM2NativeForConditionalGeneration", "BailingMMNativeForConditionalGeneration"),
+        *("BailingMoeV3VLForConditionalGeneration", "DeepseekOCRForCausalLM", "DotsVLMForCausalLM"),
+        *("Gemma3ForConditionalGeneration", "GlmAsrForConditionalGeneration", "InternS1ForConditionalGeneration"),
+        *("InternVLChatModel", "JetVLMForConditionalGeneration", "KimiVLForConditionalGeneration"),
+        *("LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaLlamaForCausalLM"),
+        *("LlavaMistralForCausalLM", "LlavaQwenForCausalLM", "LlavaVidForCausalLM"),
+        *("LocateAnythingForConditionalGeneration", "MiDashengLMModel", "MiniCPM3ForCausalLM", "MiniCPMForCausalLM"),
+        *("MiniCPMO", "MiniCPMSALAForCausalLM", "MiniCPMV", "MiniCPMV4_6ForConditionalGeneration"),
+        *("MiniCPMV4_7ForConditionalGeneration", "Mistral3ForConditionalGeneration"),
+        *("MossVLForConditionalGeneration", "NVILAForConditionalGeneration", "NVILALiteForConditionalGeneration"),
+        *("POINTSV15ChatModel", "PixtralForConditionalGeneration", "Qwen2AudioForConditionalGeneration"),
+        *("Qwen3ASRForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration", "Sarashina2VisionForCausalLM"),
+        *("Step3p7ForConditionalGeneration", "StepVLForConditionalGeneration", "UnlimitedOCRForCausalLM"),
+        *("VoxtralForConditionalGeneration", "YiVLForCausalLM"),
+    )
+)
+"""Classes of whose lm_head the server finds nothing where it shares the weights of embed_tokens (contracts B4)."""
+
+TIED_UNSAID: Final = frozenset(
+    (
+        *("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "Cohere2VisionForConditionalGeneration", "CohereForCausalLM"),
+        *("Ernie4_5_ForCausalLM", "Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration"),
+        *("FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "Gemma2ForCausalLM"),
+        *("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3nForCausalLM"),
+        *("Gemma3nForConditionalGeneration", "Gemma4ForCausalLM", "Gemma4ForConditionalGeneration", "GemmaForCausalLM"),
+        *("GraniteSWAForCausalLM", "Lfm2ForCausalLM", "Lfm2MoeForCausalLM", "Lfm2VlForConditionalGeneration"),
+        *("MambaForCausalLM", "MiniCPM3ForCausalLM", "OPTForCausalLM", "PaddleOCRVLForConditionalGeneration"),
+        *("Qwen3ASRForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration", "SmolLM3ForCausalLM"),
+        *("Starcoder2ForCausalLM", "ZayaForCausalLM"),
+    )
+)
+"""Classes whose configuration class has lm_head share the weights of embed_tokens where a config is silent (contracts
+B4)."""
 
 NO_PLACE_FOR_MLPS: Final = (
     "BailingMoEForCausalLM",
@@ -150,6 +232,7 @@ NO_PLACE_FOR_MLPS: Final = (
     "KimiK3LinearForCausalLM",
     "KimiLinearForCausalLM",
     "Lfm2MoeForCausalLM",
+    "Llama4ForCausalLM",
     "LongcatFlashForCausalLM",
     "SarvamMLAForCausalLM",
     "SarvamMoEForCausalLM",
@@ -162,5 +245,6 @@ ALL_SPARSE: Final = (
     "Qwen2MoeForCausalLM",
     "Qwen3MoeForCausalLM",
     "Qwen3VLMoeForConditionalGeneration",
+    "SDARMoeForCausalLM",
 )
 """Classes that have experts in each layer, whatever their config says (contracts B4)."""

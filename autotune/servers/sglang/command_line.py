@@ -39,7 +39,7 @@ class SglangCommandLine(CommandLine):
             "adapter_ranks",
             "adapter_shares",
         ),
-        plan=("chunk_sizes", "max_lora_chunk_size", "workload"),
+        plan=("chunk_sizes", "disable_shared_experts_fusion", "max_lora_chunk_size", "workload"),
         lookup=("chunk_size", "triton"),
     )
 

@@ -90,6 +90,9 @@ ALL_LINEAR: Final = ("all", "all-linear")
 SHARED_EXPERTS: Final = ("shared_expert_intermediate_size", "n_shared_experts")
 """Fields by which the server's pool knows that a model with experts has MLPs besides (contracts B4)."""
 
+ATTENTION_KINDS: Final = ("attention", "full_attention", "sliding_attention")
+"""What configs call layers that have attention (contracts B4)."""
+
 MLP: Final = ("gate_up_proj", "down_proj")
 """The layers of an MLP (contracts B4)."""
 

@@ -18,7 +18,6 @@ from autotune.servers.sglang import facts, latent_attention, nemotron
 from autotune.servers.sglang.architectures import ALL_NAMES, GATED, HYBRID
 
 _LINEAR: Final = "linear_num_key_heads"
-_ATTENTION: Final = ("attention", "full_attention", "sliding_attention")
 _OF_ATTENTION: Final = ("qkv_proj", "o_proj")
 
 
@@ -98,7 +97,7 @@ def _attention_layers(model: ModelShape) -> int:
     config = _config(model)
     for name in ("layer_types", "layers_block_type"):
         if isinstance(kinds := config.get(name), list):
-            return sum(kind in _ATTENTION for kind in kinds)
+            return sum(kind in facts.ATTENTION_KINDS for kind in kinds)
     if isinstance(pattern := config.get("hybrid_override_pattern"), str):
         return pattern.count("*")
     interval = config.get("full_attention_interval")

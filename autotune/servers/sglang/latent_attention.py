@@ -120,11 +120,6 @@ def notes(model: ModelShape) -> Iterator[str]:
         yield "q_a_proj, kv_a_proj_with_mqa: SGLang's class does not merge them and wraps neither; they are not planned"
     if indexer.applies(model):
         yield from indexer.notes(model)
-    if model.experts and model.experts.shared:
-        yield (
-            "shared experts: a server that fuses them into the experts' kernel looks nothing up for them; "
-            "--disable-shared-experts-fusion keeps them apart"
-        )
 
 
 def _projections(model: ModelShape, tp: int) -> Iterator[Layer]:

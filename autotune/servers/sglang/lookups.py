@@ -7,8 +7,8 @@ from autotune.model.fields import LackingFieldsError
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts, hybrid, lacking, latent_attention
-from autotune.servers.sglang.architectures import WITHOUT
+from autotune.servers.sglang import facts, fused_experts, hybrid, lacking, latent_attention, stopping
+from autotune.servers.sglang.architectures import HEAD_IF_UNTIED, WITHOUT
 from autotune.servers.sglang.serving import named, takes_mlps, wrapping
 from autotune.servers.shapes import Shape, merged
 
@@ -47,7 +47,13 @@ def layers(model: ModelShape, serving: Serving) -> list[Layer]:
     else:
         found = dense_layers(model, wrapping(model, serving))
     missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
-    return [layer for layer in found if layer.name not in missing]
+    if serving.target_modules is None:
+        missing |= stopping.not_planned(model)
+    if model.tied and model.architecture in HEAD_IF_UNTIED:
+        missing.add("lm_head")
+    kept = [layer for layer in found if layer.name not in missing]
+    fused = fused_experts.applies(model, serving)
+    return [layer for layer in kept if not (fused and layer.part_of == fused_experts.PART)]
 
 
 def check_workload(workload: str | None) -> None:

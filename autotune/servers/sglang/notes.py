@@ -8,6 +8,7 @@ from autotune.errors import one_of
 from autotune.model.shape import ModelShape
 from autotune.servers.notes import rank_advice
 from autotune.servers.serving import Serving
+from autotune.servers.sglang import stopping
 from autotune.servers.sglang.architectures import WITHOUT
 from autotune.servers.sglang.chunks import reachable
 from autotune.servers.sglang.facts import ALL_LINEAR, EMBEDDINGS, MLP, SHARED_EXPERTS, SPLIT_K_CHUNK, WRAPPED_AS
@@ -50,6 +51,7 @@ def not_wrapped(model: ModelShape) -> Iterator[str]:
             f"{one_of(lacking)}: SGLang's class of {model.architecture} has no module of that name, so that nothing is "
             "wrapped for it; nothing is planned"
         )
+    yield from stopping.notes(model)
     if not takes_mlps(model):
         yield (
             f"{one_of(MLP)}: not planned: SGLang stops (KeyError at start) where they are named, since its pool has a "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from autotune.model.fields import language_model
 from autotune.model.shape import ModelShape
 from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import Planner, TracedPlan
@@ -13,6 +14,7 @@ from autotune.servers.serving import Serving
 from autotune.servers.sglang import (
     adapters,
     delta_attention,
+    fused_experts,
     hybrid,
     indexer,
     lacking,
@@ -20,11 +22,12 @@ from autotune.servers.sglang import (
     lookups,
     notes,
     quantised,
+    stopping,
 )
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
 from autotune.servers.sglang import traced as by_trace
-from autotune.servers.sglang.architectures import ALL_SPARSE
+from autotune.servers.sglang.architectures import ALL_SPARSE, TIED_UNSAID
 from autotune.servers.shapes import Shape
 from autotune.servers.trace import Trace
 
@@ -41,6 +44,7 @@ class SglangPlanner(Planner):
     def check_model(self, model: ModelShape, serving: Serving) -> None:
         known = _sized(model)
         super().check_model(replace(known, unknown=None) if known.lacking else known, serving)
+        stopping.check(known, serving)
         quantised.check(known, serving)
         flags.check_all(model, serving)
         flags.check_embeddings(known, serving)
@@ -70,6 +74,7 @@ class SglangPlanner(Planner):
         if serving.target_modules is None:
             lines += notes.not_wrapped(known)
         lines += quantised.notes(known, serving)
+        lines += fused_experts.notes(known, serving)
         lines += lacking.notes(known, lookups.layers(known, serving))
         lines += latent_attention.notes(known) if latent_attention.applies(known) else ()
         return [*lines, *(hybrid.notes(known) if hybrid.applies(known) else ())]
@@ -80,6 +85,13 @@ class SglangPlanner(Planner):
 
 def _sized(model: ModelShape) -> ModelShape:
     """Returns a model as this server's tables have it."""
+    said = any("tie_word_embeddings" in config for config in (model.config, language_model(model.config)))
+    if not said and model.architecture in TIED_UNSAID:
+        return replace(_by_its_layers(model), tied=True)
+    return _by_its_layers(model)
+
+
+def _by_its_layers(model: ModelShape) -> ModelShape:
     if latent_attention.applies(model):
         return latent_attention.sized(model)
     if hybrid.applies(model):

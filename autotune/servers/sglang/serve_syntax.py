@@ -66,6 +66,7 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--attn-dp-size", "--attention-data-parallel-size"), "server", _one_attention),
         ServeFlag(("--attn-cp-size", "--attention-context-parallel-size"), "server", _whole_context),
         ServeFlag(("--moe-dense-tp-size",), "server", _dense_as_all),
+        ServeFlag(("--disable-shared-experts-fusion",), "disable_shared_experts_fusion"),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
         ServeFlag(("--lora-target-modules",), "target_modules", str, several=True, whole=True),

@@ -8,7 +8,7 @@ from autotune.model.shape import ModelShape
 from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
 from autotune.servers.sglang import facts
-from autotune.servers.sglang.architectures import NO_PLACE_FOR_MLPS, STOPPED_BY_ALL
+from autotune.servers.sglang.architectures import HEAD_THOUGH_TIED, NO_PLACE_FOR_MLPS, STOPPED_BY_ALL
 
 
 def check(serving: Serving) -> None:
@@ -51,11 +51,17 @@ def check_all(model: ModelShape, serving: Serving) -> None:
     Raises:
         InputError: If it stops at start, since it has none of some.
     """
-    if set(named(serving)) & set(facts.ALL_LINEAR) and model.architecture in STOPPED_BY_ALL:
+    if set(named(serving)) & set(facts.ALL_LINEAR) and model.architecture in STOPPED_BY_ALL and _has_others(model):
         raise InputError(
             f"--target-modules: {one_of(facts.ALL_LINEAR)}: SGLang finds in_proj or out_proj in {model.architecture} "
             "and has no size for it (NotImplementedError at start); name the projections"
         )
+
+
+def _has_others(model: ModelShape) -> bool:
+    """Tells whether some layers have linear attention or a state space, as far as the config tells."""
+    kinds = language_model(model.config).get("layer_types")
+    return not isinstance(kinds, list) or not set(map(str, kinds)) <= set(facts.ATTENTION_KINDS)
 
 
 def check_mlps(model: ModelShape, serving: Serving) -> None:
@@ -94,7 +100,8 @@ def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
     ``all-linear`` those that the model has, of which lm_head is none that is tied (contracts B6)."""
     names = named(serving)
     everything = set(names) & set(facts.ALL_LINEAR)
-    of_model = ("embed_tokens",) if model.tied else facts.EMBEDDINGS
+    shared = model.tied and model.architecture not in HEAD_THOUGH_TIED
+    of_model = ("embed_tokens",) if shared else facts.EMBEDDINGS
     found = facts.EMBEDDINGS if facts.ALL in names else of_model if everything else ()
     return Wrapping(
         tp=serving.tp,

@@ -46,11 +46,42 @@ def test_a_class_that_has_none_of_them_is_refused() -> None:
         plan("ChatGLMModel")
 
 
-@pytest.mark.parametrize("architecture", ["CohereForCausalLM", "GemmaForCausalLM", "LlamaForSequenceClassification"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "CohereForCausalLM",
+        "GemmaForCausalLM",
+        "Gemma2ForCausalLM",
+        "LlamaForSequenceClassification",
+        "Qwen3ForSequenceClassification",
+        "Qwen3Model",
+    ],
+)
 def test_a_class_without_a_head_of_its_own_has_none_wrapped(architecture: str) -> None:
     assert layers(plan(architecture, ("all",))) >= {"embed_tokens", "gate_up_proj"}
     assert "lm_head" not in layers(plan(architecture, ("all",)))
     assert "lm_head" in layers(plan("LlamaForCausalLM", ("all",)))
+
+
+@pytest.mark.parametrize("architecture", ["MiniCPMForCausalLM", "Qwen2AudioForConditionalGeneration"])
+def test_a_head_that_is_tied_is_not_found_in_some_classes(architecture: str) -> None:
+    assert "lm_head" in layers(plan(architecture, ("all",), tie_word_embeddings=False))
+    assert "lm_head" not in layers(plan(architecture, ("all",), tie_word_embeddings=True))
+
+
+def test_embeddings_of_other_names_are_not_wrapped() -> None:
+    assert "embed_tokens" not in layers(plan("Gemma3ForConditionalGeneration", ("all",)))
+    assert layers(plan("QWenLMHeadModel", ("all",))) == {"lm_head"}
+    with pytest.raises(InputError, match="none of which model has on this server"):
+        plan("GPT2LMHeadModel", ("embed_tokens", "lm_head"))
+
+
+def test_a_head_that_a_config_does_not_untie_is_no_module_of_its_own() -> None:
+    assert "lm_head" not in layers(plan("Starcoder2ForCausalLM", ("all-linear",)))
+    assert "lm_head" in layers(plan("Starcoder2ForCausalLM", ("all-linear",), tie_word_embeddings=False))
+    assert "lm_head" in layers(plan("Starcoder2ForCausalLM", ("all",)))
+    assert "lm_head" in layers(plan("GraniteForCausalLM", ("all-linear",), tie_word_embeddings=True))
+    assert "lm_head" not in layers(plan("LlamaForCausalLM", ("all-linear",), tie_word_embeddings=True))
 
 
 ERNIE = {

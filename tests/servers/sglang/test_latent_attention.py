@@ -67,14 +67,17 @@ def test_each_projection_is_looked_up_by_its_shard() -> None:
 
 
 def test_mlps_are_those_of_dense_layers_and_shared_experts() -> None:
-    assert lookups(DEEPSEEK_V3, 2, ("gate_proj", "up_proj", "down_proj")) == {
+    """A single shared expert beside 256 is run within their kernel."""
+    dense = {
         ("shrink", 7168, 2),
         ("expand", 18432, 2, 9216, 9216),
-        ("expand", 2048, 2, 1024, 1024),
         ("shrink", 9216, 1),
-        ("shrink", 1024, 1),
         ("expand", 7168, 1, 7168),
     }
+    shared = {("expand", 2048, 2, 1024, 1024), ("shrink", 1024, 1)}
+    mlps = ("gate_proj", "up_proj", "down_proj")
+    assert lookups(DEEPSEEK_V3, 2, mlps) == dense
+    assert lookups(DEEPSEEK_V3 | {"n_routed_experts": 384}, 2, mlps) == dense | shared
 
 
 def test_without_a_latent_q_the_projections_to_q_and_the_latent_are_not_wrapped() -> None:
@@ -116,7 +119,7 @@ PARTS = ("q_a_proj", "q_b_proj", "kv_b_proj", "o_proj", "gate_proj", "up_proj", 
 def test_a_config_without_a_size_is_planned_as_far_as_it_goes(lacking: str, layers: set[str], tp: int) -> None:
     """Of the layers that do not depend on it nothing changes; the others are named, with what gives the size."""
     config = {name: value for name, value in DEEPSEEK_V3.items() if name != lacking}
-    serving = Serving("sglang", tp, 16, 4, target_modules=PARTS)
+    serving = Serving("sglang", tp, 16, 4, target_modules=PARTS, shared_experts_apart=True)
     whole, part = (make(model(each), serving, Batches()) for each in (DEEPSEEK_V3, config))
 
     def by_layer(plan: Plan) -> dict[str, set[tuple[Any, ...]]]:
