@@ -12,7 +12,7 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
@@ -41,6 +41,8 @@ def start_server() -> ForkServerContext:
 def deaf_to_ctrl_c() -> Iterator[None]:
     """Has processes that are started in a block never hear of Ctrl-C, which this one handles, not even while they
     load."""
+    # Multiprocessing starts its tracker of resources with the first process, and unblocks the signal after it.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

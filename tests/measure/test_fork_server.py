@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,16 @@ def light_pool() -> Iterator[WorkerPool]:
         made = WorkerPool(1, nothing)
         yield made
         made.close()
+
+
+def test_the_first_server_of_a_process_does_not_hear_of_ctrl_c_while_it_loads() -> None:
+    started = (
+        "from autotune.measure import fork_server; fork_server.PRELOADED.clear(); fork_server.start_server();"
+        "print(open(f'/proc/{fork_server.server_pid()}/status').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", started], capture_output=True, text=True, check=True)
+    blocked = next(line for line in done.stdout.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked.split()[1], 16) >> (signal.SIGINT - 1) & 1
 
 
 def test_the_gpu_worker_does_again_what_was_lost_with_the_server(tmp_path: Path) -> None:
