@@ -20,6 +20,7 @@ from autotune.config.diff import Difference, differences
 from autotune.config.kernels import kernels_of
 from autotune.config.sides import ComparedSide, what_to_mind
 from autotune.contract import Config
+from autotune.errors import InputError
 from autotune.plan.plan import DEFAULT_DTYPE
 from autotune.report.tables import config_text, show, table
 from autotune.servers import Lookup, stand_back
@@ -37,7 +38,13 @@ def config() -> None:
 @config.command("check", cls=FlagCommand, short_help="Find what is wrong with config files.")
 @takes_flags
 @click.argument("directory", type=FilePath())
-def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json: bool = False) -> None:
+def check(
+    directory: Path,
+    serving: PlanFlags,
+    model: str | None = None,
+    dtype: str | None = None,
+    as_json: bool = False,
+) -> None:
     """Find what is wrong with config files, whoever wrote them, and what a server would do.
 
     Results of the built-in kernels, in its autotune/, are checked as well. Exit code 1 if anything is found.
@@ -50,7 +57,9 @@ def check(directory: Path, serving: PlanFlags, model: str | None = None, as_json
     """
     if model is None and serving.trace is None:
         serving.refuse("--model", but=("server", "max_lora_chunk_size"))
-    plan = serving.planned(model, DEFAULT_DTYPE, "--model")
+        if dtype is not None:
+            raise InputError("--dtype: is about a model's plan, and no --model is given; leave it out")
+    plan = serving.planned(model, dtype or DEFAULT_DTYPE, "--model")
     server = plan.serving.server if plan else serving.named_server()
     findings, files = check_folder(directory, server, plan, serving.max_lora_chunk_size)
     kernels = kernels_of(directory)

@@ -128,10 +128,16 @@ class TestCheck:
         assert (Path(SHRINK).name, "another shape's entry") in found
         assert ("NVIDIA_H200_EXPAND_TRUE.json", "no file") in found
 
+    def test_takes_the_dtype_that_the_plan_was_made_with(self, cli: Cli) -> None:
+        flags = "config check tuned --runtime vllm --model Qwen3-8B --lora-rank 16 --max-loras 4 --m-values 16 --dtype"
+        assert cli(flags, "float16").exit_code == 1, "it finds something, as with no dtype"
+        assert "--dtype: got 'float64', allowed: float16" in cli(flags, "float64").stderr
+
     @pytest.mark.parametrize(
         ("flags", "parts"),
         [
             ("config check tuned", ["--runtime: not given"]),
+            ("config check tuned --runtime vllm --dtype float16", ["--dtype", "--model"]),
             ("config check nowhere --runtime vllm", ["nowhere", "no such folder"]),
             ("config check tuned --runtime vllm --max-loras 4", ["--max-loras", "--model"]),
             ("config check tuned --runtime vllm --model Qwen3-8B --max-loras 4", ["--lora-rank: not given"]),
