@@ -124,6 +124,11 @@ def test_warns_once_of_moe_servers_where_a_model_has_qkv_but_no_gate_up(tmp_path
     assert not any("fused_moe_lora" in warning for warning in dense.warnings)
 
 
+def test_where_a_plan_knows_all_lookups_no_experts_are_guessed_at(tmp_path: Path) -> None:
+    known = export(qkv(), tmp_path, required=[each.call for each in qkv()])
+    assert not any("MoE" in warning for warning in known.warnings)
+
+
 def test_warns_of_some_of_the_moe_files_without_the_others(tmp_path: Path) -> None:
     parts = ("W13_SHRINK", "W13_EXPAND", "W2_SHRINK", "W2_EXPAND")
     for count, part in enumerate(parts, start=1):

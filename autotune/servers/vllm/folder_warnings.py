@@ -23,7 +23,7 @@ def warnings(directory: Path, tables: Mapping[str, Table], looked_up: Mapping[st
         else:
             needed = {int(path[1]) for path in looked_up.get(file, ())} or facts.USUAL_SLICES
             found += _missing_slices(file, table, needed) + dense.entry_warnings(file, table)
-    return found + _missing_files(directory, tables)
+    return found + _missing_files(directory, tables, known=any(looked_up.values()))
 
 
 def _missing_slices(file: str, table: Table, needed: Collection[int]) -> list[str]:
@@ -36,8 +36,12 @@ def _missing_slices(file: str, table: Table, needed: Collection[int]) -> list[st
     ]
 
 
-def _missing_files(directory: Path, tables: Mapping[str, Table]) -> list[str]:
-    """Tells which files of fused MoE LoRA are not there though the folder seems to need them (contracts A2, A6)."""
+def _missing_files(directory: Path, tables: Mapping[str, Table], known: bool) -> list[str]:
+    """Tells which files of fused MoE LoRA are not there though the folder seems to need them (contracts A2, A6).
+
+    Args:
+        known: All lookups of a model are; had they been of experts, too, there would be files of them.
+    """
     there = {op for path in directory.glob("*.json") if (op := moe.op_of_file(path.name))}
     if there:
         if missing := [op.upper() for op in facts.MOE_OPS if op not in there]:
@@ -48,7 +52,7 @@ def _missing_files(directory: Path, tables: Mapping[str, Table]) -> list[str]:
         return []
     others = [table for file, table in tables.items() if not moe.op_of_file(file)]
     slices = {int(path[1]) for table in others for path in table}
-    if 3 not in slices or 2 in slices:
+    if known or 3 not in slices or 2 in slices:
         return []
     return [
         f"{directory}: has qkv but no gate_up; if the model is an MoE, a server with this folder runs its LoRA with a "
