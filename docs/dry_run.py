@@ -37,7 +37,9 @@ def pretend() -> None:
     from autotune import environment
     from autotune.contract.gpu import H200
 
-    about = environment.Environment(H200.name, "580.0", "13.0", "2.11.0+cu130", "3.6.0")
+    # The installed versions: files timed with another Triton than the server would run on are findings of a check.
+    torch_here, triton_here = (environment.installed_version(package) or "none" for package in ("torch", "triton"))
+    about = environment.Environment(H200.name, "580.0", "13.0", torch_here, triton_here)
     made_up: dict[str, Callable[[], Any]] = {
         "cuda_available": lambda: True,
         "driver_installed": lambda: True,
