@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import api, servers
-from autotune.cli.advice import say_advice, say_if_replayed
+from autotune.cli.advice import say_if_replayed
 from autotune.cli.messages import tell
 from autotune.contract import Call
 from autotune.errors import InputError
@@ -54,27 +54,30 @@ def export_studies(
     api.check_export([study.spec for study in finished], target.directory, target.on_exist)
     if target.csv is not None:
         check_csv(target.csv, "--csv")
+    required = list(required)
     report = api.export(finished, target.directory, target.on_exist, required, thin)
     if target.csv is not None:
         api.write_csv(finished, target.csv)
-    (_say_json if as_json else _say_lines)(finished, report, target.directory)
+    # A plan has told what holds of its server, whose flags are not known here: advice goes through all it may have.
+    advice = [] if required else servers.advice(study.call for study in finished)
+    (_say_json if as_json else _say_lines)(finished, report, target.directory, advice)
 
 
-def _say_json(finished: Sequence[StoredStudy], report: ExportReport, directory: Path) -> None:
+def _say_json(finished: Sequence[StoredStudy], report: ExportReport, directory: Path, advice: Sequence[str]) -> None:
     kernels = _kernels(report.files, directory)
     compilers = compiler_notes(study.spec for study in finished)
     data: dict[str, object] = {
         "files": [str(f) for f in report.files],
         "kernels": {file: " and ".join(sorted({t.source for t in timed})) for file, timed in kernels.items()},
         "timed": {file: [each.to_json() for each in timed] for file, timed in kernels.items()},
-        "warnings": [*report.warnings, *compilers, *servers.advice(study.call for study in finished)],
+        "warnings": [*report.warnings, *compilers, *advice],
     }
     if report.grids:
         data["m"] = _grids_json(report.grids)
     say(json.dumps(data, indent=2))
 
 
-def _say_lines(finished: Sequence[StoredStudy], report: ExportReport, directory: Path) -> None:
+def _say_lines(finished: Sequence[StoredStudy], report: ExportReport, directory: Path, advice: Sequence[str]) -> None:
     kernels = _kernels(report.files, directory)
     say_if_replayed(finished)
     for file in report.files:
@@ -88,9 +91,8 @@ def _say_lines(finished: Sequence[StoredStudy], report: ExportReport, directory:
     for line in builtin_lines(report.files, directory):
         say(line)
     compilers = compiler_notes(study.spec for study in finished)
-    for warning in [*serving_notes(finished), *compilers, *report.warnings]:
+    for warning in [*serving_notes(finished), *compilers, *report.warnings, *advice]:
         tell(f"Note: {warning}")
-    say_advice(finished)
 
 
 def check_csv(path: Path, flag: str) -> None:

@@ -261,7 +261,8 @@ def _write(finished: list[KernelStudy], script: ScriptFlags, plan_name: str | No
         export_studies(finished, target, required=required, thin=thin)
         return
     say_notes(finished)
-    say_advice(finished)
+    if plan_name is None:  # A plan has told what holds of its server.
+        say_advice(finished)
     way = "study export --plan" if plan_name else "study export"
     tell(f"No file was written; name a folder with --save-json-dir, or use {way}.")
     if script.output_csv is not None:

@@ -175,11 +175,14 @@ def test_no_advice_on_sglang_with_vllms_results(finished: Cli) -> None:
     assert "advice" not in json.loads(finished.ok(BEST_JSON, "lora_shrink-*"))
 
 
-def test_advice_comes_with_a_models_plan_also_without_files(cli: Cli) -> None:
-    flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16"
-    done = cli("tune", flags, ONE_TRIAL)
-    assert done.exit_code == 0, done.output
-    assert "16 (its default), 32, 64, 128: of these entries the server reads 16." in done.stderr
+@pytest.mark.parametrize("files", ["", "--save-json-dir tuned"])
+def test_of_a_planned_server_only_the_advice_of_its_plan_is_given(cli: Cli, files: str) -> None:
+    flags = "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16 "
+    for size, told in (("16", True), ("128", False)):
+        done = cli("tune --json-overwrite", flags, ONE_TRIAL, files, "--chunk-sizes 16 --max-lora-chunk-size", size)
+        assert done.exit_code == 0, done.output
+        assert ("raise --max-lora-chunk-size to 128 first" in done.output) == told
+        assert "of these entries the server reads" not in done.output
 
 
 def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:

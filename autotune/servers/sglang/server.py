@@ -78,7 +78,7 @@ class Sglang(Server):
     def warnings(
         self, directory: Path, tables: Mapping[str, Table], looked_up: Mapping[str, Collection[KeyPath]]
     ) -> list[str]:
-        found = [_hides(directory, tables)]
+        found = _hides(directory, tables, known=any(looked_up.values()))
         for base_name in sorted({Path(file).name for file in tables}):
             found += order_warning(versions(directory, base_name))
         for file, table in tables.items():
@@ -97,12 +97,21 @@ class Sglang(Server):
 SGLANG = Sglang()
 
 
-def _hides(directory: Path, tables: Mapping[str, Table]) -> str:
-    """Says what a server no longer sees once its variable names the folder."""
-    gpus = {match["device"] for file in tables if (match := facts.FILE.match(Path(file).name))}
-    lost = [name for gpu in sorted(gpus) for name in hidden(directory, gpu)]
+def _hides(directory: Path, tables: Mapping[str, Table], known: bool) -> list[str]:
+    """Says what a server no longer sees once its variable names the folder.
+
+    Args:
+        known: All lookups of a server are: none of another rank is among them.
+    """
+    files = [match for file in tables if (match := facts.FILE.match(Path(file).name))]
+    ranks = {match["R"] for match in files}
+    lost = [name for gpu in sorted({match["device"] for match in files}) for name in hidden(directory, gpu)]
+    if known:
+        lost = [name for name in lost if (match := facts.FILE.match(name)) and match["R"] in ranks]
+        if not lost:
+            return []
     brought = f"; of what the installed one brings, no file here answers {one_of(lost)}" if lost else ""
-    return (
+    return [
         f"{directory}: with {facts.CONFIG_FOLDER} set to it, a server no longer sees the configs that SGLang "
         f"brings (rank 64 on an H200): tune every shape it serves{brought}"
-    )
+    ]

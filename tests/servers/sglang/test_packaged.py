@@ -103,6 +103,16 @@ def test_an_export_fills_its_files_with_what_it_hides(configs: Path, tmp_path: P
     assert all(f"no file here answers {NAME.replace('K=1024', 'K=2048')}" in line for line in told)
 
 
+@pytest.mark.parametrize(("rank", "told"), [(64, True), (32, False)])
+def test_of_a_planned_server_what_is_of_other_ranks_is_not_told(
+    configs: Path, tmp_path: Path, rank: int, told: bool
+) -> None:
+    write(configs, "triton_3_5_1", BROUGHT, NAME.replace("K=1024", "K=2048").replace("R=64", f"R={rank}"))
+    report = export([item(is_builtin=False)], tmp_path / "tuned", required=[CALL])
+    assert any("K=2048" in line for line in report.warnings) == told
+    assert any("no longer sees" in line for line in report.warnings) == told
+
+
 def test_without_the_server_its_built_in_default_is_all_that_is_known() -> None:
     assert packaged.folder() is None
     assert SGLANG.no_folder_config(CALL, "NVIDIA H200") == facts.DEFAULTS["shrink"]
