@@ -12,6 +12,9 @@ from autotune.model.families import FAMILIES, Family, underivable
 from autotune.model.fields import Fields, LackingFieldsError, language_model
 from autotune.model.sources import Source, find
 
+UNNAMED: Final = "an unnamed architecture"
+"""What a config without one has."""
+
 _LAYERS = "num_hidden_layers"
 _STAND_IN, _ENOUGH_LAYERS = 1 << 12, 64
 """What stands in place of a size that is not known, and of a number of layers."""
@@ -260,7 +263,7 @@ def _read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
 
 def _architecture(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else "an unnamed architecture"
+    return str(names[0]) if isinstance(names, list) and names else UNNAMED
 
 
 def _head_dim(sizes: Fields) -> int:

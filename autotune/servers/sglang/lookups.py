@@ -7,7 +7,7 @@ from autotune.model.fields import LackingFieldsError
 from autotune.model.layers import Layer, dense_layers
 from autotune.model.shape import ModelShape
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts, fused_experts, hybrid, lacking, latent_attention, stopping
+from autotune.servers.sglang import facts, fused_experts, hybrid, lacking, latent_attention, registry, stopping
 from autotune.servers.sglang.architectures import HEAD_IF_UNTIED, WITHOUT
 from autotune.servers.sglang.serving import named, takes_mlps, wrapping
 from autotune.servers.shapes import Shape, merged
@@ -47,6 +47,8 @@ def layers(model: ModelShape, serving: Serving) -> list[Layer]:
     else:
         found = dense_layers(model, wrapping(model, serving))
     missing = {*WITHOUT.get(model.architecture, ()), *(() if takes_mlps(model) else facts.MLP)}
+    if registry.by_transformers(model):
+        missing |= set(registry.NOT_MERGED)
     if serving.target_modules is None:
         missing |= stopping.not_planned(model)
     if model.tied and model.architecture in HEAD_IF_UNTIED:

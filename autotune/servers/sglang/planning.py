@@ -22,6 +22,7 @@ from autotune.servers.sglang import (
     lookups,
     notes,
     quantised,
+    registry,
     stopping,
 )
 from autotune.servers.sglang import serving as flags
@@ -55,7 +56,10 @@ class SglangPlanner(Planner):
         indexer.check(model, flags.named(serving))
 
     def assumptions(self, model: ModelShape, serving: Serving) -> list[str]:
-        return list(_sized(model).assumptions)
+        known = _sized(model)
+        if registry.by_transformers(model):
+            return [*registry.notes(model), *known.assumptions[1:]]
+        return list(known.assumptions)
 
     def shapes(self, model: ModelShape, serving: Serving, batches: Batches) -> list[Shape]:
         return lookups.shapes(_sized(model), serving, batches.workload)

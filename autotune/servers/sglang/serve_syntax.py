@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotune.errors import one_of
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype, sizes_of_config
 from autotune.servers.serve_words import Spelling
 from autotune.servers.sglang import facts
@@ -33,12 +34,39 @@ def _dense_as_all(text: str) -> None:
     raise ValueError("none, as a plan shares dense layers out over all of --tp-size")
 
 
+def _targets(text: str) -> str:
+    names = text.split(",")
+    if facts.ALL in names and len(names) > 1:
+        raise ValueError(f"{facts.ALL} alone, or names without it")
+    if unknown := [name for name in names if name != facts.ALL and name not in facts.SERVE_TARGETS]:
+        raise ValueError(f"no {one_of(unknown)}, but {facts.ALL}, or of {one_of(sorted(facts.SERVE_TARGETS))}")
+    return text
+
+
+def _own_classes(text: str) -> None:
+    if text not in ("auto", "sglang"):
+        raise ValueError("auto or sglang, as a plan goes by SGLang's own classes")
+
+
 def _spread(text: str) -> bool | None:
     return count(text) > 1 or None
 
 
 def _heard(text: str) -> None:
     """Takes a flag that says something together with others alone."""
+
+
+def _contradiction(words: Mapping[str, str]) -> str | None:
+    """Tells which flags the server does not take together (contracts B7)."""
+    return _few_loaded(words) or _uneven_experts(words)
+
+
+def _few_loaded(words: Mapping[str, str]) -> str | None:
+    loaded = words.get("--max-loaded-loras")
+    batch = count(words.get("--max-loras-per-batch", str(facts.DEFAULT_MAX_LORAS)))
+    if loaded is None or count(loaded) >= batch:
+        return None
+    return f"got --max-loaded-loras {loaded}, allowed: at least --max-loras-per-batch ({batch}), or SGLang stops"
 
 
 def _uneven_experts(words: Mapping[str, str]) -> str | None:
@@ -69,13 +97,15 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--disable-shared-experts-fusion",), "disable_shared_experts_fusion"),
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
-        ServeFlag(("--lora-target-modules",), "target_modules", str, several=True, whole=True),
+        ServeFlag(("--lora-target-modules",), "target_modules", _targets, several=True, whole=True),
+        ServeFlag(("--max-loaded-loras",), "server", _heard),
+        ServeFlag(("--model-impl",), "server", _own_classes),
         ServeFlag(("--max-lora-chunk-size",), "max_lora_chunk_size", count),
         ServeFlag(("--lora-backend",), "server", _csgmv),
         ServeFlag(("--dtype",), "dtype", dtype),
     ),
     switches=facts.SERVE_SWITCHES,
     defaults={"max_loras": facts.DEFAULT_MAX_LORAS},
-    contradiction=_uneven_experts,
+    contradiction=_contradiction,
     refused={"--enable-dp-attention": "the csgmv backend, whose kernels read the files, does no DP attention"},
 )

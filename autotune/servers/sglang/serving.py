@@ -7,7 +7,7 @@ from autotune.model.fields import language_model
 from autotune.model.shape import ModelShape
 from autotune.model.wrapping import Wrapping
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, registry
 from autotune.servers.sglang.architectures import HEAD_THOUGH_TIED, NO_PLACE_FOR_MLPS, STOPPED_BY_ALL
 
 
@@ -100,7 +100,8 @@ def wrapping(model: ModelShape, serving: Serving) -> Wrapping:
     ``all-linear`` those that the model has, of which lm_head is none that is tied (contracts B6)."""
     names = named(serving)
     everything = set(names) & set(facts.ALL_LINEAR)
-    shared = model.tied and model.architecture not in HEAD_THOUGH_TIED
+    own = model.architecture in HEAD_THOUGH_TIED or registry.by_transformers(model)
+    shared = model.tied and not own
     of_model = ("embed_tokens",) if shared else facts.EMBEDDINGS
     found = facts.EMBEDDINGS if facts.ALL in names else of_model if everything else ()
     return Wrapping(

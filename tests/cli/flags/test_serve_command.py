@@ -99,6 +99,11 @@ def test_sglangs_expert_parallelism_is_read(cli: Cli) -> None:
         ("--moe-dp-size 2", "--attn-cp-size"),
         ("--ep-size 3", "got --ep-size 3 and --tp-size 2, allowed: an --ep-size that divides"),
         ("--ep-size=4 --moe-a2a-backend none", "moe_ep_size"),
+        ("--lora-target-modules all q_proj", "all alone"),
+        ("--lora-target-modules q_proj vocab_emb", "no vocab_emb"),
+        ("--lora-target-modules all-linear", "no all-linear"),
+        ("--model-impl transformers", "auto or sglang"),
+        ("--max-loaded-loras 2", "at least --max-loras-per-batch"),
     ],
 )
 def test_a_server_that_does_not_start_so_or_shares_out_otherwise_is_refused(cli: Cli, flag: str, part: str) -> None:

@@ -84,6 +84,17 @@ def test_a_head_that_a_config_does_not_untie_is_no_module_of_its_own() -> None:
     assert "lm_head" not in layers(plan("LlamaForCausalLM", ("all-linear",), tie_word_embeddings=True))
 
 
+def test_what_transformers_classes_have_in_parts_is_not_wrapped() -> None:
+    found = plan("SmolLM3ForCausalLM")
+    assert layers(found) == {"o_proj", "down_proj"}
+    assert any("SGLang has no class of its own for it" in line for line in found.warnings)
+    with pytest.raises(InputError, match="none of which model has on this server"):
+        plan("SeedOssForCausalLM", ("q_proj", "up_proj"))
+    assert layers(plan("Olmo3ForCausalLM")) == layers(plan("Olmo2ForCausalLM"))  # of one class
+    every = plan("NemotronForCausalLM", ("all-linear",), tie_word_embeddings=True)
+    assert layers(every) == {"o_proj", "down_proj", "embed_tokens", "lm_head"}
+
+
 ERNIE = {
     "num_experts": None,
     "moe_num_experts": 8,
