@@ -28,7 +28,8 @@ class OpCall(Protocol):
 
     @property
     def weights_key(self) -> Hashable:
-        """Tells the weights' addresses and shapes, all that a table of addresses is made of."""
+        """Tells all of the weights that a table of addresses and the limits of our kernel depend on: other weights may
+        come to lie where these were."""
         ...
 
     @property
@@ -137,7 +138,7 @@ class DenseCall:
 
     @cached_property
     def weights_key(self) -> Hashable:
-        return (self.extra, *((weight.data_ptr(), *weight.shape) for weight in self.weights))
+        return (self.extra, *map(address_key, self.weights))
 
     @property
     def shape_key(self) -> Hashable:
@@ -173,6 +174,11 @@ class DenseDropIn(DropIn[DenseCall, A]):
 
     def to_compile(self, call: DenseCall, m: int) -> list[DenseCall]:
         return [call.on_meta(m)]
+
+
+def address_key(weight: torch.Tensor) -> Hashable:
+    """Tells where a weight lies, and how."""
+    return (weight.data_ptr(), weight.dtype, weight.shape, weight.stride())
 
 
 def _resized(tensor: torch.Tensor, m: int) -> torch.Tensor:

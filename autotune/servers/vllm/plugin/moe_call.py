@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.vllm.plugin.drop_in import address_key
 from autotune.servers.vllm.plugin.trailing import with_defaults
 
 _TENSORS: Final = 14
@@ -124,7 +125,7 @@ class MoeCall:
 
     @cached_property
     def weights_key(self) -> Hashable:
-        return tuple((each.data_ptr(), each.shape, each.stride()) for each in (*self.a, *self.b))
+        return tuple(map(address_key, (*self.a, *self.b)))
 
     @property
     def shape_key(self) -> Hashable:

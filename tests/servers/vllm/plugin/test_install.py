@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,43 @@ def test_no_adapter_in_use_touches_nothing_and_an_empty_batch_neither(tmp_path: 
     """
     found, _ = run(tmp_path, script, ON)
     assert found == [True, []]
+
+
+@pytest.mark.parametrize("families", ["dense", "moe"])
+def test_weights_of_another_type_where_others_were_are_looked_at_anew(families: str, tmp_path: Path) -> None:
+    """As of a second model in a process, whose memory was the first one's: ours are not proven for its type."""
+    script = """
+        def moved(weights, places):
+            "Puts weights where others are, whose memory is theirs now."
+            return [place.view(weight.dtype)[: weight.numel()].view(weight.shape).copy_(weight)
+                    for weight, place in zip(weights, places)]
+
+        register()
+        if FAMILIES == "moe":
+            layer = Experts.random()
+            t = layer.tensors
+            places = [torch.empty(weight.numel() * 4, dtype=torch.uint8, device=DEVICE) for weight in (*t.a, *t.b)]
+            def at(places, dtype):
+                a, b = [w.to(dtype) for w in t.a], [w.to(dtype) for w in t.b]
+                layer.tensors = dataclasses.replace(
+                    t, a=moved(a, places), b=moved(b, places[len(a):]), x=t.x.to(dtype), out=t.out.to(dtype))
+                layer.run()
+        else:
+            layer = Layer.random()
+            places = [torch.empty(w.numel() * 4, dtype=torch.uint8, device=DEVICE) for w in (*layer.a, *layer.b)]
+            def at(places, dtype):
+                a, b = [w.to(dtype) for w in layer.a], [w.to(dtype) for w in layer.b]
+                n = len(a)
+                dataclasses.replace(layer, a=moved(a, places), b=moved(b, places[n:]), x=layer.x.to(dtype),
+                                    out=layer.out.to(dtype)).run()
+        at(places, torch.float16)
+        halves = list(own_calls)
+        at(places, torch.float32)
+        print(json.dumps([halves, own_calls]))
+    """
+    environment = {"LORA_AUTOTUNE_KERNELS": families}
+    found, _ = run(tmp_path, f'FAMILIES = "{families}"\n' + textwrap.dedent(script), environment)
+    assert found == [[], ["lora_shrink", "lora_expand"] if families == "dense" else ["fused_moe_lora"]]
 
 
 def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_path: Path) -> None:
