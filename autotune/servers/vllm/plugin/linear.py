@@ -27,9 +27,9 @@ class PairOrApart:
     two ops, whoever runs them.
 
     The first call of a layer's weights prepares the pair and runs the two ops, so that these meet the weights as well:
-    in the server's profiling run, ahead of every graph capture. It takes memory for tables of addresses and a
-    workspace, and waits for the GPU while it uploads the tables. Launches share the workspace, so they must follow each
-    other, as a server's do.
+    in the server's profiling run, ahead of every graph capture, whether an adapter is in use there or none is. It takes
+    memory for tables of addresses and a workspace, and waits for the GPU while it uploads the tables. Launches share
+    the workspace, so they must follow each other, as a server's do.
 
     Args:
         drop_in: Our kernel's part of this: its module ``drop_in``, which imports this package.
@@ -51,11 +51,15 @@ class PairOrApart:
         """Takes the op's arguments, in its order."""
         tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
         call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
-        if x.shape[0] == 0 or call.shrink.no_lora or self._paired(call):
+        if x.shape[0] == 0 or (call.shrink.no_lora and self._has_met(call)) or self._paired(call):
             return
         buffer = empty_buffer(x, a)
         torch.ops.vllm.lora_shrink(x, a, buffer, *tokens, scale)
         torch.ops.vllm.lora_expand(buffer, b, y, *tokens, 0, add_inputs)
+
+    def _has_met(self, call: Any) -> bool:
+        """Tells whether a call's weights are prepared, or cannot be now."""
+        return call.weights_key in self._tables or capture.is_on(call.shrink.x)
 
     def _paired(self, call: Any) -> bool:
         """Runs a call by our pair, if it is to be and can be."""

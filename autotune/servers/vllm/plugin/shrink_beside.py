@@ -77,7 +77,7 @@ class ShrinkBeside:
         shrunk = empty_buffer(x, a)
         # Memory of one that was never ended may be this one's now.
         self._begun.pop(shrunk.data_ptr(), None)
-        if is_gain(x) and not rest[metadata.NO_LORA].item() and self._is_prepared(a[0]):
+        if is_gain(x) and self._is_prepared(a[0]) and not rest[metadata.NO_LORA].item():
             self._begun[shrunk.data_ptr()] = self._side.mark(x.device)
         return shrunk
 

@@ -39,7 +39,7 @@ class OursOrTheirs:
     """What an op runs instead of the server's own function, call by call.
 
     It takes memory for tables of addresses alone, and waits for the GPU while it uploads them, when weights are seen
-    first: in the server's profiling run, ahead of every graph capture.
+    first: in the server's profiling run, ahead of every graph capture, whether an adapter is in use there or none is.
 
     Args:
         own: The server's own function.
@@ -60,8 +60,8 @@ class OursOrTheirs:
         """Takes the op's arguments, in its order."""
         call = self._drop_in.call(arguments)
         if call.idle:
-            return
-        if self._drop_in.leaves(call):
+            self._meet(call)
+        elif self._drop_in.leaves(call):
             self._own(*arguments)
         elif why := self._run(call):
             warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
@@ -77,8 +77,21 @@ class OursOrTheirs:
                 return why
             return self._launch(self._drop_in.arguments(call, weights.table))
         except Exception as error:  # whatever it is: a request is worth more than our kernel
-            why = self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
-            return why
+            return self._fail(call, error)
+
+    def _meet(self, call: Any) -> None:
+        """Prepares for weights that no request uses yet, so that the first one which does waits for no compiler."""
+        if call.x.shape[-2] == 0 or call.weights_key in self._weights or call.shape_key in self._failed:
+            return
+        try:
+            self._prepared(call)
+        except Exception as error:  # as for a call that is not idle
+            self._fail(call, error)
+
+    def _fail(self, call: Any, error: Exception) -> str:
+        """Leaves layers of the call's shape to the server's own kernel from now on; returns why."""
+        why = self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
+        return why
 
     def _prepared(self, call: Any) -> _Weights:
         """Makes what weights need that are seen first; a graph that is captured by then cannot capture the upload."""

@@ -94,6 +94,51 @@ def test_no_adapter_in_use_touches_nothing_and_an_empty_batch_neither(tmp_path: 
     assert found == [True, []]
 
 
+@pytest.mark.parametrize("op", ["lora_shrink", "lora_expand"])
+def test_weights_are_prepared_where_no_adapter_is_in_use(op: str, tmp_path: Path) -> None:
+    """As in a server's profiling run: else the first request with an adapter would wait for the compiler."""
+    script = f"""
+        register()
+        from autotune.kernels.{op}.drop_in import DROP_IN
+        from vllm.lora.ops.triton_ops import utils
+        tables, table = [], type(DROP_IN).table
+
+        def noting(self, call):
+            tables.append(call)
+            return table(self, call)
+
+        type(DROP_IN).table = noting
+        layer = Layer.random()
+        layer.run([-1] * len(MAPPING))
+        met = [len(tables), len(utils._LORA_A_PTR_DICT), len(utils._LORA_B_PTR_DICT)]
+        layer.run([-1] * len(MAPPING))
+        layer.run()
+        print(json.dumps([met, len(tables), own_calls]))
+    """
+    found, _ = run(tmp_path, script, ON)
+    assert found == [[1, 1, 1], 1, []]
+
+
+def test_weights_that_cannot_be_prepared_where_no_adapter_is_in_use_harm_nothing(tmp_path: Path) -> None:
+    script = """
+        theirs = Layer.random().run()
+        register()
+        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
+
+        def broken(self, call):
+            raise RuntimeError("no memory")
+
+        ShrinkDropIn.table = broken
+        own_calls.clear()
+        Layer.random().run([-1] * len(MAPPING))
+        idle = list(own_calls)
+        print(json.dumps([idle, Layer.random().run().equals(theirs), own_calls]))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == [[], True, ["lora_shrink"]]
+    assert sum("ours failed once (RuntimeError: no memory)" in line for line in log) == 1
+
+
 @pytest.mark.parametrize("families", ["dense", "moe"])
 def test_weights_of_another_type_where_others_were_are_looked_at_anew(families: str, tmp_path: Path) -> None:
     """As of a second model in a process, whose memory was the first one's: ours are not proven for its type."""

@@ -175,6 +175,26 @@ def test_the_first_call_of_weights_runs_the_two_ops(tmp_path: Path) -> None:
     assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[0, 1], [1, 1], 0]
 
 
+def test_a_pair_is_prepared_where_no_adapter_is_in_use(tmp_path: Path) -> None:
+    """As in a server's profiling run; so are the weights of the two ops, which a graph may capture first."""
+    script = """
+    from vllm.lora.ops.triton_ops import utils
+    layer = Layer.random()
+    utils._LORA_A_PTR_DICT.clear()
+    utils._LORA_B_PTR_DICT.clear()
+    in_use, METADATA[7] = METADATA[7], metadata([-1] * 7)
+    start = layer.out.clone()
+    def add():
+        wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+        return len(launched)
+    idle = [add(), add(), torch.equal(layer.out, start)]
+    tables = [len(utils._LORA_A_PTR_DICT), len(utils._LORA_B_PTR_DICT)]
+    METADATA[7] = in_use
+    print(json.dumps([idle, tables, add(), torch.allclose(layer.out, theirs, rtol=0, atol=0.13)]))
+    """
+    assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[0, 0, True], [1, 1], 1, True]
+
+
 def test_a_batch_beyond_the_entries_runs_by_the_default(tmp_path: Path, environment: dict[str, str]) -> None:
     path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
     path.write_text(json.dumps(nested("4", "3", "4", "64", "8", "48", PAIR)))
