@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -55,12 +57,23 @@ def decide(
     configs = TunedFolder.of(folder_variable)
     if not said.families:
         return PluginState(server, (), configs, ignored=said.ignored)
-    reasons = {family: why_not(family) for family in ops if family in said.families}
+    foreign = _foreign_gpu()
+    reasons = {family: foreign or why_not(family) for family in ops if family in said.families}
     if not reasons:
         none = f"none of ours stands in for {', '.join(sorted(said.families))} yet"
         return PluginState(server, (), configs, none, said.ignored)
     taken = tuple(op for family, reason in reasons.items() if not reason for op in ops[family])
     return PluginState(server, taken, configs, _told(reasons), said.ignored)
+
+
+def _foreign_gpu() -> str:
+    """Tells whether the GPU is of another maker than those that our kernels are proven on, which torch calls by the
+    same names."""
+    # Torch is loaded where the switch is on alone; who asks where there is none, as `doctor` may, is told of that.
+    with suppress(ImportError):
+        if getattr(importlib.import_module("torch.version"), "hip", None):
+            return "this torch is for AMD's GPUs, and ours are proven on NVIDIA's alone"
+    return ""
 
 
 def _told(reasons: Mapping[str, str]) -> str:

@@ -247,6 +247,20 @@ def test_modes_that_ours_do_not_have_are_left_to_the_server(
     assert log == [f"lora-autotune: vllm runs its own kernels: {said}"]
 
 
+def test_another_makers_gpu_is_left_to_the_server(tmp_path: Path) -> None:
+    """Torch calls it a CUDA device, and its ops have the same sources."""
+    script = """
+        torch.version.hip = "6.4"
+        register()
+        Layer.random().run()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == ["lora_shrink", "lora_expand"]
+    (line,) = log
+    assert line.endswith("its own kernels: this torch is for AMD's GPUs, and ours are proven on NVIDIA's alone")
+
+
 def test_an_unknown_release_is_left_alone_with_one_line(tmp_path: Path) -> None:
     script = """
         served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.32.0": "x", "0.33.0": "y"})
