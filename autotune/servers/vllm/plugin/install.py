@@ -11,7 +11,7 @@ from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin import layers
 from autotune.servers.vllm.plugin.linear import PairOrApart
-from autotune.servers.vllm.plugin.override import is_overridden, override
+from autotune.servers.vllm.plugin.override import is_overridden, override, restore
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.plugin.tracing import traced
@@ -24,13 +24,17 @@ _FOLDERS: Final = {facts.MOE_GROUP: "aligned_moe_lora"}
 
 
 def install(state: PluginState) -> None:
-    """Overrides the ops that run our kernels, unless this process has done so before."""
-    for op in state.ops:
-        if op == PAIR:
-            _install_pair(state)
-        elif not is_overridden(op):
-            own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
-            override(facts.NAME, op, traced(op, _stand_in(op, own, state.configs.path)))
+    """Overrides the ops that run our kernels, unless this process has done so before; all of them or none."""
+    try:
+        for op in state.ops:
+            if op != PAIR and not is_overridden(op):
+                own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
+                override(facts.NAME, op, traced(op, _stand_in(op, own, state.configs.path)))
+    except Exception:
+        restore()
+        raise
+    if PAIR in state.ops:
+        _install_pair(state)
 
 
 def _install_pair(state: PluginState) -> None:

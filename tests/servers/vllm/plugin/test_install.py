@@ -369,6 +369,22 @@ def test_nothing_that_goes_wrong_leaves_the_entry_point(tmp_path: Path) -> None:
     assert log == ["lora-autotune: the server's own kernels run: TypeError: 'NoneType' object is not callable"]
 
 
+@pytest.mark.parametrize("lacking", ["lora_expand_op._lora_expand", "fused_moe_lora_op._fused_moe_lora"])
+def test_where_one_op_cannot_be_ours_none_is(lacking: str, tmp_path: Path) -> None:
+    """So the log's line, by which the server's own kernels run, is true of all of them."""
+    script = f"""
+        from vllm.lora.ops.triton_ops import fused_moe_lora_op, lora_expand_op
+        del {lacking}
+        register()
+        Layer.random().run()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == ["lora_shrink", "lora_expand"]
+    (line,) = log
+    assert "the server's own kernels run: AttributeError" in line
+
+
 def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -> None:
     server = tmp_path / "server"
     tuned(server / "autotune", {"block_m": 64})
