@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +57,12 @@ def test_an_unreadable_file_is_a_failure_of_the_lookup(tmp_path: Path) -> None:
     look_up = FolderLookup(tmp_path, GPU)
     assert look_up(call).failure
     assert not look_up.token_counts(call)
+
+
+@pytest.mark.parametrize("op", ["shrink", "linear"])
+def test_keys_of_other_levels_are_no_token_counts(op: str, tmp_path: Path) -> None:
+    """As where a file has no entries for so many slices: its numbers of slices are not compiled for."""
+    sizes = {"m": 16, "k": 64, "n": 16, "rank": 8}
+    call = Call("vllm", op, {"max_loras": 5, "num_slices": 3, **sizes})
+    (tmp_path / VLLM.file_name(GPU, call)).write_text(json.dumps({"5": {"1": {"32": {"64": {"16": ENTRY}}}}}))
+    assert FolderLookup(tmp_path, GPU).token_counts(call) == []
