@@ -50,39 +50,40 @@ class StandIn:
             chunk_limit: The server's ``--max-lora-chunk-size``.
             own_arguments: What the server's own function takes.
         """
-        why = self._why_theirs(call)
-        if call and not why:
-            self._compile_ahead(call, chunk_limit)
-            tuned = self._found(call)
-            if tuned is not None and stand_back.is_one(tuned):
-                why = stand_back.WHY
-            elif (out := self._run(call, tuned)) is not None:
-                return out
-            else:
-                why = self._failed[call.shape_key]
-        warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {why}")
+        done = self._done(call, chunk_limit)
+        if isinstance(done, torch.Tensor):
+            return done
+        warn_once(f"{self._drop_in.name}: calls run the server's own kernel where {done}")
         return self._own(**own_arguments)
 
-    def _why_theirs(self, call: CsgmvCall | None) -> str:
-        """Tells why a call is the server's before anything is looked up for it; empty if it is not."""
+    def _done(self, call: CsgmvCall | None, chunk_limit: int) -> torch.Tensor | str:
+        """Runs a call on our kernel; returns why it does not, with the outputs as they were, if it does not."""
         if call is None:
             return "slices' widths are on the GPU alone"
-        return (self._failed and self._failed.get(call.shape_key)) or self._drop_in.outside(call)
+        if self._failed and (why := self._failed.get(call.shape_key)):
+            return why
+        try:
+            if why := self._drop_in.outside(call):
+                return why
+            self._compile_ahead(call, chunk_limit)
+            return self._launched(call)
+        except Exception as error:  # whatever it is: a request is worth more than our kernel
+            why = self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
+            return why
 
-    def _run(self, call: CsgmvCall, tuned: Config | None) -> torch.Tensor | None:
-        """Runs a call on our kernel; returns None, with the outputs as they were, if it does not run."""
+    def _launched(self, call: CsgmvCall) -> torch.Tensor | str:
+        """Launches with the tuned config, or where that does not run with the default; returns why it does not, where
+        the server's own kernel is to run."""
+        tuned = self._found(call)
+        if tuned is not None and stand_back.is_one(tuned):
+            return stand_back.WHY
         arguments = self._drop_in.arguments(call)
-        if tuned is not None:
+        if self._tuned is not None and tuned is not None:
             try:
                 return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-                assert self._tuned is not None
                 self._tuned.reject(self._drop_in.lookup(call), one_line(error))
-        try:
-            return self._drop_in.run(arguments, self._drop_in.default_config(call))
-        except Exception as error:  # as above: a request is worth more than our kernel
-            self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
-            return None
+        return self._drop_in.run(arguments, self._drop_in.default_config(call))
 
     def _compile_ahead(self, call: CsgmvCall, chunk_limit: int) -> None:
         """Compiles all that the call's shape may be launched with, once: for batches of prompts of any size, and for

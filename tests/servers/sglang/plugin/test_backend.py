@@ -215,6 +215,28 @@ def test_a_kernel_that_fails_answers_no_request_wrongly(server: FakeServer, monk
 
 
 @stand_in_alone
+@pytest.mark.parametrize("part", ["outside", "arguments", "lookup", "default_config"])
+def test_whatever_fails_of_ours_answers_no_request_wrongly(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a folder that may be listed but not searched does at the first lookup."""
+    theirs = server.run(LAYERS[0])
+    server.own_calls.clear()
+    (tmp_path / "autotune").mkdir()
+    monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
+    register()
+    drop_in = importlib.import_module("autotune.kernels.csgmv_expand.drop_in").CsgmvExpandDropIn
+
+    def fail(*_: Any) -> None:
+        raise PermissionError("no way\nin")
+
+    monkeypatch.setattr(drop_in, part, fail)
+    assert [torch.equal(server.run(LAYERS[0]), theirs) for _ in range(2)] == [True, True]
+    assert server.own_calls == [OPS[1], OPS[1]]
+    assert "ours failed once (PermissionError: no way)" in caplog.text
+
+
+@stand_in_alone
 def test_a_kernel_that_fails_is_left_out_for_its_shape_alone(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
