@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ import optuna
 from autotune.contract import Config, registry
 from autotune.contract.space import Space
 from autotune.environment import current_environment
+from autotune.errors import AutotuneError
+from autotune.measure.backend import Backend
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.recording_writer import HOPELESS, NewRecording
@@ -74,14 +76,14 @@ class ClosingRace:
 
     Attributes:
         winner_us: The median of the search's winner; None if it failed.
-        winner_over_fastest: Median of its times over those of the fastest, round by round.
+        winner_over_fastest: Median of its times over those of the fastest, round by round; None if it failed.
         entrants: The winner first.
     """
 
     rounds: int
     winner_us: float | None
     fastest_us: float
-    winner_over_fastest: float
+    winner_over_fastest: float | None
     entrants: list[Entrant]
 
 
@@ -120,7 +122,7 @@ def run(task: Task, space: Space, trials: int, seed: int, record: NewRecording |
             sweep = measured.sweep(space)
             if record is not None:
                 record.write(measured.found, machine.worker.call(copy_bandwidth_bytes_per_s))
-            race = _race(backend, search.best[0], sweep.best)
+            race = closing_race(backend, search.best[0], sweep.best)
     return SweepReport(
         kernel=task.kernel,
         problem=task.problem.to_json(),
@@ -197,16 +199,24 @@ class _Measured:
             return self._backend.measure(config, limit_us)
 
 
-def _race(backend: CudaBackend, winner: Config, best: list[Config]) -> ClosingRace:
+def closing_race(backend: Backend, winner: Config, best: Sequence[Config]) -> ClosingRace:
+    """Races the search's winner against the sweep's best, on fresh inputs.
+
+    Raises:
+        AutotuneError: If none of them runs on these.
+    """
     configs = [winner, *(config for config in best if config != winner)]
     results = backend.race(configs, _RACE_ROUNDS)
-    fastest = min((result for result in results if result.status == "ok"), key=lambda result: result.median_us)
-    ratios = [w / f for w, f in zip(results[0].samples_us, fastest.samples_us, strict=True)]
+    running = [result for result in results if result.status == "ok"]
+    if not running:
+        raise AutotuneError(f"bench sweep: none of the best {len(configs)} configs runs on fresh inputs; run it again")
+    first, fastest = results[0], min(running, key=lambda result: result.median_us)
+    ratios = [w / f for w, f in zip(first.samples_us, fastest.samples_us, strict=True)] if first.status == "ok" else []
     return ClosingRace(
         rounds=_RACE_ROUNDS,
-        winner_us=_median_or_none(results[0]),
+        winner_us=_median_or_none(first),
         fastest_us=fastest.median_us,
-        winner_over_fastest=median(ratios),
+        winner_over_fastest=median(ratios) if ratios else None,
         entrants=[Entrant(config, _median_or_none(m)) for config, m in zip(configs, results, strict=True)],
     )
 

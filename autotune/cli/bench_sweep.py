@@ -95,7 +95,6 @@ def _show(report: SweepReport, title: str) -> None:
         for name, contest in (("search", report.search), ("sweep", report.sweep))
     ]
     show(table(title, ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
-    say(
-        f"{report.times_faster:.1f} times less wall time; the search's winner takes "
-        f"{report.race.winner_over_fastest:.4f} of the time of the fastest of it and the sweep's best eight."
-    )
+    over = report.race.winner_over_fastest
+    won = f"takes {over:.4f} of the time of the fastest of it and the sweep's best eight" if over else ""
+    say(f"{report.times_faster:.1f} times less wall time; the search's winner {won or 'failed on fresh inputs'}.")
