@@ -192,10 +192,11 @@ def _place(serve_run: ServeRun, turn: int, variant: Variant) -> Path:
 
 
 def _own_variables(serve_run: ServeRun, variant: Variant) -> dict[str, str]:
-    """Returns the variables that change what is measured: the server's own, inherited or not, and the variant's."""
-    prefix = f"{serve_run.engine.package.upper()}_"
+    """Returns the variables that change what is measured: the server's own and the plug-in's, inherited or not, and the
+    variant's."""
+    prefixes = (f"{serve_run.engine.package.upper()}_", *([places.PREFIX] if variant.with_plugin else []))
     given = environment(serve_run, variant)
-    return {name: value for name, value in given.items() if name.startswith(prefix) or name in variant.environment}
+    return {name: value for name, value in given.items() if name.startswith(prefixes) or name in variant.environment}
 
 
 def names(finished: Sequence[FinishedProcess]) -> list[str]:

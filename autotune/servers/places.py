@@ -16,10 +16,13 @@ from autotune.servers.files import KeyPath, read_json
 from autotune.servers.provenance import Record
 
 BUILTIN_FOLDER = "autotune"
-VARIABLE = "LORA_AUTOTUNE_CONFIG_DIR"
+PREFIX = "LORA_AUTOTUNE_"
+"""How the names of the plug-in's environment variables begin."""
+
+VARIABLE = f"{PREFIX}CONFIG_DIR"
 """The environment variable that names the folder with results of the built-in kernels."""
 
-SWITCH = "LORA_AUTOTUNE_KERNELS"
+SWITCH = f"{PREFIX}KERNELS"
 """The environment variable that turns on the plug-in, which puts the built-in kernels in place of a server's."""
 
 

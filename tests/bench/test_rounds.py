@@ -162,6 +162,16 @@ def test_other_files_of_the_plugin_are_another_variant(serve_run: ServeRun) -> N
     assert ["variant" in line or "(the plug-in" in line for line in said] == [True]
 
 
+def test_another_setting_of_the_plugin_is_another_variant(serve_run: ServeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the variant that has the plug-in: what was measured without the shell's switch is not what is with it."""
+    rounds.run(with_plugin(serve_run))
+    monkeypatch.setenv("LORA_AUTOTUNE_SHRINK_BESIDE", "0")
+    said: list[str] = []
+    rounds.run(with_plugin(serve_run), said.append)
+    assert len(said) == 1
+    assert "the plug-in" in said[0]
+
+
 @pytest.mark.parametrize(
     ("mood", "what"),
     [
