@@ -42,6 +42,9 @@ _OUT_PROJ: Final = Stop(
 _TIED: Final = Stop(
     "its embedding, which lm_head shares, is none that takes LoRA (AttributeError at start)", ("lm_head",), tied=True
 )
+_PIXTRAL: Final = Stop(
+    "its tower has MLPs of other sizes, and is wrapped, too (ValueError at start)", ("gate_up_proj",)
+)
 _MLP: Final = facts.MLP
 
 STOPS: Final[Mapping[str, tuple[Stop, ...]]] = {
@@ -76,6 +79,7 @@ STOPS: Final[Mapping[str, tuple[Stop, ...]]] = {
     "Llama4ForConditionalGeneration": (
         Stop("its class has no size for the experts (NotImplementedError at start)", _MLP),
     ),
+    "Mistral3ForConditionalGeneration": (_PIXTRAL,),
     "ZayaForCausalLM": (Stop("its config has no intermediate_size (AttributeError at start)", _MLP),),
 }
 """What stops a server, for each class that has such a thing (contracts B4)."""
@@ -118,5 +122,8 @@ def _stops(model: ModelShape) -> Iterator[Stop]:
     for stop in STOPS.get(model.architecture, ()):
         if (model.tied or not stop.tied) and (not stop.without or config.get(stop.without) is None):
             yield stop
+    tower = model.config.get("vision_config")
+    if model.architecture == "LlavaForConditionalGeneration" and isinstance(tower, Mapping):
+        yield from (_PIXTRAL,) if tower.get("model_type") == "pixtral" else ()
     if model.experts is not None and isinstance(config.get("moe_intermediate_size"), list):
         yield _LIST

@@ -37,6 +37,7 @@ def test_a_class_that_takes_no_lora_is_refused(architecture: str, targets: tuple
     [
         ("Llama4ForConditionalGeneration", ("gate_proj", "down_proj", "all"), ("q_proj", "o_proj")),
         ("AfmoeForCausalLM", ("gate_proj", "down_proj", "all"), ("q_proj", "o_proj")),
+        ("Mistral3ForConditionalGeneration", ("gate_proj", "up_proj", "all"), ("q_proj", "o_proj", "down_proj")),
         ("VoxtralForConditionalGeneration", ("all", "all-linear"), ("q_proj", "gate_proj")),
         ("GlmAsrForConditionalGeneration", ("o_proj", "all"), ("q_proj", "gate_proj")),
     ],
@@ -71,6 +72,13 @@ def test_a_field_without_which_it_stops_can_be_given() -> None:
     with pytest.raises(InputError, match="its config has no num_key_value_heads"):
         plan("OPTForCausalLM", ("q_proj",), num_key_value_heads=...)
     assert layers(plan("OPTForCausalLM", ("q_proj",))) == {"qkv_proj"}
+
+
+def test_a_llava_with_pixtrals_tower_takes_no_gate() -> None:
+    with pytest.raises(InputError, match="its tower has MLPs of other sizes"):
+        plan("LlavaForConditionalGeneration", ("gate_proj",), vision_config={"model_type": "pixtral"})
+    clip = {"model_type": "clip_vision_model"}
+    assert layers(plan("LlavaForConditionalGeneration", ("gate_proj",), vision_config=clip)) == {"gate_up_proj"}
 
 
 def test_a_list_of_the_experts_widths_stops_it() -> None:
