@@ -16,7 +16,13 @@ from autotune.environment import driver_installed
 from autotune.errors import InputError, one_of
 from autotune.plan.by_source import left_to_server
 from autotune.plan.plan import DEFAULT_DTYPE, LARGE_STUDY_S, SMALL_STUDY_S, Plan
-from autotune.plan.timed import TimedKernel, all_timed_kernels, timed_lines, what_to_mind
+from autotune.plan.timed import (
+    TimedKernel,
+    all_timed_kernels,
+    refuse_unrunnable_experts,
+    timed_lines,
+    what_to_mind,
+)
 from autotune.plan.work import TuningWork, work_of
 from autotune.report.tables import TextTable, show, table
 from autotune.servers.shapes import Shape
@@ -58,6 +64,7 @@ def plan(
     if sources in (SERVED, BOTH) and not allow_unknown_server:
         for kernel in timed:
             refuse_unknown(kernel.choice.origin, sources)
+    refuse_unrunnable_experts(made, timed)
     if as_json:
         # Of a kernel that is timed of both sources the server's, which comes first, is told.
         of_kernels = {kernel.name: kernel.to_json() for kernel in reversed(timed)}

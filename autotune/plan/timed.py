@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune import servers
-from autotune.contract import source
+from autotune.contract import groups, registry, source
 from autotune.environment import installed_version
 from autotune.errors import one_of
 from autotune.plan.by_source import entries_of, sources_of
 from autotune.plan.plan import Entry, Plan
-from autotune.study.sources import Choice, choose, other_compiler
+from autotune.study.sources import Choice, choose, other_compiler, refuse_unrunnable
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,20 @@ def all_timed_kernels(plan: Plan, wanted: str, backend: str = "cuda") -> list[Ti
         for kernel in _timed(names, plan, each, backend).values():
             found.setdefault((kernel.name, kernel.choice.source), kernel)
     return list(found.values())
+
+
+def refuse_unrunnable_experts(plan: Plan, timed: Iterable[TimedKernel]) -> None:
+    """Raises InputError if there are lookups of experts that no config runs on the server's own kernels.
+
+    Their studies would be refused all the same. Dense kernels run all that is planned, and are not loaded for it, which
+    takes a second.
+    """
+    of_server = {each.name: each.reference for each in timed if each.choice.origin is not None}
+    for entry in (*plan.entries, *plan.races):
+        for name in entry.members if groups.find(entry.kernel) else ():
+            if (reference := of_server.get(name)) is not None:
+                kernel = registry.load(reference)
+                refuse_unrunnable(kernel, kernel.problem_from_flags(entry.flags))
 
 
 def timed_lines(timed: Iterable[TimedKernel]) -> list[str]:

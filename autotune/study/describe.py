@@ -14,7 +14,7 @@ from autotune.environment import cuda_available, current_environment, current_gp
 from autotune.errors import InputError, one_of
 from autotune.measure import recording
 from autotune.measure.settings import MeasureSettings
-from autotune.study.sources import reference
+from autotune.study.sources import reference, refuse_unrunnable
 from autotune.study.spaces import space_of
 from autotune.study.spec import StudySpec
 from autotune.untrusted.names import MOST_CHARACTERS
@@ -57,8 +57,7 @@ def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
         backend = "cuda" if cuda_available() else "replay"
     request = replace(request, kernel=reference(request.kernel, request.source, backend, request.allow_unknown_server))
     kernel = registry.load(request.kernel)
-    if refusal := kernel.refusal(problem):
-        raise InputError(f"{kernel.name} {problem.label}: {refusal}")
+    refuse_unrunnable(kernel, problem)
     if not request.tag.isprintable() or not re.fullmatch(rf"[^\s/\\]{{0,{MOST_CHARACTERS}}}", request.tag):
         raise InputError(
             f"--tag: got {shortened(request.tag)}, allowed: {MOST_CHARACTERS} printable characters without blanks, "

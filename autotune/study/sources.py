@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from autotune import servers
-from autotune.contract import registry, source
+from autotune.contract import AnyKernel, Problem, registry, source
 from autotune.contract.source import AUTO, BOTH, OWN_ASKED_FOR, SERVED, Origin
 from autotune.errors import InputError, NotInstalledError, one_of
 from autotune.study.spec import StudySpec
@@ -93,6 +93,12 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
     if origin is not None and origin.unknown:
         asked = OWN_ASKED_FOR if wanted in (SERVED, BOTH) else f"--source {wanted}"
         raise InputError(f"{asked}: {origin.unknown}")
+
+
+def refuse_unrunnable(kernel: AnyKernel, problem: Problem) -> None:
+    """Raises InputError if no server of the kernel's release runs the problem, whatever the config."""
+    if refusal := kernel.refusal(problem):
+        raise InputError(f"{kernel.name} {problem.label}: {refusal}")
 
 
 def notices(specs: Iterable[StudySpec]) -> list[str]:

@@ -82,6 +82,18 @@ def test_a_plan_says_whose_kernels_are_timed(cli: Cli, tmp_path: Path, monkeypat
     assert f"{len(both['studies'])} studies" in cli.ok(*command, "--source both --allow-unknown-server")
 
 
+def test_a_plan_refuses_experts_that_the_servers_own_kernels_do_not_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(served_vllm.install(tmp_path / "site", "0.31.0"))
+    command = "plan Qwen3-30B-A3B --from-tables --runtime vllm --max-loras 4 --m-values 16 --lora-rank"
+    refused = cli(command, "256")
+    assert refused.exit_code == 2
+    assert "vllm 0.31.0 stops at experts of rank 256" in refused.stderr
+    cli.ok(command, "16")
+    cli.ok(command, "256 --target-modules qkv_proj,o_proj")
+
+
 def test_fully_sharded_experts_are_tuned_as_a_group(cli: Cli) -> None:
     said = cli.ok("plan Qwen3-30B-A3B --tp 2 --fully-sharded --target-modules experts --m-values 16,64", SERVER)
     rows = [line.split() for line in said.splitlines() if line.endswith("fused_moe_lora")]
