@@ -115,8 +115,10 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
 
 
 def _who_reads(server: str, kernels: set[str]) -> Iterator[str]:
-    """Tells who reads the files of built-in kernels that are timed where a server is not installed."""
-    remedy = f"to time its own kernels, install the tool where {server} is installed"
+    """Tells who reads the files of built-in kernels that are timed while the server's own are not."""
+    here = any(_is_here(name, server) for name in _timed())
+    remedy = f"take --source {SERVED}" if here else f"install the tool where {server} is installed"
+    remedy = f"to time its own kernels, {remedy}"
     unread = sorted(kernels - set(servers.get(server).plugin_kernels))
     if unread:
         yield f"nobody reads files of {one_of(unread)}, which the plug-in does not launch; {remedy}"
@@ -130,7 +132,12 @@ def _who_reads(server: str, kernels: set[str]) -> Iterator[str]:
 def _is_installed(spec: StudySpec) -> bool:
     """Tells whether a study is of a server's own kernel whose package is here."""
     name, server, _ = source.split(spec.kernel)
-    package = registry.served_package(name, server) if server != source.BUILTIN else None
+    return server != source.BUILTIN and _is_here(name, server)
+
+
+def _is_here(name: str, server: str) -> bool:
+    """Tells whether the package with the server's own kernel of an op is here."""
+    package = registry.served_package(name, server)
     try:
         return package is not None and package.origin() is not None
     except InputError:

@@ -74,8 +74,14 @@ def test_times_of_the_built_in_kernels_are_said_to_be() -> None:
     spec = replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_shrink")
     (line,) = notices([spec, spec])
     assert "built-in" in line
-    assert "vllm" in line
+    assert "install the tool where vllm is installed" in line
     assert notices([replace(spec, backend="replay")]) == []
+
+
+@pytest.mark.usefixtures("installed")
+def test_beside_an_installed_server_the_remedy_is_a_flag() -> None:
+    (line,) = notices([replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_shrink")])
+    assert "to time its own kernels, take --source served" in line
 
 
 @pytest.mark.usefixtures("installed")
