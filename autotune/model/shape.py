@@ -103,6 +103,15 @@ class ModelShape:
     lacking: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
 
+    @property
+    def dtype(self) -> str | None:
+        """What its config says that the weights are in; None where it says nothing."""
+        for config in (self.config, language_model(self.config)):
+            for name in ("dtype", "torch_dtype"):
+                if isinstance(said := config.get(name), str):
+                    return said
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """Returns what is known of it: a size in whose place a number stands is null."""
         told = {name: value for name, value in asdict(self).items() if name not in ("config", "unknown", "stand_ins")}

@@ -273,10 +273,19 @@ def make(
         answered=sizes.answered,
         dtype=dtype,
         variant=_variant(model, serving, batches),
-        warnings=(*found.notes, *warnings),
+        warnings=(*found.notes, *_of_another_dtype(model, dtype), *warnings),
         advice=tuple(planner.advice(serving, batches)),
         placeholders=found.placeholders,
     )
+
+
+def _of_another_dtype(model: ModelShape, dtype: str) -> Iterator[str]:
+    """Says if adapters are planned in another half precision than the model is in."""
+    if model.dtype in DTYPES and model.dtype != dtype:
+        yield (
+            f"adapters are timed in {dtype}, and the model's config says {model.dtype}, which servers take for both "
+            "unless told otherwise: give the server's as --dtype"
+        )
 
 
 def _variant(model: ModelShape, serving: Serving, batches: Batches) -> str:

@@ -82,6 +82,17 @@ def test_a_plan_says_whose_kernels_are_timed(cli: Cli, tmp_path: Path, monkeypat
     assert f"{len(both['studies'])} studies" in cli.ok(*command, "--source both --allow-unknown-server")
 
 
+def test_a_plan_says_that_a_model_is_in_another_half_precision(cli: Cli) -> None:
+    config: dict[str, object] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 320}
+    Path("model").mkdir()
+    for name, dtypes in (("float16", {"bfloat16": True, "float16": False}), ("float32", {"bfloat16": False})):
+        Path("model/config.json").write_text(json.dumps({**config, "torch_dtype": name}))
+        for dtype, told in dtypes.items():
+            said = cli.ok("plan model --from-tables --m-values 16", SERVER, "--dtype", dtype)
+            assert (f"timed in {dtype}, and the model's config says {name}" in said) == told
+
+
 def test_a_plan_refuses_experts_that_the_servers_own_kernels_do_not_run(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune import servers
 from autotune.api.problems import Problems
-from autotune.cli.flags.command import said, spelled
+from autotune.cli.flags.command import said, spelled, worded
 from autotune.contract import groups, registry
 from autotune.errors import InputError, one_of
 
@@ -19,7 +19,7 @@ from autotune.errors import InputError, one_of
 class KernelFlags:
     """The flags that kernels read by these very names (`Kernel.problem_from_flags`)."""
 
-    dtype: str = "torch.float16"
+    dtype: str = worded("float16 or bfloat16.  [default: torch.float16, of a model bfloat16]", default="torch.float16")
     batch_size: int | None = None
     seq_length: int | None = None
     hidden_size: int | None = None
