@@ -35,17 +35,24 @@ def installed() -> bool:
 
 
 def run(name: str, recording: Recording, budget: int, seed: int) -> list[Config]:
-    """Returns the configs a strategy evaluates, in order, repeats left in.
+    """Returns the configs a strategy evaluates, in order, repeats left in; none where it fails.
 
     It stops after `budget` distinct ones, and as many more as is the share of configs in the space that do not compile.
     """
-    from kernel_tuner import tune_kernel
-
     configs = len(recording.configs)
     compiled = sum(m.status not in COMPILE_FAILURES for m in recording.measurements)
     options: dict[str, Any] = {"max_fevals": min(round(budget * configs / compiled), configs)}
-    if name not in _NO_START:
-        options["x0"] = list(_numbers(recording.space.incumbent).values())
+    begun: dict[str, Any] = {"x0": list(_numbers(recording.space.incumbent).values())}
+    # Some fail at a config of which no neighbour is in the space, as a server's default has none outside the grid.
+    for start in ({},) if name in _NO_START else (begun, {}):
+        with contextlib.suppress(Exception):
+            return _tuned(recording, STRATEGIES[name], {**options, **start}, seed)
+    return []
+
+
+def _tuned(recording: Recording, strategy: str, options: dict[str, Any], seed: int) -> list[Config]:
+    from kernel_tuner import tune_kernel
+
     allowed = {tuple(_numbers(c).values()) for c in recording.space.configs}
 
     # A lambda would be taken apart and recompiled from its source.
@@ -65,7 +72,7 @@ def run(name: str, recording: Recording, budget: int, seed: int) -> list[Config]
             _values(recording),
             restrictions=[feasible],
             lang="C",
-            strategy=STRATEGIES[name],
+            strategy=strategy,
             strategy_options=options,
             cache=str(cache),
             simulation_mode=True,

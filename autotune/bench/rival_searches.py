@@ -82,7 +82,7 @@ def kernel_tuner_strategy(name: str) -> Rival:
         configs = kernel_tuner.run(name, recording, budget, seed)
         outcome = SearchOutcome(recording, think_s=time.perf_counter() - start_s)
         # The incumbent is measured first, also for a strategy that cannot be told where to begin.
-        for config in configs if configs[0] == recording.space.incumbent else [recording.space.incumbent, *configs]:
+        for config in configs if configs[:1] == [recording.space.incumbent] else [recording.space.incumbent, *configs]:
             outcome.ask(config)
         return outcome
 

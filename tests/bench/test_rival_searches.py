@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,3 +28,19 @@ def test_kernel_tuner_strategies(name: str, toy: Recording) -> None:
     outcome = RIVALS[name](toy, 15, 0)
     assert 1 < len(outcome.regrets) <= 15 * 192 / 156 + 1
     assert outcome.infeasible == 0
+
+
+@pytest.mark.parametrize("fails", ["with a start", "always"])
+def test_a_strategy_that_fails_ends_no_comparison(fails: str, toy: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernel Tuner's own error where a config has no neighbour: it begins anywhere, or is left with the incumbent."""
+    second = toy.configs[1]
+
+    def tune_kernel(*_: Any, strategy_options: dict[str, Any], **__: Any) -> tuple[list[dict[str, Any]], None]:
+        if fails == "always" or "x0" in strategy_options:
+            raise TypeError("'NoneType' object is not iterable")
+        return [dict(second)], None
+
+    monkeypatch.setitem(sys.modules, "kernel_tuner", SimpleNamespace(tune_kernel=tune_kernel))
+    outcome = RIVALS["kt-greedy-ils"](toy, 15, 0)
+    found = [toy.measurements[0].median_us, *([toy.measurements[1].median_us] if fails == "with a start" else [])]
+    assert outcome.regrets == pytest.approx([min(found[:n]) / toy.best_us - 1 for n in range(1, len(found) + 1)])
