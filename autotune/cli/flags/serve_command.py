@@ -79,8 +79,8 @@ class Filling:
         if read is None:
             return ""
         used = {_field(name) for name in ctx.params}
-        taken = [f"{name.replace('_', '-')} {value}" for name, (value, _) in read.said.items() if name in used]
-        assumed = [f"{name.replace('_', '-')} {value}" for name, value in read.defaults.items() if name in used]
+        taken = [_shown(name, value) for name, (value, _) in read.said.items() if name in used]
+        assumed = [_shown(name, value) for name, value in read.defaults.items() if name in used]
         unused = [words for name, (_, words) in read.said.items() if name not in used]
         parts = [
             f"{label}: {', '.join(items)}"
@@ -93,6 +93,11 @@ class Filling:
             if items
         ]
         return f"--serve-command: {'; '.join(parts)}"
+
+
+def _shown(name: str, value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f"{name.replace('_', '-')} {text}"
 
 
 def _field(name: str) -> str:

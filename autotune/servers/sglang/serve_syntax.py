@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from autotune.errors import one_of
 from autotune.servers.serve_command import ServeFlag, ServeSyntax, count, dtype, sizes_of_config
 from autotune.servers.serve_words import Spelling
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, lora_paths
 
 
 def _csgmv(text: str) -> None:
@@ -58,15 +58,17 @@ def _heard(text: str) -> None:
 
 def _contradiction(words: Mapping[str, str]) -> str | None:
     """Tells which flags the server does not take together (contracts B7)."""
-    return _few_loaded(words) or _uneven_experts(words)
+    return _few_loaded(words) or _uneven_experts(words) or lora_paths.unread(words)
 
 
 def _few_loaded(words: Mapping[str, str]) -> str | None:
     loaded = words.get("--max-loaded-loras")
     batch = count(words.get("--max-loras-per-batch", str(facts.DEFAULT_MAX_LORAS)))
-    if loaded is None or count(loaded) >= batch:
+    named = len(lora_paths.paths(words[lora_paths.FLAG])) if lora_paths.FLAG in words else 0
+    if loaded is None or count(loaded) >= max(batch, named):
         return None
-    return f"got --max-loaded-loras {loaded}, allowed: at least --max-loras-per-batch ({batch}), or SGLang stops"
+    least = f"--max-loras-per-batch ({batch})" if named <= batch else f"the adapters of {lora_paths.FLAG} ({named})"
+    return f"got --max-loaded-loras {loaded}, allowed: at least {least}, or SGLang stops"
 
 
 def _uneven_experts(words: Mapping[str, str]) -> str | None:
@@ -98,6 +100,7 @@ SERVE_SYNTAX = ServeSyntax(
         ServeFlag(("--max-lora-rank",), "lora_rank", count),
         ServeFlag(("--max-loras-per-batch",), "max_loras", count),
         ServeFlag(("--lora-target-modules",), "target_modules", _targets, several=True, whole=True),
+        ServeFlag((lora_paths.FLAG,), "lora_paths", lora_paths.folders, several=True),
         ServeFlag(("--max-loaded-loras",), "server", _heard),
         ServeFlag(("--model-impl",), "server", _own_classes),
         ServeFlag(("--max-lora-chunk-size",), "max_lora_chunk_size", count),
