@@ -114,15 +114,12 @@ def serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
 def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
     """Says how results of the built-in kernels are read, and what not to set where nothing else was written."""
     folder = places.folder_for(directory, is_builtin=True)
-    names = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
-    if not names:
-        return []
     found = [servers.get(name).command_line for name in servers.names()]
-    alone = [
-        line
-        for line in found
-        if any(line.gpu_of_file(file) is not None for file in names) and not _is_served(line, files, directory)
-    ]
+    names = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
+    readers = [line for line in found if any(line.gpu_of_file(file) is not None for file in names)]
+    if not readers:
+        return []
+    alone = [line for line in readers if not _is_served(line, files, directory)]
     place = f" and {places.VARIABLE}={shlex.quote(str(folder.resolve()))}" if alone else ""
     lines = [
         f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in: set "

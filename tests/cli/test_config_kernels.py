@@ -91,6 +91,8 @@ def test_an_export_says_what_to_set_and_what_not() -> None:
     assert "Leave VLLM_TUNED_CONFIG_FOLDER unset" in told
     assert "SGLANG" not in told
     assert export_output.serve_commands(files, Path("tuned")) == []
+    beside = tuple(file.with_stem(f"{file.stem}_tuned_1") for file in files)
+    assert export_output.builtin_lines(beside, Path("tuned")) == [], "nobody reads files that stand beside others"
     both = (*files, *write("vllm", 64))
     assert "Leave" not in " ".join(export_output.builtin_lines(both, Path("tuned")))
     assert len(export_output.serve_commands(both, Path("tuned"))) == 1
