@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune.errors import InputError
 from autotune.export.file import ConfigFile
-from autotune.servers import places, stand_back
+from autotune.servers import places
 from autotune.servers.checking import Known
 from autotune.untrusted.printing import shortened
 
@@ -22,17 +22,15 @@ def check_standing(files: Collection[ConfigFile], directory: Path) -> None:
     Raises:
         InputError: For the first such value.
     """
-    may_stand_back = places.may_stand_back(directory)
+    known = Known(by_plug_in=places.may_stand_back(directory))
     by_server = {file.identity.server.name: file.identity.server for file in files}
     for server in by_server.values():
         standing = {file.name: file for file in files if file.identity.server.name == server.name and file.after.table}
         for file in standing.values():
             _check_numbers(file, directory)
-        found, _ = server.checker.check(directory, Known()) if standing else ([], 0)
+        found, _ = server.checker.check(directory, known) if standing else ([], 0)
         for finding in found:
-            if finding.file not in standing or finding.defect != _BAD_VALUE:
-                continue
-            if not (may_stand_back and stand_back.is_one(standing[finding.file].after.table.get(finding.key[:-1], {}))):
+            if finding.file in standing and finding.defect == _BAD_VALUE:
                 raise _refused(directory / finding.file, finding.key, finding.message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from autotune.export.export import check_merge, export
 from autotune.export.file import ExportItem
 from autotune.servers.sglang import facts as sglang_facts
 from autotune.servers.sglang.server import SGLANG
-from tests.builders.exports import GPU, SHRINK, entry, item, put, snapshot, table
+from tests.builders.exports import GPU, SHRINK, at, entry, item, put, snapshot, table
 
 OTHER = ("9", "1", "64", "4096", "16")
+OF_OURS = {"source": "builtin"}
 BAD = [float("nan"), float("inf"), -16, 0, "16", 16.5, True, [16]]
 
 
@@ -32,6 +34,20 @@ def test_an_entry_with_a_value_that_no_kernel_compiles_with_stops_the_merge(
             attempt()
         assert "\n" not in str(refused.value)
     assert snapshot(tmp_path) == before
+
+
+def test_calls_that_are_left_to_the_server_at_several_m_are_no_bad_values(tmp_path: Path) -> None:
+    """The check of a folder tells a defect of several m once, at a key with a star."""
+    left = [
+        replace(item(at("5", "1", m, "4096", "16"), study=m), stands_back=True, is_builtin=True, provenance=OF_OURS)
+        for m in ("16", "64", "256")
+    ]
+    export(left, tmp_path)
+    folder = tmp_path / "autotune"
+    assert [m for _, _, m, *_ in table(folder)] == ["16", "64", "256"] * 2
+    before = snapshot(folder)
+    export(left, tmp_path)
+    assert snapshot(folder) == before
 
 
 def test_what_is_no_number_stops_the_merge_even_where_no_kernel_reads_it(tmp_path: Path) -> None:
