@@ -173,50 +173,47 @@ WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {
 """Classes whose modules have other names, or that have no head of their own: which of ours they lack (contracts B4)."""
 
 HEAD_THOUGH_TIED: Final = frozenset(
-    (
-        *("AfmoeForCausalLM", "ArceeForCausalLM", "Ernie4_5_ForCausalLM", "Ernie4_5_MoeForCausalLM"),
-        *("FalconMambaForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM", "GraniteForCausalLM"),
-        *("GraniteMoeForCausalLM", "HunYuanDenseV1ForCausalLM", "KimiLinearForCausalLM", "LagunaForCausalLM"),
-        *("Lfm2ForCausalLM", "Lfm2VlForConditionalGeneration", "MambaForCausalLM", "MellumForCausalLM"),
-        *("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "OrionForCausalLM", "PhiMoEForCausalLM"),
-        *("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM", "StableLmForCausalLM"),
-        "ZayaForCausalLM",
-    )
+    """
+    AfmoeForCausalLM ArceeForCausalLM Ernie4_5_ForCausalLM Ernie4_5_MoeForCausalLM FalconMambaForCausalLM
+    Glm4MoeForCausalLM GptOssForCausalLM GraniteForCausalLM GraniteMoeForCausalLM HunYuanDenseV1ForCausalLM
+    KimiLinearForCausalLM LagunaForCausalLM Lfm2ForCausalLM Lfm2VlForConditionalGeneration MambaForCausalLM
+    MellumForCausalLM MiniMaxM2ForCausalLM MixtralForCausalLM OlmoeForCausalLM OrionForCausalLM
+    PhiMoEForCausalLM Qwen2MoeForCausalLM Qwen3MoeForCausalLM Qwen3NextForCausalLM StableLmForCausalLM
+    ZayaForCausalLM
+    """.split()
 )
 """Classes whose lm_head is a module of its own, whatever the config says of sharing weights (contracts B4)."""
 
 HEAD_IF_UNTIED: Final = frozenset(
-    (
-        *("BailingMM2NativeForConditionalGeneration", "BailingMMNativeForConditionalGeneration"),
-        *("BailingMoeV3VLForConditionalGeneration", "DeepseekOCRForCausalLM", "DotsVLMForCausalLM"),
-        *("Gemma3ForConditionalGeneration", "GlmAsrForConditionalGeneration", "InternS1ForConditionalGeneration"),
-        *("InternVLChatModel", "JetVLMForConditionalGeneration", "KimiVLForConditionalGeneration"),
-        *("LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaLlamaForCausalLM"),
-        *("LlavaMistralForCausalLM", "LlavaQwenForCausalLM", "LlavaVidForCausalLM"),
-        *("LocateAnythingForConditionalGeneration", "MiDashengLMModel", "MiniCPM3ForCausalLM", "MiniCPMForCausalLM"),
-        *("MiniCPMO", "MiniCPMSALAForCausalLM", "MiniCPMV", "MiniCPMV4_6ForConditionalGeneration"),
-        *("MiniCPMV4_7ForConditionalGeneration", "Mistral3ForConditionalGeneration"),
-        *("MossVLForConditionalGeneration", "NVILAForConditionalGeneration", "NVILALiteForConditionalGeneration"),
-        *("POINTSV15ChatModel", "PixtralForConditionalGeneration", "Qwen2AudioForConditionalGeneration"),
-        *("Qwen3ASRForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration", "Sarashina2VisionForCausalLM"),
-        *("Step3p7ForConditionalGeneration", "StepVLForConditionalGeneration", "UnlimitedOCRForCausalLM"),
-        *("VoxtralForConditionalGeneration", "YiVLForCausalLM"),
-    )
+    """
+    BailingMM2NativeForConditionalGeneration BailingMMNativeForConditionalGeneration
+    BailingMoeV3VLForConditionalGeneration DeepseekOCRForCausalLM DotsVLMForCausalLM
+    Gemma3ForConditionalGeneration GlmAsrForConditionalGeneration InternS1ForConditionalGeneration
+    InternVLChatModel JetVLMForConditionalGeneration KimiVLForConditionalGeneration
+    LightOnOCRForConditionalGeneration LlavaForConditionalGeneration LlavaLlamaForCausalLM
+    LlavaMistralForCausalLM LlavaQwenForCausalLM LlavaVidForCausalLM LocateAnythingForConditionalGeneration
+    MiDashengLMModel MiniCPM3ForCausalLM MiniCPMForCausalLM MiniCPMO MiniCPMSALAForCausalLM MiniCPMV
+    MiniCPMV4_6ForConditionalGeneration MiniCPMV4_7ForConditionalGeneration Mistral3ForConditionalGeneration
+    MossVLForConditionalGeneration NVILAForConditionalGeneration NVILALiteForConditionalGeneration
+    POINTSV15ChatModel PixtralForConditionalGeneration Qwen2AudioForConditionalGeneration
+    Qwen3ASRForConditionalGeneration Qwen3OmniMoeForConditionalGeneration Sarashina2VisionForCausalLM
+    Step3p7ForConditionalGeneration StepVLForConditionalGeneration UnlimitedOCRForCausalLM
+    VoxtralForConditionalGeneration YiVLForCausalLM
+    """.split()
 )
 """Classes of whose lm_head the server finds nothing where it shares the weights of embed_tokens (contracts B4)."""
 
 TIED_UNSAID: Final = frozenset(
-    (
-        *("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "Cohere2VisionForConditionalGeneration", "CohereForCausalLM"),
-        *("Ernie4_5_ForCausalLM", "Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration"),
-        *("FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "Gemma2ForCausalLM"),
-        *("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3nForCausalLM"),
-        *("Gemma3nForConditionalGeneration", "Gemma4ForCausalLM", "Gemma4ForConditionalGeneration", "GemmaForCausalLM"),
-        *("GraniteSWAForCausalLM", "Lfm2ForCausalLM", "Lfm2MoeForCausalLM", "Lfm2VlForConditionalGeneration"),
-        *("MambaForCausalLM", "MiniCPM3ForCausalLM", "OPTForCausalLM", "PaddleOCRVLForConditionalGeneration"),
-        *("Qwen3ASRForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration", "SmolLM3ForCausalLM"),
-        *("Starcoder2ForCausalLM", "ZayaForCausalLM"),
-    )
+    """
+    Cohere2ForCausalLM Cohere2MoeForCausalLM Cohere2VisionForConditionalGeneration CohereForCausalLM
+    Ernie4_5_ForCausalLM Ernie4_5_MoeForCausalLM Ernie4_5_VLMoeForConditionalGeneration FalconMambaForCausalLM
+    GPT2LMHeadModel GPTBigCodeForCausalLM Gemma2ForCausalLM Gemma3ForCausalLM Gemma3ForConditionalGeneration
+    Gemma3nForCausalLM Gemma3nForConditionalGeneration Gemma4ForCausalLM Gemma4ForConditionalGeneration
+    GemmaForCausalLM GraniteSWAForCausalLM Lfm2ForCausalLM Lfm2MoeForCausalLM Lfm2VlForConditionalGeneration
+    MambaForCausalLM MiniCPM3ForCausalLM OPTForCausalLM PaddleOCRVLForConditionalGeneration
+    Qwen3ASRForConditionalGeneration Qwen3VLMoeForConditionalGeneration SmolLM3ForCausalLM Starcoder2ForCausalLM
+    ZayaForCausalLM
+    """.split()
 )
 """Classes whose configuration class has lm_head share the weights of embed_tokens where a config is silent (contracts
 B4)."""

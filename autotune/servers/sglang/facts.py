@@ -113,22 +113,10 @@ WRAPPED_AS: Final[Mapping[str, str]] = {
 """For each module that an adapter may name, the layer that is wrapped for it (contracts B6)."""
 
 SERVE_TARGETS: Final = frozenset(
-    (
-        *(
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "q_a_proj",
-            "kv_a_proj_with_mqa",
-            "q_b_proj",
-            "kv_b_proj",
-            "wq_b",
-            "wk",
-        ),
-        *("weights_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj", "embed_tokens", "lm_head"),
-        *("qkvr", "wo_ud"),
-    )
+    """
+    down_proj embed_tokens gate_proj gate_up_proj k_proj kv_a_proj_with_mqa kv_b_proj lm_head o_proj q_a_proj
+    q_b_proj q_proj qkv_proj qkvr up_proj v_proj weights_proj wk wo_ud wq_b
+    """.split()
 )
 """What ``--lora-target-modules`` of the server takes beside ``all`` (contracts B7); adapters may name more."""
 

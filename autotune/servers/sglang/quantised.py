@@ -13,31 +13,19 @@ from autotune.servers.sglang import facts
 from autotune.servers.sglang.serving import named
 
 METHODS: Final = frozenset(
-    (
-        *("auto-round", "auto-round-int8", "awq", "awq_marlin", "bitsandbytes", "blockwise_int8", "compressed-tensors"),
-        *("fp8", "gguf", "gptq", "gptq_marlin", "humming", "minimax_m3_nvfp4", "modelopt", "modelopt_fp4"),
-        *("modelopt_fp8", "modelopt_mixed", "modelslim", "moe_wna16", "mxfp4", "mxfp8", "mxfp_w4a8", "nvfp4_online"),
-        *("petit_nvfp4", "quark", "quark_int4fp8_moe", "quark_mxfp4", "w4afp8", "w8a8_fp8", "w8a8_int8"),
-    )
+    """
+    auto-round auto-round-int8 awq awq_marlin bitsandbytes blockwise_int8 compressed-tensors fp8 gguf gptq
+    gptq_marlin humming minimax_m3_nvfp4 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16
+    mxfp4 mxfp8 mxfp_w4a8 nvfp4_online petit_nvfp4 quark quark_int4fp8_moe quark_mxfp4 w4afp8 w8a8_fp8 w8a8_int8
+    """.split()
 )
 """The formats that it has."""
 
 WITHOUT_LORA_ON_EXPERTS: Final = frozenset(
-    (
-        *(
-            "auto-round",
-            "awq",
-            "awq_marlin",
-            "bitsandbytes",
-            "gguf",
-            "gptq",
-            "gptq_marlin",
-            "humming",
-            "mxfp4",
-            "quark",
-        ),
-        *("quark_int4fp8_moe", "quark_mxfp4", "w4afp8"),
-    )
+    """
+    auto-round awq awq_marlin bitsandbytes gguf gptq gptq_marlin humming mxfp4 quark quark_int4fp8_moe
+    quark_mxfp4 w4afp8
+    """.split()
 )
 """Those whose experts tell the LoRA layer nothing of their weights."""
 
