@@ -97,4 +97,5 @@ def _show(report: SweepReport, title: str) -> None:
     show(table(title, ("", "measured", *(f"{part} s" for part in _PARTS)), rows))
     over = report.race.winner_over_fastest
     won = f"takes {over:.4f} of the time of the fastest of it and the sweep's best eight" if over else ""
-    say(f"{report.times_faster:.1f} times less wall time; the search's winner {won or 'failed on fresh inputs'}.")
+    fast = f"The search is {report.times_faster:.1f} times as fast as the sweep"
+    say(f"{fast}; its winner {won or 'failed on fresh inputs'}.")
