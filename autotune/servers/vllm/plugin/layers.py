@@ -106,12 +106,23 @@ def _known_base() -> Any:
 
 def _call_two_ops(base: Any) -> None:
     """Makes layers call one op ahead of the base's product and one after it, except those that do more than add to its
-    output."""
+    output, whether their classes are there already or made later, as another plug-in's may be."""
     own = getattr(base, layer_classes.APPLY)
+
+    def made_later(cls: Any, /, **options: Any) -> None:
+        super(base, cls).__init_subclass__(**options)
+        _keep_order(cls, own)
+
     for layer in _subclasses(base):
-        if layer_classes.AFTER in vars(layer):
-            setattr(layer, layer_classes.APPLY, own)
+        _keep_order(layer, own)
     setattr(base, layer_classes.APPLY, _with_two_ops(own))
+    base.__init_subclass__ = classmethod(made_later)
+
+
+def _keep_order(layer: Any, own: _Method) -> None:
+    """Gives a class that does more to the output the base's own method back, unless it has one itself."""
+    if layer_classes.AFTER in vars(layer) and layer_classes.APPLY not in vars(layer):
+        setattr(layer, layer_classes.APPLY, own)
 
 
 def _subclasses(cls: Any) -> Iterator[Any]:

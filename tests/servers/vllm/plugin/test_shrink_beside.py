@@ -203,6 +203,32 @@ def test_a_layer_that_does_more_to_its_output_keeps_its_order(tmp_path: Path) ->
     assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [True, ["product"]]
 
 
+def test_layers_of_classes_that_are_made_later_keep_their_order_as_well(tmp_path: Path) -> None:
+    """As those of another plug-in, which the server loads behind this one; and a method of their own stays theirs."""
+    script = """
+    class Both(BaseLinearLayerWithLoRA):
+        def _apply_sync(self, x, bias=None):
+            return 2 * self._apply_lora_to_output(x, self.base_layer.quant_method.apply(self.base_layer, x, bias))
+        def _apply_lora_to_output(self, x, output):
+            return -super()._apply_lora_to_output(x, output)
+
+    everywhere()
+    register()
+
+    class Later(BaseLinearLayerWithLoRA):
+        def _apply_lora_to_output(self, x, output):
+            return -super()._apply_lora_to_output(x, output)
+
+    class Plain(BaseLinearLayerWithLoRA):
+        pass
+
+    results = [same(applied(Later), negative), same(applied(Both), 2 * negative)]
+    calls = list(seen)
+    print(json.dumps([results, calls, same(applied(Plain), theirs), seen]))
+    """
+    assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [[True, True], ["product"], True, ORDER]
+
+
 @pytest.mark.parametrize(
     "change",
     [
