@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from autotune.servers.plugin import capture
 from autotune.servers.sglang.batch import CsgmvBatch
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 from autotune.servers.sglang.plugin.stand_in import StandIn
@@ -122,7 +123,7 @@ class OurCsgmv:
         Those of a layer are fetched once, in older releases, which do not have them on the CPU.
         """
         if on_cpu is None and id(offsets) not in self._widths:
-            if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            if capture.is_on(offsets):
                 return ()
             self._widths = {**self._widths, id(offsets): (offsets, _differences(offsets))}
         return self._widths[id(offsets)][1] if on_cpu is None else _differences(on_cpu)

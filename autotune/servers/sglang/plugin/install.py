@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from autotune.servers.plugin import offers
+from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.backend import OurCsgmv
 from autotune.servers.sglang.plugin.stand_in import StandIn
+from autotune.servers.sglang.server import SGLANG
 
 _REGISTRY: Final = "sglang.srt.lora.backend.lora_registry"
-_KERNELS: Final = "autotune.kernels"
 
 _OWN: Final = {
     "csgmv_shrink": "chunked_sgmv_lora_shrink_forward",
@@ -55,7 +58,9 @@ def _backend(own: type[Any], folder: Path | None) -> type[Any]:
 
 
 def _stand_in(op: str, own: Any, folder: Path | None) -> StandIn:
-    """Returns what an op runs; the op's kernel offers its part in a module ``drop_in``."""
-    module = importlib.import_module(f"{_KERNELS}.{op}.drop_in")
-    assert module.__file__ is not None
-    return StandIn(module.DROP_IN, own, folder, Path(module.__file__).with_name("kernel.py"))
+    """Returns what an op runs."""
+    offer = offers.of(op)
+    configs = KernelConfigs(
+        folder, lambda there, gpu: partial(SGLANG.lookup, there, gpu), offer.kernel, (), facts.REQUIRED
+    )
+    return StandIn(offer.drop_in.DROP_IN, own, configs)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from autotune.contract import Config, Launch
-from autotune.contract.fingerprint import file_fingerprint
-from autotune.contract.gpu import INTERPRETER
 from autotune.servers import stand_back
-from autotune.servers.plugin import warm_up
-from autotune.servers.plugin.configs import TunedConfigs, Tuner
+from autotune.servers.plugin import capture, warm_up
+from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
-from autotune.servers.sglang import chunks, facts
+from autotune.servers.sglang import chunks
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
-from autotune.servers.sglang.server import SGLANG
 
 
 class StandIn:
@@ -28,17 +23,15 @@ class StandIn:
 
     Args:
         own: The server's own function.
-        folder: Where tuned configs are; None for defaults alone.
-        kernel: The file of our kernel, whose version it tells.
+        configs: The tuned ones of our kernel.
     """
 
     def __init__(
-        self, drop_in: CsgmvDropIn[Any], own: Callable[..., torch.Tensor], folder: Path | None, kernel: Path
+        self, drop_in: CsgmvDropIn[Any], own: Callable[..., torch.Tensor], configs: KernelConfigs[Any]
     ) -> None:
         self._drop_in = drop_in
         self._own = own
-        self._folder = folder
-        self._kernel = kernel
+        self._configs = configs
         self._compiled: set[Hashable] = set()
         self._failed: dict[Hashable, str] = {}
 
@@ -78,17 +71,17 @@ class StandIn:
         if tuned is not None and stand_back.is_one(tuned):
             return stand_back.WHY
         arguments = self._drop_in.arguments(call)
-        if self._tuned is not None and tuned is not None:
+        if tuned is not None:
             try:
                 return self._drop_in.run(arguments, tuned)
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-                self._tuned.reject(self._drop_in.lookup(call), one_line(error))
+                self._configs.reject(self._drop_in.lookup(call), one_line(error))
         return self._drop_in.run(arguments, self._drop_in.default_config(call))
 
     def _compile_ahead(self, call: CsgmvCall, chunk_limit: int) -> None:
         """Compiles all that the call's shape may be launched with, once: for batches of prompts of any size, and for
         graphs of decode batches."""
-        if call.shape_key not in self._compiled and not _is_capturing():
+        if call.shape_key not in self._compiled and not capture.is_on(call.x):
             self._compiled.add(call.shape_key)
             sizes = chunks.reachable(chunk_limit)
             warm_up.compile_ahead(lambda tokens: self._launches(call, tokens, sizes), warm_up.TOKEN_COUNTS)
@@ -104,17 +97,4 @@ class StandIn:
                 yield from self._drop_in.launches(self._drop_in.arguments(other), config)
 
     def _found(self, call: CsgmvCall) -> Config | None:
-        return self._tuned.find(self._drop_in.lookup(call)) if self._tuned else None
-
-    @cached_property
-    def _tuned(self) -> TunedConfigs | None:
-        """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
-        if self._folder is None:
-            return None
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else INTERPRETER.name
-        look_up = partial(SGLANG.lookup, self._folder, gpu)
-        return TunedConfigs(self._folder, look_up, Tuner(gpu, file_fingerprint(self._kernel)), facts.REQUIRED)
-
-
-def _is_capturing() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        return self._configs.find(self._drop_in.lookup(call))

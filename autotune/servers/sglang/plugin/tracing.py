@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import torch
 
-from autotune.servers.plugin import groups
+from autotune.servers.plugin import capture, groups
 from autotune.servers.plugin import tracer as tracers
 from autotune.servers.plugin.tracer import Tracer
 from autotune.servers.sglang import facts
@@ -158,7 +158,7 @@ def _note(
     told = {**details, "num_loras": weights.shape[0], **dict(gpus)}
     dtype = str(weights.dtype).removeprefix("torch.")
     seen = SeenLookup(tracer.server, tracer.release, op, tuple(dims.items()), tuple(told.items()), dtype, rows)
-    is_captured = weights.is_cuda and torch.cuda.is_current_stream_capturing()
+    is_captured = capture.is_on(weights)
     size = (info if pruned is None else pruned).max_len
     tracer.lookup(seen, int(size), weights.data_ptr(), is_captured)
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
+from autotune.servers.plugin import offers
+from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
+from autotune.servers.plugin.offers import Offer
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin import layers
 from autotune.servers.vllm.plugin.linear import PairOrApart
+from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.override import is_overridden, override, restore
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.plugin.tracing import traced
 from autotune.servers.vllm.served_modules import OPS_PACKAGE
-
-_KERNELS: Final = "autotune.kernels"
 
 _FOLDERS: Final = {facts.MOE_GROUP: "aligned_moe_lora"}
 """Where the kernel of an op is that does not go by the op's name."""
@@ -29,7 +31,7 @@ def install(state: PluginState) -> None:
         for op in state.ops:
             if op != PAIR and not is_overridden(op):
                 own = getattr(importlib.import_module(f"{OPS_PACKAGE}.{op}_op"), f"_{op}")
-                override(facts.NAME, op, traced(op, _stand_in(op, own, state.configs.path)))
+                override(facts.NAME, op, traced(op, _stand_in(op, own, state)))
     except Exception:
         restore()
         raise
@@ -39,25 +41,24 @@ def install(state: PluginState) -> None:
 
 def _install_pair(state: PluginState) -> None:
     try:
-        drop_in, kernel = _offered(PAIR)
-        why = layers.install(PairOrApart(drop_in, state.configs.path, kernel))
+        offer = offers.of(PAIR)
+        why = layers.install(
+            PairOrApart(offer.drop_in, _configs(state, offer, offer.drop_in.INCLUDES, facts.LINEAR_KEYS))
+        )
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
         why = one_line(error)
     if why:
         warn_once(f"{PAIR}: shrink and expand run apart: {why}")
 
 
-def _stand_in(op: str, own: Any, folder: Path | None) -> Any:
+def _stand_in(op: str, own: Any, state: PluginState) -> OursOrTheirs:
     """Returns the function for an op."""
-    drop_in, kernel = _offered(_FOLDERS.get(op, op))
-    return OursOrTheirs(drop_in.DROP_IN, own, folder, kernel)
+    offer = offers.of(_FOLDERS.get(op, op))
+    drop_in = offer.drop_in.DROP_IN
+    return OursOrTheirs(drop_in, own, _configs(state, offer, drop_in.includes, drop_in.required))
 
 
-def _offered(kernel: str) -> tuple[Any, Path]:
-    """Returns the module ``drop_in`` in which a kernel of ours offers its part, and the file that tells its version.
-
-    It is found by name, as kernels import this package and not the other way round.
-    """
-    module = importlib.import_module(f"{_KERNELS}.{kernel}.drop_in")
-    assert module.__file__ is not None
-    return module, Path(module.__file__).with_name("kernel.py")
+def _configs(
+    state: PluginState, offer: Offer, includes: Sequence[str], required: tuple[str, ...]
+) -> KernelConfigs[FolderLookup]:
+    return KernelConfigs(state.configs.path, FolderLookup, offer.kernel, includes, required)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from autotune.contract import Config, Launch
-from autotune.contract.fingerprint import file_fingerprint
-from autotune.servers.plugin import warm_up
-from autotune.servers.plugin.configs import TunedConfigs, Tuner
+from autotune.servers.plugin import capture, warm_up
+from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
-from autotune.servers.vllm import facts, linear
-from autotune.servers.vllm.plugin import capture, metadata
+from autotune.servers.vllm import linear
+from autotune.servers.vllm.plugin import metadata
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.shrink_beside import empty_buffer
-from autotune.servers.vllm.plugin.stand_in import gpu_name
 from autotune.servers.vllm.plugin.state import PAIR
 
 
@@ -33,14 +29,12 @@ class PairOrApart:
 
     Args:
         drop_in: Our kernel's part of this: its module ``drop_in``, which imports this package.
-        folder: Where tuned configs are; None for defaults alone.
-        kernel: The file of the pair's kernel, whose version it tells.
+        configs: The tuned ones of the pair.
     """
 
-    def __init__(self, drop_in: Any, folder: Path | None, kernel: Path) -> None:
+    def __init__(self, drop_in: Any, configs: KernelConfigs[FolderLookup]) -> None:
         self._drop_in = drop_in
-        self._folder = folder
-        self._kernel = kernel
+        self._configs = configs
         self._tables: dict[Hashable, Any] = {}
         self._workspaces: dict[Hashable, Any] = {}
         self._failed: set[Hashable] = set()
@@ -91,7 +85,7 @@ class PairOrApart:
     def _config(self, call: Any) -> Config | None:
         """Returns what the pair is launched with; None where shrink and expand run apart."""
         lookup = self._drop_in.lookup(call)
-        if self._tuned is not None and (tuned := self._tuned.find(lookup)) is not None:
+        if (tuned := self._configs.find(lookup)) is not None:
             return None if linear.is_apart(tuned) else tuned
         default: Config | None = self._drop_in.default_config(lookup)
         return default
@@ -99,8 +93,8 @@ class PairOrApart:
     def _reject(self, call: Any, why: str) -> None:
         """Leaves what does not run out from now on: the entry, or without one the pair of the call's shape."""
         lookup = self._drop_in.lookup(call)
-        if self._tuned is not None and self._tuned.find(lookup) is not None:
-            self._tuned.reject(lookup, why)
+        if self._configs.find(lookup) is not None:
+            self._configs.reject(lookup, why)
         else:
             self._fail(call, why)
 
@@ -120,7 +114,8 @@ class PairOrApart:
         self._tables[call.weights_key] = self._drop_in.tables(call)
         if call.shape_key in self._workspaces:
             return
-        entries = [] if self._lookup is None else self._lookup.token_counts(self._drop_in.lookup(call))
+        look_up = self._configs.lookup
+        entries = [] if look_up is None else look_up.token_counts(self._drop_in.lookup(call))
         counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
         self._workspaces[call.shape_key] = self._drop_in.workspace(call, max(counts), call.shrink.x.device)
         warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
@@ -132,18 +127,6 @@ class PairOrApart:
         workspace = self._drop_in.workspace(empty, m, "meta")
         found: list[Launch] = self._drop_in.launches(self._drop_in.arguments(empty, (None, None), workspace), config)
         return found
-
-    @cached_property
-    def _lookup(self) -> FolderLookup | None:
-        return None if self._folder is None else FolderLookup(self._folder, gpu_name())
-
-    @cached_property
-    def _tuned(self) -> TunedConfigs | None:
-        """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
-        if self._folder is None or self._lookup is None:
-            return None
-        here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._drop_in.INCLUDES))
-        return TunedConfigs(self._folder, self._lookup, here, facts.LINEAR_KEYS)
 
 
 def _tell_apart(why: str) -> None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import torch
 
+from autotune.servers.plugin import capture
 from autotune.servers.vllm import layer_classes
-from autotune.servers.vllm.plugin import capture, metadata
+from autotune.servers.vllm.plugin import metadata
 
 _is_wanted: Final = functools.cache(layer_classes.is_wanted)
 

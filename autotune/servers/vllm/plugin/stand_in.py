@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from autotune.contract import Call, Config, Launch
-from autotune.contract.fingerprint import file_fingerprint
-from autotune.contract.gpu import INTERPRETER
 from autotune.servers import stand_back
-from autotune.servers.plugin import warm_up
-from autotune.servers.plugin.configs import TunedConfigs, Tuner
+from autotune.servers.plugin import capture, warm_up
+from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
-from autotune.servers.vllm.plugin import capture, own_tables
+from autotune.servers.vllm.plugin import own_tables
 from autotune.servers.vllm.plugin.drop_in import DropIn
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 
@@ -43,15 +37,15 @@ class OursOrTheirs:
 
     Args:
         own: The server's own function.
-        folder: Where tuned configs are; None for defaults alone.
-        kernel: The file of our kernel, whose version it tells.
+        configs: The tuned ones of our kernel.
     """
 
-    def __init__(self, drop_in: DropIn[Any, Any], own: Callable[..., None], folder: Path | None, kernel: Path) -> None:
+    def __init__(
+        self, drop_in: DropIn[Any, Any], own: Callable[..., None], configs: KernelConfigs[FolderLookup]
+    ) -> None:
         self._drop_in = drop_in
         self._own = own
-        self._folder = folder
-        self._kernel = kernel
+        self._configs = configs
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
         self._failed: dict[Hashable, str] = {}
@@ -110,14 +104,14 @@ class OursOrTheirs:
         the server's own kernel is to run."""
         lookup = self._drop_in.lookup(arguments)
         tuned = self._found(lookup, arguments)
-        if self._tuned is not None and lookup is not None and tuned is not None:
+        if lookup is not None and tuned is not None:
             if stand_back.is_one(tuned):
                 return stand_back.WHY
             try:
                 self._drop_in.run(arguments, tuned)
                 return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-                self._tuned.reject(lookup, one_line(error))
+                self._configs.reject(lookup, one_line(error))
         if why := self._drop_in.without_entry(arguments):
             return why
         self._drop_in.run(arguments, self._drop_in.default_config(arguments))
@@ -133,12 +127,12 @@ class OursOrTheirs:
 
     def _token_counts(self, call: Any) -> list[int]:
         """Lists the token counts with entries of their own; the call itself may be one that looks nothing up."""
-        if self._lookup is None:
+        if self._configs.lookup is None:
             return []
         largest = self._drop_in.to_compile(call, warm_up.TOKEN_COUNTS[-1])
         lookups = (self._drop_in.lookup(self._drop_in.arguments(each, None)) for each in largest)
         found = next((each for each in lookups if each is not None), None)
-        return [] if found is None else self._lookup.token_counts(found)
+        return [] if found is None else self._configs.lookup.token_counts(found)
 
     def _launches(self, call: Any, m: int) -> Iterator[Launch]:
         for each in self._drop_in.to_compile(call, m):
@@ -151,22 +145,5 @@ class OursOrTheirs:
 
     def _found(self, lookup: Call | None, arguments: Any) -> Config | None:
         """Returns the tuned config, where there is one that these arguments can be launched with."""
-        found = self._tuned.find(lookup) if lookup is not None and self._tuned is not None else None
+        found = self._configs.find(lookup)
         return found if found is None or stand_back.is_one(found) else self._drop_in.fitted(arguments, found)
-
-    @cached_property
-    def _lookup(self) -> FolderLookup | None:
-        return None if self._folder is None else FolderLookup(self._folder, gpu_name())
-
-    @cached_property
-    def _tuned(self) -> TunedConfigs | None:
-        """Made at the first call: the plug-in is loaded before the server chooses its GPU."""
-        if self._folder is None or self._lookup is None:
-            return None
-        here = Tuner(gpu_name(), file_fingerprint(self._kernel, self._drop_in.includes))
-        return TunedConfigs(self._folder, self._lookup, here, self._drop_in.required)
-
-
-def gpu_name() -> str:
-    """Returns the name that the server's own lookup asks for (contracts A1)."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else INTERPRETER.name

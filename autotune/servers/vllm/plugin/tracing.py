@@ -11,13 +11,12 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from autotune.servers.plugin import groups
+from autotune.servers.plugin import capture, groups
 from autotune.servers.plugin import tracer as tracers
 from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.plugin.tracer import Tracer
 from autotune.servers.trace_line import VARIABLE, Rows
 from autotune.servers.vllm import facts
-from autotune.servers.vllm.plugin import capture
 from autotune.servers.vllm.plugin.override import is_overridden, override
 from autotune.servers.vllm.plugin.state import PAIR
 from autotune.servers.vllm.plugin.traced_calls import TracedCall, of_dense, of_experts, of_pair

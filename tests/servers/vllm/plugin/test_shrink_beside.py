@@ -179,7 +179,7 @@ def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) 
 def test_a_graph_runs_ours_where_weights_were_met_in_small_batches_alone(tmp_path: Path) -> None:
     """As of a server whose largest batch runs as a pair, of which its profiling run is one."""
     script = """
-    from autotune.servers.vllm.plugin import capture
+    from autotune.servers.plugin import capture
     register()
     made, x = layer()
     made.apply(x)
