@@ -88,15 +88,19 @@ class OursOrTheirs:
         return why
 
     def _prepared(self, call: Any) -> _Weights:
-        """Makes what weights need that are seen first; a graph that is captured by then cannot capture the upload."""
+        """Makes what weights need that are seen first, and keeps what is known of them; a graph that is captured by
+        then cannot capture the upload."""
         if capture.is_on(call.x):
             return _Weights("a CUDA graph is captured before the weights were used")
-        why = self._drop_in.outside_of_weights(call) or self._drop_in.outside(call)
-        if why:
-            return _Weights(why)
-        weights = self._weights[call.weights_key] = _Weights("", self._drop_in.table(call))
-        own_tables.upload(self._drop_in.name, call)
-        self._compile_ahead(call)
+        if why := self._drop_in.outside_of_weights(call):
+            weights = _Weights(why)
+        elif why := self._drop_in.outside(call):
+            return _Weights(why)  # not kept: the next call of these weights may be inside
+        else:
+            weights = _Weights("", self._drop_in.table(call))
+            own_tables.upload(self._drop_in.name, call)
+            self._compile_ahead(call)
+        self._weights[call.weights_key] = weights
         return weights
 
     def _launch(self, arguments: Any) -> str:

@@ -80,6 +80,28 @@ def test_what_is_outside_the_limits_runs_the_servers_own_call_by_call(tmp_path: 
     assert len(log) == 4
 
 
+def test_weights_outside_the_limits_are_looked_at_once(tmp_path: Path) -> None:
+    """The server's own kernel runs at no cost, and weights are as they are."""
+    script = """
+        register()
+        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
+        looks, outside = [], ShrinkDropIn.outside_of_weights
+
+        def noting(self, call):
+            looks.append(call)
+            return outside(self, call)
+
+        ShrinkDropIn.outside_of_weights = noting
+        layer = Layer.random(torch.float32)
+        for _ in range(3):
+            layer.run()
+        print(json.dumps([len(looks), own_calls.count("lora_shrink")]))
+    """
+    found, log = run(tmp_path, script, ON)
+    assert found == [1, 3]
+    assert sum("lora_shrink: calls run the server's own kernel where weights are torch.float32" in line for line in log)
+
+
 def test_no_adapter_in_use_touches_nothing_and_an_empty_batch_neither(tmp_path: Path) -> None:
     script = """
         register()
