@@ -14,7 +14,7 @@ from autotune.contract.source import BUILTIN
 from autotune.errors import InputError, one_of
 from autotune.servers import provenance, stand_back
 from autotune.servers.lookup import Lookup
-from autotune.servers.plugin.notices import warn_once
+from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.provenance import Record
 
 _MOST_KEPT = 16_384
@@ -78,7 +78,7 @@ class TunedConfigs:
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = self._found(self._look_up(call))
+            self._kept[key] = self._found_for(call)
         return self._kept[key]
 
     def reject(self, call: Call, why: str) -> None:
@@ -87,6 +87,14 @@ class TunedConfigs:
         self._rejected.add((found.path, found.key_path))
         self._kept.clear()
         warn_once(f"{found.path}: the entry {_spelled(found)} does not run ({why}); its calls run as without an entry")
+
+    def _found_for(self, call: Call) -> Config | None:
+        try:
+            found = self._look_up(call)
+        except OSError as error:  # of a folder that may be listed and not searched, say
+            warn_once(f"{self._folder}: cannot be read ({one_line(error)}): calls run as without an entry")
+            return None
+        return self._found(found)
 
     def _found(self, found: Lookup) -> Config | None:
         if found.origin == "default" and found.path is not None and found.path.exists():

@@ -82,6 +82,19 @@ def test_where_the_server_would_die_defaults_run(tmp_path: Path, caplog: pytest.
     assert "has no m 16: calls run as without an entry" in warnings(caplog)[0]
 
 
+def test_where_a_folder_cannot_be_read_defaults_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where it may be listed and not searched."""
+
+    def refused(call: Call) -> Lookup:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "file.json"))
+
+    found = TunedConfigs(tmp_path, refused, HERE, ("block_m",))
+    assert [found.find(each) for each in (CALL, Call("some", "op", {"m": 17}))] == [None, None]
+    (line,) = warnings(caplog)
+    assert f"{tmp_path}: cannot be read (PermissionError: [Errno 13] Permission denied" in line
+    assert line.endswith("calls run as without an entry")
+
+
 def test_a_folder_of_another_gpus_files_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     gone = Lookup("default", dict(ENTRY), path=tmp_path / "NVIDIA_H200_OP.json")
     assert configs(tmp_path, gone).find(CALL) is None

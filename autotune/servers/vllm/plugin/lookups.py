@@ -30,7 +30,7 @@ class FolderLookup:
         path = self._folder / VLLM.file_name(self._gpu, call)
         try:
             found = replace(VLLM.resolve(self._table(path), call), path=path)
-        except InputError as error:
+        except (InputError, OSError) as error:
             return Lookup("file", None, (), Failure(type(error).__name__, "file", None, str(error)), path)
         return replace(found, config=dense.launched(found.config)) if found.config else found
 

@@ -51,6 +51,20 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     assert look_up(call).config == ENTRY
 
 
+def test_a_file_that_may_not_be_looked_for_is_a_failure_of_the_lookup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
+
+    def refused(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refused)
+    found = FolderLookup(tmp_path, GPU)(call)
+    assert found.failure
+    assert "Permission denied" in found.failure.message
+
+
 def test_an_unreadable_file_is_a_failure_of_the_lookup(tmp_path: Path) -> None:
     call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
     (tmp_path / VLLM.file_name(GPU, call)).write_text("{")
