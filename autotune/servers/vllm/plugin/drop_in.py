@@ -143,16 +143,27 @@ class DenseCall:
     @property
     def shape_key(self) -> Hashable:
         shapes = tuple((each.dtype, *each.shape) for each in self.weights)
-        return (self.x.dtype, self.extra, self.metadata[metadata.LORA_IDS].numel(), shapes)
+        return (self.x.dtype, self.extra, self.most_groups, shapes)
 
-    def on_meta(self, m: int) -> DenseCall:
-        """Returns the same call for m tokens, without memory: to compile it."""
+    @property
+    def most_groups(self) -> int:
+        """How many a launch has at most: a group for each adapter, and one without."""
+        return self.metadata[metadata.LORA_IDS].numel()
+
+    def on_meta(self, m: int, groups: int | None = None) -> DenseCall:
+        """Returns the same call for m tokens, without memory: to compile it.
+
+        Args:
+            groups: How many it has; None for the most, for this call may have none in use.
+        """
+        tokens = [each.to("meta") if each.is_cuda else each for each in self.metadata]
+        tokens[metadata.GROUPS] = torch.tensor([self.most_groups if groups is None else groups], dtype=torch.int32)
         return replace(
             self,
             x=_resized(self.x, m),
             weights=[weight.to("meta") for weight in self.weights],
             out=_resized(self.out, m),
-            metadata=[each.to("meta") if each.is_cuda else each for each in self.metadata],
+            metadata=tokens,
         )
 
 
@@ -173,7 +184,10 @@ class DenseDropIn(DropIn[DenseCall, A]):
     def lookup(self, arguments: A) -> Call: ...
 
     def to_compile(self, call: DenseCall, m: int) -> list[DenseCall]:
-        return [call.on_meta(m)]
+        """Returns the call with the most groups and, where their number follows the adapters in use
+        (``--specialize-active-lora``), the one with the fewest: between them kernels have no further variants."""
+        follows = call.groups != call.most_groups
+        return [call.on_meta(m), *([call.on_meta(m, groups=1)] if follows else [])]
 
 
 def address_key(weight: torch.Tensor) -> Hashable:

@@ -151,6 +151,7 @@ class MoeCall:
             mapping=self.mapping.new_empty(m, device="meta"),
             lora_ids=self.lora_ids.to("meta"),
             enabled=self.enabled.to("meta"),
+            groups=self.groups or self.lora_ids.numel(),  # a call that nobody uses may have none
         )
 
 
