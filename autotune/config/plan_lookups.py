@@ -29,11 +29,9 @@ def check_lookups(directory: Path, plan: Plan, by_plug_in: bool = False) -> list
     for reader in server.checker.readers(directory):
         lookup = partial(server.lookup, directory, reader.gpu)
         for shape in shapes:
-            for size in plan.sizes:
-                if shape.max_size is not None and size > shape.max_size:
-                    continue
+            for size in _sizes(shape, plan):
                 found = lookup(replace(shape.call(size), triton=reader.triton))
-                for finding in _findings(directory, server.checker, shape, size, found):
+                for finding in _findings(directory, server.checker, shape, size, found, _remedy(shape, plan)):
                     sizes.setdefault(finding, []).append(size)
         for size in plan.sizes:
             for finding in server.checker.contradictions(directory, shapes, size, lookup):
@@ -44,7 +42,22 @@ def check_lookups(directory: Path, plan: Plan, by_plug_in: bool = False) -> list
     ]
 
 
-def _findings(directory: Path, checker: Checker, shape: Shape, size: int, found: Lookup) -> Iterator[Finding]:
+def _sizes(shape: Shape, plan: Plan) -> list[int]:
+    """Returns the sizes to look a shape up at: those to tune where its entry is read, else others that files answer."""
+    return [size for size in plan.sizes if shape.occurs(size)] or list(filter(shape.occurs, plan.answered))
+
+
+def _remedy(shape: Shape, plan: Plan) -> str:
+    """Says what to do where there is no file; the ops that read a family of files are tuned as one of them."""
+    lone = servers.get(shape.server).family(shape.op) is None
+    if lone or any(each.kernels for each in plan.shapes if each.layers == shape.layers):
+        return "tune the shape"
+    return "no study can be made for it: compare with bench serve, or serve without a folder"
+
+
+def _findings(
+    directory: Path, checker: Checker, shape: Shape, size: int, found: Lookup, remedy: str
+) -> Iterator[Finding]:
     layers = one_of(shape.layers)
     file = found.path.relative_to(directory).as_posix() if found.path else ""
     finding = partial(Finding, file, shape.labels)
@@ -54,7 +67,7 @@ def _findings(directory: Path, checker: Checker, shape: Shape, size: int, found:
         yield finding("lookup fails", checker.crash(found.failure, size), message)
         return
     if found.origin == "default":
-        yield finding("no file", "slower", f"{layers}: finds no file and takes the default; tune the shape")
+        yield finding("no file", "slower", f"{layers}: finds no file and takes the default; {remedy}")
         return
     for step in found.steps:
         if step.match == "nearest" and (miss := checker.miss(step)):

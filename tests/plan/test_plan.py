@@ -63,6 +63,13 @@ def test_experts_are_not_tuned_where_they_are_not_sorted() -> None:
     assert [e.call.dims["m"] for e in made.entries if "moe" in e.kernel] == [32, 64]
     assert any("at m = 1, 16 (up to 16)" in line for line in made.warnings)
     assert {e.studies for e in made.entries if "moe" in e.kernel} == {2}
+    assert not any("block_m 64" in line for line in made.warnings)
+
+
+def test_where_none_are_tuned_what_a_folder_does_to_larger_batches_is_told() -> None:
+    made = make(load("Qwen3-30B-A3B"), Serving("vllm", 1, 16, 8), Batches(m_values=(1, 16)))
+    (line,) = (line for line in made.warnings if "not even block_m is read" in line)
+    assert "with a config folder the server runs larger batches with block_m 64" in line
 
 
 def test_high_ranks_take_all_four_kernels_of_the_experts() -> None:

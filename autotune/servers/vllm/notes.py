@@ -143,8 +143,14 @@ def _experts(w13: Shape, shapes: Sequence[Shape], serving: Serving, sizes: Itera
             f"experts: up to rank {ONE_SHOT_RANKS} the server runs one kernel for shrink and expand and reads "
             "nothing but block_m, of W13_SHRINK and W2_SHRINK, which must be the same"
         )
+        sizes = list(sizes)
         if skipped := [m for m in sizes if m <= naive]:
-            yield f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
+            line = f"experts: at m = {one_of(skipped)} (up to {naive}) not even block_m is read; nothing is tuned"
+            if len(skipped) == len(sizes):
+                line += (
+                    ", and with a config folder the server runs larger batches with block_m 64: tune a larger m, too"
+                )
+            yield line
     of_layers = (each for each in shapes if each.op in (W13_SHRINK, W2_SHRINK) and each.layers == w13.layers)
     if len({each.dims["i"] for each in of_layers}) > 1:
         yield (
