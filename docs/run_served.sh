@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tunes a model on the installed server's own kernels, then holds the files against no folder and against many other
 # configs: bash docs/run_served.sh OUT_DIR. Copy OUT_DIR/served-*.json into docs/data for make_results.py.
-# SERVER=sglang takes SGLang's, else it is vLLM's. AROUND: configs a lookup; WHOLE: names of studies whose space is
-# measured whole, with commas between; SECONDS_LEFT bounds the last part; FLAGS: further ones of plan.
+# SERVER=sglang takes SGLang's, else it is vLLM's; SOURCE=both tunes ours beside them. AROUND: configs a lookup; WHOLE:
+# names of studies whose space is measured whole, with commas between; SECONDS_LEFT bounds the last part; FLAGS: further
+# ones of plan.
 set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -12,7 +13,7 @@ serving=(--runtime "${SERVER:-vllm}" --lora-rank "${RANK:-16}" --max-loras "${AD
 export AUTOTUNE_STORAGE="sqlite:///$out/studies.db" PYTHONPATH=.:${PYTHONPATH:-}
 rm -rf "$out/studies.db" "$out/tuned"
 start=$(date +%s.%N)
-python3 -m autotune tune --source served --model "$name" "${serving[@]}" --save-json-dir "$out/tuned" >"$out/tune.txt"
+python3 -m autotune tune --source "${SOURCE:-served}" --model "$name" "${serving[@]}" --save-json-dir "$out/tuned" >"$out/tune.txt"
 end=$(date +%s.%N)
 checked=0
 python3 -m autotune config check "$out/tuned" --model "$name" "${serving[@]}" || checked=$?
@@ -24,5 +25,6 @@ python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --wall-s "$start" "$end" --chec
     --rows "$out/never_slower.json" "$out/regret.json" >"$out/found.json"
 of=$(python3 -c 'import json, sys
 found = json.load(sys.stdin)
-print(found["studies"][0]["spec"]["kernel"].partition("@")[2], found["plan"]["model"]["name"], sep="-")' <"$out/found.json")
+kernels = (study["spec"]["kernel"] for study in found["studies"])
+print(next(kernel.partition("@")[2] for kernel in kernels if "@" in kernel), found["plan"]["model"]["name"], sep="-")' <"$out/found.json")
 mv "$out/found.json" "$out/served-$of.json"

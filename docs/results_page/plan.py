@@ -6,7 +6,7 @@ It reads what docs/run_plan.sh left in docs/data.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Timed:
 
     default_us: float | None
     tuned_us: float
+    floor_us: float | None
 
 
 def summary(run: Mapping[str, Any], studies: Sequence[StudySummary]) -> list[str]:
@@ -66,12 +67,29 @@ def summary(run: Mapping[str, Any], studies: Sequence[StudySummary]) -> list[str
 
 def before_after(plan: Mapping[str, Any], studies: Sequence[StudySummary]) -> Table:
     """Makes a row a batch size, a column a shape; in the end what all layers of the model take together."""
+    return _table(plan, studies, _cell, _total)
+
+
+def tuned_and_floor(plan: Mapping[str, Any], studies: Sequence[StudySummary]) -> Table:
+    """Makes the same table of what is tuned alone, with the least that its bytes take."""
+    return _table(plan, studies, _tuned_cell, _tuned_total)
+
+
+_Here = Sequence[tuple[Mapping[str, Any], Timed | None]]
+
+
+def _table(
+    plan: Mapping[str, Any],
+    studies: Sequence[StudySummary],
+    cell: Callable[[Timed | None], str],
+    total: Callable[[_Here], str],
+) -> Table:
     shapes = [(shape, _times(shape, plan["size"], studies)) for shape in plan["shapes"]]
     sizes = sorted({size for _, times in shapes for size in times})
     rows = []
     for size in sizes:
         here = [(shape, times.get(size)) for shape, times in shapes]
-        rows.append([str(size), *(_cell(timed) for _, timed in here), _total(here)])
+        rows.append([str(size), *(cell(timed) for _, timed in here), total(here)])
     names = [f"{shape['op']}: {', '.join(map(_layer, shape['layers']))}" for shape, _ in shapes]
     return [plan["size"], *names, "all layers, us"], rows
 
@@ -84,7 +102,7 @@ def _times(shape: Mapping[str, Any], size: str, studies: Iterable[StudySummary])
         if result is None or call is None or call.op != shape["op"]:
             continue
         if all(shape[name] == value for name, value in call.dims.items() if name != size):
-            found[call.dims[size]] = Timed(result.decision.incumbent_us, result.decision.tuned_us)
+            found[call.dims[size]] = Timed(result.decision.incumbent_us, result.decision.tuned_us, result.floor_us)
     return found
 
 
@@ -95,14 +113,34 @@ def _cell(timed: Timed | None) -> str:
     return f"{default} → {_us(timed.tuned_us)}"
 
 
-def _total(here: Sequence[tuple[Mapping[str, Any], Timed | None]]) -> str:
+def _total(here: _Here) -> str:
     """Sums up the layers that have been timed; nothing where a default does not run."""
-    timed = [(sum(map(_count, shape["layers"])), found) for shape, found in here if found]
+    timed = _counted(here)
     if any(found.default_us is None for _, found in timed):
         return "-"
     default_us = sum(count * (found.default_us or 0.0) for count, found in timed)
     tuned_us = sum(count * found.tuned_us for count, found in timed)
     return f"{default_us:.0f} → {tuned_us:.0f} ({default_us / tuned_us:.2f}x)"
+
+
+def _tuned_cell(timed: Timed | None) -> str:
+    return "-" if timed is None else f"{_us(timed.tuned_us)} ({_floor(timed.floor_us)})"
+
+
+def _tuned_total(here: _Here) -> str:
+    timed = _counted(here)
+    floors_us = [count * found.floor_us for count, found in timed if found.floor_us is not None]
+    tuned_us = sum(count * found.tuned_us for count, found in timed)
+    return f"{tuned_us:.0f} ({_floor(sum(floors_us) if len(floors_us) == len(timed) else None)})"
+
+
+def _counted(here: _Here) -> list[tuple[int, Timed]]:
+    """Returns what was timed, and how many layers there are of each."""
+    return [(sum(map(_count, shape["layers"])), found) for shape, found in here if found]
+
+
+def _floor(floor_us: float | None) -> str:
+    return "-" if floor_us is None else _us(floor_us)
 
 
 def _count(layer: str) -> int:

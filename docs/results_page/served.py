@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from autotune.contract.source import BUILTIN
+from autotune.study.summary import StudySummary
 from results_page import plan as plans
 from results_page.runs import machine_text, read, versions_text
 from results_page.tables import markdown
@@ -27,8 +29,10 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for run in map(read, sorted(data.glob("served-*.json"), reverse=True)):
         plan = run.about["plan"]
-        serving, kernel = plan["serving"], run.studies[0].spec.kernel.partition("@")[2]
-        columns, cells = plans.before_after(plan, run.studies)
+        own = [study for study in run.studies if study.spec.source != BUILTIN]
+        ours = [study for study in run.studies if study.spec.source == BUILTIN]
+        serving, kernel = plan["serving"], own[0].spec.kernel.partition("@")[2]
+        columns, cells = plans.before_after(plan, own)
         lines += [
             "",
             f"### {plan['model']['name']} on the kernels of {kernel}",
@@ -38,11 +42,21 @@ def section(data: Path) -> list[str]:
             "",
             *markdown(columns, cells),
             "",
+            *(_beside_ours(plan, own, ours) if ours else ()),
             f"- {against_no_folder(run.about['never_slower'])}",
             *(f"- {against_the_best(rows)}" for rows in [run.about["regret"]] if rows),
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
     return ["", title, *lines, *_tuned_again(data), *_beside_the_grid(data)] if lines else []
+
+
+def _beside_ours(plan: Mapping[str, Any], own: Sequence[StudySummary], ours: Sequence[StudySummary]) -> list[str]:
+    """Compares both kernels of each lookup at their best with the floor."""
+    lines = []
+    for whose, studies in (("The server's own", own), ("Ours", ours)):
+        lines += [f"{whose}, tuned, us a launch (the least that its bytes take):", ""]
+        lines += [*markdown(*plans.tuned_and_floor(plan, studies)), ""]
+    return lines
 
 
 def _tuned_again(data: Path) -> list[str]:

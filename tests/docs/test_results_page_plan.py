@@ -38,6 +38,15 @@ def test_a_default_that_does_not_run_has_no_sum() -> None:
     assert rows == [["8", "fails → 5.0", "-", "-"]]
 
 
+def test_what_is_tuned_stands_beside_the_least_that_its_bytes_take() -> None:
+    found = [study(SHRINK, 8, 10.0, 5.0), study(EXPAND, 8, None, 100.0)]
+    floor_us = found[0].result.floor_us if found[0].result else None
+    assert floor_us is not None
+    columns, rows = plan.tuned_and_floor(PLAN, found)
+    assert columns == plan.before_after(PLAN, found)[0]
+    assert rows == [["8", f"5.0 ({floor_us:.1f})", f"100 ({floor_us:.1f})", f"310 ({5 * floor_us:.1f})"]]
+
+
 def test_the_summary_counts_what_was_finished() -> None:
     unfinished = replace(study(SHRINK, 2, 1.0, 1.0), result=None)
     run = {"wall_s": 90.0, "check": 0, "plan": PLAN}
