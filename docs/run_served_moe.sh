@@ -25,5 +25,5 @@ if [ "${TP:-2}" -gt 1 ]; then
         --m-values 16,1024 --trials "${TRIALS:-60}" --save-json-dir "$out/two-kernel" | tee "$out/two-kernel.txt"
 fi
 python3 docs/dump_studies.py "$AUTOTUNE_STORAGE" --one-a-group >"$out/moe-served.json"
-python3 docs/run_alignment.py "$out/alignment.json"
+python3 docs/run_alignment.py "$out/moe-alignment.json"
 python3 docs/run_served.py never-slower "$AUTOTUNE_STORAGE" "$out/one-shot" "$out/moe-never-slower.json"

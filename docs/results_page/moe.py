@@ -1,6 +1,6 @@
 """Writes the section on fused MoE LoRA in docs/results.md: groups of ops that share one block_m.
 
-It reads what docs/run_moe.sh left in docs/data.
+It reads what docs/run_moe.sh and docs/run_served_moe.sh left in docs/data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.summary import StudySummary
-from results_page.runs import machine_text, read
+from results_page.runs import machine_text, read, versions_text
 from results_page.served import against_no_folder
 from results_page.tables import markdown
 
@@ -60,7 +60,25 @@ def section(data: Path) -> list[str]:
             parts += ["", title, "", about, "", *markdown(COLUMNS, rows(members))]
             if (raced := data / file.replace(".json", "-never-slower.json")).exists():
                 parts += ["", against_no_folder(json.loads(raced.read_text())["rows"])]
+    parts += alignment(data / "moe-alignment.json")
     return ["", "## Fused MoE LoRA", *parts] if parts else []
+
+
+def alignment(file: Path) -> list[str]:
+    """Writes what sorting pairs for the LoRA of experts costs, a row a batch; nothing where it was not timed."""
+    if not file.exists():
+        return []
+    run = json.loads(file.read_text())
+    us = {(row["m"], row["block_m"]): row["us"] for row in run["rows"]}
+    ms, block_ms = (sorted(set(keys)) for keys in zip(*us, strict=True))
+    whose = "vLLM's own op" if run["of"] == "vllm" else "our own alignment, an upper bound"
+    about = (
+        f"Each layer of experts sorts its pairs once, for both of its calls, with {whose}, us. Machine: "
+        f"{run['environment']['gpu']} ({versions_text(run['environment'])})."
+    )
+    columns = ["m", *(f"block_m {block_m}" for block_m in block_ms)]
+    cells = [[str(m), *(f"{us[m, block_m]:.1f}" for block_m in block_ms)] for m in ms]
+    return ["", "### What alignment costs", "", about, "", *markdown(columns, cells)]
 
 
 def rows(members: Sequence[StudySummary]) -> list[list[str]]:

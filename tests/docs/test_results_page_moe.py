@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from autotune.study.result import GroupResult
 from results_page import moe
 from tests.builders.study_results import group_result, study_result, summary
@@ -42,3 +45,15 @@ def test_a_row_says_what_was_measured_and_what_is_possible() -> None:
         "at most": "3.75x",
         "tuning took": "12 s",
     }
+
+
+def test_alignment_has_a_row_a_batch(tmp_path: Path) -> None:
+    file = tmp_path / "moe-alignment.json"
+    assert moe.alignment(file) == []
+    timed = [{"m": m, "block_m": block_m, "us": m + block_m / 64} for m in (64, 16) for block_m in (64, 16)]
+    file.write_text(json.dumps({"of": "vllm", "environment": {"gpu": "H", "torch": "2"}, "rows": timed}))
+    lines = moe.alignment(file)
+    assert "vLLM's own op" in lines[3] and "H (torch 2)" in lines[3]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[5:]]
+    assert cells[0] == ["m", "block_m 16", "block_m 64"]
+    assert cells[2:] == [["16", "16.2", "17.0"], ["64", "64.2", "65.0"]]
