@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 
@@ -12,6 +12,9 @@ from autotune.servers.plugin import capture
 from autotune.servers.sglang.batch import CsgmvBatch
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 from autotune.servers.sglang.plugin.stand_in import StandIn
+
+UNTRACED: Final = ("run_lora_a_sgemm", "run_lora_b_sgemm", "run_qkv_lora", "run_gate_up_lora")
+"""The methods that run ours: what they choose by a batch is not to become a part of a compiled graph."""
 
 
 class OurCsgmv:

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from autotune.servers.plugin import offers
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.sglang import facts
-from autotune.servers.sglang.plugin.backend import OurCsgmv
+from autotune.servers.sglang.plugin.backend import UNTRACED, OurCsgmv
 from autotune.servers.sglang.plugin.stand_in import StandIn
 from autotune.servers.sglang.server import SGLANG
 
@@ -50,11 +52,18 @@ def _backend(own: type[Any], folder: Path | None) -> type[Any]:
     try:
         module = sys.modules[own.__module__]
         ops = {op: _stand_in(op, getattr(module, function), folder) for op, function in _OWN.items()}
+        untraced = {name: _untraced(getattr(OurCsgmv, name)) for name in UNTRACED}
     except Exception as error:  # the server dies of whatever leaves this function
         warn_once(f"the server's own kernels run: {one_line(error)}")
         return own
     members = {"own": own, "shrink": ops["csgmv_shrink"], "expand": ops["csgmv_expand"], "__module__": __name__}
-    return type(f"LoraAutotune{own.__name__}", (OurCsgmv, own), members)
+    return type(f"LoraAutotune{own.__name__}", (OurCsgmv, own), {**members, **untraced})
+
+
+def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps ``torch.compile`` out of a method (``--enable-torch-compile``)."""
+    found: Callable[..., Any] = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _stand_in(op: str, own: Any, folder: Path | None) -> StandIn:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo.testing
 
 from autotune.servers.plugin import notices
 from autotune.servers.sglang import served_modules
@@ -197,6 +198,28 @@ def test_what_ours_are_not_proven_for_goes_to_the_servers_own(
         server.run(layer)
     assert server.own_calls == [*OPS, *OPS]
     assert sum("run the server's own kernel where x is torch.float32" in line for line in caplog.messages) == 2
+
+
+@stand_in_alone
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.method}-{layer.widths}")
+def test_ours_run_behind_what_is_compiled(server: FakeServer, layer: LoraLayer) -> None:
+    """As with ``--enable-torch-compile``: nothing of ours is traced, whatever ranks a batch has."""
+    register()
+    backend = server.backend
+    backend.batch_info = server.info()
+    call, base = layer.prepared(device=server.device)
+    start = base.clone()
+    call(backend)
+    expected = base.clone()
+    torch._dynamo.reset()
+    counted = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(lambda: call(backend), backend=counted)
+    for ranks in (POOL.ranks, tuple(reversed(POOL.ranks))):
+        backend._ranks = ranks
+        base.copy_(start)
+        compiled()
+        assert torch.equal(base, expected)
+    assert (server.own_calls, counted.frame_count) == ([], 0)
 
 
 @stand_in_alone
