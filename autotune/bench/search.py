@@ -26,6 +26,9 @@ from autotune.search import SAMPLERS
 CHOICES = (*SAMPLERS, *RIVALS)
 DEFAULT = ("auto", EXACT, *RIVALS)
 
+_THREADS = "OMP_NUM_THREADS"
+"""The environment variable by which a process that is started knows how many threads to compute with."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -111,8 +114,9 @@ def _mapping(workers: int) -> Iterator[_Map]:
     if workers == 1:
         yield map
         return
+    before = os.environ.get(_THREADS)
     # One thread a process: the matrices are small, and every core has a process of its own.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ[_THREADS] = "1"
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
     def in_order(function: Callable[[SearchJob], SearchOutcome], jobs: Sequence[SearchJob]) -> Iterable[SearchOutcome]:
@@ -123,3 +127,7 @@ def _mapping(workers: int) -> Iterator[_Map]:
         yield in_order
     finally:
         pool.shutdown(cancel_futures=True)
+        if before is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = before
