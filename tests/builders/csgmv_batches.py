@@ -42,7 +42,7 @@ def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -
     the configs it would take."""
     configs: list[Config] = []
     patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
-    patch.setattr(launching, "_device_name", lambda: "Some GPU")
+    patch.setattr(launching, "device_name", lambda *_: "Some GPU")
     launching.cache_clear()
     yield configs
     patch.undo()

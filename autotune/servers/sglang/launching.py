@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.contract import Call, Value
 from autotune.errors import InputError
+from autotune.servers.device_name import device_name
 from autotune.servers.files import read_json
 from autotune.servers.sglang import csgmv, facts
 from autotune.servers.sglang.versions import file_of
@@ -47,15 +48,5 @@ def _current_table(op: str, K: int, R: int, S: int) -> tuple[Path, Any] | None:
     if folder is None:
         return None
     call = Call(facts.NAME, op, {"K": K, "R": R, "S": S, "chunk_size": facts.CHUNK_SIZES[0]})
-    path, _ = file_of(Path(folder), _device_name(), call)
+    path, _ = file_of(Path(folder), device_name(facts.CONFIG_FOLDER, 0), call)
     return None if path is None else (path, read_json(path))
-
-
-def _device_name() -> str:
-    import torch  # here, because defaults and lookups in files must work without torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            f"{facts.CONFIG_FOLDER} is set, but there is no CUDA GPU to name its files; unset it for the defaults"
-        )
-    return torch.cuda.get_device_name(0)

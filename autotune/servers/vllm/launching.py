@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.contract import Call, Value
 from autotune.errors import InputError
+from autotune.servers.device_name import device_name
 from autotune.servers.files import read_json
 from autotune.servers.vllm import dense, facts
 from autotune.servers.vllm.server import VLLM
@@ -52,7 +53,7 @@ def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Val
         return VLLM.default_config(call) if op in facts.MOE_OPS else dense.batch_invariant_config(call)
     if not folder:
         return VLLM.default_config(call)
-    path = Path(folder) / VLLM.file_name(_device_name(), call)
+    path = Path(folder) / VLLM.file_name(device_name(facts.CONFIG_FOLDER), call)
     found = VLLM.resolve(_current_table(path), call)
     if found.config is None:
         at = "/".join(found.key_path)
@@ -64,13 +65,3 @@ def _current_config(op: str, dims: tuple[tuple[str, int], ...]) -> dict[str, Val
 @functools.lru_cache
 def _current_table(path: Path) -> Any:
     return read_json(path) if path.exists() else None
-
-
-def _device_name() -> str:
-    import torch  # here, because defaults and lookups in files must work without torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            f"{facts.CONFIG_FOLDER} is set, but there is no CUDA GPU to name its files; unset it for the defaults"
-        )
-    return torch.cuda.get_device_name()

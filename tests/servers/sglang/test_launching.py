@@ -17,7 +17,7 @@ from tests.builders.csgmv_files import GPU, OTHER, TUNED, call, write
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The environment of a server with a config folder and Triton 3.6.0, on a GPU named GPU."""
     monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setattr(launching, "_device_name", lambda: GPU)
+    monkeypatch.setattr(launching, "device_name", lambda *_: GPU)
     monkeypatch.setattr(csgmv, "installed_version", lambda package: "3.6.0")
     launching.cache_clear()
     yield tmp_path

@@ -330,7 +330,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The environment of a server with a config folder, on a GPU named GPU."""
     monkeypatch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(tmp_path))
     monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
-    monkeypatch.setattr(launching, "_device_name", lambda: GPU)
+    monkeypatch.setattr(launching, "device_name", lambda *_: GPU)
     launching.cache_clear()
     yield tmp_path
     launching.cache_clear()
@@ -388,4 +388,4 @@ def test_device_name_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no CUDA GPU"):
-        launching._device_name()
+        launching.device_name("VLLM_TUNED_CONFIG_FOLDER")
