@@ -62,6 +62,9 @@ class Experts:
     fused: bool
 
 
+_UNTOLD = ("config", "digest", "unknown", "stand_ins")
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """A decoder's sizes, before any sharding.
@@ -74,6 +77,7 @@ class ModelShape:
         tied: lm_head shares the weights of embed_tokens.
         embedding_modules: The embeddings that take LoRA, where its source says so; None to go by the server's classes.
         config: All fields, as found.
+        digest: Tells the model from another one of the same name (`sources.Source`).
         overrides: Fields that were given in place of the config's.
         assumptions: What was taken for granted; one line each.
         unknown: Why its sizes cannot be worked out without a server's own tables; then those above are 0.
@@ -99,6 +103,7 @@ class ModelShape:
     overrides: Mapping[str, int]
     assumptions: tuple[str, ...]
     config: Mapping[str, Any] = field(repr=False)
+    digest: str = field(default="", repr=False)
     unknown: str | None = None
     lacking: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
@@ -114,7 +119,7 @@ class ModelShape:
 
     def to_json(self) -> dict[str, Any]:
         """Returns what is known of it: a size in whose place a number stands is null."""
-        told = {name: value for name, value in asdict(self).items() if name not in ("config", "unknown", "stand_ins")}
+        told = {name: value for name, value in asdict(self).items() if name not in _UNTOLD}
         told |= {name: None for name, field in _FIELD_OF.items() if field in self.stand_ins}
         if self.experts is not None:
             told["experts"] |= {name: None for name, field in _FIELD_OF_EXPERTS.items() if field in self.stand_ins}
@@ -228,6 +233,7 @@ def _unknown(source: Source, overrides: Mapping[str, int], error: InputError) ->
         overrides=dict(overrides),
         assumptions=(),
         config=source.config,
+        digest=source.digest,
         unknown=str(error),
     )
 
@@ -267,6 +273,7 @@ def _read(source: Source, overrides: Mapping[str, int]) -> ModelShape:
         overrides=dict(overrides),
         assumptions=tuple(_assumptions(source, architecture, family, experts, dense_layers)),
         config=source.config,
+        digest=source.digest,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +29,14 @@ class Source:
         origin: Where the config is from, for messages.
         config: The fields of its config.json.
         embedding_modules: What the source says about them; None to take the architecture's.
+        digest: Tells the config from another one of the same name; empty of a shipped preset, whose name is its own.
     """
 
     name: str
     origin: str
     config: Mapping[str, Any]
     embedding_modules: tuple[str, ...] | None = None
+    digest: str = ""
 
 
 def presets() -> dict[str, Path]:
@@ -76,8 +80,13 @@ def local(path: Path, flag: str = "MODEL") -> Source:
     if file.suffix == ".toml":
         return _from_toml(file)
     config = read_object(file, flag, "give a model's folder or its config.json")
-    name = path.resolve().name if path.is_dir() else path.resolve().parent.name
-    return Source(name, str(file), config)
+    # The hub's cache links a folder's config.json to a blob: the folder is resolved, not the file.
+    name = file.parent.resolve().name if file.name == "config.json" else file.stem
+    return Source(name, str(file), config, digest=_digest(config))
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _from_toml(file: Path) -> Source:
@@ -88,7 +97,9 @@ def _from_toml(file: Path) -> Source:
     config = data.get("config")
     if not isinstance(config, dict):
         raise InputError(f"MODEL: {file} has no table [config]; see the shipped presets for the format")
-    return Source(file.stem, f"preset {file.stem}: {data.get('source')}", config, _embedding_modules(file, data))
+    digest = "" if file.parent == PRESETS_DIR else _digest(data)
+    origin = f"preset {file.stem}: {data.get('source')}"
+    return Source(file.stem, origin, config, _embedding_modules(file, data), digest)
 
 
 def _embedding_modules(file: Path, data: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -119,4 +130,4 @@ def _from_hub(model: str) -> Source:
             f"MODEL: cannot get config.json of {model!r} ({type(error).__name__}: {reason}); {_PASS_A_FILE}"
         ) from error
     found = local(file)
-    return Source(model.rpartition("/")[2], f"hub: {model}", found.config)
+    return Source(model.rpartition("/")[2], f"hub: {model}", found.config, digest=found.digest)

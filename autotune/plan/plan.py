@@ -296,6 +296,8 @@ def _variant(model: ModelShape, serving: Serving, batches: Batches) -> str:
         unusual[name] = sorted(set(unusual[name]))
     if serving.target_modules is not None:
         unusual["target_modules"] = sorted(set(serving.target_modules))
+    if model.digest:
+        unusual["config"] = model.digest
     if model.overrides:
         unusual["overrides"] = dict(model.overrides)
     return hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:6] if unusual else ""

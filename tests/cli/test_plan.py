@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4"
 TINY = f"{SERVER} --target-modules o_proj --m-values 16 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4-float16-4befdb"
+NAME = "small-vllm-tp1-r16-l4-float16-7c52a3"
 SHRINK = "lora_shrink-m16-k5120-n16-s1-l4-float16-NVIDIA_H200-replay"
 EXPAND = "lora_expand-m16-k16-n5120-s1-l4-float16-NVIDIA_H200-replay"
 
@@ -242,10 +242,27 @@ def test_plans_of_other_flags_have_other_names(cli: Cli, small: Path) -> None:
         )
     }
     assert len(names) == 7
-    assert {"small-vllm-tp1-r16-l4", "small-vllm-tp1-r16-l4-float16"} <= names
+    assert all(name.startswith("small-vllm-tp1-r16-l4-") for name in names)
+    assert sum("-float16-" in name for name in names) == 1
     for same in ("--max-num-seqs 256 --dtype bfloat16 --m-values auto", "--m-values 16,1", "--m-values 1,16,16"):
         names.add(json.loads(cli.ok("plan --json", plain, same))["name"])
     assert len(names) == 8
+
+
+@pytest.mark.parametrize("model", ["a/merged", "b/merged", "a/merged/config.json"])
+def test_a_model_of_the_same_name_has_a_plan_of_another(cli: Cli, model: str) -> None:
+    config: dict[str, object] = {"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2}
+    config |= {"num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 320}
+    for number, folder in enumerate((Path("a/merged"), Path("b/merged"))):
+        folder.mkdir(parents=True)
+        folder.joinpath("config.json").write_text(json.dumps(config | {"num_hidden_layers": number + 1}))
+    Path("a/merged/other.json").write_text(Path("b/merged/config.json").read_text())
+    name = json.loads(cli.ok("plan --from-tables --json", model, SERVER))["name"]
+    assert name.startswith("merged-vllm-tp1-r16-l4-")
+    beside = "b/merged" if model.startswith("a") else "a/merged"
+    assert json.loads(cli.ok("plan --from-tables --json", beside, SERVER))["name"] != name
+    other = json.loads(cli.ok("plan --from-tables --json a/merged/other.json", SERVER))["name"]
+    assert other.startswith("other-vllm-tp1-r16-l4-")
 
 
 def test_creating_a_plan_again_needs_skip_if_exists(cli: Cli, small: Path) -> None:

@@ -22,7 +22,7 @@ from tests.conftest import Cli
 
 SERVER = "--runtime vllm --lora-rank 16 --max-loras 4 --target-modules o_proj"
 PLAN = f"{SERVER} --m-values 16,32,64,128 --dtype float16"
-NAME = "small-vllm-tp1-r16-l4-float16-a137e6"
+NAME = "small-vllm-tp1-r16-l4-float16-3d03e5"
 ALL = [16, 32, 64, 128]
 LADDER = list(auto_m_values(capture_sizes(256, 8192), 8192))
 SHRINK_US = {
