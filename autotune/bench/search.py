@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,12 +21,13 @@ from autotune.errors import InputError, one_of
 from autotune.measure import recording as recordings
 from autotune.measure.fork_server import deaf_to_ctrl_c
 from autotune.search import SAMPLERS
+from autotune.servers.variables import variables_set
 
 CHOICES = (*SAMPLERS, *RIVALS)
 DEFAULT = ("auto", EXACT, *RIVALS)
 
-_THREADS = "OMP_NUM_THREADS"
-"""The environment variable by which a process that is started knows how many threads to compute with."""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""What tells a process that is started how many threads to compute with."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +114,15 @@ def _mapping(workers: int) -> Iterator[_Map]:
     if workers == 1:
         yield map
         return
-    before = os.environ.get(_THREADS)
-    # One thread a process: the matrices are small, and every core has a process of its own.
-    os.environ[_THREADS] = "1"
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
     def in_order(function: Callable[[SearchJob], SearchOutcome], jobs: Sequence[SearchJob]) -> Iterable[SearchOutcome]:
         with deaf_to_ctrl_c():
             return pool.map(function, jobs)
 
-    try:
-        yield in_order
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if before is None:
-            del os.environ[_THREADS]
-        else:
-            os.environ[_THREADS] = before
+    # The matrices are small, and every core has a process of its own.
+    with variables_set(_ONE_THREAD):
+        try:
+            yield in_order
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib
 import inspect
-import os
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from types import ModuleType
 
 from autotune.contract.source import OWN_ASKED_FOR, Origin
 from autotune.errors import InputError, NotInstalledError
+from autotune.servers.variables import variables_set
 
 _FORKABLE = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Lets a package look for a GPU without opening CUDA, which a process that others are forked from must not do."""
@@ -111,9 +111,8 @@ class ServedModules:
         """
         full = name if "." in name else next(each for each in self.files() if each.rpartition(".")[2] == name)
         try:
-            from unittest.mock import patch  # loads for longer than the rest of this room
-
-            with patch.dict(os.environ, {**_FORKABLE, **self.environment}):
+            # What the package sets of its own while it is imported, its kernels are then to run with.
+            with variables_set({**_FORKABLE, **self.environment}):
                 return importlib.import_module(full)
         except ImportError as error:
             reason = str(error).partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -98,3 +99,19 @@ def test_a_release_without_the_modules_is_told(tmp_path: Path, monkeypatch: pyte
         InputError, match=r"has no module vllm.lora.ops.triton_ops.lora_shrink_op; known releases: 0.23.0"
     ):
         DENSE.origin()
+
+
+def test_what_a_package_sets_for_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels are to be timed with it; what was set for the import alone is given back."""
+    package = tmp_path / "package_with_variables"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nos.environ['OF_THE_PACKAGE'] = os.environ['QUIET'] + os.environ['FOR_NOW']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OF_THE_PACKAGE", "")
+    monkeypatch.setenv("QUIET", "0")
+    monkeypatch.delenv("FOR_NOW", raising=False)
+    modules = ServedModules(package.name, "torch", [[]], {}, {"QUIET": "1", "FOR_NOW": "1"})
+    modules.load(f"{package.name}.__init__")
+    assert [os.environ.get(name) for name in ("OF_THE_PACKAGE", "QUIET", "FOR_NOW")] == ["11", "0", None]
