@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune import paths
+from autotune import paths, servers
 from autotune.bench import serve_folder, variants
 from autotune.bench.rounds import ServeRun
 from autotune.bench.variants import Variant
 from autotune.environment import installed_version
-from autotune.errors import InputError
+from autotune.errors import InputError, one_of
 from autotune.model import random_adapter
 from autotune.model.expert_layers import expert_layers
 from autotune.model.fields import Fields, changed, language_model
@@ -77,7 +77,11 @@ def prepare(options: ServeOptions, server: Server) -> ServeRun:
             made.
     """
     if (engine := server.engine()) is None:
-        raise InputError(f"--runtime: got {server.name}, whose engine cannot be run offline from here yet")
+        able = one_of(name for name in servers.names() if servers.get(name).engine())
+        raise InputError(
+            f"--runtime: got {server.name}, whose engine cannot be run from here yet, allowed: {able}; time the files "
+            "with the server's own benchmark"
+        )
     if installed_version(engine.package) is None:
         raise InputError(
             f"bench serve: {engine.package} is not installed here; run it in the environment that the server runs in"

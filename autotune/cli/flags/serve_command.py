@@ -69,8 +69,8 @@ class Filling:
         expected, words = said.get(_field(name), (value, ""))
         if value != expected:
             raise InputError(
-                f"{_spelled(name)}: got {value}, but --serve-command says {words}; correct one of them, or leave "
-                f"{_spelled(name)} out"
+                f"{_spelled(name)}: got {_text(value)}, but --serve-command says {words}; correct one of them, or "
+                f"leave {_spelled(name)} out"
             )
 
     def text(self, ctx: click.Context) -> str:
@@ -96,8 +96,12 @@ class Filling:
 
 
 def _shown(name: str, value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return f"{name.replace('_', '-')} {text}"
+    return f"{name.replace('_', '-')} {_text(value)}"
+
+
+def _text(value: Any) -> str:
+    """Spells a value as the words behind a flag."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _field(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,20 @@ def test_a_contradiction_is_refused_by_both_names(cli: Cli, words: list[str], pa
     assert code == 2
     assert len(err.strip().splitlines()) <= 2
     assert all(part in err for part in parts), err
+
+
+def test_values_are_named_as_they_are_given(cli: Cli, tmp_path: Path) -> None:
+    adapter = tmp_path / "a"
+    adapter.mkdir()
+    command = f"python -m sglang.launch_server --model-path Qwen3-8B --lora-paths {adapter}"
+    code, _, err = run(cli, "plan", "--serve-command", command, "--lora-path", "other")
+    assert code == 2
+    assert f"--lora-path: got other, but --serve-command says --lora-paths {adapter};" in err
+
+
+def test_an_engine_that_is_not_run_from_here_is_told_with_those_that_are(cli: Cli) -> None:
+    _, _, err = run(cli, "bench", "serve", "Qwen3-8B", "--runtime", "sglang", "--max-loras", "2", "--lora-rank", "8")
+    assert "got sglang, whose engine cannot be run from here yet, allowed: vllm; " in err
 
 
 def test_a_malformed_command_is_refused_before_anything_is_printed(cli: Cli) -> None:
