@@ -49,19 +49,33 @@ class VllmChecker(Checker):
         self, directory: Path, shapes: Sequence[Shape], size: int, lookup: Callable[[Call], Lookup]
     ) -> Iterator[Finding]:
         """Finds another block_m in w2 than in w13, where they look up different sizes and only a plan knows which."""
-        by_op = {shape.op: shape for shape in shapes}
-        w13, w2 = by_op.get(facts.W13_SHRINK), by_op.get(facts.W2_SHRINK)
-        if w13 is None or w2 is None or not w13.occurs(size):
-            return
-        if all(w13.dims[level] == w2.dims[level] for level in _SHAPE_LEVELS):
-            return
-        one, other = (lookup(shape.call(size)) for shape in (w13, w2))
-        blocks = [found.config["block_m"] for found in (one, other) if found.config]
-        if len(set(blocks)) < 2 or one.path is None:
-            return
-        message = (
-            f"{one_of(w13.layers)}: block_m is {blocks[0]}, but {blocks[1]} in {one_of(w2.labels)} of W2, which reuses "
-            "W13's blocks: wrong results without an error; use one"
-        )
-        file = one.path.relative_to(directory).as_posix()
-        yield Finding(file, w13.labels, "block_m differs", "silent corruption", message)
+        for w13, w2 in _experts(shapes):
+            if w13.occurs(size) and any(w13.dims[level] != w2.dims[level] for level in _SHAPE_LEVELS):
+                one, other = (lookup(shape.call(size)) for shape in (w13, w2))
+                yield from _other_blocks(directory, (w13, one), (w2, other))
+
+
+def _experts(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, Shape]]:
+    """Yields the lookups of w13's and w2's shrink that the same layers make.
+
+    A trace tells layers by their number alone: a w2 that is the only one belongs to every w13.
+    """
+    w13s, w2s = ([shape for shape in shapes if shape.op == op] for op in (facts.W13_SHRINK, facts.W2_SHRINK))
+    for w13 in w13s:
+        for w2 in w2s:
+            if len(w2s) == 1 or not set(w13.layers).isdisjoint(w2.layers):
+                yield w13, w2
+
+
+def _other_blocks(directory: Path, w13: tuple[Shape, Lookup], w2: tuple[Shape, Lookup]) -> Iterator[Finding]:
+    """Yields a finding if what w2's lookup comes to has another block_m than what w13's comes to."""
+    (first, one), (second, other) = w13, w2
+    blocks = [found.config["block_m"] for found in (one, other) if found.config]
+    if len(set(blocks)) < 2 or one.path is None:
+        return
+    message = (
+        f"{one_of(first.layers)}: block_m is {blocks[0]}, but {blocks[1]} in {one_of(second.labels)} of W2, which "
+        "reuses W13's blocks: wrong results without an error; use one"
+    )
+    file = one.path.relative_to(directory).as_posix()
+    yield Finding(file, first.labels, "block_m differs", "silent corruption", message)

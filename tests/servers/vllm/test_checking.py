@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from autotune.contract import Call
+from autotune.model.layers import ExpertLayer
 from autotune.servers.checking import Reader
-from autotune.servers.lookup import Failure, Step
+from autotune.servers.lookup import Failure, Lookup, Step
+from autotune.servers.serving import Serving
+from autotune.servers.vllm import facts
+from autotune.servers.vllm.lookups import expert_shapes
 from autotune.servers.vllm.server import VLLM
 
 
@@ -49,3 +55,23 @@ def test_the_nearest_m_is_as_meant() -> None:
 )
 def test_only_what_is_not_captured_waits_for_a_batch(level: str, size: int, effect: str) -> None:
     assert VLLM.checker.crash(Failure("KeyError", level, None, ""), size) == effect
+
+
+GATED = ExpertLayer(hidden=2048, intermediate=512, experts=64, top_k=2, fused=True, count=4)
+WIDER = replace(GATED, intermediate=1024, count=2)
+
+
+@pytest.mark.parametrize("layers", [(GATED, WIDER), (WIDER, GATED)])
+def test_w2_is_compared_with_w13_of_its_own_experts(tmp_path: Path, layers: tuple[ExpertLayer, ...]) -> None:
+    serving = Serving("vllm", tp=1, rank=128, max_loras=4)
+    shapes = [shape for each in layers for shape in expert_shapes(each, serving)]
+
+    def lookup(call: Call) -> Lookup:
+        """Finds 32 rows for w2 of the wider experts, and 64 for all else."""
+        block_m = 32 if (call.op, call.dims["i"]) == (facts.W2_SHRINK, WIDER.intermediate) else 64
+        return Lookup("file", {"block_m": block_m}, path=tmp_path / f"{call.op}.json")
+
+    (found,) = VLLM.checker.contradictions(tmp_path, shapes, 64, lookup)
+    assert "i=2048" in found.key
+    assert f"{WIDER.label}: block_m is 64, but 32" in found.message
+    assert "i=1024" in found.message
