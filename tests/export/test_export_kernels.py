@@ -117,3 +117,10 @@ def test_pairs_that_won_and_lost_are_found_where_the_plug_in_looks(tmp_path: Pat
     assert not list(tmp_path.glob("*.json"))
     assert [VLLM.lookup(tmp_path / "autotune", GPU, call).config for call in calls] == configs
     assert not any("num_slices" in line for line in report.warnings)
+
+
+def test_nothing_is_written_where_the_report_could_not_read_the_side_car(tmp_path: Path) -> None:
+    (tmp_path / provenance.FILE_NAME).write_text("{")
+    with pytest.raises(InputError, match=rf"{provenance.FILE_NAME}.*repair or move it"):
+        export([of("builtin")], tmp_path)
+    assert not list((tmp_path / places.BUILTIN_FOLDER).glob("*.json"))
