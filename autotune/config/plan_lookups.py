@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from autotune import servers
@@ -13,6 +13,7 @@ from autotune.errors import one_of
 from autotune.plan.plan import Plan
 from autotune.servers import Lookup
 from autotune.servers.checking import Checker
+from autotune.servers.files import read_json
 from autotune.servers.finding import Finding
 from autotune.servers.shapes import Shape
 
@@ -25,9 +26,10 @@ def check_lookups(directory: Path, plan: Plan, by_plug_in: bool = False) -> list
     """
     server = servers.get(plan.serving.server)
     sizes: dict[Finding, list[int]] = {}
+    read = cache(read_json)
     shapes = [shape for shape in plan.shapes if not by_plug_in or server.checker.plug_in_reads(shape.op)]
     for reader in server.checker.readers(directory):
-        lookup = partial(server.lookup, directory, reader.gpu)
+        lookup = partial(server.lookup, directory, reader.gpu, read=read)
         for shape in shapes:
             for size in _sizes(shape, plan):
                 found = lookup(replace(shape.call(size), triton=reader.triton))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from autotune.contract import Call
@@ -47,9 +48,11 @@ def prove(file: ConfigFile, lookup: Callable[[Call], Lookup]) -> list[Proof]:
 
 
 def lookup_in_folder(file: ConfigFile, directory: Path) -> Callable[[Call], Lookup]:
-    """Returns the server's lookup in the folder; in the file alone, if it has a name that the server does not read."""
-    identity = file.identity
+    """Returns the server's lookup in the folder; in the file alone, if it has a name that the server does not read.
+
+    Each file is read once: a lookup for each entry would else read as many entries.
+    """
+    identity, read = file.identity, cache(read_json)
     if file.name == identity.name:
-        return lambda call: identity.server.lookup(directory, identity.gpu_name, call)
-    content = read_json(directory / file.name)
-    return lambda call: identity.server.resolve(content, call)
+        return lambda call: identity.server.lookup(directory, identity.gpu_name, call, read)
+    return lambda call: identity.server.resolve(read(directory / file.name), call)

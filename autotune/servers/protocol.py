@@ -12,7 +12,7 @@ from autotune.errors import InputError
 from autotune.servers.checking import Checker
 from autotune.servers.command_line import CommandLine
 from autotune.servers.engine import Engine
-from autotune.servers.files import KeyPath, Shards, Table
+from autotune.servers.files import KeyPath, ReadJson, Shards, Table, read_json
 from autotune.servers.lookup import Lookup
 from autotune.servers.planning import Planner
 from autotune.servers.plugin.state import PluginState
@@ -100,8 +100,12 @@ class Server(ABC):
         """Looks the call up in a file's parsed content, as the server does; its failures are part of the result."""
 
     @abstractmethod
-    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
-        """Looks the call up in a config folder, as the server does on a GPU of this name; needs no GPU."""
+    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
+        """Looks the call up in a config folder, as the server does on a GPU of this name; needs no GPU.
+
+        Args:
+            read: Reads the file that the server opens.
+        """
 
     @abstractmethod
     def warnings(

@@ -11,6 +11,7 @@ from autotune.model.shape import load
 from autotune.plan.plan import make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
+from tests.builders.counted_reads import counted_reads
 
 ONLY_QKV = "NVIDIA_H200_SHRINK.json"
 
@@ -31,3 +32,15 @@ def test_experts_without_files_are_told_at_sizes_where_their_entries_are_read(
     found = [each.message for each in check_folder(tmp_path, "vllm", plan)[0] if "FUSED_MOE" in each.file]
     assert len(found) == 4
     assert all(told in message for message in found), found
+
+
+def test_a_file_is_read_as_often_for_many_sizes_as_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ONLY_QKV).write_text("{}")
+    reads = counted_reads(monkeypatch)
+    counts = []
+    for m_values in ((16,), (16, 32, 64, 128)):
+        plan = make(load("Mixtral-8x7B"), Serving("vllm", tp=1, rank=32, max_loras=8), Batches(m_values=m_values))
+        reads.clear()
+        check_folder(tmp_path, "vllm", plan)
+        counts.append(reads[ONLY_QKV])
+    assert counts[0] == counts[1]

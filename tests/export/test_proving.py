@@ -10,9 +10,11 @@ from autotune.errors import AutotuneError
 from autotune.export.export import export
 from autotune.servers import Lookup
 from autotune.servers.vllm.server import VLLM
+from tests.builders.counted_reads import counted_reads
 from tests.builders.exports import (
     at,
     item,
+    shrink,
     snapshot,
 )
 
@@ -25,3 +27,14 @@ def test_a_lookup_that_misses_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(AutotuneError, match="the server's lookup of 5/1/64/4096/16 gives"):
         export([item()], tmp_path)
     assert bool(snapshot(tmp_path)) == (when == "after")
+
+
+def test_each_file_is_read_as_often_for_many_entries_as_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = counted_reads(monkeypatch)
+    export([item()], tmp_path / "one")
+    for_one = reads.copy()
+    reads.clear()
+    export([item(shrink(m), study=f"m{m}") for m in (16, 32, 64, 128, 256)], tmp_path / "many")
+    assert reads == for_one

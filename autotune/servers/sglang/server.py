@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune.contract import Call, Config, Value
 from autotune.errors import InputError, one_of
-from autotune.servers.files import KeyPath, Table, read_json
+from autotune.servers.files import KeyPath, ReadJson, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import Server
@@ -58,7 +58,7 @@ class Sglang(Server):
     def resolve(self, table: Any, call: Call) -> Lookup:
         return csgmv.resolve(table, call)
 
-    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
         """Looks the call up in the file of the server's Triton version, else in that of another, the last by name."""
         path, others = file_of(folder, gpu_name, call)
         if path is None:
@@ -69,7 +69,7 @@ class Sglang(Server):
             wanted = csgmv.version_folder(call)
             notes = [f"{path.name}: none for {wanted}, the server takes that of {version}", *notes]
         try:
-            found = self.resolve(read_json(path), call)
+            found = self.resolve(read(path), call)
         except InputError as error:
             cause = type(error.__cause__).__name__
             found = Lookup("file", None, (), Failure(cause, "file", None, str(error)))

@@ -11,7 +11,7 @@ from typing import Any
 from autotune.contract import Call, Config, Gpu, Value
 from autotune.errors import InputError, one_of
 from autotune.servers.engine import Engine
-from autotune.servers.files import KeyPath, Table, read_json
+from autotune.servers.files import KeyPath, ReadJson, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import FileFamily, Server
@@ -93,10 +93,10 @@ class Vllm(Server):
         failure = failure or dense.config_failure(node, call.op)
         return Lookup("file", None if failure else dict(node), steps, failure)
 
-    def lookup(self, folder: Path, gpu_name: str, call: Call) -> Lookup:
+    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
         path = folder / self.file_name(gpu_name, call)
         try:
-            table = read_json(path) if path.exists() else None
+            table = read(path) if path.exists() else None
         except InputError as error:
             cause = type(error.__cause__).__name__
             return Lookup("file", None, (), Failure(cause, "file", None, str(error)), path)
