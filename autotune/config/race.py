@@ -153,23 +153,23 @@ def race(
     Args:
         sides: The files or folders that were compared.
     """
+    compared = ComparedSide.pair(*sides)
     for difference in differences:
         try:
-            yield _measure(difference, sides, assumptions, bench)
+            yield _measure(difference, compared, assumptions, bench)
         except AutotuneError as error:
             yield RacedDifference(difference, note=str(error))
 
 
 def _measure(
-    difference: Difference, sides: tuple[Path, Path], assumptions: Assumptions, bench: Bench
+    difference: Difference, sides: tuple[ComparedSide, ComparedSide], assumptions: Assumptions, bench: Bench
 ) -> RacedDifference:
-    files = [root / difference.file if root.is_dir() else root for root in sides]
+    files = [side.file(difference.file) for side in sides]
     place = _place(files, difference.key)
-    compared = ComparedSide.pair(*sides)
-    subject = _timed(subject_of(place.call, assumptions), difference.file, compared, assumptions)
+    subject = _timed(subject_of(place.call, assumptions), difference.file, sides, assumptions)
     entries = (difference.a, difference.b)
     a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
-    zeros = [side.meaning(difference.file, entry or {}) for side, entry in zip(compared, entries, strict=True)]
+    zeros = [side.meaning(difference.file, entry or {}) for side, entry in zip(sides, entries, strict=True)]
     a, b = (replace(each, message=zero) if zero else each for each, zero in zip((a, b), zeros, strict=True))
     outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
     if a.config is None or b.config is None:

@@ -51,7 +51,7 @@ class ComparedSide:
 
     def by_plug_in(self, name: str) -> bool:
         """Tells whether a server's plug-in reads a file, and no server: by its folder, or what that stands in."""
-        if self._within(name).parts[0] == places.BUILTIN_FOLDER or places.may_stand_back(self._folder):
+        if self._within(name).parts[0] == places.BUILTIN_FOLDER or self._may_stand_back:
             return True
         above = self._folder.resolve().parent
         return self._is_named_for_it and above in (self.other.resolve(), *self.other.resolve().parents)
@@ -78,6 +78,10 @@ class ComparedSide:
             return self.path
         above = list(self.path.parents)[:_DEEPEST]
         return next((folder for folder in above if (folder / provenance.FILE_NAME).exists()), self.path.parent)
+
+    @cached_property
+    def _may_stand_back(self) -> bool:
+        return places.may_stand_back(self._folder)
 
     @cached_property
     def _kernels(self) -> dict[str, list[TimedAs]]:

@@ -17,6 +17,8 @@ from autotune.config.race import Bench, RacedDifference, race
 from autotune.contract import Config
 from autotune.contract.gpu import H200
 from autotune.measure.result import Measurement
+from autotune.servers import provenance
+from tests.builders.counted_reads import counted_reads
 from tests.builders.samples import VLLM_ENTRY
 from tests.builders.stand_in_backend import StandIn
 
@@ -107,6 +109,20 @@ def test_the_faster_side(a: int, b: int, faster: str) -> None:
     assert [config["num_warps"] for config in backend.races[0]] == [a, b]
     assert "max_nreg" not in backend.races[0][0]
     assert backend.closed == 1
+
+
+def test_the_side_cars_are_read_as_often_for_many_differences_as_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    reads = counted_reads(monkeypatch)
+    for sizes in (("m16",), ("m16", "m32", "m64")):
+        for folder, warps in ((ONE, 4), (OTHER, 8)):
+            write(folder, SHRINK, shrink(**{size: {**VLLM_ENTRY, "num_warps": warps} for size in sizes}))
+            write(folder, provenance.FILE_NAME, {"schema_version": provenance.SCHEMA_VERSION, "entries": []})
+        reads.clear()
+        outcomes, _ = measured()
+        assert len(outcomes) == len(sizes)
+        counts.append(reads[provenance.FILE_NAME])
+    assert counts[0] == counts[1]
 
 
 def test_a_difference_inside_the_noise_is_none() -> None:
