@@ -117,14 +117,21 @@ class Walk:
                         f"lacks {'/'.join(names)} {shapes}, which other m have: such a layer gets another's config "
                         "here; add it",
                     )
-        slices = {group[1] for group in self.groups()}
-        for loras in {group[0] for group in self.groups()}:
-            if lacking_slices := sorted(slices - {group[1] for group in self.groups() if group[0] == loras}):
+        self._lacking_slices()
+
+    def _lacking_slices(self) -> None:
+        """Notes slices that one max_loras lacks while another has them."""
+        by_loras: dict[str, set[str]] = {}
+        for loras, number in self.groups():
+            by_loras.setdefault(loras, set()).add(number)
+        every = set[str]().union(*by_loras.values())
+        for loras, there in by_loras.items():
+            if lacking := sorted(every - there):
                 self.add(
                     (loras,),
                     "num_slices missing",
                     "crash at start",
-                    f"lacks num_slices {one_of(lacking_slices)}, which another max_loras has: KeyError; add it",
+                    f"lacks num_slices {one_of(lacking)}, which another max_loras has: KeyError; add it",
                 )
 
     def _read(self, table: dict[str, Any], numbers: list[str]) -> list[str]:
