@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def check_folder(
             inside = [_of_plug_in(finding) for finding in inside if finding.effect != _COMPILED_AHEAD]
         found += [_in_folder(finding, folder.relative_to(directory)) for finding in inside]
         files += count
+    found += _unreadable_side_cars(directory)
     found += _misplaced(directory)
     found += of_other_kernels(directory)
     if not files and not found:
@@ -74,14 +76,22 @@ def _in_folder(finding: Finding, folder: Path) -> Finding:
     return replace(finding, file=(folder / finding.file).as_posix() if finding.file else finding.file)
 
 
+def _unreadable_side_cars(directory: Path) -> Iterator[Finding]:
+    """Finds the side-cars, of an output folder and of the one inside it, that cannot be read."""
+    for folder in places.folders(directory):
+        try:
+            provenance.read(folder)
+        except InputError as error:
+            file = (folder / provenance.FILE_NAME).relative_to(directory).as_posix()
+            yield Finding(file, (), "side-car", "ignored", f"does not tell where entries are from: {error}")
+
+
 def _misplaced(directory: Path) -> list[Finding]:
     """Finds results of the built-in kernels that stand where a server's own kernel reads them."""
     try:
         found = places.misplaced(directory)
-    except InputError as error:
-        return [
-            Finding(provenance.FILE_NAME, (), "side-car", "ignored", f"does not tell where entries are from: {error}")
-        ]
+    except InputError:
+        return []  # `_unreadable_side_cars` tells of it.
     return [
         Finding(file, ("*",), "built-in kernel's entries", "slower", places.misplaced_message(count))
         for file, count in found.items()

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from autotune.contract import registry, source
 from autotune.environment import installed_version
 from autotune.errors import InputError
+from autotune.servers import places
 from autotune.servers.finding import Finding
-from autotune.servers.timed_as import TimedAs, timed_as
+from autotune.servers.timed_as import TimedAs, timed_in
 
 
 def kernels_of(directory: Path) -> dict[str, list[TimedAs]]:
-    """Returns what each file in an output folder that a side-car knows was timed on, by its name in the folder."""
-    try:
-        return timed_as(directory)
-    except InputError:
-        return {}  # `config check` says what is wrong with the side-car; a server does not read it.
+    """Returns what each file in an output folder that a side-car knows was timed on, by its name in the folder.
+
+    A side-car that cannot be read tells nothing, and hides nothing that the other one tells: `config check` says what
+    is wrong with it, and no server reads it.
+    """
+    found: dict[str, list[TimedAs]] = {}
+    for folder in places.folders(directory):
+        with suppress(InputError):
+            found |= timed_in(folder, directory)
+    return found
 
 
 def of_other_kernels(directory: Path) -> Iterator[Finding]:

@@ -65,12 +65,23 @@ def timed_as(directory: Path) -> dict[str, list[TimedAs]]:
     Raises:
         InputError: If a side-car is malformed.
     """
-    found: dict[str, set[TimedAs]] = {}
+    found: dict[str, list[TimedAs]] = {}
     for folder in places.folders(directory):
-        for record in provenance.read(folder):
-            timed = TimedAs.of(record)
-            if timed is not None and record.kind != "dropped":
-                found.setdefault((folder / record.file).relative_to(directory).as_posix(), set()).add(timed)
+        found |= timed_in(folder, directory)
+    return dict(sorted(found.items()))
+
+
+def timed_in(folder: Path, directory: Path) -> dict[str, list[TimedAs]]:
+    """Says it of the files that the side-car of this one folder knows, by their names in the output folder.
+
+    Raises:
+        InputError: If the side-car is malformed.
+    """
+    found: dict[str, set[TimedAs]] = {}
+    for record in provenance.read(folder):
+        timed = TimedAs.of(record)
+        if timed is not None and record.kind != "dropped":
+            found.setdefault((folder / record.file).relative_to(directory).as_posix(), set()).add(timed)
     return {name: sorted(timed) for name, timed in sorted(found.items())}
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from autotune.config.check import check_folder
 from autotune.model.shape import load
 from autotune.plan.plan import Plan, make
-from autotune.servers import stand_back
+from autotune.servers import places, provenance, stand_back
 from autotune.servers.batches import Batches
 from autotune.servers.finding import CRASHES, Finding
 from autotune.servers.plugin.configs import TunedConfigs, Tuner
@@ -131,3 +131,14 @@ def test_configs_that_the_plug_in_compiles_ahead_keep_no_request_waiting(tmp_pat
     write(tmp_path, exports.SHRINK, content)
     write(tmp_path / "autotune", exports.SHRINK, content)
     assert [each.file for each in found(tmp_path) if each.defect == "many configs"] == [exports.SHRINK]
+
+
+@pytest.mark.parametrize("folder", [".", places.BUILTIN_FOLDER])
+def test_a_side_car_that_cannot_be_read_is_told_wherever_it_is(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (place / "NVIDIA_H200_SHRINK.json").write_text("{}")
+    (place / provenance.FILE_NAME).write_text("{")
+    (found,) = (each for each in check_folder(tmp_path, "vllm")[0] if each.defect == "side-car")
+    assert found.file == (Path(folder) / provenance.FILE_NAME).as_posix()
+    assert "repair or move it" in found.message

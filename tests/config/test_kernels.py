@@ -11,7 +11,7 @@ import pytest
 from autotune.config.check import check_folder
 from autotune.config.kernels import kernels_of, of_other_kernels
 from autotune.environment import installed_version
-from autotune.servers import provenance
+from autotune.servers import places, provenance
 from autotune.servers.provenance import Record
 from autotune.servers.vllm.served_modules import DENSE
 from tests.builders import served_vllm
@@ -84,3 +84,12 @@ def test_an_edited_side_car_stops_nothing(tmp_path: Path, about: dict[str, Any])
     folder = write(tmp_path / "tuned", "another", "0.1", **about)
     assert len(list(of_other_kernels(folder))) <= 1
     assert kernels_of(folder)[SHRINK][0].source == "vllm"
+
+
+@pytest.mark.parametrize("broken", [".", places.BUILTIN_FOLDER])
+def test_a_broken_side_car_hides_nothing_that_the_other_tells(tmp_path: Path, broken: str) -> None:
+    folder = write(tmp_path / "tuned", "abc", "3.8.0")
+    write(folder / places.BUILTIN_FOLDER, "abc", "3.8.0", source="builtin", kernel="lora_shrink")
+    (folder / broken / provenance.FILE_NAME).write_text("{")
+    sound = f"{places.BUILTIN_FOLDER}/{SHRINK}" if broken == "." else SHRINK
+    assert list(kernels_of(folder)) == [sound]
