@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,10 @@ def export_items(finished: Sequence[StoredStudy], with_timings: bool = False) ->
     _check_groups(finished)
     by_name = {study.name: study for study in finished}
     items = [item for study in finished for item in _items(study)]
-    items = [_for_larger_m(item, items, by_name) for item in items]
+    by_shape = defaultdict[Hashable, list[ExportItem]](list)
+    for item in items:
+        by_shape[_shape(item)].append(item)
+    items = [_for_larger_m(item, by_shape[_shape(item)], by_name) for item in items]
     if not with_timings:
         return items
     return [_timed(item, by_name[item.study]) for item in items]
@@ -121,15 +125,19 @@ def _stands_back(study: StoredStudy, decision: Decision) -> bool:
     return decision.outcome == "default" and study.kernel.is_left_without_entry(study.problem)
 
 
-def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mapping[str, StoredStudy]) -> ExportItem:
+def _for_larger_m(item: ExportItem, alike: Iterable[ExportItem], by_name: Mapping[str, StoredStudy]) -> ExportItem:
     """Returns an item as larger batches need it, if servers read no config at its own m.
 
     Batches between its m and the next one of the file do read its entry, where it is the nearest to them. So it gets
     the config that was chosen for the nearest larger m at which servers read one.
+
+    Args:
+        alike: The items of its shape, at all m.
     """
     if _is_read(study := by_name[item.study]):
         return item
-    larger = [other for other in items if _is_larger(other, item) and _is_read(by_name[other.study])]
+    m = item.call.dims["m"]
+    larger = [other for other in alike if other.call.dims["m"] > m and _is_read(by_name[other.study])]
     if not larger:
         return item
     nearest = min(larger, key=lambda other: other.call.dims["m"])
@@ -144,11 +152,11 @@ def _for_larger_m(item: ExportItem, items: Iterable[ExportItem], by_name: Mappin
     )
 
 
-def _is_larger(other: ExportItem, item: ExportItem) -> bool:
-    """Returns whether an item is of the same shape as another one, on the same GPUs, at a larger m."""
-    at_own_m = replace(other.call, dims={**other.call.dims, "m": item.call.dims["m"]})
-    other_file, own_file = ((each.gpu_name, each.shards, each.is_builtin) for each in (other, item))
-    return (at_own_m, other_file) == (item.call, own_file) and other.call.dims["m"] > item.call.dims["m"]
+def _shape(item: ExportItem) -> Hashable:
+    """Returns what is equal for items of one shape on the same GPUs, at any m."""
+    call = item.call
+    without_m = replace(call, dims={name: size for name, size in call.dims.items() if name != "m"})
+    return without_m.key, call.triton, item.gpu_name, item.shards, item.is_builtin
 
 
 def _is_read(study: StoredStudy) -> bool:
