@@ -171,8 +171,8 @@ def _dead(config: Config, op: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_slices(made: Walk, has_experts: bool) -> None:
-    """Returns the slices that nearly every model looks up (contracts A5): 3 for qkv, 1 for o_proj, and 2 unless all MLP
-    are MoE."""
+    """Notes where a file lacks slices that nearly every model looks up (contracts A5): 3 for qkv, 1 for o_proj, and 2
+    unless all MLP are MoE."""
     if not made.leaves:
         return
     have = {key[1] for key in made.leaves}

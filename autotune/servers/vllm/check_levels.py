@@ -73,6 +73,7 @@ class Walk:
         self.findings.append(Finding(self.file, key, defect, effect, message))
 
     def m(self, key: Key) -> int | None:
+        """Returns the token count of a key; None where the key ends above it, or has no integer there."""
         place = self.levels.index("m")
         return int(key[place]) if len(key) > place and is_integer(key[place]) else None
 
@@ -179,6 +180,7 @@ class Walk:
             )
 
     def crash(self, key: Key) -> Effect:
+        """Tells when a server dies of what stands at a key."""
         return crash(self.m(key))
 
 
