@@ -259,10 +259,7 @@ def make(
     found, sizes = roads.find(model, serving, batches, road), planner.sizes(batches)
     shapes = found.shapes
     if not shapes:
-        raise InputError(
-            f"--target-modules: got {one_of(serving.target_modules or ())}, none of which {model.name} has on this "
-            "server; leave it out for all modules"
-        )
+        raise _without_lookups(model, serving)
     warnings = planner.warnings(model, serving, batches, shapes, sizes.shares)
     return Plan(
         model=model,
@@ -276,6 +273,19 @@ def make(
         warnings=(*found.notes, *_of_another_dtype(model, dtype), *warnings),
         advice=tuple(planner.advice(serving, batches)),
         placeholders=found.placeholders,
+    )
+
+
+def _without_lookups(model: ModelShape, serving: Serving) -> InputError:
+    """Returns the error of a plan that comes to no lookup."""
+    if serving.target_modules is None:
+        return InputError(
+            f"{model.name}: comes to no lookup, since {serving.server} wraps none of its layers for LoRA; plan another "
+            "model"
+        )
+    return InputError(
+        f"--target-modules: got {one_of(serving.target_modules) or 'none'}, none of which {model.name} has on this "
+        "server; leave it out for all modules"
     )
 
 

@@ -112,3 +112,19 @@ def test_what_to_mind_is_told_of_models_that_the_tables_do_not_know(name: str, m
     told = servers.get("vllm").planner.warnings(load(name), serving, batches, known.shapes, known.sizes)
     assert told
     assert not [line for line in told if line not in made.warnings]
+
+
+@pytest.mark.parametrize(
+    ("modules", "told"),
+    [
+        (None, "Qwen3-8B: comes to no lookup, since vllm wraps none of its layers for LoRA; plan another model"),
+        (("o_proj",), "--target-modules: got o_proj, none of which Qwen3-8B has on this server; leave it out"),
+    ],
+)
+def test_a_flag_is_blamed_for_a_plan_without_lookups_only_where_it_is_given(
+    modules: tuple[str, ...] | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(servers.get("vllm").planner), "read_off", lambda *_: ReadOff((), (), None))
+    serving = replace(Serving("vllm", 1, 16, 8), target_modules=modules)
+    with pytest.raises(InputError, match=f"^{told}"):
+        make(load("Qwen3-8B"), serving, Batches(), road="server")
