@@ -30,6 +30,9 @@ class Content:
         return self.data is not None or not self.findings
 
 
+LINK_TO_NOTHING = "a link to nothing: the server finds no file there; remove it"
+
+
 class _Object(dict[str, Any]):
     """A JSON object that remembers which keys stand in it twice."""
 

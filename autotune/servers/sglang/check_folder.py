@@ -32,7 +32,7 @@ def check(directory: Path, known: Known) -> tuple[list[Finding], int]:
             findings.append(_ignored(path, directory, "no server reads a file of this name or folder; rename it"))
             continue
         if not path.exists():
-            findings.append(_ignored(path, directory, "a link to nothing: the server finds no file there; remove it"))
+            findings.append(_ignored(path, directory, content.LINK_TO_NOTHING))
             continue
         files += 1
         if names := reported_names(match["device"]):

@@ -70,6 +70,9 @@ class _Folder:
         if self._known.by_plug_in and op in facts.MOE_OPS:
             self.findings.append(Finding(path.name, (), "unread file", "ignored", _EXPERTS_UNREAD))
             return
+        if not path.exists():
+            self.findings.append(Finding(path.name, (), "file name", "ignored", content.LINK_TO_NOTHING))
+            return
         read = content.read(path, self._directory)
         self.findings += read.findings
         if read.readable:

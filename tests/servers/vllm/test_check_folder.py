@@ -257,6 +257,12 @@ def test_a_folder_without_files_for_the_server(others: Files) -> None:
     assert found(others) == [(".", "", "no files", "slower")]
 
 
+def test_a_link_to_nothing_is_no_file_and_stops_no_server(tmp_path: Path) -> None:
+    (tmp_path / "NVIDIA_H200_SHRINK.json").symlink_to("nowhere")
+    (found,), files = check_folder(tmp_path, "vllm")
+    assert (found.defect, found.effect, files) == ("file name", "ignored", 0)
+
+
 def test_no_folder() -> None:
     with pytest.raises(InputError, match="no such folder"):
         check_folder(Path("nowhere"), "vllm")
