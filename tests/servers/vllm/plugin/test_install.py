@@ -28,6 +28,19 @@ def test_it_loads_no_package_that_a_server_may_lack(tmp_path: Path) -> None:
     assert not set(FOREIGN.split()) & set(loaded)
 
 
+def log_of_the_servers_own(tmp_path: Path, change: str, environment: dict[str, str]) -> list[str]:
+    """Returns the log of a process in which, after a change, the server's own functions run both dense ops."""
+    script = f"""
+        {change}
+        register()
+        Layer.random().run()
+        print(json.dumps(own_calls))
+    """
+    found, log = run(tmp_path, script, environment)
+    assert found == ["lora_shrink", "lora_expand"]
+    return log
+
+
 @pytest.mark.parametrize("environment", [{}, {"LORA_AUTOTUNE_KERNELS": "0"}], ids=["unset", "0"])
 def test_it_does_nothing_while_the_switch_is_off(tmp_path: Path, environment: dict[str, str]) -> None:
     script = """
@@ -259,39 +272,19 @@ def test_a_kernel_that_fails_for_one_shape_runs_for_others(tmp_path: Path) -> No
 def test_modes_that_ours_do_not_have_are_left_to_the_server(
     environment: dict[str, str], said: str, tmp_path: Path
 ) -> None:
-    script = """
-        register()
-        Layer.random().run()
-        print(json.dumps(own_calls))
-    """
-    found, log = run(tmp_path, script, ON | environment)
-    assert found == ["lora_shrink", "lora_expand"]
+    log = log_of_the_servers_own(tmp_path, "", ON | environment)
     assert log == [f"lora-autotune: vllm runs its own kernels: {said}"]
 
 
 def test_another_makers_gpu_is_left_to_the_server(tmp_path: Path) -> None:
     """Torch calls it a CUDA device, and its ops have the same sources."""
-    script = """
-        torch.version.hip = "6.4"
-        register()
-        Layer.random().run()
-        print(json.dumps(own_calls))
-    """
-    found, log = run(tmp_path, script, ON)
-    assert found == ["lora_shrink", "lora_expand"]
-    (line,) = log
+    (line,) = log_of_the_servers_own(tmp_path, 'torch.version.hip = "6.4"', ON)
     assert line.endswith("its own kernels: this torch is for AMD's GPUs, and ours are proven on NVIDIA's alone")
 
 
 def test_an_unknown_release_is_left_alone_with_one_line(tmp_path: Path) -> None:
-    script = """
-        served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.32.0": "x", "0.33.0": "y"})
-        register()
-        Layer.random().run()
-        print(json.dumps(own_calls))
-    """
-    found, log = run(tmp_path, script, {"LORA_AUTOTUNE_KERNELS": "dense"})
-    assert found == ["lora_shrink", "lora_expand"]
+    change = 'served_modules.DENSE = dataclasses.replace(served_modules.DENSE, known={"0.32.0": "x", "0.33.0": "y"})'
+    log = log_of_the_servers_own(tmp_path, change, {"LORA_AUTOTUNE_KERNELS": "dense"})
     (line,) = log
     assert "the LoRA ops of vllm 0.33.0 have sources" in line
     assert line.endswith("known are those of 0.32.0, 0.33.0")
@@ -394,16 +387,8 @@ def test_nothing_that_goes_wrong_leaves_the_entry_point(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lacking", ["lora_expand_op._lora_expand", "fused_moe_lora_op._fused_moe_lora"])
 def test_where_one_op_cannot_be_ours_none_is(lacking: str, tmp_path: Path) -> None:
     """So the log's line, by which the server's own kernels run, is true of all of them."""
-    script = f"""
-        from vllm.lora.ops.triton_ops import fused_moe_lora_op, lora_expand_op
-        del {lacking}
-        register()
-        Layer.random().run()
-        print(json.dumps(own_calls))
-    """
-    found, log = run(tmp_path, script, ON)
-    assert found == ["lora_shrink", "lora_expand"]
-    (line,) = log
+    change = f"from vllm.lora.ops.triton_ops import fused_moe_lora_op, lora_expand_op; del {lacking}"
+    (line,) = log_of_the_servers_own(tmp_path, change, ON)
     assert "the server's own kernels run: AttributeError" in line
 
 
