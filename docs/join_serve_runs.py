@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ def main() -> None:
         finished = processes(folder, data["variants"])
         left += [{**process_to_json(each), "run": run} for each in finished]
         same += [{**asdict(each), "run": run} for each in answers(finished)]
+    left = [without_machine(each) for each in left]
     data |= {"processes": left, "answers": same}
     found = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
     data["cells"] = [cell_to_json(each) for each in found]
@@ -64,6 +66,12 @@ def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess
         variant = Variant(name, variants[name], lora)
         found.append(FinishedProcess(turn - 1, variant, result, evidence.of(engine, result)))
     return found
+
+
+def without_machine(process: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a process showed, where the plug-in's line names its folder without the place on a machine."""
+    line = process["plugin"]
+    return {**process, "plugin": line and re.sub(r"(?<= )/[^ ,]*/(?=[^/ ,]+/[^/ ,]+)", "", line)}
 
 
 def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> Cell:
