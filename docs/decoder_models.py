@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+SPLIT: Final = " TP "
+"""Stands between a model's name and the number of GPUs that share it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Model:
             Layer("gate_up", self.hidden, (self.intermediate, self.intermediate)),
             Layer("down", self.intermediate, (self.hidden,)),
         )
+
+    def split(self, gpus: int) -> Model:
+        """Returns what each of so many GPUs has of it, under tensor parallelism without fully sharded LoRA."""
+        if gpus == 1:
+            return self
+        parts = (self.attention // gpus, self.kv // gpus, self.intermediate // gpus)
+        return replace(self, name=f"{self.name}{SPLIT}{gpus}", attention=parts[0], kv=parts[1], intermediate=parts[2])
 
 
 MODELS: Final = (

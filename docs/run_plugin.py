@@ -27,7 +27,6 @@ from decoder_models import MODELS, Layer, Model
 from plugin_race import Raced, Sides, keep, options, set_count, timed
 
 _MOST_SETS: Final = 24
-_ADAPTERS: Final = 4
 TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 8192)
 
 
@@ -63,33 +62,37 @@ class Row:
 def main() -> None:
     parser = options(__doc__, [model.name for model in MODELS], 30)
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
+    parser.add_argument("--tp", type=int, default=1, help="what one of so many GPUs launches")
+    parser.add_argument("--adapters", type=int, default=4, help="as many as the server has room for, all in use")
     arguments = parser.parse_args()
     register()
     if not all(map(override.is_overridden, ("lora_shrink", "lora_expand"))):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known vLLM on the path")
-    models = [m for m in MODELS if m.name in arguments.models]
-    keep(timed(cases(models, arguments.tokens), arguments.rounds), arguments.out, arguments.seconds)
+    models = [model.split(arguments.tp) for model in MODELS if model.name in arguments.models]
+    chosen = cases(models, arguments.tokens, arguments.adapters)
+    keep(timed(chosen, arguments.rounds), arguments.out, arguments.seconds)
 
 
-def cases(models: list[Model], tokens: list[int]) -> Iterator[DenseCase]:
+def cases(models: list[Model], tokens: list[int], adapters: int) -> Iterator[DenseCase]:
     """Yields the sizes of batches outermost, so that a run cut short has something of every layer."""
     bandwidth = copy_bandwidth_bytes_per_s()
     for m, model in itertools.product(tokens, models):
         for layer, op in itertools.product(model.layers, ("lora_shrink", "lora_expand")):
-            yield DenseCase(op, model, layer, m, bandwidth)
+            yield DenseCase(op, model, layer, (m, adapters), bandwidth)
 
 
 class DenseCase:
-    """One op of one layer at one batch, with its argument sets."""
+    """One op of one layer at one batch, so many tokens of so many adapters, with its argument sets."""
 
-    def __init__(self, op: str, model: Model, layer: Layer, m: int, bandwidth: float) -> None:
+    def __init__(self, op: str, model: Model, layer: Layer, batch: tuple[int, int], bandwidth: float) -> None:
+        m, self._adapters = batch
         self._op, self._where = op, (model.name, layer.name, op, m)
         self._kernel: AnyKernel = registry.load(op)
         flags = {
             "dtype": "bfloat16",
             "m": m,
             "lora_rank": model.rank,
-            "num_loras": _ADAPTERS,
+            "num_loras": self._adapters,
             "num_slices": len(layer.widths),
             "hidden_size": layer.inputs if op == "lora_shrink" else max(layer.widths),
             **({"slice_widths": layer.widths} if op == "lora_expand" else {}),
@@ -116,7 +119,7 @@ class DenseCase:
         """Returns the call that the server makes, over the tensors of a built-in kernel's inputs."""
         tensors = _tensors(inputs)
         mapping = tensors.metadata.token_lora_mapping
-        meta = imported("lora_kernel_metadata").LoRAKernelMeta.make(_ADAPTERS, mapping.numel(), "cuda")
+        meta = imported("lora_kernel_metadata").LoRAKernelMeta.make(self._adapters, mapping.numel(), "cuda")
         meta.prepare_tensors(mapping.cpu())
         metadata = meta.meta_args(mapping.numel(), specialize_active_lora=False)
         shrink = self._op == "lora_shrink"

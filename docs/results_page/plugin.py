@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decoder_models import MODELS
+from decoder_models import MODELS, SPLIT
 from results_page.runs import versions_text
 from results_page.tables import Table, markdown
 
@@ -115,13 +115,15 @@ def table(part: Part, rows: Rows) -> Table:
 def steps(rows: Rows) -> Table | None:
     """Adds up what all launches of a step take, at each m of which all were timed; None if there is none."""
     lines: list[list[str]] = []
-    for model in MODELS:
-        timed = [row for row in rows if row["model"] == model.name and "layer" in row and "floor_us" in row]
+    blocks = {model.name: model.blocks for model in MODELS}
+    for model in dict.fromkeys(row["model"] for row in rows):
+        timed = [row for row in rows if row["model"] == model and "layer" in row and "floor_us" in row]
         for m in sorted({row["m"] for row in timed}):
             of_step = [row for row in timed if row["m"] == m]
             if {(row["layer"], row["op"]) for row in of_step} == {(row["layer"], row["op"]) for row in timed}:
                 times = [sum(row[key] for row in of_step) for key in ("own_us", "ours_us", "floor_us")]
-                lines.append([f"{model.name} m {m}", *(f"{time_us * model.blocks / 1e3:.2f}" for time_us in times)])
+                of_block = blocks[model.partition(SPLIT)[0]]
+                lines.append([f"{model} m {m}", *(f"{time_us * of_block / 1e3:.2f}" for time_us in times)])
     return (("step", "the server's own", "ours", "floor"), lines) if lines else None
 
 

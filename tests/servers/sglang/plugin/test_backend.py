@@ -201,6 +201,7 @@ def test_what_ours_are_not_proven_for_goes_to_the_servers_own(
 
 
 @stand_in_alone
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own import
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.method}-{layer.widths}")
 def test_ours_run_behind_what_is_compiled(server: FakeServer, layer: LoraLayer) -> None:
     """As with ``--enable-torch-compile``: nothing of ours is traced, whatever ranks a batch has."""
