@@ -21,8 +21,9 @@ class Launch:
     args: Sequence[Any]
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def run(self) -> None:
-        self.fn[self.grid](*self.args, **self.options)
+    def run(self) -> Any:
+        """Launches; returns Triton's compiled kernel, None in its interpreter."""
+        return self.fn[self.grid](*self.args, **self.options)
 
     def warmup(self) -> Any:
         """Compiles without launching; returns Triton's compiled kernel."""

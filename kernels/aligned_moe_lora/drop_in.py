@@ -14,7 +14,7 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.contract.gpu import H200
 from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config, servers_is_faster
-from autotune.kernels.aligned_moe_lora.launcher import aligned_launches, aligned_moe_lora
+from autotune.kernels.aligned_moe_lora.launcher import aligned_launches
 from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
@@ -67,9 +67,6 @@ class AlignedMoeDropIn(FusedMoeDropIn):
 
     def launches(self, arguments: MoeOneShotArguments, config: Config) -> list[Launch]:
         return aligned_launches(arguments, config)
-
-    def run(self, arguments: MoeOneShotArguments, config: Config) -> None:
-        aligned_moe_lora(arguments, config)
 
 
 def _machine() -> tuple[int, int]:

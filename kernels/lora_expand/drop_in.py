@@ -64,10 +64,6 @@ class ExpandDropIn(DenseDropIn[LoraExpandArguments]):
         stages = forced_stages(_capability(), arguments.x.dtype == torch.float32)
         return expand_launches(arguments, config if stages is None else {**config, "num_stages": stages})
 
-    def run(self, arguments: LoraExpandArguments, config: Config) -> None:
-        for launch in self.launches(arguments, config):
-            launch.run()
-
 
 @functools.cache
 def _capability() -> tuple[int, int]:

@@ -8,7 +8,7 @@ from autotune.contract import Call, Config, Launch
 from autotune.kernels.common import drop_in
 from autotune.kernels.common.addresses import address_table
 from autotune.kernels.lora_shrink import defaults
-from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, lora_shrink, shrink_launches
+from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments, shrink_launches
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.drop_in import DenseCall, DenseDropIn
 
@@ -51,11 +51,11 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
         d = self.lookup(arguments).dims
         return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"], groups=d["max_loras"])
 
+    def clear(self, call: DenseCall) -> None:
+        call.out.zero_()
+
     def launches(self, arguments: LoraShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
-
-    def run(self, arguments: LoraShrinkArguments, config: Config) -> None:
-        lora_shrink(arguments, config)
 
 
 DROP_IN = ShrinkDropIn()

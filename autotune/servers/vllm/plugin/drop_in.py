@@ -37,6 +37,16 @@ class OpCall(Protocol):
         """Tells all that launches depend on, except the number of tokens and the weights' addresses."""
         ...
 
+    @property
+    def batch_key(self) -> Hashable:
+        """Tells what else launches depend on, except where tensors lie."""
+        ...
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Lists all tensors on the device."""
+        ...
+
 
 C = TypeVar("C", bound=OpCall)
 A = TypeVar("A")
@@ -97,13 +107,13 @@ class DropIn(ABC, Generic[C, A]):
     def to_compile(self, call: C, m: int) -> Iterable[C]:
         """Yields the calls of m tokens that may come after a call, without memory: to compile them."""
 
-    @abstractmethod
-    def launches(self, arguments: A, config: Config) -> list[Launch]:
-        """Returns the launches that do a call's work."""
+    def clear(self, call: C) -> None:
+        """Clears what the launches add to, if they do."""
+        return
 
     @abstractmethod
-    def run(self, arguments: A, config: Config) -> None:
-        """Does a call's work."""
+    def launches(self, arguments: A, config: Config) -> list[Launch]:
+        """Returns the launches that then do a call's work."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,17 @@ class DenseCall:
     def shape_key(self) -> Hashable:
         shapes = tuple((each.dtype, *each.shape) for each in self.weights)
         return (self.x.dtype, self.extra, self.most_groups, shapes)
+
+    @property
+    def batch_key(self) -> Hashable:
+        x, out = self.x, self.out
+        tokens = tuple((each.dtype, each.shape) for each in self.metadata[: metadata.NO_LORA])
+        activations = (x.shape, x.stride(), out.dtype, out.shape, out.stride(), x.device)
+        return (activations, tokens, self.groups)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.x, self.out, *self.metadata[: metadata.NO_LORA], *self.weights)
 
     @property
     def most_groups(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from typing import Any
 
@@ -12,7 +13,7 @@ from autotune.servers.plugin import capture, warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
 from autotune.servers.vllm import linear
-from autotune.servers.vllm.plugin import metadata
+from autotune.servers.vllm.plugin import metadata, override
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.shrink_beside import empty_buffer
 from autotune.servers.vllm.plugin.state import PAIR
@@ -38,18 +39,24 @@ class PairOrApart:
         self._tables: dict[Hashable, Any] = {}
         self._workspaces: dict[Hashable, Any] = {}
         self._failed: set[Hashable] = set()
+        self._most_tokens: dict[int, int] = {}
+        """How many a pair may have, by the address of the first of the weights that are prepared."""
 
     def __call__(
         self, y: torch.Tensor, x: torch.Tensor, a: list[torch.Tensor], b: list[torch.Tensor], *rest: Any
     ) -> None:
         """Takes the op's arguments, in its order."""
         tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
-        call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
-        if x.shape[0] == 0 or (call.shrink.no_lora and self._has_met(call)) or self._paired(call):
-            return
+        if x.shape[0] > self._most_tokens.get(a[0].data_ptr(), sys.maxsize):
+            if tokens[metadata.NO_LORA].item():
+                return
+        else:
+            call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
+            if x.shape[0] == 0 or (call.shrink.no_lora and self._has_met(call)) or self._paired(call):
+                return
         buffer = empty_buffer(x, a)
-        torch.ops.vllm.lora_shrink(x, a, buffer, *tokens, scale)
-        torch.ops.vllm.lora_expand(buffer, b, y, *tokens, 0, add_inputs)
+        override.call("lora_shrink", x, a, buffer, *tokens, scale)
+        override.call("lora_expand", buffer, b, y, *tokens, 0, add_inputs)
 
     def _has_met(self, call: Any) -> bool:
         """Tells whether a call's weights are prepared, or cannot be now."""
@@ -112,11 +119,12 @@ class PairOrApart:
     def _prepare(self, call: Any) -> None:
         """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch."""
         self._tables[call.weights_key] = self._drop_in.tables(call)
-        if call.shape_key in self._workspaces:
-            return
         look_up = self._configs.lookup
         entries = [] if look_up is None else look_up.token_counts(self._drop_in.lookup(call))
         counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
+        self._most_tokens[call.shrink.weights[0].data_ptr()] = max(counts)
+        if call.shape_key in self._workspaces:
+            return
         self._workspaces[call.shape_key] = self._drop_in.workspace(call, max(counts), call.shrink.x.device)
         warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
 

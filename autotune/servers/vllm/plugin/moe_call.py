@@ -132,6 +132,22 @@ class MoeCall:
         weights = tuple((each.dtype, each.shape, each.stride()) for each in (*self.a, *self.b))
         return (weights, self.top_k, self.routed, self.add_inputs)
 
+    @property
+    def batch_key(self) -> Hashable:
+        activations = tuple((each.dtype, each.shape, each.stride()) for each in self._activations)
+        last = (self.rows.block_m, self.groups, self.rank, self.fully_sharded, self.offset)
+        return (activations, last, self.x.device)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (*self._activations, *self.a, *self.b)
+
+    @property
+    def _activations(self) -> tuple[torch.Tensor, ...]:
+        rows = (self.rows.sorted_ids, self.rows.expert_ids, self.rows.post_padded)
+        indices = (each for each in rows if each is not None)
+        return (self.out, self.x, self.topk_weights, *indices, self.mapping, self.lora_ids, self.enabled)
+
     def on_meta(self, m: int, block_m: int | None) -> MoeCall:
         """Returns the same call for m tokens, without memory: to compile it.
 

@@ -15,6 +15,9 @@ _KEYS: Final = ("CUDA", "CPU")
 _libraries: Final[dict[str, torch.library.Library]] = {}
 """By op; an override lasts as long as its library."""
 
+_functions: Final[dict[str, Callable[..., None]]] = {}
+"""By op, what runs in its place."""
+
 
 def is_overridden(op: str) -> bool:
     """Tells whether this process has one of our functions in an op's place."""
@@ -37,6 +40,12 @@ def override(namespace: str, op: str, function: Callable[..., None]) -> None:
             if torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{op}", key):
                 library.impl(op, torch.inference_mode()(function), key, **allow)  # type: ignore[no-untyped-call]
     _libraries[op] = library
+    _functions[op] = function
+
+
+def call(op: str, *arguments: Any) -> None:
+    """Does what the server's op does, whoever does that: of ours without torch's dispatcher, which a CPU notices."""
+    (_functions.get(op) or getattr(torch.ops.vllm, op))(*arguments)
 
 
 def restore() -> None:
@@ -44,3 +53,4 @@ def restore() -> None:
     for library in _libraries.values():
         library._destroy()  # type: ignore[no-untyped-call]
     _libraries.clear()
+    _functions.clear()

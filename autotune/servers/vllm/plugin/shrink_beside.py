@@ -16,7 +16,7 @@ import torch
 
 from autotune.servers.plugin import capture
 from autotune.servers.vllm import layer_classes
-from autotune.servers.vllm.plugin import metadata
+from autotune.servers.vllm.plugin import metadata, override
 
 _is_wanted: Final = functools.cache(layer_classes.is_wanted)
 
@@ -40,6 +40,10 @@ class SideStream:
         event.record(torch.cuda.current_stream(device))
         return event
 
+    def has_work(self, device: torch.device) -> bool:
+        """Tells whether the GPU has not come to the end of what the current stream was given."""
+        return not torch.cuda.current_stream(device).query()
+
     @contextmanager
     def after(self, mark: Any, device: torch.device) -> Iterator[None]:
         """Makes it the current stream, behind a mark; has the one that was current wait for it afterwards."""
@@ -47,10 +51,11 @@ class SideStream:
             self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         current, side = torch.cuda.current_stream(device), self._streams[device]
         side.wait_event(mark)
+        torch.cuda.set_stream(side)
         try:
-            with torch.cuda.stream(side):
-                yield
+            yield
         finally:
+            torch.cuda.set_stream(current)
             current.wait_stream(side)
 
 
@@ -78,7 +83,7 @@ class ShrinkBeside:
         shrunk = empty_buffer(x, a)
         # Memory of one that was never ended may be this one's now.
         self._begun.pop(shrunk.data_ptr(), None)
-        if is_gain(x) and self._is_prepared(a[0]) and not rest[metadata.NO_LORA].item():
+        if is_gain(x) and self._is_prepared(a[0]) and not rest[metadata.NO_LORA].item() and self._is_behind(x):
             self._begun[shrunk.data_ptr()] = self._side.mark(x.device)
         return shrunk
 
@@ -88,6 +93,11 @@ class ShrinkBeside:
         met = weight.data_ptr() in self._met
         self._met.add(weight.data_ptr())
         return met or capture.is_on(weight)
+
+    def _is_behind(self, x: torch.Tensor) -> bool:
+        """Tells whether the GPU has work of the past left; else it waits for the CPU, which has more to do for two
+        streams."""
+        return capture.is_on(x) or self._side.has_work(x.device)
 
     def end(
         self,
@@ -105,8 +115,8 @@ class ShrinkBeside:
             return
         tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
         with self._side.after(mark, x.device):
-            torch.ops.vllm.lora_shrink(x, a, shrunk, *tokens, scale)
-        torch.ops.vllm.lora_expand(shrunk, b, y, *tokens, 0, add_inputs)
+            override.call("lora_shrink", x, a, shrunk, *tokens, scale)
+        override.call("lora_expand", shrunk, b, y, *tokens, 0, add_inputs)
 
 
 def is_gain(x: torch.Tensor) -> bool:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.servers import stand_back
 from autotune.servers.plugin import capture, warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
+from autotune.servers.plugin.repeat import Repeat
 from autotune.servers.vllm.plugin import own_tables
-from autotune.servers.vllm.plugin.drop_in import DropIn
+from autotune.servers.vllm.plugin.drop_in import DropIn, OpCall
 from autotune.servers.vllm.plugin.lookups import FolderLookup
+
+_MOST_REPEATS: Final = 4096
+"""Batches of prompts may have any number of tokens, and few come again; within one step all layers do."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,17 @@ class _Weights:
     Attributes:
         outside: What of them is outside the limits of our kernel; empty if nothing is.
         table: Their addresses on the device, where a launch needs them; kept, since graphs that are replayed read it.
+        kind: Stands for the shape key of their calls.
     """
 
     outside: str
     table: Any = None
+    kind: int = 0
+
+    def tensors(self, call: OpCall) -> tuple[torch.Tensor, ...]:
+        """Lists what the launches of a call may take."""
+        tables = self.table if isinstance(self.table, tuple) else (self.table,)
+        return call.tensors + tuple(each for each in tables if each is not None)
 
 
 class OursOrTheirs:
@@ -48,6 +61,9 @@ class OursOrTheirs:
         self._configs = configs
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
+        self._kinds: dict[Hashable, int] = {}
+        self._repeats: dict[Hashable, Repeat | None] = {}
+        """By kind of weights and batch; None where its calls cannot be repeated."""
         self._failed: dict[Hashable, str] = {}
 
     def __call__(self, *arguments: Any) -> None:
@@ -67,9 +83,15 @@ class OursOrTheirs:
             return why
         try:
             weights = self._weights.get(call.weights_key) or self._prepared(call)
-            if why := weights.outside or self._drop_in.outside(call):
-                return why
-            return self._launch(self._drop_in.arguments(call, weights.table))
+            if weights.outside:
+                return weights.outside
+            kind = (weights.kind, call.batch_key)
+            repeat = self._repeats.get(kind)
+            if repeat is not None:
+                self._drop_in.clear(call)
+                if repeat.run(weights.tensors(call)):
+                    return ""
+            return self._drop_in.outside(call) or self._launch(call, weights, kind)
         except Exception as error:  # whatever it is: a request is worth more than our kernel
             return self._fail(call, error)
 
@@ -97,29 +119,41 @@ class OursOrTheirs:
         elif why := self._drop_in.outside(call):
             return _Weights(why)  # not kept: the next call of these weights may be inside
         else:
-            weights = _Weights("", self._drop_in.table(call))
+            kind = self._kinds.setdefault(call.shape_key, len(self._kinds))
+            weights = _Weights("", self._drop_in.table(call), kind)
             own_tables.upload(self._drop_in.name, call)
             self._compile_ahead(call)
         self._weights[call.weights_key] = weights
         return weights
 
-    def _launch(self, arguments: Any) -> str:
+    def _launch(self, call: Any, weights: _Weights, kind: Hashable) -> str:
         """Launches with the tuned config, or where that does not run with the default; returns why it does not, where
         the server's own kernel is to run."""
+        arguments = self._drop_in.arguments(call, weights.table)
         lookup = self._drop_in.lookup(arguments)
         tuned = self._found(lookup, arguments)
         if lookup is not None and tuned is not None:
             if stand_back.is_one(tuned):
                 return stand_back.WHY
             try:
-                self._drop_in.run(arguments, tuned)
+                self._start(call, weights, kind, self._drop_in.launches(arguments, tuned))
                 return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 self._configs.reject(lookup, one_line(error))
         if why := self._drop_in.without_entry(arguments):
             return why
-        self._drop_in.run(arguments, self._drop_in.default_config(arguments))
+        default = self._drop_in.default_config(arguments)
+        self._start(call, weights, kind, self._drop_in.launches(arguments, default))
         return ""
+
+    def _start(self, call: Any, weights: _Weights, kind: Hashable, launches: list[Launch]) -> None:
+        """Launches, and keeps how to do so again."""
+        self._drop_in.clear(call)
+        launched = [(launch, launch.run()) for launch in launches]
+        if kind not in self._repeats:
+            if len(self._repeats) >= _MOST_REPEATS:
+                self._repeats.clear()
+            self._repeats[kind] = Repeat.of(launched, weights.tensors(call))
 
     def _compile_ahead(self, call: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""

@@ -222,10 +222,10 @@ def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_pat
         by_default = list(own_calls)
         from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
 
-        def fails(self, arguments, config):
+        def fails(self, call):
             raise RuntimeError("no such kernel")
 
-        ShrinkDropIn.run = fails
+        ShrinkDropIn.clear = fails
         again = Layer.random().run()
         print(json.dumps([by_default, ours.equals(theirs), own_calls, again.equals(theirs)]))
     """
@@ -239,14 +239,14 @@ def test_a_kernel_that_fails_for_one_shape_runs_for_others(tmp_path: Path) -> No
     script = """
         register()
         from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
-        run = ShrinkDropIn.run
+        clear = ShrinkDropIn.clear
 
-        def fails_for_some(self, arguments, config):
-            if arguments.x.shape[1] == HIDDEN:
+        def fails_for_some(self, call):
+            if call.x.shape[1] == HIDDEN:
                 raise RuntimeError("no such kernel")
-            run(self, arguments, config)
+            clear(self, call)
 
-        ShrinkDropIn.run = fails_for_some
+        ShrinkDropIn.clear = fails_for_some
         layers = [Layer.random(), Layer.random()]
         half = Layer.random()
         half.x, half.a = half.x[:, ::2].contiguous(), [weight[..., ::2].contiguous() for weight in half.a]
@@ -324,10 +324,10 @@ def test_experts_outside_the_limits_run_the_servers_own(tmp_path: Path) -> None:
         Experts.random().run(add=False)
         from autotune.kernels.aligned_moe_lora.drop_in import AlignedMoeDropIn
 
-        def fails(self, arguments, config):
+        def fails(self, call):
             raise RuntimeError("no such kernel")
 
-        AlignedMoeDropIn.run = fails
+        AlignedMoeDropIn.clear = fails
         ours = list(own_calls)
         Experts.random().run()
         print(json.dumps([outside, ours, own_calls]))
@@ -398,15 +398,16 @@ def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -
     tuned(server / "autotune", {"block_m": 64})
     script = """
         register()
-        from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
-        launched, run = [], ShrinkDropIn.run
+        from autotune.contract.launch import Launch
+        launched, run = [], Launch.run
 
-        def noting(self, arguments, config):
-            launched.append(config["block_m"])
-            run(self, arguments, config)
+        def noting(launch):
+            launched.append(launch.options["BLOCK_M"])
+            return run(launch)
 
-        ShrinkDropIn.run = noting
-        Layer.random().run()
+        Launch.run = noting
+        layer = Layer.random()
+        torch.ops.vllm.lora_shrink(layer.x, layer.a, layer.low, *metadata(), 1.0)
         print(json.dumps([launched, own_calls]))
     """
     environment = {"LORA_AUTOTUNE_KERNELS": "dense,fast", "VLLM_TUNED_CONFIG_FOLDER": str(server)}
@@ -439,14 +440,16 @@ LAUNCHED = """
     theirs = Experts.random().run()
     register()
     own_calls.clear()
-    from autotune.kernels.aligned_moe_lora.drop_in import AlignedMoeDropIn
-    launched, run = [], AlignedMoeDropIn.run
+    from autotune.contract.launch import Launch
+    launched, run = [], Launch.run
 
-    def noting(self, arguments, config):
-        launched.append(dict(config))
-        run(self, arguments, config)
+    def noting(launch):
+        names = "block_m", "block_n", "block_k", "num_warps", "num_stages"
+        options = {name.lower(): value for name, value in launch.options.items()}
+        launched.append({**{name: options[name] for name in names}, "column_blocks": launch.args[-1]})
+        return run(launch)
 
-    AlignedMoeDropIn.run = noting
+    Launch.run = noting
     same = Experts.random().run().equals(theirs)
     print(json.dumps([launched, own_calls, same]))
 """

@@ -116,6 +116,26 @@ def test_without_any_file_few_tokens_run_by_the_default_and_more_apart(tmp_path:
     assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [[1, 2, 2], True]
 
 
+def test_batches_beyond_any_pair_do_not_look_at_it(tmp_path: Path) -> None:
+    """As prompts are, of weights that are prepared: looking costs the CPU more than the two ops."""
+    many = MOST_TOKENS + 1
+    script = f"""
+    METADATA[{many}] = metadata([0, 1] * {many // 2} + [0])
+    layer, from_server = Layer.random(tokens={many}), Layer.random(tokens={many})
+    wrapper().add_lora_linear(layer.out.clone(), layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+    from autotune.kernels.lora_linear import drop_in
+    drop_in.LinearCall.of = None
+    wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+    from_server.run([0, 1] * {many // 2} + [0])
+    same = torch.allclose(layer.out, from_server.out, rtol=0, atol=0.13)
+    METADATA[{many}] = metadata([-1] * {many})
+    before = layer.out.clone()
+    wrapper().add_lora_linear(layer.out, layer.x, tuple(layer.a), tuple(layer.b), 1.0, WIDTHS)
+    print(json.dumps([same, layer.out.equal(before)]))
+    """
+    assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [True, True]
+
+
 @pytest.mark.parametrize("part", ["launches", "workspace", "tables"])
 def test_a_pair_that_cannot_be_prepared_or_run_leaves_the_two_ops(tmp_path: Path, part: str) -> None:
     script = f"""

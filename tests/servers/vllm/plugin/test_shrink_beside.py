@@ -26,6 +26,9 @@ LAYERS = """
 
     class Side:
         "Notes what a stream of its own would be given."
+        behind = True
+        def has_work(self, device):
+            return self.behind
         def mark(self, device):
             seen.append("mark")
             return "here"
@@ -155,6 +158,25 @@ def test_where_nothing_is_gained_all_follows_the_product_as_one_op(tmp_path: Pat
     print(json.dumps([one, same(applied(), theirs), seen]))
     """
     assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [True, True, ["product"]]
+
+
+def test_a_gpu_that_waits_for_the_cpu_is_given_one_stream(tmp_path: Path) -> None:
+    """Nothing runs beside anything there; in a capture it is not asked, which would end it."""
+    script = """
+    everywhere()
+    register()
+    Side.behind = False
+    results = [same(applied(), theirs)]
+    order = list(seen)
+
+    def never(*_):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    from autotune.servers.plugin import capture
+    Side.has_work, capture.is_on = never, lambda _: True
+    print(json.dumps([[*results, same(applied(), theirs)], order, seen]))
+    """
+    assert run(tmp_path, _script(LAYERS, BESIDE, script), ON)[0] == [[True, True], ["product"], ORDER]
 
 
 def test_a_shrink_that_is_never_ended_is_not_taken_for_anothers(tmp_path: Path) -> None:
