@@ -25,8 +25,8 @@ PACKAGE = ROOT / "autotune"
 FILES = {"__init__.py", "__main__.py", "environment.py", "errors.py", "paths.py", "py.typed"}
 # What a kernel folder may know of the tool.
 KERNEL_MAY_IMPORT = {"errors", "contract", "servers", "kernels"}
-# Its `includes`: the pair does what the two do, and runs them where it does not win.
-KERNEL_INCLUDES = {"lora_linear": ("lora_shrink", "lora_expand"), "aligned_moe_lora": ("fused_moe_lora",)}
+# What it runs besides its own: the pair does what the two do, and runs them where it does not win.
+KERNEL_RUNS = {"lora_linear": ("lora_shrink", "lora_expand"), "aligned_moe_lora": ("fused_moe_lora",)}
 MOST_LINES = 400
 MEDIAN_LINES = 150
 # Tests of what no single module does.
@@ -173,7 +173,7 @@ def kernel_may_import(folder: str, name: str) -> bool:
     if top != "autotune":
         return True
     return rest[0] in KERNEL_MAY_IMPORT and (
-        rest[0] != "kernels" or rest[1] in (folder, "common", *KERNEL_INCLUDES.get(folder, ()))
+        rest[0] != "kernels" or rest[1] in (folder, "common", *KERNEL_RUNS.get(folder, ()))
     )
 
 

@@ -41,8 +41,6 @@ class Kernel(ABC, Generic[P, Inputs]):
     """The server that this is a kernel of; None for any or none."""
     source: str = BUILTIN
     """Whose code runs: ``builtin``, or the server whose installed package it is."""
-    includes: ClassVar[tuple[str, ...]] = ()
-    """Folders of built-in kernels whose code it runs besides its own."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Further names it goes by among the kernels of its server."""
 

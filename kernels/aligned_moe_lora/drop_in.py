@@ -25,7 +25,6 @@ class AlignedMoeDropIn(FusedMoeDropIn):
     """Launches an entry, or a default by the shape; pairs that are not sorted are in blocks of a fixed size."""
 
     required = facts.ALIGNED_KEYS
-    includes = (facts.MOE_GROUP,)
 
     def lookup(self, arguments: MoeOneShotArguments) -> Call | None:
         """Returns the lookup by the sizes of contracts A17; w2 is told by its routing weights."""

@@ -30,7 +30,6 @@ class _AlignedMoeLora(DeclaredKernel[AlignedMoeProblem]):
 
     problem_type = AlignedMoeProblem
     server = facts.NAME
-    includes = (facts.MOE_GROUP,)
     side: ClassVar[MoeSide]
     op: ClassVar[str]
 

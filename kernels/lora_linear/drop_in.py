@@ -19,9 +19,6 @@ from autotune.kernels.lora_shrink.launcher import LoraShrinkArguments
 from autotune.servers.vllm import facts
 from autotune.servers.vllm.plugin.drop_in import DenseCall
 
-INCLUDES = ("lora_shrink", "lora_expand")
-"""Folders of the kernels whose code ours runs besides its own."""
-
 Tables = tuple[torch.Tensor | None, torch.Tensor | None]
 
 

@@ -26,7 +26,6 @@ class LoraLinear(DeclaredKernel[LoraLinearProblem]):
     aliases = ("linear",)
     problem_type = LoraLinearProblem
     server = "vllm"
-    includes = ("lora_shrink", "lora_expand")
 
     @property
     def execution(self) -> Execution[LoraLinearProblem, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -27,7 +27,6 @@ class KernelConfigs(Generic[L]):
         folder: Where tuned configs are; None for defaults alone.
         looking_up: Returns the server's rule in a folder, for a GPU.
         kernel: The file of the kernel, whose version it tells.
-        includes: Folders of the kernels whose code it runs besides its own.
         required: What a config must hold.
     """
 
@@ -36,13 +35,11 @@ class KernelConfigs(Generic[L]):
         folder: Path | None,
         looking_up: Callable[[Path, str], L],
         kernel: Path,
-        includes: Sequence[str],
         required: tuple[str, ...],
     ) -> None:
         self._folder = folder
         self._looking_up = looking_up
         self._kernel = kernel
-        self._includes = includes
         self._required = required
 
     def find(self, call: Call | None) -> Config | None:
@@ -63,7 +60,7 @@ class KernelConfigs(Generic[L]):
     def _tuned(self) -> TunedConfigs | None:
         if self._folder is None or self.lookup is None:
             return None
-        here = Tuner(_gpu_name(), file_fingerprint(self._kernel, self._includes))
+        here = Tuner(_gpu_name(), file_fingerprint(self._kernel))
         return TunedConfigs(self._folder, self.lookup, here, self._required)
 
 

@@ -59,8 +59,6 @@ class DropIn(ABC, Generic[C, A]):
     """The op's name."""
     required: tuple[str, ...] = ()
     """What a tuned config must hold."""
-    includes: tuple[str, ...] = ()
-    """Folders of the kernels whose code ours runs besides its own."""
 
     @abstractmethod
     def call(self, arguments: Sequence[Any]) -> C:

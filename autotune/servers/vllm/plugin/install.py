@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from typing import Any, Final
 
 from autotune.servers.plugin import offers
@@ -42,9 +41,7 @@ def install(state: PluginState) -> None:
 def _install_pair(state: PluginState) -> None:
     try:
         offer = offers.of(PAIR)
-        why = layers.install(
-            PairOrApart(offer.drop_in, _configs(state, offer, offer.drop_in.INCLUDES, facts.LINEAR_KEYS))
-        )
+        why = layers.install(PairOrApart(offer.drop_in, _configs(state, offer, facts.LINEAR_KEYS)))
     except Exception as error:  # of a server's wrapper that is not as known: the ops that are ours stay so
         why = one_line(error)
     if why:
@@ -55,10 +52,8 @@ def _stand_in(op: str, own: Any, state: PluginState) -> OursOrTheirs:
     """Returns the function for an op."""
     offer = offers.of(_FOLDERS.get(op, op))
     drop_in = offer.drop_in.DROP_IN
-    return OursOrTheirs(drop_in, own, _configs(state, offer, drop_in.includes, drop_in.required))
+    return OursOrTheirs(drop_in, own, _configs(state, offer, drop_in.required))
 
 
-def _configs(
-    state: PluginState, offer: Offer, includes: Sequence[str], required: tuple[str, ...]
-) -> KernelConfigs[FolderLookup]:
-    return KernelConfigs(state.configs.path, FolderLookup, offer.kernel, includes, required)
+def _configs(state: PluginState, offer: Offer, required: tuple[str, ...]) -> KernelConfigs[FolderLookup]:
+    return KernelConfigs(state.configs.path, FolderLookup, offer.kernel, required)

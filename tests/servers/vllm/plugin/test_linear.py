@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autotune.contract.fingerprint import file_fingerprint, kernel_fingerprint
-from autotune.kernels.lora_linear import drop_in, kernel
+from autotune.kernels.lora_linear import kernel
 from autotune.kernels.lora_linear.defaults import default_config
 from autotune.servers.vllm.linear import APART, MOST_TOKENS
 from tests.builders.gpu_at_hand import vllm_file
@@ -326,4 +326,4 @@ def test_a_pair_that_cannot_be_imported_leaves_the_layers_as_they_are(tmp_path: 
 
 def test_the_plug_in_tells_the_kernels_version_as_studies_do() -> None:
     here = Path(str(kernel.__file__))
-    assert file_fingerprint(here, drop_in.INCLUDES) == kernel_fingerprint(kernel.LoraLinear())
+    assert file_fingerprint(here) == kernel_fingerprint(kernel.LoraLinear())
