@@ -22,7 +22,7 @@ from cattrs.preconf.json import make_converter
 from autotune.bench import evidence
 from autotune.bench.rounds import FinishedProcess
 from autotune.bench.serve_output import cell_to_json, process_to_json
-from autotune.bench.serve_table import Cell, answers, compare
+from autotune.bench.serve_table import Cell, answers, compare, waiting
 from autotune.bench.variants import DEFAULTS, OFF, UNUSED, Lora, Variant
 from autotune.servers.engine import EngineJob, EngineResult
 from autotune.servers.vllm.engine import VllmEngine
@@ -49,7 +49,7 @@ def main() -> None:
     data |= {"processes": left, "answers": same}
     found = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
     data["cells"] = [cell_to_json(each) for each in found]
-    data["verdicts"] = verdicts(data)
+    data["verdicts"] = [*waiting(found), *verdicts(data)]
     arguments.file.write_text(json.dumps(data))
 
 
@@ -89,6 +89,7 @@ def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> Cell:
         lora_kernels_ms=sum(kernel["time_us"] for kernel in profiled["lora_kernels"]) / 1e3,
         launches=sum(kernel["launches"] for kernel in profiled["lora_kernels"]),
         profiled_steps=profiled["profiled_steps"],
+        gpu_ms=profiled.get("gpu_ms"),
         against_default=None if variant in (DEFAULTS, UNUSED, OFF) else compare(medians_ms, defaults_ms),
     )
 

@@ -17,6 +17,8 @@ from autotune.servers.engine import Answer
 
 Difference = Literal["faster", "slower", "within the spread", "one round: not known"]
 _UNKNOWN: Difference = "one round: not known"
+_WAITING = 0.75
+"""Where the GPU is busy for a smaller part of a step, what a kernel gains may not shorten it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Cell:
         medians_ms: Of each of its processes.
         above_off_ms: Its median above that of LoRA off; None without that variant.
         lora_kernels_ms: GPU time of LoRA kernels in its first process's `profiled_steps`, and `launches` their number.
+        gpu_ms: Of a step, how long the GPU was busy in a profile of its first process; None where that is not known.
         against_default: How it compares with the server's defaults; None for these themselves and for what is no rival.
     """
 
@@ -38,6 +41,7 @@ class Cell:
     lora_kernels_ms: float
     launches: int
     profiled_steps: int
+    gpu_ms: float | None
     against_default: Difference | None
 
     @property
@@ -91,6 +95,7 @@ def _cell(finished: Sequence[FinishedProcess], variant: str, phase: str) -> Cell
         lora_kernels_ms=sum(kernel.time_us for kernel in profiled) / 1e3,
         launches=sum(kernel.launches for kernel in profiled),
         profiled_steps=own[0].profiled_steps,
+        gpu_ms=own[0].gpu_ms,
         against_default=compare(medians_ms, default_ms) if is_rival else None,
     )
 
@@ -138,12 +143,27 @@ def verdicts(finished: Sequence[FinishedProcess], found: Sequence[Cell]) -> list
     lines = []
     for variant in dict.fromkeys(cell.variant for cell in found if cell.against_default):
         lines += _variant_lines(variant, found)
+    lines += waiting(found)
     lines += [_compiled_line(each) for each in finished if each.result.jit_compiles]
     if not any(each.result.jit_compiles for each in finished):
         lines.append("no Triton kernel was compiled while phases were timed")
     if unseen := [name for name in names(finished) if _uses_lora_unseen(name, finished)]:
         lines.append(f"{', '.join(unseen)}: the profile saw no LoRA kernel, so whose kernels ran is not shown")
     lines += [_sameness_line(sameness) for sameness in answers(finished)]
+    return lines
+
+
+def waiting(found: Sequence[Cell]) -> list[str]:
+    """Says in which phases the GPU waits for the CPU, one line each."""
+    lines = []
+    for phase in dict.fromkeys(cell.phase for cell in found):
+        seen = [(cell, cell.gpu_ms) for cell in found if cell.phase == phase and cell.gpu_ms is not None]
+        if idle := [
+            f"{gpu_ms:.1f} of {cell.ms:.1f} ms in {cell.variant}"
+            for cell, gpu_ms in seen
+            if gpu_ms < _WAITING * cell.ms
+        ]:
+            lines.append(f"at {phase} the GPU is busy for {', '.join(idle)}: the rest of the time it waits for the CPU")
     return lines
 
 

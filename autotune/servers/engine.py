@@ -86,6 +86,7 @@ class PhaseResult:
         tokens_per_s: Of each timed run; generated tokens of a decode, prompt tokens of a prefill.
         lora_kernels: The profile's LoRA kernels; empty where nothing was profiled.
         profiled_steps: Steps that the profile is of: some of a decode without its prefill, or the one of a prefill.
+        gpu_ms: Milliseconds of such a step in which the GPU ran anything; None where nothing was profiled.
     """
 
     name: str
@@ -93,6 +94,7 @@ class PhaseResult:
     tokens_per_s: tuple[float, ...]
     lora_kernels: tuple[KernelTime, ...] = ()
     profiled_steps: int = 1
+    gpu_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from autotune.contract.source import BUILTIN
@@ -29,8 +29,17 @@ class Launches:
     time_us: float
 
 
-Profile = Mapping[str, Launches]
-"""The kernels that ran on the GPU, by name."""
+@dataclass(frozen=True)
+class Profile:
+    """What a run did on the GPU.
+
+    Attributes:
+        kernels: What ran, by name; copies and the like are among them.
+        busy_us: Microseconds in which any of it ran: streams that overlap count once.
+    """
+
+    kernels: Mapping[str, Launches]
+    busy_us: float
 
 
 def of(run: Callable[[], object]) -> Profile:
@@ -39,22 +48,35 @@ def of(run: Callable[[], object]) -> Profile:
 
     if not torch.cuda.is_available():
         run()
-        return {}
+        return Profile({}, 0.0)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
         run()
         torch.cuda.synchronize()
     events = (event for event in found.key_averages() if event.self_device_time_total > 0)
-    return {event.key: Launches(event.count, float(event.self_device_time_total)) for event in events}
+    kernels = {event.key: Launches(event.count, float(event.self_device_time_total)) for event in events}
+    ran = (event.time_range for event in found.events() if event.device_type.name == "CUDA")
+    return Profile(kernels, covered_us((each.start, each.end) for each in ran))
+
+
+def covered_us(spans: Iterable[tuple[float, float]]) -> float:
+    """Adds up the time that spans cover, each with its start and its end; what several cover counts once."""
+    covered, until = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return covered
 
 
 def without(whole: Profile, part: Profile) -> Profile:
     """Returns what a profile has beyond that of a part of its run, which was profiled apart."""
     none = Launches(0, 0.0)
+    parts = {name: part.kernels.get(name, none) for name in whole.kernels}
     left = {
-        name: Launches(all_.count - part.get(name, none).count, max(all_.time_us - part.get(name, none).time_us, 0.0))
-        for name, all_ in whole.items()
+        name: Launches(all_.count - parts[name].count, max(all_.time_us - parts[name].time_us, 0.0))
+        for name, all_ in whole.kernels.items()
     }
-    return {name: launches for name, launches in left.items() if launches.count > 0}
+    kernels = {name: launches for name, launches in left.items() if launches.count > 0}
+    return Profile(kernels, max(whole.busy_us - part.busy_us, 0.0))
 
 
 def lora_kernels(profile: Profile, server: str) -> tuple[KernelTime, ...]:
@@ -66,7 +88,7 @@ def lora_kernels(profile: Profile, server: str) -> tuple[KernelTime, ...]:
     ours = triton_kernels(_OURS)
     rows = [
         KernelTime(name[:120], BUILTIN if name in ours else server, launches.count, launches.time_us)
-        for name, launches in profile.items()
+        for name, launches in profile.kernels.items()
         if name in ours or _LORA.search(name)
     ]
     return tuple(sorted(rows, key=lambda row: -row.time_us))

@@ -116,7 +116,8 @@ def steps(rows: Rows) -> Table | None:
     """Adds up what all launches of a step take, at each m of which all were timed; None if there is none."""
     lines: list[list[str]] = []
     blocks = {model.name: model.blocks for model in MODELS}
-    for model in dict.fromkeys(row["model"] for row in rows):
+    known = (model for model in dict.fromkeys(row["model"] for row in rows) if model.partition(SPLIT)[0] in blocks)
+    for model in known:
         timed = [row for row in rows if row["model"] == model and "layer" in row and "floor_us" in row]
         for m in sorted({row["m"] for row in timed}):
             of_step = [row for row in timed if row["m"] == m]

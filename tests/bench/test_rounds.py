@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,16 @@ def test_launches_are_those_of_a_step(serve_run: ServeRun) -> None:
     found = {(cell.variant, cell.phase): cell for cell in serve_table.cells(finished)}
     assert found["A", "decode 16"].launches_a_step == 36
     assert found["A", "decode 16"].lora_ms_a_step == pytest.approx(1.0)
+
+
+def test_a_gpu_that_waits_for_the_cpu_is_told(serve_run: ServeRun) -> None:
+    assert not serve_table.waiting(serve_table.cells(rounds.run(replace(serve_run, rounds=1))))
+    waits = variants.parse(f"W:{MOOD}=waits")
+    finished = rounds.run(replace(serve_run, rounds=1, variants=(*serve_run.variants, waits)))
+    lines = serve_table.waiting(serve_table.cells(finished))
+    (line,) = [line for line in lines if "decode 16" in line]
+    assert re.fullmatch(r"at decode 16 the GPU is busy for 3\.5 of 7\.\d ms in W: the rest .* waits for the CPU", line)
+    assert set(lines) <= set(serve_table.verdicts(finished, serve_table.cells(finished)))
 
 
 def test_a_gain_within_the_rounds_spread_is_told_with_both(serve_run: ServeRun) -> None:

@@ -59,6 +59,7 @@ def run(job: dict[str, Any], starts: Path) -> dict[str, Any]:
         "tokens_per_s": [100.0] * repeats,
         "lora_kernels": [kernel] if used else [],
         "profiled_steps": 2,
+        "gpu_ms": (OFF_MS + lora_ms) * (0.5 if mood == "waits" else 0.9),
     }
     last = 3 if mood == "says otherwise" else 2
     return {

@@ -218,16 +218,16 @@ def _seconds(generate: Generate, tokens: int) -> float:
     return time.perf_counter() - start_s
 
 
-def _profile(generate: Generate, phase: EnginePhase) -> tuple[tuple[KernelTime, ...], int]:
-    """Returns the LoRA kernels of a few steps of a phase, and how many steps these are; a decode's prefill is profiled
-    apart and left out."""
+def _profile(generate: Generate, phase: EnginePhase) -> tuple[tuple[KernelTime, ...], int, float | None]:
+    """Returns the LoRA kernels of a few steps of a phase, how many these are, and how many milliseconds of one the
+    GPU was busy; a decode's prefill is profiled apart and left out."""
     prefill = profile.of(lambda: generate(1))
     if phase.is_decode:
         tokens = min(phase.new_tokens, _TOKENS_PROFILED)
         runs, steps = profile.without(profile.of(lambda: generate(tokens)), prefill), tokens - 1
     else:
         runs, steps = prefill, 1
-    return profile.lora_kernels(runs, facts.NAME), steps
+    return profile.lora_kernels(runs, facts.NAME), steps, runs.busy_us / steps / 1e3 if runs.kernels else None
 
 
 def _answers(requests: Requests) -> tuple[Answer, ...]:
