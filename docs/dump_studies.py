@@ -1,10 +1,11 @@
 """Prints the studies of a storage as JSON, for docs/data: what the run_*.sh scripts keep of what they measured.
 
     PYTHONPATH=. python docs/dump_studies.py URL [--trials] [--one-a-group] [--wall-s START END] [--check CODE]
-        [--plan FILE] [--rows FILE...]
+        [--plan FILE] [--rows FILE...] [--beside FILE]
 
 What else a script found stands beside the studies: how long its command took, what `config check` ended with, the plan
-as `plan --json` prints it, and the rows of files of docs/run_served.py, each under its file's name.
+as `plan --json` prints it, and the rows of files of docs/run_served.py, each under its file's name. `--beside` adds the
+studies to an earlier print, of other kernels, and keeps the rest of that.
 """
 
 from __future__ import annotations
@@ -27,15 +28,19 @@ def main() -> None:
     parser.add_argument("--check", type=int, metavar="CODE", help="exit code of config check")
     parser.add_argument("--plan", type=Path, metavar="FILE")
     parser.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--beside", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = {} if arguments.beside is None else json.loads(arguments.beside.read_text())
+    found = studies_of(arguments.url, arguments.trials, arguments.one_a_group)
+    kernels = {study["spec"]["kernel"] for study in found}
+    beside = [study for study in data.get("studies", []) if study["spec"]["kernel"] not in kernels]
     if arguments.wall_s is not None:
         data["wall_s"] = round(arguments.wall_s[1] - arguments.wall_s[0], 1)
     if arguments.check is not None:
         data["check"] = arguments.check
     if arguments.plan is not None:
         data["plan"] = json.loads(arguments.plan.read_text())
-    data["studies"] = studies_of(arguments.url, arguments.trials, arguments.one_a_group)
+    data["studies"] = beside + found
     data |= {file.stem: json.loads(file.read_text())["rows"] for file in arguments.rows}
     print(json.dumps(data))
 
