@@ -35,7 +35,8 @@ def main() -> None:
     kernels = {study["spec"]["kernel"] for study in found}
     beside = [study for study in data.get("studies", []) if study["spec"]["kernel"] not in kernels]
     if arguments.wall_s is not None:
-        data["wall_s"] = round(arguments.wall_s[1] - arguments.wall_s[0], 1)
+        key = "wall_s" if arguments.beside is None else "beside_wall_s"
+        data[key] = round(arguments.wall_s[1] - arguments.wall_s[0], 1)
     if arguments.check is not None:
         data["check"] = arguments.check
     if arguments.plan is not None:

@@ -30,6 +30,7 @@ from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.task import Task
 from autotune.run.finalists import compare
+from autotune.servers.places import BUILTIN_FOLDER
 from autotune.study import studies
 from autotune.study.storage import open_storage
 from autotune.study.study import KernelStudy
@@ -76,6 +77,8 @@ def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_
     empty.mkdir(exist_ok=True)
     like = {_shape(item.call): item for item in chosen if item.call}
     for difference in differences(empty, folder):
+        if difference.file.startswith(f"{BUILTIN_FOLDER}/"):
+            continue  # of ours, which the server's loader does not read
         call = place_of(folder / difference.file, difference.key).call
         item = like.get(_shape(call))
         if item is None or time.monotonic() > end_s:

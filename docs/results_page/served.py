@@ -37,8 +37,9 @@ def section(data: Path) -> list[str]:
             "",
             f"### {plan['model']['name']} on the kernels of {kernel}",
             "",
-            f"TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters; {len(run.studies)} studies "
-            f"in {run.about['wall_s']:.0f} s. Machine: {machine_text(run.studies[0])}. Default → tuned, us a launch:",
+            f"TP {serving['tp']}, rank {serving['rank']}, {serving['max_loras']} adapters; "
+            f"{_studies(run.about, len(own), len(ours))}. Machine: {machine_text(run.studies[0])}. "
+            "Default → tuned, us a launch:",
             "",
             *markdown(columns, cells),
             "",
@@ -48,6 +49,14 @@ def section(data: Path) -> list[str]:
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
     return ["", title, *lines, *_tuned_again(data), *_beside_the_grid(data)] if lines else []
+
+
+def _studies(about: Mapping[str, Any], own: int, ours: int) -> str:
+    """Says how many studies of either kernel there are, and how long they took."""
+    if (beside_s := about.get("beside_wall_s")) is not None:
+        return f"{own} studies in {about['wall_s']:.0f} s, and {ours} of ours in {beside_s:.0f} s of another run"
+    took = f" in {about['wall_s']:.0f} s" if "wall_s" in about else ", in two runs"
+    return f"{own + ours} studies{took}"
 
 
 def _beside_ours(plan: Mapping[str, Any], own: Sequence[StudySummary], ours: Sequence[StudySummary]) -> list[str]:
