@@ -3,7 +3,8 @@
     PYTHONPATH=. python docs/join_serve_runs.py docs/data/serve-NAME.json [ROUNDS ...] [--without VARIANT:RUN ...]
 
 ROUNDS is a folder of rounds as `bench serve` keeps them, also of a run that was cut short; its processes are added as
-one more run to what the file has. All tables of the file are made again from its processes.
+one more run to what the file has. All tables of the file are made again from its processes. A new file has what
+`bench serve --json` prints, with a note on what was run, or of that gpu, versions, variants and note alone.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], metavar="VARIANT:RUN")
     arguments = parser.parse_args()
     data = json.loads(arguments.file.read_text())
-    left = [each for each in data["processes"] if f"{each['variant']}:{each['run']}" not in arguments.without]
-    same = [each for each in data["answers"] if f"{each['variant']}:{each['run']}" not in arguments.without]
-    run = max(each["run"] for each in left)
+    left = [each for each in data.get("processes", []) if f"{each['variant']}:{each['run']}" not in arguments.without]
+    same = [each for each in data.get("answers", []) if f"{each['variant']}:{each['run']}" not in arguments.without]
+    run = max((each["run"] for each in left), default=0)
     for folder in arguments.rounds:
         run += 1
         finished = processes(folder, data["variants"])
