@@ -88,7 +88,7 @@ def look_up(directory: Path, call: Call, gpu: str | None = None) -> Lookup:
         InputError: If the folder has files of no GPU, or of several, and none is named.
     """
     gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
-    return servers.get(call.server).lookup(directory, gpu, call)
+    return servers.get(call.server).lookup(directory, gpu, call, by_plug_in=places.may_stand_back(directory))
 
 
 def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Lookup | None:
@@ -101,4 +101,4 @@ def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Look
     if len(there := places.folders(directory)) == 1:
         return None
     gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
-    return servers.get(call.server).lookup(there[-1], gpu, call)
+    return servers.get(call.server).lookup(there[-1], gpu, call, by_plug_in=True)

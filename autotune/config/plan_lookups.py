@@ -29,7 +29,7 @@ def check_lookups(directory: Path, plan: Plan, by_plug_in: bool = False) -> list
     read = cache(read_json)
     shapes = [shape for shape in plan.shapes if not by_plug_in or server.checker.plug_in_reads(shape.op)]
     for reader in server.checker.readers(directory):
-        lookup = partial(server.lookup, directory, reader.gpu, read=read)
+        lookup = partial(server.lookup, directory, reader.gpu, read=read, by_plug_in=by_plug_in)
         for shape in shapes:
             for size in _sizes(shape, plan):
                 found = lookup(replace(shape.call(size), triton=reader.triton))

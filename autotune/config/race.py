@@ -168,7 +168,9 @@ def _measure(
     place = _place(files, difference.key)
     subject = _timed(subject_of(place.call, assumptions), difference.file, sides, assumptions)
     entries = (difference.a, difference.b)
-    a, b = (_side(entry, file, place, subject, bench.gpu) for entry, file in zip(entries, files, strict=True))
+    found = [_lookup(side, difference.file, place) for side in sides]
+    missing = [entry is None for entry in entries]
+    a, b = (_side(*each, subject, bench.gpu) for each in zip(found, missing, files, strict=True))
     zeros = [side.meaning(difference.file, entry or {}) for side, entry in zip(sides, entries, strict=True)]
     a, b = (replace(each, message=zero) if zero else each for each, zero in zip((a, b), zeros, strict=True))
     outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
@@ -219,25 +221,24 @@ def _place(files: list[Path], key: KeyPath) -> Place:
         return place_of(first, key)
 
 
-def _side(entry: dict[str, Any] | None, path: Path, place: Place, subject: Subject, gpu: Gpu) -> RacedSide:
-    found = _lookup(path, place)
+def _side(found: Lookup, is_missing: bool, path: Path, subject: Subject, gpu: Gpu) -> RacedSide:
     if found.config is None:
         why = f"the server fails: {found.failure.error}: {found.failure.message}" if found.failure else ""
         return RacedSide("none", found.key_path, None, why)
     origin: Origin = "entry"
-    if entry is None:
+    if is_missing:
         origin = "default" if found.origin == "default" else "nearest" if path.exists() else "other file"
     config, refusal = _executed(found.config, subject, gpu)
     return RacedSide(origin, found.key_path, config, "; ".join(text for text in (*found.warnings, refusal) if text))
 
 
-def _lookup(path: Path, place: Place) -> Lookup:
-    """Returns what the server finds in the file, or in its folder where there is no such file."""
-    server = servers.get(place.call.server)
+def _lookup(side: ComparedSide, name: str, place: Place) -> Lookup:
+    """Returns what the server finds in a side's file, or in its folder where there is no such file."""
+    server, path, by_plug_in = servers.get(place.call.server), side.file(name), side.by_plug_in(name)
     if path.exists():
-        return server.resolve(read_json(path), place.call)
+        return server.resolve(read_json(path), place.call, by_plug_in)
     depth = len(Path(server.file_name(place.gpu, place.call)).parts)
-    return server.lookup(path.absolute().parents[depth - 1], place.gpu, place.call)
+    return server.lookup(path.absolute().parents[depth - 1], place.gpu, place.call, by_plug_in=by_plug_in)
 
 
 def _executed(found: Config, subject: Subject, gpu: Gpu) -> tuple[dict[str, Any] | None, str]:

@@ -37,8 +37,8 @@ def fill(file: ConfigFile) -> None:
 
 def lookup_in(file: ConfigFile, text: str) -> Callable[[Call], Lookup]:
     """Returns the server's lookup in a file of this content."""
-    content = json.loads(text)
-    return lambda call: file.identity.server.resolve(content, call)
+    content, identity = json.loads(text), file.identity
+    return lambda call: identity.server.resolve(content, call, identity.is_builtin)
 
 
 def _better(file: ConfigFile, key: KeyPath) -> str | None:

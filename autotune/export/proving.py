@@ -54,5 +54,5 @@ def lookup_in_folder(file: ConfigFile, directory: Path) -> Callable[[Call], Look
     """
     identity, read = file.identity, cache(read_json)
     if file.name == identity.name:
-        return lambda call: identity.server.lookup(directory, identity.gpu_name, call, read)
-    return lambda call: identity.server.resolve(read(directory / file.name), call)
+        return lambda call: identity.server.lookup(directory, identity.gpu_name, call, read, identity.is_builtin)
+    return lambda call: identity.server.resolve(read(directory / file.name), call, identity.is_builtin)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _BLOCKS = ("block_m", "block_n", "block_k", "block_r", "block_size_m", "block_size_n", "block_size_k")
-_MOST = {"num_warps": 32, "num_ctas": 16, "launches": 2}
+_MOST = {"num_warps": 32, "num_ctas": 16, "launches": 2, "segments": 8}
 """Powers of two up to these: 1024 threads of a block; the thread blocks of a cluster, also where more than the portable
-8 are allowed (CUDA C++ Programming Guide, thread block clusters); the launches of a pair."""
+8 are allowed (CUDA C++ Programming Guide, thread block clusters); the launches of a pair; the segments of a block."""
 _COUNTS = ("split_k", "column_blocks", "num_stages", "group_size_m", "maxnreg")
 
 

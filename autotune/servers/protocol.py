@@ -96,15 +96,22 @@ class Server(ABC):
         """Finds all places to fill, given those that a file fills, so that no lookup takes another shape's config."""
 
     @abstractmethod
-    def resolve(self, table: Any, call: Call) -> Lookup:
-        """Looks the call up in a file's parsed content, as the server does; its failures are part of the result."""
+    def resolve(self, table: Any, call: Call, by_plug_in: bool = False) -> Lookup:
+        """Looks the call up in a file's parsed content, as the server does; its failures are part of the result.
+
+        Args:
+            by_plug_in: The server's plug-in does it, by the same rule: what our kernels alone read counts, too.
+        """
 
     @abstractmethod
-    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
+    def lookup(
+        self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json, by_plug_in: bool = False
+    ) -> Lookup:
         """Looks the call up in a config folder, as the server does on a GPU of this name; needs no GPU.
 
         Args:
             read: Reads the file that the server opens.
+            by_plug_in: As of `resolve`.
         """
 
     @abstractmethod

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from autotune.contract import Config
-from autotune.kernels.common.tiles import next_pow2
+from autotune.kernels.common.tiles import cdiv, next_pow2
+from autotune.kernels.csgmv_shrink.joining import Segmentation
+from autotune.servers.sglang.own_keys import SEGMENTS
+
+_JOINED_ROWS: Final = 64
+"""Rows of a block that takes several segments: with fewer, blocks read weights over and over out of L2; Hopper's full
+tensor rate takes as many; with more, there are fewer blocks to share out."""
 
 _WARPS: Final = {16: 2, 32: 2, 64: 4, 128: 8}
-"""By chunk size, as studies on an H100 and an H200 chose (docs/results.md)."""
+"""By rows of a block, as studies on an H100 and an H200 chose by chunk size (docs/results.md)."""
 
 _TILE_ELEMENTS: Final = {16: 8192, 32: 8192, 64: 4096, 128: 4096}
 """Weights of one K step, likewise."""
 
 _WIDE: Final = 128
 """Columns of one block, likewise: where they divide the output, x is read fewer times; a K step then has `_WIDE_STEP`
-columns at every chunk size."""
+columns, whatever the rows."""
 _WIDE_STEP: Final = 64
 
 FEW_TOKENS: Final = 64
@@ -31,19 +37,23 @@ _DEEP_STEP: Final = 512
 _SHALLOW: Final = 1024
 
 
-def default_config(chunk_size: int, columns: int, k: int, is_decode: bool) -> Config:
+def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool) -> Config:
     """Returns the default for rows of k columns, and an output of so many columns.
 
     Args:
         is_decode: Whether there are few tokens, or a graph of a decode batch is captured.
     """
     depth = next_pow2(k)
-    if is_decode and chunk_size <= _SHORT_CHUNK:
+    if is_decode and batch.chunk_size <= _SHORT_CHUNK:
         step = _DEEP_STEP if depth > _SHALLOW else _DEEP_STEP // 2
-        return {"BLOCK_N": _NARROW, "BLOCK_K": max(32, min(step, depth)), "num_warps": 2, "num_stages": 3}
-    if columns % _WIDE == 0:
-        block_n, block_k = _WIDE, max(32, min(_WIDE_STEP, depth))
-    else:
-        block_n = max(16, min(64, next_pow2(columns)))
-        block_k = max(32, min(512, _TILE_ELEMENTS[chunk_size] // block_n, depth))
-    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS[chunk_size], "num_stages": 3}
+        return _config(_NARROW, max(32, min(step, depth)), 2, joined=1)
+    is_wide = columns % _WIDE == 0
+    block_n = _WIDE if is_wide else max(16, min(64, next_pow2(columns)))
+    joined = batch.joined(max(1, _JOINED_ROWS // batch.chunk_size), cdiv(columns, block_n))
+    rows = batch.chunk_size * joined
+    step = _WIDE_STEP if is_wide else min(512, _TILE_ELEMENTS[rows] // block_n)
+    return _config(block_n, max(32, min(step, depth)), _WARPS[rows], joined)
+
+
+def _config(block_n: int, block_k: int, warps: int, joined: int) -> Config:
+    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": warps, "num_stages": 3, SEGMENTS: joined}

@@ -9,6 +9,7 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.csgmv_shrink import defaults
+from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
@@ -41,7 +42,8 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     def default_config(self, call: CsgmvCall) -> Config:
         tokens, k = call.x.shape
         is_decode = tokens <= (defaults.FEW_CAPTURED if call.check_ranks else defaults.FEW_TOKENS)
-        return defaults.default_config(call.batch.chunk_size, call.weights.shape[1], k, is_decode)
+        batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size)
+        return defaults.default_config(batch, call.weights.shape[1], k, is_decode)
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,15 +17,20 @@ from autotune.kernels.common.csgmv import (
 from autotune.kernels.common.csgmv_kernel import CsgmvKernel
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
-from autotune.kernels.common.tiles import next_pow2, powers_of_two
+from autotune.kernels.common.tiles import cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
 from autotune.kernels.csgmv_shrink.defaults import FEW_TOKENS, default_config
+from autotune.kernels.csgmv_shrink.joining import MOST_ROWS, Segmentation, wanted
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
+from autotune.servers.sglang.own_keys import SEGMENTS
+
+_JOINED_ROWS = 64
+"""Rows that a block of several segments has at least, to be tried: with fewer it still reads more weights than x."""
 
 
 class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
-    """SGLang's chunked shrink (contracts B3), with its configuration keys."""
+    """SGLang's chunked shrink (contracts B3), with its configuration keys and one of our own (`joining`)."""
 
     name = "csgmv_shrink"
     aliases = ("shrink", "lora_shrink")
@@ -47,6 +53,7 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
             "BLOCK_K": powers_of_two(32, 512),
             "num_warps": (1, 2, 4, 8),
             "num_stages": (1, 2, 3, 4, 5),
+            SEGMENTS: tuple(n for n in (1, 2, 4, 8) if n == 1 or _JOINED_ROWS <= n * problem.chunk_size <= MOST_ROWS),
         }
         if space == "sglang-grid":
             values = {
@@ -54,26 +61,36 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
                 "BLOCK_K": (64, 128, 256),
                 "num_warps": (4, 8),
                 "num_stages": (2, 3, 4),
+                SEGMENTS: (1,),
             }
         return tuple(Parameter(name, values) for name, values in values.items())
 
+    def default_config(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
+        return {**super().default_config(problem, gpu), SEGMENTS: 1}
+
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
         p = problem
-        return self.canonical(p, default_config(p.chunk_size, p.columns, p.k, p.tokens <= FEW_TOKENS), gpu)
+        return self.canonical(p, default_config(_segmentation(p), p.columns, p.k, p.tokens <= FEW_TOKENS), gpu)
 
     def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:
-        """What Triton does by itself is the default config, also where it is spelled out."""
+        """What Triton does by itself is the default config, also where it is spelled out; of segments to join counts
+        how many are joined in any of the batches."""
         default = self.default_config(problem, gpu)
-        return default if dict(config) == {**default, **TRITON_DEFAULTS} else config
+        across = cdiv(problem.columns, integers(config)["BLOCK_N"])
+        joined = max(batch.joined(wanted(config), across) for batch in _segmentations(problem))
+        found = {**config, SEGMENTS: joined}
+        return default if found == {**default, **TRITON_DEFAULTS} else found
 
     def infeasible(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> str | None:
-        if config == self.default_config(problem, gpu):
+        if {SEGMENTS: 1, **config} == self.default_config(problem, gpu):
             return None
-        return infeasible_tile(problem.chunk_size, problem.columns, problem.k, config, gpu)
+        return infeasible_tile(problem.chunk_size * wanted(config), problem.columns, problem.k, config, gpu)
 
     def cannot_run(self, call: Call, config: Config, shared_bytes: int) -> str | None:
         """K is a constant: of a single step no loop is left, and whole steps are not masked."""
-        depth, tile = call.dims["K"], csgmv_tile(call.dims["chunk_size"], config)
+        chunk_size = call.dims["chunk_size"]
+        rows = min(chunk_size * wanted(config), max(chunk_size, MOST_ROWS))
+        depth, tile = call.dims["K"], csgmv_tile(rows, config)
         loop = depth % tile.k == 0 and depth > tile.k
         return tile.cannot_run(shared_bytes, tile.x_tile_bytes + tile.weight_tile_bytes if loop else 0)
 
@@ -92,6 +109,17 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
             return None
         fields, k = found
         return CsgmvShrinkProblem(k=k, **fields)
+
+
+def _segmentation(problem: CsgmvShrinkProblem) -> Segmentation:
+    return Segmentation(problem.tokens, sum(problem.segments), problem.chunk_size)
+
+
+@functools.lru_cache(maxsize=128)
+def _segmentations(problem: CsgmvShrinkProblem) -> tuple[Segmentation, ...]:
+    """Returns those of all batches that a problem stands for: a space asks for them with each config."""
+    batches = [workload.problem for workload in problem.workloads()]
+    return tuple(_segmentation(batch) for batch in batches if isinstance(batch, CsgmvShrinkProblem))
 
 
 KERNELS = [CsgmvShrink()]

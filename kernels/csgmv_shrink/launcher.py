@@ -12,37 +12,32 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.tiles import cdiv, integers
+from autotune.kernels.csgmv_shrink.joining import Segmentation, wanted
 from autotune.servers.sglang import launching
+from autotune.servers.sglang.own_keys import SEGMENTS
 
 
 @triton.jit
-def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
+def _product(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
     out_ptr,
     permutation_ptr,
-    seg_indptr_ptr,
-    weight_indices_ptr,
-    lora_ranks_ptr,
+    start,
+    end,
+    slot,
+    columns,
+    first_n,
     K: tl.constexpr,
     MAX_RANK: tl.constexpr,
     NUM_SLICES: tl.constexpr,
-    RANK_ALIGNMENT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     IN_ORDER: tl.constexpr,
     MASK_N: tl.constexpr,
 ):
-    segment = tl.program_id(1)
-    start = tl.load(seg_indptr_ptr + segment)
-    end = tl.load(seg_indptr_ptr + segment + 1)
-    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
-    first_n = tl.program_id(0) * BLOCK_N
-    if (start >= end) | (first_n >= columns):
-        return
-
+    """Computes BLOCK_N columns of rows `start` to `end`, BLOCK_M at most, which are all of one adapter."""
     offs_m = tl.arange(0, BLOCK_M)
     offs_n = first_n + tl.arange(0, BLOCK_N)
     offs_k = tl.arange(0, BLOCK_K)
@@ -70,6 +65,84 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
 
     out_ptrs = out_ptr + token[:, None] * (NUM_SLICES * MAX_RANK) + offs_n[None, :]
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_m & in_n)
+
+
+@triton.jit
+def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
+    MASK_N: tl.constexpr,
+):
+    """A block takes a segment."""
+    segment = tl.program_id(1)
+    start = tl.load(seg_indptr_ptr + segment)
+    end = tl.load(seg_indptr_ptr + segment + 1)
+    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+    first_n = tl.program_id(0) * BLOCK_N
+    if (start >= end) | (first_n >= columns):
+        return
+    _product(
+        x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
+        K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER, MASK_N,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
+def joined_shrink_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    segments,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    IN_ORDER: tl.constexpr,
+    MASK_N: tl.constexpr,
+):
+    """A block takes SEGMENTS neighbouring segments, and their rows adapter by adapter: mostly there is one."""
+    # Past the last segment that one is found again, which adds no rows.
+    taken = tl.minimum(tl.program_id(1) * SEGMENTS + tl.arange(0, SEGMENTS), segments - 1)
+    starts = tl.load(seg_indptr_ptr + taken)
+    ends = tl.load(seg_indptr_ptr + taken + 1)
+    slots = tl.load(weight_indices_ptr + taken)
+    first_n = tl.program_id(0) * BLOCK_N
+    start = tl.min(starts)
+    last = tl.max(ends)
+    while start < last:
+        # Rows tell their adapter: the index of a segment without rows says nothing.
+        owner = tl.max(tl.where((starts <= start) & (start < ends), slots, 0))
+        end = tl.min(tl.where((starts > start) & (slots != owner), starts, last))
+        slot = owner.to(tl.int64)
+        columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+        if first_n < columns:
+            _product(
+                x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
+                K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER, MASK_N,
+            )  # fmt: skip
+        start = end
 
 
 @dataclass(frozen=True)
@@ -105,7 +178,9 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
     (tokens, k), batch = inputs.x.shape, inputs.batch
     if tokens == 0:
         return []
-    c = integers(config)
+    c, columns = integers(config), inputs.a.shape[1]
+    across = cdiv(columns, c["BLOCK_N"])
+    joined = Segmentation(tokens, batch.segments, batch.chunk_size).joined(wanted(c), across)
     args = (
         inputs.x,
         inputs.a,
@@ -120,13 +195,16 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         "MAX_RANK": inputs.max_rank,
         "NUM_SLICES": inputs.num_slices,
         "RANK_ALIGNMENT": batch.rank_alignment,
-        "BLOCK_M": batch.chunk_size,
+        "BLOCK_M": batch.chunk_size * joined,
         "IN_ORDER": batch.in_order,
-        "MASK_N": batch.common_rank != inputs.max_rank or inputs.a.shape[1] % c["BLOCK_N"] != 0,
+        "MASK_N": batch.common_rank != inputs.max_rank or columns % c["BLOCK_N"] != 0,
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
-    return [Launch(csgmv_shrink_kernel, (cdiv(inputs.a.shape[1], c["BLOCK_N"]), batch.segments), args, options)]
+    grid = (across, cdiv(batch.segments, joined))
+    if joined == 1:
+        return [Launch(csgmv_shrink_kernel, grid, args, options)]
+    return [Launch(joined_shrink_kernel, grid, (*args, batch.segments), {**options, SEGMENTS: joined})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -178,7 +178,7 @@ def test_sglang_takes_another_tritons_file() -> None:
     newer = next(o for o in outcomes if "3_6_0" in o.difference.file)
     assert newer.b is not None
     assert newer.b.origin == "other file"
-    assert newer.b.config == {"BLOCK_N": 16, "BLOCK_K": 64, "num_warps": 8, "num_stages": None}
+    assert newer.b.config == {"BLOCK_N": 16, "BLOCK_K": 64, "num_warps": 8, "num_stages": None, "SEGMENTS": 1}
     assert newer.faster == "b"
 
 

@@ -12,12 +12,13 @@ from autotune.kernels.common.tiles import Tile
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
 from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
+from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 
 
 @pytest.mark.parametrize(
     ("chunk_size", "tokens", "rank", "slices"),
-    [(16, 64, 16, 3), (16, 65, 16, 3), *itertools.product((16, 32, 64, 128), (256,), (16, 128), (1, 3))],
+    [(16, 64, 16, 3), (16, 65, 16, 3), *itertools.product((16, 32, 64, 128), (256, 5000), (16, 128), (1, 3))],
 )
 def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
     flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": tokens, "lora_rank": rank, "num_loras": 2}
@@ -39,6 +40,8 @@ def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
 @pytest.mark.parametrize("columns", [8, 48, 512])
 def test_a_default_fits_in_shared_memory(chunk_size: int, is_decode: bool, k: int, columns: int) -> None:
     """A graph is captured as decode batches are, and one of 256 tokens has chunks of up to 128."""
-    c = default_config(chunk_size, columns, k, is_decode)
-    tile = Tile(chunk_size, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
-    assert tile.shared_bytes <= H200.shared_bytes
+    for tokens in (16, 1000, 30_720):
+        c = default_config(Segmentation(tokens, -(-tokens // chunk_size), chunk_size), columns, k, is_decode)
+        rows = chunk_size * c["SEGMENTS"]
+        tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
+        assert tile.shared_bytes <= H200.shared_bytes

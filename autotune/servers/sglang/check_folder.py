@@ -15,9 +15,9 @@ from autotune.servers.finding import Effect, Finding
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.lookup import is_integer
 from autotune.servers.resources import too_large
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, own_keys
 from autotune.servers.sglang.chunks import reachable
-from autotune.servers.sglang.facts import CHUNK_SIZES, OPTIONAL, REQUIRED, VERSION_FOLDER
+from autotune.servers.sglang.facts import CHUNK_SIZES, REQUIRED, VERSION_FOLDER
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, split_k_entry
 from autotune.servers.sglang.versions import newest, versions
 
@@ -94,13 +94,13 @@ def _check_file(path: Path, directory: Path, match: re.Match[str], known: Known)
         if isinstance(data, dict) and known.by_plug_in:
             data = {key: each for key, each in data.items() if not (isinstance(each, dict) and stand_back.is_one(each))}
         if data or not read.data:
-            findings += _check_chunks(read.file, data, match, known.max_chunk)
+            findings += _check_chunks(read.file, data, match, known)
     if not known.by_plug_in and (key := split_k_entry(read.data, read.file)) is not None:
         findings.append(Finding(read.file, (key,), "no split-K", "slower", LOSES_SPLIT_K))
     return findings
 
 
-def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | None) -> list[Finding]:
+def _check_chunks(file: str, data: Any, match: re.Match[str], known: Known) -> list[Finding]:
     if not isinstance(data, dict) or not data:
         what = "an empty object" if data == {} else type(data).__name__
         message = f"got {what}, allowed: an object of chunk sizes; the lookup fails in it; remove the file"
@@ -116,11 +116,11 @@ def _check_chunks(file: str, data: Any, match: re.Match[str], max_chunk: int | N
         findings.append(Finding(file, (), "unordered keys", "slower", message))
     for key, config in data.items():
         if is_integer(key):
-            unreachable = _check_reach(file, key, config, match["op"], max_chunk)
-            wrong = _check_config(file, key, config, match["op"])
+            unreachable = _check_reach(file, key, config, match["op"], known.max_chunk)
+            wrong = _check_config(file, key, config, match["op"], known.by_plug_in)
             findings += unreachable + wrong
             if not unreachable and not any(finding.effect != "ignored" for finding in wrong):
-                findings += _check_size(file, key, config, match)
+                findings += _check_size(file, key, config if known.by_plug_in else own_keys.without(config), match)
     return findings
 
 
@@ -143,8 +143,8 @@ def _check_reach(file: str, key: str, config: Any, op: str, max_chunk: int | Non
     return [Finding(file, (key,), "unreachable chunk size", "ignored", message)]
 
 
-def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
-    effect = _crash(key)
+def _check_config(file: str, key: str, config: Any, op: str, by_plug_in: bool) -> list[Finding]:
+    effect, known = _crash(key), own_keys.read(op, by_plug_in)
     if not isinstance(config, dict):
         message = f"got {type(config).__name__}, allowed: an object of parameters"
         return [Finding(file, (key,), "no object", effect, message)]
@@ -156,12 +156,14 @@ def _check_config(file: str, key: str, config: Any, op: str) -> list[Finding]:
         message = f"lacks {one_of(missing)}: {error}{hint}; add it"
         findings.append(Finding(file, (key,), "missing key", effect, message))
     for name, problem in unlaunchable({name: value for name, value in config.items() if value is not None}):
-        if name in (*REQUIRED, *OPTIONAL[op]):
+        if name in known:
             message = f"{problem}: the kernel does not compile; change it"
             findings.append(Finding(file, (key, name), "bad value", effect, message))
     for name in config:
-        if name not in (*REQUIRED, *OPTIONAL[op]):
-            why = "shrink does not read it" if name == "maxnreg" else f"{op} has no such parameter"
+        if name not in known:
+            ours = "this project's kernel alone reads it, in the plug-in's folder"
+            why = ours if name in own_keys.of(op) else f"{op} has no such parameter"
+            why = "shrink does not read it" if name == "maxnreg" else why
             findings.append(Finding(file, (key, name), "dead key", "ignored", f"{why}; remove it"))
     return findings
 

@@ -14,7 +14,7 @@ from autotune.contract import Call, Config, Value
 from autotune.environment import installed_version
 from autotune.errors import InputError, one_of
 from autotune.servers.lookup import Failure, Lookup, Step, is_integer
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, own_keys
 
 
 def check(call: Call) -> None:
@@ -58,20 +58,27 @@ def version_folder(call: Call) -> str:
 def entry(config: Config, call: Call) -> dict[str, Value]:
     """Returns the JSON value for a config: what is left to Triton is left out, and so is what the op does not read.
 
+    Configs of our kernels alone have keys of their own (`own_keys`).
+
     Raises:
         InputError: If the config lacks a block size, or has a key that the server does not know.
     """
     check(call)
     if missing := [key for key in facts.REQUIRED if config.get(key) is None]:
         raise InputError(f"sglang {call.op}: the config lacks {one_of(missing)}; needed: {one_of(facts.REQUIRED)}")
-    known = facts.keys("expand")
+    known = (*facts.keys("expand"), *own_keys.of(call.op))
     if unknown := sorted(set(config) - set(known)):
         raise InputError(f"sglang {call.op}: the config has {one_of(unknown)}; allowed: {one_of(known)}")
-    return {key: config[key] for key in facts.keys(call.op) if config.get(key) is not None}
+    entry = {key: config[key] for key in facts.keys(call.op) if config.get(key) is not None}
+    return {**entry, **own_keys.spelled(config, call.op)}
 
 
-def resolve(table: Any, call: Call) -> Lookup:
-    """Looks the call up in a file's parsed content, as the server does; its failures are part of the result."""
+def resolve(table: Any, call: Call, by_plug_in: bool = False) -> Lookup:
+    """Looks the call up in a file's parsed content, as the server does; its failures are part of the result.
+
+    Args:
+        by_plug_in: The file is one of our kernels', whose own keys count, too.
+    """
     check(call)
     wanted = call.dims["chunk_size"]
     try:
@@ -82,7 +89,8 @@ def resolve(table: Any, call: Call) -> Lookup:
     config = chunks[int(step.taken)]
     if failure := _config_failure(config):
         return Lookup("file", None, (step,), failure)
-    return Lookup("file", {key: config[key] for key in facts.keys(call.op) if config.get(key) is not None}, (step,))
+    keys = own_keys.read(call.op, by_plug_in)
+    return Lookup("file", {key: config[key] for key in keys if config.get(key) is not None}, (step,))
 
 
 def _step(chunks: Mapping[int, Any], wanted: int) -> Step:

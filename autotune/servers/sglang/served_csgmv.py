@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import torch
 
-from autotune.contract import AnyKernel, Config, Gpu, Launch
+from autotune.contract import AnyKernel, Config, Gpu, Launch, Parameter
 from autotune.contract.source import Origin
 from autotune.servers.recorder import positional, recording
 from autotune.servers.served import ServedOp
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, own_keys
 from autotune.servers.sglang.packaged import packaged_config
 from autotune.servers.sglang.served_cost import ExpandWork
 from autotune.servers.sglang.served_modules import BATCH, CSGMV, EXPAND, SHRINK, imported
@@ -144,8 +144,19 @@ class ServedCsgmvShrink(ServedCsgmv):
         batch_info = metadata(inputs.batch)
         return {"x": inputs.x, "weights": inputs.a, "batch_info": batch_info, "num_slices": inputs.num_slices}
 
+    def no_file(self, problem: Any, gpu: Gpu, builtin: Config) -> Config:
+        return super().no_file(problem, gpu, own_keys.without(builtin))
+
+    def other_defaults(self, problem: Any, gpu: Gpu, builtin: Config) -> tuple[Config, ...]:
+        return super().other_defaults(problem, gpu, own_keys.without(builtin))
+
+    def parameters(self, problem: Any, space: str, builtin: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        """Each of its blocks takes one segment."""
+        ours = own_keys.of("shrink")
+        return tuple(parameter for parameter in builtin if parameter.name not in ours)
+
     def canonical(self, problem: Any, config: Config, gpu: Gpu) -> Config:
-        return self.builtin.canonical(problem, config, gpu)
+        return own_keys.without(self.builtin.canonical(problem, config, gpu))
 
 
 class ServedCsgmvExpand(ServedCsgmv):

@@ -55,10 +55,12 @@ class Sglang(Server):
         tiles."""
         return set(paths) | {(str(chunk),) for chunk in facts.CHUNK_SIZES} if paths else set()
 
-    def resolve(self, table: Any, call: Call) -> Lookup:
-        return csgmv.resolve(table, call)
+    def resolve(self, table: Any, call: Call, by_plug_in: bool = False) -> Lookup:
+        return csgmv.resolve(table, call, by_plug_in)
 
-    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
+    def lookup(
+        self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json, by_plug_in: bool = False
+    ) -> Lookup:
         """Looks the call up in the file of the server's Triton version, else in that of another, the last by name."""
         path, others = file_of(folder, gpu_name, call)
         if path is None:
@@ -69,7 +71,7 @@ class Sglang(Server):
             wanted = csgmv.version_folder(call)
             notes = [f"{path.name}: none for {wanted}, the server takes that of {version}", *notes]
         try:
-            found = self.resolve(read(path), call)
+            found = self.resolve(read(path), call, by_plug_in)
         except InputError as error:
             cause = type(error.__cause__).__name__
             found = Lookup("file", None, (), Failure(cause, "file", None, str(error)))

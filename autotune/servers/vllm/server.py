@@ -76,7 +76,7 @@ class Vllm(Server):
         each; and so do those of shrink and expand as a pair, for beyond its largest m a file says nothing."""
         return "m" if call.op in facts.DENSE_REQUIRED else None
 
-    def resolve(self, table: Any, call: Call) -> Lookup:
+    def resolve(self, table: Any, call: Call, by_plug_in: bool = False) -> Lookup:
         _check(call)
         if not table:
             return Lookup("default", self.default_config(call))
@@ -93,7 +93,9 @@ class Vllm(Server):
         failure = failure or dense.config_failure(node, call.op)
         return Lookup("file", None if failure else dict(node), steps, failure)
 
-    def lookup(self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json) -> Lookup:
+    def lookup(
+        self, folder: Path, gpu_name: str, call: Call, read: ReadJson = read_json, by_plug_in: bool = False
+    ) -> Lookup:
         path = folder / self.file_name(gpu_name, call)
         try:
             table = read(path) if path.exists() else None

@@ -137,6 +137,18 @@ def test_spaces_hold_the_default_and_are_of_the_served_kernel_alone(name: str) -
             assert all(kernel.canonical(problem, config, H200) == config for config in space.configs)
 
 
+@pytest.mark.parametrize("preset", ["wide", "sglang-grid"])
+def test_a_shrink_has_no_parameter_that_is_our_kernels_own(preset: str) -> None:
+    kernel = served("csgmv_shrink")
+    for problem in small(kernel):
+        names = ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages")
+        space = Space.build(kernel, problem, H200, preset)
+        assert tuple(each.name for each in space.parameters) == names
+        assert tuple(each.name for each in kernel.parameters(problem, preset)) == names
+        assert tuple(kernel.default_config(problem, H200)) == names
+        assert all(tuple(each) == names for each in kernel.other_defaults(problem, H200))
+
+
 def test_no_trial_is_spent_on_stages_of_an_expand() -> None:
     kernel = served("csgmv_expand")
     problem = kernel.problem_from_flags(

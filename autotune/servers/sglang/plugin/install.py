@@ -69,5 +69,7 @@ def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
 def _stand_in(op: str, own: Any, folder: Path | None) -> StandIn:
     """Returns what an op runs."""
     offer = offers.of(op)
-    configs = KernelConfigs(folder, lambda there, gpu: partial(SGLANG.lookup, there, gpu), offer.kernel, facts.REQUIRED)
+    configs = KernelConfigs(
+        folder, lambda there, gpu: partial(SGLANG.lookup, there, gpu, by_plug_in=True), offer.kernel, facts.REQUIRED
+    )
     return StandIn(offer.drop_in.DROP_IN, own, configs)

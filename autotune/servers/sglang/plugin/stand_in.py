@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -79,8 +80,8 @@ class StandIn:
         return self._drop_in.run(arguments, self._drop_in.default_config(call))
 
     def _compile_ahead(self, call: CsgmvCall, chunk_limit: int) -> None:
-        """Compiles all that the call's shape may be launched with, once: for batches of prompts of any size, and for
-        graphs of decode batches."""
+        """Compiles all that the call's shape may be launched with, once: for batches of any size whose segments are
+        full, or hold a token each, and for graphs of both."""
         if call.shape_key not in self._compiled and not capture.is_on(call.x):
             self._compiled.add(call.shape_key)
             sizes = chunks.reachable(chunk_limit)
@@ -88,7 +89,7 @@ class StandIn:
 
     def _launches(self, call: CsgmvCall, tokens: int, sizes: tuple[int, ...]) -> Iterator[Launch]:
         for chunk_size in sizes:
-            for segments, check_ranks in ((-(-tokens // chunk_size), False), (tokens, True)):
+            for segments, check_ranks in product((-(-tokens // chunk_size), tokens), (False, True)):
                 other = call.on_meta(tokens, segments, chunk_size, check_ranks)
                 found = self._found(other)
                 if found is not None and stand_back.is_one(found):

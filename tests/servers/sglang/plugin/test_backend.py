@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch._dynamo.testing
 
+from autotune.contract import Call
 from autotune.servers.plugin import notices
 from autotune.servers.sglang import served_modules
 from autotune.servers.sglang.plugin import install, register
@@ -24,7 +25,7 @@ from autotune.servers.sglang.server import SGLANG
 from tests.builders import served_sglang
 from tests.builders.captured_call import captured
 from tests.builders.child import run_code
-from tests.builders.csgmv_layers import LAYERS, POOL, SLOTS, LoraLayer, batch_info
+from tests.builders.csgmv_layers import HIDDEN, LAYERS, POOL, RANK, SLOTS, LoraLayer, batch_info
 from tests.builders.gpu_at_hand import gpu_name
 
 STAND_IN = "stand-in"
@@ -314,6 +315,30 @@ def test_a_tuned_config_is_found_by_the_servers_rule(
     register()
     server.run(LAYERS[0])
     assert server.own_calls == [OPS[1]], "zeros leave the call to the server's own"
+
+
+@stand_in_alone
+@pytest.mark.parametrize("of_batch", [{}, {"chunk_size": 32}, {"graph": 7}, {"graph": 9}], ids=str)
+def test_a_shrink_of_several_segments_a_block_computes_the_same(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_batch: dict[str, Any]
+) -> None:
+    """Where there are enough of them, which a graph's buffer of nine has not."""
+    slots = (1, 3, 2) * 19
+    theirs = server.run(LAYERS[0], slots=slots, **of_batch)
+    launched: list[int] = []
+    module = importlib.import_module("autotune.kernels.csgmv_shrink.launcher")
+    made = module.Launch
+    monkeypatch.setattr(module, "Launch", lambda *args: (launched.append(args[3]["BLOCK_M"]), made(*args))[1])
+    monkeypatch.setattr("autotune.kernels.csgmv_shrink.joining._ENOUGH_BLOCKS", 1)
+    call = Call("sglang", "shrink", {"K": HIDDEN, "R": RANK, "S": 3, "chunk_size": 16})
+    file = tmp_path / "autotune" / SGLANG.file_name(gpu_name(), call)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"16": {"BLOCK_N": 16, "BLOCK_K": 32, "SEGMENTS": 4}}))
+    monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
+    register()
+    ours = server.run(LAYERS[0], slots=slots, **of_batch)
+    assert torch.equal(ours, theirs)
+    assert launched[-1] == (16 if of_batch.get("graph") == 9 else 4 * of_batch.get("chunk_size", 16))
 
 
 @stand_in_alone
