@@ -10,14 +10,14 @@ import numpy as np
 from autotune.contract.space import Space
 from autotune.search.arrays import Mask
 
-_GROWING = re.compile(r"block|tile|stage", re.IGNORECASE)
+_GROWING = re.compile(r"block|tile|stage|segment", re.IGNORECASE)
 
 
 def growing(space: Space) -> Mask:
     """Tells which of the tunable parameters take more shared memory and registers as they grow.
 
-    Tile sizes and pipeline stages do, under any server's names for them. Warps and register caps take more of one and
-    less of the other, and a split over k can shorten the loop until nothing is left to pipeline.
+    Tile sizes, what a tile joins, and pipeline stages do, under any server's names for them. Warps and register caps
+    take more of one and less of the other, and a split over k can shorten the loop until nothing is left to pipeline.
     """
     return np.array([bool(_GROWING.search(p.name)) for p in space.tunable], dtype=bool)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from autotune.contract.space import Space
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
 from autotune.search.history import Observer
@@ -24,6 +25,19 @@ def test_no_smaller_than_out_of_resources(toy: Recording) -> None:
     assert not hopeless[_at(toy, 128, 64, 2, None)]
     assert not hopeless[_at(toy, 128, 128, 4, 64)], "a register cap is another matter"
     assert not dominated(toy.space, []).any()
+
+
+def test_a_block_of_more_segments_needs_no_less() -> None:
+    configs = [
+        {"BLOCK_N": n, "num_warps": warps, "SEGMENTS": joined}
+        for n in (16, 32)
+        for warps in (4, 8)
+        for joined in (1, 4)
+    ]
+    space = Space(configs, configs[0])
+    hopeless = dominated(space, [space.index({"BLOCK_N": 16, "num_warps": 4, "SEGMENTS": 1})])
+    assert [config["num_warps"] for config, out in zip(space.configs, hopeless, strict=True) if out] == [4] * 4
+    assert not dominated(space, [space.index({"BLOCK_N": 16, "num_warps": 4, "SEGMENTS": 4})])[0]
 
 
 def test_hopeless_configs_come_last(toy: Recording) -> None:
