@@ -39,7 +39,8 @@ class OpCall(Protocol):
 
     @property
     def batch_key(self) -> Hashable:
-        """Tells what else launches depend on, except where tensors lie."""
+        """Tells all that launches depend on, except where tensors lie, and what is of the weights alone: the same
+        weights may be called in another way."""
         ...
 
     @property
@@ -157,7 +158,7 @@ class DenseCall:
     def batch_key(self) -> Hashable:
         x, out = self.x, self.out
         tokens = tuple((each.dtype, each.shape) for each in self.metadata[: metadata.NO_LORA])
-        activations = (x.shape, x.stride(), out.dtype, out.shape, out.stride(), x.device)
+        activations = (x.dtype, x.shape, x.stride(), out.dtype, out.shape, out.stride(), x.device)
         return (activations, tokens, self.groups)
 
     @property

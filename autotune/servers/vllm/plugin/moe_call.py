@@ -135,8 +135,8 @@ class MoeCall:
     @property
     def batch_key(self) -> Hashable:
         activations = tuple((each.dtype, each.shape, each.stride()) for each in self._activations)
-        last = (self.rows.block_m, self.groups, self.rank, self.fully_sharded, self.offset)
-        return (activations, last, self.x.device)
+        way = (self.routed, self.fully_sharded, self.offset, self.add_inputs)
+        return (activations, self.rows.block_m, self.groups, self.rank, way, self.x.device)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
