@@ -45,10 +45,14 @@ class Repeat:
         """Takes a call's launches, each with Triton's compiled kernel, and the call's tensors.
 
         Returns:
-            None where calls cannot be repeated: in Triton's interpreter, and where it is not known what a kernel's
-            tensor is of the call's, or there is something about its address that the next call may not have.
+            None where calls cannot be repeated: in Triton's interpreter, where a Triton has no such compiled kernel,
+            and where it is not known what a kernel's tensor is of the call's, or there is something about its address
+            that the next call may not have.
         """
-        launches = [_again(launch, kernel, tensors) for launch, kernel in launched]
+        try:
+            launches = [_again(launch, kernel, tensors) for launch, kernel in launched]
+        except Exception:  # of another Triton's insides: what is launched must not be taken for failed
+            return None
         found = [each for each in launches if each is not None]
         return cls(found) if len(found) == len(launches) else None
 

@@ -86,3 +86,9 @@ def test_a_parameter_that_is_left_out_is_not_guessed() -> None:
     known = tensors()
     short = Launch(KERNEL, (1,), (known[0], known[1]), {"BLOCK": 16})
     assert Repeat.of([(short, Compiled())], known) is None
+
+
+def test_a_triton_whose_kernels_are_otherwise_is_not_repeated() -> None:
+    """Nothing is raised, for the launch is done: who takes it for failed adds to the output again."""
+    known = tensors()
+    assert Repeat.of([(launch(known[0], known[1]), object())], known) is None

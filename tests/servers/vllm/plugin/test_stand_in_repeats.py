@@ -143,3 +143,13 @@ def test_kinds_are_forgotten_where_there_are_too_many(tmp_path: Path, most: int)
         print(json.dumps([same, len(launched)]))
     """
     assert repeating(tmp_path, script) == [[True] * 4, 8]
+
+
+def test_a_launch_that_cannot_be_kept_is_not_made_again(tmp_path: Path) -> None:
+    script = """
+        theirs = [Layer.random().run() for _ in range(2)]
+        register()
+        Interpreted.__getitem__ = None  # as of a kernel that another thread is compiling
+        print(json.dumps([[Layer.random().run().equals(other) for other in theirs], len(launched)]))
+    """
+    assert repeating(tmp_path, script) == [[True] * 2, 4]
