@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -39,15 +39,15 @@ class PairOrApart:
         self._tables: dict[Hashable, Any] = {}
         self._workspaces: dict[Hashable, Any] = {}
         self._failed: set[Hashable] = set()
-        self._most_tokens: dict[int, int] = {}
-        """How many a pair may have, by the address of the first of the weights that are prepared."""
+        self._most_tokens: dict[Hashable, int] = {}
+        """How many a pair may have, by where the weights lie that are prepared."""
 
     def __call__(
         self, y: torch.Tensor, x: torch.Tensor, a: list[torch.Tensor], b: list[torch.Tensor], *rest: Any
     ) -> None:
         """Takes the op's arguments, in its order."""
         tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
-        if x.shape[0] > self._most_tokens.get(a[0].data_ptr(), sys.maxsize):
+        if x.shape[0] > self._most_tokens.get(_place(a, b), sys.maxsize):
             if tokens[metadata.NO_LORA].item():
                 return
         else:
@@ -122,7 +122,7 @@ class PairOrApart:
         look_up = self._configs.lookup
         entries = [] if look_up is None else look_up.token_counts(self._drop_in.lookup(call))
         counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
-        self._most_tokens[call.shrink.weights[0].data_ptr()] = max(counts)
+        self._most_tokens[_place(call.shrink.weights, call.expand.weights)] = max(counts)
         if call.shape_key in self._workspaces:
             return
         self._workspaces[call.shape_key] = self._drop_in.workspace(call, max(counts), call.shrink.x.device)
@@ -135,6 +135,11 @@ class PairOrApart:
         workspace = self._drop_in.workspace(empty, m, "meta")
         found: list[Launch] = self._drop_in.launches(self._drop_in.arguments(empty, (None, None), workspace), config)
         return found
+
+
+def _place(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> Hashable:
+    """Tells where weights lie, and their sizes, for others may come to lie there: the least that tells a layer's."""
+    return tuple((each.data_ptr(), each.shape) for each in (*a, *b))
 
 
 def _tell_apart(why: str) -> None:

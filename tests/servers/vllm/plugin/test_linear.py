@@ -136,6 +136,26 @@ def test_batches_beyond_any_pair_do_not_look_at_it(tmp_path: Path) -> None:
     assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] == [True, True]
 
 
+def test_other_weights_where_some_were_are_prepared_by_any_number_of_tokens(tmp_path: Path) -> None:
+    """As those of a second engine in a process, by its profiling run: what is captured may have few tokens alone."""
+    many = MOST_TOKENS + 1
+    script = f"""
+    METADATA[{many}] = metadata([0, 1] * {many // 2} + [0])
+    few, lots = Layer.random(), Layer.random(tokens={many})
+
+    def call(layer, b):
+        out = torch.zeros(len(layer.x), sum(each.shape[2] for each in b), dtype=layer.x.dtype, device=layer.x.device)
+        wrapper().add_lora_linear(out, layer.x, tuple(few.a), tuple(b), 1.0, WIDTHS)
+
+    call(lots, few.b)
+    wider = [torch.cat([each, each], 2) for each in few.b]
+    call(lots, wider)
+    call(few, wider)
+    print(json.dumps(len(launched)))
+    """
+    assert run(tmp_path, LAYER + script, {"LORA_AUTOTUNE_KERNELS": "1"})[0] > 0
+
+
 @pytest.mark.parametrize("part", ["launches", "workspace", "tables"])
 def test_a_pair_that_cannot_be_prepared_or_run_leaves_the_two_ops(tmp_path: Path, part: str) -> None:
     script = f"""
