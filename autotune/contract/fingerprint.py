@@ -40,7 +40,7 @@ def _files(module: Path) -> list[Path]:
     """Returns the files that a kernel's source is in.
 
     Of a folder these are what its module imports of all kernels, from wherever in a file: what stands beside, as what
-    hands the kernel to a server, changes nothing that is timed.
+    hands the kernel to a server, changes nothing that is timed. What is imported by a string is not seen.
     """
     if module.name != "kernel.py":
         return [module]
@@ -48,32 +48,46 @@ def _files(module: Path) -> list[Path]:
     while left:
         if (file := left.pop()) not in found:
             found.add(file)
-            left += [place for place in _imported(file, module.parents[1], _stamp(file)) if place.is_file()]
+            imported = _imported(file, module.parent, _stamp(file))
+            left += [next(filter(Path.is_file, files), file) for files in imported]
     return sorted(found)
 
 
 @functools.cache
-def _imported(file: Path, kernels: Path, _: tuple[int, int]) -> list[Path]:
-    """Returns where the modules of kernels are that a file may import; names that are no module's are among them."""
+def _imported(file: Path, folder: Path, _: tuple[int, int]) -> list[list[Path]]:
+    """Returns where what a file may import is, if it is of kernels: for each import the files of which the first that
+    is there is meant.
+
+    Args:
+        folder: The kernel's; the one around it has all kernels.
+    """
     try:
         nodes = list(ast.walk(ast.parse(read_bytes(file))))
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError, MemoryError) as error:  # the last two of what is nested too deep
         raise ValueError(f"{file}: is no Python: {error}") from error
-    found = list[Path]()
+    found = list[list[Path]]()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found += [place for alias in node.names if (place := _within(kernels, alias.name))]
+            found += [_places(folder, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = (node.module or "").replace(".", "/")
-            start = file.parents[node.level - 1] / module if node.level else _within(kernels, node.module or "")
-            found += [start, *(start / alias.name for alias in node.names)] if start else []
-    return [place.with_suffix(".py") for place in found]
+            module = node.module or ""
+            starts = _places(folder, module)
+            if node.level:
+                starts = [(*file.parents,)[: node.level][-1].joinpath(*module.split("."))]
+            found += [[*(start / alias.name for start in starts), *starts] for alias in node.names]
+    return [[file for place in places for file in _files_of(place)] for places in found if places]
 
 
-def _within(kernels: Path, name: str) -> Path | None:
-    """Returns where in the folder of all kernels a module or package is; None for one of elsewhere."""
+def _places(folder: Path, name: str) -> list[Path]:
+    """Returns where in a kernel's folder, or in that of all kernels, what has an absolute name may be."""
     parts = name.split(".")
-    return kernels.joinpath(*parts[parts.index(kernels.name) + 1 :]) if kernels.name in parts else None
+    ends = [(part, parts[at + 1 :]) for at, part in enumerate(parts)]
+    return [root.joinpath(*rest) for root in (folder.parent, folder) for part, rest in ends if part == root.name]
+
+
+def _files_of(place: Path) -> tuple[Path, Path]:
+    """Returns the files that the module or package of a place may be in."""
+    return place.with_name(f"{place.name}.py"), place / "__init__.py"
 
 
 def _stamp(file: Path) -> tuple[int, int]:

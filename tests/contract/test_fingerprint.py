@@ -52,18 +52,41 @@ def test_a_kernels_version_is_that_of_what_is_timed(tmp_path: Path, kernel: str,
     assert (file_fingerprint(kernels / kernel / "kernel.py") != before) == counts
 
 
-@pytest.mark.parametrize("line", ["from .near import x", "from . import near", "def late():\n    from .near import x"])
-def test_modules_beside_a_kernel_of_ones_own_are_part_of_it(tmp_path: Path, line: str) -> None:
-    folder = tmp_path / "kernels" / "mine"
-    folder.mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("from .near import x", "near.py"),
+        ("from .near import *", "near.py"),
+        ("from . import near", "near.py"),
+        ("from .. import mine", "__init__.py"),
+        ("from ..mine.near import x", "near.py"),
+        ("def late():\n    from .near import x", "near.py"),
+        ("try:\n    import triton\nexcept ImportError:\n    import mine.near as near", "near.py"),
+        ("from mine import near", "near.py"),
+        ("from mine import x", "__init__.py"),
+        ("import kernels.mine.near", "near.py"),
+        ("from kernels.kernels.mine.near import x", "near.py"),
+        ("from .near import x", "near/__init__.py"),
+        ("from .near.part import x", "near/part.py"),
+    ],
+)
+def test_modules_beside_a_kernel_of_ones_own_are_part_of_it(tmp_path: Path, line: str, near: str) -> None:
+    folder = tmp_path / "kernels" / "kernels" / "mine"
+    (folder / near).parent.mkdir(parents=True)
     (folder / "kernel.py").write_text(f"import os\n{line}\n")
-    (folder / "near.py").write_text("from . import kernel\nx = 1\n")
+    (folder / near).write_text("from . import kernel\nx = 1\n")
     before = file_fingerprint(folder / "kernel.py")
-    (folder / "near.py").write_text("x = 2\n")
+    (folder / near).write_text("x = 2\n")
     assert file_fingerprint(folder / "kernel.py") != before
 
 
-def test_a_file_that_is_no_python_has_no_fingerprint(tmp_path: Path) -> None:
-    (tmp_path / "kernel.py").write_text("def")
-    with pytest.raises(ValueError, match=r"kernel.py: is no Python"):
+@pytest.mark.parametrize("text", ["def", "-" * 100_000 + "1", "x = 1\0"], ids=["half", "deep", "zero"])
+def test_a_file_that_is_no_python_has_no_fingerprint(tmp_path: Path, text: str) -> None:
+    (tmp_path / "kernel.py").write_text(text)
+    with pytest.raises(ValueError, match=r"kernel.py: is no Python|null"):
         file_fingerprint(tmp_path / "kernel.py")
+
+
+def test_an_import_from_beyond_all_folders_is_of_nothing_here(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text("def never():\n    from " + "." * 200 + "a import b\n")
+    assert file_fingerprint(tmp_path / "kernel.py")
