@@ -70,9 +70,9 @@ def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess
 
 
 def without_machine(process: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a process showed, where the plug-in's line names its folder without the place on a machine."""
-    line = process["plugin"]
-    return {**process, "plugin": line and re.sub(r"(?<= )/[^ ,]*/(?=[^/ ,]+/[^/ ,]+)", "", line)}
+    """Returns what a process showed, with its folder and what is in there named without their place on a machine."""
+    line, files = process["plugin"], ["/".join(Path(file).parts[-2:]) for file in process["files_read"]]
+    return {**process, "files_read": files, "plugin": line and re.sub(r"(?<= )/[^ ,]*/(?=[^/ ,]+/[^/ ,]+)", "", line)}
 
 
 def cell(found: Sequence[Mapping[str, Any]], variant: str, phase: str) -> Cell:

@@ -114,9 +114,9 @@ def _cell(timed: Timed | None) -> str:
 
 
 def _total(here: _Here) -> str:
-    """Sums up the layers that have been timed; nothing where a default does not run."""
+    """Sums up the layers; nothing where a default does not run."""
     timed = _counted(here)
-    if any(found.default_us is None for _, found in timed):
+    if timed is None or any(found.default_us is None for _, found in timed):
         return "-"
     default_us = sum(count * (found.default_us or 0.0) for count, found in timed)
     tuned_us = sum(count * found.tuned_us for count, found in timed)
@@ -128,15 +128,22 @@ def _tuned_cell(timed: Timed | None) -> str:
 
 
 def _tuned_total(here: _Here) -> str:
-    timed = _counted(here)
+    if (timed := _counted(here)) is None:
+        return "-"
     floors_us = [count * found.floor_us for count, found in timed if found.floor_us is not None]
     tuned_us = sum(count * found.tuned_us for count, found in timed)
     return f"{tuned_us:.0f} ({_floor(sum(floors_us) if len(floors_us) == len(timed) else None)})"
 
 
-def _counted(here: _Here) -> list[tuple[int, Timed]]:
-    """Returns what was timed, and how many layers there are of each."""
-    return [(sum(map(_count, shape["layers"])), found) for shape, found in here if found]
+def _counted(here: _Here) -> list[tuple[int, Timed]] | None:
+    """Returns what was timed, and how many layers there are of each; None where layers of every block were not.
+
+    Of the head's rows there are fewer than of a large batch.
+    """
+    counted = [(sum(map(_count, shape["layers"])), found) for shape, found in here]
+    if any(found is None for count, found in counted if count > 1):
+        return None
+    return [(count, found) for count, found in counted if found]
 
 
 def _floor(floor_us: float | None) -> str:

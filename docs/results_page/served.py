@@ -29,8 +29,9 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for run in map(read, sorted(data.glob("served-*.json"), reverse=True)):
         plan = run.about["plan"]
-        own = [study for study in run.studies if study.spec.source != BUILTIN]
-        ours = [study for study in run.studies if study.spec.source == BUILTIN]
+        finished = [study for study in run.studies if study.result is not None]
+        own = [study for study in finished if study.spec.source != BUILTIN]
+        ours = [study for study in finished if study.spec.source == BUILTIN]
         serving, kernel = plan["serving"], own[0].spec.kernel.partition("@")[2]
         columns, cells = plans.before_after(plan, own)
         lines += [
