@@ -34,7 +34,7 @@ class _Weights:
 
     outside: str
     table: Any = None
-    kind: int = 0
+    kind: object = None
 
     def tensors(self, call: OpCall) -> tuple[torch.Tensor, ...]:
         """Lists what the launches of a call may take."""
@@ -61,7 +61,7 @@ class OursOrTheirs:
         self._configs = configs
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
-        self._kinds: dict[Hashable, int] = {}
+        self._kinds: dict[Hashable, object] = {}
         self._repeats: dict[Hashable, Repeat | None] = {}
         """By kind of weights and batch; None where its calls cannot be repeated."""
         self._failed: dict[Hashable, str] = {}
@@ -119,7 +119,7 @@ class OursOrTheirs:
         elif why := self._drop_in.outside(call):
             return _Weights(why)  # not kept: the next call of these weights may be inside
         else:
-            kind = self._kinds.setdefault(call.shape_key, len(self._kinds))
+            kind = self._kinds.setdefault(call.shape_key, object())  # numbers of two threads may be the same
             weights = _Weights("", self._drop_in.table(call), kind)
             own_tables.upload(self._drop_in.name, call)
             self._compile_ahead(call)

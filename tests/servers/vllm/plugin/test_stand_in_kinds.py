@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from autotune.kernels.aligned_moe_lora.drop_in import DROP_IN as EXPERTS
 from autotune.kernels.lora_expand.drop_in import DROP_IN as EXPAND
 from autotune.kernels.lora_shrink.drop_in import DROP_IN as SHRINK
 from autotune.servers.vllm.plugin.drop_in import DropIn
+from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -186,3 +188,27 @@ def test_calls_of_one_kind_are_launched_alike(op: str) -> None:
             assert laid_out(drop_in, one) == laid_out(drop_in, two)
 
     check()
+
+
+def test_two_threads_tell_kinds_apart() -> None:
+    """One is held up while it looks up the kind that it has found to be new, and the other does so too."""
+    kinds: list[object] = []
+    none = {name: lambda _: "" for name in ("outside", "outside_of_weights", "table")}
+    stand_in = OursOrTheirs(
+        SimpleNamespace(name="op", **none),  # type: ignore[arg-type]
+        lambda *_: None,
+        SimpleNamespace(lookup=None),  # type: ignore[arg-type]
+    )
+
+    def meet(shape_key: Hashable) -> None:
+        call = SimpleNamespace(x=torch.zeros(1, 1), weights_key=object(), shape_key=shape_key)
+        kinds.append(stand_in._prepared(call).kind)
+
+    class HeldUp:
+        def __hash__(self) -> int:
+            if not kinds:
+                meet("another")
+            return 0
+
+    meet(HeldUp())
+    assert len(set(kinds)) == 2
