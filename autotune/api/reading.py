@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from autotune.contract import Call
 from autotune.errors import InputError, some_of
 from autotune.plan import decided as plan_decided
+from autotune.plan import worth as plan_worth
 from autotune.plan.decided import Study
 from autotune.study import overview
 from autotune.study.overview import CountedStudy, Overview
@@ -105,10 +106,9 @@ def one_name(found: Overview, name: str) -> str:
 
 
 def worth(chosen: Iterable[StoredStudy], plan_name: str | None) -> dict[str, float]:
-    """Returns what a plan says a microsecond less is worth, by study; without a plan nothing is said."""
-    if plan_name is None:
-        return {}
-    return {item.name: found.weight for item in chosen if (found := item.membership(plan_name))}
+    """Returns what the search of each study of a plan is worth (`autotune.plan.worth`); without a plan nothing is
+    said."""
+    return {} if plan_name is None else plan_worth.worth(chosen, plan_name)
 
 
 def raced(chosen: Iterable[StoredStudy], plan_name: str | None) -> set[str]:

@@ -61,8 +61,8 @@ def run(
     Args:
         budget: Trials of each study, and seconds of the whole run.
         watcher: Is told how the run goes; one that raises KeyboardInterrupt stops it.
-        worth: What a microsecond less is worth, by study, as `autotune.api.worth` tells of a plan; 1 where it is not
-            said. Time that some studies leave goes where most is to be gained.
+        worth: What each study's search is worth, as `autotune.api.worth` tells of a plan; 1 where it is not said. Time
+            that some studies leave goes where most is to be gained.
         raced: Names of studies that only race what the sizes beside theirs run, as `autotune.api.raced` tells
             of a plan: they run behind the others, for two minutes at most, and after every search that has found no
             time.

@@ -43,7 +43,7 @@ def run_studies(
     Ctrl-C and SIGTERM keep what was measured.
 
     Args:
-        plan_name: The plan that they are of: it says what a microsecond less is worth, and which are only raced.
+        plan_name: The plan that they are of: it says what each search is worth, and which are only raced.
 
     Returns:
         What those say that failed; the others have run.

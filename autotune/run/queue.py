@@ -107,7 +107,7 @@ class _Unfinished:
     """A study that its time was too short for.
 
     Attributes:
-        gain: Microseconds that more time may save, times what one is worth.
+        gain: What part of its time more search may save, times what it is worth.
     """
 
     turn: Turn
@@ -122,7 +122,7 @@ class StudyQueue:
 
     Args:
         budget: Trials of each study, and seconds of the whole run.
-        worth: What a microsecond less is worth, by study; 1 where it is not said.
+        worth: What each study's search is worth; 1 where it is not said.
         now_s: Tells the time.
         sleep: Waits for so many seconds.
 
@@ -205,7 +205,8 @@ class StudyQueue:
         return max(0.0, spare_s) * parts[0] / (sum(parts) or 1.0)
 
     def _worth_of(self, turn: Turn) -> float:
-        return self._worth.get(turn.studies[0].name, 1.0)
+        """Returns what a search of the turn is worth, on average: each takes as long."""
+        return sum(self._worth.get(study.name, 1.0) for study in turn.studies) / len(turn.studies)
 
     def _take_held(self, deadline: Deadline) -> None:
         """Comes back to what others hold, until nobody holds any or time is up."""
@@ -281,5 +282,4 @@ class StudyQueue:
             self._cut_off.add(turn.name)
             self.unsearched.append(turn)
         elif last.gain_left:
-            gain = last.gain_left * result.decision.tuned_us * self._worth_of(turn)
-            self._unfinished[turn.name] = _Unfinished(turn, gain)
+            self._unfinished[turn.name] = _Unfinished(turn, last.gain_left * self._worth_of(turn))

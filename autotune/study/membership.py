@@ -13,7 +13,7 @@ class Membership:
 
     Attributes:
         position: Its place in the plan's order.
-        weight: What a microsecond less is worth: share of the traffic times layers.
+        weight: What a microsecond less of each launch is worth: share of the traffic times layers.
         required: Every lookup of the plan at the study's batch size, and at those that no study of the plan is nearer
             to: an export answers all of them.
         raced: It is no search: it races what the sizes beside it run, and the default.
