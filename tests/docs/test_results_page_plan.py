@@ -26,11 +26,14 @@ def test_a_row_a_batch_size_and_a_column_a_shape() -> None:
     found = [study(EXPAND, 8, 200.0, 100.0), study(SHRINK, 8, 10.0, 5.0), study(SHRINK, 1, 10.0, 10.0)]
     columns, rows = plan.before_after(PLAN, found)
     assert columns == ["m", "shrink: qkv_proj", "expand: o_proj, embed_tokens", "all layers, us"]
-    # Two layers shrink, three expand.
-    assert rows == [
-        ["1", "10.0 → 10.0", "-", "20 → 20 (1.00x)"],
-        ["8", "10.0 → 5.0", "200 → 100", "620 → 310 (2.00x)"],
-    ]
+    # Two layers shrink, three expand; what is not whole has no sum.
+    assert rows == [["1", "10.0 → 10.0", "-", "-"], ["8", "10.0 → 5.0", "200 → 100", "620 → 310 (2.00x)"]]
+
+
+def test_a_head_may_have_fewer_rows_than_a_batch() -> None:
+    head = {**EXPAND, "n": 32, "layers": ["lm_head"]}
+    _, rows = plan.before_after({**PLAN, "shapes": [SHRINK, head]}, [study(SHRINK, 8, 10.0, 5.0)])
+    assert rows == [["8", "10.0 → 5.0", "-", "20 → 10 (2.00x)"]]
 
 
 def test_a_default_that_does_not_run_has_no_sum() -> None:
