@@ -12,6 +12,11 @@ from autotune.servers.sglang.own_keys import SEGMENTS
 _JOINED_ROWS: Final = 64
 """Rows of a block that takes several segments: with fewer, blocks read weights over and over out of L2; Hopper's full
 tensor rate takes as many; with more, there are fewer blocks to share out."""
+_WIDE_JOINED_ROWS: Final = 128
+"""Of one whose columns are `_WIDE`: it reads so many weights that fewer reads of them count for more. In studies on an
+H200 (K 1024, 128 columns) it takes 23.8 us instead of 27.3, whatever the chunk size."""
+_JOINED_WARPS: Final = 4
+"""At most, likewise."""
 
 _WARPS: Final = {16: 2, 32: 2, 64: 4, 128: 8}
 """By rows of a block, as studies on an H100 and an H200 chose by chunk size (docs/results.md)."""
@@ -49,10 +54,12 @@ def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool) -
         return _config(_NARROW, max(32, min(step, depth)), 2, joined=1)
     is_wide = columns % _WIDE == 0
     block_n = _WIDE if is_wide else max(16, min(64, next_pow2(columns)))
-    joined = batch.joined(max(1, _JOINED_ROWS // batch.chunk_size), cdiv(columns, block_n))
+    rows = _WIDE_JOINED_ROWS if is_wide else _JOINED_ROWS
+    joined = batch.joined(max(1, rows // batch.chunk_size), cdiv(columns, block_n))
     rows = batch.chunk_size * joined
+    warps = _WARPS[rows] if joined == 1 else min(_JOINED_WARPS, _WARPS[rows])
     step = _WIDE_STEP if is_wide else min(512, _TILE_ELEMENTS[rows] // block_n)
-    return _config(block_n, max(32, min(step, depth)), _WARPS[rows], joined)
+    return _config(block_n, max(32, min(step, depth)), warps, joined)
 
 
 def _config(block_n: int, block_k: int, warps: int, joined: int) -> Config:
