@@ -109,6 +109,8 @@ def _outside_of_batch(call: MoeCall) -> str:
     if call.mapping.numel() < weights.shape[0] or call.enabled.numel() < loras:
         return "the metadata do not fit"
     if rows.sorted_ids is None or rows.post_padded is None:
+        if rows.expert_ids.dtype != torch.int32:  # Triton compiles the kernel for no others
+            return f"pairs are not sorted and their experts are {rows.expert_ids.dtype}"
         fits = rows.expert_ids.shape == (call.pairs,)
     else:
         if rows.block_m not in BLOCK_MS:

@@ -190,6 +190,14 @@ def test_calls_of_one_kind_are_launched_alike(op: str) -> None:
     check()
 
 
+@pytest.mark.parametrize(("block_m", "left"), [(None, True), (16, False)])
+def test_pairs_that_are_not_sorted_are_left_with_wide_ids(block_m: int | None, left: bool) -> None:
+    """The kernel compiles for no such pairs, and a call that fails has all of its layer left, sorted ones as well."""
+    fields = {name: values[0] for name, values in MOE.items()} | {"ids": torch.int64, "block_m": block_m}
+    why = EXPERTS.outside(EXPERTS.call(experts(fields)))
+    assert why == ("pairs are not sorted and their experts are torch.int64" if left else "")
+
+
 def test_two_threads_tell_kinds_apart() -> None:
     """One is held up while it looks up the kind that it has found to be new, and the other does so too."""
     kinds: list[object] = []
