@@ -37,7 +37,7 @@ class FolderLookup:
     def token_counts(self, call: Call) -> list[int]:
         """Lists the token counts with entries of their own where a call is looked up; none if it does not get there."""
         found = self(call)
-        if len(found.key_path) <= _M:
+        if len(found.key_path) < _M:
             return []
         node: Any = self._tables.get(found.path) if found.path else None
         for key in found.key_path[:_M]:

@@ -80,3 +80,13 @@ def test_keys_of_other_levels_are_no_token_counts(op: str, tmp_path: Path) -> No
     call = Call("vllm", op, {"max_loras": 5, "num_slices": 3, **sizes})
     (tmp_path / VLLM.file_name(GPU, call)).write_text(json.dumps({"5": {"1": {"32": {"64": {"16": ENTRY}}}}}))
     assert FolderLookup(tmp_path, GPU).token_counts(call) == []
+
+
+def test_token_counts_are_told_where_a_key_beside_them_is_none(tmp_path: Path) -> None:
+    """Other counts than those of the entries fail there, and calls of an entry's own do not."""
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
+    entry = {"64": {"16": ENTRY}}
+    (tmp_path / VLLM.file_name(GPU, call)).write_text(json.dumps({"5": {"1": {"128": entry, "all": entry}}}))
+    look_up = FolderLookup(tmp_path, GPU)
+    assert look_up(call).failure
+    assert look_up.token_counts(call) == [128]
