@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from autotune import servers
@@ -88,7 +90,9 @@ def look_up(directory: Path, call: Call, gpu: str | None = None) -> Lookup:
         InputError: If the folder has files of no GPU, or of several, and none is named.
     """
     gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
-    return servers.get(call.server).lookup(directory, gpu, call, by_plug_in=places.may_stand_back(directory))
+    if places.may_stand_back(directory):
+        return _look_up_by_plug_in(directory, call, gpu)
+    return servers.get(call.server).lookup(directory, gpu, call)
 
 
 def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Lookup | None:
@@ -101,4 +105,16 @@ def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Look
     if len(there := places.folders(directory)) == 1:
         return None
     gpu = gpu or servers.get(call.server).command_line.gpu_in(directory)
-    return servers.get(call.server).lookup(there[-1], gpu, call, by_plug_in=True)
+    return _look_up_by_plug_in(there[-1], call, gpu)
+
+
+def _look_up_by_plug_in(folder: Path, call: Call, gpu: str) -> Lookup:
+    """Looks a call up as the plug-in does; among the warnings is for which batches it has another config than found."""
+    server = servers.get(call.server)
+    found = server.lookup(folder, gpu, call, by_plug_in=True)
+    with suppress(InputError):  # of a side-car that cannot be read: `config check` tells of it
+        for record in provenance.read(folder):
+            is_found = found.path == folder / record.file and found.key_path == record.key and record.kind != "dropped"
+            if is_found and (note := server.plug_in_note(call, record.workload)):
+                return replace(found, warnings=(*found.warnings, note))
+    return found

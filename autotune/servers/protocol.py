@@ -184,6 +184,15 @@ class Server(ABC):
         """
         return {}
 
+    def plug_in_note(self, call: Call, workload: str | None) -> str | None:
+        """Tells what the plug-in makes of a call's entry that was timed on one kind of batches alone, where it does not
+        launch the other kind with it; None where it does.
+
+        Args:
+            workload: That kind (`autotune.servers.provenance.workload_of`).
+        """
+        return None
+
     def plugin_state(self) -> PluginState | None:
         """Returns what the plug-in would do in a process of the server's that has this environment; None where there
         is no plug-in for the server."""

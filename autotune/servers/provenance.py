@@ -7,7 +7,7 @@ own file names and nothing else in the folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -74,6 +74,12 @@ class Record:
         source = self.provenance.get("source")
         return source if isinstance(source, str) else None
 
+    @property
+    def workload(self) -> str | None:
+        """The one kind of batches that it was timed on (`workload_of`); None of what nobody timed or tells of."""
+        about = self.provenance.get("problem")
+        return workload_of(about) if isinstance(about, Mapping) else None
+
     def undropped(self) -> Record:
         """Returns the record as it was, or would be, with the entry in the file."""
         if self.kind != "dropped":
@@ -87,6 +93,15 @@ class Record:
         The side-car is written first: after a crash right behind it a file still holds what was to be replaced.
         """
         return self.key in table and table[self.key] in (self.config, self.replaced)
+
+
+def workload_of(problem: Mapping[str, Any]) -> str | None:
+    """Returns the one kind of batches that a problem, as side-cars have it, stands for, ``prefill`` or ``decode``: some
+    servers look both up by one key. None if it stands for both, or does not tell."""
+    kind = problem.get("workload")
+    if kind == "mixed" and problem.get("decode_requests") == []:
+        return "prefill"  # its sizes are those of prompts alone
+    return kind if kind in ("prefill", "decode") else None
 
 
 def read(directory: Path) -> list[Record]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from autotune import servers
+from autotune.contract.source import BUILTIN
 from autotune.errors import InputError
+from autotune.servers.provenance import workload_of
 from autotune.study.result import GroupResult
 from autotune.study.stored_study import StoredStudy
 
@@ -19,11 +22,19 @@ def serving_note(study: StoredStudy) -> str | None:
     return kernel.serving_note(study.problem, grouped=study.spec.group is not None)
 
 
+def plug_in_note(study: StoredStudy) -> str | None:
+    """Returns what to know of what the plug-in makes of the study's result; None of a result for a server's own kernel,
+    or where there is nothing to say."""
+    if study.spec.source != BUILTIN or (call := study.spec.server_call) is None:
+        return None
+    return servers.get(call.server).plug_in_note(call, workload_of(study.spec.problem))
+
+
 def serving_notes(studies: Iterable[StoredStudy]) -> list[str]:
     """Returns the notes of several studies, each once, and whether a server without a folder does as well."""
     studies = list(studies)
-    notes = list(dict.fromkeys(note for study in studies if (note := serving_note(study))))
-    return notes + _no_folder_note([found for study in studies if (found := study.group_result)])
+    notes = [note for told in (serving_note, plug_in_note) for study in studies if (note := told(study))]
+    return list(dict.fromkeys(notes)) + _no_folder_note([found for study in studies if (found := study.group_result)])
 
 
 def _no_folder_note(groups: Sequence[GroupResult]) -> list[str]:

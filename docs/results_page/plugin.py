@@ -75,8 +75,8 @@ PARTS = (
     Part(
         "plugin-sglang-0.5.23-tuned.json",
         "SGLang 0.5.23's csgmv backend, both sides tuned",
-        "The same, with ours tuned on prompts, too. Decode batches then ran by these entries: since, they run by their "
-        "own default, as above.",
+        "The same, with ours tuned on prompts, too. Shrinks of decode batches then ran by these entries: since, they "
+        "run by their own default, as above.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),

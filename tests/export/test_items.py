@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,9 +12,11 @@ from optuna.trial import create_trial
 
 from autotune import servers
 from autotune.contract import AnyKernel, Call, registry
+from autotune.contract.converter import to_json
 from autotune.errors import InputError
+from autotune.export.export import export
 from autotune.export.items import calls, export_items
-from autotune.servers import stand_back
+from autotune.servers import provenance, stand_back
 from autotune.study import creation, studies
 from autotune.study.describe import Request
 from autotune.study.result import Finalist, StudyResult
@@ -48,6 +51,24 @@ def test_a_tuned_study_is_one_item_with_its_origin() -> None:
     assert (item.provenance["outcome"], item.provenance["tuned_us"]) == ("tuned", 1.0)
     assert "group" not in item.provenance
     assert calls(SPEC) == [item.call]
+
+
+@pytest.mark.parametrize(("workload", "alone"), [("prefill", "prefill"), ("decode", "decode"), ("mixed", None)])
+@pytest.mark.parametrize("outcome", ["tuned", "default"])
+def test_a_side_car_tells_on_which_kind_of_batches_an_entry_was_timed(
+    tmp_path: Path, workload: str, alone: str | None, outcome: Literal["tuned", "default"]
+) -> None:
+    """Of a default that was kept, too: the plug-in reads its entry as any other."""
+    flags = {"dtype": "float16", "hidden_size": 1024, "lora_rank": 64, "chunk_size": 16, "num_slices": 3}
+    ((name, spec),) = creation.describe_flags(Request("csgmv_shrink", backend="replay"), flags, ()).items()
+    problem = registry.load("csgmv_shrink").problem_from_flags({**flags, "workload": workload})
+    result = study_result(outcome=outcome)
+    decision = replace(result.decision, config={"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2})
+    spec = replace(spec, source="builtin", problem=to_json(problem))
+    study = stored(spec, replace(result, decision=decision), name)
+    export(export_items([study]), tmp_path)
+    (record,) = (each for each in provenance.read(tmp_path / "autotune") if each.study)
+    assert record.workload == alone
 
 
 def test_a_study_that_keeps_the_default_says_so() -> None:

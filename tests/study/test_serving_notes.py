@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from autotune.contract.converter import to_json
+from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.lora_shrink.kernel import LoraShrink
 from autotune.study.serving_notes import serving_notes
@@ -13,13 +15,26 @@ SGLANG_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "chunk_size": 16}
 VLLM_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_loras": 4, "dtype": "float16", "m": 16}
 
 
-def study(kernel: Any, flags: dict[str, Any]) -> Any:
-    spec = SimpleNamespace(group=None)
-    return SimpleNamespace(kernel=kernel, problem=kernel.problem_from_flags(flags), spec=spec, group_result=None)
+def study(kernel: Any, flags: dict[str, Any], source: str = "builtin") -> Any:
+    problem = kernel.problem_from_flags(flags)
+    spec = SimpleNamespace(group=None, source=source, problem=to_json(problem), server_call=kernel.call(problem))
+    return SimpleNamespace(kernel=kernel, problem=problem, spec=spec, group_result=None)
 
 
 def test_notes_of_several_studies_stand_once() -> None:
     prefill, silent = study(CsgmvShrink(), SGLANG_FLAGS), study(LoraShrink(), VLLM_FLAGS)
     decode = study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "decode"})
     notes = serving_notes([prefill, silent, prefill, decode])
-    assert [note.partition(" only")[0] for note in notes] == ["measured on prefill", "measured on decode"]
+    assert [note.partition(" only")[0] for note in notes[:2]] == ["measured on prefill", "measured on decode"]
+    assert [note.partition(" batches")[0] for note in notes[2:]] == [
+        "the plug-in runs its default of the shrink for decode",
+        "the plug-in runs its default of the shrink for prefill",
+    ]
+
+
+def test_what_the_plug_in_makes_of_a_result_is_said_of_ours_alone() -> None:
+    """And where it makes another of it than the server: of a shrink that was timed on one kind of batches."""
+    assert len(serving_notes([study(CsgmvShrink(), SGLANG_FLAGS, "sglang")])) == 1
+    assert serving_notes([study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "mixed"})]) == []
+    expand = {"output_dim": 1024, "lora_rank": 64, "chunk_size": 16}
+    assert len(serving_notes([study(CsgmvExpand(), expand)])) == 1

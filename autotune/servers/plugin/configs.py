@@ -69,16 +69,19 @@ class TunedConfigs:
         self._rejected: set[_Place] = set()
         self._kept: dict[tuple[object, ...], Config | None] = {}
 
-    def find(self, call: Call) -> Config | None:
+    def find(self, call: Call, workload: str | None = None) -> Config | None:
         """Returns the config of a call; None where there is none to use.
 
         One that leaves the call to the server's own kernel (`autotune.servers.stand_back`) is returned as any other.
+
+        Args:
+            workload: The kind of the call's batch, if what was timed on the other kind alone has no say for it.
         """
-        key = (call.op, *call.dims.items())
+        key = (workload, call.op, *call.dims.items())
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = self._found_for(call)
+            self._kept[key] = self._found_for(call, workload)
         return self._kept[key]
 
     def reject(self, call: Call, why: str) -> None:
@@ -88,15 +91,15 @@ class TunedConfigs:
         self._kept.clear()
         warn_once(f"{found.path}: the entry {_spelled(found)} does not run ({why}); its calls run as without an entry")
 
-    def _found_for(self, call: Call) -> Config | None:
+    def _found_for(self, call: Call, workload: str | None) -> Config | None:
         try:
             found = self._look_up(call)
         except OSError as error:  # of a folder that may be listed and not searched, say
             warn_once(f"{self._folder}: cannot be read ({one_line(error)}): calls run as without an entry")
             return None
-        return self._found(found)
+        return self._found(found, workload)
 
-    def _found(self, found: Lookup) -> Config | None:
+    def _found(self, found: Lookup, workload: str | None) -> Config | None:
         if found.origin == "default" and found.path is not None and found.path.exists():
             return None
         if (found.path, found.key_path) in self._rejected:
@@ -105,8 +108,11 @@ class TunedConfigs:
             warn_once(f"{why}: calls run as without an entry")
             return None
         record = self._record(found)
+        if record is None:
+            return found.config
         # What nobody measured is the server's default, and this kernel has defaults of its own.
-        return None if record is not None and record.study is None else found.config
+        is_measured = record.study is not None and (workload is None or record.workload in (None, workload))
+        return found.config if is_measured else None
 
     def _unusable(self, found: Lookup) -> str:
         """Tells why nothing that a lookup comes to can be launched; empty if it can."""

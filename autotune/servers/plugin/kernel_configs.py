@@ -42,9 +42,13 @@ class KernelConfigs(Generic[L]):
         self._kernel = kernel
         self._required = required
 
-    def find(self, call: Call | None) -> Config | None:
-        """Returns the config of a call; None where there is none to use, or no file has a say."""
-        return None if call is None or self._tuned is None else self._tuned.find(call)
+    def find(self, call: Call | None, workload: str | None = None) -> Config | None:
+        """Returns the config of a call; None where there is none to use, or no file has a say.
+
+        Args:
+            workload: As `TunedConfigs.find` takes it.
+        """
+        return None if call is None or self._tuned is None else self._tuned.find(call, workload)
 
     def reject(self, call: Call, why: str) -> None:
         """Leaves the config that a call finds out from now on, since it does not run."""

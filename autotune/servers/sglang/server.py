@@ -13,7 +13,7 @@ from autotune.servers.files import KeyPath, ReadJson, Table, read_json
 from autotune.servers.lookup import Failure, Lookup
 from autotune.servers.plugin.state import PluginState
 from autotune.servers.protocol import Server
-from autotune.servers.sglang import chunks, csgmv, facts
+from autotune.servers.sglang import chunks, csgmv, facts, workloads
 from autotune.servers.sglang.checking import SglangChecker
 from autotune.servers.sglang.command_line import COMMAND_LINE
 from autotune.servers.sglang.packaged import hidden, packaged_config
@@ -87,6 +87,9 @@ class Sglang(Server):
             if (key := split_k_entry({key: config for (key,), config in table.items()}, file)) is not None:
                 found.append(f"{file}: at {key}: {LOSES_SPLIT_K}")
         return found
+
+    def plug_in_note(self, call: Call, workload: str | None) -> str | None:
+        return workloads.note(call.op, workload)
 
     def plugin_state(self) -> PluginState:
         return state.current()

@@ -123,6 +123,36 @@ def test_an_entry_that_leaves_the_call_to_the_server_is_found(tmp_path: Path, ca
     assert not warnings(caplog)
 
 
+@pytest.mark.parametrize(
+    ("problem", "kinds"),
+    [
+        ({"workload": "prefill"}, {"prefill"}),
+        ({"workload": "decode"}, {"decode"}),
+        ({"workload": "mixed", "decode_requests": [8, 64]}, {"prefill", "decode"}),
+        ({"workload": "mixed", "decode_requests": []}, {"prefill"}),
+        ({"workload": ["prefill"]}, {"prefill", "decode"}),
+        ({}, {"prefill", "decode"}),
+        (None, {"prefill", "decode"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("entry", [ENTRY, stand_back.entry(ENTRY)], ids=["an entry", "zeros"])
+def test_an_entry_has_a_say_for_the_kind_of_batches_that_it_was_timed_on(
+    entry: dict[str, Any], problem: Any, kinds: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lookup = Lookup("file", dict(entry), (Step("m", 16, "16", "exact"),), path=tmp_path / "file.json")
+    found = configs(tmp_path, lookup, ABOUT if problem is None else ABOUT | {"problem": problem})
+    assert found.find(CALL) == entry, "where the kind does not matter"
+    for kind in ("prefill", "decode"):
+        assert found.find(CALL, kind) == (entry if kind in kinds else None), kind
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize("workload", [None, "prefill", "decode"])
+def test_an_entry_without_a_side_car_has_a_say_for_all_batches(workload: str | None, tmp_path: Path) -> None:
+    assert configs(tmp_path).find(CALL, workload) == ENTRY
+
+
 def test_where_nobody_measured_the_kernels_own_default_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = configs(tmp_path, about={})
     side_car = tmp_path / provenance.FILE_NAME

@@ -91,6 +91,11 @@ class CsgmvDropIn(ABC, Generic[A]):
     def lookup(self, call: CsgmvCall) -> Call:
         """Returns what is looked up for a call."""
 
+    def workload(self, call: CsgmvCall) -> str | None:
+        """Tells the kind of a call's batch, ``prefill`` or ``decode``, where the default for one kind is made for it: a
+        config that was timed on the other kind alone does not stand above that. None where any config does."""
+        return None
+
     @abstractmethod
     def default_config(self, call: CsgmvCall) -> Config:
         """Returns what runs where no tuned config is found: chosen for our kernel, by the shape."""

@@ -98,4 +98,4 @@ class StandIn:
                 yield from self._drop_in.launches(self._drop_in.arguments(other), config)
 
     def _found(self, call: CsgmvCall) -> Config | None:
-        return self._configs.find(self._drop_in.lookup(call))
+        return self._configs.find(self._drop_in.lookup(call), self._drop_in.workload(call))

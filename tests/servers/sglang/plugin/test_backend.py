@@ -16,6 +16,7 @@ import torch
 import torch._dynamo.testing
 
 from autotune.contract import Call
+from autotune.servers import provenance
 from autotune.servers.plugin import notices
 from autotune.servers.sglang import served_modules
 from autotune.servers.sglang.plugin import install, register
@@ -315,6 +316,46 @@ def test_a_tuned_config_is_found_by_the_servers_rule(
     register()
     server.run(LAYERS[0])
     assert server.own_calls == [OPS[1]], "zeros leave the call to the server's own"
+
+
+@stand_in_alone
+@pytest.mark.parametrize("entry", [{"BLOCK_N": 64, "BLOCK_K": 32}, {"BLOCK_N": 0, "BLOCK_K": 0}], ids=["ours", "zeros"])
+@pytest.mark.parametrize("workload", ["prefill", "decode", "mixed"])
+@pytest.mark.parametrize("op", ["shrink", "expand"])
+def test_what_was_timed_on_one_kind_of_batches_runs_the_other_by_default(
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    op: str,
+    workload: str,
+    entry: dict[str, int],
+) -> None:
+    """Where there is a default for it, as the shrink has one for decode; zeros of one kind say nothing of the other."""
+    launched: list[Any] = []
+    drop_in = importlib.import_module(f"autotune.kernels.csgmv_{op}.drop_in").DROP_IN
+    run = drop_in.run
+    monkeypatch.setattr(drop_in, "run", lambda arguments, config: (launched.append(config), run(arguments, config))[1])
+    width = {"shrink": HIDDEN, "expand": sum(LAYERS[0].widths)}[op]
+    call = Call("sglang", op, {"K": width, "R": RANK, "S": 3, "chunk_size": 16})
+    file = SGLANG.file_name(gpu_name(), call)
+    (tmp_path / "autotune" / file).parent.mkdir(parents=True)
+    (tmp_path / "autotune" / file).write_text(json.dumps({"16": entry}))
+    about = {"problem": {"workload": workload, "decode_requests": [8]}}
+    side_car = provenance.text([provenance.Record(file, ("16",), "own", "s", dict(entry), provenance=about)])
+    (tmp_path / "autotune" / provenance.FILE_NAME).write_text(side_car)
+    monkeypatch.setenv("SGLANG_LORA_CONFIG_DIR", str(tmp_path))
+    register()
+    kinds: dict[str, dict[str, Any]] = {"prefill": {"slots": (1, 3, 2) * 22}, "decode": {"slots": (1, 3), "graph": 9}}
+    for kind, of_batch in kinds.items():
+        launched.clear()
+        server.own_calls.clear()
+        server.run(LAYERS[0], **of_batch)
+        if op == "shrink" and workload not in (kind, "mixed"):
+            assert not server.own_calls
+            assert set(launched[0]) > set(entry), "ours by default has warps and stages, too"
+        else:
+            assert launched == ([entry] if entry["BLOCK_N"] else []), kind
+            assert len(server.own_calls) == 1 - len(launched)
 
 
 @stand_in_alone
