@@ -67,8 +67,8 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
         return tuple(Parameter(name, values) for name, values in values.items())
 
     def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
-        own = default_config(problem.chunk_size, problem.rank, max(problem.slice_widths))
-        return self.canonical(problem, {**own, "maxnreg": None}, gpu)
+        own = default_config(problem.chunk_size, problem.rank, problem.slice_widths)
+        return self.canonical(problem, {"maxnreg": None, **own}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:
         """Stages of a single K step are all the same; what Triton does by itself is the default config."""

@@ -18,7 +18,13 @@ from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 
 @pytest.mark.parametrize(
     ("chunk_size", "tokens", "rank", "slices"),
-    [(16, 64, 16, 3), (16, 65, 16, 3), *itertools.product((16, 32, 64, 128), (256, 5000), (16, 128), (1, 3))],
+    [
+        (16, 64, 16, 3),
+        (16, 65, 16, 3),
+        (16, 64, 64, 3),
+        (16, 5000, 40, 3),
+        *itertools.product((16, 32, 64, 128), (256, 5000), (16, 128), (1, 3)),
+    ],
 )
 def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
     flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": tokens, "lora_rank": rank, "num_loras": 2}
@@ -31,7 +37,7 @@ def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
     problem = expand.problem_from_flags({**flags, "num_slices": slices, "slice_widths": widths})
     made = expand.make_inputs(problem, "meta", 0).arguments
     launched = EXPAND.default_config(CsgmvCall(made.x, made.b, made.batch, slices, widths))
-    assert expand.own_default(problem, H200) == expand.canonical(problem, {**launched, "maxnreg": None}, H200)
+    assert expand.own_default(problem, H200) == expand.canonical(problem, {"maxnreg": None, **launched}, H200)
 
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
