@@ -7,7 +7,7 @@ import torch
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.csgmv_expand import defaults
-from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
+from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
@@ -26,11 +26,13 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
             return f"the output is {base.dtype} with strides {tuple(base.stride())}"
         return call.outside
 
-    def arguments(self, call: CsgmvCall) -> CsgmvExpandArguments:
+    def output(self, call: CsgmvCall) -> torch.Tensor:
         x, n = call.x, call.weights.shape[1]
-        out = torch.zeros(x.shape[0], n, dtype=x.dtype, device=x.device) if call.base is None else call.base
+        return torch.zeros(x.shape[0], n, dtype=x.dtype, device=x.device) if call.base is None else call.base
+
+    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvExpandArguments:
         batch = ChunkedBatch(**vars(call.batch))
-        return CsgmvExpandArguments(x, call.weights, out, batch, call.widths, call.check_ranks)
+        return CsgmvExpandArguments(call.x, call.weights, out, batch, call.widths, call.check_ranks)
 
     def lookup(self, call: CsgmvCall) -> Call:
         _, n, rank = call.weights.shape
@@ -43,9 +45,6 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
         return expand_launches(arguments, config)
-
-    def run(self, arguments: CsgmvExpandArguments, config: Config) -> torch.Tensor:
-        return csgmv_expand(arguments, config)
 
 
 DROP_IN = CsgmvExpandDropIn()

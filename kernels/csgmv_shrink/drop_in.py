@@ -10,7 +10,7 @@ from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.joining import Segmentation
-from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
@@ -26,13 +26,15 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
             return "weights and x do not fit"
         return call.outside
 
-    def arguments(self, call: CsgmvCall) -> CsgmvShrinkArguments:
-        x, batch = call.x, ChunkedBatch(**vars(call.batch))
+    def output(self, call: CsgmvCall) -> torch.Tensor:
+        return torch.empty(call.x.shape[0], call.weights.shape[1], dtype=call.x.dtype, device=call.x.device)
+
+    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvShrinkArguments:
+        batch = ChunkedBatch(**vars(call.batch))
         if call.check_ranks:
             # It decides on the width of the stores alone, which are few: not worth a look.
             batch = replace(batch, rank_alignment=1)
-        out = torch.empty(x.shape[0], call.weights.shape[1], dtype=x.dtype, device=x.device)
-        return CsgmvShrinkArguments(x, call.weights, out, batch, call.num_slices)
+        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices)
 
     def lookup(self, call: CsgmvCall) -> Call:
         rank = call.weights.shape[1] // call.num_slices
@@ -52,9 +54,6 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
-
-    def run(self, arguments: CsgmvShrinkArguments, config: Config) -> torch.Tensor:
-        return csgmv_shrink(arguments, config)
 
 
 def _is_decode(call: CsgmvCall) -> bool:

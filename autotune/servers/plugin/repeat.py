@@ -6,7 +6,7 @@ times what the launch takes the CPU. Calls of one kind differ only in where thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ from autotune.contract import Launch
 
 _ALIGNMENT_BYTES: Final = 16
 """Triton compiles another kernel for addresses that are no multiple of it."""
+
+MOST_KINDS: Final = 4096
+"""How many are kept: batches of prompts may have any number of tokens, and few come again; within one step all layers
+do."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,23 @@ def _again(launch: Launch, kernel: Any, tensors: Sequence[torch.Tensor]) -> _Aga
             parameters[parameter] = None
     grid = (*launch.grid, 1, 1)[:3]
     return _Again(kernel[grid], tuple(parameters), tuple(exchanged))
+
+
+class Repeats:
+    """The launches of calls, by their kinds."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[Hashable, Repeat | None] = {}
+        """None where calls cannot be repeated."""
+
+    def get(self, kind: Hashable) -> Repeat | None:
+        """Returns how calls of a kind are launched; None where that is not known, or not to be repeated."""
+        return self._by_kind.get(kind)
+
+    def run(self, kind: Hashable, launches: Sequence[Launch], tensors: Sequence[torch.Tensor]) -> None:
+        """Makes a call's launches, and keeps how to make those of its kind."""
+        launched = [(launch, launch.run()) for launch in launches]
+        if kind not in self._by_kind:
+            if len(self._by_kind) >= MOST_KINDS:
+                self._by_kind.clear()
+            self._by_kind[kind] = Repeat.of(launched, tensors)

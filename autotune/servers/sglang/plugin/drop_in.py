@@ -57,6 +57,26 @@ class CsgmvCall:
         row = None if self.base is None else self.base.stride(0)
         return (self.x.dtype, self.weights.shape, self.num_slices, self.widths, row)
 
+    @property
+    def batch_key(self) -> Hashable:
+        """Tells what else launches depend on, except where tensors lie."""
+        batch, base = self.batch, self.base
+        known = (batch.chunk_size, batch.rank_alignment, batch.common_rank, batch.in_order, self.check_ranks)
+        indices = tuple((each.dtype, each.shape) for each in self._indices)
+        into = None if base is None else (base.dtype, base.shape, base.stride())
+        activations = (self.x.shape, self.x.stride(), self.weights.dtype, self.weights.stride(), into, self.x.device)
+        return (known, indices, activations)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Lists what launches read."""
+        return (self.x, self.weights, *self._indices)
+
+    @property
+    def _indices(self) -> tuple[torch.Tensor, ...]:
+        b = self.batch
+        return (b.permutation, b.seg_indptr, b.weight_indices, b.lora_ranks, b.scalings)
+
     def on_meta(self, tokens: int, segments: int, chunk_size: int, check_ranks: bool) -> CsgmvCall:
         """Returns the same call for another batch, without memory: to compile it."""
         base = self.base
@@ -84,8 +104,12 @@ class CsgmvDropIn(ABC, Generic[A]):
         """Tells what of a call is outside the limits that our kernel is proven in; empty if nothing is."""
 
     @abstractmethod
-    def arguments(self, call: CsgmvCall) -> A:
-        """Returns the arguments of our launcher; makes the output where the server's op does."""
+    def output(self, call: CsgmvCall) -> torch.Tensor:
+        """Returns what a call writes into; makes it where the server's op does."""
+
+    @abstractmethod
+    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> A:
+        """Returns the arguments of our launcher."""
 
     @abstractmethod
     def lookup(self, call: CsgmvCall) -> Call:
@@ -103,7 +127,3 @@ class CsgmvDropIn(ABC, Generic[A]):
     @abstractmethod
     def launches(self, arguments: A, config: Config) -> list[Launch]:
         """Returns the launches that do a call's work."""
-
-    @abstractmethod
-    def run(self, arguments: A, config: Config) -> torch.Tensor:
-        """Does a call's work; returns the output."""

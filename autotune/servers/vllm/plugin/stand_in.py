@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -13,13 +13,10 @@ from autotune.servers import stand_back
 from autotune.servers.plugin import capture, warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
-from autotune.servers.plugin.repeat import Repeat
+from autotune.servers.plugin.repeat import Repeats
 from autotune.servers.vllm.plugin import own_tables
 from autotune.servers.vllm.plugin.drop_in import DropIn, OpCall
 from autotune.servers.vllm.plugin.lookups import FolderLookup
-
-_MOST_REPEATS: Final = 4096
-"""Batches of prompts may have any number of tokens, and few come again; within one step all layers do."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ class OursOrTheirs:
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
         self._kinds: dict[Hashable, object] = {}
-        self._repeats: dict[Hashable, Repeat | None] = {}
-        """By kind of weights and batch; None where its calls cannot be repeated."""
+        self._repeats = Repeats()
+        """By kind of weights and batch."""
         self._failed: dict[Hashable, str] = {}
 
     def __call__(self, *arguments: Any) -> None:
@@ -149,11 +146,7 @@ class OursOrTheirs:
     def _start(self, call: Any, weights: _Weights, kind: Hashable, launches: list[Launch]) -> None:
         """Launches, and keeps how to do so again."""
         self._drop_in.clear(call)
-        launched = [(launch, launch.run()) for launch in launches]
-        if kind not in self._repeats:
-            if len(self._repeats) >= _MOST_REPEATS:
-                self._repeats.clear()
-            self._repeats[kind] = Repeat.of(launched, weights.tensors(call))
+        self._repeats.run(kind, launches, weights.tensors(call))
 
     def _compile_ahead(self, call: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""

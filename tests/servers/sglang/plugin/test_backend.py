@@ -235,7 +235,7 @@ def test_a_kernel_that_fails_answers_no_request_wrongly(server: FakeServer, monk
     def fail(*_: Any) -> None:
         raise RuntimeError("no such instruction\nat all")
 
-    monkeypatch.setattr(drop_in, "run", fail)
+    monkeypatch.setattr(drop_in, "output", fail)
     assert torch.equal(server.run(LAYERS[0]), theirs)
     assert server.own_calls == [OPS[1]]
 
@@ -275,7 +275,7 @@ def test_a_kernel_that_fails_is_left_out_for_its_shape_alone(
     backend = server.backend
     backend.batch_info = server.info()
     with monkeypatch.context() as broken:
-        broken.setattr(drop_in, "run", fail)
+        broken.setattr(drop_in, "output", fail)
         LAYERS[0].run(backend, device=server.device)
     for layer, own_calls in ((LAYERS[0], [OPS[1]]), (LAYERS[1], [])):
         server.own_calls.clear()
@@ -283,17 +283,25 @@ def test_a_kernel_that_fails_is_left_out_for_its_shape_alone(
         assert server.own_calls == own_calls
 
 
+def note(launched: list[Any], drop_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes the configs that a kernel is launched with, and not those that are compiled ahead."""
+    own = drop_in.launches
+
+    def launches(arguments: Any, config: Any) -> Any:
+        if not arguments.x.is_meta:
+            launched.append(config)
+        return own(arguments, config)
+
+    monkeypatch.setattr(drop_in, "launches", launches)
+
+
 @stand_in_alone
 def test_a_tuned_config_is_found_by_the_servers_rule(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launched = []
+    launched: list[Any] = []
     for op in ("shrink", "expand"):
-        drop_in = importlib.import_module(f"autotune.kernels.csgmv_{op}.drop_in").DROP_IN
-        run = drop_in.run
-        monkeypatch.setattr(
-            drop_in, "run", lambda arguments, config, run=run: (launched.append(config), run(arguments, config))[1]
-        )
+        note(launched, importlib.import_module(f"autotune.kernels.csgmv_{op}.drop_in").DROP_IN, monkeypatch)
     register()
     backend = server.backend
     backend.batch_info = server.info()
@@ -333,8 +341,7 @@ def test_what_was_timed_on_one_kind_of_batches_runs_the_other_by_default(
     """Where there is a default for it, as the shrink has one for decode; zeros of one kind say nothing of the other."""
     launched: list[Any] = []
     drop_in = importlib.import_module(f"autotune.kernels.csgmv_{op}.drop_in").DROP_IN
-    run = drop_in.run
-    monkeypatch.setattr(drop_in, "run", lambda arguments, config: (launched.append(config), run(arguments, config))[1])
+    note(launched, drop_in, monkeypatch)
     width = {"shrink": HIDDEN, "expand": sum(LAYERS[0].widths)}[op]
     call = Call("sglang", op, {"K": width, "R": RANK, "S": 3, "chunk_size": 16})
     file = SGLANG.file_name(gpu_name(), call)

@@ -105,7 +105,7 @@ def test_every_batch_is_launched_with_what_was_compiled(
         has_no_say |= drop_in is SHRINK and tokens > 64 and not is_captured and workload == "decode"
         assert (found is None) == (tuned is None or has_no_say), (tokens, is_captured)
         config = drop_in.default_config(call) if found is None else found
-        for launch in drop_in.launches(drop_in.arguments(call), config):
+        for launch in drop_in.launches(drop_in.arguments(call, drop_in.output(call)), config):
             joined.add(launch.options.get("SEGMENTS", 1))
             assert compiled_for(launch) in compiled, (tokens, segments, chunk_size, is_captured)
     if drop_in is SHRINK:

@@ -135,8 +135,8 @@ def test_an_odd_address_is_launched_anew_and_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [1, 2])
 def test_kinds_are_forgotten_where_there_are_too_many(tmp_path: Path, most: int) -> None:
     script = f"""
-        from autotune.servers.vllm.plugin import stand_in
-        stand_in._MOST_REPEATS = {most}
+        from autotune.servers.plugin import repeat
+        repeat.MOST_KINDS = {most}
         theirs = [Layer.random(tokens=n).run(MAPPING[:n]) for n in (3, 5, 7, 3)]
         register()
         same = [Layer.random(tokens=n).run(MAPPING[:n]).equals(other) for n, other in zip((3, 5, 7, 3), theirs)]
