@@ -14,8 +14,8 @@ from typing import Any
 from results_page.tables import Table, markdown
 
 OTHERS = (
-    "Engines of later releases were not run: 0.33.0's wants torch 2.14, the machines have 2.11. Its kernels are timed in "
-    "the sections that follow, as the server calls them."
+    "Engines of later releases were not run: 0.33.0's wants torch 2.14, the machines have 2.11. Its kernels are timed "
+    "in the sections that follow, as the server calls them."
 )
 
 
