@@ -18,6 +18,33 @@ from tests.builders.plugin_child import *
 from autotune.servers.vllm.plugin import register
 """
 
+COUNTED = textwrap.dedent(
+    """
+    from autotune.contract.launch import Launch
+
+    laid_out, own_run = [], Launch.run
+
+    class Interpreted:
+        "Stands for what Triton compiles, which its interpreter does not."
+
+        def __init__(self, launch):
+            self.launch = launch
+
+        def __getitem__(self, grid):
+            names = self.launch.fn.arg_names
+            others = {name: value for name, value in self.launch.options.items() if name not in names}
+            return lambda *parameters: self.launch.fn[grid](*parameters, **others)
+
+    def counted(launch):
+        laid_out.append(launch.fn)
+        found = own_run(launch)
+        return Interpreted(launch) if found is None else found
+
+    Launch.run = counted
+    """
+)
+"""A script that begins so has `laid_out`, the kernels of launches that repeat no other."""
+
 
 def run(folder: Path, script: str, environment: Mapping[str, str]) -> tuple[Any, list[str]]:
     """Runs a script in a process of its own, on the device that the tests run on.

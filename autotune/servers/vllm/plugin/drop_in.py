@@ -156,10 +156,7 @@ class DenseCall:
 
     @property
     def batch_key(self) -> Hashable:
-        x, out = self.x, self.out
-        tokens = tuple((each.dtype, each.shape) for each in self.metadata[: metadata.NO_LORA])
-        activations = (x.dtype, x.shape, x.stride(), out.dtype, out.shape, out.stride(), x.device)
-        return (activations, tokens, self.groups)
+        return batch_key(self.x, self.out, self.metadata)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -208,6 +205,17 @@ class DenseDropIn(DropIn[DenseCall, A]):
         (``--specialize-active-lora``), the one with the fewest: between them kernels have no further variants."""
         follows = call.groups != call.most_groups
         return [call.on_meta(m), *([call.on_meta(m, groups=1)] if follows else [])]
+
+
+def batch_key(x: torch.Tensor, out: torch.Tensor, tokens: Sequence[torch.Tensor]) -> Hashable:
+    """Tells all that dense launches depend on, except where tensors lie, and what is of the weights alone.
+
+    Args:
+        tokens: The metadata's tensors.
+    """
+    indices = tuple((each.dtype, each.shape) for each in tokens[: metadata.NO_LORA])
+    activations = (x.dtype, x.shape, x.stride(), out.dtype, out.shape, out.stride(), x.device)
+    return (activations, indices, int(tokens[metadata.GROUPS].item()))
 
 
 def address_key(weight: torch.Tensor) -> Hashable:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,11 +12,55 @@ from autotune.contract import Config, Launch
 from autotune.servers.plugin import capture, warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.plugin.notices import one_line, warn_once
+from autotune.servers.plugin.repeat import Repeats
 from autotune.servers.vllm import linear
 from autotune.servers.vllm.plugin import metadata, override
+from autotune.servers.vllm.plugin.drop_in import address_key, batch_key
 from autotune.servers.vllm.plugin.lookups import FolderLookup
 from autotune.servers.vllm.plugin.shrink_beside import empty_buffer
 from autotune.servers.vllm.plugin.state import PAIR
+
+
+class _Taken(NamedTuple):
+    """What the op takes: ``y``, ``x``, A, B, the metadata's tensors, the scale and whether to add."""
+
+    y: torch.Tensor
+    x: torch.Tensor
+    a: Sequence[torch.Tensor]
+    b: Sequence[torch.Tensor]
+    tokens: Sequence[torch.Tensor]
+    extra: tuple[float, bool]
+
+    @property
+    def weights_key(self) -> Hashable:
+        """Tells all of the weights, and what is done with them: others may come to lie where these were."""
+        return (self.extra, *map(address_key, (*self.a, *self.b)))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.y, self.x, *self.a, *self.b, *self.tokens[: metadata.NO_LORA])
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What the pair needs of a layer's weights, made ahead of every graph capture.
+
+    Attributes:
+        tables: Addresses of A and of B, where there are several.
+        workspace: Of all layers of the shape.
+        most_tokens: How many a pair may have.
+        kind: Stands for the shape.
+    """
+
+    tables: Any
+    workspace: Any
+    most_tokens: int
+    kind: object
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        tables = tuple(each for each in self.tables if each is not None)
+        return (*tables, self.workspace.parts, self.workspace.arrivals)
 
 
 class PairOrApart:
@@ -36,56 +80,57 @@ class PairOrApart:
     def __init__(self, drop_in: Any, configs: KernelConfigs[FolderLookup]) -> None:
         self._drop_in = drop_in
         self._configs = configs
-        self._tables: dict[Hashable, Any] = {}
-        self._workspaces: dict[Hashable, Any] = {}
-        self._failed: set[Hashable] = set()
-        self._most_tokens: dict[Hashable, int] = {}
-        """How many a pair may have, by where the weights lie that are prepared."""
+        self._ready: dict[Hashable, _Ready] = {}
+        self._kinds: dict[Hashable, object] = {}
+        self._workspaces: dict[object, Any] = {}
+        self._repeats = Repeats()
+        self._apart: set[Hashable] = set()
+        """Kinds of shape and batch that run apart by their entry, or by the default."""
+        self._failed: set[object] = set()
 
     def __call__(
-        self, y: torch.Tensor, x: torch.Tensor, a: list[torch.Tensor], b: list[torch.Tensor], *rest: Any
+        self, y: torch.Tensor, x: torch.Tensor, a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], *rest: Any
     ) -> None:
         """Takes the op's arguments, in its order."""
         tokens, (scale, add_inputs) = rest[: metadata.COUNT], rest[metadata.COUNT :]
-        if x.shape[0] > self._most_tokens.get(_place(a, b), sys.maxsize):
-            if tokens[metadata.NO_LORA].item():
-                return
-        else:
-            call = self._drop_in.LinearCall.of(y, x, a, b, tokens, (scale, add_inputs))
-            if x.shape[0] == 0 or (call.shrink.no_lora and self._has_met(call)) or self._paired(call):
-                return
+        taken = _Taken(y, x, a, b, tokens, (scale, add_inputs))
+        key = taken.weights_key
+        ready = self._ready.get(key)
+        idle = x.shape[0] == 0 or (bool(tokens[metadata.NO_LORA].item()) and (ready is not None or capture.is_on(x)))
+        if idle or (ready is not None and self._paired(taken, ready)):
+            return
+        if ready is None:
+            self._prepare(taken, key)
         buffer = empty_buffer(x, a)
         override.call("lora_shrink", x, a, buffer, *tokens, scale)
         override.call("lora_expand", buffer, b, y, *tokens, 0, add_inputs)
 
-    def _has_met(self, call: Any) -> bool:
-        """Tells whether a call's weights are prepared, or cannot be now."""
-        return call.weights_key in self._tables or capture.is_on(call.shrink.x)
-
-    def _paired(self, call: Any) -> bool:
+    def _paired(self, taken: _Taken, ready: _Ready) -> bool:
         """Runs a call by our pair, if it is to be and can be."""
-        if self._failed and call.shape_key in self._failed:
+        if taken.x.shape[0] > ready.most_tokens or ready.kind in self._failed:
             return False
-        key = call.weights_key
+        kind = (ready.kind, batch_key(taken.x, taken.y, taken.tokens))
+        if kind in self._apart:
+            return False
+        tensors = taken.tensors + ready.tensors
         try:
-            if why := self._drop_in.outside(call) or self._too_late(call):
+            if (repeat := self._repeats.get(kind)) is not None and repeat.run(tensors):
+                return True
+            call = self._drop_in.LinearCall.of(*taken)
+            if why := self._drop_in.outside(call):
                 _tell_apart(why)
                 return False
-            if key not in self._tables:
-                self._prepare(call)
+            if (config := self._config(call)) is None:
+                self._apart.add(kind)
                 return False
-            config = self._config(call)
         except Exception as error:  # out of memory, or whatever a file leads to
-            self._fail(call, one_line(error))
-            return False
-        if config is None:
+            self._fail(ready.kind, one_line(error))
             return False
         try:
-            arguments = self._drop_in.arguments(call, self._tables[key], self._workspaces[call.shape_key])
-            for launch in self._drop_in.launches(arguments, config):
-                launch.run()
+            arguments = self._drop_in.arguments(call, ready.tables, ready.workspace)
+            self._repeats.run(kind, self._drop_in.launches(arguments, config), tensors)
         except Exception as error:  # whatever the compiler or the driver makes of anybody's config
-            self._reject(call, one_line(error))
+            self._reject(call, ready.kind, one_line(error))
             return False
         return True
 
@@ -97,36 +142,44 @@ class PairOrApart:
         default: Config | None = self._drop_in.default_config(lookup)
         return default
 
-    def _reject(self, call: Any, why: str) -> None:
+    def _reject(self, call: Any, kind: object, why: str) -> None:
         """Leaves what does not run out from now on: the entry, or without one the pair of the call's shape."""
         lookup = self._drop_in.lookup(call)
         if self._configs.find(lookup) is not None:
             self._configs.reject(lookup, why)
         else:
-            self._fail(call, why)
+            self._fail(kind, why)
 
-    def _fail(self, call: Any, why: str) -> None:
-        """Leaves the pair out from now on, for layers of the call's shape."""
-        self._failed.add(call.shape_key)
+    def _fail(self, kind: object, why: str) -> None:
+        """Leaves the pair out from now on, for layers of a shape."""
+        self._failed.add(kind)
         _tell_apart(f"the pair failed once ({why})")
 
-    def _too_late(self, call: Any) -> str:
-        """Tells whether weights are seen first while a graph is captured, which cannot capture an upload."""
-        if call.weights_key in self._tables or not capture.is_on(call.shrink.x):
-            return ""
-        return "a CUDA graph is captured before the weights were used"
+    def _prepare(self, taken: _Taken, key: Hashable) -> None:
+        """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch; not while a
+        graph is captured, which cannot capture an upload."""
+        call = self._drop_in.LinearCall.of(*taken)
+        kind = self._kinds.setdefault(call.shape_key, object())  # numbers of two threads may be the same
+        if kind in self._failed:
+            return
+        try:
+            late = "a CUDA graph is captured before the weights were used" if capture.is_on(taken.x) else ""
+            if why := self._drop_in.outside(call) or late:
+                _tell_apart(why)
+                return
+            tables, counts = self._drop_in.tables(call), self._token_counts(call)
+            if kind not in self._workspaces:
+                self._workspaces[kind] = self._drop_in.workspace(call, max(counts), taken.x.device)
+                warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
+            self._ready[key] = _Ready(tables, self._workspaces[kind], max(counts), kind)
+        except Exception as error:  # out of memory, or whatever a file leads to
+            self._fail(kind, one_line(error))
 
-    def _prepare(self, call: Any) -> None:
-        """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch."""
-        self._tables[call.weights_key] = self._drop_in.tables(call)
+    def _token_counts(self, call: Any) -> tuple[int, ...]:
+        """Lists those that a pair may be launched for."""
         look_up = self._configs.lookup
         entries = [] if look_up is None else look_up.token_counts(self._drop_in.lookup(call))
-        counts = (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
-        self._most_tokens[_place(call.shrink.weights, call.expand.weights)] = max(counts)
-        if call.shape_key in self._workspaces:
-            return
-        self._workspaces[call.shape_key] = self._drop_in.workspace(call, max(counts), call.shrink.x.device)
-        warm_up.compile_ahead(lambda m: self._launches(call, m), counts)
+        return (*(each for each in warm_up.TOKEN_COUNTS if each <= linear.MOST_TOKENS), *entries)
 
     def _launches(self, call: Any, m: int) -> list[Launch]:
         empty = call.on_meta(m)
@@ -135,11 +188,6 @@ class PairOrApart:
         workspace = self._drop_in.workspace(empty, m, "meta")
         found: list[Launch] = self._drop_in.launches(self._drop_in.arguments(empty, (None, None), workspace), config)
         return found
-
-
-def _place(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> Hashable:
-    """Tells where weights lie, and their sizes, for others may come to lie there: the least that tells a layer's."""
-    return tuple((each.data_ptr(), each.shape) for each in (*a, *b))
 
 
 def _tell_apart(why: str) -> None:

@@ -15,7 +15,7 @@ from autotune.kernels.lora_linear.defaults import default_config
 from autotune.servers.vllm.linear import APART, MOST_TOKENS
 from tests.builders.gpu_at_hand import vllm_file
 from tests.builders.pair_entry import KEY, PAIR
-from tests.builders.plugin_process import run
+from tests.builders.plugin_process import COUNTED, run
 from tests.builders.tables import nested
 
 LAYER = """
@@ -91,6 +91,33 @@ def test_without_a_sound_entry_the_default_runs(tmp_path: Path, environment: dic
     """
     found, _ = run(tmp_path, LAYER + script, environment)
     assert found == [[True, True], default_config(m=7, k=64, rank=8, n=48, num_slices=3)]
+
+
+@pytest.mark.parametrize("launches", [1, 2])
+def test_calls_of_one_kind_repeat_their_launches(tmp_path: Path, environment: dict[str, str], launches: int) -> None:
+    """With other tensors, weights and adapters; for another number of tokens and another way they are laid out anew."""
+    path = Path(environment["LORA_AUTOTUNE_CONFIG_DIR"]) / vllm_file("LORA_LINEAR")
+    path.write_text(json.dumps(nested(*KEY, {**PAIR, "launches": launches})))
+    script = """
+    others, kept = (2, 2, -1, 0, 1, 1, -1), []
+
+    def changed(factor, mapping=MAPPING, add=True):
+        METADATA[len(mapping)] = metadata(mapping)
+        layer = Layer.random(tokens=len(mapping))
+        weights = {"a": [each * factor for each in layer.a], "b": [-each for each in layer.b]}
+        layer = dataclasses.replace(layer, x=layer.x * factor, **weights)
+        kept.append(layer)  # no other weights may come to lie there
+        expected = dataclasses.replace(layer, out=layer.out.clone()).run(mapping, add).out
+        del laid_out[:]
+        same = torch.allclose(linear(layer, add), expected, rtol=0, atol=0.13)
+        apart = ("lora_shrink_kernel", "lora_expand_kernel")
+        return same, sum(each.__name__ not in apart for each in laid_out)
+
+    cases = (1.0,), (0.5,), (0.5, others), (0.5, others[:5]), (1.0, others), (0.5, others, False)
+    print(json.dumps([changed(*case) for case in cases]))
+    """
+    found, _ = run(tmp_path, COUNTED + textwrap.dedent(LAYER) + textwrap.dedent(script), environment)
+    assert found == [[True, count * launches] for count in (1, 0, 0, 1, 0, 1)]
 
 
 def test_an_entry_of_zeros_runs_shrink_and_expand_apart(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -7,37 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.plugin_process import run
+from tests.builders.plugin_process import COUNTED, run
 
 ON = {"LORA_AUTOTUNE_KERNELS": "1"}
-COUNTED = """
-    from autotune.contract.launch import Launch
-
-    launched, own_run = [], Launch.run
-
-    class Interpreted:
-        '''Stands for what Triton compiles, which its interpreter does not.'''
-
-        def __init__(self, launch):
-            self.launch = launch
-
-        def __getitem__(self, grid):
-            names = self.launch.fn.arg_names
-            others = {name: value for name, value in self.launch.options.items() if name not in names}
-            return lambda *parameters: self.launch.fn[grid](*parameters, **others)
-
-    def counted(launch):
-        launched.append(launch.fn)
-        found = own_run(launch)
-        return Interpreted(launch) if found is None else found
-
-    Launch.run = counted
-"""
-"""Counts launches that are laid out anew."""
 
 
 def repeating(tmp_path: Path, script: str) -> object:
-    found, _ = run(tmp_path, textwrap.dedent(COUNTED) + textwrap.dedent(script), ON)
+    found, _ = run(tmp_path, f"{COUNTED}\nlaunched = laid_out\n{textwrap.dedent(script)}", ON)
     return found
 
 
