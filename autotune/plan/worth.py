@@ -15,6 +15,9 @@ _LAUNCH_US: Final = 3.0
 _BYTES_PER_S: Final = 4e12
 """About the bandwidth of an H200: only how launches compare matters."""
 
+_UNKNOWN_SHARE: Final = 1.0
+"""Of every size where traffic is not known; where it is, of one alone that has all of it, or of a race."""
+
 
 def worth(chosen: Iterable[StoredStudy], plan: str) -> dict[str, float]:
     """Returns, by study, what part of its batch size's launches a study's are likely to take, times the size's traffic.
@@ -25,12 +28,12 @@ def worth(chosen: Iterable[StoredStudy], plan: str) -> dict[str, float]:
     """
     found = [(study, place) for study in chosen if (place := study.membership(plan))]
     likely_us = {study.name: place.weight * _likely_us(study) for study, place in found}
-    if len({place.share for _, place in found}) > 1:
+    if any(place.share != _UNKNOWN_SHARE for _, place in found):
         return likely_us
     of_size: dict[object, float] = defaultdict(float)
     for study, _ in found:
         of_size[_size(study)] += likely_us[study.name]
-    return {study.name: likely_us[study.name] / of_size[_size(study)] for study, _ in found}
+    return {study.name: us / of_size[_size(study)] if (us := likely_us[study.name]) else 0.0 for study, _ in found}
 
 
 def _likely_us(study: StoredStudy) -> float:

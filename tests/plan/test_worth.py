@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,12 +60,21 @@ def test_where_time_is_short_each_size_has_its_largest_part() -> None:
 
 
 def test_where_traffic_is_known_time_counts() -> None:
-    even = worth([*model(16, 0.5), *model(8192, 0.5)], "it")
-    assert even == worth([*model(16), *model(8192)], "it"), "nothing is known of it"
-    found = worth([*model(16, 0.6), *model(8192, 0.4)], "it")
-    assert found["qkv 8192"] > found["gate_up 16"]
+    for share in (0.6, 0.5):
+        found = worth([*model(16, share), *model(8192, 1 - share)], "it")
+        assert found["qkv 8192"] > found["gate_up 16"]
     rare = worth([*model(16, 0.999), *model(8192, 0.001)], "it")
     assert rare["qkv 8192"] < rare["gate_up 16"]
+
+
+@pytest.mark.parametrize("told", [0.0, 1.0], ids=["stored", "by an older release, which has not stored it"])
+def test_a_size_without_traffic_is_worth_nothing(told: float) -> None:
+    """Though it is all that a user asks for."""
+    asked = model(4096, 0.0)
+    for each in asked:
+        place = replace(each.membership("it"), share=told)
+        each.membership = lambda plan, place=place: place
+    assert set(worth(asked, "it").values()) == {0.0}
 
 
 def test_what_is_not_of_the_plan_is_not_said() -> None:
