@@ -96,9 +96,15 @@ def refuse_unknown(origin: Origin | None, wanted: str) -> None:
 
 
 def refuse_unrunnable(kernel: AnyKernel, problem: Problem) -> None:
-    """Raises InputError if no server of the kernel's release runs the problem, whatever the config."""
+    """Raises InputError if no server of the kernel's release runs the problem, whatever the config, or if its lookup is
+    of a server that there is not."""
     if refusal := kernel.refusal(problem):
         raise InputError(f"{kernel.name} {problem.label}: {refusal}")
+    if (call := kernel.call(problem)) is not None and call.server not in servers.names():
+        raise InputError(
+            f"{kernel.name}: its lookup is of server {call.server!r}, allowed: {one_of(servers.names())}; a kernel "
+            "that no server loads configs for has none"
+        )
 
 
 def notices(specs: Iterable[StudySpec]) -> list[str]:

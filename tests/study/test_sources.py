@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import groups, registry
+from autotune.contract import Call, groups, registry
 from autotune.errors import InputError, NotInstalledError
 from autotune.servers.vllm.served_modules import DENSE
 from autotune.servers.vllm.served_releases import DENSE_SOURCES
 from autotune.study.creation import describe_flags
 from autotune.study.describe import Request, describe
-from autotune.study.sources import notices, reference
+from autotune.study.sources import notices, reference, refuse_unrunnable
 from autotune.study.spec import StudySpec
 from tests.builders import copying_kernel, served_vllm
 
@@ -140,3 +140,15 @@ def test_a_group_of_the_servers_own_kernels_is_one_group(monkeypatch: pytest.Mon
         kind, path = groups.kind_of(spec.kernel)
         assert (kind.name, path) == ("fused_moe_lora", "one-shot")
     assert all(name.startswith(spec.kernel) for name, spec in specs.items())
+
+
+@pytest.mark.parametrize("server", ["vllm", None, "mine"])
+def test_a_kernel_of_a_server_that_there_is_not_is_refused(server: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a study of it is stored, which no run, report or export could take."""
+    kernel, problem = copying_kernel.KERNEL, copying_kernel.CopyProblem(7)
+    monkeypatch.setattr(kernel, "call", lambda problem: server and Call(server, "shrink", {}))
+    if server != "mine":
+        refuse_unrunnable(kernel, problem)
+        return
+    with pytest.raises(InputError, match="copy: its lookup is of server 'mine', allowed: sglang, vllm"):
+        refuse_unrunnable(kernel, problem)
