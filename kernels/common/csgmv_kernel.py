@@ -58,8 +58,8 @@ class CsgmvKernel(DeclaredKernel[P], Generic[P]):
         workload = problem.workload
         if other := {"prefill": "decode", "decode": "prefill"}.get(workload):
             return (
-                f"measured on {workload} only; SGLang uses these entries for {other}, too: --workload mixed tunes for "
-                "both"
+                f"measured on {workload} only; {other} batches are looked up by the same key: --workload mixed tunes "
+                "for both"
             )
         if not problem.decode_requests:
             return (

@@ -202,7 +202,7 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     ]
     assert ["saved", "a", "layer,", "us", "chunk", "16", "chunk", "128"] in lines
     assert ADVICE in done.stderr
-    assert "Note: measured on prefill only; SGLang uses these entries for decode, too" in done.stderr
+    assert "Note: measured on prefill only; decode batches are looked up by the same key" in done.stderr
     before, _, _ = done.stdout.partition("tuned/")
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
 

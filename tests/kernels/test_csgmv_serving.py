@@ -12,8 +12,8 @@ from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 @pytest.mark.parametrize(
     ("flags", "note"),
     [
-        ({}, "measured on prefill only; SGLang uses these entries for decode, too"),
-        ({"workload": "decode"}, "measured on decode only; SGLang uses these entries for prefill, too"),
+        ({}, "measured on prefill only; decode batches are looked up by the same key"),
+        ({"workload": "decode"}, "measured on decode only; prefill batches are looked up by the same key"),
         ({"workload": "mixed"}, None),
         (
             {"workload": "mixed", "decode_requests": (8,), "chunk_size": 128},
