@@ -86,7 +86,9 @@ PARTS = (
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
         "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
         "by its defaults. Decode batches of more requests than one are left out where their shrink, of more than 16 "
-        "columns, has a default of its own since.",
+        "columns, has a default of its own since. Blocks of our shrink then took one segment each, whatever the batch, "
+        "and expands of several slices at rank 64 had narrower blocks in chunks of 16: the tables above have what they "
+        "take since.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
