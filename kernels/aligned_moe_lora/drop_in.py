@@ -6,15 +6,10 @@ Pairs that are not sorted have blocks of a fixed size, and no entry.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
-import torch
-
 from autotune.contract import Call, Config, Launch
-from autotune.contract.gpu import H200
 from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config, servers_is_faster
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches
+from autotune.kernels.common.machine import multiprocessors, shared_bytes
 from autotune.kernels.fused_moe_lora.drop_in import FusedMoeDropIn
 from autotune.kernels.fused_moe_lora.one_shot import MoeOneShotArguments
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
@@ -40,7 +35,6 @@ class AlignedMoeDropIn(FusedMoeDropIn):
         block_m = next(iter(batch.alignments), BLOCK_MS[0])
         blocks = batch.blocks(block_m)
         row_blocks = blocks.m_tiles * blocks.groups * len(arguments.a)
-        sms, shared_bytes = _machine()
         shape = LaunchShape(
             block_m=block_m,
             row_blocks=row_blocks,
@@ -48,8 +42,8 @@ class AlignedMoeDropIn(FusedMoeDropIn):
             n=n,
             pairs=batch.routing.pairs,
             experts=experts,
-            sms=sms,
-            shared_bytes=shared_bytes,
+            sms=multiprocessors(),
+            shared_bytes=shared_bytes(),
         )
         return default_config(shape)
 
@@ -66,18 +60,6 @@ class AlignedMoeDropIn(FusedMoeDropIn):
 
     def launches(self, arguments: MoeOneShotArguments, config: Config) -> list[Launch]:
         return aligned_launches(arguments, config)
-
-
-def _machine() -> tuple[int, int]:
-    """Returns a GPU's multiprocessors, and the shared memory of a block; to compile ahead, and in Triton's interpreter,
-    those of the GPU that is there, or else of an H200."""
-    return _cuda_machine() if torch.cuda.is_available() else (H200.sms, H200.shared_bytes)
-
-
-@functools.cache
-def _cuda_machine() -> tuple[int, int]:
-    properties: Any = torch.cuda.get_device_properties()
-    return properties.multi_processor_count, properties.shared_memory_per_block_optin
 
 
 DROP_IN = AlignedMoeDropIn()

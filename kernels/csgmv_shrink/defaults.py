@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from autotune.contract import Config
-from autotune.kernels.common.tiles import cdiv, next_pow2
+from autotune.kernels.common.tiles import Tile, cdiv, next_pow2
 from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -41,13 +41,25 @@ _SHORT_CHUNK: Final = 32
 _DEEP_STEP: Final = 512
 _SHALLOW: Final = 1024
 
+_STAGES: Final = 3
+_FEWER_STAGES: Final = 2
+"""Of a few columns in chunks of 128, on a GPU with 100 KB a block (L4, RTX 4090)."""
 
-def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool) -> Config:
+
+def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool, shared_bytes: int) -> Config:
     """Returns the default for rows of k columns, and an output of so many columns.
 
     Args:
         is_decode: Whether there are few tokens, or a graph of a decode batch is captured.
+        shared_bytes: The most shared memory of a block: where two steps do not fit in it, one is loaded ahead.
     """
+    config = _by_shape(batch, columns, k, is_decode)
+    block_n, block_k, warps, stages, joined = config.values()
+    tile = Tile(batch.chunk_size * joined, block_n, block_k, warps, stages, 2, 2)
+    return config if tile.shared_bytes <= shared_bytes else {**config, "num_stages": _FEWER_STAGES}
+
+
+def _by_shape(batch: Segmentation, columns: int, k: int, is_decode: bool) -> dict[str, int]:
     depth = next_pow2(k)
     if is_decode and batch.chunk_size <= _SHORT_CHUNK:
         step = _DEEP_STEP if depth > _SHALLOW else _DEEP_STEP // 2
@@ -62,5 +74,5 @@ def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool) -
     return _config(block_n, max(32, min(step, depth)), warps, joined)
 
 
-def _config(block_n: int, block_k: int, warps: int, joined: int) -> Config:
-    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": warps, "num_stages": 3, SEGMENTS: joined}
+def _config(block_n: int, block_k: int, warps: int, joined: int) -> dict[str, int]:
+    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": warps, "num_stages": _STAGES, SEGMENTS: joined}

@@ -8,6 +8,7 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.machine import shared_bytes
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
@@ -50,7 +51,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     def default_config(self, call: CsgmvCall) -> Config:
         tokens, k = call.x.shape
         batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size)
-        return defaults.default_config(batch, call.weights.shape[1], k, _is_decode(call))
+        return defaults.default_config(batch, call.weights.shape[1], k, _is_decode(call), shared_bytes())
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)

@@ -69,8 +69,9 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         return {**super().default_config(problem, gpu), SEGMENTS: 1}
 
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
-        p = problem
-        return self.canonical(p, default_config(_segmentation(p), p.columns, p.k, p.tokens <= FEW_TOKENS), gpu)
+        p, is_decode = problem, problem.tokens <= FEW_TOKENS
+        own = default_config(_segmentation(p), p.columns, p.k, is_decode, gpu.shared_bytes)
+        return self.canonical(p, own, gpu)
 
     def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:
         """What Triton does by itself is the default config, also where it is spelled out; of segments to join counts

@@ -8,12 +8,15 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import H200
-from autotune.kernels.common.tiles import Tile
+from autotune.kernels.common.tiles import Tile, integers
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
 from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
 from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
+
+A100_BYTES, L4_BYTES = 166_912, 101_376
+"""Of shared memory, that a block may ask for (contracts C1)."""
 
 
 @pytest.mark.parametrize(
@@ -44,10 +47,15 @@ def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
 @pytest.mark.parametrize("is_decode", [False, True])
 @pytest.mark.parametrize("k", [64, 1024, 4096, 28672])
 @pytest.mark.parametrize("columns", [8, 48, 512])
-def test_a_default_fits_in_shared_memory(chunk_size: int, is_decode: bool, k: int, columns: int) -> None:
+@pytest.mark.parametrize("shared_bytes", [H200.shared_bytes, A100_BYTES, L4_BYTES], ids=["H200", "A100", "L4"])
+def test_a_default_fits_in_shared_memory(
+    chunk_size: int, is_decode: bool, k: int, columns: int, shared_bytes: int
+) -> None:
     """A graph is captured as decode batches are, and one of 256 tokens has chunks of up to 128."""
     for tokens in (16, 1000, 30_720):
-        c = default_config(Segmentation(tokens, -(-tokens // chunk_size), chunk_size), columns, k, is_decode)
+        batch = Segmentation(tokens, -(-tokens // chunk_size), chunk_size)
+        c = integers(default_config(batch, columns, k, is_decode, shared_bytes))
         rows = chunk_size * c["SEGMENTS"]
         tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
-        assert tile.shared_bytes <= H200.shared_bytes
+        assert tile.shared_bytes <= shared_bytes
+        assert shared_bytes == L4_BYTES or c["num_stages"] == 3
