@@ -13,6 +13,7 @@ from autotune.report.results import PHASES
 from autotune.report.rivals import rivals_of
 from autotune.report.served import ServedTimes
 from autotune.study.membership import Membership
+from autotune.study.serving_notes import plug_in_note
 from autotune.study.spec import StudySpec
 from autotune.study.stored_study import StoredStudy
 
@@ -37,10 +38,15 @@ def gather(studies: Sequence[StoredStudy], plan: str | None, served: ServedTimes
         savings=_savings(rows, _alternatives(studies)) if plan else (),
         spent_s=_spent_s(studies),
         untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
-        advice=tuple(servers.advice(item.call for item in studies)),
+        advice=(*_plug_in_notes(studies), *servers.advice(item.call for item in studies)),
         machines=tuple(sorted({_machine(item) for item in studies})),
         served=served,
     )
+
+
+def _plug_in_notes(studies: Sequence[StoredStudy]) -> dict[str, None]:
+    """Returns what the plug-in makes of results, each note once."""
+    return dict.fromkeys(note for item in studies if (note := plug_in_note(item)))
 
 
 def _row(item: StoredStudy, membership: Membership | None) -> ReportRow:

@@ -23,11 +23,13 @@ def serving_note(study: StoredStudy) -> str | None:
 
 
 def plug_in_note(study: StoredStudy) -> str | None:
-    """Returns what to know of what the plug-in makes of the study's result; None of a result for a server's own kernel,
-    or where there is nothing to say."""
-    if study.spec.source != BUILTIN or (call := study.spec.server_call) is None:
+    """Returns what to know of what the plug-in makes of the study's result; None of a kernel that it does not launch, a
+    server's own or a user's, or where there is nothing to say."""
+    spec = study.spec
+    if spec.source != BUILTIN or (call := spec.server_call) is None:
         return None
-    return servers.get(call.server).plug_in_note(call, workload_of(study.spec.problem))
+    server = servers.get(call.server)
+    return server.plug_in_note(call, workload_of(spec.problem)) if spec.kernel in server.plugin_kernels else None
 
 
 def serving_notes(studies: Iterable[StoredStudy]) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autotune import api
 from autotune.report.content import ReportContent, ReportRow, Saving
 from autotune.report.gathering import gather
+from tests.builders.recordings import write_machine, write_recording
 from tests.conftest import Cli
 
 PLAN = (
@@ -59,6 +62,20 @@ def test_without_a_plan_sizes_stand_for_layers(finished: Cli) -> None:
     assert found.savings == ()
     assert found.machines == ("recorded on NVIDIA H200 (cuda 13.0, torch 2.11.0, triton 3.6.0)",)
     assert sum(found.spent_s.values()) > 0
+
+
+@pytest.mark.parametrize("source", ["builtin", "sglang"])
+def test_what_the_plug_in_makes_of_a_result_is_told_once(cli: Cli, tmp_path: Path, source: str) -> None:
+    """And of ours alone."""
+    write_machine(tmp_path / "recorded", "3.6.0")
+    for slices in (1, 3):
+        default = {"BLOCK_N": 16, "BLOCK_K": 256}
+        write_recording(tmp_path / "recorded", f"{source}_shrink_K1024_R64_S{slices}_chunk16", [(default, 10.0)])
+        flags = f"--hidden-size 1024 --lora-rank 64 --num-slices {slices} --chunk-sizes 16 --source builtin"
+        cli.ok(f"study create --op-type csgmv_shrink {flags} --backend replay --recorded {tmp_path / 'recorded'}")
+    notes = [line for line in gather(api.find(api.open_storage(cli.url)), None).advice if "plug-in" in line]
+    assert len(notes) == (source == "builtin")
+    assert all("its default of the shrink for decode batches" in note for note in notes)
 
 
 def test_a_default_that_does_not_run_has_no_speed_up() -> None:

@@ -17,7 +17,9 @@ VLLM_FLAGS = {"hidden_size": 1024, "lora_rank": 64, "num_loras": 4, "dtype": "fl
 
 def study(kernel: Any, flags: dict[str, Any], source: str = "builtin") -> Any:
     problem = kernel.problem_from_flags(flags)
-    spec = SimpleNamespace(group=None, source=source, problem=to_json(problem), server_call=kernel.call(problem))
+    spec = SimpleNamespace(
+        group=None, kernel=kernel.name, source=source, problem=to_json(problem), server_call=kernel.call(problem)
+    )
     return SimpleNamespace(kernel=kernel, problem=problem, spec=spec, group_result=None)
 
 
@@ -38,3 +40,6 @@ def test_what_the_plug_in_makes_of_a_result_is_said_of_ours_alone() -> None:
     assert serving_notes([study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "mixed"})]) == []
     expand = {"output_dim": 1024, "lora_rank": 64, "chunk_size": 16}
     assert len(serving_notes([study(CsgmvExpand(), expand)])) == 1
+    of_a_user = study(CsgmvShrink(), SGLANG_FLAGS)
+    of_a_user.spec.kernel = "mine.py:KERNEL"
+    assert len(serving_notes([of_a_user])) == 1
