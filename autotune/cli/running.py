@@ -55,7 +55,8 @@ def run_studies(
     for line in notices(item.spec for item in to_run):
         tell(f"Note: {line}.")
     worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
-    if short := too_short([item for item in to_run if item.name not in raced], flags.budget.timeout_s):
+    left_out = "those that are worth least" if worth else "the last of them"
+    if short := too_short([item for item in to_run if item.name not in raced], flags.budget.timeout_s, left_out):
         tell(f"Note: {short}.")
     start_s = time.monotonic()
     with between_steps() as check_stop, RunDisplay(len(to_run), flags.budget, check_stop) as display:
@@ -65,7 +66,7 @@ def run_studies(
         tell(time_line(timed, time.monotonic() - start_s))
     # What failed has no result either, and says so itself.
     searched = [item for item in to_run if item.name not in raced and (item.result or not failures)]
-    for line in unsearched_lines(searched):
+    for line in unsearched_lines(searched, left_out):
         tell(f"Note: {line}.")
     if left := sum(item.result is None for item in chosen if item.name in raced):
         why = "no time was left, or no m beside theirs was searched"
@@ -83,14 +84,15 @@ def raise_if_any(failures: Sequence[str]) -> None:
         raise AutotuneError("; ".join(failures))
 
 
-def too_short(to_search: Sequence[KernelStudy], timeout_s: float | None) -> str | None:
-    """Tells that some studies will find no time to search; None where there is enough, or nothing to wait for."""
+def too_short(to_search: Sequence[KernelStudy], timeout_s: float | None, left_out: str) -> str | None:
+    """Tells that some studies, `left_out`, will find no time to search; None where there is enough, or nothing to wait
+    for."""
     turns = by_group([item for item in to_search if item.spec.backend != "replay"])
     if timeout_s is None or not turns or (share_s := timeout_s / len(turns)) >= SMALL_STUDY_S:
         return None
     return (
         f"--timeout: {share_s:.1f} s for each of {len(turns)} searches, of which most take {SMALL_STUDY_S:g} s or "
-        "more; where time is too short for all, those that are worth least keep their default"
+        f"more; where time is too short for all, {left_out} keep their default"
     )
 
 

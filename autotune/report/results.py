@@ -54,15 +54,19 @@ def time_line(studies: Sequence[StoredStudy], wall_s: float) -> str:
     return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
-def unsearched_lines(studies: Sequence[StoredStudy]) -> list[str]:
+def unsearched_lines(studies: Sequence[StoredStudy], left_out: str) -> list[str]:
     """Says how many of these studies found no time, or kept their default because time or trials were over, and what
-    to do."""
+    to do.
+
+    Args:
+        left_out: Which those are that find no time.
+    """
     results = [item.result for item in studies]
     lines = []
     if left := sum(result is None for result in results):
         lines.append(
-            f"{left} of {len(results)} studies found no time, those that are worth least: their lookups keep the "
-            "default; study run NAMES searches them; give a longer --timeout, or fewer m"
+            f"{left} of {len(results)} studies found no time, {left_out}: their lookups keep the default; "
+            "study run NAMES searches them; give a longer --timeout, or fewer m"
         )
     if cut := sum(result is not None and not result.was_searched for result in results):
         lines.append(

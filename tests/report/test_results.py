@@ -85,13 +85,13 @@ def test_a_study_that_had_no_time_is_told_from_one_whose_default_is_best(mixed: 
     assert "nothing" in result_line("mixed", replace(unsearched, configs=1))
     assert "nothing" in result_line("mixed", replace(unsearched, raced_from=("beside",)))
     mixed.finish(searched)
-    assert unsearched_lines([mixed]) == []
+    assert unsearched_lines([mixed], "the last") == []
     mixed.finish(unsearched)
-    (line,) = unsearched_lines([mixed, mixed])
+    (line,) = unsearched_lines([mixed, mixed], "the last")
     assert line.startswith("2 of 2 studies were not searched")
     mixed.reopen()
-    (line,) = unsearched_lines([mixed])
-    assert line.startswith("1 of 1 studies found no time")
+    (line,) = unsearched_lines([mixed], "the last")
+    assert line.startswith("1 of 1 studies found no time, the last: their lookups keep the default")
 
 
 def test_a_result_tells_each_workload_and_the_worst(mixed: KernelStudy) -> None:
