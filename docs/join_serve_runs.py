@@ -48,7 +48,10 @@ def main() -> None:
         same += [{**asdict(each), "run": run} for each in answers(finished)]
     left = [without_machine(each) for each in left]
     data |= {"processes": left, "answers": same}
-    found = [cell(left, variant, phase["name"]) for variant in data["variants"] for phase in left[0]["phases"]]
+    ran = [variant for variant in data["variants"] if any(each["variant"] == variant for each in left)]
+    if alone := {each["run"] for each in left} - {each["run"] for each in left if each["variant"] == OFF}:
+        raise SystemExit(f"no process with LoRA off is of run {alone.pop()}: leave its others out, too (--without)")
+    found = [cell(left, variant, phase["name"]) for variant in ran for phase in left[0]["phases"]]
     data["cells"] = [cell_to_json(each) for each in found]
     data["verdicts"] = [*waiting(found), *verdicts(data)]
     arguments.file.write_text(json.dumps(data))

@@ -43,7 +43,7 @@ def times(run: Mapping[str, Any]) -> Table:
     """Makes a row a variant, a column a phase: milliseconds, and how many of them are above LoRA off."""
     phases = _phases(run)
     rows = []
-    for variant, meaning in run["variants"].items():
+    for variant, meaning in _variants(run).items():
         cells = _by_phase(run, variant)
         rows.append([f"{variant}: {meaning}", *(_cell(cells[phase]) for phase in phases)])
     return ["variant", *(f"{phase}, ms" for phase in phases)], rows
@@ -53,7 +53,7 @@ def costs(run: Mapping[str, Any]) -> Table:
     """Makes a row a variant that serves adapters, a column a phase: what LoRA costs, in milliseconds above LoRA off."""
     phases = _phases(run)
     rows = []
-    for variant, meaning in run["variants"].items():
+    for variant, meaning in _variants(run).items():
         cells = _by_phase(run, variant)
         if cells[phases[0]]["against_default"] is not None or variant == "A":
             rows.append([meaning, *(f"{cells[phase]['above_off_ms']:.2f}" for phase in phases)])
@@ -64,7 +64,7 @@ def kernels(run: Mapping[str, Any]) -> Table:
     """Makes a row a variant, a column a phase: GPU milliseconds of LoRA kernels a step, and their launches."""
     phases = _phases(run)
     rows = []
-    for variant in run["variants"]:
+    for variant in _variants(run):
         cells = _by_phase(run, variant)
         rows.append([variant, *(_kernels_of(cells[phase]) for phase in phases)])
     return ["variant", *phases], rows
@@ -82,6 +82,12 @@ def _processes(run: Mapping[str, Any]) -> str:
         return "processes: " + ", ".join(f"{count} of {variant}" for variant, count in counts.items())
     [count] = set(counts.values())
     return "one process of each variant" if count == 1 else f"{count} processes of each variant"
+
+
+def _variants(run: Mapping[str, Any]) -> dict[str, str]:
+    """Returns those that ran: a run may have been cut short before others."""
+    ran = {cell["variant"] for cell in run["cells"]}
+    return {variant: meaning for variant, meaning in run["variants"].items() if variant in ran}
 
 
 def _phases(run: Mapping[str, Any]) -> list[str]:

@@ -37,6 +37,12 @@ def test_a_row_says_what_a_variant_takes_above_lora_off() -> None:
     assert rows == [["A: no folder", "8.20 (8.10 to 8.30), 2.90 above N"], ["N: LoRA off", "5.30, 0.00 above N"]]
 
 
+def test_a_variant_that_did_not_run_has_no_row() -> None:
+    cut_short = {**RUN, "variants": {"A": "no folder", "D": "the plug-in", "N": "LoRA off"}}
+    assert engine.times(cut_short) == engine.times(RUN)
+    assert engine.kernels(cut_short) == engine.kernels(RUN)
+
+
 def test_kernels_are_those_of_a_profile() -> None:
     assert engine.kernels(RUN) == (["variant", "decode 16"], [["A", "0.75 in 288"], ["N", "0.75 in 288"]])
 
