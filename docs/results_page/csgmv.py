@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.contract import source
+from autotune.errors import one_of
 from autotune.report.layers import COLUMNS, LayerResult, cells, layer_results, savings
 from autotune.report.tables import us
+from autotune.servers.sglang import own_keys
 from autotune.servers.sglang.decoder_block import CsgmvLayer
 from autotune.study.summary import StudySummary
 from results_page import served
@@ -71,7 +73,7 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     layers, saved = (markdown(columns, rows) for columns, rows in tables(studies))
     note = ["", LISTED] if listed(studies) else []
     heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
-    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}."]
+    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}"]
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     if "never_slower" in run.about:
         lines += ["", served.against_no_folder(run.about["never_slower"])]
@@ -81,6 +83,17 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
         lines += ["", served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")
     return [*lines, *_beside_plain_lines(data / f"plain-expand-{gpu}.json", studies)]
+
+
+def _before_own_keys(studies: Sequence[StudySummary]) -> str:
+    """Says so where our kernels were timed before they had parameters of their own."""
+    for study in studies:
+        call, result = study.spec.call, study.result
+        if study.spec.source == source.BUILTIN and call and result:
+            missing = [key for key in own_keys.of(call.op) if key not in result.decision.config]
+            if missing:
+                return f" Timed before the {call.op} had {one_of(missing)}."
+    return ""
 
 
 def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:

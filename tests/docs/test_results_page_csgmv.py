@@ -62,6 +62,19 @@ def test_wall_time_is_told_beside_the_time_in_studies() -> None:
     assert text.endswith("(56 s in the studies; on a Sunday).")
 
 
+@pytest.mark.parametrize(
+    ("op", "config", "told"),
+    [
+        ("shrink", {"BLOCK_N": 64}, " Timed before the shrink had SEGMENTS."),
+        ("shrink", {"BLOCK_N": 64, "SEGMENTS": 1}, ""),
+        ("expand", {"BLOCK_N": 64}, ""),
+    ],
+)
+def test_times_from_before_a_parameter_are_told(op: str, config: dict[str, int], told: str) -> None:
+    call = Call("sglang", op, {"K": 1024, "S": 3, "chunk_size": 16})
+    assert csgmv._before_own_keys([summary(call, study_result(config=config))]) == told
+
+
 def test_a_plain_expand_is_put_beside_the_tuned_one_of_its_layer() -> None:
     plain = {"rows": [{"layer": "o", "chunk_size": 64, "us": 40.0}, {"layer": "o", "chunk_size": 512, "us": 1.0}]}
     _, rows = csgmv.beside_plain(studies(), plain)
