@@ -159,7 +159,7 @@ class PairOrApart:
         """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch; not while a
         graph is captured, which cannot capture an upload."""
         call = self._drop_in.LinearCall.of(*taken)
-        kind = self._kinds.setdefault(call.shape_key, object())  # numbers of two threads may be the same
+        kind = self._kinds.setdefault(call.shape_key, object())  # two threads might count to the same number
         if kind in self._failed:
             return
         try:

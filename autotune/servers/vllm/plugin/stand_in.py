@@ -116,7 +116,7 @@ class OursOrTheirs:
         elif why := self._drop_in.outside(call):
             return _Weights(why)  # not kept: the next call of these weights may be inside
         else:
-            kind = self._kinds.setdefault(call.shape_key, object())  # numbers of two threads may be the same
+            kind = self._kinds.setdefault(call.shape_key, object())  # two threads might count to the same number
             weights = _Weights("", self._drop_in.table(call), kind)
             own_tables.upload(self._drop_in.name, call)
             self._compile_ahead(call)
