@@ -134,7 +134,7 @@ def test_an_entry_that_leaves_the_call_to_the_server_is_found(tmp_path: Path, ca
         ({}, {"prefill", "decode"}),
         (None, {"prefill", "decode"}),
     ],
-    ids=str,
+    ids=lambda found: "-".join(sorted(found)) if isinstance(found, set) else str(found),
 )
 @pytest.mark.parametrize("entry", [ENTRY, stand_back.entry(ENTRY)], ids=["an entry", "zeros"])
 def test_an_entry_has_a_say_for_the_kind_of_batches_that_it_was_timed_on(
