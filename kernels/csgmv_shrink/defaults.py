@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from autotune.contract import Config
-from autotune.kernels.common.tiles import Tile, cdiv, next_pow2
+from autotune.kernels.common.csgmv import csgmv_tile
+from autotune.kernels.common.tiles import cdiv, next_pow2
 from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -54,8 +55,7 @@ def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool, s
         shared_bytes: The most shared memory of a block: where two steps do not fit in it, one is loaded ahead.
     """
     config = _by_shape(batch, columns, k, is_decode)
-    block_n, block_k, warps, stages, joined = config.values()
-    tile = Tile(batch.chunk_size * joined, block_n, block_k, warps, stages, 2, 2)
+    tile = csgmv_tile(batch.chunk_size * config[SEGMENTS], config)
     return config if tile.shared_bytes <= shared_bytes else {**config, "num_stages": _FEWER_STAGES}
 
 
