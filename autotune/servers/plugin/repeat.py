@@ -97,6 +97,11 @@ class Repeats:
     def __init__(self) -> None:
         self._by_kind: dict[Hashable, Repeat | None] = {}
         """None where calls cannot be repeated."""
+        self._shapes: dict[Hashable, object] = {}
+
+    def shape(self, key: Hashable) -> object:
+        """Returns what stands for a shape in kinds: the same for equal keys, and told apart without a look at them."""
+        return self._shapes.setdefault(key, object())  # two threads might count to the same number
 
     def get(self, kind: Hashable) -> Repeat | None:
         """Returns how calls of a kind are launched; None where that is not known, or not to be repeated."""

@@ -81,7 +81,6 @@ class PairOrApart:
         self._drop_in = drop_in
         self._configs = configs
         self._ready: dict[Hashable, _Ready] = {}
-        self._kinds: dict[Hashable, object] = {}
         self._workspaces: dict[object, Any] = {}
         self._repeats = Repeats()
         self._apart: set[Hashable] = set()
@@ -159,7 +158,7 @@ class PairOrApart:
         """Uploads tables, and for a new shape makes a workspace and compiles all that its entries launch; not while a
         graph is captured, which cannot capture an upload."""
         call = self._drop_in.LinearCall.of(*taken)
-        kind = self._kinds.setdefault(call.shape_key, object())  # two threads might count to the same number
+        kind = self._repeats.shape(call.shape_key)
         if kind in self._failed:
             return
         try:

@@ -58,7 +58,6 @@ class OursOrTheirs:
         self._configs = configs
         self._weights: dict[Hashable, _Weights] = {}
         self._compiled: set[Hashable] = set()
-        self._kinds: dict[Hashable, object] = {}
         self._repeats = Repeats()
         """By kind of weights and batch."""
         self._failed: dict[Hashable, str] = {}
@@ -116,8 +115,7 @@ class OursOrTheirs:
         elif why := self._drop_in.outside(call):
             return _Weights(why)  # not kept: the next call of these weights may be inside
         else:
-            kind = self._kinds.setdefault(call.shape_key, object())  # two threads might count to the same number
-            weights = _Weights("", self._drop_in.table(call), kind)
+            weights = _Weights("", self._drop_in.table(call), self._repeats.shape(call.shape_key))
             own_tables.upload(self._drop_in.name, call)
             self._compile_ahead(call)
         self._weights[call.weights_key] = weights
