@@ -122,20 +122,27 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
     IN_ORDER: tl.constexpr,
     MASK_N: tl.constexpr,
 ):
-    """A block takes SEGMENTS neighbouring segments, and their rows adapter by adapter: mostly there is one."""
+    """Of each SEGMENTS neighbouring segments, one block takes the first adapter's rows, and another one the rest.
+
+    Mostly there is no rest: it is where an adapter ends. One block for both would take twice as long as all others,
+    which a launch of few blocks waits for. Blocks of the rest come first, and leave room for the others at once.
+    """
+    block, blocks = tl.program_id(1), tl.num_programs(1) // 2
+    is_rest = block < blocks
     # Past the last segment that one is found again, which adds no rows.
-    taken = tl.minimum(tl.program_id(1) * SEGMENTS + tl.arange(0, SEGMENTS), segments - 1)
+    first_segment = tl.where(is_rest, block, block - blocks) * SEGMENTS
+    taken = tl.minimum(first_segment + tl.arange(0, SEGMENTS), segments - 1)
     starts = tl.load(seg_indptr_ptr + taken)
     ends = tl.load(seg_indptr_ptr + taken + 1)
     slots = tl.load(weight_indices_ptr + taken)
     first_n = tl.program_id(0) * BLOCK_N
-    start = tl.min(starts)
-    last = tl.max(ends)
+    first, last = tl.min(starts), tl.max(ends)
+    change = _adapter_end(first, last, starts, ends, slots)
+    start = tl.where(is_rest, change, first)
+    last = tl.where(is_rest, last, change)
     while start < last:
-        # Rows tell their adapter: the index of a segment without rows says nothing.
-        owner = tl.max(tl.where((starts <= start) & (start < ends), slots, 0))
-        end = tl.min(tl.where((starts > start) & (slots != owner), starts, last))
-        slot = owner.to(tl.int64)
+        slot = _adapter(start, starts, ends, slots).to(tl.int64)
+        end = _adapter_end(start, last, starts, ends, slots)
         columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
         if first_n < columns:
             _product(
@@ -143,6 +150,19 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
                 K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER, MASK_N,
             )  # fmt: skip
         start = end
+
+
+@triton.jit
+def _adapter(row, starts, ends, slots):  # type: ignore[no-untyped-def]
+    """Returns a row's adapter; rows tell theirs, for the index of a segment without rows says nothing."""
+    return tl.max(tl.where((starts <= row) & (row < ends), slots, 0))
+
+
+@triton.jit
+def _adapter_end(row, last, starts, ends, slots):  # type: ignore[no-untyped-def]
+    """Returns the first row after this one that is of another adapter, `last` at most."""
+    owner = _adapter(row, starts, ends, slots)
+    return tl.min(tl.where((starts > row) & (starts < ends) & (slots != owner), tl.minimum(starts, last), last))
 
 
 @dataclass(frozen=True)
@@ -204,7 +224,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
     grid = (across, cdiv(batch.segments, joined))
     if joined == 1:
         return [Launch(csgmv_shrink_kernel, grid, args, options)]
-    return [Launch(joined_shrink_kernel, grid, (*args, batch.segments), {**options, SEGMENTS: joined})]
+    return [Launch(joined_shrink_kernel, (across, 2 * grid[1]), (*args, batch.segments), {**options, SEGMENTS: joined})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:
