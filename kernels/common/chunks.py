@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from autotune.kernels.common.tiles import cdiv
-from autotune.servers.sglang.batch import CsgmvBatch
+from autotune.servers.sglang.batch import CsgmvBatch, rank_alignment
 
 _ALIGNMENT = 16
 """The largest that Triton makes use of."""
@@ -64,21 +64,17 @@ class ChunkedBatch(CsgmvBatch):
             raise ValueError(f"the batch has {len(owners)} segments, the buffer holds {segments}")
         empty = max(segments - len(owners), 0)
 
-        permutation, ranks = slots.argsort(stable=True), {rank for rank in pool.ranks if rank}
-
         def int32(values: torch.Tensor | Sequence[int]) -> torch.Tensor:
             return torch.as_tensor(values, dtype=torch.int32).to(device)
 
         return cls(
-            permutation=int32(permutation),
+            permutation=int32(slots.argsort(stable=True)),
             seg_indptr=int32(starts + [slots.numel()] * empty),
             weight_indices=int32(owners + [0] * empty),
             lora_ranks=int32(pool.ranks),
             scalings=torch.tensor(pool.scalings, dtype=torch.float32).to(device),
             chunk_size=chunk_size,
-            rank_alignment=alignment(pool.ranks),
-            common_rank=ranks.pop() if len(ranks) == 1 else 0,
-            in_order=bool((permutation == torch.arange(slots.numel())).all()),
+            rank_alignment=rank_alignment(pool.ranks),
         )
 
 

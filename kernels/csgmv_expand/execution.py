@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autotune.contract import Config, Expected, Launch
-from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, random_batch
+from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, is_captured, random_batch
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, csgmv_expand, expand_launches
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
@@ -24,7 +24,7 @@ class CsgmvExpandExecution(CsgmvExecution[CsgmvExpandProblem, CsgmvExpandArgumen
             b[slot, :, rank:] = torch.nan
         x, batch = normal(p.tokens, p.num_slices * p.rank), random_batch(p, device, seed)
         start = normal(p.tokens, p.columns)
-        arguments = CsgmvExpandArguments(x, b, start.clone(), batch, p.slice_widths)
+        arguments = CsgmvExpandArguments(x, b, start.clone(), batch, p.slice_widths, is_captured(p))
         if not p.one_rank and device != "meta":
             for tokens, _, rank in batch.by_adapter():
                 x[tokens, p.num_slices * rank :] = torch.nan

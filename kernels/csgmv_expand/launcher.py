@@ -35,19 +35,12 @@ def _rows(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
 ):
     """Returns the addresses of a chunk's rows in x ``[BM, BK]`` and in the output ``[BM, BN]``, and which of them there
     are."""
     offs_m = tl.arange(0, BLOCK_M)
     in_m = first + offs_m < end
-    if IN_ORDER:
-        # All offsets are then constants, and a tile needs one address only.
-        x_ptr += tl.cast(first, tl.int64) * X_STRIDE
-        out_ptr += tl.cast(first, tl.int64) * OUT_STRIDE
-        token = offs_m
-    else:
-        token = tl.load(permutation_ptr + first + offs_m, mask=in_m, other=0).to(tl.int64)
+    token = tl.load(permutation_ptr + first + offs_m, mask=in_m, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * X_STRIDE + tl.arange(0, BLOCK_K)[None, :]
     out_ptrs = out_ptr + token[:, None] * OUT_STRIDE + tl.arange(0, BLOCK_N)[None, :]
     return x_ptrs, out_ptrs, in_m[:, None]
@@ -70,11 +63,10 @@ def _one_chunk(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
 ):
     """Computes rows `start` to `end`, a chunk at most, in as many K steps as it takes."""
     x_ptrs, out_ptrs, in_m = _rows(
-        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
+        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
     )
     # Loaded already now, so that the load overlaps the product.
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
@@ -106,14 +98,13 @@ def _many_chunks(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
 ):
     """Computes rows `start` to `end`, chunk by chunk, in one K step each: the weights stay, the next chunk is under
     way."""
     in_k = tl.arange(0, BLOCK_K) < rank
     b = tl.load(b_ptrs, mask=in_n & in_k[:, None], other=0.0)
     x_ptrs, out_ptrs, in_m = _rows(
-        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
+        x_ptr, out_ptr, permutation_ptr, start, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
     )
     x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
     base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
@@ -129,13 +120,12 @@ def _many_chunks(  # type: ignore[no-untyped-def]
             BLOCK_M,
             BLOCK_N,
             BLOCK_K,
-            IN_ORDER,
         )
         next_x = tl.load(x_ptrs, mask=in_m & in_k[None, :], other=0.0)
         next_base = tl.load(out_ptrs, mask=in_m & in_n, other=0.0)
         # Found again: keeping the addresses would cost more registers than the rows themselves.
         _, out_ptrs, in_m = _rows(
-            x_ptr, out_ptr, permutation_ptr, first, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER
+            x_ptr, out_ptr, permutation_ptr, first, end, X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K
         )
         added = scaling * tl.dot(x, b)
         tl.store(out_ptrs, base + added.to(base.dtype), mask=in_m & in_n)
@@ -161,19 +151,18 @@ def _chunks(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     WALK: tl.constexpr,
-    IN_ORDER: tl.constexpr,
 ):
     """Computes rows `start` to `end`: a chunk at most, or with WALK > 1 many."""
     slice_x_ptr = x_ptr + slice_id * rank
     if WALK == 1:
         _one_chunk(
             slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
-            X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
+            X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
     else:
         _many_chunks(
             slice_x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, rank, scaling, in_n,
-            X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER,
+            X_STRIDE, OUT_STRIDE, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
 
 
@@ -199,8 +188,6 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     WALK: tl.constexpr,
-    IN_ORDER: tl.constexpr,
-    FULL_RANK: tl.constexpr,
     MASK_N: tl.constexpr,
     CHECK_RANK: tl.constexpr,
 ):
@@ -243,18 +230,17 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
                 if aligned == rank:
                     _chunks(
                         x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, aligned, scaling, in_n,
-                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
+                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK,
                     )  # fmt: skip
                 else:
                     _chunks(
                         x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, rank, scaling, in_n,
-                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
+                        X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK,
                     )  # fmt: skip
             else:
-                depth = MAX_RANK if FULL_RANK else rank
                 _chunks(
-                    x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, depth, scaling, in_n,
-                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK, IN_ORDER,
+                    x_ptr, b_ptrs, out_ptr, permutation_ptr, start, end, slice_id, rank, scaling, in_n,
+                    X_STRIDE, OUT_STRIDE, MAX_RANK, BLOCK_M, BLOCK_N, BLOCK_K, WALK,
                 )  # fmt: skip
 
 
@@ -319,8 +305,6 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
         "COLUMN_ALIGNMENT": alignment(inputs.slice_widths),
         "BLOCK_M": batch.chunk_size,
         "WALK": walk,
-        "IN_ORDER": batch.in_order,
-        "FULL_RANK": batch.common_rank == rank,
         "MASK_N": any(width % c["BLOCK_N"] for width in inputs.slice_widths),
         "CHECK_RANK": inputs.check_ranks,
         # Blocks, and what else is not left to Triton.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from autotune.contract import Call, Config, Launch
@@ -32,10 +30,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvShrinkArguments:
         batch = ChunkedBatch(**vars(call.batch))
-        if call.check_ranks:
-            # It decides on the width of the stores alone, which are few: not worth a look.
-            batch = replace(batch, rank_alignment=1)
-        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices)
+        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices, call.check_ranks)
 
     def lookup(self, call: CsgmvCall) -> Call:
         rank = call.weights.shape[1] // call.num_slices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autotune.contract import Config, Expected, Launch
-from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, random_batch
+from autotune.kernels.common.csgmv_execution import CsgmvExecution, CsgmvInputs, is_captured, random_batch
 from autotune.kernels.common.normal import Normal
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
@@ -23,7 +23,8 @@ class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArgumen
         for slot, rank in enumerate(p.pool_ranks):
             a[slot, p.num_slices * rank :] = torch.nan
         out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
-        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, random_batch(p, device, seed), p.num_slices)
+        batch = random_batch(p, device, seed)
+        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, batch, p.num_slices, is_captured(p))
         return ShrinkInputs(arguments, start=self._start(arguments))
 
     def _start(self, arguments: CsgmvShrinkArguments) -> torch.Tensor:

@@ -34,22 +34,14 @@ def _product(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
-    MASK_N: tl.constexpr,
 ):
     """Computes BLOCK_N columns of rows `start` to `end`, BLOCK_M at most, which are all of one adapter."""
     offs_m = tl.arange(0, BLOCK_M)
     offs_n = first_n + tl.arange(0, BLOCK_N)
     offs_k = tl.arange(0, BLOCK_K)
     in_m = (start + offs_m < end)[:, None]
-    in_n = (offs_n < columns)[None, :] if MASK_N else tl.full([1, BLOCK_N], True, tl.int1)
-    if IN_ORDER:
-        # All offsets are then constants, and a tile needs one address only.
-        x_ptr += start.to(tl.int64) * K
-        out_ptr += start.to(tl.int64) * (NUM_SLICES * MAX_RANK)
-        token = offs_m
-    else:
-        token = tl.load(permutation_ptr + start + offs_m, mask=start + offs_m < end, other=0).to(tl.int64)
+    in_n = (offs_n < columns)[None, :]
+    token = tl.load(permutation_ptr + start + offs_m, mask=start + offs_m < end, other=0).to(tl.int64)
     x_ptrs = x_ptr + token[:, None] * K + offs_k[None, :]  # [BM, BK]
     a_ptrs = a_ptr + slot * (NUM_SLICES * MAX_RANK * K) + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
 
@@ -83,8 +75,6 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
-    MASK_N: tl.constexpr,
 ):
     """A block takes a segment."""
     segment = tl.program_id(1)
@@ -97,7 +87,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
         return
     _product(
         x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
-        K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER, MASK_N,
+        K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
     )  # fmt: skip
 
 
@@ -119,8 +109,6 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    IN_ORDER: tl.constexpr,
-    MASK_N: tl.constexpr,
 ):
     """Of each SEGMENTS neighbouring segments, one block takes the first adapter's rows, and another one the rest.
 
@@ -147,7 +135,7 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
         if first_n < columns:
             _product(
                 x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
-                K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K, IN_ORDER, MASK_N,
+                K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
             )  # fmt: skip
         start = end
 
@@ -175,6 +163,8 @@ class CsgmvShrinkArguments:
         out: ``[T, S * R]``, contiguous, type of x; written up to column S * r, rows of rank 0 not at all.
         batch: Which tokens use which adapter.
         num_slices: S.
+        check_ranks: The host does not know the ranks, or not those of a later batch that a graph is replayed with. They
+            decide on the width of the stores alone, which are few: the kernel takes any, and does not look.
     """
 
     x: torch.Tensor
@@ -182,6 +172,7 @@ class CsgmvShrinkArguments:
     out: torch.Tensor
     batch: ChunkedBatch
     num_slices: int
+    check_ranks: bool = False
 
     def __post_init__(self) -> None:
         tensors = (self.x, self.a, self.out)
@@ -214,10 +205,8 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         "K": k,
         "MAX_RANK": inputs.max_rank,
         "NUM_SLICES": inputs.num_slices,
-        "RANK_ALIGNMENT": batch.rank_alignment,
+        "RANK_ALIGNMENT": 1 if inputs.check_ranks else batch.rank_alignment,
         "BLOCK_M": batch.chunk_size * joined,
-        "IN_ORDER": batch.in_order,
-        "MASK_N": batch.common_rank != inputs.max_rank or columns % c["BLOCK_N"] != 0,
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }

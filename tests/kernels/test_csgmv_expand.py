@@ -164,7 +164,7 @@ def test_ranks_that_the_host_does_not_know_are_looked_at(
     if slots is not SLOTS:
         request.getfixturevalue("walking")
     arguments = make(slots=slots)
-    unknown = replace(arguments.batch, rank_alignment=alignment, common_rank=0, in_order=False)
+    unknown = replace(arguments.batch, rank_alignment=alignment)
     check(replace(arguments, batch=unknown, check_ranks=True), slots)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,13 +88,6 @@ def test_other_pools(make: Any, build: Any, ranks: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("k", [32, 33, 128])
 def test_steps_that_divide_a_row_or_do_not(make: Any, build: Any, k: int) -> None:
     check(make(build(TWO), k=k), 4)
-
-
-def test_rows_that_stand_in_order(make: Any, build: Any) -> None:
-    batch = build(ONE)
-    assert batch.in_order
-    check(make(batch), 4)
-    check(make(replace(batch, in_order=False)), 4)
 
 
 @pytest.mark.parametrize("stale", [0, 1, 3])

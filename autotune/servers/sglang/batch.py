@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -25,10 +26,9 @@ class CsgmvBatch:
         lora_ranks: ``[slots]`` int32.
         scalings: ``[slots]`` fp32.
         chunk_size: BLOCK_M of both kernels.
-        rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe.
-        common_rank: The rank of every adapter, known on the host too; 0 where they differ, or any may come.
-        in_order: The tokens stand sorted already, as those of a single adapter do; known on the host. The kernels then
-            do without the permutation, which is a load that all others wait for.
+        rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe. (The
+            host could tell no more of a batch: its order is on the GPU, and of ranks nothing else makes a launch
+            faster.)
     """
 
     permutation: torch.Tensor
@@ -38,8 +38,6 @@ class CsgmvBatch:
     scalings: torch.Tensor
     chunk_size: int
     rank_alignment: int
-    common_rank: int = 0
-    in_order: bool = False
 
     @classmethod
     def of(cls, info: Any, ranks: tuple[int, ...] | None) -> Self:
@@ -48,7 +46,6 @@ class CsgmvBatch:
         Args:
             ranks: The adapters' ranks, if the host knows those of every batch that the launch is for.
         """
-        aligned = ranks is None or not any(rank % _WIDE for rank in ranks)
         return cls(
             permutation=info.permutation,
             seg_indptr=info.seg_indptr,
@@ -56,7 +53,7 @@ class CsgmvBatch:
             lora_ranks=info.lora_ranks,
             scalings=info.scalings,
             chunk_size=info.max_len,
-            rank_alignment=_WIDE if aligned else 1,
+            rank_alignment=rank_alignment(ranks),
         )
 
     @property
@@ -74,3 +71,12 @@ class CsgmvBatch:
             scalings=self.scalings.to("meta"),
             chunk_size=chunk_size,
         )
+
+
+def rank_alignment(ranks: Sequence[int] | None) -> int:
+    """Returns what launches take for a power of two that divides every rank.
+
+    Args:
+        ranks: None where the host does not know them: then the kernels look.
+    """
+    return _WIDE if ranks is None or not any(rank % _WIDE for rank in ranks) else 1

@@ -61,7 +61,7 @@ class CsgmvCall:
     def batch_key(self) -> Hashable:
         """Tells what else launches depend on, except where tensors lie."""
         batch, base = self.batch, self.base
-        known = (batch.chunk_size, batch.rank_alignment, batch.common_rank, batch.in_order, self.check_ranks)
+        known = (batch.chunk_size, batch.rank_alignment, self.check_ranks)
         indices = tuple((each.dtype, each.shape) for each in self._indices)
         into = None if base is None else (base.dtype, base.shape, base.stride())
         activations = (self.x.shape, self.x.stride(), self.weights.dtype, self.weights.stride(), into, self.x.device)

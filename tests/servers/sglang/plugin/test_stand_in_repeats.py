@@ -58,7 +58,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 
 def batch(slots: list[int], device: str, chunk_size: int = 16, segments: int = 8) -> CsgmvBatch:
     made = ChunkedBatch.build(torch.tensor(slots), POOL, chunk_size, device, segments)
-    return CsgmvBatch(**{**vars(made), "in_order": False})
+    return CsgmvBatch(**vars(made))
 
 
 def call(drop_in: CsgmvDropIn[Any], slots: list[int], device: str, seed: int, **of_batch: Any) -> CsgmvCall:
@@ -117,14 +117,13 @@ def test_other_kinds_of_calls_are_launched_anew(drop_in: CsgmvDropIn[Any], launc
     ours, slots = stand_in(drop_in), [1, 2, 0, 3, 1, 1, 2]
     first = call(drop_in, slots, device, 0)
     result(ours, first)
-    aligned = replace(first.batch, rank_alignment=1)
+    aligned = replace(first.batch, rank_alignment=9 - first.batch.rank_alignment)
     others = {
         "tokens": call(drop_in, slots[:5], device, 0),
         "chunk size": call(drop_in, slots, device, 0, chunk_size=32),
         "segments": call(drop_in, slots, device, 0, segments=16),
         "alignment": replace(first, batch=aligned),
         "ranks": replace(first, check_ranks=True),
-        "scale of ranks": replace(first, batch=replace(first.batch, common_rank=0)),
     }
     if drop_in is EXPAND:
         wide = torch.zeros(len(slots), 2 * sum(WIDTHS), dtype=torch.half, device=device)[:, : sum(WIDTHS)]
@@ -154,8 +153,6 @@ def drawn(drop_in: CsgmvDropIn[Any]) -> st.SearchStrategy[CsgmvCall]:
             scalings=torch.empty(4, device="meta"),
             chunk_size=chunk_size,
             rank_alignment=among(1, 8),
-            common_rank=among(0, ranks),
-            in_order=among(False, True),
         )
         empty = partial(torch.empty, dtype=dtype, device="meta")
         widths = among((512, 64), (64, 512), (576,))
@@ -184,7 +181,7 @@ def test_calls_of_one_kind_would_all_be_launched_alike(drop_in: CsgmvDropIn[Any]
     one, two = data.draw(drawn(drop_in)), data.draw(drawn(drop_in))
     if (one.shape_key, one.batch_key) == (two.shape_key, two.batch_key):
         assert told(one) == told(two)
-    names = ("chunk_size", "rank_alignment", "common_rank", "in_order", "weight_indices")
+    names = ("chunk_size", "rank_alignment", "weight_indices")
     changed = [replace(one, batch=replace(one.batch, **{name: getattr(two.batch, name)})) for name in names]
     for other in (
         *changed,

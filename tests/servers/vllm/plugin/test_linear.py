@@ -268,9 +268,9 @@ def test_a_batch_beyond_the_entries_runs_by_the_default(tmp_path: Path, environm
     script = """
     same = torch.allclose(linear(Layer.random()), theirs, rtol=0, atol=0.13)
     few = torch.allclose(linear(Layer.random(tokens=4)), linear(Layer.random(tokens=4)), rtol=0, atol=0)
-    print(json.dumps([same, few, [config["launches"] for config in launched]]))
+    print(json.dumps([same, few, list(dict.fromkeys(config["launches"] for config in launched))]))
     """
-    assert run(tmp_path, LAYER + script, environment)[0] == [True, True, [2, 1, 1]]
+    assert run(tmp_path, LAYER + script, environment)[0] == [True, True, [2, 1]]
 
 
 def test_one_cache_gives_each_server_its_own_graph(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -20,6 +20,10 @@ from autotune.kernels.lora_shrink.drop_in import DROP_IN as SHRINK
 from autotune.servers.vllm.plugin.drop_in import DropIn
 from autotune.servers.vllm.plugin.stand_in import OursOrTheirs
 
+pytestmark = pytest.mark.skipif(
+    "config.getoption('--device') != 'cpu'", reason="nothing is launched: the calls are made of tensors on the CPU"
+)
+
 HALVES = (torch.float16, torch.bfloat16)
 
 DENSE: dict[str, tuple[Any, ...]] = {
