@@ -3,7 +3,7 @@
     PYTHONPATH=. python docs/join_serve_runs.py docs/data/serve-NAME.json [ROUNDS ...] [--without VARIANT:RUN ...]
 
 ROUNDS is a folder of rounds as `bench serve` keeps them, also of a run that was cut short; its processes are added as
-one more run to what the file has. All tables of the file are made again from its processes. A new file has what
+one more run to what the file has; it may lack phases that others have. All tables of the file are made again from its processes. A new file has what
 `bench serve --json` prints, with a note on what was run, or of that gpu, versions, variants and note alone.
 """
 
@@ -51,7 +51,8 @@ def main() -> None:
     ran = [variant for variant in data["variants"] if any(each["variant"] == variant for each in left)]
     if alone := {each["run"] for each in left} - {each["run"] for each in left if each["variant"] == OFF}:
         raise SystemExit(f"no process with LoRA off is of run {alone.pop()}: leave its others out, too (--without)")
-    found = [cell(left, variant, phase["name"]) for variant in ran for phase in left[0]["phases"]]
+    phases = [phase["name"] for phase in left[0]["phases"]]
+    found = [cell([each for each in left if _phase(each, phase)], variant, phase) for variant in ran for phase in phases]
     data["cells"] = [cell_to_json(each) for each in found]
     data["verdicts"] = [*waiting(found), *verdicts(data)]
     arguments.file.write_text(json.dumps(data))
@@ -108,8 +109,8 @@ def _ms(process: Mapping[str, Any], phase: str) -> float:
 
 
 def _phase(process: Mapping[str, Any], phase: str) -> Mapping[str, Any]:
-    [found] = [each for each in process["phases"] if each["name"] == phase]
-    return dict(found)
+    """Returns what a process showed of a phase; nothing if it did not run it."""
+    return next((dict(each) for each in process["phases"] if each["name"] == phase), {})
 
 
 def verdicts(data: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,8 @@
 # holds the files against no folder, and for SECONDS_LEFT against many other configs (whole spaces of the studies WHOLE).
 # SGLang brings configs for these shapes on an H200: for the default tiles that the PR starts from, move its folder
 # csgmv_configs away meanwhile. Moved back, `run_served.py never-slower STORAGE OUT_DIR/tuned against_brought.json`
-# holds the files against them: `dump_studies.py --rows` takes its rows along.
+# holds the files against them: `dump_studies.py --rows` takes its rows along. Rows of a folder that was tuned with that one
+# in its place go by tuned_beside_brought.json.
 # Copy OUT_DIR/csgmv.json to docs/data/csgmv-GPU.json for make_results.py, or to csgmv-GPU-served.json.
 set -euo pipefail
 source=${SOURCE:-builtin}

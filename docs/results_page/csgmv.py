@@ -57,6 +57,12 @@ _LISTED_TUNED_MS = {
 _LISTED_GPU = "NVIDIA H200"
 LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "over listed default")
 
+BROUGHT = {
+    "against_brought": "The same entries, tuned with the files moved away that SGLang brings, beside those files",
+    "tuned_beside_brought": "Tuned with those files in their place, as a user has them, beside them",
+}
+"""By what a race of entries is kept under, which entries they are."""
+
 
 def section(data: Path) -> list[str]:
     """Writes the section on SGLang's kernels, on every GPU where they have been measured."""
@@ -77,8 +83,9 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     if "never_slower" in run.about:
         lines += ["", served.against_no_folder(run.about["never_slower"])]
-    if "against_brought" in run.about:
-        lines += ["", f"Beside the files that SGLang brings: {served.against_no_folder(run.about['against_brought'])}"]
+    for key, about in BROUGHT.items():
+        if key in run.about:
+            lines += ["", f"{about}: {served.against_no_folder(run.about[key])}"]
     if len(run.about.get("regret", ())) > 1:
         lines += ["", served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")

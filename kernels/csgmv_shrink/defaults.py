@@ -30,13 +30,9 @@ _WIDE: Final = 128
 columns, whatever the rows."""
 _WIDE_STEP: Final = 64
 
-FEW_TOKENS: Final = 64
-"""Up to so many, likewise, narrow blocks that take much of a row at a time are faster: they are as many as there are
-columns to share out, and what they read at a time is what they wait for."""
-FEW_CAPTURED: Final = 256
-"""Up to so many tokens a captured graph is taken for one of a decode batch: graphs of prompts begin about there."""
-
 _NARROW: Final = 16
+"""Columns of a block of a decode batch, likewise: narrow blocks are as many as there are columns to share out, and what
+they read at a time is what they wait for."""
 _SHORT_CHUNK: Final = 32
 """Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens have them."""
 _DEEP_STEP: Final = 512

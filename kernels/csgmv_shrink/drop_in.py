@@ -37,23 +37,13 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         dims = {"K": call.x.shape[1], "R": rank, "S": call.num_slices, "chunk_size": call.batch.chunk_size}
         return Call(facts.NAME, "shrink", dims)
 
-    def workload(self, call: CsgmvCall) -> str | None:
-        if _is_decode(call):
-            return "decode"
-        # A graph of many tokens may be one of prompts, or of many requests.
-        return None if call.check_ranks else "prefill"
-
     def default_config(self, call: CsgmvCall) -> Config:
         tokens, k = call.x.shape
         batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size)
-        return defaults.default_config(batch, call.weights.shape[1], k, _is_decode(call), shared_bytes())
+        return defaults.default_config(batch, call.weights.shape[1], k, call.is_decode, shared_bytes())
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
-
-
-def _is_decode(call: CsgmvCall) -> bool:
-    return call.x.shape[0] <= (defaults.FEW_CAPTURED if call.check_ranks else defaults.FEW_TOKENS)
 
 
 DROP_IN = CsgmvShrinkDropIn()

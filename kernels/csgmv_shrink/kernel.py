@@ -19,9 +19,10 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
-from autotune.kernels.csgmv_shrink.defaults import FEW_TOKENS, default_config
+from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.joining import MOST_ROWS, Segmentation, wanted
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
+from autotune.servers.sglang import workloads
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -69,7 +70,7 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         return {**super().default_config(problem, gpu), SEGMENTS: 1}
 
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
-        p, is_decode = problem, problem.tokens <= FEW_TOKENS
+        p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
         own = default_config(_segmentation(p), p.columns, p.k, is_decode, gpu.shared_bytes)
         return self.canonical(p, own, gpu)
 

@@ -1,20 +1,38 @@
-"""Knows which of our kernels have one default for prompts and another for decode batches: where an entry was timed on
-one kind alone, the other runs its default, though the server has one key for both (contracts B1)."""
+"""Tells prompts and decode batches apart, which the server has one key for (contracts B1).
+
+The two want other launches, and our kernels have a default for each: where an entry was timed on one kind alone, the
+other runs its default.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-BY_WORKLOAD: Final = ("shrink",)
-"""The ops whose entries are read by what they were timed on."""
+FEW_TOKENS: Final = 64
+"""A batch of so many, or fewer, is taken for one of decode: as studies on an H100 and an H200 found, narrow blocks of
+the shrink that take much of a row at a time are then faster (docs/results.md)."""
+FEW_CAPTURED: Final = 256
+"""So is a captured graph of so many: graphs of prompts begin about there."""
 
 _OTHER: Final = {"prefill": "decode", "decode": "prefill"}
+
+
+def is_decode(tokens: int, is_captured: bool) -> bool:
+    """Tells whether a batch is taken for one of decode."""
+    return tokens <= (FEW_CAPTURED if is_captured else FEW_TOKENS)
+
+
+def of_batch(tokens: int, is_captured: bool) -> str | None:
+    """Returns the kind of a batch; None for a graph of many tokens, which may be one of prompts or of many requests."""
+    if is_decode(tokens, is_captured):
+        return "decode"
+    return None if is_captured else "prefill"
 
 
 def note(op: str, workload: str | None) -> str | None:
     """Tells what the plug-in makes of an op's entries that were timed on one kind of batches alone; None where they are
     launched with for both."""
-    if op not in BY_WORKLOAD or workload not in _OTHER:
+    if workload not in _OTHER:
         return None
     return (
         f"the plug-in runs its default of the {op} for {_OTHER[workload]} batches: entries that were timed on "

@@ -1,4 +1,4 @@
-"""What was timed on one kind of batches alone has no say for the other where our kernel has a default for that."""
+"""What was timed on one kind of batches alone has no say for the other, which has a default of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import torch
 from autotune import api
 from autotune.config.check import check_folder
 from autotune.export.export import export
-from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
-from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
 from autotune.servers import provenance
-from autotune.servers.sglang import workloads
 from autotune.servers.sglang.batch import CsgmvBatch
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 from tests.builders.csgmv_files import GPU, TUNED, call, item
@@ -38,15 +35,10 @@ def of_tokens(tokens: int, is_captured: bool) -> CsgmvCall:
         (257, True, None),
     ],
 )
-def test_the_shrink_tells_kinds_of_batches_apart(tokens: int, is_captured: bool, kind: str | None) -> None:
+def test_calls_tell_kinds_of_batches_apart(tokens: int, is_captured: bool, kind: str | None) -> None:
     """A graph of many tokens may be of prompts, or of as many requests."""
-    assert SHRINK.workload(of_tokens(tokens, is_captured)) == kind
-    assert EXPAND.workload(of_tokens(tokens, is_captured)) is None
-
-
-def test_those_are_named_whose_kernel_tells_them_apart() -> None:
-    ops = {"shrink": SHRINK, "expand": EXPAND}
-    assert [op for op, ours in ops.items() if ours.workload(of_tokens(1, False))] == [*workloads.BY_WORKLOAD]
+    call = of_tokens(tokens, is_captured)
+    assert (call.workload, call.is_decode) == (kind, kind == "decode")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +47,8 @@ def test_those_are_named_whose_kernel_tells_them_apart() -> None:
         ("shrink", "prefill", "decode"),
         ("shrink", "decode", "prefill"),
         ("shrink", "mixed", ""),
-        ("expand", "prefill", ""),
+        ("expand", "prefill", "decode"),
+        ("expand", "mixed", ""),
     ],
 )
 def test_a_lookup_says_so_and_a_check_finds_no_fault(tmp_path: Path, op: str, workload: str, other: str) -> None:
@@ -65,7 +58,7 @@ def test_a_lookup_says_so_and_a_check_finds_no_fault(tmp_path: Path, op: str, wo
         assert found is not None
         assert found.config == TUNED
         assert [line.partition(":")[0] for line in found.warnings] == (
-            [f"the plug-in runs its default of the shrink for {other} batches"] if other else []
+            [f"the plug-in runs its default of the {op} for {other} batches"] if other else []
         )
     assert api.look_up_builtin(tmp_path, call(op, 32), GPU).warnings == ()  # type: ignore[union-attr]
     assert check_folder(tmp_path, "sglang")[0] == []

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import torch
 
 from autotune.contract import Call, Config, Launch
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, workloads
 from autotune.servers.sglang.batch import CsgmvBatch
 
 A = TypeVar("A")
@@ -39,6 +39,17 @@ class CsgmvCall:
     widths: tuple[int, ...] = ()
     base: torch.Tensor | None = None
     check_ranks: bool = False
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether the batch is taken for one of decode."""
+        return workloads.is_decode(self.x.shape[0], self.check_ranks)
+
+    @property
+    def workload(self) -> str | None:
+        """The kind of the batch, ``prefill`` or ``decode``: a config that was timed on the other kind alone does not
+        stand above the default. None where any does."""
+        return workloads.of_batch(self.x.shape[0], self.check_ranks)
 
     @property
     def outside(self) -> str:
@@ -114,11 +125,6 @@ class CsgmvDropIn(ABC, Generic[A]):
     @abstractmethod
     def lookup(self, call: CsgmvCall) -> Call:
         """Returns what is looked up for a call."""
-
-    def workload(self, call: CsgmvCall) -> str | None:
-        """Tells the kind of a call's batch, ``prefill`` or ``decode``, where the default for one kind is made for it: a
-        config that was timed on the other kind alone does not stand above that. None where any config does."""
-        return None
 
     @abstractmethod
     def default_config(self, call: CsgmvCall) -> Config:

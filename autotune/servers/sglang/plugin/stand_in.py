@@ -108,4 +108,4 @@ class StandIn:
                 yield from self._drop_in.launches(self._drop_in.arguments(other, self._drop_in.output(other)), config)
 
     def _found(self, call: CsgmvCall) -> Config | None:
-        return self._configs.find(self._drop_in.lookup(call), self._drop_in.workload(call))
+        return self._configs.find(self._drop_in.lookup(call), call.workload)

@@ -176,7 +176,7 @@ def test_calls_of_one_kind_would_all_be_launched_alike(drop_in: CsgmvDropIn[Any]
         rest = [[None if isinstance(each, torch.Tensor) else each for each in launch.args] for launch in launches]
         types = [[each.dtype for each in launch.args if isinstance(each, torch.Tensor)] for launch in launches]
         whole = [(launch.fn, launch.grid, dict(launch.options)) for launch in launches]
-        return drop_in.outside(made), drop_in.lookup(made), drop_in.workload(made), whole, rest, types
+        return drop_in.outside(made), drop_in.lookup(made), made.workload, whole, rest, types
 
     one, two = data.draw(drawn(drop_in)), data.draw(drawn(drop_in))
     if (one.shape_key, one.batch_key) == (two.shape_key, two.batch_key):
