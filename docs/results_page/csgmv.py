@@ -57,6 +57,11 @@ _LISTED_TUNED_MS = {
 _LISTED_GPU = "NVIDIA H200"
 LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "over listed default")
 
+TOLD_ORDER = (
+    " Ours were then told that an adapter's tokens stand in order and that it has the full rank, which the plug-in cannot "
+    "tell them: its launches, which studies time since, take up to 14% more (qkv's shrink in chunks of 64; the tables of "
+    "the backend)."
+)
 BROUGHT = {
     "against_brought": "The same entries, tuned with the files moved away that SGLang brings, beside those files",
     "tuned_beside_brought": "Tuned with those files in their place, as a user has them, beside them",
@@ -79,7 +84,7 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     layers, saved = (markdown(columns, rows) for columns, rows in tables(studies))
     note = ["", LISTED] if listed(studies) else []
     heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
-    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}"]
+    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}{_told(studies)}"]
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     if "never_slower" in run.about:
         lines += ["", served.against_no_folder(run.about["never_slower"])]
@@ -101,6 +106,11 @@ def _before_own_keys(studies: Sequence[StudySummary]) -> str:
             if missing:
                 return f" Timed before the {call.op} had {one_of(missing)}."
     return ""
+
+
+def _told(studies: Sequence[StudySummary]) -> str:
+    """Says of our kernels what they were told when they were timed."""
+    return TOLD_ORDER if studies[0].spec.source == source.BUILTIN else ""
 
 
 def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
