@@ -3,8 +3,9 @@
     PYTHONPATH=. python docs/join_serve_runs.py docs/data/serve-NAME.json [ROUNDS ...] [--without VARIANT:RUN ...]
 
 ROUNDS is a folder of rounds as `bench serve` keeps them, also of a run that was cut short; its processes are added as
-one more run to what the file has; it may lack phases that others have. All tables of the file are made again from its processes. A new file has what
-`bench serve --json` prints, with a note on what was run, or of that gpu, versions, variants and note alone.
+one more run to what the file has, and may lack phases that others have. All tables of the file are made again from its
+processes. A new file has what `bench serve --json` prints, with a note on what was run, or of that gpu, versions,
+variants and note alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def main() -> None:
     if alone := {each["run"] for each in left} - {each["run"] for each in left if each["variant"] == OFF}:
         raise SystemExit(f"no process with LoRA off is of run {alone.pop()}: leave its others out, too (--without)")
     phases = [phase["name"] for phase in left[0]["phases"]]
-    found = [cell([each for each in left if _phase(each, phase)], variant, phase) for variant in ran for phase in phases]
+    timed = {phase: [each for each in left if _phase(each, phase)] for phase in phases}
+    found = [cell(timed[phase], variant, phase) for variant in ran for phase in phases]
     data["cells"] = [cell_to_json(each) for each in found]
     data["verdicts"] = [*waiting(found), *verdicts(data)]
     arguments.file.write_text(json.dumps(data))

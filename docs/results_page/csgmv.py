@@ -58,10 +58,11 @@ _LISTED_GPU = "NVIDIA H200"
 LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "over listed default")
 
 TOLD_ORDER = (
-    " Ours were then told that an adapter's tokens stand in order and that it has the full rank, which the plug-in cannot "
-    "tell them: its launches, which studies time since, take up to 14% more (qkv's shrink in chunks of 64; the tables of "
-    "the backend)."
+    " Ours were then told that an adapter's tokens stand in order and that it has the full rank, which the plug-in "
+    "cannot tell them: its launches, which studies time since, take up to 23% more (qkv's shrink in chunks of 32; see "
+    "the tables of the backend)."
 )
+
 BROUGHT = {
     "against_brought": "The same entries, tuned with the files moved away that SGLang brings, beside those files",
     "tuned_beside_brought": "Tuned with those files in their place, as a user has them, beside them",

@@ -75,10 +75,10 @@ PARTS = (
         "plugin-sglang-0.5.23-tuned.json",
         "SGLang 0.5.23's csgmv backend, both sides tuned",
         "The same, with ours tuned on prompts, too. Decode batches and, with eight adapters in chunks of 128, down and "
-        "gate_up's expand are of an earlier run; decode batches then ran by these entries, and run by their defaults since, as "
-        "above. These entries were tuned on batches that told the kernel of an adapter's tokens standing in order, which "
-        "the plug-in's calls do not: so some are slower than the default, as qkv's shrink in chunks of 64. Studies since "
-        "launch what the plug-in launches.",
+        "gate_up's expand are of an earlier run; decode batches then ran by these entries, and run by their defaults "
+        "since, as above. These entries were tuned on batches that told the kernel of an adapter's tokens standing in "
+        "order, which the plug-in's calls do not: so some are slower than the default, as qkv's shrink in chunks of 64. "
+        "Studies since launch what the plug-in launches.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
@@ -86,9 +86,9 @@ PARTS = (
         "plugin-sglang-0.5.23-untuned.json",
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
         "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
-        "by its defaults. Of Qwen3-8B decode batches of more requests than one are left out where their shrink, of more "
-        "than 16 columns, has a default of its own since; blocks of its shrinks took one segment each then, whatever the "
-        "batch.",
+        "by its defaults. Of Qwen3-8B decode batches of more requests than one are left out where their shrink, of "
+        "more than 16 columns, has a default of its own since; blocks of its shrinks took one segment each then, "
+        "whatever the batch.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
