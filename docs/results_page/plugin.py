@@ -77,8 +77,8 @@ PARTS = (
         "The same, with ours tuned on prompts, too. Decode batches and, with eight adapters in chunks of 128, down and "
         "gate_up's expand are of an earlier run; decode batches then ran by these entries, and run by their defaults "
         "since, as above. These entries were tuned on batches that told the kernel of an adapter's tokens standing in "
-        "order, which the plug-in's calls do not: so some are slower than the default, as qkv's shrink in chunks of 64. "
-        "Studies since launch what the plug-in launches.",
+        "order, which the plug-in does not: so some are slower than the default, as qkv's shrink in chunks of 64; "
+        "studies since launch what the plug-in launches.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
