@@ -19,27 +19,31 @@ A100_BYTES, L4_BYTES = 166_912, 101_376
 """Of shared memory, that a block may ask for (contracts C1)."""
 
 
+@pytest.mark.parametrize("workload", ["prefill", "decode"])
 @pytest.mark.parametrize(
     ("chunk_size", "tokens", "rank", "slices"),
     [
         (16, 64, 16, 3),
         (16, 65, 16, 3),
+        (16, 257, 16, 3),
         (16, 64, 64, 3),
         (16, 5000, 40, 3),
         *itertools.product((16, 32, 64, 128), (256, 5000), (16, 128), (1, 3)),
     ],
 )
-def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int) -> None:
-    flags = {"dtype": "bfloat16", "chunk_size": chunk_size, "total_tokens": tokens, "lora_rank": rank, "num_loras": 2}
+def test_chunked(chunk_size: int, tokens: int, rank: int, slices: int, workload: str) -> None:
+    """Decode batches are launched in graphs, in which up to 256 tokens are taken for one."""
+    sizes, captured = {"chunk_size": chunk_size, "total_tokens": tokens, "lora_rank": rank}, workload == "decode"
+    flags = {"dtype": "bfloat16", **sizes, "num_loras": 2, "workload": workload}
     widths = (1024, 256, 256)[:slices]
     shrink, expand = registry.load("csgmv_shrink"), registry.load("csgmv_expand")
     problem = shrink.problem_from_flags({**flags, "num_slices": slices, "hidden_size": 1024})
     made = shrink.make_inputs(problem, "meta", 0).arguments
-    launched = SHRINK.default_config(CsgmvCall(made.x, made.a, made.batch, slices))
+    launched = SHRINK.default_config(CsgmvCall(made.x, made.a, made.batch, slices, check_ranks=captured))
     assert shrink.own_default(problem, H200) == shrink.canonical(problem, launched, H200)
     problem = expand.problem_from_flags({**flags, "num_slices": slices, "slice_widths": widths})
     made = expand.make_inputs(problem, "meta", 0).arguments
-    launched = EXPAND.default_config(CsgmvCall(made.x, made.b, made.batch, slices, widths))
+    launched = EXPAND.default_config(CsgmvCall(made.x, made.b, made.batch, slices, widths, check_ranks=captured))
     assert expand.own_default(problem, H200) == expand.canonical(problem, {"maxnreg": None, **launched}, H200)
 
 
