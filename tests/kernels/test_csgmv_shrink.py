@@ -17,7 +17,7 @@ from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.common.csgmv_execution import random_batch
 from autotune.kernels.csgmv_shrink import csgmv_shrink, launcher
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
-from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang import facts
 from tests.builders.csgmv_batches import (
@@ -131,6 +131,15 @@ def test_segments_are_chunks_of_one_adapter(device: str) -> None:
 def test_ranks_say_how_wide_accesses_may_be(ranks: tuple[int, ...], alignment: int) -> None:
     made = ChunkedBatch.build(torch.zeros(1, dtype=torch.long), Pool(ranks, (1.0,) * len(ranks)), 16, "cpu")
     assert made.rank_alignment == alignment
+
+
+def test_accesses_are_wide_where_the_host_knows_the_ranks(make: Any) -> None:
+    """A graph is replayed with adapters of other ranks, which the kernel does not look at."""
+    arguments = make()
+    arguments = replace(arguments, batch=replace(arguments.batch, rank_alignment=8))
+    for unknown, alignment in ((False, 8), (True, 1)):
+        (launch,) = shrink_launches(replace(arguments, check_ranks=unknown), CONFIG)
+        assert launch.options["RANK_ALIGNMENT"] == alignment
 
 
 @pytest.fixture
