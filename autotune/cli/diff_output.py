@@ -94,6 +94,8 @@ def _note(outcome: RacedDifference) -> str:
             notes.append(f"{name}: no entry, the server takes {'/'.join(side.key)}")
         if side.origin == "default":
             notes.append(f"{name}: no entry, the server takes its default")
+        if side.origin == "plug-in's default":
+            notes.append(f"{name}: the plug-in runs its kernel's default")
         if side.note:
             notes.append(f"{name}: {side.note}")
     return "; ".join(notes)

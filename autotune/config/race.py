@@ -1,19 +1,20 @@
 """Finds which side of a difference is faster on this machine's GPU: what a server launches with each is raced.
 
 A side is what a server that reads this side's files launches the entry's call with: the entry itself, or where there is
-none, what its lookup comes to instead. Both are gated and timed by the kernel of the call, and a difference inside the
-noise is none, by the rule of a study's finalists.
+none, what its lookup comes to instead; of the plug-in's files, the default of its kernel. Both are gated and timed by
+the kernel of the call, and a difference inside the noise is none, by the rule of a study's finalists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from autotune import servers
+from autotune.config import plug_in
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, Subject, place_of, subject_of
 from autotune.config.sides import ComparedSide, of_two_kernels
@@ -32,7 +33,7 @@ from autotune.servers.launchable import unlaunchable
 from autotune.servers.reverse_lookup import Place
 from autotune.study.sources import reference
 
-Origin = Literal["entry", "nearest", "other file", "default", "none"]
+Origin = Literal["entry", "nearest", "other file", "default", "plug-in's default", "none"]
 Faster = Literal["a", "b", "same", "mixed"]
 
 
@@ -55,7 +56,7 @@ class RacedSide:
     """What one side comes to.
 
     Attributes:
-        origin: Where the server finds the config; ``none`` where it fails.
+        origin: Where the server finds the config, or the plug-in has it from; ``none`` where the server fails.
         key: The keys its lookup takes.
         config: As the kernel executes it; None where it cannot be launched, and `message` says why.
         message: Also what the server does without a word.
@@ -167,12 +168,10 @@ def _measure(
     files = [side.file(difference.file) for side in sides]
     place = _place(files, difference.key)
     subject = _timed(subject_of(place.call, assumptions), difference.file, sides, assumptions)
-    entries = (difference.a, difference.b)
-    found = [_lookup(side, difference.file, place) for side in sides]
-    missing = [entry is None for entry in entries]
-    a, b = (_side(*each, subject, bench.gpu) for each in zip(found, missing, files, strict=True))
-    zeros = [side.meaning(difference.file, entry or {}) for side, entry in zip(sides, entries, strict=True)]
-    a, b = (replace(each, message=zero) if zero else each for each, zero in zip((a, b), zeros, strict=True))
+    a, b = (
+        _side(side, difference.file, entry, place, subject, bench.gpu)
+        for side, entry in zip(sides, (difference.a, difference.b), strict=True)
+    )
     outcome = RacedDifference(difference, subject, a, b, note=_foreign(place, bench.gpu))
     if a.config is None or b.config is None:
         return outcome
@@ -221,15 +220,33 @@ def _place(files: list[Path], key: KeyPath) -> Place:
         return place_of(first, key)
 
 
-def _side(found: Lookup, is_missing: bool, path: Path, subject: Subject, gpu: Gpu) -> RacedSide:
+def _side(
+    side: ComparedSide, name: str, entry: Mapping[str, Any] | None, place: Place, subject: Subject, gpu: Gpu
+) -> RacedSide:
+    """Returns what a side comes to.
+
+    Args:
+        entry: What its file of this name has, if it has anything.
+    """
+    found, path = _lookup(side, name, place), side.file(name)
+    record = side.record(found.path or path, found.key_path)
+    if side.by_plug_in(name) and (why := plug_in.why_default(found, record, subject)) is not None:
+        return _plug_in_default(found, why, subject, gpu)
     if found.config is None:
         why = f"the server fails: {found.failure.error}: {found.failure.message}" if found.failure else ""
         return RacedSide("none", found.key_path, None, why)
     origin: Origin = "entry"
-    if is_missing:
+    if entry is None:
         origin = "default" if found.origin == "default" else "nearest" if path.exists() else "other file"
     config, refusal = _executed(found.config, subject, gpu)
-    return RacedSide(origin, found.key_path, config, "; ".join(text for text in (*found.warnings, refusal) if text))
+    told = side.meaning(name, entry or {}) or "; ".join(text for text in (*found.warnings, refusal) if text)
+    return RacedSide(origin, found.key_path, config, told)
+
+
+def _plug_in_default(found: Lookup, why: str, subject: Subject, gpu: Gpu) -> RacedSide:
+    own = plug_in.default_of(subject, gpu)
+    told = why if own is not None else f"{why}; the plug-in leaves it to the server's own kernel, which is faster"
+    return RacedSide("plug-in's default", found.key_path, None if own is None else dict(own), told)
 
 
 def _lookup(side: ComparedSide, name: str, place: Place) -> Lookup:

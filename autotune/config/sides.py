@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from autotune.config.kernels import kernels_of
-from autotune.servers import places, provenance, stand_back
+from autotune.errors import InputError
+from autotune.servers import KeyPath, places, provenance, stand_back
+from autotune.servers.provenance import Record
 from autotune.servers.timed_as import TimedAs, told
 
 _DEEPEST = 3
@@ -63,6 +66,10 @@ class ComparedSide:
         is_left = stand_back.is_one(entry) and (self._is_named_for_it or self.by_plug_in(name))
         return stand_back.MEANING if is_left else ""
 
+    def record(self, path: Path, key: KeyPath) -> Record | None:
+        """Returns what the side-car says of an entry of a file; None where it says nothing."""
+        return self._records.get((path.absolute(), key))
+
     @property
     def _is_named_for_it(self) -> bool:
         return self._folder.absolute().name == places.BUILTIN_FOLDER
@@ -86,6 +93,15 @@ class ComparedSide:
     @cached_property
     def _kernels(self) -> dict[str, list[TimedAs]]:
         return kernels_of(self._folder)
+
+    @cached_property
+    def _records(self) -> dict[tuple[Path, KeyPath], Record]:
+        found: dict[tuple[Path, KeyPath], Record] = {}
+        for folder in map(Path.absolute, places.folders(self._folder)):
+            with suppress(InputError):  # as of `kernels_of`
+                written = [each for each in provenance.read(folder) if each.kind != "dropped"]
+                found |= {(folder / each.file, each.key): each for each in written}
+        return found
 
 
 def of_two_kernels(name: str, a: ComparedSide, b: ComparedSide) -> bool:
