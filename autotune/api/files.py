@@ -21,6 +21,8 @@ from autotune.servers import Lookup, places, provenance
 from autotune.study.spec import StudySpec
 from autotune.study.stored_study import StoredStudy
 
+_FILLED_IN = "the plug-in runs its kernel's default: an export filled this entry in, and nobody timed it"
+
 
 def export(
     finished: Sequence[StoredStudy],
@@ -109,12 +111,13 @@ def look_up_builtin(directory: Path, call: Call, gpu: str | None = None) -> Look
 
 
 def _look_up_by_plug_in(folder: Path, call: Call, gpu: str) -> Lookup:
-    """Looks a call up as the plug-in does; among the warnings is for which batches it has another config than found."""
+    """Looks a call up as the plug-in does; a warning tells where, or for which batches, it does not launch what is
+    found."""
     server = servers.get(call.server)
     found = server.lookup(folder, gpu, call, by_plug_in=True)
     with suppress(InputError):  # of a side-car that cannot be read: `config check` tells of it
         for record in provenance.read(folder):
             is_found = found.path == folder / record.file and found.key_path == record.key and record.kind != "dropped"
-            if is_found and (note := server.plug_in_note(call, record.workload)):
+            if is_found and (note := server.plug_in_note(call, record.workload) if record.study else _FILLED_IN):
                 return replace(found, warnings=(*found.warnings, note))
     return found

@@ -60,7 +60,10 @@ def test_a_lookup_says_so_and_a_check_finds_no_fault(tmp_path: Path, op: str, wo
         assert [line.partition(":")[0] for line in found.warnings] == (
             [f"the plug-in runs its default of the {op} for {other} batches"] if other else []
         )
-    assert api.look_up_builtin(tmp_path, call(op, 32), GPU).warnings == ()  # type: ignore[union-attr]
+    filled = api.look_up_builtin(tmp_path, call(op, 32), GPU)
+    assert filled is not None
+    assert filled.config != TUNED
+    assert [line.partition(":")[0] for line in filled.warnings] == ["the plug-in runs its kernel's default"]
     assert check_folder(tmp_path, "sglang")[0] == []
 
 
