@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from autotune.contract import Call, Config
+from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.servers.sglang import facts, launching
 from autotune.servers.sglang.server import SGLANG
@@ -41,7 +41,12 @@ def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -
     """Makes this process a server on "Some GPU" that launches nothing, as long as a fixture yields from here; yields
     the configs it would take."""
     configs: list[Config] = []
-    patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
+
+    def launch_nothing(inputs: object, config: Config) -> list[Launch]:
+        configs.append(config)
+        return []
+
+    patch.setattr(launcher, f"{op}_launches", launch_nothing)
     patch.setattr(launching, "device_name", lambda *_: "Some GPU")
     launching.cache_clear()
     yield configs

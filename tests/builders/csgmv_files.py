@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autotune.contract import Call
+from autotune.contract import Call, Config
 from autotune.export.file import ExportItem
 from autotune.servers import Lookup
 from autotune.servers.sglang.server import SGLANG
@@ -31,5 +31,5 @@ def lookup(folder: Path, wanted: Call | None = None) -> Lookup:
     return SGLANG.lookup(folder, GPU, wanted or call())
 
 
-def item(config: dict[str, int | None], chunk_size: int, op: str = "shrink", incumbent: bool = False) -> ExportItem:
+def item(config: Config, chunk_size: int, op: str = "shrink", incumbent: bool = False) -> ExportItem:
     return ExportItem(f"{op}-{chunk_size}", call(op, chunk_size), config, incumbent, GPU, {"backend": "replay"})

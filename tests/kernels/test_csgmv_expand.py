@@ -242,7 +242,7 @@ def test_default_sets_nothing_but_blocks() -> None:
     kernel, problem = CsgmvExpand(), CsgmvExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV)
     default = kernel.default_config(problem, H200)
     assert default == {"BLOCK_N": 64, "BLOCK_K": 16, "num_warps": None, "num_stages": None, "maxnreg": None}
-    assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
+    assert kernel.canonical(problem, {**default, "num_warps": 4, "num_stages": 3}, H200) == default
 
 
 def test_stages_count_only_where_there_are_steps() -> None:

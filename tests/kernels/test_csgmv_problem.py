@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from autotune.contract import AnyKernel
 from autotune.errors import InputError
 from autotune.kernels.common.csgmv import GRAPH_BATCH, split
 from autotune.kernels.common.csgmv_execution import random_batch
@@ -31,7 +32,7 @@ def test_a_mixed_problem_stands_for_prefill_and_decode_which_weigh_the_same() ->
     assert (prefill.name, prefill.weight) == ("prefill", 1.0)
     assert [batch.name for batch in decode] == ["decode of 8", "decode of 64", "decode of 256"]
     assert sum(batch.weight for batch in decode) == pytest.approx(1.0)
-    problems = [workload.problem for workload in mixed.workloads()]
+    problems: list[Any] = [workload.problem for workload in mixed.workloads()]
     assert [(p.workload, p.tokens) for p in problems] == [("prefill", 30720), *(("decode", n) for n in (8, 64, 256))]
     # Skewed: each of eight adapters has fewer tokens than the one before.
     shares = problems[0].tokens_by_slot[1:]
@@ -40,7 +41,9 @@ def test_a_mixed_problem_stands_for_prefill_and_decode_which_weigh_the_same() ->
 
 
 def test_all_workloads_are_looked_up_by_the_key_of_the_whole() -> None:
-    for kernel, flags in ((SHRINK, {}), (CsgmvExpand(), {"slice_widths": (2048, 1024, 1024)})):
+    expand: dict[str, Any] = {"slice_widths": (2048, 1024, 1024)}
+    kernels: list[tuple[AnyKernel, dict[str, Any]]] = [(SHRINK, {}), (CsgmvExpand(), expand)]
+    for kernel, flags in kernels:
         mixed = kernel.problem_from_flags(FLAGS | flags | {"chunk_size": 32, "workload": "mixed"})
         assert {str(kernel.call(w.problem)) for w in kernel.workloads(mixed)} == {str(kernel.call(mixed))}
 

@@ -201,7 +201,7 @@ def test_default_sets_no_warps_or_stages_and_is_not_tried_twice() -> None:
     kernel, problem = CsgmvShrink(), CsgmvShrinkProblem("float16", 16, 30720, 64, 3, k=1024)
     default = kernel.default_config(problem, H200)
     assert default == {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": None, "num_stages": None, "SEGMENTS": 1}
-    assert kernel.canonical(problem, default | {"num_warps": 4, "num_stages": 3}, H200) == default
+    assert kernel.canonical(problem, {**default, "num_warps": 4, "num_stages": 3}, H200) == default
     assert kernel.infeasible(problem, default, H200) is None
 
 

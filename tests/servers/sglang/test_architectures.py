@@ -95,7 +95,7 @@ def test_what_transformers_classes_have_in_parts_is_not_wrapped() -> None:
     assert layers(every) == {"o_proj", "down_proj", "embed_tokens", "lm_head"}
 
 
-ERNIE = {
+ERNIE: dict[str, Any] = {
     "num_experts": None,
     "moe_num_experts": 8,
     "moe_k": 2,

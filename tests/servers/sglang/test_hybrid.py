@@ -25,14 +25,14 @@ ATTENTION: dict[str, Any] = {
     "intermediate_size": 2816,
     "vocab_size": 32000,
 }
-LINEAR = {
+LINEAR: dict[str, Any] = {
     "linear_num_key_heads": 8,
     "linear_num_value_heads": 16,
     "linear_key_head_dim": 64,
     "linear_value_head_dim": 64,
     "full_attention_interval": 4,
 }
-EXPERTS = {
+EXPERTS: dict[str, Any] = {
     "num_experts": 8,
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 512,
@@ -127,7 +127,7 @@ def test_an_mlp_without_a_gate_has_its_output_planned_beside_experts_too() -> No
     dense = plan("NemotronHForCausalLM", 2, **NEMOTRON | {"hybrid_override_pattern": "M-*-"})
     assert {each.dims["K"]: each.count for each in dense.shapes if each.op == "shrink"} == {1024: 1, 512: 1, 1408: 2}
     assert told(dense, "gate_up_proj: not planned")
-    shared = {"n_shared_experts": 1, "moe_shared_expert_intermediate_size": 768}
+    shared: dict[str, Any] = {"n_shared_experts": 1, "moe_shared_expert_intermediate_size": 768}
     sparse = plan("NemotronHForCausalLM", 2, **NEMOTRON, **EXPERTS, **shared)
     assert {each.dims["K"]: each.count for each in sparse.shapes if each.op == "shrink"} == {
         1024: 1,
@@ -163,7 +163,7 @@ def test_all_stops_a_server_that_finds_modules_without_a_size(architecture: str,
         plan(architecture, targets=targets, **(LINEAR if "Qwen" in architecture else {}))
 
 
-KIMI = {
+KIMI: dict[str, Any] = {
     "kv_lora_rank": 256,
     "qk_nope_head_dim": 64,
     "qk_rope_head_dim": 32,

@@ -68,7 +68,7 @@ def test_where_nothing_is_known_the_field_is_named(changes: dict[str, None], tar
     ],
 )
 def test_what_stands_for_a_size_is_told_as_no_size(field: str, sizes: set[str]) -> None:
-    whole, part = (plan(**changes).to_json()["model"] for changes in ({}, {field: None}))
+    whole, part = (each.to_json()["model"] for each in (plan(), plan(1, None, **{field: None})))
     assert {name for name, value in part.items() if value is None and whole[name] is not None} == sizes
     kept = set(whole) - sizes - {"lacking"}
     assert {name: part[name] for name in kept} == {name: whole[name] for name in kept}
@@ -79,7 +79,7 @@ def test_nothing_is_asked_of_what_stands_for_a_size(fields: tuple[str, ...]) -> 
     """4096 stands for each, which three GPUs do not divide: the plan is made of what they divide."""
     sound = {"hidden_size": 768, "num_attention_heads": 12, "num_key_value_heads": 3, "intermediate_size": 3072}
     lacking: dict[str, None] = dict.fromkeys(fields)
-    assert keys(plan(3, **{**sound, **lacking})) < keys(plan(3, **sound))
+    assert keys(plan(3, None, **{**sound, **lacking})) < keys(plan(3, None, **sound))
 
 
 def test_shared_experts_of_an_unknown_width_are_told_as_unknown() -> None:
@@ -95,6 +95,6 @@ def test_shared_experts_of_an_unknown_width_are_told_as_unknown() -> None:
 def test_no_layer_is_named_that_the_model_has_not(shared: int) -> None:
     """Routed experts read no file: of an expert's width only shared experts would follow."""
     experts = {"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2}
-    part = plan(1, **experts, intermediate_size=None, n_shared_experts=shared)
+    part = plan(1, None, **experts, intermediate_size=None, n_shared_experts=shared)
     assert any(line.startswith("shared_experts.gate_up_proj") for line in part.warnings) == bool(shared)
     assert any("not planned, since" in line for line in part.warnings) == bool(shared)

@@ -53,7 +53,8 @@ def slots_of(batch: ChunkedBatch) -> torch.Tensor:
 
 def test_segments_and_their_order_are_the_servers(backend: Any) -> None:
     kernel = registry.load("csgmv_expand")
-    for problem in problems_of(kernel):
+    problems: Any = problems_of(kernel)
+    for problem in problems:
         batch = random_batch(problem, "cpu", 0)
         slots = slots_of(batch)
         one_token_each = torch.ones(len(slots), dtype=torch.int32)

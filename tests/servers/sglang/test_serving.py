@@ -13,9 +13,11 @@ from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 
+SERVING: dict[str, Any] = {"server": "sglang", "tp": 1, "rank": 16, "max_loras": 4}
+
 
 def plan(name: str, *, tied: bool = False, **how: Any) -> Plan:
-    serving = Serving(**({"server": "sglang", "tp": 1, "rank": 16, "max_loras": 4} | how))
+    serving = Serving(**SERVING | how)
     return make(replace(load(name), tied=tied), serving, Batches())
 
 

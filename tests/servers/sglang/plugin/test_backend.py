@@ -104,7 +104,7 @@ def server(
     if request.param == STAND_IN:
         found = FakeServer("0.5.23", device)
         monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
-        monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)  # type: ignore[arg-type]
+        monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)
     else:
         found = FakeServer(request.param, device)
         monkeypatch.syspath_prepend(request.getfixturevalue("served")(f"sglang-{request.param}"))
@@ -376,7 +376,12 @@ def test_a_shrink_of_several_segments_a_block_computes_the_same(
     launched: list[int] = []
     module = importlib.import_module("autotune.kernels.csgmv_shrink.launcher")
     made = module.Launch
-    monkeypatch.setattr(module, "Launch", lambda *args: (launched.append(args[3]["BLOCK_M"]), made(*args))[1])
+
+    def noted(*args: Any) -> Any:
+        launched.append(args[3]["BLOCK_M"])
+        return made(*args)
+
+    monkeypatch.setattr(module, "Launch", noted)
     monkeypatch.setattr("autotune.kernels.csgmv_shrink.joining._ENOUGH_BLOCKS", 1)
     call = Call("sglang", "shrink", {"K": HIDDEN, "R": RANK, "S": 3, "chunk_size": 16})
     file = tmp_path / "autotune" / SGLANG.file_name(gpu_name(), call)
@@ -417,7 +422,7 @@ def test_the_servers_own_backend_stays(
 def test_an_unknown_release_keeps_its_own(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", "0")  # type: ignore[arg-type]
+    monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", "0")
     register()
     assert type(server.backend).__name__ == "ChunkedSgmvLoRABackend"
     (line,) = caplog.messages

@@ -16,10 +16,10 @@ from autotune.contract.launch import Launch
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
+from autotune.servers.plugin import warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.batch import CsgmvBatch
-from autotune.servers.sglang.plugin import stand_in as stand_ins
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 from autotune.servers.sglang.plugin.stand_in import StandIn
 
@@ -52,7 +52,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
         return Interpreted(launch) if kernel is None else kernel
 
     monkeypatch.setattr(Launch, "run", run)
-    monkeypatch.setattr(stand_ins.warm_up, "compile_ahead", lambda *_: None)
+    monkeypatch.setattr(warm_up, "compile_ahead", lambda *_: None)
     return found
 
 

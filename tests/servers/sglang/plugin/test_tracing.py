@@ -15,6 +15,7 @@ from autotune.servers.plugin import notices, tracer
 from autotune.servers.sglang import served_modules
 from autotune.servers.sglang.plugin import install, register
 from autotune.servers.trace import Trace, read
+from autotune.servers.trace_line import VARIABLE
 from tests.builders import served_sglang
 from tests.builders.csgmv_layers import HIDDEN, LAYERS, POOL, RANK, SLOTS, batch_info
 
@@ -30,7 +31,7 @@ def forget() -> None:
 @pytest.fixture(params=["stand-in", *served_sglang.FOLDERS])
 def release(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A process that is traced, before the plug-in is loaded."""
-    monkeypatch.setenv(tracer.VARIABLE, str(tmp_path / "trace.jsonl"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "trace.jsonl"))
     found = "0.5.23" if request.param == "stand-in" else request.param
     if request.param == "stand-in":
         monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
@@ -106,7 +107,7 @@ def test_batches_with_adapters_are_counted_by_chunk_size_and_lm_heads_apart(
 def test_ours_and_the_recorder_work_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, device: str
 ) -> None:
-    monkeypatch.setenv(tracer.VARIABLE, str(tmp_path / "trace.jsonl"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "trace.jsonl"))
     monkeypatch.setenv("LORA_AUTOTUNE_KERNELS", "1")
     monkeypatch.syspath_prepend(served_sglang.install(tmp_path / "site"))
     forget()
@@ -115,7 +116,7 @@ def test_ours_and_the_recorder_work_together(
     from autotune.servers.sglang.served_modules import CSGMV
     from autotune.servers.sglang.served_releases import CSGMV_SOURCES
 
-    monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)  # type: ignore[arg-type]
+    monkeypatch.setitem(CSGMV_SOURCES, "0.5.23", CSGMV.origin().source_hash)
     register()
     made = backend(info(device=device))
     made._ranks = POOL.ranks
