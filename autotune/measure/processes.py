@@ -41,7 +41,7 @@ class WorkerPool:
         initializer: Called with the arguments in each process.
     """
 
-    def __init__(self, workers: int, initializer: Callable[..., None], *arguments: object) -> None:
+    def __init__(self, workers: int, initializer: Callable[..., object], *arguments: object) -> None:
         self._workers = workers
         self._initial = (initializer, arguments)
         self._pool: WatchedPool | None = None
@@ -129,7 +129,7 @@ def _none_starts(error: Exception) -> AutotuneError:
     )
 
 
-def _start(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def _start(initializer: Callable[..., object], arguments: tuple[object, ...]) -> None:
     fork_server.let_go()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     fork_server.end_if_orphaned()

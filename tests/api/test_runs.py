@@ -15,6 +15,7 @@ from autotune.api import runs
 from autotune.run.clock import Deadline
 from autotune.run.options import LEAST_SEARCH_S
 from autotune.run.queue import Turn
+from autotune.run.races import RACES_S
 from autotune.study import creation, studies
 from tests.builders.double_study import SPEC
 
@@ -129,4 +130,4 @@ def test_time_that_is_left_over_is_given_on_and_no_part_runs_longer_than_all(pha
 def test_without_an_end_all_have_the_time_that_they_take(phases: Phases) -> None:
     times_given(None, raced=20)
     assert phases.given[:2] == [("searches", None), ("more", None)]
-    assert phases.given[2] == ("races", runs.RACES_S)
+    assert phases.given[2] == ("races", RACES_S)

@@ -11,6 +11,7 @@ from autotune.bench import own_searches
 from autotune.bench.own_searches import Knowledge
 from autotune.measure.recording import Recording
 from autotune.search.api import Search
+from autotune.search.making import make_search
 from autotune.search.neighbour import Neighbour
 
 
@@ -18,7 +19,6 @@ from autotune.search.neighbour import Neighbour
 def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Neighbour]]:
     """Returns the neighbours that each search is told of."""
     found: list[list[Neighbour]] = []
-    make_search = own_searches.make_search
 
     def noted(
         name: str, space: Any, seed: int, neighbours: Sequence[Neighbour] = (), *rest: Any, **more: Any

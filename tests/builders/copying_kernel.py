@@ -35,7 +35,7 @@ class CopyingKernel(Kernel[CopyProblem, CopyInputs]):
     problem_type = CopyProblem
 
     def __init__(self, name: str, forgets_the_last: bool = False) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.forgets_the_last = forgets_the_last
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> CopyProblem:

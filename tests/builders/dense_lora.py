@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.contract import Config
+from autotune.contract import Config, Launch
 from autotune.servers.vllm import launching
 from tests.builders.tables import nested
 
@@ -43,7 +43,12 @@ def products(x: torch.Tensor, weights: Sequence[torch.Tensor], mapping: Sequence
 def configs_launched(launcher: ModuleType, op: str, patch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
     """Makes the launcher launch nothing, as long as a fixture yields from here; yields the configs it would take."""
     configs: list[Config] = []
-    patch.setattr(launcher, f"{op}_launches", lambda inputs, config: configs.append(config) or [])
+
+    def launch_nothing(inputs: object, config: Config) -> list[Launch]:
+        configs.append(config)
+        return []
+
+    patch.setattr(launcher, f"{op}_launches", launch_nothing)
     launching.cache_clear()
     yield configs
     patch.undo()

@@ -67,7 +67,7 @@ class FakeKernel(Kernel[FakeProblem, None]):
     problem_type = FakeProblem
 
     def __init__(self, name: str) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         # What a server makes of a result is asked of the real kernel.
         self.real = next(kernel for kernel in KERNELS if kernel.name == name)
 

@@ -18,7 +18,7 @@ def make_quicker() -> None:
     which takes as long as all that kernels compute here; it makes a table of all types at each operation, and the
     constants of a shape for each tensor and each type.
     """
-    interpreter = sys.modules.get(_MODULE)
+    interpreter: Any = sys.modules.get(_MODULE)
     if interpreter is not None and not isinstance(interpreter._patch_lang, _OnceALaunch):
         interpreter._patch_lang = _OnceALaunch(interpreter._patch_lang)
         interpreter._get_np_dtype = _OnceAType(interpreter._get_np_dtype)
@@ -95,7 +95,12 @@ class _OnceALaunch:
         scope = self._patch(function)
         if not self._patched:  # It is a launch, and not a function that one calls: only a launch restores.
             restore = scope.restore
-            scope.restore = lambda: (self._patched.clear(), restore())
+
+            def restore_all() -> None:
+                self._patched.clear()
+                restore()
+
+            scope.restore = restore_all
         self._patched |= language
         return scope
 

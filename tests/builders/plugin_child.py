@@ -57,7 +57,7 @@ def register_ops() -> list[torch.library.Library]:
     """Defines the ops as the server does; its own functions note that they were called."""
     library = torch.library.Library("vllm", "FRAGMENT")  # type: ignore[no-untyped-call]
     for op, schema in SCHEMAS.items():
-        module = importlib.import_module(f"vllm.lora.ops.triton_ops.{op}_op")
+        module: Any = importlib.import_module(f"vllm.lora.ops.triton_ops.{op}_op")
         module.get_lora_op_configs = lambda *_, **__: {"split_k": 1, "num_warps": 4, "num_stages": 1}
         own = _noting(op, getattr(module, f"_{op}"))
         setattr(module, f"_{op}", own)
@@ -135,8 +135,7 @@ class Experts:
         from autotune.kernels.fused_moe_lora.problem import MoeProblem
         from autotune.servers.vllm.served_moe import Tokens
 
-        sizes = {"num_slices": 2, "num_experts": 3, "top_k": 2, "max_loras": 2}
-        problem = MoeProblem("float16", 9, 40, rank, 24, **sizes)
+        problem = MoeProblem("float16", 9, 40, rank, 24, num_slices=2, num_experts=3, top_k=2, max_loras=2)
         tensors = GateUpOneShot().make_inputs(problem, DEVICE, 0).arguments
         return cls(tensors, Tokens.of(tensors.batch))
 

@@ -17,13 +17,14 @@ EXPERTS = {"block_m": 32, "block_n": 32, "block_k": 64, "split_k": 1, "num_warps
 EXPERTS |= {"group_size_m": 8}
 SHRINK, EXPAND = "NVIDIA_H200_SHRINK.json", "NVIDIA_H200_EXPAND_TRUE.json"
 MOE = [f"NVIDIA_H200_FUSED_MOE_LORA_{weight}_{op}.json" for weight in ("W13", "W2") for op in ("SHRINK", "EXPAND")]
+SERVING: dict[str, Any] = {"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4}
 M_VALUES = ("16", "64", "1024")
 Files = dict[str, Any]
 
 
 def plan(name: str = "Qwen3-8B", **how: Any) -> Plan:
     batches = Batches(m_values=tuple(map(int, M_VALUES)))
-    return make(load(name), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), batches)
+    return make(load(name), Serving(**SERVING | how), batches)
 
 
 def sound(made: Plan) -> Files:

@@ -16,7 +16,7 @@ from autotune.cli.bench import bench
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-_FIELDS = {
+_FIELDS: dict[str, type | tuple[type, ...]] = {
     "space": str,
     "configs": int,
     "sampler": str,

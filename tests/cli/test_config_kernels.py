@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import export_output
+from autotune.contract.source import BUILTIN
 from autotune.export.export import export
-from autotune.servers import places
 from tests.builders import exports
 from tests.conftest import Cli
 
@@ -18,7 +18,7 @@ LOOKUP = "config lookup tuned --runtime vllm --op shrink --max-loras 4 --num-sli
 
 
 def write(source: str, block_m: int, folder: str = "tuned", is_builtin: bool | None = None) -> tuple[Path, ...]:
-    apart = source == places.BUILTIN if is_builtin is None else is_builtin
+    apart = source == BUILTIN if is_builtin is None else is_builtin
     item = exports.item(block_m=block_m, study=source)
     return export([replace(item, provenance={"source": source}, is_builtin=apart)], Path(folder)).files
 

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -143,7 +143,12 @@ class Ours:
         if "host" not in headers:
             del environ["HTTP_HOST"]
         told: list[str] = []
-        b"".join(self._application(environ, lambda status, headers, exc_info=None: told.append(status)))
+
+        def start_response(status: str, headers: object, error: object = None) -> Callable[[bytes], object]:
+            told.append(status)
+            return lambda _: None
+
+        b"".join(self._application(environ, start_response))
         return told[0].partition(" ")[0]
 
 

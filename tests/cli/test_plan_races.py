@@ -66,7 +66,7 @@ def call(op: str, m: int) -> Call:
     return Call("vllm", op, {"max_loras": 5, "num_slices": 1, "m": m, **sizes})
 
 
-def default(op: str, m: int) -> dict[str, object]:
+def default(op: str, m: int) -> dict[str, int | None]:
     return dict(VLLM.default_config(call(op, m)))
 
 

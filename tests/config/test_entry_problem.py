@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autotune import servers
 from autotune.config.entry_problem import Assumptions, assumed, place_of, subject_of
-from autotune.contract import AnyKernel, Call, Problem, registry
+from autotune.contract import AnyKernel, Call, Problem, groups, registry
 from autotune.errors import InputError
 from autotune.kernels.fused_moe_lora.group import FUSED_MOE_LORA
 
@@ -49,7 +49,8 @@ def told_by_the_user(kernel: AnyKernel, problem: Problem) -> Assumptions:
         flags |= {"ep": 1, "tp": gpus}
     flags["slice_widths"] = tuple(fields["slice_widths"]) if "slice_widths" in fields else None
     paths = [path for path, names in FUSED_MOE_LORA.members.items() if kernel.name in names]
-    return Assumptions(flags, *paths)
+    (path,) = paths or [groups.AUTO]
+    return Assumptions(flags, path)
 
 
 @pytest.mark.parametrize(("kernel", "problem"), CASES)

@@ -37,12 +37,17 @@ def _changed(file: Path) -> None:
     file.write_text(f"{file.read_text()}\n# changed\n")
 
 
+def _made_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed": (_changed, "which is not what the study was created with"),
     "writable by a group": (lambda file: file.chmod(0o664), "which others can write to"),
     "writable by all": (lambda file: file.chmod(0o646), "which others can write to"),
     "gone": (lambda file: file.unlink(), "which cannot be read \\(No such file"),
-    "a pipe": (lambda file: (file.unlink(), os.mkfifo(file, 0o600)), "which cannot be read \\(a pipe"),
+    "a pipe": (_made_a_pipe, "which cannot be read \\(a pipe"),
 }
 
 

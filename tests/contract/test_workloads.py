@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from autotune.contract import Workload, workloads
+from autotune.contract import AnyKernel, Workload, workloads
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 
@@ -43,7 +43,7 @@ def test_it_orders_configs_as_the_mean_of_time_over_the_incumbents(rows: list[tu
 
 
 def test_the_floor_is_the_mean_of_the_workloads_floors() -> None:
-    kernel = CsgmvShrink()
+    kernel: AnyKernel = CsgmvShrink()
     mixed = CsgmvShrinkProblem(
         "float16", 16, 4096, 64, 3, num_loras=4, workload="mixed", decode_requests=(8, 64), k=1024
     )

@@ -36,7 +36,7 @@ def test_the_facts_are_of_the_release_that_the_contracts_name(server: str, secti
     page = (ROOT / "docs" / "contracts.md").read_text()
     facts = importlib.import_module(f"autotune.servers.{server}.facts")
     heading = re.search(rf"^## {section}\. (\w+ \d+\.\d+\.\d+)", page, re.MULTILINE)
-    told = re.search(r"\w+ \d+\.\d+\.\d+", facts.__doc__)
+    told = re.search(r"\w+ \d+\.\d+\.\d+", facts.__doc__ or "")
     assert heading
     assert told
     assert told[0] == heading[1]

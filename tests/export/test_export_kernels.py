@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.contract import Call
+from autotune.contract import Call, Config
+from autotune.contract.source import BUILTIN
 from autotune.errors import InputError
 from autotune.export.export import export
 from autotune.export.file import ExportItem
@@ -21,7 +22,7 @@ from tests.builders.exports import GPU, KEY, SHRINK, entry, shrink, snapshot, ta
 def of(source: str, m: int = 64, block_m: int = 128) -> ExportItem:
     """Returns a result that was timed on this kernel."""
     item = exports.item(shrink(m), block_m, study=f"{source}-{m}")
-    return replace(item, provenance={"source": source}, is_builtin=source == places.BUILTIN)
+    return replace(item, provenance={"source": source}, is_builtin=source == BUILTIN)
 
 
 def test_a_server_reads_nothing_that_was_timed_on_a_builtin_kernel(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_pairs_that_won_and_lost_are_found_where_the_plug_in_looks(tmp_path: Pat
     sizes = {"max_loras": 5, "num_slices": 3, "k": 4096, "rank": 16, "n": 4096}
     pair = dict.fromkeys(facts.LINEAR_KEYS, 16) | {"block_k": 256, "num_warps": 4, "num_stages": 2, "launches": 2}
     calls = [Call("vllm", "linear", {**sizes, "m": m}) for m in (1, 16, 64)]
-    configs = [pair, linear.APART, pair]
+    configs: list[Config] = [pair, linear.APART, pair]
     items = [
         ExportItem(f"s{m}", call, config, config == linear.APART, GPU, {"source": "builtin"}, is_builtin=True)
         for m, (call, config) in enumerate(zip(calls, configs, strict=True))

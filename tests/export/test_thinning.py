@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +35,8 @@ Times = Mapping[int, Mapping[str, float]]
 
 
 def shape(winner: Mapping[int, str], times: Times, default: str | None = None) -> MeasuredShape:
-    return MeasuredShape(winner, {m: Timings((dict(times_us),), default) for m, times_us in times.items()})
+    tables = {m: dict[Hashable, float](times_us.items()) for m, times_us in times.items()}
+    return MeasuredShape(winner, {m: Timings((table,), default) for m, table in tables.items()})
 
 
 def test_an_m_that_its_neighbours_config_serves_is_dropped() -> None:

@@ -99,7 +99,7 @@ def test_limits() -> None:
     }
     for said, change in changes.items():
         assert said in DROP_IN.outside(replace(good, **change))
-    of_weights = {
+    of_weights: dict[str, dict[str, Any]] = {
         "A and B do not fit": {"rank": 16},
         "weights are torch.float32": {"a": [each.float() for each in good.a]},
         "weights differ": {"b": [good.b[0], good.b[1][..., :-1].contiguous()]},

@@ -188,7 +188,7 @@ def test_one_set_of_flags_makes_all_problems() -> None:
 
 
 def test_every_flag_counts() -> None:
-    flags = {"num_experts": 4, "top_k_num": 1, "num_slices": 1, "num_active_loras": 2, "fully_sharded": 1}
+    flags = dict[str, Any](num_experts=4, top_k_num=1, num_slices=1, num_active_loras=2, fully_sharded=1)
     flags |= {"tp": 2, "expand_add_inputs": 0, "routing": "zipf", "expert_counts": (3, 0, 1, 1), "seq_length": 2}
     problem = GateUpShrink().problem_from_flags(FLAGS | flags)
     assert problem == MoeProblem(
@@ -327,8 +327,9 @@ class TestFullySharded:
             [moe_shrink(replace(whole, a=self.chunks(whole.a, 2, g)).shrink(), self.SHRINK) for g in gpus], dim=3
         )
         assert_within(h, whole.expected_shrink(), shrink_reference(whole.shrink(), torch.float64))
-        want = whole.expected(h).unflatten(2, (2, self.T, -1))  # [M, T, S, t, N / t]
-        start = whole.start.unflatten(2, (2, self.T, -1))
+        # [M, T, S, t, N / t]
+        want = whole.expected(h).unflatten(2, (2, self.T, -1))  # type: ignore[no-untyped-call]
+        start = whole.start.unflatten(2, (2, self.T, -1))  # type: ignore[no-untyped-call]
         for g in gpus:
             shard = replace(whole, b=self.chunks(whole.b, 2, g), start=start[:, :, :, g].flatten(2))
             arguments = shard.expand(h)

@@ -233,7 +233,8 @@ def test_the_space_holds_pairs_and_the_launches_apart(m: int, k: int, widths: tu
     space = Space.build(LoraLinear(), problem, H200, "wide")
     assert space.incumbent == APART
     assert len(space) > 10
-    for config in space.configs[1:]:
+    pairs: Any = space.configs[1:]
+    for config in pairs:
         assert config["block_k"] // config["num_warps"] >= 16
         assert 4 * config["split_k"] * config["block_m"] * rank <= 1 << 16
 

@@ -141,7 +141,7 @@ def test_what_an_earlier_config_wrote_does_not_count(case: Case) -> None:
 
 @pytest.mark.parametrize("factor", [0.0, 2.0], ids=["left out", "twice"])
 def test_a_wrong_last_tile_of_the_sum_is_beyond_the_bound(case: Case, device: str, factor: float) -> None:
-    inputs = case.kernel.make_inputs(case.problem, device, 0)
+    inputs: Any = case.kernel.make_inputs(case.problem, device, 0)
     getattr(inputs, "arguments", inputs).x[..., -TILE:] *= factor
     assert replace(case, inputs=inputs).ratio(case.kernel) > 1
 

@@ -24,8 +24,9 @@ class Pool:
         self.futures.append(Future())
         return self.futures[-1]
 
-    def finish(self, index: int) -> None:
-        self.futures[index].set_result(Measurement("ok", compile_s=float(index)))
+    def finish(self, *indices: int) -> None:
+        for index in indices:
+            self.futures[index].set_result(Measurement("ok", compile_s=float(index)))
 
     @property
     def sizes(self) -> list[int | None]:
@@ -85,7 +86,7 @@ def test_waits_for_any_if_none_is_there(pool: Pool) -> None:
 def test_a_result_is_wanted_before_all_else(pool: Pool) -> None:
     queue = CompileQueue(pool.submit, slots=1)
     queue.want(configs(1, 2, 3))
-    threading.Timer(0.05, lambda: [pool.finish(index) for index in (0, 1)]).start()
+    threading.Timer(0.05, pool.finish, (0, 1)).start()
     assert queue.result(configs(3)[0]).compile_s == 1.0
     assert pool.sizes[:2] == [1, 3]
 

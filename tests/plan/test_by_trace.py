@@ -34,7 +34,8 @@ def launches(layers: int = 36) -> SeenLaunches:
 def of(tmp_path: Path, lookups: list[SeenLookup], **counted: Any) -> Plan:
     path = tmp_path / "server.jsonl"
     path.unlink(missing_ok=True)
-    write(path, [(each, launches()) for each in lookups], {"tokens": TOKENS, **counted})
+    batches: dict[Any, Any] = {"tokens": TOKENS, **counted}
+    write(path, [(each, launches()) for each in lookups], batches)
     return by_trace.make(path, Batches())
 
 
@@ -76,7 +77,7 @@ def test_sampled_rows_weigh_apart_unpadded(tmp_path: Path) -> None:
     lookups = [*linear(4096, 12288), *linear(2048, 151936, rows="samples")]
     found = of(tmp_path, lookups, samples={3: 800, 13: 200})
     own = next(each for each in found.shapes if each.dims["n"] == 151936)
-    assert own.shares == {3: pytest.approx(0.8), 13: pytest.approx(0.2)}
+    assert own.shares == pytest.approx({3: 0.8, 13: 0.2})
     at = {entry.call.dims["m"] for entry in found.entries if entry.call.dims["n"] == 151936}
     assert at == {3, 13}
     assert {3, 13} <= set(found.answered)
@@ -195,7 +196,7 @@ def test_a_trace_without_a_lookup_says_how_to_get_some(tmp_path: Path, counted: 
 @pytest.mark.parametrize(("tp", "rows", "sound"), [(2, 16, True), (2, 8, True), (2, 4, False), (None, 4, True)])
 def test_a_shrink_has_the_rank_or_one_gpus_share_of_it(tmp_path: Path, tp: int | None, rows: int, sound: bool) -> None:
     """Fully sharded, a GPU has rank / TP rows of A (contracts A5); a trace that tells no TP may be of any."""
-    told = {} if tp is None else {"tp": tp}
+    told: dict[str, Any] = {} if tp is None else {"tp": tp}
     shared = {"max_loras": LORAS + 1, "num_slices": 1}
     shrinks = [seen("shrink", {**shared, "k": 64, "n": n}, **told) for n in (RANK, rows)]
     expand = seen("expand", {**shared, "k": RANK, "n": 64, "add_inputs": 1}, slice_widths=(64,), **told)
@@ -289,7 +290,7 @@ def test_the_base_experts_are_as_wide_as_w2(
     """By their width the server chooses block_m; w13 may have gate and up in one slice of twice that (A17)."""
     shrink, expand = experts(2048, i)[:2]
     dims = {**dict(shrink.dims), "num_slices": slices}
-    w13 = [seen(each.op, dims, **dict(each.details)) for each in (shrink, expand)]
+    w13 = [seen(each.op, dims, **dict[str, Any](each.details)) for each in (shrink, expand)]
     found = of(tmp_path, [*linear(64, 64), *w13, *(experts(2048, w2)[2:] if w2 else ())])
     (own,) = (each for each in found.shapes if each.op == shrink.op)
     assert [each.flags["base_intermediate_size"] for each in own.together] == ([] if width is None else [width])

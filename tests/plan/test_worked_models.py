@@ -169,7 +169,9 @@ def test_a_group_answers_all_four_expert_lookups(name: str, how: dict[str, int])
 )
 def test_only_batches_that_are_sorted_are_planned(name: str, how: Serving) -> None:
     """Naive ones read no block_m, and with experts on other GPUs there are none (contracts A6)."""
-    made = make(load(name), how, Batches())
+    model = load(name)
+    assert model.experts is not None
+    made = make(model, how, Batches())
     problems = [
         registry.load("fused_moe_lora_gate_up_one_shot").problem_from_flags(entry.flags)
         for entry in made.entries
@@ -177,7 +179,7 @@ def test_only_batches_that_are_sorted_are_planned(name: str, how: Serving) -> No
     ]
     assert not any(problem.naive for problem in problems)
     assert (min(problem.m for problem in problems) == 1) == (how.tp > 1)
-    assert {problem.all_experts for problem in problems} == {made.model.experts.count}
+    assert {problem.all_experts for problem in problems} == {model.experts.count}
 
 
 def test_dual_stream_moves_the_layers_but_not_gate_and_embeddings() -> None:

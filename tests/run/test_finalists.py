@@ -67,8 +67,11 @@ def decided(script: Race, screened: Mapping[int, Measurement] | None = None) -> 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])
 def test_equal_configs_keep_the_default(noise: float) -> None:
+    def equal(seed: int) -> Race:
+        return lambda block, race: timed(10, noise, 100 * seed + 10 * block + race)
+
     for seed in range(10):
-        decision, _ = decided(lambda block, race, seed=seed: timed(10, noise, 100 * seed + 10 * block + race))
+        decision, _ = decided(equal(seed))
         assert decision.outcome == "default"
         assert decision.config == INCUMBENT
         assert decision.tuned_us == decision.incumbent_us
@@ -210,12 +213,11 @@ def test_only_what_is_faster_on_the_mean_is_tried_on() -> None:
 
 @pytest.mark.parametrize("decode_us", [10.0, 10.05])
 def test_a_workload_that_is_slower_within_the_noise_does_not_count(decode_us: float) -> None:
-    outcomes = [
-        decided(
-            lambda block, race, seed=seed: mixed(*((10, 10) if block == 1 else (7, decode_us)), seed=99 * seed + block)
-        )[0].outcome
-        for seed in range(10)
-    ]
+    def close(seed: int) -> Race:
+        return lambda block, race: mixed(*times_us[block != 1], seed=99 * seed + block)
+
+    times_us = (10.0, 10.0), (7.0, decode_us)
+    outcomes = [decided(close(seed))[0].outcome for seed in range(10)]
     assert outcomes == ["tuned"] * 10
 
 

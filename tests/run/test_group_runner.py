@@ -14,10 +14,10 @@ from autotune.contract import Config
 from autotune.measure.recording import Recording
 from autotune.measure.replay import ReplayBackend
 from autotune.measure.result import Measurement
-from autotune.run.clock import Clock
 from autotune.run.group_choice import Standing
 from autotune.run.group_member import GroupMember
 from autotune.run.group_runner import GroupRunner
+from autotune.run.loop import SearchLoop
 from autotune.run.options import Budget, RunOptions
 from autotune.run.runner import Runner
 from autotune.study import creation, studies
@@ -129,7 +129,7 @@ def test_what_is_known_of_an_op_is_read_once_a_search(recorded: Path, monkeypatc
         reads.append(None)
         return read(*args, **kwargs)
 
-    def noted_search(*args: Any, **kwargs: Any) -> Clock:
+    def noted_search(*args: Any, **kwargs: Any) -> SearchLoop:
         searches.append(None)
         return search(*args, **kwargs)
 

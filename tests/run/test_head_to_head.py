@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from optuna.storages import BaseStorage
@@ -13,9 +14,9 @@ from autotune.contract.gpu import H200
 from autotune.errors import AutotuneError
 from autotune.kernels.aligned_moe_lora.problem import AlignedMoeProblem
 from autotune.kernels.fused_moe_lora.problem import MoeProblem
-from autotune.kernels.lora_expand.kernel import LoraExpandProblem
-from autotune.kernels.lora_linear.kernel import LoraLinearProblem
-from autotune.kernels.lora_shrink.kernel import LoraShrinkProblem
+from autotune.kernels.lora_expand.problem import LoraExpandProblem
+from autotune.kernels.lora_linear.problem import LoraLinearProblem
+from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 from autotune.measure.result import Measurement
 from autotune.run.head_to_head import HeadToHeads
 from autotune.run.options import RunOptions
@@ -31,7 +32,7 @@ from tests.builders.study_results import study_result
 
 pytestmark = pytest.mark.usefixtures("anywhere")
 
-SIZES = {"dtype": "float16", "m": 16, "max_loras": 4, "num_slices": 1}
+SIZES: dict[str, Any] = {"dtype": "float16", "m": 16, "max_loras": 4, "num_slices": 1}
 EXPERTS = MoeProblem("float16", 64, 64, 16, 32, 1, num_experts=4, top_k=2, max_loras=2)
 PROBLEMS: dict[str, Problem] = {
     "lora_shrink": LoraShrinkProblem(k=4096, n=16, **SIZES),

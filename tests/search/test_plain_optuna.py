@@ -6,6 +6,7 @@ import pickle
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
 
 from autotune.measure.recording import Recording
 from autotune.measure.result import Measurement
@@ -80,7 +81,7 @@ def test_trials_of_no_config_of_the_space_are_passed_over(toy: Recording) -> Non
     study.enqueue_trial({"BLOCK_M": 16})
     study.add_trial(optuna.trial.create_trial(value=1.0))
     study.tell(study.ask(), state=FAIL)
-    other = optuna.distributions.CategoricalDistribution((3, 5))
+    other: BaseDistribution = optuna.distributions.CategoricalDistribution((3, 5))
     foreign = dict.fromkeys(toy.space.distributions, other)
     study.add_trial(optuna.trial.create_trial(value=1.0, params=dict.fromkeys(foreign, 3), distributions=foreign))
     study.ask(toy.space.distributions)

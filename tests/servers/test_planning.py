@@ -16,6 +16,7 @@ from autotune.servers.batches import Batches
 from autotune.servers.serving import Serving
 from tests.builders.samples import EXPERT_FIELDS, SMALL_MODEL
 
+SERVING: dict[str, Any] = {"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4}
 MOE = {"architectures": ["Qwen3MoeForCausalLM"], **EXPERT_FIELDS}
 
 
@@ -48,7 +49,7 @@ def model(**changes: Any) -> ModelShape:
 )
 def test_a_server_that_cannot_be_is_refused(how: dict[str, Any], changes: dict[str, Any], parts: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        make(model(**changes), Serving(**({"server": "vllm", "tp": 1, "rank": 16, "max_loras": 4} | how)), Batches())
+        make(model(**changes), Serving(**SERVING | how), Batches())
     assert not [part for part in parts if part not in str(caught.value)], caught.value
 
 
@@ -73,7 +74,7 @@ def test_embeddings_are_the_models_for_vllm_and_the_targets_for_sglang() -> None
 
 
 def test_a_packed_qkv_is_one_slice_to_vllm_alone() -> None:
-    packed = {"architectures": ["Phi3ForCausalLM"]}
+    packed: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"]}
     assert {slices for slices, *_ in layers("vllm", **packed)["qkv_proj x4"]} == {1}
     assert {slices for slices, *_ in layers("sglang", **packed)["qkv_proj x4"]} == {3}
 

@@ -32,7 +32,7 @@ SOUND: dict[str, Any] = {
         }
     ],
 }
-VALUES = (5, -1, 1.5, 10**19, True, None, float("nan"), "x", "../x", "²", [], [None], [[]], {}, {"a": None})
+VALUES: list[Any] = [5, -1, 1.5, 10**19, True, None, float("nan"), "x", "../x", "²", [], [None], [[]], {}, {"a": None}]
 
 
 def read(folder: Path, content: Any) -> list[provenance.Record]:

@@ -141,7 +141,8 @@ def test_experts_only_where_two_kernels_run(rank: int, how: dict[str, Any] | Non
     plan = None
     shards = int((how or {}).get("tp", 1))
     if how is not None:
-        served = Serving(**({"server": "vllm", "tp": 1, "rank": rank, "max_loras": 4} | how))
+        sizes: dict[str, Any] = {"server": "vllm", "tp": 1, "rank": rank, "max_loras": 4}
+        served = Serving(**sizes | how)
         plan = make(load("Qwen3-30B-A3B"), served, Batches(m_values=(64,)))
     entry = VLLM_ENTRY | {"block_m": 64, "block_n": 256, "block_k": 4096}
     at = ("4", "1", "64", str(rank), "2048", str(768 // shards))

@@ -26,7 +26,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def known(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the stand-in's sources those of a known release."""
-    monkeypatch.setitem(DENSE_SOURCES, "0.33.0", DENSE.origin().source_hash)  # type: ignore[arg-type]
+    monkeypatch.setitem(DENSE_SOURCES, "0.33.0", DENSE.origin().source_hash)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_all_processes_append_whole_lines_and_are_merged(tmp_path: Path) -> None
 
 def test_saves_come_seldom_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(tracer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Tracer, "_save_now_and_then", lambda self: None)
     path = tmp_path / "trace.jsonl"
     made = Tracer(path, "vllm")
@@ -79,8 +79,13 @@ def test_a_full_disk_ends_the_recording_with_one_line(
         writes.append(1)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tracer.os, "write", full)
-    record = made.quietly(lambda: (made.batch("tokens", 1), made.save()))  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "write", full)
+
+    @made.quietly
+    def record() -> None:
+        made.batch("tokens", 1)
+        made.save()
+
     record()
     record()
     assert [text for text in caplog.messages if "No space left" in text]
@@ -112,7 +117,7 @@ def test_a_forked_worker_is_a_process_of_its_own(tmp_path: Path) -> None:
 
 def end_at_once(path: Path, ending: str) -> None:
     """A worker that looks something up, and ends before anything is due."""
-    tracer.TICK_S = 60.0
+    tracer.TICK_S = 60.0  # type: ignore[misc]
     if ending == "terminated":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     look_up(Tracer(path, "vllm"), 3)
@@ -128,7 +133,8 @@ def test_a_worker_that_ends_in_order_has_saved_all(
 ) -> None:
     """vLLM's workers raise `SystemExit` when they are terminated. A forked one runs nothing of `atexit`."""
     path = tmp_path / "trace.jsonl"
-    worker = multiprocessing.get_context(method).Process(target=end_at_once, args=(path, ending))
+    context: Any = multiprocessing.get_context(method)
+    worker = context.Process(target=end_at_once, args=(path, ending))
     worker.start()
     worker.join()
     found = read(path, OPS)
@@ -138,7 +144,7 @@ def test_a_worker_that_ends_in_order_has_saved_all(
 
 def idle(path: Path) -> None:
     """A worker that looks something up, and then waits for requests."""
-    tracer.TICK_S = 0.01
+    tracer.TICK_S = 0.01  # type: ignore[misc]
     look_up(Tracer(path, "vllm"), 3)
     time.sleep(60)
 

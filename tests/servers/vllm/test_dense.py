@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from autotune import servers
 from autotune.contract import Call
 from autotune.errors import InputError
+from autotune.servers.device_name import device_name
 from autotune.servers.vllm import launching
 from autotune.servers.vllm.server import VLLM
 from tests.builders.tables import nested
@@ -388,4 +389,4 @@ def test_device_name_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no CUDA GPU"):
-        launching.device_name("VLLM_TUNED_CONFIG_FOLDER")
+        device_name("VLLM_TUNED_CONFIG_FOLDER")

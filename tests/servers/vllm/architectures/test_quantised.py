@@ -24,7 +24,7 @@ PACKED = {
 }
 SQUARES = {**GROUPS, "group_size": None, "block_structure": [128, 128]}
 SQUARE = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": SQUARES}}}
-EXPERTS = {
+EXPERTS: dict[str, Any] = {
     "architectures": ["Qwen3MoeForCausalLM"],
     "hidden_size": 1152,
     "moe_intermediate_size": 704,

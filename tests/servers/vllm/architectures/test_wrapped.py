@@ -9,7 +9,7 @@ import pytest
 
 import make_wrapped
 from autotune.errors import InputError
-from autotune.model.shape import load, read
+from autotune.model.shape import ModelShape, load, read
 from autotune.model.sources import Source
 from autotune.plan.plan import Plan, make
 from autotune.servers.batches import Batches
@@ -167,7 +167,7 @@ def lookups(targets: str | None = None, **changes: Any) -> set[tuple[str | int, 
     }
 
 
-NEXT = {
+NEXT: dict[str, Any] = {
     "architectures": ["Qwen3NextForCausalLM"],
     "hidden_size": 2048,
     "num_attention_heads": 16,
@@ -187,7 +187,12 @@ NEXT = {
 
 def test_a_plan_looks_once_what_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     look, looked = wrapped._read, list[str]()
-    monkeypatch.setattr(wrapped, "_read", lambda model: (looked.append(model.name), look(model))[1])
+
+    def noted(model: ModelShape) -> Any:
+        looked.append(model.name)
+        return look(model)
+
+    monkeypatch.setattr(wrapped, "_read", noted)
     assert plan().shapes
     assert len(looked) == 1
     assert plan("q_proj").shapes != plan("o_proj").shapes, "of other flags it looks again"
@@ -301,11 +306,11 @@ def test_a_model_of_experts_without_any_is_refused() -> None:
 
 def test_a_size_that_is_left_out_is_its_class_s_and_not_another_one() -> None:
     moe = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "intermediate_size": 4096}
-    assert ("fused_moe_lora_w2_shrink", 1, 16, 1024, 2048) in lookups(num_key_value_heads=8, **moe)
+    assert ("fused_moe_lora_w2_shrink", 1, 16, 1024, 2048) in lookups(None, num_key_value_heads=8, **moe)
 
 
 def test_a_target_that_no_lora_layer_can_wrap_is_refused() -> None:
-    latent = {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32"}
+    latent: dict[str, Any] = {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32"}
     assert ("shrink", 2, 1024, 16) in lookups(**latent)
     with pytest.raises(InputError, match="gate cannot be wrapped by any of the server's LoRA layers"):
         plan("gate", architectures=["Kolibri1ForCausalLM"], **EXPERT_FIELDS)

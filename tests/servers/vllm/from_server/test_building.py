@@ -27,8 +27,8 @@ def test_parts_of_a_model_type_are_objects_of_its_class_or_of_a_plain_one() -> N
         "rope": {"a": 1},
     }
     made = _remote_config(Base, {"qwen2": Qwen2}, "internvl_chat", config)(**config)
-    assert type(made.llm_config) is Qwen2
     assert made.llm_config.width == 1
+    assert type(made.llm_config) is Qwen2
     assert type(made.vision_config) is Base
     assert made.rope == {"a": 1}
 

@@ -22,6 +22,9 @@ class Method:
 class Layer(nn.Module):
     """A layer that runs by a method."""
 
+    quant_method: Any
+    routed_experts: Any
+
     def __init__(self, method: Any) -> None:
         super().__init__()
         self.quant_method = method

@@ -42,7 +42,7 @@ class Runner(nn.Module):
         self.w13_lora_a_stacked = tuple(torch.empty(4, 8, 8, 64, device="meta") for _ in range(2))
         self.w13_lora_b_stacked = tuple(torch.empty(4, 8, 32, 16, device="meta") for _ in range(2))
         self.w2_lora_a_stacked = (torch.empty(4, 8, 16, 32, device="meta"),)
-        self.moe_config = SimpleNamespace(num_local_experts=8, experts_per_token=2)
+        self.moe_config: Any = SimpleNamespace(num_local_experts=8, experts_per_token=2)
 
 
 class OlderRunner(Runner):
@@ -157,8 +157,9 @@ def test_a_router_that_the_runner_holds_unwrapped_is_not_called_whatever_its_blo
     block = OwnRouting()
     assert is_called(block.gate, block)
     block.gate.base_layer = nn.Identity()
-    block.experts.routed_experts = None
-    block.experts.gate = block.gate.base_layer
+    experts: Any = block.experts
+    experts.routed_experts = None
+    experts.gate = block.gate.base_layer
     assert not is_called(block.gate, block)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.contract import AnyKernel, Problem, registry
+from autotune.contract import AnyKernel, registry
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.servers.vllm.plugin import register
 from autotune.servers.vllm.served_modules import imported
@@ -40,8 +40,8 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     override.restore()
 
 
-def runnable(kernel: AnyKernel, device: str) -> list[Problem]:
-    found = problems_of(kernel)
+def runnable(kernel: AnyKernel, device: str) -> list[Any]:
+    found = list(problems_of(kernel))
     if device == "cuda":
         return found
     # Triton's interpreter multiplies bfloat16 as integers.
