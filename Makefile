@@ -1,5 +1,5 @@
 # make demo: set up in .venv, tune a small model (or replay its recordings where there is no GPU), export, report.
-# make test: set up in .venv, lint, type-check, test.
+# make test: set up in .venv, lint, type-check code and tests, test.
 # make docs: set up in .venv, build the site of docs/ into site/; a warning is an error.
 
 PYTHON ?= python3
@@ -39,7 +39,7 @@ docs: $(VENV)/ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy autotune docs
+	$(VENV)/bin/mypy autotune docs tests
 
 clean:
 	rm -rf $(VENV) $(DEMO) site
