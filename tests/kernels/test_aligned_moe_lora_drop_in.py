@@ -162,3 +162,24 @@ def test_without_an_entry_tall_blocks_that_are_full_are_the_servers(m: int, bloc
 
 def test_without_an_entry_pairs_that_are_not_sorted_run_the_default() -> None:
     assert DROP_IN.without_entry(DROP_IN.arguments(call(rank=128), None)) == ""
+
+
+@pytest.mark.parametrize("block_m", BLOCK_MS)
+@pytest.mark.parametrize("m", [16, 100, 4096])
+@pytest.mark.parametrize("kernel", [AlignedGateUp(), AlignedDown()], ids=lambda kernel: kernel.name)
+def test_a_study_launches_what_the_plug_in_launches(kernel: AlignedGateUp | AlignedDown, m: int, block_m: int) -> None:
+    """Blocks of rows as the server counts them: nobody knows how many of them have pairs."""
+    sizes = {"hidden_size": HIDDEN, "moe_intermediate_size": 200, "num_experts": EXPERTS, "top_k_num": TOP_K}
+    flags = {"dtype": "bfloat16", "m": m, "block_m": block_m, "num_loras": LORAS, "lora_rank": 32, **sizes}
+    problem = kernel.problem_from_flags(flags)
+    inputs = kernel.make_inputs(problem, "meta", 0)
+    made = inputs.arguments
+    tensors = {name: getattr(made, name) for name in ("out", "x", "a", "b", "routed", "add_inputs")}
+    served = replace(call().on_meta(m, block_m), **tensors)
+    assert DROP_IN.outside(served) == DROP_IN.outside_of_weights(served) == ""
+    arguments = DROP_IN.arguments(served, made.tables)
+    for config in (kernel.default_config(problem, H200), {**CONFIG, "block_m": block_m}):
+        studied, launched = kernel.launches(inputs, config), DROP_IN.launches(arguments, config)
+        assert [(each.fn, each.grid, each.options) for each in studied] == [
+            (each.fn, each.grid, each.options) for each in launched
+        ]
