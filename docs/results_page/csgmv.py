@@ -59,8 +59,8 @@ LISTED_COLUMNS = ("listed speed-up", "listed default us", "listed tuned us", "ov
 
 TOLD_ORDER = (
     " Ours were then told that an adapter's tokens stand in order and that it has the full rank, which the plug-in "
-    "cannot tell them: its launches, which studies time since, take up to 23% more (qkv's shrink in chunks of 32; see "
-    "the tables of the backend)."
+    "does not: its launches, which studies time since, take up to 23% more (qkv's shrink in chunks of 32; see the "
+    "tables of the backend)."
 )
 
 BROUGHT = {

@@ -26,9 +26,8 @@ class CsgmvBatch:
         lora_ranks: ``[slots]`` int32.
         scalings: ``[slots]`` fp32.
         chunk_size: BLOCK_M of both kernels.
-        rank_alignment: A power of two that divides every rank, known on the host: what makes wide accesses safe. (The
-            host could tell no more of a batch: its order is on the GPU, and of ranks nothing else makes a launch
-            faster.)
+        rank_alignment: A power of two that divides every rank, if the host knows them: what makes wide accesses safe.
+            Else (`check_ranks` of a call) one that the kernels must not rely on.
     """
 
     permutation: torch.Tensor
