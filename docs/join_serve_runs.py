@@ -52,12 +52,25 @@ def main() -> None:
     ran = [variant for variant in data["variants"] if any(each["variant"] == variant for each in left)]
     if alone := {each["run"] for each in left} - {each["run"] for each in left if each["variant"] == OFF}:
         raise SystemExit(f"no process with LoRA off is of run {alone.pop()}: leave its others out, too (--without)")
-    phases = [phase["name"] for phase in left[0]["phases"]]
-    timed = {phase: [each for each in left if _phase(each, phase)] for phase in phases}
-    found = [cell(timed[phase], variant, phase) for variant in ran for phase in phases]
+    by_phase = {
+        phase: timed(left, phase) for phase in dict.fromkeys(p["name"] for each in left for p in each["phases"])
+    }
+    found = [
+        cell(there, variant, phase)
+        for variant in ran
+        for phase, there in by_phase.items()
+        if any(each["variant"] == variant for each in there)
+    ]
     data["cells"] = [cell_to_json(each) for each in found]
     data["verdicts"] = [*waiting(found), *verdicts(data)]
     arguments.file.write_text(json.dumps(data))
+
+
+def timed(found: Sequence[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:
+    """Returns the processes that ran a phase, of runs in which one with LoRA off did, too."""
+    there = [each for each in found if _phase(each, phase)]
+    runs = {each["run"] for each in there if each["variant"] == OFF}
+    return [each for each in there if each["run"] in runs]
 
 
 def processes(folder: Path, variants: Mapping[str, str]) -> list[FinishedProcess]:
