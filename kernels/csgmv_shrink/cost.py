@@ -12,8 +12,8 @@ from autotune.kernels.csgmv_shrink.joining import Segmentation, wanted
 
 
 def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -> float:
-    """A block that has segments of several adapters goes through its steps for each: once more at each further
-    adapter."""
+    """Joined segments have two blocks, of which one mostly has no work; where an adapter ends, it has the steps as
+    well."""
     p = problem
     chunks, empty = p.segments
     across = cdiv(p.num_slices * p.rank, c["BLOCK_N"])
@@ -21,4 +21,6 @@ def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -
     runs = min(chunks, cdiv(chunks, joined) + p.active_loras - 1)
     rows, steps = p.chunk_size * joined, cdiv(k, c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
-    return Work(tile, steps, runs * across, cdiv(empty, joined) * across, 2 * rows * c["BLOCK_N"]).us(gpu)
+    launched = cdiv(chunks + empty, joined) * (1 if joined == 1 else 2)
+    idle = max(0, launched - runs)
+    return Work(tile, steps, runs * across, idle * across, 2 * rows * c["BLOCK_N"]).us(gpu)
