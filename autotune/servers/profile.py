@@ -16,6 +16,10 @@ _OURS = "autotune"
 
 _LORA = re.compile("lora", re.IGNORECASE)
 
+_COMPILED = re.compile("triton_[a-z]+_fused_")
+"""How the names of kernels begin that ``torch.compile`` makes: they go on with the ops whose results they take, so one
+that says LoRA may be the base model's."""
+
 
 @dataclass(frozen=True)
 class Launches:
@@ -83,13 +87,13 @@ def lora_kernels(profile: Profile, server: str) -> tuple[KernelTime, ...]:
     """Lists the LoRA kernels of a profile, the longest first.
 
     A kernel is a built-in one if a module of this project that this process has loaded defines it; another one is the
-    server's if its name says LoRA.
+    server's if its name says LoRA, unless ``torch.compile`` made it.
     """
     ours = triton_kernels(_OURS)
     rows = [
         KernelTime(name[:120], BUILTIN if name in ours else server, launches.count, launches.time_us)
         for name, launches in profile.kernels.items()
-        if name in ours or _LORA.search(name)
+        if name in ours or (_LORA.search(name) and not _COMPILED.match(name))
     ]
     return tuple(sorted(rows, key=lambda row: -row.time_us))
 

@@ -45,7 +45,7 @@ def _ours(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_ours")
 def test_a_kernel_is_ours_where_a_module_of_ours_defines_it() -> None:
     launches = Launches(2, 3.0)
-    names = ("moe_of_ours", "_lora_shrink_kernel", "moe_LoRA_align", "gemm")
+    names = ("moe_of_ours", "_lora_shrink_kernel", "moe_LoRA_align", "gemm", "triton_poi_fused_lora_linear_mul_silu_1")
     found = profile.lora_kernels(Profile(dict.fromkeys(names, launches), 12.0), "vllm")
     assert {kernel.name: kernel.source for kernel in found} == {
         "moe_of_ours": "builtin",
