@@ -35,7 +35,10 @@ def warnings(
         yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
     yield from _split_k(shapes, sizes)
     if not any("workload" in shape.flags for shape in shapes):
-        yield "the kernels are timed on prefill batches; with --workload mixed, decode batches count as much"
+        yield (
+            "the kernels are timed on prefill batches; the server's own launch decode batches with the same entries, "
+            "which may be slower there than without: --workload mixed takes none that slows either"
+        )
     planned = {label.partition(" x")[0].rpartition(".")[2] for shape in shapes for label in shape.layers}
     named = [name for name in serving.target_modules or () if name not in ALL_LINEAR]
     if lacking := [name for name in named if WRAPPED_AS.get(name) not in planned]:
