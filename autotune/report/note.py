@@ -13,7 +13,7 @@ from autotune.report.dashboard_plots import study_plots
 from autotune.report.groups import group_line
 from autotune.report.results import result_line
 from autotune.report.tables import config_text, us, workload_text
-from autotune.study.serving_notes import plug_in_note, serving_note
+from autotune.study.serving_notes import serving_note
 from autotune.study.stored_study import StoredStudy
 from autotune.study.summary import StudySummary
 
@@ -70,7 +70,8 @@ def _text(study: StoredStudy, summary: StudySummary) -> str:
             lines += [f"- tuned: {us(decision.tuned_us)} us with {config_text(decision.config)}"]
         lines += [f"- trials: {_pairs(result.counts)}"]
         lines += [f"- on {workload_text(times)}" for times in decision.workloads]
-    lines += [f"- served: {note}" for note in (serving_note(study), plug_in_note(study)) if note]
+    if note := serving_note(study):
+        lines.append(f"- served: {note}")
     if group := summary.group_result:
         lines += [f"- group: {group_line(group)}"]
     lines += [f"- {line}" for line in servers.advice([study.call])]

@@ -13,8 +13,10 @@ from autotune.study.stored_study import StoredStudy
 
 
 def serving_note(study: StoredStudy) -> str | None:
-    """Returns what to know of the study's result in service; None where there is nothing to say, or the kernel that
-    would say it cannot be loaded here."""
+    """Returns what to know of the study's result in service: what the plug-in makes of it, or else what the kernel
+    tells of a server; None where there is nothing to say, or the kernel that would say it cannot be loaded here."""
+    if (note := plug_in_note(study)) is not None:
+        return note
     try:
         kernel = study.kernel
     except InputError:
@@ -23,8 +25,8 @@ def serving_note(study: StoredStudy) -> str | None:
 
 
 def plug_in_note(study: StoredStudy) -> str | None:
-    """Returns what to know of what the plug-in makes of the study's result; None of a kernel that it does not launch, a
-    server's own or a user's, or where there is nothing to say."""
+    """Returns what the plug-in makes of the study's result; None of a kernel that it does not launch, a server's own or
+    a user's, or where there is nothing to say."""
     spec = study.spec
     if spec.source != BUILTIN or (call := spec.server_call) is None:
         return None
@@ -35,7 +37,7 @@ def plug_in_note(study: StoredStudy) -> str | None:
 def serving_notes(studies: Iterable[StoredStudy]) -> list[str]:
     """Returns the notes of several studies, each once, and whether a server without a folder does as well."""
     studies = list(studies)
-    notes = [note for told in (serving_note, plug_in_note) for study in studies if (note := told(study))]
+    notes = [note for study in studies if (note := serving_note(study))]
     return list(dict.fromkeys(notes)) + _no_folder_note([found for study in studies if (found := study.group_result)])
 
 

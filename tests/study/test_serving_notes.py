@@ -23,23 +23,25 @@ def study(kernel: Any, flags: dict[str, Any], source: str = "builtin") -> Any:
     return SimpleNamespace(kernel=kernel, problem=problem, spec=spec, group_result=None)
 
 
+def starts(studies: list[Any]) -> list[str]:
+    return [note.partition(" batches")[0].partition(" only")[0] for note in serving_notes(studies)]
+
+
 def test_notes_of_several_studies_stand_once() -> None:
     prefill, silent = study(CsgmvShrink(), SGLANG_FLAGS), study(LoraShrink(), VLLM_FLAGS)
     decode = study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "decode"})
-    notes = serving_notes([prefill, silent, prefill, decode])
-    assert [note.partition(" only")[0] for note in notes[:2]] == ["measured on prefill", "measured on decode"]
-    assert [note.partition(" batches")[0] for note in notes[2:]] == [
+    assert starts([prefill, silent, prefill, decode]) == [
         "the plug-in runs its default of the shrink for decode",
         "the plug-in runs its default of the shrink for prefill",
     ]
 
 
 def test_what_the_plug_in_makes_of_a_result_is_said_of_ours_alone() -> None:
-    """And where it makes another of it than the server: of a shrink that was timed on one kind of batches."""
-    assert len(serving_notes([study(CsgmvShrink(), SGLANG_FLAGS, "sglang")])) == 1
-    assert serving_notes([study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "mixed"})]) == []
+    """Of a server's own kernel, and of a user's, what a server makes of it."""
+    assert starts([study(CsgmvShrink(), SGLANG_FLAGS, "sglang")]) == ["measured on prefill"]
+    assert starts([study(CsgmvShrink(), SGLANG_FLAGS | {"workload": "mixed"})]) == []
     expand = {"output_dim": 1024, "lora_rank": 64, "chunk_size": 16}
-    assert len(serving_notes([study(CsgmvExpand(), expand)])) == 1
+    assert starts([study(CsgmvExpand(), expand)]) == ["the plug-in runs its default of the expand for decode"]
     of_a_user = study(CsgmvShrink(), SGLANG_FLAGS)
     of_a_user.spec.kernel = "mine.py:KERNEL"
-    assert len(serving_notes([of_a_user])) == 1
+    assert starts([of_a_user]) == ["measured on prefill"]
