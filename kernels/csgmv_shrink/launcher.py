@@ -150,7 +150,7 @@ def _adapter(row, starts, ends, slots):  # type: ignore[no-untyped-def]
 def _adapter_end(row, last, starts, ends, slots):  # type: ignore[no-untyped-def]
     """Returns the first row after this one that is of another adapter, `last` at most."""
     owner = _adapter(row, starts, ends, slots)
-    return tl.min(tl.where((starts > row) & (starts < ends) & (slots != owner), tl.minimum(starts, last), last))
+    return tl.min(tl.where((starts > row) & (starts < ends) & (slots != owner), starts, last))
 
 
 @dataclass(frozen=True)
