@@ -36,8 +36,8 @@ def warnings(
     yield from _split_k(shapes, sizes)
     if not any("workload" in shape.flags for shape in shapes):
         yield (
-            "the kernels are timed on prefill batches; the server's own launch decode batches with the same entries, "
-            "which may be slower there than without: --workload mixed takes none that slows either"
+            "the kernels are timed on prefill batches; the server's own kernels run decode batches by the same "
+            "entries, and may be slower there than without: --workload mixed takes none that slows either"
         )
     planned = {label.partition(" x")[0].rpartition(".")[2] for shape in shapes for label in shape.layers}
     named = [name for name in serving.target_modules or () if name not in ALL_LINEAR]
