@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,23 @@ def test_shrink(m: int, k: int, n: int, slices: int, adapters: int) -> None:
     check(config, 2, k)
     assert integers(config)["split_k"] <= max(1, next_pow2(-(-k // integers(config)["block_k"])))
     assert config == shrink.default_config(next_pow2(m), k, n, slices, groups=adapters + 1)
+
+
+@pytest.mark.parametrize(
+    ("m", "rank", "slices", "splits"),
+    [
+        (8192, 16, 3, 2),
+        (4096, 16, 3, 4),
+        (4096, 16, 1, 8),
+        (2048, 16, 3, 4),
+        (4096, 64, 3, 2),
+        (8192, 64, 2, 2),
+        (16_384, 16, 3, 1),
+    ],
+)
+def test_a_shrink_is_split_as_what_was_fastest_is(m: int, rank: int, slices: int, splits: int) -> None:
+    """With four adapters and 4096 columns; up to 8192 tokens as the fastest of their studies on an H200."""
+    assert shrink.default_config(m, 4096, rank, slices, groups=5)["split_k"] == splits
 
 
 @given(m=TOKENS, k=RANKS, n=SIZES, slices=SLICES)
