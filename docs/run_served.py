@@ -1,10 +1,11 @@
 """Tells what exported files are worth on the server's own kernels: against no folder, and against the best there is.
 
-    PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--seconds N]
+    PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--decode N,N] [--seconds N]
     PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS] [--seconds N]
 
 `never-slower` races every entry of DIR against what the server launches without the folder, both found by the server's
-own loader, in A B B A order. `regret` times many configs of each searched study's space (near the exported one and at
+own loader, in A B B A order; with --decode also on batches of so many requests, where the server looks those up by the
+entry's key. `regret` times many configs of each searched study's space (near the exported one and at
 random, or the whole space), and races the ten fastest and the exported one again on fresh inputs.
 """
 
@@ -26,6 +27,7 @@ from autotune.config.entry_problem import place_of
 from autotune.contract import Call, Config, Problem, config_key, groups
 from autotune.contract.space import Space
 from autotune.environment import current_environment
+from autotune.kernels.common.csgmv import CsgmvProblem
 from autotune.measure.cuda import CudaBackend
 from autotune.measure.machine import Machine
 from autotune.measure.task import Task
@@ -47,6 +49,7 @@ def main() -> None:
     slower = commands.add_parser("never-slower")
     slower.add_argument("url")
     slower.add_argument("folder", type=Path)
+    slower.add_argument("--decode", default="", metavar="N,N", help="SGLang: requests of decode batches")
     regret = commands.add_parser("regret")
     regret.add_argument("url")
     regret.add_argument("--around", type=int, default=300, metavar="N")
@@ -61,7 +64,8 @@ def main() -> None:
     end_s = time.monotonic() + arguments.seconds
     with Machine() as machine:
         if arguments.command == "never-slower":
-            rows = never_slower(machine, chosen, arguments.folder, end_s)
+            requests = [int(each) for each in arguments.decode.split(",") if each]
+            rows = never_slower(machine, chosen, arguments.folder, requests, end_s)
         else:
             searched = [item for item in chosen if item.result is not None and not item.result.raced_from]
             rows = regrets(machine, searched, arguments.around, arguments.whole, end_s)
@@ -71,8 +75,14 @@ def main() -> None:
             arguments.out.write_text(json.dumps(data))
 
 
-def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_s: float) -> Iterator[dict[str, Any]]:
-    """Races every entry of a folder against the server's default."""
+def never_slower(
+    machine: Machine, chosen: list[KernelStudy], folder: Path, requests: Sequence[int], end_s: float
+) -> Iterator[dict[str, Any]]:
+    """Races every entry of a folder against the server's default.
+
+    Args:
+        requests: Of decode batches that entries are raced on as well.
+    """
     empty = folder.parent / "empty"
     empty.mkdir(exist_ok=True)
     like = {_shape(item.call): item for item in chosen if item.call}
@@ -84,10 +94,20 @@ def never_slower(machine: Machine, chosen: list[KernelStudy], folder: Path, end_
         if item is None or time.monotonic() > end_s:
             yield {"key": difference.key, "file": difference.file, "left_out": "time" if item else "no study"}
             continue
-        problem = _at(item.problem, call)
-        configs = [_without_folder(item, problem, call), _executed(item, problem, loaded(call, str(folder)))]
         row = {"key": difference.key, "file": difference.file, "group": item.spec.group}
-        yield {**row, **_raced(machine, item, problem, configs)}
+        for problem in _batches(_at(item.problem, call), requests):
+            configs = [_without_folder(item, problem, call), _executed(item, problem, loaded(call, str(folder)))]
+            yield {**row, **_raced(machine, item, problem, configs)}
+
+
+def _batches(problem: Problem, requests: Sequence[int]) -> Iterator[Problem]:
+    """Yields a problem, and those decode batches that are looked up by the same key: of SGLang's kernels alone."""
+    yield problem
+    if isinstance(problem, CsgmvProblem):
+        for tokens in requests:
+            decode = replace(problem, workload="decode", tokens=tokens, decode_requests=())
+            if decode.launched:
+                yield decode
 
 
 def _shape(call: Call | None) -> tuple[Any, ...]:

@@ -63,9 +63,10 @@ TOLD_ORDER = (
     "tables of the backend)."
 )
 
-BROUGHT = {
-    "against_brought": "The same entries, tuned with the files moved away that SGLang brings, beside those files",
-    "tuned_beside_brought": "Tuned with those files in their place, as a user has them, beside them",
+AGAINST = {
+    "never_slower": "",
+    "against_brought": "The same entries, tuned with the files moved away that SGLang brings, beside those files: ",
+    "tuned_beside_brought": "Tuned with those files in their place, as a user has them, beside them: ",
 }
 """By what a race of entries is kept under, which entries they are."""
 
@@ -87,15 +88,24 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
     lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}{_told(studies)}"]
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
-    if "never_slower" in run.about:
-        lines += ["", served.against_no_folder(run.about["never_slower"])]
-    for key, about in BROUGHT.items():
-        if key in run.about:
-            lines += ["", f"{about}: {served.against_no_folder(run.about[key])}"]
+    for line in races(run.about):
+        lines += ["", line]
     if len(run.about.get("regret", ())) > 1:
         lines += ["", served.against_the_best(run.about["regret"])]
     gpu = run.name.removeprefix("csgmv-")
     return [*lines, *_beside_plain_lines(data / f"plain-expand-{gpu}.json", studies)]
+
+
+def races(about: Mapping[str, Any]) -> list[str]:
+    """Sums up the races of entries against no folder, those on decode batches by themselves."""
+    lines = []
+    for key, which in AGAINST.items():
+        rows = about.get(key, ())
+        decode = [row for row in rows if "-decode-" in row.get("problem", "")]
+        for raced, on in (([row for row in rows if row not in decode], ""), (decode, "On decode batches: ")):
+            if raced:
+                lines.append(f"{which}{on}{served.against_no_folder(raced)}")
+    return lines
 
 
 def _before_own_keys(studies: Sequence[StudySummary]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from autotune.contract import Call
@@ -73,6 +75,18 @@ def test_wall_time_is_told_beside_the_time_in_studies() -> None:
 def test_times_from_before_a_parameter_are_told(op: str, config: dict[str, int], told: str) -> None:
     call = Call("sglang", op, {"K": 1024, "S": 3, "chunk_size": 16})
     assert csgmv._before_own_keys([summary(call, study_result(config=config))]) == told
+
+
+def test_a_race_on_decode_batches_is_summed_up_by_itself() -> None:
+    def row(problem: str, gain: float) -> dict[str, Any]:
+        return {"problem": problem, "gain": gain, "p_slower": 0.0, "default": {}, "exported": {"BLOCK_N": 64}}
+
+    prompts, decode = row("t30720-chunk16-prefill-float16", 0.5), row("t1-chunk16-decode-float16", -0.5)
+    first, second, brought = csgmv.races({"never_slower": [prompts, decode], "tuned_beside_brought": [prompts]})
+    assert "0 of 1 slower" in first
+    assert second.startswith("On decode batches: ")
+    assert "1 of 1 slower" in second
+    assert brought == csgmv.AGAINST["tuned_beside_brought"] + first
 
 
 def test_a_plain_expand_is_put_beside_the_tuned_one_of_its_layer() -> None:
