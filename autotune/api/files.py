@@ -116,8 +116,7 @@ def _look_up_by_plug_in(folder: Path, call: Call, gpu: str) -> Lookup:
     server = servers.get(call.server)
     found = server.lookup(folder, gpu, call, by_plug_in=True)
     with suppress(InputError):  # of a side-car that cannot be read: `config check` tells of it
-        for record in provenance.read(folder):
-            is_found = found.path == folder / record.file and found.key_path == record.key and record.kind != "dropped"
-            if is_found and (note := server.plug_in_note(call, record.workload) if record.study else _FILLED_IN):
-                return replace(found, warnings=(*found.warnings, note))
+        record = provenance.by_place(folder).get((found.path, found.key_path)) if found.path else None
+        if record and (note := server.plug_in_note(call, record.workload) if record.study else _FILLED_IN):
+            return replace(found, warnings=(*found.warnings, note))
     return found

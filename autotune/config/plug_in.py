@@ -27,12 +27,11 @@ def why_default(found: Lookup, record: Record | None, subject: Subject) -> str |
         return f"the server would fail: {found.failure.error}: {found.failure.message}"
     if found.origin == "default":
         return "no entry"
-    if record is None:
+    if record is None or record.has_say(provenance.workload_of(subject.problem.to_json())):
         return None
     if record.study is None:
         return "its entry is one that nobody timed"
-    kind = provenance.workload_of(subject.problem.to_json())
-    return None if kind in (None, record.workload) else servers.get(call.server).plug_in_note(call, record.workload)
+    return servers.get(call.server).plug_in_note(call, record.workload)
 
 
 def default_of(subject: Subject, gpu: Gpu) -> Config | None:

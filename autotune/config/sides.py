@@ -99,8 +99,7 @@ class ComparedSide:
         found: dict[tuple[Path, KeyPath], Record] = {}
         for folder in map(Path.absolute, places.folders(self._folder)):
             with suppress(InputError):  # as of `kernels_of`
-                written = [each for each in provenance.read(folder) if each.kind != "dropped"]
-                found |= {(folder / each.file, each.key): each for each in written}
+                found |= provenance.by_place(folder)
         return found
 
 

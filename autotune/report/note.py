@@ -71,7 +71,7 @@ def _text(study: StoredStudy, summary: StudySummary) -> str:
         lines += [f"- trials: {_pairs(result.counts)}"]
         lines += [f"- on {workload_text(times)}" for times in decision.workloads]
     if note := serving_note(study):
-        lines.append(f"- served: {note}")
+        lines += [f"- served: {note}"]
     if group := summary.group_result:
         lines += [f"- group: {group_line(group)}"]
     lines += [f"- {line}" for line in servers.advice([study.call])]

@@ -80,6 +80,12 @@ class Record:
         about = self.provenance.get("problem")
         return workload_of(about) if isinstance(about, Mapping) else None
 
+    def has_say(self, workload: str | None) -> bool:
+        """Tells whether the plug-in launches batches of a kind, or of any (None), with the entry. Its kernels have
+        defaults of their own: what nobody timed is the server's, and what was timed on the other kind alone says
+        nothing of this one."""
+        return self.study is not None and (workload is None or self.workload in (None, workload))
+
     def undropped(self) -> Record:
         """Returns the record as it was, or would be, with the entry in the file."""
         if self.kind != "dropped":
@@ -123,6 +129,15 @@ def read(directory: Path) -> list[Record]:
         return [_record(entry) for entry in content["entries"]]
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: got a malformed entry ({error}); repair or move the file") from error
+
+
+def by_place(directory: Path) -> dict[tuple[Path, KeyPath], Record]:
+    """Returns the records of the entries that stand in a folder's files, by file and key.
+
+    Raises:
+        InputError: As `read` does.
+    """
+    return {(directory / each.file, each.key): each for each in read(directory) if each.kind != "dropped"}
 
 
 def _record(entry: dict[str, Any]) -> Record:

@@ -108,11 +108,7 @@ class TunedConfigs:
             warn_once(f"{why}: calls run as without an entry")
             return None
         record = self._record(found)
-        if record is None:
-            return found.config
-        # What nobody measured is the server's default, and this kernel has defaults of its own.
-        is_measured = record.study is not None and (workload is None or record.workload in (None, workload))
-        return found.config if is_measured else None
+        return found.config if record is None or record.has_say(workload) else None
 
     def _unusable(self, found: Lookup) -> str:
         """Tells why nothing that a lookup comes to can be launched; empty if it can."""
@@ -136,14 +132,12 @@ class TunedConfigs:
 
     def _record(self, found: Lookup) -> Record | None:
         """Returns what the side-car says of the entry found; None if it says nothing."""
-        if found.path is None or not found.path.is_relative_to(self._folder):
-            return None
-        return self._records.get((found.path.relative_to(self._folder).as_posix(), found.key_path))
+        return None if found.path is None else self._records.get((found.path, found.key_path))
 
     @cached_property
-    def _records(self) -> dict[tuple[str, tuple[str, ...]], Record]:
+    def _records(self) -> dict[tuple[Path, tuple[str, ...]], Record]:
         try:
-            return {(each.file, each.key): each for each in provenance.read(self._folder) if each.kind != "dropped"}
+            return provenance.by_place(self._folder)
         except InputError as error:
             warn_once(str(error))
             return {}
