@@ -86,7 +86,7 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     layers, saved = (markdown(columns, rows) for columns, rows in tables(studies))
     note = ["", LISTED] if listed(studies) else []
     heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
-    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}{_told(studies)}"]
+    lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}{_told(run.about)}"]
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     for line in races(run.about):
         lines += ["", line]
@@ -119,9 +119,9 @@ def _before_own_keys(studies: Sequence[StudySummary]) -> str:
     return ""
 
 
-def _told(studies: Sequence[StudySummary]) -> str:
-    """Says of our kernels what they were told when they were timed."""
-    return TOLD_ORDER if studies[0].spec.source == source.BUILTIN else ""
+def _told(about: Mapping[str, Any]) -> str:
+    """Says of our kernels what they were told when they were timed: the file of such a run has it."""
+    return TOLD_ORDER if about.get("told_order") else ""
 
 
 def _beside_plain_lines(file: Path, studies: list[StudySummary]) -> list[str]:
