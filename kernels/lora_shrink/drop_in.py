@@ -51,9 +51,6 @@ class ShrinkDropIn(DenseDropIn[LoraShrinkArguments]):
         d = self.lookup(arguments).dims
         return defaults.default_config(d["m"], d["k"], d["n"], d["num_slices"], groups=d["max_loras"])
 
-    def clear(self, call: DenseCall) -> None:
-        call.out.zero_()
-
     def launches(self, arguments: LoraShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
 

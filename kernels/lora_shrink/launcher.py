@@ -16,6 +16,7 @@ from autotune.kernels.common.addresses import address_table
 from autotune.kernels.common.dependent_launch import dependent_launch, wait_for_launch_ahead
 from autotune.kernels.common.metadata import LoraMetadata
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2, row_grid
+from autotune.kernels.common.zeroing import zeroing
 from autotune.servers.vllm import launching
 
 
@@ -142,6 +143,8 @@ class LoraShrinkArguments:
     def __post_init__(self) -> None:
         if not all(a.is_contiguous() and a.dtype == self.x.dtype for a in self.a):
             raise ValueError(f"lora_shrink: the weights must be contiguous and {self.x.dtype}, as x is")
+        if not self.out.is_contiguous():
+            raise ValueError(f"lora_shrink: out must be contiguous, got strides {self.out.stride()}")
         if len(self.a) > 1 and self.table is None:
             object.__setattr__(self, "table", address_table(self.a))
 
@@ -157,7 +160,7 @@ class LoraShrinkArguments:
 
 
 def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]:
-    """Returns the launch that adds every adapter's product into the zeroed output."""
+    """Returns the launch that zeroes the output, and the one that adds every adapter's product to it."""
     (m, k), (slices, _, n) = inputs.x.shape, inputs.out.shape
     if m == 0:
         return []
@@ -191,7 +194,7 @@ def shrink_launches(inputs: LoraShrinkArguments, config: Config) -> list[Launch]
         "num_stages": c["num_stages"],
         "num_ctas": c["num_ctas"],
     }
-    return [Launch(lora_shrink_kernel, (across, rows.tiles, rows.groups), args, options)]
+    return [zeroing(inputs.out), Launch(lora_shrink_kernel, (across, rows.tiles, rows.groups), args, options)]
 
 
 def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> torch.Tensor:
@@ -209,7 +212,6 @@ def lora_shrink(inputs: LoraShrinkArguments, config: Config | None = None) -> to
     if config is None:
         groups = inputs.metadata.lora_ids.numel()
         config = launching.dense_config("shrink", max_loras=groups, num_slices=slices, m=m, k=k, n=n)
-    inputs.out.zero_()
     for launch in shrink_launches(inputs, config):
         launch.run()
     return inputs.out

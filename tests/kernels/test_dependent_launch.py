@@ -68,16 +68,21 @@ compiling._target_only_driver(H200)
 for name in sys.argv[1:]:
     kernel = registry.load(name)
     problem = problems_of(kernel)[0]
-    (launch, *_) = kernel.launches(kernel.make_inputs(problem, "meta", 0), kernel.default_config(problem, H200))
-    compiled = launch.warmup()
-    ptx = compiled.asm["ptx"]
-    touched = [place for word in ("ld.global", "cp.async", "st.global", "atom.") if (place := ptx.find(word)) >= 0]
-    print(name, compiled.metadata.launch_pdl, 0 <= ptx.find("griddepcontrol.wait") < min(touched))
+    for launch in kernel.launches(kernel.make_inputs(problem, "meta", 0), kernel.default_config(problem, H200)):
+        compiled = launch.warmup()
+        ptx = compiled.asm["ptx"]
+        touched = [place for word in ("ld.global", "cp.async", "st.global", "atom.") if (place := ptx.find(word)) >= 0]
+        waits = 0 <= ptx.find("griddepcontrol.wait") < min(touched)
+        print(name, launch.fn.__name__, compiled.metadata.launch_pdl, waits)
 """
 
 
 def test_a_compiled_kernel_waits_before_it_touches_memory() -> None:
-    kernels = ["lora_shrink", "lora_expand", "lora_linear"]
+    kernels = {
+        "lora_shrink": ["zero_kernel", "lora_shrink_kernel"],
+        "lora_expand": ["lora_expand_kernel"],
+        "lora_linear": ["zero_kernel", "lora_shrink_kernel", "lora_expand_kernel"],
+    }
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", COMPILE, *kernels],
@@ -85,4 +90,5 @@ def test_a_compiled_kernel_waits_before_it_touches_memory() -> None:
         capture_output=True,
         text=True,
     )
-    assert process.stdout.splitlines() == [f"{name} True True" for name in kernels], process.stderr
+    launched = [f"{name} {launch} True True" for name, launches in kernels.items() for launch in launches]
+    assert process.stdout.splitlines() == launched, process.stderr

@@ -106,13 +106,9 @@ class DropIn(ABC, Generic[C, A]):
     def to_compile(self, call: C, m: int) -> Iterable[C]:
         """Yields the calls of m tokens that may come after a call, without memory: to compile them."""
 
-    def clear(self, call: C) -> None:
-        """Clears what the launches add to, if they do."""
-        return
-
     @abstractmethod
     def launches(self, arguments: A, config: Config) -> list[Launch]:
-        """Returns the launches that then do a call's work."""
+        """Returns the launches that do a call's work."""
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,8 @@ class OursOrTheirs:
                 return weights.outside
             kind = (weights.kind, call.batch_key)
             repeat = self._repeats.get(kind)
-            if repeat is not None:
-                self._drop_in.clear(call)
-                if repeat.run(weights.tensors(call)):
-                    return ""
+            if repeat is not None and repeat.run(weights.tensors(call)):
+                return ""
             return self._drop_in.outside(call) or self._launch(call, weights, kind)
         except Exception as error:  # whatever it is: a request is worth more than our kernel
             return self._fail(call, error)
@@ -131,20 +129,15 @@ class OursOrTheirs:
             if stand_back.is_one(tuned):
                 return stand_back.WHY
             try:
-                self._start(call, weights, kind, self._drop_in.launches(arguments, tuned))
+                self._repeats.run(kind, self._drop_in.launches(arguments, tuned), weights.tensors(call))
                 return ""
             except Exception as error:  # whatever the compiler or the driver makes of anybody's config
                 self._configs.reject(lookup, one_line(error))
         if why := self._drop_in.without_entry(arguments):
             return why
         default = self._drop_in.default_config(arguments)
-        self._start(call, weights, kind, self._drop_in.launches(arguments, default))
+        self._repeats.run(kind, self._drop_in.launches(arguments, default), weights.tensors(call))
         return ""
-
-    def _start(self, call: Any, weights: _Weights, kind: Hashable, launches: list[Launch]) -> None:
-        """Launches, and keeps how to do so again."""
-        self._drop_in.clear(call)
-        self._repeats.run(kind, launches, weights.tensors(call))
 
     def _compile_ahead(self, call: Any) -> None:
         """Compiles all that the call's shape may be launched with, once."""

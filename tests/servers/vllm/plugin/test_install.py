@@ -222,10 +222,13 @@ def test_a_config_that_does_not_run_and_a_kernel_that_fails_are_survived(tmp_pat
         by_default = list(own_calls)
         from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
 
-        def fails(self, call):
+        from autotune.servers.plugin.repeat import Repeats
+
+        def fails(self, arguments, config):
             raise RuntimeError("no such kernel")
 
-        ShrinkDropIn.clear = fails
+        Repeats.get = lambda self, kind: None
+        ShrinkDropIn.launches = fails
         again = Layer.random().run()
         print(json.dumps([by_default, ours.equals(theirs), own_calls, again.equals(theirs)]))
     """
@@ -239,14 +242,14 @@ def test_a_kernel_that_fails_for_one_shape_runs_for_others(tmp_path: Path) -> No
     script = """
         register()
         from autotune.kernels.lora_shrink.drop_in import ShrinkDropIn
-        clear = ShrinkDropIn.clear
+        launches = ShrinkDropIn.launches
 
-        def fails_for_some(self, call):
-            if call.x.shape[1] == HIDDEN:
+        def fails_for_some(self, arguments, config):
+            if arguments.x.shape[1] == HIDDEN:
                 raise RuntimeError("no such kernel")
-            clear(self, call)
+            return launches(self, arguments, config)
 
-        ShrinkDropIn.clear = fails_for_some
+        ShrinkDropIn.launches = fails_for_some
         layers = [Layer.random(), Layer.random()]
         half = Layer.random()
         half.x, half.a = half.x[:, ::2].contiguous(), [weight[..., ::2].contiguous() for weight in half.a]
@@ -324,10 +327,13 @@ def test_experts_outside_the_limits_run_the_servers_own(tmp_path: Path) -> None:
         Experts.random().run(add=False)
         from autotune.kernels.aligned_moe_lora.drop_in import AlignedMoeDropIn
 
-        def fails(self, call):
+        from autotune.servers.plugin.repeat import Repeats
+
+        def fails(self, arguments, config):
             raise RuntimeError("no such kernel")
 
-        AlignedMoeDropIn.clear = fails
+        Repeats.get = lambda self, kind: None
+        AlignedMoeDropIn.launches = fails
         ours = list(own_calls)
         Experts.random().run()
         print(json.dumps([outside, ours, own_calls]))
@@ -402,7 +408,7 @@ def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -
         launched, run = [], Launch.run
 
         def noting(launch):
-            launched.append(launch.options["BLOCK_M"])
+            launched.append(launch.options.get("BLOCK_M", launch.fn.__name__))
             return run(launch)
 
         Launch.run = noting
@@ -412,7 +418,7 @@ def test_files_in_autotune_are_launched_and_unknown_words_told(tmp_path: Path) -
     """
     environment = {"LORA_AUTOTUNE_KERNELS": "dense,fast", "VLLM_TUNED_CONFIG_FOLDER": str(server)}
     found, log = run(tmp_path, script, environment)
-    assert found == [[64], []]
+    assert found == [["zero_kernel", 64], []]
     line, ignored = log
     assert line.endswith(f"configs: {server}/autotune, 2 configs in 2 files")
     assert ignored.endswith("got 'fast', allowed: 1, dense, moe; ignored")
