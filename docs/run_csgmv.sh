@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Tunes csgmv kernels for Qwen3-Embedding-0.6B, the shapes of SGLang's PR 20391, on this machine's GPU, and times the
-# whole: bash docs/run_csgmv.sh OUT_DIR. SOURCE=served takes the installed SGLang's own kernels, else it is ours; it then
-# holds the files against no folder, and for SECONDS_LEFT against many other configs (whole spaces of the studies WHOLE).
+# whole: bash docs/run_csgmv.sh OUT_DIR. SOURCE=served takes the installed SGLang's own kernels, else it is ours. Each is
+# timed on what it is timed on by default: ours on prompts of one adapter, SGLang's on prompts and decode batches of a
+# pool of 8. (WORKLOAD=prefill NUM_LORAS=1 takes those prompts for SGLang's as well, as the runs in docs/data did.)
+# Of SGLang's it then holds the files against no folder, each kind of batches by itself, and for SECONDS_LEFT against
+# many other configs (whole spaces of the studies WHOLE).
 # SGLang brings configs for these shapes on an H200: for the default tiles that the PR starts from, move its folder
 # csgmv_configs away meanwhile. Moved back, `run_served.py never-slower STORAGE OUT_DIR/tuned against_brought.json`
 # holds the files against them: `dump_studies.py --rows` takes its rows along. Rows of a folder that was tuned with that one
@@ -17,7 +20,8 @@ export AUTOTUNE_CACHE_DIR="$out/cache"
 rm -f "$out"/csgmv.db*
 start=$(date +%s.%N)
 python3 -m autotune tune --source "$source" --runtime sglang --hidden-size 1024 --qkv-output-dim 2048,1024 \
-    --intermediate-size 3072 --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 --save-json-dir "$out/tuned" --json-overwrite
+    --intermediate-size 3072 --rank 64 --chunk-sizes 16,32,64,128 --total-tokens 30720 --dtype float16 ${WORKLOAD:+--workload "$WORKLOAD"} \
+    ${NUM_LORAS:+--num-loras "$NUM_LORAS"} --save-json-dir "$out/tuned" --json-overwrite
 end=$(date +%s.%N)
 export PYTHONPATH=.:${PYTHONPATH:-}
 rows=()

@@ -13,7 +13,8 @@ sweep() {
     fi
 }
 if [ "${SERVER:-vllm}" = sglang ]; then
-    server=(--runtime sglang --total-tokens 30720 --num-loras 1)
+    # Recordings have prompts of one adapter.
+    server=(--runtime sglang --workload prefill --total-tokens 30720 --num-loras 1)
     sweep "${server[@]}" --op-type expand --chunk-sizes 16 --slice-widths 4096,1024,1024 --num-slices 3 --lora-rank 16
     sweep "${server[@]}" --op-type shrink --chunk-sizes 16 --hidden-size 4096 --num-slices 3 --lora-rank 16
     sweep "${server[@]}" --op-type expand --chunk-sizes 128 --slice-widths 4096 --num-slices 1 --lora-rank 64

@@ -101,13 +101,17 @@ def never_slower(
 
 
 def _batches(problem: Problem, requests: Sequence[int]) -> Iterator[Problem]:
-    """Yields a problem, and those decode batches that are looked up by the same key: of SGLang's kernels alone."""
-    yield problem
-    if isinstance(problem, CsgmvProblem):
-        for tokens in requests:
-            decode = replace(problem, workload="decode", tokens=tokens, decode_requests=())
-            if decode.launched:
-                yield decode
+    """Yields a problem, of several kinds of batches each by itself, and those decode batches that are looked up by the
+    same key: of SGLang's kernels alone."""
+    if not isinstance(problem, CsgmvProblem):
+        yield problem
+        return
+    found = [workload.problem for workload in problem.workloads()]
+    for tokens in requests:
+        decode = replace(problem, workload="decode", tokens=tokens, decode_requests=())
+        if decode.launched:
+            found.append(decode)
+    yield from dict.fromkeys(found)
 
 
 def _shape(call: Call | None) -> tuple[Any, ...]:

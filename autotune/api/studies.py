@@ -151,10 +151,10 @@ def of_block(block: DecoderBlock, server: str, problems: Problems, request: Requ
     """
     specs: dict[str, StudySpec] = {}
     for each, op in itertools.product(_by_source(request), block.ops):
-        kernel = registry.of_server(op, server)
+        of_op = replace(each, kernel=registry.of_server(op, server))
         for layer in block.layers:
-            found = creation.problems(kernel, {**problems.values, **layer.flags}, problems.m_values)
-            specs |= creation.describe_all(replace(each, kernel=kernel), found)
+            found = creation.problems_to_time(of_op, {**problems.values, **layer.flags}, problems.m_values)
+            specs |= creation.describe_all(of_op, found)
     return StudySet(specs, notes=_of_one_source(request, specs))
 
 

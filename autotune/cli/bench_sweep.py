@@ -25,7 +25,7 @@ from autotune.measure.settings import MeasureSettings
 from autotune.measure.task import Task
 from autotune.report.tables import show, table
 from autotune.study import creation
-from autotune.study.sources import reference
+from autotune.study.describe import Request, timed_kernel
 from autotune.untrusted.printing import say
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def sweep(problem: ProblemFlags, flags: SweepFlags, as_json: bool = False) -> No
             "bench sweep: no CUDA GPU here; run it on a machine with one, or compare searches on recordings with bench "
             "search"
         )
-    gpu, shape = current_gpu(), _single(wanted)
-    timed = reference(wanted.kernel, flags.source, "cuda", flags.allow_unknown_server)
+    request = Request(
+        wanted.kernel, backend="cuda", source=flags.source, allow_unknown_server=flags.allow_unknown_server
+    )
+    gpu, shape, timed = current_gpu(), _single(wanted, request), timed_kernel(request)
     kernel = load(timed)
     space = Space.build(kernel, shape, gpu, flags.space or kernel.spaces[0])
     folder = flags.save_recording
@@ -78,9 +80,9 @@ def sweep(problem: ProblemFlags, flags: SweepFlags, as_json: bool = False) -> No
         _show(report, f"{kernel.name} on {gpu.name}, {len(space)} configs")
 
 
-def _single(wanted: Problems) -> Problem:
+def _single(wanted: Problems, request: Request) -> Problem:
     """Returns the problem that was asked for; several are refused."""
-    problems = creation.problems(wanted.kernel, wanted.values, wanted.m_values)
+    problems = creation.problems_to_time(request, wanted.values, wanted.m_values)
     if len(problems) != 1:
         raise InputError(
             f"bench sweep: got {len(problems)} problems, allowed: one at a time; give --batch-size, or a single one of "

@@ -94,7 +94,7 @@ def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel]) -> Non
     after = f", and up to {following} more as the server's own configs decide" if following else ""
     say(
         f"{work.studies} studies{races}{after}, {_about(work.seconds)} on an H100 with 16 cores ({SMALL_STUDY_S:g} s "
-        f"each, {LARGE_STUDY_S:g} s at large m)"
+        f"each, {LARGE_STUDY_S:g} s at large m or of several kinds of batches)"
     )
     timed = list(timed)
     for line in timed_lines(timed):

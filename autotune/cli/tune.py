@@ -247,6 +247,8 @@ def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
     """Prints a row a layer, kernel and chunk size, and what is saved."""
     results = layer_results(block.layers, [item.summary for item in finished])
     show(table(machines(finished), COLUMNS, map(cells, results)))
+    if any(item.result and item.result.decision.workloads for item in finished):
+        say("Where several kinds of batches were timed, times are means of theirs.")
     say()
     show(table("", *savings(results)))
 

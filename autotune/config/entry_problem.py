@@ -17,6 +17,7 @@ from autotune.contract.source import AUTO
 from autotune.errors import InputError, one_of
 from autotune.servers import KeyPath
 from autotune.servers.reverse_lookup import Place
+from autotune.study.sources import reference
 
 DEFAULT_DTYPE = "float16"
 
@@ -90,20 +91,22 @@ def place_of(path: PurePath, key: KeyPath) -> Place:
 
 
 def subject_of(call: Call, assumptions: Assumptions) -> Subject:
-    """Returns a problem that makes this call, and its kernel.
+    """Returns a problem that makes this call, and the kernel to time it on, whose choice is what flags are that are not
+    given.
 
     Raises:
-        InputError: If the problem cannot be known, or no kernel makes the call.
+        InputError: If the problem cannot be known, no kernel makes the call, or the one asked for cannot be had.
     """
     reverse = servers.get(call.server).reverse_lookup
     given = {"dtype": DEFAULT_DTYPE} | {name: v for name, v in assumptions.flags.items() if v is not None}
     flags = {**given, **reverse.flags_of(call, given)}
     for name in reverse.kernels_of(call, flags, assumptions.path):
-        kernel = registry.load(name)
+        timed = reference(name, assumptions.source, "cuda", assumptions.allow_unknown_server)
+        kernel = registry.load(timed)
         problem = kernel.problem_from_flags(flags)
         found = kernel.call(problem)
         if found is not None and replace(found, triton=call.triton) == call:
-            return Subject(name, problem)
+            return Subject(timed, problem)
     raise InputError(f"{call.server} {call.op}: no kernel here launches by this key")
 
 

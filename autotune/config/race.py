@@ -18,7 +18,7 @@ from autotune.config import plug_in
 from autotune.config.diff import Difference
 from autotune.config.entry_problem import Assumptions, Subject, place_of, subject_of
 from autotune.config.sides import ComparedSide, of_two_kernels
-from autotune.contract import Config, Gpu, registry
+from autotune.contract import Call, Config, Gpu, registry
 from autotune.contract.source import AUTO, BUILTIN
 from autotune.environment import cuda_available, current_gpu
 from autotune.errors import AutotuneError, InputError
@@ -31,7 +31,6 @@ from autotune.servers import KeyPath, Lookup
 from autotune.servers.files import read_json
 from autotune.servers.launchable import unlaunchable
 from autotune.servers.reverse_lookup import Place
-from autotune.study.sources import reference
 
 Origin = Literal["entry", "nearest", "other file", "default", "plug-in's default", "none"]
 Faster = Literal["a", "b", "same", "mixed"]
@@ -167,7 +166,7 @@ def _measure(
 ) -> RacedDifference:
     files = [side.file(difference.file) for side in sides]
     place = _place(files, difference.key)
-    subject = _timed(subject_of(place.call, assumptions), difference.file, sides, assumptions)
+    subject = _subject(place.call, difference.file, sides, assumptions)
     a, b = (
         _side(side, difference.file, entry, place, subject, bench.gpu)
         for side, entry in zip(sides, (difference.a, difference.b), strict=True)
@@ -186,11 +185,13 @@ def _measure(
     return replace(raced, faster=faster, gain=gain)
 
 
-def _timed(subject: Subject, file: str, sides: tuple[ComparedSide, ComparedSide], assumptions: Assumptions) -> Subject:
-    """Returns the subject with the kernel to time: a file of the built-in kernels says nothing of a server's own.
+def _subject(call: Call, file: str, sides: tuple[ComparedSide, ComparedSide], assumptions: Assumptions) -> Subject:
+    """Returns a problem of the call and the kernel to time: a file of the built-in kernels says nothing of a server's
+    own.
 
     Raises:
-        InputError: If the sides are of two kernels, or the one asked for cannot be had, or does not run the problem.
+        InputError: If the sides are of two kernels, the problem cannot be known, or the kernel asked for cannot be had,
+            or does not run it.
     """
     if assumptions.source == AUTO and of_two_kernels(file, *sides):
         raise InputError(
@@ -199,10 +200,10 @@ def _timed(subject: Subject, file: str, sides: tuple[ComparedSide, ComparedSide]
         )
     builtin = any(side.by_plug_in(file) for side in sides)
     source = BUILTIN if assumptions.source == AUTO and builtin else assumptions.source
-    timed = reference(subject.kernel, source, "cuda", assumptions.allow_unknown_server)
-    if refusal := registry.load(timed).refusal(subject.problem):
-        raise InputError(f"{timed} {subject.problem.label}: {refusal}")
-    return replace(subject, kernel=timed)
+    subject = subject_of(call, replace(assumptions, source=source))
+    if refusal := registry.load(subject.kernel).refusal(subject.problem):
+        raise InputError(f"{subject.kernel} {subject.problem.label}: {refusal}")
+    return subject
 
 
 def _foreign(place: Place, gpu: Gpu) -> str:

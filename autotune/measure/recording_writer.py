@@ -50,7 +50,7 @@ class NewRecording:
         if name is None:
             raise InputError(
                 f"--save-recording: {kernel.name} {problem.label} cannot be told by a recording's name; record a "
-                "dense or csgmv problem of the dtype, adapters and workload that recordings have"
+                "dense or csgmv problem of the dtype, adapters and workload (--workload prefill) that recordings have"
             )
         origin = kernel.origin()
         own = f"{kernel.source}_{name.partition('_')[2]}"

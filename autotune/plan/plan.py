@@ -22,7 +22,8 @@ DTYPES = ("float16", "bfloat16")
 DEFAULT_DTYPE = "bfloat16"
 SMALL_STUDY_S = 2.0
 LARGE_STUDY_S = 3.0
-"""What a study took on an H100 with 16 cores (docs/results.md): from a few tokens up, and for the largest batches."""
+"""What a study took on an H100 with 16 cores (docs/results.md): from a few tokens up, and for the largest batches. One
+of prompts and decode batches takes half as long again as one of prompts (H200)."""
 
 _LARGE_TOKENS = 4096
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from autotune import servers
 from autotune.contract.source import BUILTIN
 from autotune.plan.by_source import entries_of, sources_of
-from autotune.plan.plan import Entry, Plan
+from autotune.plan.plan import LARGE_STUDY_S, Entry, Plan
 from autotune.plan.timed import TimedKernel, timed_kernels
 
 RACE_S = 1.0
@@ -26,6 +27,13 @@ class TunedEntry:
 
     entry: Entry
     source: str
+
+    @property
+    def seconds(self) -> float:
+        """What it will take, roughly: of several kinds of batches as of a large one."""
+        planner = servers.get(self.entry.call.server).planner
+        several = planner.times_several(self.entry.flags, self.source)
+        return self.entry.studies * LARGE_STUDY_S if several else self.entry.seconds
 
     def to_json(self) -> dict[str, Any]:
         return {**self.entry.to_json(), "source": self.source}
@@ -53,7 +61,7 @@ class TuningWork:
     @property
     def seconds(self) -> float:
         """What it takes, roughly."""
-        return sum(each.entry.seconds for each in (*self.searched, *self.following)) + RACE_S * len(self.raced)
+        return sum(each.seconds for each in (*self.searched, *self.following)) + RACE_S * len(self.raced)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from autotune import servers
@@ -35,7 +35,7 @@ def gather(studies: Sequence[StoredStudy], plan: str | None, served: ServedTimes
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         level=levels.pop() if len(levels) == 1 else "",
         rows=rows,
-        savings=_savings(rows, _alternatives(studies)) if plan else (),
+        savings=_savings(rows, _alternatives(studies), _of_one_kind_us(studies)) if plan else (),
         spent_s=_spent_s(studies),
         untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
         advice=(*_plug_in_notes(studies), *servers.advice(item.call for item in studies)),
@@ -115,11 +115,35 @@ def _work(spec: StudySpec) -> tuple[object, ...]:
     return () if call is None else (spec.gpu.name, call.key)
 
 
-def _savings(rows: Sequence[ReportRow], alternatives: Collection[str]) -> tuple[Saving, ...]:
+def _of_one_kind_us(studies: Sequence[StoredStudy]) -> dict[str, tuple[float | None, float | None]]:
+    """Returns, by name, the default's and the tuned time of studies that time several kinds of batches, on the batches
+    that a pass is counted by: those that our kernel was timed on beside it, else the first kind, prompts."""
+    met = {_work(item.spec): rivals for item in studies if (rivals := rivals_of(item))}
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for item in studies:
+        if item.result is None or not (several := item.result.decision.workloads):
+            continue
+        rivals = met.get(_work(item.spec)) if item.spec.source != BUILTIN else None
+        if rivals is not None and rivals.server_tuned_us is not None:
+            found[item.name] = rivals.server_default_us, rivals.server_tuned_us
+        else:
+            found[item.name] = several[0].incumbent_us, several[0].tuned_us
+    return found
+
+
+def _savings(
+    rows: Sequence[ReportRow],
+    alternatives: Collection[str],
+    of_one_kind_us: Mapping[str, tuple[float | None, float | None]],
+) -> tuple[Saving, ...]:
     found = []
     for size in sorted({row.size for row in rows if row.size is not None and row.launches}):
         of_size = [row for row in rows if row.size == size]
-        times = [(row.launches, row.default_us, row.tuned_us) for row in of_size if row.name not in alternatives]
+        times = [
+            (row.launches, *of_one_kind_us.get(row.name, (row.default_us, row.tuned_us)))
+            for row in of_size
+            if row.name not in alternatives
+        ]
         default_us = sum(n * default for n, default, tuned in times if default and tuned)
         tuned_us = sum(n * tuned for n, default, tuned in times if default and tuned)
         if tuned_us:

@@ -62,6 +62,8 @@ def _sections(content: ReportContent) -> Iterator[Section]:
     note = f"The layers below, each as often as a pass of this {level} launches it."
     if level == "m":
         note += " A decode step has one token a request, a prefill as many as its prompts."
+    if level == "chunk_size":
+        note += " The pass is one of prompts where decode batches were timed as well; a layer's times are then means."
     yield Section(
         "What a forward pass saves",
         note,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autotune.contract import Config
+from autotune.contract import Config, Problem
 from autotune.measure import recording
 from autotune.measure.backend import Backend
 from autotune.measure.replay import ReplayBackend
@@ -16,6 +17,19 @@ from autotune.study.study import KernelStudy
 
 if TYPE_CHECKING:
     from autotune.measure.machine import Machine
+
+
+@dataclass(frozen=True)
+class RacedConfig:
+    """A config of a study's kernel, in a race.
+
+    Attributes:
+        problem: What it is timed on: the study's own, or another that its kernel runs.
+    """
+
+    study: KernelStudy
+    config: Config
+    problem: Problem
 
 
 class Backends(Protocol):
@@ -33,7 +47,7 @@ class Backends(Protocol):
         """Opens a study's backend; whoever opens it closes it."""
         ...
 
-    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+    def race(self, entrants: Sequence[RacedConfig], rounds: int) -> list[Measurement]:
         """Times configs of several studies interleaved, in one process, so that sample i of each was taken side by
         side.
 
@@ -68,10 +82,10 @@ class LocalBackends:
     def open(self, study: KernelStudy) -> Backend:
         if study.spec.backend == "replay":
             return ReplayBackend(study.open_recording(self._recorded_dir))
-        return self._started.backend(_task(study))
+        return self._started.backend(_task(study, study.problem))
 
-    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
-        return self._started.race([(_task(study), config) for study, config in entrants], rounds)
+    def race(self, entrants: Sequence[RacedConfig], rounds: int) -> list[Measurement]:
+        return self._started.race([(_task(each.study, each.problem), each.config) for each in entrants], rounds)
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
         """Tells the recording's, or measures this machine's once it is in use."""
@@ -92,5 +106,5 @@ class LocalBackends:
             self._machine.close()
 
 
-def _task(study: KernelStudy) -> Task:
-    return Task(study.spec.kernel, study.problem, study.gpu, study.settings)
+def _task(study: KernelStudy, problem: Problem) -> Task:
+    return Task(study.spec.kernel, problem, study.gpu, study.settings)

@@ -2,7 +2,8 @@
 
 Their studies were measured at different times, in different states of the GPU. So what they decided for is timed again
 in one process, in turn, back and forth, each on argument sets of its own. Where one way does the work in several
-launches, sample i of it is the sum of their samples i.
+launches, sample i of it is the sum of their samples i. What the two kernels were tuned on may differ, too; ways to do
+one call's work are all timed on what ours was tuned on.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from autotune.contract import Config, config_key
+from autotune.contract import Config, Problem, Workload, config_key
 from autotune.errors import AutotuneError, HeldError, InputError, StorageError
 from autotune.measure.result import Measurement
 from autotune.run import identity
+from autotune.run.backends import RacedConfig
 from autotune.run.clock import Deadline
 from autotune.run.finalists import paired_gain, slows_a_workload
 from autotune.run.meetings import Meeting, contenders, meetings, outdated
 from autotune.run.queue import Turn, Watcher
 from autotune.run.runner import Runner
 from autotune.run.stopping import told_where
-from autotune.study.head_to_head import OURS, HeadToHead, Side
+from autotune.study.head_to_head import OURS, SERVED, HeadToHead, Side
+from autotune.study.result import Decision
 from autotune.study.study import KernelStudy
 
 HEAD_TO_HEADS_S: Final = 180.0
@@ -89,23 +92,29 @@ def meet(runner: Runner, meeting: Meeting) -> HeadToHead:
         HeldError: If another process is running our study, or measures on its GPU.
         AutotuneError: If they cannot be raced.
     """
-    racers = list({_key(*each): each for way in meeting.ways.values() for each in way}.values())
-    for study in {study.name: study for study, _ in racers}.values():
+    racers = {_key(*each): each for way in meeting.ways.values() for each in way}
+    for study in {study.name: study for study, _ in racers.values()}.values():
         identity.check(study, runner.options)
     with runner.holding([meeting.own]):
-        measured = runner.backends.race(racers, meeting.own.settings.race_rounds)
-        by_key = {_key(*each): found for each, found in zip(racers, measured, strict=True)}
+        entrants = [RacedConfig(study, config, meeting.problem_of(study)) for study, config in racers.values()]
+        measured = runner.backends.race(entrants, meeting.own.settings.race_rounds)
+        by_key = dict(zip(racers, measured, strict=True))
         found = decide(meeting, {name: [by_key[_key(*each)] for each in way] for name, way in meeting.ways.items()})
         meeting.own.keep_head_to_head(found)
     return found
 
 
 def settle(meeting: Meeting) -> HeadToHead:
-    """Compares the times of separate studies, and keeps what comes of it."""
+    """Compares the times of separate studies, and keeps what comes of it.
+
+    Where the server's kernel was not timed on what ours was, nothing shows that ours is no slower: the server's wins.
+    """
     sides = tuple(
-        Side(name, contenders(way), _sum(_own_time_us(*each) for each in way)) for name, way in meeting.ways.items()
+        Side(name, contenders(way), _sum(_time_us(meeting, *each) for each in way))
+        for name, way in meeting.ways.items()
     )
-    found = HeadToHead(sides, _fastest(sides), interleaved=False)
+    is_unknown = any(side.name == SERVED and side.time_us is None for side in sides)
+    found = HeadToHead(sides, SERVED if is_unknown else _fastest(sides), interleaved=False)
     meeting.own.keep_head_to_head(found)
     return found
 
@@ -154,12 +163,29 @@ def _fastest(sides: Sequence[Side]) -> str:
     return min(reversed(sides), key=lambda side: float("inf") if side.time_us is None else side.time_us).name
 
 
-def _own_time_us(study: KernelStudy, config: Config) -> float | None:
-    """Returns the time of a config in the race that decided its study."""
+def _time_us(meeting: Meeting, study: KernelStudy, config: Config) -> float | None:
+    """Returns the time of a config in the race that decided its study: where that is of the same op, on the problem of
+    our study. None if it is not known."""
     if (result := study.result) is None:
         return None
-    decision = result.decision
-    return decision.tuned_us if config == decision.config else decision.incumbent_us
+    decision, own = result.decision, meeting.own
+    is_tuned = config == decision.config
+    if meeting.runs_our_problem(study):
+        problem = own.kernel.problem_type.from_json(study.spec.problem)
+        if problem != own.problem:
+            return _on_workload_us(decision, is_tuned, own.kernel.workloads(problem), own.problem)
+    return decision.tuned_us if is_tuned else decision.incumbent_us
+
+
+def _on_workload_us(
+    decision: Decision, is_tuned: bool, workloads: Sequence[Workload], problem: Problem
+) -> float | None:
+    """Returns the time on the one of a study's workloads that is a problem; None if there is none."""
+    names = [workload.name for workload in workloads if workload.problem == problem]
+    if names and len(workloads) == 1:
+        return decision.tuned_us if is_tuned else decision.incumbent_us
+    times = next((times for times in decision.workloads if times.name in names), None)
+    return None if times is None else times.tuned_us if is_tuned else times.incumbent_us
 
 
 def _key(study: KernelStudy, config: Config) -> object:

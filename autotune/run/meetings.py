@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune import servers
-from autotune.contract import Call, Config
-from autotune.contract.source import BUILTIN
+from autotune.contract import Call, Config, Problem
+from autotune.contract.source import BUILTIN, split
 from autotune.study.head_to_head import APART, DEFAULT, OURS, SERVED, Contender
 from autotune.study.result import Decision
 from autotune.study.study import KernelStudy
@@ -36,6 +36,15 @@ class Meeting:
         decision = self.own.result.decision if self.own.result else None
         keeps_apart = APART in self.ways and decision is not None and decision.config == decision.incumbent
         return len(self.ways) > 1 and not keeps_apart
+
+    def runs_our_problem(self, study: KernelStudy) -> bool:
+        """Tells whether a study's kernel is one of our study's op, which runs our study's problem."""
+        return split(study.spec.kernel)[0] == split(self.own.spec.kernel)[0]
+
+    def problem_of(self, study: KernelStudy) -> Problem:
+        """Returns what a study's configs are timed on: where its kernel runs it our study's problem, since that is what
+        ours is to be no slower on."""
+        return self.own.problem if self.runs_our_problem(study) else study.problem
 
     @property
     def is_due(self) -> bool:

@@ -119,6 +119,15 @@ class Planner(ABC):
         """Lists every lookup that files for these shapes must answer at these sizes, measured or not."""
         return [shape.call(size) for shape in shapes for size in answered]
 
+    def times_several(self, flags: Mapping[str, Any], source: str) -> bool:
+        """Tells whether studies of a shape time several kinds of batches.
+
+        Args:
+            flags: The shape's.
+            source: Whose kernels they time: the server's name, or ``builtin``.
+        """
+        return False
+
     @abstractmethod
     def warnings(
         self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -35,6 +35,10 @@ class ServedOp(ABC, Generic[A]):
     The op is called as the server calls it, with the tensors of the built-in kernel's inputs, and takes a config
     without a file. Nothing of the server's package is imported before the first call that needs it.
     """
+
+    flag_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What flags of problems are where nobody gives them, if that is another value than the built-in kernel's default
+    (`Kernel.problem_from_flags`)."""
 
     @abstractmethod
     def origin(self) -> Origin:
@@ -134,11 +138,14 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.source
 
     def problem_from_flags(self, flags: Mapping[str, Any]) -> Problem:
-        problem: Problem = self.builtin.problem_from_flags(flags)
+        problem: Problem = self.builtin.problem_from_flags(self._with_defaults(flags))
         return problem
 
     def problems_from_flags(self, flags: Mapping[str, Any]) -> list[Problem]:
-        return self.builtin.problems_from_flags(flags)
+        return self.builtin.problems_from_flags(self._with_defaults(flags))
+
+    def _with_defaults(self, flags: Mapping[str, Any]) -> dict[str, Any]:
+        return {**flags, **{name: value for name, value in self.op.flag_defaults.items() if flags.get(name) is None}}
 
     def workloads(self, problem: Problem) -> tuple[Workload, ...]:
         return self.builtin.workloads(problem)

@@ -14,7 +14,7 @@ from autotune.contract.converter import to_json
 from autotune.contract.groups import GroupKind
 from autotune.errors import InputError, MissingFlagError, one_of
 from autotune.study import studies
-from autotune.study.describe import Request, describe
+from autotune.study.describe import Request, describe, timed_kernel
 from autotune.study.leases import Leases
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
@@ -46,15 +46,30 @@ def describe_flags(
         return _describe_group(request, kind, kind.path(path or groups.AUTO, values), values, m_values)
     if path is not None:
         raise InputError(f"--path: got {path} for {request.kernel}; it belongs to --op-type {_groups()} only")
-    return describe_all(request, problems(request.kernel, values, m_values))
+    return describe_all(request, problems_to_time(request, values, m_values))
 
 
 def _groups() -> str:
     return one_of(kind.name for kind in groups.kinds())
 
 
+def problems_to_time(request: Request, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
+    """Returns the problems that flags describe to the kernel that a request comes to time: what a flag is where it is
+    not given is that kernel's own choice.
+
+    Raises:
+        InputError: If they describe none, or the kernel cannot be had. Flags that are missing are told first.
+    """
+    try:
+        kernel = timed_kernel(request)
+    except InputError:
+        _refuse_missing(registry.load(request.kernel), values, m_values)
+        raise
+    return problems(kernel, values, m_values)
+
+
 def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) -> list[Problem]:
-    """Returns the problems that flags describe.
+    """Returns the problems that flags describe to a kernel, by its reference.
 
     Raises:
         InputError: If they describe none.
@@ -64,6 +79,16 @@ def problems(kernel: str, values: Mapping[str, Any], m_values: tuple[int, ...]) 
         return _problems(loaded, values, m_values)
     except MissingFlagError as error:
         raise _all_missing(loaded, values, m_values, error) from error
+
+
+def _refuse_missing(kernel: AnyKernel, values: Mapping[str, Any], m_values: tuple[int, ...]) -> None:
+    """Raises InputError if a kernel lacks flags, and for nothing else that is wrong with them."""
+    try:
+        _problems(kernel, values, m_values)
+    except MissingFlagError as error:
+        raise _all_missing(kernel, values, m_values, error) from error
+    except InputError:
+        pass
 
 
 def _all_missing(
@@ -104,7 +129,7 @@ def _describe_group(
     request: Request, kind: GroupKind, path: str, values: Mapping[str, Any], m_values: tuple[int, ...]
 ) -> dict[str, StudySpec]:
     members = kind.members[path]
-    wanted = [problems(name, values, m_values) for name in members]
+    wanted = [problems_to_time(replace(request, kernel=name), values, m_values) for name in members]
     specs: dict[str, StudySpec] = {}
     for at_one_m in zip(*wanted, strict=True):
         described = [

@@ -46,16 +46,30 @@ class Request:
     allow_unknown_server: bool = False
 
 
+def backend_of(request: Request) -> str:
+    """Returns the backend that a request comes to: ``cuda`` or ``replay``."""
+    if request.backend != "auto":
+        return request.backend
+    return "cuda" if cuda_available() else "replay"
+
+
+def timed_kernel(request: Request) -> str:
+    """Returns the reference of the kernel that a request comes to time.
+
+    Raises:
+        InputError: As `autotune.study.sources.reference` does.
+    """
+    return reference(request.kernel, request.source, backend_of(request), request.allow_unknown_server)
+
+
 def describe(request: Request, problem: Problem) -> tuple[str, StudySpec]:
     """Returns the name and the spec of the study of one problem.
 
     Raises:
         InputError: If there is no GPU, or no recording of this problem, for the backend asked for.
     """
-    backend = request.backend
-    if backend == "auto":
-        backend = "cuda" if cuda_available() else "replay"
-    request = replace(request, kernel=reference(request.kernel, request.source, backend, request.allow_unknown_server))
+    backend = backend_of(request)
+    request = replace(request, kernel=timed_kernel(request))
     kernel = registry.load(request.kernel)
     refuse_unrunnable(kernel, problem)
     if not request.tag.isprintable() or not re.fullmatch(rf"[^\s/\\]{{0,{MOST_CHARACTERS}}}", request.tag):

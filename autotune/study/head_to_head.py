@@ -32,7 +32,8 @@ class Side:
     Attributes:
         name: `DEFAULT`, `SERVED`, `APART` or `OURS`.
         contenders: Several run one after the other.
-        time_us: Of all together; None if one of them does not run.
+        time_us: Of all together; None if one of them does not run, or, of separate studies, was not timed on what ours
+            was.
     """
 
     name: str
@@ -46,7 +47,7 @@ class HeadToHead:
 
     Attributes:
         sides: Our kernel's is the last.
-        winner: Name of the fastest one; ours where none is faster than it.
+        winner: Name of the fastest one; ours where none is faster than it, the server's where its time is not known.
         interleaved: They were timed in turn, in one process; else the times are of separate studies.
     """
 
@@ -64,7 +65,7 @@ class HeadToHead:
         return self.winner == OURS
 
     def us(self, name: str) -> float | None:
-        """Returns the time of a side; None if it is not there or does not run."""
+        """Returns the time of a side; None if it is not there, does not run or is not known."""
         return next((side.time_us for side in self.sides if side.name == name), None)
 
     @property

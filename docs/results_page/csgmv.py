@@ -87,6 +87,7 @@ def _gpu_lines(data: Path, run: Run) -> list[str]:
     note = ["", LISTED] if listed(studies) else []
     heading = f"### {studies[0].spec.environment.gpu}, {whose(studies)}"
     lines = ["", heading, "", f"Machine: {machine_text(studies[0])}.{_before_own_keys(studies)}{_told(run.about)}"]
+    lines[-1] += _of_batches(studies)
     lines += ["", *layers, *note, "", *saved, "", took(run.about, studies)]
     for line in races(run.about):
         lines += ["", line]
@@ -156,8 +157,21 @@ def whose(studies: Sequence[StudySummary]) -> str:
 
 
 def listed(studies: Sequence[StudySummary]) -> bool:
-    """Tells whether the GPU is the one that the PR lists times of."""
-    return studies[0].spec.environment.gpu == _LISTED_GPU
+    """Tells whether the GPU is the one that the PR lists times of, and prompts alone were timed, as there."""
+    return studies[0].spec.environment.gpu == _LISTED_GPU and not _of_batches(studies)
+
+
+def _of_batches(studies: Sequence[StudySummary]) -> str:
+    """Says so where times are not of prompts alone, as a server's own kernels are tuned by default."""
+    mixed = [study.spec.problem for study in studies if study.spec.problem.get("workload") == "mixed"]
+    if not mixed:
+        return ""
+    requests = sorted({n for problem in mixed for n in problem["decode_requests"]})
+    adapters = sorted({problem["num_loras"] for problem in mixed})
+    return (
+        f" Times are means of such prompts and of decode batches ({one_of(requests)} requests, each where a server "
+        f"cuts it into these chunks), with {one_of(adapters)} adapters."
+    )
 
 
 def beside_plain(studies: Sequence[StudySummary], plain: Mapping[str, Any]) -> Table:

@@ -10,8 +10,11 @@ from optuna.storages import BaseStorage
 
 from autotune import api
 from autotune.errors import InputError
+from autotune.servers.command_line import BlockSizes
+from autotune.servers.sglang import decoder_block
 from autotune.study.storage import open_storage
 from tests.builders.samples import RECORDED_MODEL
+from tests.builders.sglang_at_hand import machine
 
 REPLAY = api.Request(backend="replay")
 SHRINK = {"dtype": "float16", "batch_size": 16, "hidden_size": 5120, "lora_rank": 16, "num_loras": 4}
@@ -66,3 +69,34 @@ def test_a_name_must_be_of_one_study(storage: BaseStorage) -> None:
     api.of_plan(plan(), REPLAY).create(storage)
     with pytest.raises(InputError, match="matches 2"):
         api.find_one(storage, "*")
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "workloads"),
+    [
+        ("served", {}, {"sglang": "mixed"}),
+        ("builtin", {}, {"builtin": "prefill"}),
+        ("both", {}, {"sglang": "mixed", "builtin": "prefill"}),
+        ("both", {"workload": "prefill"}, {"sglang": "prefill", "builtin": "prefill"}),
+        ("both", {"workload": "mixed"}, {"sglang": "mixed", "builtin": "mixed"}),
+    ],
+    ids=str,
+)
+def test_studies_of_a_block_are_of_the_batches_that_each_kernel_is_timed_on(
+    source: str, flags: dict[str, str], workloads: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    block = decoder_block.find(BlockSizes(1024, (2048, 1024, 1024), intermediate=3072))
+    problems = api.Problems("csgmv_shrink", {"lora_rank": 64, "dtype": "float16", "chunk_sizes": (16, 128), **flags})
+    request = api.Request(backend="cuda", source=source, allow_unknown_server=True)
+    with machine(monkeypatch, tmp_path / "site"):
+        specs = api.of_block(block, "sglang", problems, request).specs.values()
+    assert {(spec.source, spec.problem["workload"]) for spec in specs} == set(workloads.items())
+    assert len(specs) == 14 * len(workloads)
+
+
+@pytest.mark.parametrize("flags", [{}, {"workload": "prefill"}], ids=str)
+def test_a_replay_of_a_block_is_of_prompts(flags: dict[str, str]) -> None:
+    block = decoder_block.find(BlockSizes(1024, (2048, 1024, 1024), intermediate=3072))
+    problems = api.Problems("csgmv_shrink", {"lora_rank": 64, "dtype": "float16", "chunk_sizes": (16,), **flags})
+    specs = api.of_block(block, "sglang", problems, api.Request(backend="replay", source="both")).specs.values()
+    assert {spec.problem["workload"] for spec in specs} == {"prefill"}

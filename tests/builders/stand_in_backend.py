@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from autotune.contract import Config
 from autotune.measure.backend import Backend
 from autotune.measure.result import Measurement
+from autotune.run.backends import RacedConfig
 from autotune.study.study import KernelStudy
 
 
@@ -45,9 +46,9 @@ class StandInBackends:
     def open(self, study: KernelStudy) -> Backend:
         return self.make(study)
 
-    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+    def race(self, entrants: Sequence[RacedConfig], rounds: int) -> list[Measurement]:
         """Times each config on its own study's backend."""
-        return [found for study, config in entrants for found in self.make(study).race([config], rounds)]
+        return [found for each in entrants for found in self.make(each.study).race([each.config], rounds)]
 
     def bandwidth_bytes_per_s(self, study: KernelStudy) -> float | None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from autotune.config.entry_problem import Assumptions, assumed, place_of, subjec
 from autotune.contract import AnyKernel, Call, Problem, groups, registry
 from autotune.errors import InputError
 from autotune.kernels.fused_moe_lora.group import FUSED_MOE_LORA
+from tests.builders.sglang_at_hand import machine
 
 GPU = "NVIDIA H200"
 SHRINK = PurePath("NVIDIA_H200_SHRINK.json")
@@ -148,3 +149,21 @@ def test_one_line_says_what_keys_do_not_tell() -> None:
     assert "slice_widths equal" in line
     assert "active_loras all" in line
     assert "tokens 30720; workload prefill" in line
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "kernel", "line"),
+    [
+        ("auto", {}, "csgmv_expand@sglang-0.5.23", "workload mixed; decode_requests 8x64x256"),
+        ("served", {"decode_requests": (4,)}, "csgmv_expand@sglang-0.5.23", "workload mixed; decode_requests 4"),
+        ("served", {"workload": "prefill"}, "csgmv_expand@sglang-0.5.23", "workload prefill"),
+        ("builtin", {}, "csgmv_expand", "workload prefill"),
+    ],
+)
+def test_the_batches_are_those_that_studies_of_the_kernel_time(
+    source: str, flags: dict[str, Any], kernel: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with machine(monkeypatch, tmp_path / "site"):
+        subject = subject_of(sglang_expand(100, 1), Assumptions(flags, source=source, allow_unknown_server=True))
+    assert subject.kernel == kernel
+    assert f"{line}; shares" in assumed([subject])

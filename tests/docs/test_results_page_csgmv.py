@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,15 @@ def test_what_is_listed_is_of_one_gpu_only() -> None:
     (columns, rows), _ = csgmv.tables(studies("NVIDIA H100 80GB HBM3"))
     assert len(rows) == 32
     assert not any("listed" in column for column in columns)
+
+
+def test_means_of_prompts_and_decode_batches_are_told_and_beside_nothing_that_is_listed() -> None:
+    about = {"workload": "mixed", "decode_requests": [8, 64], "num_loras": 8}
+    mixed = [replace(each, spec=replace(each.spec, problem=about)) for each in studies()]
+    assert csgmv.listed(studies())
+    assert not csgmv.listed(mixed)
+    assert csgmv._of_batches(studies()) == ""
+    assert "decode batches (8, 64 requests" in csgmv._of_batches(mixed)
 
 
 def test_wall_time_is_told_beside_the_time_in_studies() -> None:

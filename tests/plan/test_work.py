@@ -12,7 +12,7 @@ from autotune.contract import registry
 from autotune.errors import NotInstalledError
 from autotune.model.shape import look_up
 from autotune.plan.by_source import left_to_server
-from autotune.plan.plan import Plan, make
+from autotune.plan.plan import LARGE_STUDY_S, SMALL_STUDY_S, Plan, make
 from autotune.plan.timed import all_timed_kernels
 from autotune.plan.work import TuningWork, work_of
 from autotune.servers.batches import Batches
@@ -20,6 +20,7 @@ from autotune.servers.places import SWITCH
 from autotune.servers.serving import Serving
 from autotune.servers.vllm import layer_classes
 from tests.builders import served_vllm
+from tests.builders.sglang_at_hand import machine
 
 M = (16, 64, 4096)
 
@@ -127,3 +128,18 @@ def test_what_is_left_to_the_server_is_told_where_nothing_else_is_tuned() -> Non
     assert "--source served" in line
     assert left_to_server(plan(rank=16), "builtin") == []
     assert left_to_server(plan(rank=256), "both") == []
+
+
+@pytest.mark.parametrize(
+    ("workload", "served_s", "ours_s"),
+    [(None, LARGE_STUDY_S, SMALL_STUDY_S), ("prefill", SMALL_STUDY_S, SMALL_STUDY_S), ("mixed", *[LARGE_STUDY_S] * 2)],
+)
+def test_studies_of_prompts_and_decode_batches_take_longer(
+    workload: str | None, served_s: float, ours_s: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = make(look_up("Qwen3-8B"), Serving("sglang", 1, 16, 4), Batches(workload=workload))
+    with machine(monkeypatch, tmp_path / "site"):
+        work = {source: work_of(made, source) for source in ("served", "builtin", "both")}
+    assert work["served"].seconds == len(made.entries) * served_s
+    assert work["builtin"].seconds == len(made.entries) * ours_s
+    assert work["both"].seconds == work["served"].seconds + work["builtin"].seconds

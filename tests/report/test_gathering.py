@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.storages import BaseStorage, InMemoryStorage
 
 from autotune import api
+from autotune.contract import registry
+from autotune.contract.gpu import H200
 from autotune.report.content import ReportContent, ReportRow, Saving
 from autotune.report.gathering import gather
+from autotune.study import studies
+from autotune.study.head_to_head import DEFAULT, OURS, SERVED, Contender, HeadToHead, Side
+from autotune.study.membership import Membership
+from autotune.study.result import WorkloadTimes
+from autotune.study.study import KernelStudy
+from tests.builders.double_study import HERE
 from tests.builders.recordings import write_machine, write_recording
+from tests.builders.specs import spec_on_gpu
+from tests.builders.study_results import CONFIG, study_result
 from tests.conftest import Cli
 
 PLAN = (
@@ -82,3 +95,32 @@ def test_a_default_that_does_not_run_has_no_speed_up() -> None:
     row = ReportRow("a", "shrink", "", 16, 1, "k", "s", "h", None, "tuned", None, 2.0, 1.0, None, {}, 3, "")
     assert row.speedup is None
     assert row.of_floor == 0.5
+
+
+def finished_csgmv(storage: BaseStorage, source: str, tuned_us: float, *workloads: WorkloadTimes) -> KernelStudy:
+    """Makes a finished study of a plan's shrink, which a pass launches twice; its default takes double."""
+    flags: dict[str, Any] = {"hidden_size": 1024, "lora_rank": 64, "chunk_size": 16, "num_loras": 8}
+    kernel = registry.load("csgmv_shrink")
+    problem = kernel.problem_from_flags(flags | {"workload": "mixed" if workloads else "prefill"})
+    spec = replace(spec_on_gpu(kernel.name, problem, H200, HERE, "wide"), source=source)
+    study = studies.create(storage, source, spec)
+    result = study_result(2 * tuned_us, tuned_us)
+    study.finish(replace(result, decision=replace(result.decision, workloads=workloads)))
+    study.join("plan", Membership(0, 2.0, (), layers=("qkv_proj",), launches=2))
+    return study
+
+
+def test_a_pass_is_counted_by_prompts_where_decode_batches_were_timed_as_well() -> None:
+    """Their mean is no time of a pass, and none to hold a time of prompts against."""
+    prompts, decode = WorkloadTimes("prefill", 100.0, 80.0, 0.2), WorkloadTimes("decode of 8", 1.0, 0.5, 0.5)
+    storage = InMemoryStorage()
+    served = finished_csgmv(storage, "sglang", 6.0, prompts, decode)
+    assert gather([served], "plan").savings == (Saving(16, 200.0, 160.0, missing=0),)
+    ours = finished_csgmv(storage, "builtin", 30.0)
+    times = {DEFAULT: 104.0, SERVED: 84.0, OURS: 31.0}
+    sides = [Side(name, (Contender(name, CONFIG),), time_us) for name, time_us in times.items()]
+    ours.keep_head_to_head(HeadToHead(tuple(sides), OURS, interleaved=True))
+    assert gather([served, ours], "plan").savings == (Saving(16, 208.0, 168.0, missing=0, plugin_us=62.0),)
+    unknown = [replace(side, time_us=None) if side.name != OURS else side for side in sides]
+    ours.keep_head_to_head(HeadToHead(tuple(unknown), SERVED, interleaved=False))
+    assert gather([served, ours], "plan").savings == (Saving(16, 200.0, 160.0, missing=0, plugin_us=160.0),)

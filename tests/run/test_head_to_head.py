@@ -13,17 +13,20 @@ from autotune.contract import Config, Problem
 from autotune.contract.gpu import H200
 from autotune.errors import AutotuneError
 from autotune.kernels.aligned_moe_lora.problem import AlignedMoeProblem
+from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.fused_moe_lora.problem import MoeProblem
 from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
 from autotune.measure.result import Measurement
+from autotune.run.backends import RacedConfig
 from autotune.run.head_to_head import HeadToHeads
 from autotune.run.options import RunOptions
 from autotune.run.queue import Turn
 from autotune.run.runner import Runner
 from autotune.study import studies
 from autotune.study.head_to_head import APART, DEFAULT, OURS, SERVED
+from autotune.study.result import WorkloadTimes
 from autotune.study.study import KernelStudy
 from tests.builders.double_study import HERE
 from tests.builders.specs import spec_on_gpu
@@ -47,16 +50,18 @@ TUNED: Config = {"block_m": 16, "num_warps": 4}
 
 
 class Timed(StandInBackends):
-    """Tells the samples that a test says, by study and config, and notes what raced together."""
+    """Tells the samples that a test says, by study and config, and notes what raced together, and on what."""
 
     def __init__(self, samples_us: Mapping[tuple[str, bool], Sequence[float]]) -> None:
         super().__init__()
         self.samples_us = samples_us
         self.raced: list[list[tuple[str, bool]]] = []
+        self.problems: list[Problem] = []
 
-    def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
-        keys = [(study.name, config == TUNED) for study, config in entrants]
+    def race(self, entrants: Sequence[RacedConfig], rounds: int) -> list[Measurement]:
+        keys = [(each.study.name, each.config == TUNED) for each in entrants]
         self.raced.append(keys)
+        self.problems += [each.problem for each in entrants]
         return [Measurement("ok", tuple(self.samples_us[key])) if key in self.samples_us else FAILED for key in keys]
 
 
@@ -215,7 +220,7 @@ def test_what_finds_no_time_is_decided_by_the_studies_and_met_later(storage: Bas
 
 def test_a_race_that_fails_is_told_and_decided_by_the_studies(storage: BaseStorage) -> None:
     class Lost(StandInBackends):
-        def race(self, entrants: Sequence[tuple[KernelStudy, Config]], rounds: int) -> list[Measurement]:
+        def race(self, entrants: Sequence[RacedConfig], rounds: int) -> list[Measurement]:
             raise AutotuneError("the worker is gone")
 
     chosen = [finished(storage, "lora_shrink", source) for source in ("vllm", "builtin")]
@@ -223,3 +228,92 @@ def test_a_race_that_fails_is_told_and_decided_by_the_studies(storage: BaseStora
     met = chosen[1].head_to_head
     assert met is not None
     assert met.winner == OURS, "of equal times"
+
+
+CSGMV: dict[str, Any] = {"hidden_size": 1024, "lora_rank": 64, "chunk_size": 16, "num_loras": 8}
+WORKLOADS = (
+    WorkloadTimes("prefill", 90.0, 60.0, 0.3),
+    WorkloadTimes("decode of 8", 9.0, 5.0, 0.4),
+    WorkloadTimes("decode of 64", 9.0, 5.0, 0.4),
+    WorkloadTimes("decode of 256", 9.0, 5.0, 0.4),
+)
+
+
+def csgmv(
+    storage: BaseStorage, source: str, tuned_us: float, workloads: tuple[WorkloadTimes, ...] = (), **flags: Any
+) -> KernelStudy:
+    """Makes a finished study of a csgmv shrink on the batches that flags describe."""
+    kernel = CsgmvShrink()
+    spec = spec_on_gpu(kernel.name, kernel.problem_from_flags(CSGMV | flags), H200, HERE, "wide")
+    study = studies.create(storage, f"csgmv@{source}", replace(spec, source=source))
+    result = study_result(2 * tuned_us, tuned_us, config=TUNED)
+    study.finish(replace(result, decision=replace(result.decision, workloads=workloads)))
+    return study
+
+
+@pytest.mark.parametrize("ours", [{}, {"workload": "mixed"}, {"workload": "decode", "total_tokens": 8}], ids=str)
+def test_both_kernels_of_an_op_are_timed_on_what_ours_was_tuned_on(storage: BaseStorage, ours: dict[str, Any]) -> None:
+    """Whatever the server's own was tuned on."""
+    chosen = [csgmv(storage, "sglang", 8.0, workload="mixed"), csgmv(storage, "builtin", 50.0, **ours)]
+    backends = Timed({(f"csgmv@{source}", True): samples(us) for source, us in (("sglang", 60.0), ("builtin", 50.0))})
+    meet(storage, backends, chosen)
+    assert backends.problems == [CsgmvShrink().problem_from_flags(CSGMV | ours)] * 3
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.interleaved) == (OURS, True)
+
+
+def test_several_launches_in_one_and_other_kernels_are_each_timed_on_their_own_problem(storage: BaseStorage) -> None:
+    chosen = [finished(storage, kernel, "builtin") for kernel in ("lora_linear", "lora_shrink", "lora_expand")]
+    backends = Timed(SHRINKS)
+    meet(storage, backends, chosen)
+    assert backends.problems == [PROBLEMS[name] for name in ("lora_shrink", "lora_expand", "lora_linear")]
+
+
+@pytest.mark.parametrize(("ours_us", "winner"), [(59.0, OURS), (61.0, SERVED)])
+def test_times_of_separate_studies_are_compared_on_what_ours_was_tuned_on(
+    storage: BaseStorage, ours_us: float, winner: str
+) -> None:
+    """The mean of a study of prompts and decode batches is far below any time of prompts."""
+    chosen = [csgmv(storage, "sglang", 8.0, WORKLOADS, workload="mixed"), csgmv(storage, "builtin", ours_us)]
+    assert meet(storage, Timed({}), chosen, time_s=0.0).settled == 1
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.us(DEFAULT), met.us(SERVED), met.us(OURS)) == (90.0, 60.0, ours_us)
+    assert met.winner == winner
+
+
+@pytest.mark.parametrize(
+    ("theirs", "workloads"),
+    [
+        ({"workload": "mixed"}, ()),
+        ({"workload": "mixed", "num_loras": 4}, WORKLOADS),
+        ({"workload": "decode"}, ()),
+    ],
+    ids=["not kept", "another pool", "other batches"],
+)
+def test_ours_that_was_timed_beside_nothing_leaves_the_call_to_the_server(
+    storage: BaseStorage, theirs: dict[str, Any], workloads: tuple[WorkloadTimes, ...]
+) -> None:
+    """Until the two are raced."""
+    chosen = [csgmv(storage, "sglang", 80.0, workloads, **theirs), csgmv(storage, "builtin", 1.0)]
+    meet(storage, Timed({}), chosen, time_s=0.0)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.us(SERVED), met.interleaved) == (SERVED, None, False)
+    meet(storage, Timed({("csgmv@sglang", True): samples(9.0), ("csgmv@builtin", True): samples(1.0)}), chosen)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.winner, met.interleaved) == (OURS, True)
+
+
+def test_a_mixed_study_without_a_decode_batch_is_one_of_prompts(storage: BaseStorage) -> None:
+    size: dict[str, Any] = {"chunk_size": 128}
+    chosen = [
+        csgmv(storage, "sglang", 8.0, workload="mixed", decode_requests=(8,), **size),
+        csgmv(storage, "builtin", 9.0, **size),
+    ]
+    meet(storage, Timed({}), chosen, time_s=0.0)
+    met = chosen[1].head_to_head
+    assert met is not None
+    assert (met.us(DEFAULT), met.us(SERVED), met.winner) == (16.0, 8.0, SERVED)

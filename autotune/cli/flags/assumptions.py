@@ -15,7 +15,9 @@ class AssumptionFlags:
     """What keys do not tell, by the names of the flags that describe problems."""
 
     dtype: str | None = worded("float16 or bfloat16.  [default: torch.float16]", default=None)
-    num_loras: int | None = worded("SGLang: adapters of the pool; vLLM's keys tell.  [default: 1]", default=None)
+    num_loras: int | None = worded(
+        "SGLang: adapters of the pool; vLLM's keys tell.  [default: 1, of mixed 8]", default=None
+    )
     slice_widths: tuple[int, ...] | None = worded(
         "Of the expands that they fit.  [default: equal, if sure]", default=None
     )

@@ -206,7 +206,9 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
             "SGLang: one study each: 16,32,64,128; or auto.  [default: all; of a model those that occur]",
             Integers(distinct=True, auto=True),
         ),
-        "workload": _flag("--workload", "SGLang: prefill, decode or mixed.  [default: prefill]", metavar="NAME"),
+        "workload": _flag(
+            "--workload", "SGLang: prefill, decode or mixed.  [default: mixed; of our kernels prefill]", metavar="NAME"
+        ),
         "total_tokens": _flag(
             "--total-tokens", "SGLang: tokens, or requests of a decode.  [default: 30720, or 64]", Size()
         ),

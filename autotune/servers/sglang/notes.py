@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from autotune.errors import one_of
 from autotune.model.shape import ModelShape
@@ -14,6 +14,7 @@ from autotune.servers.sglang.chunks import reachable
 from autotune.servers.sglang.facts import ALL_LINEAR, EMBEDDINGS, MLP, SHARED_EXPERTS, SPLIT_K_CHUNK, WRAPPED_AS
 from autotune.servers.sglang.serving import takes_mlps
 from autotune.servers.sglang.split_k import LOSES_SPLIT_K, may_split_k
+from autotune.servers.sglang.workloads import OTHER
 from autotune.servers.shapes import Shape
 
 
@@ -34,11 +35,7 @@ def warnings(
     if any("lm_head" in shape.layers for shape in shapes):
         yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
     yield from _split_k(shapes, sizes)
-    if not any("workload" in shape.flags for shape in shapes):
-        yield (
-            "the kernels are timed on prefill batches; the server's own kernels run decode batches by the same "
-            "entries, and may be slower there than without: --workload mixed takes none that slows either"
-        )
+    yield from _of_workloads({shape.flags.get("workload") for shape in shapes})
     planned = {label.partition(" x")[0].rpartition(".")[2] for shape in shapes for label in shape.layers}
     named = [name for name in serving.target_modules or () if name not in ALL_LINEAR]
     if lacking := [name for name in named if WRAPPED_AS.get(name) not in planned]:
@@ -70,6 +67,21 @@ def advice(serving: Serving, max_chunk: int) -> Iterator[str]:
             "If prefill counts, raise --max-lora-chunk-size to 128 first: that was worth +21% of throughput in "
             "SGLang's PR 20391, tuning on top of it about +2.6% (at 16: +12.6%)."
         )
+
+
+def _of_workloads(named: Collection[str | None]) -> Iterator[str]:
+    """Tells which batches are timed, where that is not what a server launches with the entries."""
+    for workload in named:
+        if workload is None:
+            yield (
+                "the server's own kernels are timed on prompts and decode batches together, which they launch with one "
+                "entry; ours on prompts, since the plug-in runs their defaults for decode batches"
+            )
+        elif other := OTHER.get(workload):
+            yield (
+                f"--workload {workload}: the server's own kernels launch {other} batches with the same entries, and "
+                "may be slower there than without: leave it out, and none is taken that slows either"
+            )
 
 
 def _split_k(shapes: Sequence[Shape], sizes: Sequence[int]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from autotune.servers.sglang import (
     quantised,
     registry,
     stopping,
+    workloads,
 )
 from autotune.servers.sglang import serving as flags
 from autotune.servers.sglang import sizes as chunk_sizes
@@ -69,6 +70,9 @@ class SglangPlanner(Planner):
 
     def sizes(self, batches: Batches) -> BatchSizes:
         return chunk_sizes.sizes(batches)
+
+    def times_several(self, flags: Mapping[str, Any], source: str) -> bool:
+        return workloads.is_mixed(flags.get("workload"), source)
 
     def warnings(
         self, model: ModelShape, serving: Serving, batches: Batches, shapes: Sequence[Shape], sizes: Iterable[int]

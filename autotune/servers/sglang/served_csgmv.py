@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
@@ -16,7 +16,7 @@ from autotune.contract import AnyKernel, Config, Gpu, Launch, Parameter
 from autotune.contract.source import Origin
 from autotune.servers.recorder import positional, recording
 from autotune.servers.served import ServedOp
-from autotune.servers.sglang import facts, own_keys
+from autotune.servers.sglang import facts, own_keys, workloads
 from autotune.servers.sglang.packaged import packaged_config
 from autotune.servers.sglang.served_cost import ExpandWork
 from autotune.servers.sglang.served_modules import BATCH, CSGMV, EXPAND, SHRINK, imported
@@ -70,6 +70,7 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
             the same tiles.
     """
 
+    flag_defaults: ClassVar[Mapping[str, Any]] = {"workload": workloads.OF_OWN_KERNELS}
     module: ClassVar[str]
     function: ClassVar[str]
     lookup: ClassVar[str]

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from autotune.servers.sglang.facts import NAME
+
 FEW_TOKENS: Final = 64
 """A batch of so many, or fewer, is taken for one of decode: as studies on an H100 and an H200 found, narrow blocks of
 the shrink that take much of a row at a time are then faster (docs/results.md)."""
 FEW_CAPTURED: Final = 256
 """So is a captured graph of so many: graphs of prompts begin about there."""
 
-_OTHER: Final = {"prefill": "decode", "decode": "prefill"}
+OF_OWN_KERNELS: Final = "mixed"
+"""What the server's own kernels are timed on unless a user says otherwise: they launch prompts and decode batches with
+one entry. Entries that were tuned on prompts alone ran their decode shrinks at 0.67x to 0.70x of the default's speed on
+an H200 (Qwen3-Embedding-0.6B, rank 64)."""
+
+OTHER: Final = {"prefill": "decode", "decode": "prefill"}
 
 
 def is_decode(tokens: int, is_captured: bool) -> bool:
@@ -29,12 +36,22 @@ def of_batch(tokens: int, is_captured: bool) -> str | None:
     return None if is_captured else "prefill"
 
 
+def is_mixed(workload: str | None, source: str) -> bool:
+    """Tells whether studies of a kernel time prompts and decode batches.
+
+    Args:
+        workload: What the user asks for; None leaves it to the kernel.
+        source: Whose kernel it is: the server's name, or ``builtin``.
+    """
+    return (workload or (OF_OWN_KERNELS if source == NAME else None)) == "mixed"
+
+
 def note(op: str, workload: str | None) -> str | None:
     """Tells what the plug-in makes of an op's entries that were timed on one kind of batches alone; None where they are
     launched with for both."""
-    if workload not in _OTHER:
+    if workload not in OTHER:
         return None
     return (
-        f"the plug-in runs its default of the {op} for {_OTHER[workload]} batches: entries that were timed on "
+        f"the plug-in runs its default of the {op} for {OTHER[workload]} batches: entries that were timed on "
         f"{workload} only have no say there"
     )

@@ -3,7 +3,11 @@ their launches."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from autotune.contract import registry
+from autotune.servers.sglang import served_modules
 
 FILES = Path(__file__).parent / "files"
 
@@ -47,3 +51,11 @@ def install(folder: Path, version: str = "0.5.23") -> Path:
         f"Metadata-Version: 2.4\nName: sglang\nVersion: {version}\nRequires-Dist: torch==2.14.1\n"
     )
     return folder
+
+
+def forget() -> None:
+    """Makes this process ask anew what is installed."""
+    served_modules.imported.cache_clear()
+    registry._served.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sglang"]:
+        del sys.modules[name]

@@ -34,3 +34,21 @@ def test_chunk_sizes_that_never_occur(
     made = make(load("Qwen3-8B"), Serving("sglang", 1, 16, 4), batches)
     assert list(made.sizes) == tuned
     assert any("chunk size 64" in line for line in made.warnings) == dead
+
+
+@pytest.mark.parametrize(
+    ("workload", "part"),
+    [
+        (None, "own kernels are timed on prompts and decode batches together"),
+        ("prefill", "--workload prefill: the server's own kernels launch decode batches with the same entries"),
+        ("decode", "--workload decode: the server's own kernels launch prefill batches with the same entries"),
+        ("mixed", None),
+    ],
+)
+def test_which_batches_are_timed_is_told_where_it_is_not_what_a_server_launches(
+    workload: str | None, part: str | None
+) -> None:
+    made = make(load("Qwen3-8B"), Serving("sglang", 1, 16, 4), Batches(workload=workload))
+    lines = [line for line in made.warnings if "timed on" in line or "--workload" in line]
+    assert len(lines) == (part is not None)
+    assert all(str(part) in line for line in lines)

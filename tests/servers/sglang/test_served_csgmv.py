@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,7 @@ RELEASES = tuple(served_sglang.FOLDERS)
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str = "0.5.23") -> None:
     monkeypatch.syspath_prepend(served_sglang.install(folder, version))
-    forget()
-
-
-def forget() -> None:
-    served_modules.imported.cache_clear()
-    registry._served.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sglang"]:
-        del sys.modules[name]
+    served_sglang.forget()
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +34,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Puts the stand-in on the path, and forgets it afterwards."""
     install(tmp_path, monkeypatch)
     yield
-    forget()
+    served_sglang.forget()
 
 
 def served(name: str) -> AnyKernel:
@@ -187,6 +179,41 @@ def test_what_an_expand_leaves_out_was_measured_to_lose(pattern: str) -> None:
                 kept = kernel.infeasible(problem, kernel.canonical(problem, config, H200), H200) is None
                 times[kept].append(m.median_us)
         assert min(times[True]) <= min(times[False], default=float("inf"))
+
+
+FLAGS: dict[str, Any] = {"hidden_size": 1024, "output_dim": 1024, "lora_rank": 64}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    ("flags", "workload", "builtin", "loras"),
+    [
+        ({}, "mixed", "prefill", 8),
+        ({"workload": None, "num_loras": None}, "mixed", "prefill", 8),
+        ({"num_loras": 1}, "mixed", "prefill", 1),
+        ({"num_loras": 4}, "mixed", "prefill", 4),
+        ({"workload": "prefill"}, "prefill", "prefill", 1),
+        ({"workload": "decode"}, "decode", "decode", 1),
+        ({"workload": "mixed", "num_loras": 2}, "mixed", "mixed", 2),
+    ],
+    ids=str,
+)
+def test_prompts_and_decode_batches_are_timed_unless_flags_say_otherwise(
+    name: str, flags: dict[str, Any], workload: str, builtin: str, loras: int
+) -> None:
+    """One entry of the server's is launched for both; of ours it is for those that it was timed on."""
+    for problem in served(name).problems_from_flags(FLAGS | flags):
+        fields = problem.to_json()
+        assert (fields["workload"], fields["num_loras"]) == (workload, loras)
+        assert problem == served(name).problem_from_flags(FLAGS | flags | {"chunk_size": fields["chunk_size"]})
+    for problem in registry.load(name).problems_from_flags(FLAGS | flags):
+        assert problem.to_json()["workload"] == builtin
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_of_every_chunk_size_some_decode_batch_is_timed_that_a_server_launches_with_it(name: str) -> None:
+    found = {p.to_json()["chunk_size"]: p.to_json()["decode_requests"] for p in served(name).problems_from_flags(FLAGS)}
+    assert found == {16: [8, 64, 256], 32: [64, 256], 64: [256], 128: [256]}
 
 
 def test_a_study_of_another_release_than_the_installed_one_is_refused() -> None:
