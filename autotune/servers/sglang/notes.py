@@ -75,7 +75,8 @@ def _of_workloads(named: Collection[str | None]) -> Iterator[str]:
         if workload is None:
             yield (
                 "the server's own kernels are timed on prompts and decode batches together, which they launch with one "
-                "entry; ours on prompts, since the plug-in runs their defaults for decode batches"
+                "entry (recordings have prompts alone); ours on prompts, as the plug-in runs their defaults for decode "
+                "batches"
             )
         elif other := OTHER.get(workload):
             yield (
