@@ -8,7 +8,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from results_page import beside, csgmv, dense, engine, moe, pairs, plan, plugin, served
+from results_page import (
+    batches,
+    beside,
+    csgmv,
+    dense,
+    engine,
+    moe,
+    pairs,
+    plain_shrink,
+    plan,
+    plugin,
+    served,
+)
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
@@ -37,6 +49,8 @@ def page() -> list[str]:
         *pairs.section(DATA),
         *dense.section(DATA),
         *csgmv.section(DATA),
+        *plain_shrink.section(DATA),
+        *batches.section(DATA),
         *moe.section(DATA),
         *plan.section(DATA),
     ]

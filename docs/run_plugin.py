@@ -28,6 +28,7 @@ from plugin_race import Raced, Sides, keep, options, set_count, timed
 
 _MOST_SETS: Final = 24
 TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 8192)
+OPS: Final = ("lora_shrink", "lora_expand")
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,23 @@ class Row:
 def main() -> None:
     parser = options(__doc__, [model.name for model in MODELS], 30)
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
+    parser.add_argument("--ops", nargs="+", choices=OPS, default=OPS)
     parser.add_argument("--tp", type=int, default=1, help="what one of so many GPUs launches")
     parser.add_argument("--adapters", type=int, default=4, help="as many as the server has room for, all in use")
     arguments = parser.parse_args()
     register()
-    if not all(map(override.is_overridden, ("lora_shrink", "lora_expand"))):
+    if not all(map(override.is_overridden, OPS)):
         raise SystemExit("the plug-in is not on: set LORA_AUTOTUNE_KERNELS=1, and put a known vLLM on the path")
     models = [model.split(arguments.tp) for model in MODELS if model.name in arguments.models]
-    chosen = cases(models, arguments.tokens, arguments.adapters)
+    chosen = cases(models, arguments.ops, arguments.tokens, arguments.adapters)
     keep(timed(chosen, arguments.rounds), arguments.out, arguments.seconds)
 
 
-def cases(models: list[Model], tokens: list[int], adapters: int) -> Iterator[DenseCase]:
+def cases(models: list[Model], ops: list[str], tokens: list[int], adapters: int) -> Iterator[DenseCase]:
     """Yields the sizes of batches outermost, so that a run cut short has something of every layer."""
     bandwidth = copy_bandwidth_bytes_per_s()
     for m, model in itertools.product(tokens, models):
-        for layer, op in itertools.product(model.layers, ("lora_shrink", "lora_expand")):
+        for layer, op in itertools.product(model.layers, ops):
             yield DenseCase(op, model, layer, (m, adapters), bandwidth)
 
 
