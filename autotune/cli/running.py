@@ -104,14 +104,20 @@ def show_results(finished: list[KernelStudy], plan_name: str | None = None) -> N
     compared = {name for item in finished if (met := item.head_to_head) for name in (item.name, *met.rivals)}
     if others := [item for item in finished if item.name not in compared]:
         show(before_after(others), narrow=before_after_by_size(others))
-    if compared:
-        found = api.report(finished, plan_name)
-        section = without_empty_columns(rivals_section(found))
-        say()
-        show(table(f"{section.title}\n{machines(finished)}", section.columns, section.rows))
-        say(section.note)
-        for line in token_lines(found):
-            say(line)
+    show_compared(finished, plan_name)
+
+
+def show_compared(finished: list[KernelStudy], plan_name: str | None = None) -> None:
+    """Prints the server's kernels beside ours, where they were compared."""
+    if not any(item.head_to_head for item in finished):
+        return
+    found = api.report(finished, plan_name)
+    section = without_empty_columns(rivals_section(found))
+    say()
+    show(table(f"{section.title}\n{machines(finished)}", section.columns, section.rows))
+    say(section.note)
+    for line in token_lines(found):
+        say(line)
 
 
 def say_notes(finished: list[KernelStudy]) -> None:

@@ -20,8 +20,9 @@ from autotune.cli.flags.run import MakingFlags, RunFlags
 from autotune.cli.messages import tell
 from autotune.cli.plan import show_plan
 from autotune.cli.proving import EngineRound
-from autotune.cli.running import load_ahead, raise_if_any, run_studies, say_notes, show_results
+from autotune.cli.running import load_ahead, raise_if_any, run_studies, say_notes, show_compared, show_results
 from autotune.cli.storage import open_storage
+from autotune.contract.source import BUILTIN
 from autotune.errors import InputError
 from autotune.export.file import OnExist
 from autotune.model.flag_sizes import infer_sizes
@@ -244,9 +245,23 @@ def _in_time(running: RunFlags, end: Deadline, count: int, part: float) -> RunFl
 
 
 def _show_block(block: DecoderBlock, finished: list[KernelStudy]) -> None:
+    """Prints what tuning did for the server's kernels and for ours, each by itself, and then the two beside each
+    other."""
+    by_source: dict[str, list[KernelStudy]] = {}
+    for item in finished:
+        by_source.setdefault(item.spec.source, []).append(item)
+    for index, (source, of_source) in enumerate(by_source.items()):
+        if index:
+            say()
+        whose = "our kernels: " if source == BUILTIN else f"the kernels of {source}: "
+        _show_layers(block, of_source, whose if len(by_source) > 1 else "")
+    show_compared(finished)
+
+
+def _show_layers(block: DecoderBlock, finished: list[KernelStudy], whose: str) -> None:
     """Prints a row a layer, kernel and chunk size, and what is saved."""
     results = layer_results(block.layers, [item.summary for item in finished])
-    show(table(machines(finished), COLUMNS, map(cells, results)))
+    show(table(f"{whose}{machines(finished)}", COLUMNS, map(cells, results)))
     if any(item.result and item.result.decision.workloads for item in finished):
         say("Where several kinds of batches were timed, times are means of theirs.")
     say()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from autotune.measure.recording import RECORDED_DIR
 from tests.builders.samples import BLOCK_EXPERTS, DECODER_BLOCK
 from tests.conftest import Cli
 
@@ -205,6 +207,26 @@ def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     assert "Note: measured on prefill only; decode batches are looked up by the same key" in done.stderr
     before, _, _ = done.stdout.partition("tuned/")
     assert cli.ok(*command).startswith(before), "nothing is measured twice"
+
+
+def test_layers_of_both_kernels_are_told_apart_and_compared(cli: Cli) -> None:
+    """What one saves is not added to what the other does."""
+    recorded = Path("recorded")
+    recorded.mkdir()
+    shutil.copy(RECORDED_DIR / "machine.toml", recorded)
+    for file in RECORDED_DIR.glob("sglang_*_R64_*_chunk16.csv.gz"):
+        shutil.copy(file, recorded)
+        shutil.copy(file, recorded / file.name.replace("sglang_", "builtin_"))
+    tune = f"tune {BLOCK} --chunk-sizes 16 --backend replay --recorded recorded"
+    alone = [cli.ok(tune, f"--source {one} --storage sqlite:///{one}.db", ONE_TRIAL) for one in ("auto", "builtin")]
+    told = cli.ok(tune, "--source both", ONE_TRIAL)
+    saved, separately = ([line for line in text.splitlines() if "all  " in line] for text in (told, "\n".join(alone)))
+    assert len(saved) == 2
+    assert saved == separately
+    assert "the kernels of sglang: NVIDIA H200" in told
+    assert "our kernels: NVIDIA H200" in told
+    _, _, compared = told.partition("The server's kernels and ours")
+    assert len([line for line in compared.splitlines() if " R 64, S " in line]) == 7
 
 
 def reference_files() -> list[Path]:
