@@ -1,12 +1,13 @@
 """Tells what exported files are worth on the server's own kernels: against no folder, and against the best there is.
 
-    PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--decode N,N] [--seconds N]
-    PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS] [--seconds N]
+    PYTHONPATH=.:SERVER python docs/run_served.py never-slower URL DIR OUT.json [--decode N,N] [--active N,N]
+    PYTHONPATH=.:SERVER python docs/run_served.py regret URL OUT.json [--around N] [--whole GLOBS]
 
 `never-slower` races every entry of DIR against what the server launches without the folder, both found by the server's
 own loader, in A B B A order; with --decode also on batches of so many requests, where the server looks those up by the
-entry's key. `regret` times many configs of each searched study's space (near the exported one and at
-random, or the whole space), and races the ten fastest and the exported one again on fresh inputs.
+entry's key, and with --active also on batches that use so many of the adapters. `regret` times many configs of each
+searched study's space (near the exported one and at random, or the whole space), and races the ten fastest and the
+exported one again on fresh inputs. Both stop after --seconds N.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main() -> None:
     slower.add_argument("url")
     slower.add_argument("folder", type=Path)
     slower.add_argument("--decode", default="", metavar="N,N", help="SGLang: requests of decode batches")
+    slower.add_argument("--active", default="", metavar="N,N", help="adapters in use, of those that there is room for")
     regret = commands.add_parser("regret")
     regret.add_argument("url")
     regret.add_argument("--around", type=int, default=300, metavar="N")
@@ -64,8 +66,8 @@ def main() -> None:
     end_s = time.monotonic() + arguments.seconds
     with Machine() as machine:
         if arguments.command == "never-slower":
-            requests = [int(each) for each in arguments.decode.split(",") if each]
-            rows = never_slower(machine, chosen, arguments.folder, requests, end_s)
+            further = Further(*(_numbers(given) for given in (arguments.decode, arguments.active)))
+            rows = never_slower(machine, chosen, arguments.folder, further, end_s)
         else:
             searched = [item for item in chosen if item.result is not None and not item.result.raced_from]
             rows = regrets(machine, searched, arguments.around, arguments.whole, end_s)
@@ -75,14 +77,27 @@ def main() -> None:
             arguments.out.write_text(json.dumps(data))
 
 
-def never_slower(
-    machine: Machine, chosen: list[KernelStudy], folder: Path, requests: Sequence[int], end_s: float
-) -> Iterator[dict[str, Any]]:
-    """Races every entry of a folder against the server's default.
+@dataclass(frozen=True)
+class Further:
+    """What entries are raced on besides what they were tuned on.
 
-    Args:
-        requests: Of decode batches that entries are raced on as well.
+    Attributes:
+        requests: Of decode batches.
+        active: Adapters in use.
     """
+
+    requests: tuple[int, ...]
+    active: tuple[int, ...]
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in given.split(",") if each)
+
+
+def never_slower(
+    machine: Machine, chosen: list[KernelStudy], folder: Path, further: Further, end_s: float
+) -> Iterator[dict[str, Any]]:
+    """Races every entry of a folder against the server's default."""
     empty = folder.parent / "empty"
     empty.mkdir(exist_ok=True)
     like = {_shape(item.call): item for item in chosen if item.call}
@@ -95,23 +110,21 @@ def never_slower(
             yield {"key": difference.key, "file": difference.file, "left_out": "time" if item else "no study"}
             continue
         row = {"key": difference.key, "file": difference.file, "group": item.spec.group}
-        for problem in _batches(_at(item.problem, call), requests):
+        for problem in _batches(_at(item.problem, call), further):
             configs = [_without_folder(item, problem, call), _executed(item, problem, loaded(call, str(folder)))]
             yield {**row, **_raced(machine, item, problem, configs)}
 
 
-def _batches(problem: Problem, requests: Sequence[int]) -> Iterator[Problem]:
-    """Yields a problem, of several kinds of batches each by itself, and those decode batches that are looked up by the
-    same key: of SGLang's kernels alone."""
-    if not isinstance(problem, CsgmvProblem):
-        yield problem
-        return
-    found = [workload.problem for workload in problem.workloads()]
-    for tokens in requests:
-        decode = replace(problem, workload="decode", tokens=tokens, decode_requests=())
-        if decode.launched:
-            found.append(decode)
-    yield from dict.fromkeys(found)
+def _batches(problem: Any, further: Further) -> Iterator[Problem]:
+    """Yields a problem, of several kinds of batches each by itself, and what else is looked up by the same key: decode
+    batches, of SGLang's kernels alone, and batches that use fewer adapters."""
+    found = [problem]
+    if isinstance(problem, CsgmvProblem):
+        found = [workload.problem for workload in problem.workloads()]
+        decode = [replace(found[0], workload="decode", tokens=tokens) for tokens in further.requests]
+        found += [each for each in decode if each.launched]
+    fewer = [replace(each, active_loras=n) for n in further.active for each in found if n < each.active_loras]
+    yield from dict.fromkeys([*found, *fewer])
 
 
 def _shape(call: Call | None) -> tuple[Any, ...]:
