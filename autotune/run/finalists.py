@@ -32,7 +32,7 @@ MAX_P_VALUE = 0.01
 MOST_LOSS = 0.0075
 """A config may cost one of several workloads less than this. It is below `MIN_GAIN`, so that other runs, whose times
 differ by some thousandths, find none slower by as much as that: one that lost 1% just about was taken, and lost 1.1%
-when its file was raced again (SGLang 0.5.23's shrink on an H200)."""
+when its file was raced again (docs/results.md)."""
 
 
 @dataclass(frozen=True)
