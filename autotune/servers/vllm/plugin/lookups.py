@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,14 +36,18 @@ class FolderLookup:
         return replace(found, config=dense.launched(found.config)) if found.config else found
 
     def token_counts(self, call: Call) -> list[int]:
-        """Lists the token counts with entries of their own where a call is looked up; none if it does not get there."""
+        """Lists the token counts with entries of their own where a call is looked up, and the last that is nearer to
+        one than to the next: up to there batches are launched with its config. None if the call does not get there."""
         found = self(call)
         if len(found.key_path) < _M:
             return []
         node: Any = self._tables.get(found.path) if found.path else None
         for key in found.key_path[:_M]:
             node = node[key]
-        return [int(key) for key in node if is_integer(key)] if isinstance(node, Mapping) else []
+        if not isinstance(node, Mapping):
+            return []
+        counts = sorted(int(key) for key in node if is_integer(key))
+        return [*counts, *((below + above - 1) // 2 for below, above in itertools.pairwise(counts))]
 
     def _table(self, path: Path) -> Any:
         if path not in self._tables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,18 @@ def test_token_counts_are_told_where_a_key_beside_them_is_none(tmp_path: Path) -
     look_up = FolderLookup(tmp_path, GPU)
     assert look_up(call).failure
     assert look_up.token_counts(call) == [128]
+
+
+@given(keys=st.lists(st.integers(1, 300), min_size=1, unique=True))
+def test_token_counts_end_with_the_reach_of_each_entry(keys: list[int]) -> None:
+    """Whichever of two entries the count in the middle takes."""
+    call = Call("vllm", "shrink", {"max_loras": 5, "num_slices": 1, "m": 16, "k": 64, "n": 16})
+    with tempfile.TemporaryDirectory() as name:
+        entries = {str(m): {"64": {"16": {**ENTRY, "num_warps": m}}} for m in keys}
+        Path(name, VLLM.file_name(GPU, call)).write_text(json.dumps({"5": {"1": entries}}))
+        look_up = FolderLookup(Path(name), GPU)
+        taken = {m: look_up(replace(call, dims={**call.dims, "m": m})).key_path[2] for m in range(1, 301)}
+        counts = look_up.token_counts(call)
+    ends = {m for m in range(1, 300) if taken[m] != taken[m + 1]}
+    assert all({end, end - 1} & set(counts) for end in ends)
+    assert set(keys) <= set(counts) <= set(range(min(keys), max(keys) + 1))
