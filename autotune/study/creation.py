@@ -14,7 +14,7 @@ from autotune.contract.converter import to_json
 from autotune.contract.groups import GroupKind
 from autotune.errors import InputError, MissingFlagError, one_of
 from autotune.study import studies
-from autotune.study.describe import Request, describe, timed_kernel
+from autotune.study.describe import Request, backend_of, describe, timed_kernel
 from autotune.study.leases import Leases
 from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
@@ -65,6 +65,8 @@ def problems_to_time(request: Request, values: Mapping[str, Any], m_values: tupl
     except InputError:
         _refuse_missing(registry.load(request.kernel), values, m_values)
         raise
+    if backend_of(request) == "replay":  # Recordings have what ours is timed on, whoever's kernel they are of.
+        kernel, *_ = source.split(kernel)
     return problems(kernel, values, m_values)
 
 

@@ -75,6 +75,13 @@ def test_a_kernel_that_names_its_source_chooses_whatever_source_is_asked_for() -
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("name", ["csgmv_shrink@sglang", "csgmv_shrink@sglang-0.5.23"])
+def test_a_replay_of_a_kernel_that_names_its_source_is_of_prompts(name: str) -> None:
+    (spec,) = describe_flags(request("auto", "replay", name), FLAGS, ()).values()
+    assert (spec.kernel, spec.problem["workload"]) == ("csgmv_shrink@sglang-0.5.23", "prefill")
+
+
+@pytest.mark.usefixtures("installed")
 def test_decode_requests_need_no_workload_where_decode_is_timed_anyway() -> None:
     (spec,) = describe_flags(request("served"), FLAGS | {"decode_requests": (8, 16)}, ()).values()
     assert spec.problem["decode_requests"] == [8, 16]
