@@ -76,6 +76,9 @@ def gather(items: Iterable[ExportItem], required: Iterable[Call], is_builtin: bo
 
 
 def _tuned_together(*items: ExportItem) -> str:
-    """Names a way out where kinds of batches are all that tells results apart."""
+    """Names a way out where kinds of batches tell results apart."""
     workloads = {item.provenance.get("problem", {}).get("workload") for item in items}
-    return ", or tune one study for both: --workload mixed" if len(workloads) > 1 else ""
+    if len(workloads) == 1:
+        return ""
+    both = next((item.study for item in items if item.provenance.get("problem", {}).get("workload") == "mixed"), None)
+    return ", or tune one study for both: --workload mixed" if both is None else f": {both!r} is for both kinds"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from optuna.storages import BaseStorage
 
@@ -12,9 +12,10 @@ from autotune.plan.describing import Described
 from autotune.plan.plan import Plan
 from autotune.servers.lookup import nearest
 from autotune.servers.shapes import Shape
-from autotune.study import creation, studies
+from autotune.study import creation, overview, studies
 from autotune.study.describe import Request
 from autotune.study.membership import Membership
+from autotune.study.spec import StudySpec
 from autotune.study.study import KernelStudy
 
 
@@ -32,6 +33,9 @@ def create(
     on_created: Callable[[KernelStudy], None] = lambda study: None,
 ) -> list[str]:
     """Creates the studies of a plan, all or none, and marks them as its; returns the names of all, new or not.
+
+    An older study of the plan whose place one of these takes leaves it, and stays in the storage: the server is another
+    release, or what its kernel is timed on by default was something else.
 
     Args:
         name: The plan's in the storage (`name_of`).
@@ -70,7 +74,23 @@ def create(
             study.join(name, membership)
             if each not in new and not found.raced and study.result is not None and study.result.raced_from:
                 study.reopen()
+    for study in _replaced(storage, name, specs):
+        study.leave(name)
     return names
+
+
+def _replaced(storage: BaseStorage, plan: str, specs: Mapping[str, StudySpec]) -> Iterator[KernelStudy]:
+    """Yields a plan's studies that are none of these, and answer the lookup of one of these for the same reader."""
+    places, there = {_place(spec) for spec in specs.values() if spec.call}, overview.of(storage)
+    for name in there.of_plan(plan):
+        if name not in specs and _place(there.study(name).spec) in places:
+            yield studies.load(storage, name)
+
+
+def _place(spec: StudySpec) -> object:
+    """Returns what is equal for studies whose results claim one entry of a file."""
+    call = spec.call
+    return (spec.source, spec.backend, spec.gpu.name, call and (call.key, call.triton))
 
 
 def untuned(plan: Plan) -> Iterator[str]:

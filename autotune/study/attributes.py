@@ -154,6 +154,11 @@ def write_membership(study: optuna.Study, plan: str, membership: Membership) -> 
     study.set_user_attr(_PLANS, {**study.user_attrs.get(_PLANS, {}), plan: to_json(membership)})
 
 
+def erase_membership(study: optuna.Study, plan: str) -> None:
+    """Takes a study out of a plan; what it is in others stays."""
+    study.set_user_attr(_PLANS, {name: kept for name, kept in study.user_attrs.get(_PLANS, {}).items() if name != plan})
+
+
 def memberships(attributes: Attributes) -> dict[str, Membership]:
     """Reads what a study is in each plan that it belongs to, by the plan's name."""
     return _read(dict[str, Membership], _PLANS, attributes.get(_PLANS, {}))

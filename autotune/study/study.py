@@ -90,6 +90,9 @@ class KernelStudy(StoredStudy):
     def join(self, plan: str, membership: Membership) -> None:
         attributes.write_membership(self.study, plan, membership)
 
+    def leave(self, plan: str) -> None:
+        attributes.erase_membership(self.study, plan)
+
     def open_space(self, recorded_dir: Path) -> Space:
         """Builds the study's space again.
 

@@ -239,6 +239,9 @@ def test_results_of_two_workloads_cannot_both_be_written(tmp_path: Path) -> None
         export([prefill, decode], tmp_path)
     with pytest.raises(InputError, match=r"cannot tell apart; export one of them$"):
         export([prefill, replace(decode, provenance=prefill.provenance)], tmp_path)
+    mixed = replace(decode, study="together", provenance={"problem": {"workload": "mixed"}})
+    with pytest.raises(InputError, match=r"export one of them: 'together' is for both kinds$"):
+        export([prefill, mixed], tmp_path)
 
 
 def test_export_keeps_triton_versions_apart_and_merges_into_its_own(tmp_path: Path) -> None:
