@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autotune.report.content import ReportContent, ReportRow, Saving
-from autotune.report.rivals import TIMED_TOGETHER
+from autotune.report.rivals import RUNS_SERVED, TIMED_TOGETHER
 from autotune.report.served import ServedTimes
 from autotune.report.tables import config_text, is_number, percent, us
 
@@ -95,6 +95,8 @@ def rivals_section(content: ReportContent) -> Section:
     compared = [(row, row.rivals) for row in content.rows if row.rivals]
     separate = any(rivals.timed != TIMED_TOGETHER for _, rivals in compared)
     note = "What runs with the plug-in on is the fastest; ours where it is no slower than the server's tuned kernel."
+    if any(rivals.runs == RUNS_SERVED and rivals.server_tuned_us is None for _, rivals in compared):
+        note += " Without a time the server's was tuned on other batches, and keeps the call until a run times both."
     rows = [
         (
             row.layers,

@@ -14,6 +14,7 @@ from autotune.contract import registry
 from autotune.contract.gpu import H200
 from autotune.report.content import ReportContent, ReportRow, Saving
 from autotune.report.gathering import gather
+from autotune.report.sections import rivals_section
 from autotune.study import studies
 from autotune.study.head_to_head import DEFAULT, OURS, SERVED, Contender, HeadToHead, Side
 from autotune.study.membership import Membership
@@ -121,6 +122,8 @@ def test_a_pass_is_counted_by_prompts_where_decode_batches_were_timed_as_well() 
     sides = [Side(name, (Contender(name, CONFIG),), time_us) for name, time_us in times.items()]
     ours.keep_head_to_head(HeadToHead(tuple(sides), OURS, interleaved=True))
     assert gather([served, ours], "plan").savings == (Saving(16, 208.0, 168.0, missing=0, plugin_us=62.0),)
+    assert "keeps the call" not in rivals_section(gather([served, ours], "plan")).note
     unknown = [replace(side, time_us=None) if side.name != OURS else side for side in sides]
     ours.keep_head_to_head(HeadToHead(tuple(unknown), SERVED, interleaved=False))
     assert gather([served, ours], "plan").savings == (Saving(16, 200.0, 160.0, missing=0, plugin_us=160.0),)
+    assert rivals_section(gather([served, ours], "plan")).note.endswith("keeps the call until a run times both.")
