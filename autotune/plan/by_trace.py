@@ -54,7 +54,7 @@ def make(path: Path, batches: Batches) -> Plan:
         answered=planned.sizes.answered,
         dtype=found.dtype,
         variant=_variant(planned),
-        warnings=tuple(_notes(found)),
+        warnings=(*_notes(found), *planned.notes),
         advice=tuple(planner.advice(planned.serving, batches)),
     )
 

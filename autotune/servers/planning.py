@@ -36,11 +36,13 @@ class TracedPlan:
 
     Attributes:
         serving: The server's flags, as far as lookups tell them.
+        notes: What to mind; one line each.
     """
 
     serving: Serving
     shapes: tuple[Shape, ...]
     sizes: BatchSizes
+    notes: tuple[str, ...] = ()
 
 
 class Planner(ABC):

@@ -271,6 +271,19 @@ def test_sglang_lookups_of_an_older_plug_in_beside_those_of_a_newer_are_refused(
         by_trace.make(path, Batches())
 
 
+@pytest.mark.parametrize(
+    ("workload", "told"),
+    [(None, "timed on prompts and decode batches together"), ("prefill", "launch decode batches"), ("mixed", "")],
+)
+def test_which_batches_sglangs_kernels_are_timed_on_is_told(tmp_path: Path, workload: str | None, told: str) -> None:
+    """As of a model's plan."""
+    dims = (("K", 64), ("R", 16), ("S", 1))
+    lookup = SeenLookup("sglang", "0.5.23", "shrink", dims, (("num_loras", 4),), "bfloat16", "tokens")
+    path = write(tmp_path / "t.jsonl", [(lookup, SeenLaunches(1, {16}, 16))], {})
+    plan = by_trace.make(path, Batches(workload=workload))
+    assert [told in line for line in plan.warnings[1:]] == [True] * bool(told)
+
+
 def test_a_rank_that_no_server_has_is_told_of_the_lookup_that_has_it(tmp_path: Path) -> None:
     shared = {"max_loras": LORAS + 1, "num_slices": 1}
     shrink = seen("shrink", {**shared, "k": 64, "n": 16})

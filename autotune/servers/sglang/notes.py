@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from autotune.errors import one_of
 from autotune.model.shape import ModelShape
@@ -35,7 +35,7 @@ def warnings(
     if any("lm_head" in shape.layers for shape in shapes):
         yield "lm_head: it runs on the sampled rows only, with a chunk size of its own"
     yield from _split_k(shapes, sizes)
-    yield from _of_workloads({shape.flags.get("workload") for shape in shapes})
+    yield from of_workloads(shapes)
     planned = {label.partition(" x")[0].rpartition(".")[2] for shape in shapes for label in shape.layers}
     named = [name for name in serving.target_modules or () if name not in ALL_LINEAR]
     if lacking := [name for name in named if WRAPPED_AS.get(name) not in planned]:
@@ -69,8 +69,9 @@ def advice(serving: Serving, max_chunk: int) -> Iterator[str]:
         )
 
 
-def _of_workloads(named: Collection[str | None]) -> Iterator[str]:
+def of_workloads(shapes: Sequence[Shape]) -> Iterator[str]:
     """Tells which batches are timed, where that is not what a server launches with the entries."""
+    named: set[str | None] = {shape.flags.get("workload") for shape in shapes}
     for workload in named:
         if workload is None:
             yield (

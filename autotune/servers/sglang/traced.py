@@ -10,7 +10,7 @@ from autotune.servers.batches import Batches, BatchSizes
 from autotune.servers.planning import TracedPlan
 from autotune.servers.plugin import groups
 from autotune.servers.serving import Serving
-from autotune.servers.sglang import facts
+from autotune.servers.sglang import facts, notes
 from autotune.servers.sglang.lookups import check_workload
 from autotune.servers.shapes import Shape, merged
 from autotune.servers.trace import MOST_ADAPTERS, Trace, TracedLookup
@@ -49,7 +49,8 @@ def traced(trace: Trace, batches: Batches) -> TracedPlan:
     samples = _shares(trace.batches["samples"], (), wanted) if trace.batches["samples"] else None
     shapes = merged(_shape(each, batches.workload, samples) for each in trace.lookups)
     answered = tuple(sorted({*occurring, *(samples or ())}))
-    return TracedPlan(serving, tuple(shapes), BatchSizes(answered, _shares(trace.batches["tokens"], occurring, wanted)))
+    sizes = BatchSizes(answered, _shares(trace.batches["tokens"], occurring, wanted))
+    return TracedPlan(serving, tuple(shapes), sizes, tuple(notes.of_workloads(shapes)))
 
 
 def _shares(counts: Mapping[int, int], occurring: Collection[int], wanted: Collection[int]) -> dict[int, float]:
