@@ -114,7 +114,7 @@ def settle(meeting: Meeting) -> HeadToHead:
         for name, way in meeting.ways.items()
     )
     is_unknown = any(side.name == SERVED and side.time_us is None for side in sides)
-    found = HeadToHead(sides, SERVED if is_unknown else _fastest(sides), interleaved=False)
+    found = HeadToHead(sides, SERVED if is_unknown else _fastest(sides), interleaved=False, on_ours=True)
     meeting.own.keep_head_to_head(found)
     return found
 
@@ -137,7 +137,7 @@ def decide(meeting: Meeting, measured: Mapping[str, Sequence[Measurement]]) -> H
     ours = measured[OURS]
     runs = all(each.status == "ok" for each in ours)
     loses = not runs or any(_is_faster(measured[side.name], ours) for side in others)
-    return HeadToHead(sides, _fastest(others) if loses and others else OURS, interleaved=True)
+    return HeadToHead(sides, _fastest(others) if loses and others else OURS, interleaved=True, on_ours=True)
 
 
 def _is_faster(others: Sequence[Measurement], ours: Sequence[Measurement]) -> bool:

@@ -48,13 +48,21 @@ class Meeting:
 
     @property
     def is_due(self) -> bool:
-        """Tells whether these configs have not been timed against each other yet."""
+        """Tells whether these configs have not been timed against each other yet, on what ours was tuned on."""
         known = self.own.head_to_head
         if known is None or not (known.interleaved or self.own.spec.backend == "replay"):
+            return True
+        if not known.on_ours and self._has_other_problems:
             return True
         return {side.name: side.contenders for side in known.sides} != {
             n: contenders(way) for n, way in self.ways.items()
         }
+
+    @property
+    def _has_other_problems(self) -> bool:
+        """Tells whether a study of a kernel of our op is of another problem than ours."""
+        studies = [study for way in self.ways.values() for study, _ in way if self.runs_our_problem(study)]
+        return any(study.spec.problem != self.own.spec.problem for study in studies)
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,14 @@ class HeadToHead:
         sides: Our kernel's is the last.
         winner: Name of the fastest one; ours where none is faster than it, the server's where its time is not known.
         interleaved: They were timed in turn, in one process; else the times are of separate studies.
+        on_ours: Kernels of our op were timed on the problem of our study. False of what an older release kept: each was
+            timed on its own.
     """
 
     sides: tuple[Side, ...]
     winner: str
     interleaved: bool
+    on_ours: bool = False
 
     @property
     def ours(self) -> Side:

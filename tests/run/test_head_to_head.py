@@ -263,6 +263,25 @@ def test_both_kernels_of_an_op_are_timed_on_what_ours_was_tuned_on(storage: Base
     assert (met.winner, met.interleaved) == (OURS, True)
 
 
+@pytest.mark.parametrize(("theirs", "races"), [({}, 1), ({"workload": "mixed"}, 2)], ids=["alike", "of others"])
+def test_what_an_older_release_decided_by_times_of_two_problems_is_decided_again(
+    storage: BaseStorage, theirs: dict[str, Any], races: int
+) -> None:
+    chosen = [csgmv(storage, "sglang", 8.0, **theirs), csgmv(storage, "builtin", 8.0)]
+    backends = Timed({(f"csgmv@{source}", True): samples(us) for source, us in (("sglang", 60.0), ("builtin", 50.0))})
+    meet(storage, backends, chosen)
+    _as_of_an_older_release(chosen[1])
+    for _ in range(2):
+        meet(storage, backends, chosen)
+    assert len(backends.raced) == races
+
+
+def _as_of_an_older_release(study: KernelStudy) -> None:
+    """Has a study keep what it met as releases did that timed each kernel on its own study's problem."""
+    assert study.head_to_head is not None
+    study.keep_head_to_head(replace(study.head_to_head, on_ours=False))
+
+
 def test_several_launches_in_one_and_other_kernels_are_each_timed_on_their_own_problem(storage: BaseStorage) -> None:
     chosen = [finished(storage, kernel, "builtin") for kernel in ("lora_linear", "lora_shrink", "lora_expand")]
     backends = Timed(SHRINKS)
