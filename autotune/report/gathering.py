@@ -10,9 +10,10 @@ from autotune import servers
 from autotune.contract.source import BUILTIN
 from autotune.report.content import ReportContent, ReportRow, Saving
 from autotune.report.results import PHASES
-from autotune.report.rivals import rivals_of
+from autotune.report.rivals import RUNS_OURS, rivals_of
 from autotune.report.served import ServedTimes
 from autotune.study.membership import Membership
+from autotune.study.result import WorkloadTimes
 from autotune.study.serving_notes import plug_in_note
 from autotune.study.spec import StudySpec
 from autotune.study.stored_study import StoredStudy
@@ -35,7 +36,7 @@ def gather(studies: Sequence[StoredStudy], plan: str | None, served: ServedTimes
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         level=levels.pop() if len(levels) == 1 else "",
         rows=rows,
-        savings=_savings(rows, _alternatives(studies), _of_one_kind_us(studies)) if plan else (),
+        savings=_savings_of(studies, rows) if plan else (),
         spent_s=_spent_s(studies),
         untuned=tuple(dict.fromkeys([*untuned, *(f"{row.name}: {row.why}" for row in rows if row.why)])),
         advice=(*_plug_in_notes(studies), *servers.advice(item.call for item in studies)),
@@ -117,13 +118,14 @@ def _work(spec: StudySpec) -> tuple[object, ...]:
 
 def _of_one_kind_us(studies: Sequence[StoredStudy]) -> dict[str, tuple[float | None, float | None]]:
     """Returns, by name, the default's and the tuned time of studies that time several kinds of batches, on the batches
-    that a pass is counted by: those that our kernel was timed on beside it, else the first kind, prompts."""
-    met = {_work(item.spec): rivals for item in studies if (rivals := rivals_of(item))}
+    that a pass is counted by: those that our kernel was timed on beside it, if of one kind, else the first, prompts."""
+    met = {_work(item.spec): item for item in studies if rivals_of(item)}
     found: dict[str, tuple[float | None, float | None]] = {}
     for item in studies:
-        if item.result is None or not (several := item.result.decision.workloads):
+        if not (several := _several(item)):
             continue
-        rivals = met.get(_work(item.spec)) if item.spec.source != BUILTIN else None
+        ours = None if _is_own(item) else met.get(_work(item.spec))
+        rivals = rivals_of(ours) if ours is not None and not _several(ours) else None
         if rivals is not None and rivals.server_tuned_us is not None:
             found[item.name] = rivals.server_default_us, rivals.server_tuned_us
         else:
@@ -131,10 +133,46 @@ def _of_one_kind_us(studies: Sequence[StoredStudy]) -> dict[str, tuple[float | N
     return found
 
 
+def _saved_by_ours_us(studies: Sequence[StoredStudy]) -> dict[str, float]:
+    """Returns, by the name of our study, what the plug-in saves of a launch, on the batches that a pass is counted by:
+    where several kinds were raced at once, whose mean that race tells, by the times of the separate studies."""
+    of_server = {_work(item.spec): _of_one_kind(item) for item in studies if not _is_own(item)}
+    found = dict[str, float]()
+    for item in studies:
+        if (rivals := rivals_of(item)) is None:
+            continue
+        found[item.name] = rivals.saved_us
+        served_us, ours_us = of_server.get(_work(item.spec)), _of_one_kind(item)
+        if _several(item) and rivals.runs == RUNS_OURS and served_us is not None and ours_us is not None:
+            found[item.name] = served_us - ours_us
+    return found
+
+
+def _of_one_kind(item: StoredStudy) -> float | None:
+    """Returns the tuned time on the first kind of batches, if a study is finished."""
+    if item.result is None:
+        return None
+    return several[0].tuned_us if (several := _several(item)) else item.result.decision.tuned_us
+
+
+def _several(item: StoredStudy) -> Sequence[WorkloadTimes]:
+    """Returns the times of each kind of batches, if a study has timed several."""
+    return item.result.decision.workloads if item.result else ()
+
+
+def _is_own(item: StoredStudy) -> bool:
+    return item.spec.source == BUILTIN
+
+
+def _savings_of(studies: Sequence[StoredStudy], rows: Sequence[ReportRow]) -> tuple[Saving, ...]:
+    return _savings(rows, _alternatives(studies), _of_one_kind_us(studies), _saved_by_ours_us(studies))
+
+
 def _savings(
     rows: Sequence[ReportRow],
     alternatives: Collection[str],
     of_one_kind_us: Mapping[str, tuple[float | None, float | None]],
+    saved_by_ours_us: Mapping[str, float],
 ) -> tuple[Saving, ...]:
     found = []
     for size in sorted({row.size for row in rows if row.size is not None and row.launches}):
@@ -148,7 +186,7 @@ def _savings(
         tuned_us = sum(n * tuned for n, default, tuned in times if default and tuned)
         if tuned_us:
             missing = sum(not (default and tuned) for _, default, tuned in times)
-            saved = [row.launches * row.rivals.saved_us for row in of_size if row.rivals]
+            saved = [row.launches * saved_by_ours_us[row.name] for row in of_size if row.rivals]
             found.append(Saving(size, default_us, tuned_us, missing, tuned_us - sum(saved) if saved else None))
     return tuple(found)
 

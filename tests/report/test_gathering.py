@@ -127,3 +127,18 @@ def test_a_pass_is_counted_by_prompts_where_decode_batches_were_timed_as_well() 
     ours.keep_head_to_head(HeadToHead(tuple(unknown), SERVED, interleaved=False))
     assert gather([served, ours], "plan").savings == (Saving(16, 200.0, 160.0, missing=0, plugin_us=160.0),)
     assert rivals_section(gather([served, ours], "plan")).note.endswith("keeps the call until a run times both.")
+
+
+@pytest.mark.parametrize(("winner", "plugin_us"), [(OURS, 60.0), (SERVED, 160.0)])
+def test_what_ours_saves_is_counted_by_prompts_where_both_were_timed_on_decode_batches_too(
+    winner: str, plugin_us: float
+) -> None:
+    """The two were raced on all of them at once."""
+    decode = WorkloadTimes("decode of 8", 1.0, 0.5, 0.5)
+    storage = InMemoryStorage()
+    served = finished_csgmv(storage, "sglang", 6.0, WorkloadTimes("prefill", 100.0, 80.0, 0.2), decode)
+    ours = finished_csgmv(storage, "builtin", 3.0, WorkloadTimes("prefill", 60.0, 30.0, 0.5), decode)
+    times = {DEFAULT: 12.0, SERVED: 6.0, OURS: 3.0}
+    sides = tuple(Side(name, (Contender(name, CONFIG),), time_us) for name, time_us in times.items())
+    ours.keep_head_to_head(HeadToHead(sides, winner, interleaved=True, on_ours=True))
+    assert gather([served, ours], "plan").savings == (Saving(16, 200.0, 160.0, missing=0, plugin_us=plugin_us),)
