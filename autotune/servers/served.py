@@ -40,6 +40,10 @@ class ServedOp(ABC, Generic[A]):
     """What flags of problems are where nobody gives them, if that is another value than the built-in kernel's default
     (`Kernel.problem_from_flags`)."""
 
+    def defaults_of(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns `flag_defaults`, and what follows for others from the flags that are given."""
+        return self.flag_defaults
+
     @abstractmethod
     def origin(self) -> Origin:
         """Tells which package the op comes from.
@@ -145,7 +149,8 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.problems_from_flags(self._with_defaults(flags))
 
     def _with_defaults(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        return {**flags, **{name: value for name, value in self.op.flag_defaults.items() if flags.get(name) is None}}
+        defaults = self.op.defaults_of(flags)
+        return {**flags, **{name: value for name, value in defaults.items() if flags.get(name) is None}}
 
     def workloads(self, problem: Problem) -> tuple[Workload, ...]:
         return self.builtin.workloads(problem)

@@ -81,6 +81,10 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
     def __init__(self, builtin: AnyKernel) -> None:
         self.builtin = builtin
 
+    def defaults_of(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+        ranks = flags.get("adapter_ranks")  # as many as the pool has adapters
+        return {**self.flag_defaults, "num_loras": len(ranks)} if ranks else self.flag_defaults
+
     def origin(self) -> Origin:
         return CSGMV.origin()
 

@@ -192,6 +192,7 @@ FLAGS: dict[str, Any] = {"hidden_size": 1024, "output_dim": 1024, "lora_rank": 6
         ({"workload": None, "num_loras": None}, "mixed", "prefill", 8),
         ({"num_loras": 1}, "mixed", "prefill", 1),
         ({"num_loras": 4}, "mixed", "prefill", 4),
+        ({"adapter_ranks": (16,)}, "mixed", "prefill", 1),
         ({"workload": "prefill"}, "prefill", "prefill", 1),
         ({"workload": "decode"}, "decode", "decode", 1),
         ({"workload": "mixed", "num_loras": 2}, "mixed", "mixed", 2),
