@@ -82,8 +82,10 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
         self.builtin = builtin
 
     def defaults_of(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
-        ranks = flags.get("adapter_ranks")  # as many as the pool has adapters
-        return {**self.flag_defaults, "num_loras": len(ranks)} if ranks else self.flag_defaults
+        if not (ranks := flags.get("adapter_ranks")):
+            return self.flag_defaults
+        # As many as the pool has adapters; text has commas between them.
+        return {**self.flag_defaults, "num_loras": len(ranks.split(",") if isinstance(ranks, str) else ranks)}
 
     def origin(self) -> Origin:
         return CSGMV.origin()

@@ -193,6 +193,7 @@ FLAGS: dict[str, Any] = {"hidden_size": 1024, "output_dim": 1024, "lora_rank": 6
         ({"num_loras": 1}, "mixed", "prefill", 1),
         ({"num_loras": 4}, "mixed", "prefill", 4),
         ({"adapter_ranks": (16,)}, "mixed", "prefill", 1),
+        ({"adapter_ranks": "16"}, "mixed", "prefill", 1),
         ({"workload": "prefill"}, "prefill", "prefill", 1),
         ({"workload": "decode"}, "decode", "decode", 1),
         ({"workload": "mixed", "num_loras": 2}, "mixed", "mixed", 2),
