@@ -92,9 +92,10 @@ def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel]) -> Non
         say(f"Besides them the files hold the server's default at {level}: {one_of(others)}")
     following = len(work.following)
     after = f", and up to {following} more as the server's own configs decide" if following else ""
+    longer = "at large m" if level == "m" else "of several kinds of batches"
     say(
         f"{work.studies} studies{races}{after}, {_about(work.seconds)} on an H100 with 16 cores ({SMALL_STUDY_S:g} s "
-        f"each, {LARGE_STUDY_S:g} s at large m or of several kinds of batches)"
+        f"each, {LARGE_STUDY_S:g} s {longer})"
     )
     timed = list(timed)
     for line in timed_lines(timed):
