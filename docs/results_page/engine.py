@@ -36,7 +36,11 @@ def section(data: Path) -> list[str]:
 
 def readme_table(run: Mapping[str, Any]) -> list[str]:
     """Makes the short table of what LoRA costs on the server's own engine."""
-    return [*markdown(*costs(run)), "", f"{about(run)} More in [docs/results.md](docs/results.md)."]
+    shape, _, _ = run["note"].partition(";")
+    more = "How they were run, and more: [docs/results.md](docs/results.md)."
+    ran = Counter(process["variant"] for process in run["processes"])
+    processes = f"{ran.total()} processes of the engine, at least {min(ran.values())} of each kind"
+    return [*markdown(*costs(run)), "", f"{shape}. {_machine(run)}; medians of {processes}. {more}"]
 
 
 def times(run: Mapping[str, Any]) -> Table:
@@ -72,8 +76,12 @@ def kernels(run: Mapping[str, Any]) -> Table:
 
 def about(run: Mapping[str, Any]) -> str:
     """Says what was run, where and how often."""
+    return f"{run['note'].removesuffix('.')}. {_machine(run)}; {_processes(run)}."
+
+
+def _machine(run: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
-    return f"{run['note'].removesuffix('.')}. {run['gpu']}, {versions}; {_processes(run)}."
+    return f"{run['gpu']}, {versions}"
 
 
 def _processes(run: Mapping[str, Any]) -> str:
