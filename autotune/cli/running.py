@@ -52,7 +52,7 @@ def run_studies(
     to_run = [item for item in chosen if item.result is None]
     if flags.backend != "cuda":  # else the studies are refused, and have no times
         say_if_replayed(to_run)
-    for line in notices(item.spec for item in to_run):
+    for line in notices((item.spec for item in to_run), (item.spec for item in chosen if item.result)):
         tell(f"Note: {line}.")
     worth, raced = api.worth(chosen, plan_name), api.raced(chosen, plan_name)
     left_out = "those that are worth least" if worth else "the last of them"

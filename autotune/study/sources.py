@@ -107,14 +107,18 @@ def refuse_unrunnable(kernel: AnyKernel, problem: Problem) -> None:
         )
 
 
-def notices(specs: Iterable[StudySpec]) -> list[str]:
-    """Tells what the times of studies are of, where a user may take them for something else; one line each."""
+def notices(specs: Iterable[StudySpec], finished: Iterable[StudySpec] = ()) -> list[str]:
+    """Tells what the times of studies are of, where a user may take them for something else; one line each.
+
+    Args:
+        finished: Of studies beside them that are not run again: the server's own kernels may be timed already.
+    """
     timed = [spec for spec in specs if spec.backend != "replay"]
     builtin: dict[str, set[str]] = {}
     for spec in timed:
         if spec.call is not None and spec.source == source.BUILTIN:
             builtin.setdefault(spec.call.server, set()).add(spec.kernel)
-    for server in {spec.source for spec in timed if _is_installed(spec)}:
+    for server in {spec.source for spec in [*timed, *finished] if spec.backend != "replay" and _is_installed(spec)}:
         builtin.pop(server, None)
     lines = [line for server, kernels in sorted(builtin.items()) for line in _who_reads(server, kernels)]
     return list(dict.fromkeys([*lines, *compiler_notes(timed)]))
@@ -122,17 +126,25 @@ def notices(specs: Iterable[StudySpec]) -> list[str]:
 
 def _who_reads(server: str, kernels: set[str]) -> Iterator[str]:
     """Tells who reads the files of built-in kernels that are timed while the server's own are not."""
-    here = any(_is_here(name, server) for name in _timed())
-    remedy = f"take --source {SERVED}" if here else f"install the tool where {server} is installed"
-    remedy = f"to time its own kernels, {remedy}"
+    remedy = _remedy(server, kernels)
     unread = sorted(kernels - set(servers.get(server).plugin_kernels))
     if unread:
-        yield f"nobody reads files of {one_of(unread)}, which the plug-in does not launch; {remedy}"
+        yield f"nobody reads files of {one_of(unread)}, which the plug-in does not launch{remedy}"
     if len(unread) < len(kernels):
         yield (
-            f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only; "
+            f"times are of the built-in kernels, whose files a {server} server reads with this project's plug-in only"
             f"{remedy}"
         )
+
+
+def _remedy(server: str, kernels: set[str]) -> str:
+    """Tells how the server's own kernels are timed instead; empty where it has none of these ops."""
+    own = kernels.intersection(_timed())
+    if not own:
+        return ""
+    here = any(_is_here(name, server) for name in own)
+    remedy = f"take --source {SERVED}" if here else f"install the tool where {server} is installed"
+    return f"; to time its own kernels, {remedy}"
 
 
 def _is_installed(spec: StudySpec) -> bool:

@@ -85,6 +85,21 @@ def test_beside_an_installed_server_the_remedy_is_a_flag() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_no_remedy_is_named_for_an_op_that_the_server_has_no_kernel_of() -> None:
+    (line,) = notices([replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_linear")])
+    assert "built-in" in line
+    assert "--source" not in line, "it would be refused"
+
+
+@pytest.mark.usefixtures("installed")
+def test_nothing_is_said_of_the_built_in_kernels_beside_finished_studies_of_the_servers_own() -> None:
+    ours = replace(dense_spec(), backend="cuda", source="builtin", kernel="lora_shrink")
+    served = replace(ours, source="vllm", kernel="lora_shrink@vllm-0.33.0")
+    assert [line for line in notices([ours], [served]) if "built-in" in line] == []
+    assert notices([ours], [replace(served, backend="replay")]) == notices([ours])
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_compiler_that_the_server_does_not_ask_for_is_told() -> None:
     served = replace(dense_spec(), backend="cuda", source="vllm", kernel="lora_shrink@vllm-0.33.0")
     elsewhere = replace(served, environment=replace(served.environment, torch="2.11.0+cu130", triton="3.6.0"))
