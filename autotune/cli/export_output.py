@@ -112,7 +112,7 @@ def serve_commands(files: Iterable[Path], directory: Path) -> list[str]:
 
 
 def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
-    """Says how results of the built-in kernels are read, and what not to set where nothing else was written."""
+    """Says how results of the built-in kernels are read, and what not to set where the folder holds nothing else."""
     folder = places.folder_for(directory, is_builtin=True)
     found = [servers.get(name).command_line for name in servers.names()]
     names = [file.relative_to(folder) for file in files if file.is_relative_to(folder)]
@@ -125,7 +125,9 @@ def builtin_lines(files: Sequence[Path], directory: Path) -> list[str]:
         f"Timed on this project's own kernels: {folder}. Servers read it only with this project's plug-in: set "
         f"{places.SWITCH}=1{place}."
     ]
-    lines += [f"Leave {line.folder_variable} unset for it: it {line.costs_of_variable}." for line in alone]
+    # What was written there before may be the server's own kernels', for which it is set.
+    unset = [line for line in alone if not _is_served(line, directory.rglob("*.json"), directory)]
+    lines += [f"Leave {line.folder_variable} unset for it: it {line.costs_of_variable}." for line in unset]
     return lines
 
 

@@ -96,6 +96,9 @@ def test_an_export_says_what_to_set_and_what_not() -> None:
     both = (*files, *write("vllm", 64))
     assert "Leave" not in " ".join(export_output.builtin_lines(both, Path("tuned")))
     assert len(export_output.serve_commands(both, Path("tuned"))) == 1
+    again = " ".join(export_output.builtin_lines(files, Path("tuned")))
+    assert "LORA_AUTOTUNE_CONFIG_DIR" in again
+    assert "Leave" not in again, "files of the server's kernels, written before, are read by that variable"
 
 
 def test_every_reader_of_files_tells_sources_and_compiler(cli: Cli, finished: Cli) -> None:
