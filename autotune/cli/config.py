@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autotune import api
+from autotune import api, servers
 from autotune.cli.diff_output import measured, show_differences, show_outcomes
 from autotune.cli.flags.assumptions import AssumptionFlags
 from autotune.cli.flags.command import FlagCommand, takes_flags
@@ -97,9 +97,11 @@ def lookup(directory: Path, wanted: LookupFlags, as_json: bool = False) -> None:
         of_builtin = {"builtin": _lookup_json(builtin, directory, True)} if builtin else {}
         say(json_text({**_lookup_json(found, directory, by_plug_in), **of_builtin}))
     else:
-        if builtin:
-            say("The server's own kernel:")
-        _show_lookup(found, directory, by_plug_in)
+        # What only the plug-in launches in the place of other calls, no kernel of the server's looks up.
+        if not (builtin and servers.get(call.server).replaces(call)):
+            if builtin:
+                say("The server's own kernel:")
+            _show_lookup(found, directory, by_plug_in)
         if builtin:
             say("This project's kernel, by its plug-in:")
             _show_lookup(builtin, directory, by_plug_in=True)

@@ -113,6 +113,14 @@ def test_our_folder_has_an_entry_where_ours_is_faster_and_else_leaves_the_call_t
     assert found("tuned/autotune", "linear", 64) == APART
 
 
+def test_a_lookup_of_what_only_the_plugin_launches_names_no_kernel_of_the_servers(both: Cli) -> None:
+    flags = "config lookup tuned --runtime vllm --max-loras 4 --num-slices 1 --m 16 --k 5120"
+    assert "server's own kernel" in both.ok(flags, "--op shrink --n 16")
+    said = both.ok(flags, "--op linear --n 5120 --lora-rank 16")
+    assert "This project's kernel" in said
+    assert "server's own kernel" not in said
+
+
 def test_no_token_count_is_dropped_for_one_that_another_kernel_is_faster_at(both: Cli) -> None:
     both.ok(TUNE.replace(" --all-m", "").replace("tuned", "thinned"), "--source both")
     assert found("thinned/autotune", "shrink", 16)["num_warps"] == 8
