@@ -282,7 +282,7 @@ _BY_HEADING: dict[str, dict[str, Flag]] = {
         ),
     },
     "Comparison": {
-        "spaces": _flag("--spaces", "Recorded spaces, by name.", metavar="GLOB"),
+        "spaces": _flag("--spaces", "Recorded spaces, by name: 'vllm_shrink_*'.", metavar="GLOB"),
         "samplers": _flag("--samplers", "Samplers, with commas between.  [default: auto and every rival]", Words()),
         "seeds": _flag("--seeds", "Searches of each sampler on each space.", click.IntRange(min=1)),
         "budgets": _flag("--budgets", "Evaluations, with commas between.  [default: 25,50,100]", Words()),
