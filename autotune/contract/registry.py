@@ -246,9 +246,8 @@ def _load_file(path: Path, attribute: str) -> AnyKernel:
         raise InputError(f"--kernel: cannot load {path} ({type(error).__name__}: {reason}); fix the file") from error
     kernel = getattr(module, attribute, None)
     if not isinstance(kernel, Kernel):
-        raise InputError(
-            f"--kernel: got {path}:{attribute}, which is {type(kernel).__name__}; allowed: a Kernel object"
-        )
+        found = type(kernel).__name__ if hasattr(module, attribute) else "not defined there"
+        raise InputError(f"--kernel: got {path}:{attribute}, which is {found}; allowed: a Kernel object")
     return kernel
 
 
