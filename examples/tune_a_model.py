@@ -12,6 +12,7 @@ from autotune import api
 
 
 def main(folder: Path, trials: int = 100) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{folder}/studies.db"
     serving = api.Serving("sglang", tp=1, rank=64, max_loras=1)
     plan = api.plan("Qwen3-Embedding-0.6B", serving, api.Batches(chunk_sizes=(16,)), dtype="float16")
