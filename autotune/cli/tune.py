@@ -82,7 +82,7 @@ def tune(
     """Create, run and export in one go.
 
     Takes the flags of vLLM's LoRA tuning script unchanged. Studies that exist are gone on with. Help that follows
-    --model MODEL, --op-type NAME or --qkv-output-dim N shows the flags of that way to tune alone.
+    --model MODEL, --op-type NAME or --qkv-output-dim N leaves out the headings of other ways to tune.
 
     \b
     Everything that a server looks up for a model, as plan lists it:
