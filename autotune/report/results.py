@@ -51,7 +51,8 @@ def time_line(studies: Sequence[StoredStudy], wall_s: float) -> str:
     for result in (item.result for item in studies if item.result):
         spent.update({part: result.seconds.get(part, 0.0) for part in PHASES})
     parts = [f"{seconds:.1f} {PHASES[part]}" for part, seconds in spent.items()]
-    return f"{len(studies)} studies in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
+    count = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{count} in {wall_s:.1f} s: {', '.join([*parts, f'{wall_s - spent.total():.1f} all else'])}"
 
 
 def unsearched_lines(studies: Sequence[StoredStudy], left_out: str) -> list[str]:

@@ -73,6 +73,7 @@ def test_a_run_tells_where_its_time_went(mixed: KernelStudy) -> None:
         "2 studies in 10.0 s: 2.0 waiting for compilers, 4.0 measuring, 1.0 choosing, 0.5 storing, "
         "0.5 racing finalists, 2.0 all else"
     )
+    assert time_line([mixed], 10.0).startswith("1 study in 10.0 s: ")
 
 
 def test_a_study_that_had_no_time_is_told_from_one_whose_default_is_best(mixed: KernelStudy) -> None:
