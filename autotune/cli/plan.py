@@ -77,9 +77,13 @@ def plan(
             say("No GPU here: this is what a machine with one times where the same packages are installed.")
 
 
-def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel]) -> None:
-    """Prints a plan: a table for each file, then what it takes, whose kernels it times, and what to mind."""
-    say(f"{made.name} ({made.model.origin})\n")
+def show_plan(made: Plan, work: TuningWork, timed: Iterable[TimedKernel], kept_as: str | None = None) -> None:
+    """Prints a plan: a table for each file, then what it takes, whose kernels it times, and what to mind.
+
+    Args:
+        kept_as: The name that its studies have it by, a tag at its end; None where none are made.
+    """
+    say(f"{kept_as or made.name} ({made.model.origin})\n")
     show(*_tables(made))
     level = servers.get(made.serving.server).command_line.sizes
     say(f"\n{level}: {_weighed(made.sizes)}")

@@ -158,7 +158,7 @@ def _of_plan(plan: Plan, request: Request, making: MakingFlags) -> StudySet:
     """Describes a plan's studies, and shows the plan."""
     wanted = api.of_plan(plan, request)
     backend = next(iter(wanted.specs.values())).backend
-    show_plan(plan, wanted.work, api.all_timed_kernels(plan, making.sources, backend))
+    show_plan(plan, wanted.work, api.all_timed_kernels(plan, making.sources, backend), wanted.plan_name)
     return wanted
 
 

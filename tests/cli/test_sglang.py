@@ -187,6 +187,15 @@ def test_of_a_planned_server_only_the_advice_of_its_plan_is_given(cli: Cli, file
         assert "of these entries the server reads" not in done.output
 
 
+def test_a_plan_is_printed_by_the_name_that_its_studies_have_it_by(cli: Cli) -> None:
+    flags = (
+        "--model Qwen3-Embedding-0.6B --runtime sglang --lora-rank 64 --max-loras 1 --dtype float16 --chunk-sizes 16"
+    )
+    printed = cli.ok("tune --tag mine", flags, ONE_TRIAL).split()[0]
+    assert printed.endswith("-mine")
+    assert len(cli.ok("study list --plan", printed).splitlines()) == 8, "a header, and seven studies"
+
+
 def test_all_layers_with_the_scripts_flags(cli: Cli) -> None:
     command = ("tune", BLOCK, "--chunk-sizes 16,128 --total-tokens 30720 --save-json-dir tuned --json-overwrite", QUICK)
     done = cli(*command)
