@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, Final
 
-from results_page.runs import versions_text
+from results_page.runs import environment_text
 from results_page.served import SLOWER
 from results_page.tables import Table, markdown
 
@@ -31,7 +31,7 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for file in sorted(data.glob("batches-sglang-*.json")):
         found = json.loads(file.read_text())
-        machine = f"Machine: {found['environment']['gpu']} ({versions_text(found['environment'])})."
+        machine = f"Machine: {environment_text(found['environment'])}."
         version = file.stem.removeprefix("batches-sglang-")
         lines += ["", f"SGLang {version}. {ABOUT} {machine}", "", *markdown(*table(found))]
     return ["", "### SGLang's own kernels, by what their entries were tuned on", *lines] if lines else []

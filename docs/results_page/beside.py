@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune.servers.vllm.linear import MOST_TOKENS
 from autotune.servers.vllm.plugin.shrink_beside import FEWEST, MOST_CAPTURED
-from results_page.runs import versions_text
+from results_page.runs import environment_text
 from results_page.tables import Table, markdown
 
 ABOUT = (
@@ -27,10 +27,9 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for file in sorted(data.glob("shrink-beside-*.json")):
         found = json.loads(file.read_text())
-        machine = versions_text(found["environment"])
         lines += [
             "",
-            f"{ABOUT} Machine: {found['environment']['gpu']} ({machine}).",
+            f"{ABOUT} Machine: {environment_text(found['environment'])}.",
             "",
             *markdown(*table(found["rows"])),
         ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autotune.study.result import GroupResult, StudyResult
 from autotune.study.summary import StudySummary
-from results_page.runs import machine_text, read, versions_text
+from results_page.runs import environment_text, machine_text, read
 from results_page.served import against_no_folder
 from results_page.tables import markdown
 
@@ -74,7 +74,7 @@ def alignment(file: Path) -> list[str]:
     whose = "vLLM's own op" if run["of"] == "vllm" else "our own alignment, an upper bound"
     about = (
         f"Each layer of experts sorts its pairs once, for both of its calls, with {whose}, us. Machine: "
-        f"{run['environment']['gpu']} ({versions_text(run['environment'])})."
+        f"{environment_text(run['environment'])}."
     )
     columns = ["m", *(f"block_m {block_m}" for block_m in block_ms)]
     cells = [[str(m), *(f"{us[m, block_m]:.1f}" for block_m in block_ms)] for m in ms]

@@ -13,7 +13,7 @@ from typing import Any
 
 from autotune.contract.gpu import H200
 from autotune.kernels.lora_linear.kernel import LoraLinear
-from results_page.runs import versions_text
+from results_page.runs import environment_text
 from results_page.tables import Table, markdown
 from run_pair_defaults import APART, EVERY_LAYER, name_of
 
@@ -30,8 +30,7 @@ def section(data: Path) -> list[str]:
     lines: list[str] = []
     for file in sorted(data.glob("pair-defaults-*.json")):
         found = json.loads(file.read_text())
-        machine = versions_text(found["environment"])
-        head = f"{ABOUT} Machine: {found['environment']['gpu']} ({machine})."
+        head = f"{ABOUT} Machine: {environment_text(found['environment'])}."
         lines += ["", head, "", *markdown(*table(found["rows"])), "", summary(found["rows"])]
     return ["", "### A layer as a pair", *lines] if lines else []
 

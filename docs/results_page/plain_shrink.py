@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autotune.errors import one_of
-from results_page.runs import versions_text
+from results_page.runs import environment_text
 from results_page.tables import Table, markdown
 from run_plain_shrink import CHUNK_SIZES, MODEL, TOKENS
 
@@ -40,7 +40,7 @@ def section(data: Path) -> list[str]:
     own = json.loads((data / _BACKEND).read_text())["rows"]
     for file in sorted(data.glob("plain-shrink-*.json")):
         found = json.loads(file.read_text())
-        machine = f"Machine: {found['environment']['gpu']} ({versions_text(found['environment'])})."
+        machine = f"Machine: {environment_text(found['environment'])}."
         lines += ["", f"{ABOUT} {machine}", "", *markdown(*table(found["rows"], own)), ""]
         lines.append(" ".join(_asked(row, own) for row in found["rows"] if row["layer"] in SHORT) + WIDER)
     return ["", "### What bounds the shrink", *lines] if lines else []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder_models import MODELS, SPLIT
-from results_page.runs import versions_text
+from results_page.runs import environment_text
 from results_page.tables import Table, markdown
 
 Rows = Sequence[Mapping[str, Any]]
@@ -109,8 +109,7 @@ def section(data: Path) -> list[str]:
     for part in PARTS:
         if (file := data / part.file).exists():
             found = json.loads(file.read_text())
-            machine = versions_text(found["environment"])
-            about = f"{part.about} Machine: {found['environment']['gpu']} ({machine})."
+            about = f"{part.about} Machine: {environment_text(found['environment'])}."
             lines += ["", f"### {part.title}", "", about, "", *markdown(*table(part, found["rows"]))]
             lines += ["", summary(found["rows"])]
             if part.across == "m" and (of_steps := steps(found["rows"])):

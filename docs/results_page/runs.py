@@ -42,10 +42,13 @@ def versions_text(environment: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in environment.items() if name != "gpu")
 
 
+def environment_text(environment: Mapping[str, Any]) -> str:
+    """Says on which GPU a measurement ran, and with which versions."""
+    return f"{environment['gpu']} ({versions_text(environment)})"
+
+
 def machine_text(study: StudySummary) -> str:
-    environment = study.spec.environment
-    versions = versions_text(environment.known)
-    return f"{environment.gpu} ({versions})"
+    return environment_text(study.spec.environment.known)
 
 
 def label(study: StudySummary) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from autotune.contract.source import BUILTIN
 from autotune.study.summary import StudySummary
 from results_page import plan as plans
-from results_page.runs import machine_text, read, versions_text
+from results_page.runs import environment_text, machine_text, read
 from results_page.tables import markdown
 
 Rows = Sequence[Mapping[str, Any]]
@@ -75,7 +75,7 @@ def _tuned_again(data: Path) -> list[str]:
     if not runs:
         return []
     rows = [row for run in runs for row in run["rows"]]
-    machine = f"{runs[0]['environment']['gpu']} ({versions_text(runs[0]['environment'])})"
+    machine = environment_text(runs[0]["environment"])
     lines = [
         "",
         "### Tuned again, and held against many other configs",
