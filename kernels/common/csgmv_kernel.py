@@ -9,7 +9,7 @@ from autotune.contract import Call, Config, Gpu, Workload
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.csgmv import CsgmvProblem, chunk_sizes, csgmv_tile
 from autotune.kernels.common.execution import DeclaredKernel
-from autotune.servers.sglang import chunks
+from autotune.servers.sglang import chunks, workloads
 from autotune.servers.sglang.server import SGLANG
 
 P = TypeVar("P", bound=CsgmvProblem)
@@ -56,7 +56,7 @@ class CsgmvKernel(DeclaredKernel[P], Generic[P]):
     def serving_note(self, problem: P, grouped: bool) -> str | None:
         """Which batches were not measured though the server looks them up by the same key (contracts B1)."""
         workload = problem.workload
-        if other := {"prefill": "decode", "decode": "prefill"}.get(workload):
+        if other := workloads.OTHER.get(workload):
             return (
                 f"measured on {workload} only; {other} batches are looked up by the same key: --workload mixed tunes "
                 "for both"
