@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -36,13 +36,10 @@ class ServedOp(ABC, Generic[A]):
     without a file. Nothing of the server's package is imported before the first call that needs it.
     """
 
-    flag_defaults: ClassVar[Mapping[str, Any]] = {}
-    """What flags of problems are where nobody gives them, if that is another value than the built-in kernel's default
-    (`Kernel.problem_from_flags`)."""
-
-    def defaults_of(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns `flag_defaults`, and what follows for others from the flags that are given."""
-        return self.flag_defaults
+    def flag_defaults(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what flags of problems are where these do not give them, if that is another value than the built-in
+        kernel's default (`Kernel.problem_from_flags`)."""
+        return {}
 
     @abstractmethod
     def origin(self) -> Origin:
@@ -149,7 +146,7 @@ class ServedKernel(Kernel[Any, ServedInputs[Any]]):
         return self.builtin.problems_from_flags(self._with_defaults(flags))
 
     def _with_defaults(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        defaults = self.op.defaults_of(flags)
+        defaults = self.op.flag_defaults(flags)
         return {**flags, **{name: value for name, value in defaults.items() if flags.get(name) is None}}
 
     def workloads(self, problem: Problem) -> tuple[Workload, ...]:

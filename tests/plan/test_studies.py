@@ -39,7 +39,7 @@ def test_a_study_leaves_the_plan_where_another_is_made_of_its_lookup(
     storage = InMemoryStorage()
     with machine(monkeypatch, tmp_path / "site"):
         with monkeypatch.context() as older:
-            older.setattr(ServedCsgmv, "flag_defaults", {})
+            older.setattr(ServedCsgmv, "flag_defaults", lambda self, flags: {})
             assert created(storage, "plan", SERVED) == [("sglang", "prefill")] * 7
             assert created(storage, "other", SERVED) == [("sglang", "prefill")] * 7
         ours = [("builtin", "prefill")] * 7

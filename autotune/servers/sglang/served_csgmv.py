@@ -70,7 +70,6 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
             the same tiles.
     """
 
-    flag_defaults: ClassVar[Mapping[str, Any]] = {"workload": workloads.OF_OWN_KERNELS}
     module: ClassVar[str]
     function: ClassVar[str]
     lookup: ClassVar[str]
@@ -81,11 +80,12 @@ class ServedCsgmv(ServedOp[CsgmvArguments]):
     def __init__(self, builtin: AnyKernel) -> None:
         self.builtin = builtin
 
-    def defaults_of(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not (ranks := flags.get("adapter_ranks")):
-            return self.flag_defaults
-        # As many as the pool has adapters; text has commas between them.
-        return {**self.flag_defaults, "num_loras": len(ranks.split(",") if isinstance(ranks, str) else ranks)}
+    def flag_defaults(self, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+        defaults: dict[str, Any] = {"workload": workloads.OF_OWN_KERNELS}
+        if ranks := flags.get("adapter_ranks"):
+            # As many as the pool has adapters; text has commas between them.
+            defaults["num_loras"] = len(ranks.split(",") if isinstance(ranks, str) else ranks)
+        return defaults
 
     def origin(self) -> Origin:
         return CSGMV.origin()
