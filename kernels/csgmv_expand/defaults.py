@@ -8,32 +8,46 @@ from typing import Final
 from autotune.contract import Config
 from autotune.kernels.common.tiles import next_pow2
 
-_COLUMNS: Final = {16: 128, 32: 128, 64: 128, 128: 64}
-_WARPS: Final = {16: 2, 32: 2, 64: 8, 128: 8}
-"""Both by chunk size, as studies on an H100 and an H200 chose (docs/results.md)."""
-
 _DEPTH: Final = 64
-_STAGES: Final = 3
 
-_SHORT_CHUNK: Final = 16
 _WIDE_COLUMNS: Final = 256
 _WIDE: Final[Config] = {"BLOCK_N": _WIDE_COLUMNS, "BLOCK_K": _DEPTH, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
-"""For several slices in the shortest chunks, where the rank fills a step: there are columns enough for blocks twice as
-wide. On an H200 (4096 and 6144 columns, rank 64) it takes 4.3 and 5.7 us instead of 6.9 and 9.6 for a decode batch of
-one request, 5.5 and 9.2 instead of 8.3 and 12.8 for 16, and 5% to 7% less for prompts (docs/results.md)."""
+"""For ranks that fill a step, in rows that are walked through, whatever the chunk size. On an H200 at rank 64 and 30,720
+tokens it takes 44.3 to 44.5 us for 1024 columns and 160 to 164 for three slices of 4096, and is within 2% of the best
+configs tried, with one adapter or eight. Decode batches of several slices have columns enough for it, too
+(docs/results.md)."""
+
+_COLUMNS: Final = 128
+_WARPS: Final = 2
+_REGISTERS: Final = 128
+"""Of lower ranks, and where columns are few: within 2% of the best at rank 16, too."""
+
+_DECODE_WARPS: Final = 4
+"""Of one slice in decode batches, which have few blocks: 3.1 to 3.3 us, with two warps 3.2 to 3.5 (H200)."""
+
+_STEP_COLUMNS: Final = {16: 128, 32: 128, 64: 128, 128: 64}
+_STEP_WARPS: Final = {16: 2, 32: 2, 64: 8, 128: 8}
+"""By chunk size, where a rank takes several steps: a chunk is multiplied at a time, as studies on an H100 and an H200
+chose."""
+_STAGES: Final = 3
 
 
-def default_config(chunk_size: int, rank: int, widths: Sequence[int]) -> Config:
+def default_config(chunk_size: int, rank: int, widths: Sequence[int], is_decode: bool) -> Config:
     """Returns the default for slices of so many columns.
 
-    The whole rank is one step, where it is not large: a block then keeps its weights from chunk to chunk.
+    The whole rank is one step, where it is not large: a block then keeps its weights from rows to rows.
+
+    Args:
+        is_decode: Whether there are few tokens, or a graph of a decode batch is captured.
     """
-    block_k, widest = max(16, min(_DEPTH, next_pow2(rank))), max(widths)
-    if chunk_size == _SHORT_CHUNK and len(widths) > 1 and block_k == _DEPTH >= rank and widest >= _WIDE_COLUMNS:
+    columns = next_pow2(max(widths))
+    if rank > _DEPTH:
+        block_n = max(16, min(_STEP_COLUMNS[chunk_size], columns))
+        warps = _STEP_WARPS[chunk_size]
+        return {"BLOCK_N": block_n, "BLOCK_K": _DEPTH, "num_warps": warps, "num_stages": _STAGES}
+    block_k, block_n = max(16, next_pow2(rank)), max(16, min(_COLUMNS, columns))
+    if is_decode and len(widths) == 1:
+        return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _DECODE_WARPS, "num_stages": 1}
+    if block_k == _DEPTH and max(widths) >= _WIDE_COLUMNS:
         return _WIDE
-    return {
-        "BLOCK_N": max(16, min(_COLUMNS[chunk_size], next_pow2(widest))),
-        "BLOCK_K": block_k,
-        "num_warps": _WARPS[chunk_size],
-        "num_stages": 1 if block_k >= rank else _STAGES,
-    }
+    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS, "num_stages": 1, "maxnreg": _REGISTERS}

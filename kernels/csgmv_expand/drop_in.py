@@ -41,7 +41,7 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         )
 
     def default_config(self, call: CsgmvCall) -> Config:
-        return defaults.default_config(call.batch.chunk_size, call.weights.shape[2], call.widths)
+        return defaults.default_config(call.batch.chunk_size, call.weights.shape[2], call.widths, call.is_decode)
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
         return expand_launches(arguments, config)

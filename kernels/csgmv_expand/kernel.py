@@ -21,6 +21,8 @@ from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
 from autotune.kernels.csgmv_expand.defaults import default_config
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
+from autotune.kernels.csgmv_expand.walking import step_rows
+from autotune.servers.sglang import workloads
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 _ONE_STAGE = 1
@@ -67,8 +69,9 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
         return tuple(Parameter(name, values) for name, values in values.items())
 
     def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
-        own = default_config(problem.chunk_size, problem.rank, problem.slice_widths)
-        return self.canonical(problem, {"maxnreg": None, **own}, gpu)
+        p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
+        own = default_config(p.chunk_size, p.rank, p.slice_widths, is_decode)
+        return self.canonical(p, {"maxnreg": None, **own}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:
         """Stages of a single K step are all the same; what Triton does by itself is the default config."""
@@ -82,10 +85,11 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
         if config == self.default_config(problem, gpu):
             return None
         c = {**TRITON_DEFAULTS, **integers(config)}
-        accumulators = problem.chunk_size * c["BLOCK_N"] // (32 * c["num_warps"])
+        rows = step_rows(config, problem.rank, problem.chunk_size)
+        accumulators = rows * c["BLOCK_N"] // (32 * c["num_warps"])
         if accumulators + _OTHER_REGISTERS > c.get("maxnreg", _MOST_REGISTERS):
             return f"the accumulator needs {accumulators} registers a thread, and {_OTHER_REGISTERS} go to all else"
-        return infeasible_tile(problem.chunk_size, max(problem.slice_widths), problem.rank, config, gpu)
+        return infeasible_tile(rows, max(problem.slice_widths), problem.rank, config, gpu)
 
     def floor(self, problem: CsgmvExpandProblem) -> Floor:
         p = problem

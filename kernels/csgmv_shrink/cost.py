@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from autotune.contract import Gpu
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.csgmv import CsgmvProblem
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import Tile, cdiv
-from autotune.kernels.csgmv_shrink.joining import Segmentation, wanted
+from autotune.kernels.csgmv_shrink.joining import joined, wanted
 
 
 def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -> float:
@@ -17,10 +18,10 @@ def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -
     p = problem
     chunks, empty = p.segments
     across = cdiv(p.num_slices * p.rank, c["BLOCK_N"])
-    joined = Segmentation(p.tokens, chunks + empty, p.chunk_size).joined(wanted(c), across)
-    runs = min(chunks, cdiv(chunks, joined) + p.active_loras - 1)
-    rows, steps = p.chunk_size * joined, cdiv(k, c["BLOCK_K"])
+    taken = joined(Segmentation(p.tokens, chunks + empty, p.chunk_size), wanted(c), across)
+    runs = min(chunks, cdiv(chunks, taken) + p.active_loras - 1)
+    rows, steps = p.chunk_size * taken, cdiv(k, c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
-    launched = cdiv(chunks + empty, joined) * (1 if joined == 1 else 2)
+    launched = cdiv(chunks + empty, taken) * (1 if taken == 1 else 2)
     idle = max(0, launched - runs)
     return Work(tile, steps, runs * across, idle * across, 2 * rows * c["BLOCK_N"]).us(gpu)

@@ -6,9 +6,9 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.machine import shared_bytes
 from autotune.kernels.csgmv_shrink import defaults
-from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn

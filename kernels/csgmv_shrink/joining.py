@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from autotune.contract import Config
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -22,33 +22,19 @@ def wanted(config: Config) -> int:
     return 1 if found is None else found
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """What the host knows of a batch in segments.
+def joined(batch: Segmentation, wanted: int, across: int) -> int:
+    """Returns how many segments a block takes: as many as are wanted, or fewer.
 
-    Attributes:
-        segments: Places in the segment buffer, of which any may be empty.
-        chunk_size: Most tokens of a segment.
+    One alone where segments hold few tokens: a block of many rows would load and multiply what is masked. Fewer also
+    where blocks would get so few that multiprocessors stand idle, which costs more than the weights that are then read
+    again.
+
+    Args:
+        across: Blocks of one segment.
     """
-
-    tokens: int
-    segments: int
-    chunk_size: int
-
-    def joined(self, wanted: int, across: int) -> int:
-        """Returns how many segments a block takes: as many as are wanted, or fewer.
-
-        One alone in decode batches and in the buffers of graphs, whose segments hold few tokens, if any: a block of
-        many rows would load and multiply what is masked. A batch whose segments are half full on average has rows
-        enough, as all of an adapter's segments but its last are full. Fewer also where blocks would get so few that
-        multiprocessors stand idle, which costs more than the weights that are then read again.
-
-        Args:
-            across: Blocks of one segment.
-        """
-        if 2 * self.tokens < self.segments * self.chunk_size:
-            return 1
-        joined = min(wanted, MOST_ROWS // self.chunk_size)
-        while joined > 1 and across * cdiv(self.segments, joined) < _ENOUGH_BLOCKS:
-            joined //= 2
-        return joined
+    if not batch.is_filled:
+        return 1
+    found = min(wanted, MOST_ROWS // batch.chunk_size)
+    while found > 1 and across * cdiv(batch.segments, found) < _ENOUGH_BLOCKS:
+        found //= 2
+    return found

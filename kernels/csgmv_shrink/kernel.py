@@ -17,10 +17,11 @@ from autotune.kernels.common.csgmv import (
 from autotune.kernels.common.csgmv_kernel import CsgmvKernel
 from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import required
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_shrink.cost import estimate_us
 from autotune.kernels.csgmv_shrink.defaults import default_config
-from autotune.kernels.csgmv_shrink.joining import MOST_ROWS, Segmentation, wanted
+from autotune.kernels.csgmv_shrink.joining import MOST_ROWS, joined, wanted
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.servers.sglang import workloads
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
@@ -79,8 +80,8 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         how many are joined in any of the batches."""
         default = self.default_config(problem, gpu)
         across = cdiv(problem.columns, integers(config)["BLOCK_N"])
-        joined = max(batch.joined(wanted(config), across) for batch in _segmentations(problem))
-        found = {**config, SEGMENTS: joined}
+        taken = max(joined(batch, wanted(config), across) for batch in _segmentations(problem))
+        found = {**config, SEGMENTS: taken}
         return default if found == {**default, **TRITON_DEFAULTS} else found
 
     def infeasible(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> str | None:

@@ -10,9 +10,11 @@ import triton
 import triton.language as tl
 
 from autotune.contract import Config, Launch
+from autotune.kernels.common.adapter_runs import adapter_end, row_adapter
 from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
-from autotune.kernels.csgmv_shrink.joining import Segmentation, wanted
+from autotune.kernels.csgmv_shrink.joining import joined, wanted
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -125,12 +127,12 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
     slots = tl.load(weight_indices_ptr + taken)
     first_n = tl.program_id(0) * BLOCK_N
     first, last = tl.min(starts), tl.max(ends)
-    change = _adapter_end(first, last, starts, ends, slots)
+    change = adapter_end(first, last, starts, ends, slots)
     start = tl.where(is_rest, change, first)
     last = tl.where(is_rest, last, change)
     while start < last:
-        slot = _adapter(start, starts, ends, slots).to(tl.int64)
-        end = _adapter_end(start, last, starts, ends, slots)
+        slot = row_adapter(start, starts, ends, slots).to(tl.int64)
+        end = adapter_end(start, last, starts, ends, slots)
         columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
         if first_n < columns:
             _product(
@@ -138,19 +140,6 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
                 K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
             )  # fmt: skip
         start = end
-
-
-@triton.jit
-def _adapter(row, starts, ends, slots):  # type: ignore[no-untyped-def]
-    """Returns a row's adapter; rows tell theirs, for the index of a segment without rows says nothing."""
-    return tl.max(tl.where((starts <= row) & (row < ends), slots, 0))
-
-
-@triton.jit
-def _adapter_end(row, last, starts, ends, slots):  # type: ignore[no-untyped-def]
-    """Returns the first row after this one that is of another adapter, `last` at most."""
-    owner = _adapter(row, starts, ends, slots)
-    return tl.min(tl.where((starts > row) & (starts < ends) & (slots != owner), starts, last))
 
 
 @dataclass(frozen=True)
@@ -191,7 +180,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         return []
     c, columns = integers(config), inputs.a.shape[1]
     across = cdiv(columns, c["BLOCK_N"])
-    joined = Segmentation(tokens, batch.segments, batch.chunk_size).joined(wanted(c), across)
+    taken = joined(Segmentation(tokens, batch.segments, batch.chunk_size), wanted(c), across)
     args = (
         inputs.x,
         inputs.a,
@@ -206,14 +195,14 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         "MAX_RANK": inputs.max_rank,
         "NUM_SLICES": inputs.num_slices,
         "RANK_ALIGNMENT": 1 if inputs.check_ranks else batch.rank_alignment,
-        "BLOCK_M": batch.chunk_size * joined,
+        "BLOCK_M": batch.chunk_size * taken,
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
-    grid = (across, cdiv(batch.segments, joined))
-    if joined == 1:
+    grid = (across, cdiv(batch.segments, taken))
+    if taken == 1:
         return [Launch(csgmv_shrink_kernel, grid, args, options)]
-    return [Launch(joined_shrink_kernel, (across, 2 * grid[1]), (*args, batch.segments), {**options, SEGMENTS: joined})]
+    return [Launch(joined_shrink_kernel, (across, 2 * grid[1]), (*args, batch.segments), {**options, SEGMENTS: taken})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

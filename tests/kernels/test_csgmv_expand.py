@@ -10,15 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from autotune.contract import Config
+from autotune.contract import Call, Config
 from autotune.contract.gpu import H200
+from autotune.contract.gpu_names import SHARED_BYTES
 from autotune.contract.space import Space
 from autotune.kernels.common.chunks import Pool
-from autotune.kernels.csgmv_expand import csgmv_expand, launcher
+from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.common.tiles import integers
+from autotune.kernels.csgmv_expand import csgmv_expand, launcher, walking
+from autotune.kernels.csgmv_expand.defaults import default_config
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
+from autotune.kernels.csgmv_expand.walking import STEP_ROWS, step_rows
 from autotune.servers.sglang import facts
 from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding, serve_config
 from tests.builders.dense_lora import half_dtypes
@@ -116,43 +123,69 @@ def test_empty_segments_of_a_graphs_buffer_do_nothing(make: Any) -> None:
 
 
 @pytest.fixture
-def walking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks walk through many segments, as they do on large batches."""
-    monkeypatch.setattr(launcher, "_ENOUGH_BLOCKS", 1)
+def many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks walk through many rows, as they do on large batches."""
+    monkeypatch.setattr("autotune.kernels.csgmv_expand.walking._ENOUGH_WARPS", 1)
 
 
 ONE, TWO, THREE = [1] * 150, [1] * 70 + [2] * 77, [3] * 20 + [0] * 50 + [1] * 33 + [2]
 
 
-@pytest.mark.usefixtures("walking")
-@pytest.mark.parametrize("chunk_size", [16, 32])
+def mixed(slots: list[int]) -> list[int]:
+    return [slots[i] for i in torch.randperm(len(slots), generator=torch.Generator().manual_seed(0)).tolist()]
+
+
+def taken(arguments: CsgmvExpandArguments, config: Config = CONFIG) -> tuple[int, int, int]:
+    """Returns the rows of a step, the segments of a block, and the blocks that share a segment."""
+    (launch,) = expand_launches(arguments, config)
+    if "SEGMENTS" not in launch.options:
+        return launch.options["BLOCK_M"], 0, 0
+    return launch.options["BLOCK_M"], launch.options["SEGMENTS"], launch.args[-2]
+
+
+@pytest.mark.usefixtures("many_rows")
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
 @pytest.mark.parametrize("slots", [ONE, TWO, THREE], ids=["one adapter", "two", "all in one block"])
 def test_walking_through_segments(make: Any, slots: list[int], chunk_size: int) -> None:
-    mixed = [slots[i] for i in torch.randperm(len(slots), generator=torch.Generator().manual_seed(0)).tolist()]
-    arguments = make(slots=mixed, chunk_size=chunk_size)
-    assert expand_launches(arguments, CONFIG)[0].options["WALK"] == 128 // chunk_size
-    check(arguments, mixed)
+    arguments = make(slots=mixed(slots), chunk_size=chunk_size)
+    check(arguments, mixed(slots))
 
 
-@pytest.mark.usefixtures("walking")
+@pytest.mark.parametrize("slots", [ONE, TWO], ids=["one adapter", "two"])
+@pytest.mark.parametrize("enough", [50, 100])
+def test_blocks_that_share_a_segment(make: Any, slots: list[int], enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune.kernels.csgmv_expand.walking._ENOUGH_WARPS", enough)
+    arguments = make(slots=mixed(slots), chunk_size=64)
+    assert taken(arguments)[2] > 1
+    check(arguments, mixed(slots))
+
+
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.parametrize("stale", [0, 1, 2])
 def test_walking_over_empty_segments_with_stale_indices(make: Any, stale: int) -> None:
     slots = [1] * 32 + [2] * 16
     arguments = make(slots=slots, segments=5)
     arguments.batch.weight_indices[3:] = stale
-    assert expand_launches(arguments, CONFIG)[0].options["WALK"] > 1
+    assert taken(arguments)[1] > 1
     check(arguments, slots)
 
 
-@pytest.mark.usefixtures("walking")
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.parametrize(
-    ("of_batch", "block_k", "walk"),
-    [({}, 16, 8), ({}, 8, 1), ({"chunk_size": 32}, 16, 4), ({"chunk_size": 64}, 16, 4), ({"segments": 40}, 16, 1)],
-    ids=["small chunks", "several K steps", "larger", "large", "mostly empty"],
+    ("of_batch", "block_k", "expected"),
+    [
+        ({}, 16, (16, 16, 1)),
+        ({}, 8, (16, 0, 0)),
+        ({"chunk_size": 64}, 8, (64, 0, 0)),
+        ({"chunk_size": 64}, 16, (16, 4, 1)),
+        ({"segments": 40}, 16, (16, 0, 0)),
+        ({"segments": 40, "chunk_size": 64}, 16, (16, 1, 1)),
+    ],
+    ids=["small chunks", "several K steps", "large chunks in them", "large chunks", "mostly empty", "and large"],
 )
-def test_who_walks(make: Any, of_batch: dict[str, int], block_k: int, walk: int) -> None:
-    launch = expand_launches(make(slots=ONE, **of_batch), CONFIG | {"BLOCK_K": block_k})[0]
-    assert launch.options["WALK"] == walk
+def test_who_walks(make: Any, of_batch: dict[str, int], block_k: int, expected: tuple[int, int, int]) -> None:
+    arguments = make(slots=ONE, **of_batch)
+    assert taken(arguments, CONFIG | {"BLOCK_K": block_k}) == expected
 
 
 @pytest.mark.parametrize("alignment", [8, 16])
@@ -162,14 +195,41 @@ def test_ranks_that_the_host_does_not_know_are_looked_at(
 ) -> None:
     """The pool has ranks 16, 8 and 5: each way is taken."""
     if slots is not SLOTS:
-        request.getfixturevalue("walking")
+        request.getfixturevalue("many_rows")
     arguments = make(slots=slots)
     unknown = replace(arguments.batch, rank_alignment=alignment)
     check(replace(arguments, batch=unknown, check_ranks=True), slots)
 
 
+@given(
+    tokens=st.integers(1, 40_000),
+    spread=st.integers(1, 16),
+    chunk_size=st.sampled_from(facts.CHUNK_SIZES),
+    tiles=st.integers(1, 500),
+    warps=st.sampled_from((1, 2, 4, 8)),
+)
+def test_blocks_have_all_rows_once(tokens: int, spread: int, chunk_size: int, tiles: int, warps: int) -> None:
+    """Whatever a block takes, it is whole steps; the rows are as many as leave enough warps, or as few as there can
+    be."""
+    segments = min(tokens, -(-tokens // chunk_size) * spread)
+    found = walking.walk(Segmentation(tokens, segments, chunk_size), tiles, warps)
+    if found is None:
+        assert chunk_size == STEP_ROWS
+        return
+    assert min(found.segments, found.parts) == 1
+    rows = chunk_size * found.segments // found.parts
+    assert rows % STEP_ROWS == 0
+    if 2 * tokens < segments * chunk_size:
+        assert rows == chunk_size
+    else:
+        assert rows in (16, 32, 64, 128, 256)
+        more = -(-segments * chunk_size // (2 * rows))
+        assert rows == 256 or tiles * more * warps < 1536
+
+
 def test_few_blocks_do_not_walk(make: Any) -> None:
-    assert expand_launches(make(slots=ONE), CONFIG)[0].options["WALK"] == 1
+    assert taken(make(slots=ONE)) == (16, 0, 0)
+    assert taken(make(slots=ONE, chunk_size=128)) == (16, 1, 8)
 
 
 def test_left_to_triton_is_not_passed_on(make: Any) -> None:
@@ -258,8 +318,10 @@ def test_stages_count_only_where_there_are_steps() -> None:
 def test_register_caps_below_the_accumulator_are_not_tried() -> None:
     kernel, problem = CsgmvExpand(), CsgmvExpandProblem("float16", 128, 30720, 64, 3, slice_widths=QKV)
     config = {"BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 1}
-    assert "accumulator needs 64" in str(kernel.infeasible(problem, config | {"maxnreg": 64}, H200))
-    assert kernel.infeasible(problem, config | {"maxnreg": 96}, H200) is None
+    many_steps = config | {"BLOCK_K": 32}
+    assert "accumulator needs 64" in str(kernel.infeasible(problem, many_steps | {"maxnreg": 64}, H200))
+    assert kernel.infeasible(problem, many_steps | {"maxnreg": 96}, H200) is None
+    assert kernel.infeasible(problem, config | {"maxnreg": 64}, H200) is None, "of 16 rows, not of 128"
 
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
@@ -280,3 +342,19 @@ def test_recording_is_of_the_very_problem() -> None:
 def test_floor_is_the_issues() -> None:
     floor = CsgmvExpand().floor(CsgmvExpandProblem("float16", 16, 30720, 64, 3, slice_widths=QKV))
     assert floor.us(4.28e12) == pytest.approx(121, rel=0.01)
+
+
+@given(
+    chunk_size=st.sampled_from(facts.CHUNK_SIZES),
+    rank=st.sampled_from((1, 8, 16, 24, 32, 64, 96, 128, 256)),
+    widths=st.lists(st.integers(16, 20_000), min_size=1, max_size=3),
+    is_decode=st.booleans(),
+)
+def test_what_runs_untuned_can_run(chunk_size: int, rank: int, widths: list[int], is_decode: bool) -> None:
+    config = default_config(chunk_size, rank, widths, is_decode)
+    call = Call(facts.NAME, "expand", {"K": sum(widths), "R": rank, "S": len(widths), "chunk_size": chunk_size})
+    assert CsgmvExpand().cannot_run(call, config, min(SHARED_BYTES.values())) is None
+    accumulators = (
+        step_rows(config, rank, chunk_size) * integers(config)["BLOCK_N"] // (32 * integers(config)["num_warps"])
+    )
+    assert accumulators <= 64

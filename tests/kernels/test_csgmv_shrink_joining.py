@@ -9,7 +9,8 @@ import pytest
 
 from autotune.contract.gpu import H200
 from autotune.contract.space import Space
-from autotune.kernels.csgmv_shrink.joining import Segmentation
+from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.csgmv_shrink import joining
 from autotune.kernels.csgmv_shrink.kernel import CsgmvShrink
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 
@@ -50,7 +51,7 @@ CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2}
 def test_segments_are_joined_where_they_are_full_and_plenty(
     tokens: int, segments: int, chunk_size: int, wanted: int, joined: int
 ) -> None:
-    assert Segmentation(tokens, segments, chunk_size).joined(wanted, across=3) == joined
+    assert joining.joined(Segmentation(tokens, segments, chunk_size), wanted, across=3) == joined
 
 
 def problem(chunk_size: int = 16, **of_batch: Any) -> CsgmvShrinkProblem:

@@ -8,11 +8,11 @@ import pytest
 
 from autotune.contract import registry
 from autotune.contract.gpu import H200
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import Tile, integers
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
 from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
-from autotune.kernels.csgmv_shrink.joining import Segmentation
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
 
 A100_BYTES, L4_BYTES = 166_912, 101_376

@@ -1,7 +1,7 @@
 """Tells prompts and decode batches apart, which the server has one key for (contracts B1).
 
-The two want other launches. Our shrink has a default for each, our expand one that suits both: where an entry was timed
-on one kind alone, the other runs the default.
+The two want other launches. Our kernels have a default for each: where an entry was timed on one kind alone, the other
+runs the default.
 """
 
 from __future__ import annotations
