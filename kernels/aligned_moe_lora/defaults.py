@@ -1,28 +1,44 @@
-"""The config that runs where no file has one: vLLM's own rule for the same launch, without the spills that it has."""
+"""The config that runs where no file has one: chosen by the shape, once, from what was best for several models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from autotune.contract import Config
-from autotune.kernels.common.tiles import cdiv
+from autotune.kernels.common.tiles import cdiv, next_pow2
 
 BLOCK_N = 128
-_WAVES = 1.5
-"""Blocks of rows for each SM, from which on none is shared out among several thread blocks (contracts A6)."""
 
-_MOST_COLUMN_BLOCKS = 16
 _DEEP, _DEEP_BLOCK_K, _SHALLOW_BLOCK_K = 256, 128, 64
 """Columns of x from which on a K step is long, and the lengths of a long and of a short step (contracts A6)."""
 
 _BUSY_EXPERT = 16
 """Pairs of an expert from which on a K step is long, also where x has few columns (contracts A6)."""
 
+_MOST_COLUMN_BLOCKS = 16
+_BLOCKS_PER_SM = 2
+"""Thread blocks for each SM, from which on none of them shares its rows with others."""
+
+_MOST_TALL_SHRINKS = 2
+"""Times that a block of more rows than `_SHORT_BLOCK_M` is shrunk on idle SMs: with four, Mixtral's down takes 79 us and
+not 61, at 16 tokens in blocks of 64 rows (H200)."""
+
+_SHORT_BLOCK_M = 16
+_SHORT_BLOCK_N = 256
+_WIDE_RANK, _WIDEST_RANK = 32, 64
+"""Ranks whose weights of `_SHORT_BLOCK_N` columns fit in the registers of two warps, and of four."""
+
+_STAGES, _MORE_STAGES, _FEWER_STAGES = 3, 4, 2
+"""More where a launch has so few blocks that each waits for its own loads."""
+
 _SMALL_SHARED_BYTES = 68 * 1024
 """Shared memory below which the loop has two stages and not three (contracts A6)."""
 
 _TALL_BLOCK_M = 128
 """Rows of a block whose sums and inputs do not fit in the registers of four warps."""
+
+_BYTES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,9 @@ class LaunchShape:
 
     Attributes:
         block_m: Rows of a block.
-        row_blocks: Blocks of rows in the grid, over all slices and adapters, empty ones included.
+        slices: Parts of the output, each with blocks of its own.
+        adapters: That there is room for.
+        rank: Columns between shrink and expand.
         k: Columns of x.
         n: Columns of the output in a slice.
         pairs: Pairs of a token and an expert.
@@ -41,7 +59,9 @@ class LaunchShape:
     """
 
     block_m: int
-    row_blocks: int
+    slices: int
+    adapters: int
+    rank: int
     k: int
     n: int
     pairs: int
@@ -49,18 +69,36 @@ class LaunchShape:
     sms: int
     shared_bytes: int
 
+    @property
+    def busy_blocks(self) -> int:
+        """The most blocks of rows that have work, over all slices: the grid has room for far more."""
+        full = self.pairs // self.block_m
+        return self.slices * max(1, min(self.pairs, self.experts * self.adapters + full))
+
 
 def default_config(shape: LaunchShape) -> Config:
-    """Returns the default, chosen by the shape."""
-    columns = _column_blocks(shape)
+    """Returns the default, chosen by the shape.
+
+    Blocks of `_SHORT_BLOCK_M` rows are so small that four warps of vLLM's rule stand in each other's way: with two of
+    them, and wide columns, decode batches of Qwen3-30B-A3B and Mixtral take 0.5 to 0.9 of the time that the rule takes
+    on an H200 (docs/results.md).
+    """
+    is_short = shape.block_m <= _SHORT_BLOCK_M and shape.rank <= _WIDEST_RANK
+    block_n = min(_SHORT_BLOCK_N, max(BLOCK_N, next_pow2(shape.n))) if is_short else BLOCK_N
+    columns = _column_blocks(shape, block_n)
     deep = shape.k >= _DEEP or shape.pairs >= _BUSY_EXPERT * shape.experts
+    block_k = _DEEP_BLOCK_K if deep else _SHALLOW_BLOCK_K
+    if is_short:
+        num_warps = 2 if shape.rank <= _WIDE_RANK else 4
+    else:
+        num_warps = 8 if columns > 1 or shape.block_m >= _TALL_BLOCK_M else 4
     return {
         "block_m": shape.block_m,
-        "block_n": BLOCK_N,
-        "block_k": _DEEP_BLOCK_K if deep else _SHALLOW_BLOCK_K,
+        "block_n": block_n,
+        "block_k": block_k,
         "column_blocks": columns,
-        "num_warps": 8 if columns > 1 or shape.block_m >= _TALL_BLOCK_M else 4,
-        "num_stages": 2 if shape.shared_bytes < _SMALL_SHARED_BYTES else 3,
+        "num_warps": num_warps,
+        "num_stages": _stages(shape, shape.busy_blocks * columns, block_k),
     }
 
 
@@ -74,10 +112,23 @@ def servers_is_faster(block_m: int, pairs: int, experts: int) -> bool:
     return block_m >= _TALL_BLOCK_M and pairs > experts * block_m
 
 
-def _column_blocks(shape: LaunchShape) -> int:
-    """Counts the thread blocks that share a block of rows, each with columns of its own but the whole shrink."""
-    if shape.row_blocks >= _WAVES * shape.sms:
-        return 1
-    worthwhile = int(1.5 * (shape.k + shape.n) / shape.k) + 1
-    wanted = cdiv(2 * shape.sms, max(1, shape.row_blocks))
-    return max(1, min(_MOST_COLUMN_BLOCKS, wanted, worthwhile, cdiv(shape.n, BLOCK_N)))
+def _column_blocks(shape: LaunchShape, block_n: int) -> int:
+    """Counts the thread blocks that share a block of rows, each with columns of its own but the whole shrink.
+
+    The shrink is made again in each. That costs nothing on SMs that would stand idle; on busy ones it pays as long as
+    all shrinks of a block of rows are less work than twice its expand.
+    """
+    busy, repeated = shape.busy_blocks, 1 + 2 * shape.n // shape.k
+    alone = shape.sms // busy if shape.block_m <= _SHORT_BLOCK_M else min(shape.sms // busy, _MOST_TALL_SHRINKS)
+    wanted = max(alone, min(cdiv(_BLOCKS_PER_SM * shape.sms, busy), repeated))
+    return max(1, min(_MOST_COLUMN_BLOCKS, wanted, cdiv(shape.n, block_n)))
+
+
+def _stages(shape: LaunchShape, blocks: int, block_k: int) -> int:
+    """Counts the steps that are under way at once."""
+    if shape.shared_bytes < _SMALL_SHARED_BYTES:
+        return _FEWER_STAGES
+    few = blocks <= _BLOCKS_PER_SM * shape.sms
+    step_bytes = _BYTES * block_k * (shape.block_m + max(16, next_pow2(shape.rank)))
+    fits = _BLOCKS_PER_SM * _MORE_STAGES * step_bytes <= shape.shared_bytes
+    return _MORE_STAGES if few and fits and shape.block_m <= _SHORT_BLOCK_M else _STAGES

@@ -31,16 +31,15 @@ class AlignedMoeDropIn(FusedMoeDropIn):
         return Call(facts.NAME, op, {"max_loras": loras, "num_slices": slices, **sizes})
 
     def default_config(self, arguments: MoeOneShotArguments) -> Config:
-        batch, (_, experts, _, k), n = arguments.batch, arguments.a[0].shape, arguments.b[0].shape[2]
-        block_m = next(iter(batch.alignments), BLOCK_MS[0])
-        blocks = batch.blocks(block_m)
-        row_blocks = blocks.m_tiles * blocks.groups * len(arguments.a)
+        (adapters, experts, rank, k), n = arguments.a[0].shape, arguments.b[0].shape[2]
         shape = LaunchShape(
-            block_m=block_m,
-            row_blocks=row_blocks,
+            block_m=next(iter(arguments.batch.alignments), BLOCK_MS[0]),
+            slices=len(arguments.a),
+            adapters=adapters,
+            rank=rank,
             k=k,
             n=n,
-            pairs=batch.routing.pairs,
+            pairs=arguments.batch.routing.pairs,
             experts=experts,
             sms=multiprocessors(),
             shared_bytes=shared_bytes(),

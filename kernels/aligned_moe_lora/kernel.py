@@ -56,10 +56,11 @@ class _AlignedMoeLora(DeclaredKernel[AlignedMoeProblem]):
     def default_config(self, problem: AlignedMoeProblem, gpu: Gpu) -> Config:
         """Returns what the plug-in launches without an entry, where it does not leave the call to the server."""
         p, product = problem, self._product(problem)
-        row_blocks = self._row_blocks(p) * (p.max_loras + 1)
         shape = LaunchShape(
             block_m=p.block_m,
-            row_blocks=row_blocks,
+            slices=self.side.slices(p),
+            adapters=p.max_loras,
+            rank=p.rank,
             k=product.k,
             n=product.n,
             pairs=p.pairs,

@@ -16,7 +16,8 @@ from autotune.errors import InputError
 from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_config
 from autotune.kernels.aligned_moe_lora.kernel import AlignedDown, AlignedGateUp
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches
-from autotune.kernels.fused_moe_lora.one_shot import one_shot_launches
+from autotune.kernels.aligned_moe_lora.space import Product, cannot_run
+from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
 from autotune.servers.vllm import aligned, facts
 
@@ -43,17 +44,37 @@ each_side = pytest.mark.parametrize("kernel", SIDES, ids=lambda kernel: kernel.n
     hidden=st.sampled_from((96, 512, 2048)),
     width=st.sampled_from((48, 384, 14336)),
 )
-def test_the_default_is_vllms_launch_except_for_the_warps_of_tall_blocks(
+def test_the_default_is_launched_as_it_says(
     kernel: AlignedGateUp | AlignedDown, m: int, block_m: int, rank: int, hidden: int, width: int
 ) -> None:
     sizes = {"m": m, "block_m": block_m, "lora_rank": rank, "hidden_size": hidden, "moe_intermediate_size": width}
     problem = kernel.problem_from_flags({**FLAGS, **sizes})
-    inputs = kernel.make_inputs(problem, "meta", 0).arguments
     config = kernel.default_config(problem, H200)
-    (ours,), (theirs,) = aligned_launches(inputs, config), one_shot_launches(inputs, {"block_m": block_m})
-    assert (ours.grid, ours.args[-1]) == (theirs.grid, theirs.args[-1])
-    warps = 8 if block_m == 128 else theirs.options["num_warps"]
-    assert ours.options == {**theirs.options, "num_warps": warps}
+    assert kernel.cannot_run(kernel.call(problem), config, H200.shared_bytes) is None
+    assert integers(config)["column_blocks"] <= cdiv(kernel.side.width(problem), integers(config)["block_n"])
+    (launch,) = aligned_launches(kernel.make_inputs(problem, "meta", 0).arguments, config)
+    told = ("num_warps", "num_stages", "BLOCK_M", "BLOCK_N", "BLOCK_K")
+    assert {name: launch.options[name] for name in told} == {name: config[name.lower()] for name in told}
+    assert launch.args[-1] == config["column_blocks"]
+
+
+def test_a_default_has_blocks_for_idle_multiprocessors_and_repeats_no_shrink_on_busy_ones() -> None:
+    shape = LaunchShape(16, 1, 4, 16, 14336, 4096, 32, 8, H200.sms, H200.shared_bytes)
+    assert default_config(shape)["column_blocks"] == H200.sms // 32
+    busy = replace(shape, pairs=4096, experts=128)
+    assert busy.busy_blocks > 2 * H200.sms
+    assert default_config(busy)["column_blocks"] == 1
+    assert default_config(replace(shape, pairs=128))["column_blocks"] == H200.sms // 40, (
+        "4 adapters of 8 experts, 8 full"
+    )
+
+
+@pytest.mark.parametrize("shared_bytes", [64 * 1024, 99 * 1024, H200.shared_bytes])
+@pytest.mark.parametrize("rank", [8, 16, 64, 128])
+@pytest.mark.parametrize("block_m", BLOCK_MS)
+def test_a_default_fits_in_shared_memory(block_m: int, rank: int, shared_bytes: int) -> None:
+    shape = LaunchShape(block_m, 2, 4, rank, 2048, 768, 128, 64, 60, shared_bytes)
+    assert cannot_run(Product(rank, 2048, 768), integers(default_config(shape)), shared_bytes) is None
 
 
 @given(st.sampled_from(facts.ALIGNED_OPS), st.integers(16, 4096))
@@ -62,11 +83,13 @@ def test_what_a_lookup_alone_tells_is_the_default_of_many_rows(op: str, depth: i
     are what studies know it by."""
     rows = LaunchShape(
         block_m=64,
-        row_blocks=10**6,
+        slices=1,
+        adapters=4,
+        rank=16,
         k=depth,
         n=2048,
-        pairs=1,
-        experts=16,
+        pairs=2047,
+        experts=128,
         sms=H200.sms,
         shared_bytes=H200.shared_bytes,
     )
