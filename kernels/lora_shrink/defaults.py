@@ -25,6 +25,12 @@ _BLOCKS_OF_LARGE_BATCHES: Final = 420
 slices at rank 16 on an H200: with 396 blocks 34.3 us and with twice as many 24.9 (8192 tokens), with 408 18.9 and 15.7
 (4096); 432 are within 3% of the best (2048), and at rank 64 408 are the best (4096)."""
 
+_FEW_BLOCKS: Final = 430
+"""Of a large batch, at most: each then has room for one more stage, and too few stand beside it to hide its loads. At
+rank 64 and three slices 405 of them take 38.5 us with it and 44.1 without (8192 tokens), 426 take 22.6 and 24.9 (4096),
+and at rank 32 17.6 and 20.3; 540 take 38.4 with and 30.4 without (H200)."""
+_RANK_WITH_ROOM: Final = 64
+
 _MOST_SPLITS: Final = 64
 _SMALL_BATCH, _MIDDLE_BATCH = 256, 512
 
@@ -49,6 +55,8 @@ def default_config(m: int, k: int, n: int, num_slices: int, groups: int) -> Conf
     splits = 1 << max(0, round(math.log2(blocks / tiles)))
     if n <= _LOW_RANK and m >= _LARGE_BATCH and tiles * splits < _BLOCKS_OF_LARGE_BATCHES:
         splits *= 2
+    if m >= _LARGE_BATCH and n <= _RANK_WITH_ROOM and tiles * splits <= _FEW_BLOCKS:
+        num_stages += 1
     return {
         "block_m": block_m,
         "block_n": block_n,
