@@ -49,7 +49,7 @@ def test_sigkill_loses_nothing_but_the_trial_in_flight(
     cli: Cli, wait_until: WaitUntil, sampler: str, kill_at: int
 ) -> None:
     """A real signal, once; every moment, and again and again, is below."""
-    cli.ok("study create", cli.SHRINK)
+    cli.ok("study create --backend replay", cli.SHRINK)
     flags = f"--stop none --sampler {sampler} --trials"
     # So many that no run is over before it is killed, however late this process sees that it is time.
     with running(cli, f"{flags} 500") as process:
@@ -67,7 +67,7 @@ def test_sigkill_loses_nothing_but_the_trial_in_flight(
 
 
 def test_ctrl_c_stops_with_one_line(cli: Cli, wait_until: WaitUntil) -> None:
-    cli.ok("study create", cli.SHRINK)
+    cli.ok("study create --backend replay", cli.SHRINK)
     with running(cli, "--stop none --sampler random --trials 500") as process:
         wait_until(lambda: finished_trials(cli.database) >= 5)
         process.send_signal(signal.SIGINT)
