@@ -1,6 +1,6 @@
 """Times what the pair (`lora_linear`) could launch with by default against shrink and expand apart, over many layers.
 
-    PYTHONPATH=. python docs/run_pair_defaults.py OUT.json [--seconds N]
+    PYTHONPATH=. python docs/run_pair_defaults.py OUT.json [--seconds N] [--layers NAMES]
 
 Each row of OUT.json is a layer at an m: microseconds of each candidate, and of zeroing, shrink and expand by their
 defaults, over interleaved graph replays with cold caches. Candidates are what rules like that of
@@ -46,10 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no layer after that")
+    parser.add_argument("--layers", nargs="+", default=[layer.name for layer in EVERY_LAYER])
     arguments = parser.parse_args()
     end, rows = time.monotonic() + arguments.seconds, []
     environment = current_environment().known
-    for layer in EVERY_LAYER:
+    for layer in (each for each in EVERY_LAYER if each.name in arguments.layers):
         if time.monotonic() > end:
             break
         configs = candidates(layer)

@@ -20,8 +20,7 @@ from run_pair_defaults import APART, EVERY_LAYER, name_of
 ABOUT = (
     "Shrink and expand of a layer for few tokens, neither tuned: zeroing, shrink and expand one after the other → the "
     "pair by its default (its fastest of the configs tried), us; in graph replays with cold caches, 4 adapters. `-` is "
-    "where the default is to run them apart. Layers that zero by torch, not by a launch of ours, take 0.7 us longer "
-    "apart: those below llama-3.1-8b/gate_up, which were timed before."
+    "where the default is to run them apart. Layers of one slice are of a later run than those of several."
 )
 
 

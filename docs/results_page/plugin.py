@@ -62,25 +62,24 @@ PARTS = (
         "plugin-moe-vllm-0.33.0.json",
         "vLLM 0.33.0's experts",
         "One call of `fused_moe_lora`, one-shot kernels, ours by its defaults; block_m is what the server has aligned "
-        "to: the base model's tiles, or what a folder says. Timed before calls without an entry in full blocks of 128 "
-        "rows were left to the server's own kernel.",
+        "to: the base model's tiles, or what a folder says; calls without an entry in full blocks of 128 rows are left "
+        "to the server's own kernel. Mixtral's down in blocks of 32 and 64, up to m 256, is of a run before, whose "
+        "launches are those of now.",
         ("model", "side", "block_m"),
         "m",
     ),
     Part(
         "plugin-sglang-0.5.23.json",
         "SGLang 0.5.23's csgmv backend, its own tuned, ours by its defaults",
-        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch.",
+        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch. The "
+        "server's own were tuned on both.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
     Part(
         "plugin-sglang-0.5.23-tuned.json",
         "SGLang 0.5.23's csgmv backend, both sides tuned",
-        "The same, with ours tuned on prompts, too. Decode batches and, with eight adapters, chunks of 128 and in "
-        "chunks of 16 gate_up and down are of earlier runs. Their entries were tuned on batches that told the kernel "
-        "of an adapter's tokens standing in order, which the plug-in does not, so some are slower than the default; "
-        "and decode batches ran by them, which run by their defaults since, as above.",
+        "The same, with ours tuned on prompts, too; decode batches run our defaults, as above.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
@@ -88,9 +87,9 @@ PARTS = (
         "plugin-sglang-0.5.23-untuned.json",
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
         "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
-        "by its defaults. Of Qwen3-8B decode batches of more requests than one are left out where their shrink, of "
-        "more than 16 columns, has a default of its own since; blocks of its shrinks took one segment each then, "
-        "whatever the batch.",
+        "by its defaults. Of Qwen3-8B, shrinks of o and down in chunks of 32 were slower: segments of their 16 columns "
+        "were joined then, and stay alone since, with the steps and warps that the server has for them; not raced "
+        "again.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),

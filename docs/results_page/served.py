@@ -1,11 +1,12 @@
 """Writes the section on the servers' own kernels in docs/results.md: what exported files are worth to them.
 
-It reads what docs/run_served.sh left in docs/data, and regrets of docs/run_served.py alone.
+It reads what docs/run_served.sh left in docs/data, and what docs/run_served.py found alone.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -49,7 +50,7 @@ def section(data: Path) -> list[str]:
             *(f"- {against_the_best(rows)}" for rows in [run.about["regret"]] if rows),
         ]
     title = "## The servers' own kernels: files tuned on what the server launches"
-    return ["", title, *lines, *_tuned_again(data), *_beside_the_grid(data)] if lines else []
+    return ["", title, *lines, *_fewer_adapters(data), *_tuned_again(data), *_beside_the_grid(data)] if lines else []
 
 
 def _studies(about: Mapping[str, Any], own: int, ours: int) -> str:
@@ -66,6 +67,28 @@ def _beside_ours(plan: Mapping[str, Any], own: Sequence[StudySummary], ours: Seq
     for whose, studies in (("The server's own", own), ("Ours", ours)):
         lines += [f"{whose}, tuned, us a launch (the least that its bytes take):", ""]
         lines += [*markdown(*plans.tuned_and_floor(plan, studies)), ""]
+    return lines
+
+
+def _fewer_adapters(data: Path) -> list[str]:
+    """Says what entries are worth in batches that use fewer adapters than they were timed with."""
+    lines: list[str] = []
+    for file in sorted(data.glob("active-*.json")):
+        run = json.loads(file.read_text())
+        by_use: dict[str, list[Mapping[str, Any]]] = {}
+        for row in run["rows"]:
+            fewer = re.search(r"-a(\d+)(-|$)", row["problem"])
+            by_use.setdefault(f"{fewer[1]} in use" if fewer else "all in use", []).append(row)
+        kernels = ", ".join(sorted({row["kernel"] for row in run["rows"]}))
+        lines += [
+            "",
+            "### Entries in batches that use fewer adapters",
+            "",
+            f"{run['model']}, tuned with all adapters in use. Kernels: {kernels}. Machine: "
+            f"{environment_text(run['environment'])}.",
+            "",
+            *(f"- With {use}: {against_no_folder(rows)}" for use, rows in sorted(by_use.items(), reverse=True)),
+        ]
     return lines
 
 
