@@ -23,6 +23,11 @@ ABOUT = (
     "where the default is to run them apart. Layers of one slice are of a later run than those of several."
 )
 
+BESIDE = ("plugin-vllm-0.33.0-untuned.json", "plugin-vllm-0.33.0.json")
+"""What has the times of the two ops that a pair replaces, and of which entries."""
+
+_MODELS = {"Qwen3-8B": "qwen3-8b", "Llama-3.1-8B": "llama-3.1-8b"}
+
 
 def section(data: Path) -> list[str]:
     """Writes the section; nothing where nothing was timed."""
@@ -31,6 +36,7 @@ def section(data: Path) -> list[str]:
         found = json.loads(file.read_text())
         head = f"{ABOUT} Machine: {environment_text(found['environment'])}."
         lines += ["", head, "", *markdown(*table(found["rows"])), "", summary(found["rows"])]
+        lines += [line for name in BESIDE for line in beside_server(data / name, found["rows"])]
     return ["", "### A layer as a pair", *lines] if lines else []
 
 
@@ -50,6 +56,31 @@ def summary(rows: list[dict[str, Any]]) -> str:
         f"{len(ratios)} of {len(rows)} cells have a default: it takes {geometric_mean(ratios):.2f}x the time "
         f"(geometric mean), at least {min(ratios):.2f}x and at most {max(ratios):.2f}x."
     )
+
+
+def beside_server(file: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Compares the pair by its default with the server's shrink and expand of the same layer, each by itself."""
+    if not file.exists():
+        return []
+    own = {
+        (f"{_MODELS.get(row['model'])}/{row['layer']}", row["m"], row["op"]): row["own_us"]
+        for row in json.loads(file.read_text())["rows"]
+    }
+    ratios = []
+    for row in rows:
+        both = [own.get((row["layer"], row["m"], op)) for op in ("lora_shrink", "lora_expand")]
+        pair = default_us(row)
+        if pair is not None and None not in both:
+            ratios.append(pair / sum(us for us in both if us is not None))
+    if not ratios:
+        return []
+    which = "without a file" if "untuned" in file.name else "tuned"
+    return [
+        "",
+        f"Beside vLLM 0.33.0's own shrink and expand, {which}, each timed by itself (above), the pair by its default "
+        f"takes {geometric_mean(ratios):.2f}x the time of the two ({len(ratios)} cells), {min(ratios):.2f}x to "
+        f"{max(ratios):.2f}x.",
+    ]
 
 
 def default_us(row: Mapping[str, Any]) -> float | None:

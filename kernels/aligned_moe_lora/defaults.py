@@ -21,8 +21,8 @@ _BLOCKS_PER_SM = 2
 """Thread blocks for each SM, from which on none of them shares its rows with others."""
 
 _MOST_TALL_SHRINKS = 2
-"""Times that a block of more rows than `_SHORT_BLOCK_M` is shrunk on idle SMs: with four, Mixtral's down takes 79 us and
-not 61, at 16 tokens in blocks of 64 rows (H200)."""
+"""Times that a block of more rows than `_SHORT_BLOCK_M` is shrunk on idle SMs: with four, Mixtral's down takes 79 us
+instead of 61, at 16 tokens in blocks of 64 rows (H200)."""
 
 _SHORT_BLOCK_M = 16
 _SHORT_BLOCK_N = 256

@@ -12,9 +12,9 @@ _DEPTH: Final = 64
 
 _WIDE_COLUMNS: Final = 256
 _WIDE: Final[Config] = {"BLOCK_N": _WIDE_COLUMNS, "BLOCK_K": _DEPTH, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
-"""For ranks that fill a step, in rows that are walked through, whatever the chunk size. On an H200 at rank 64 and 30,720
-tokens it takes 44.3 to 44.5 us for 1024 columns and 160 to 164 for three slices of 4096, and is within 2% of the best
-configs tried, with one adapter or eight. Decode batches of several slices have columns enough for it, too
+"""For ranks that fill a step, in rows that are walked through, whatever the chunk size. On an H200 at rank 64 and
+30,720 tokens it takes 43 to 45 us for 1024 columns and 160 to 166 for three slices of 4096, with one adapter or eight,
+and is the best of a dozen configs or within 2% of it. Decode batches of several slices have columns enough for it, too
 (docs/results.md)."""
 
 _COLUMNS: Final = 128

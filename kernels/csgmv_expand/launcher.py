@@ -20,6 +20,7 @@ from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, walk
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
+
 @triton.jit
 def _of_rank(  # type: ignore[no-untyped-def]
     x_ptr,

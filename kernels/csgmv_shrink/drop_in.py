@@ -6,8 +6,8 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
-from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.machine import shared_bytes
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
 from autotune.servers.sglang import facts
