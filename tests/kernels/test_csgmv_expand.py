@@ -358,3 +358,16 @@ def test_what_runs_untuned_can_run(chunk_size: int, rank: int, widths: list[int]
         step_rows(config, rank, chunk_size) * integers(config)["BLOCK_N"] // (32 * integers(config)["num_warps"])
     )
     assert accumulators <= 64
+
+
+def test_a_walk_is_estimated_alike_in_chunks_of_any_size() -> None:
+    """One launch of the same blocks; a rank of several steps makes a chunk at a time."""
+    walked = {"BLOCK_N": 256, "BLOCK_K": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
+    chunked = {**walked, "BLOCK_N": 64, "BLOCK_K": 32, "num_stages": 3}
+
+    def estimates(config: Config) -> set[float]:
+        problems = [CsgmvExpandProblem("float16", size, 30720, 64, 3, slice_widths=QKV) for size in facts.CHUNK_SIZES]
+        return {CsgmvExpand().estimate_us(problem, config, H200) for problem in problems}
+
+    assert len(estimates(walked)) == 1
+    assert len(estimates(chunked)) == len(facts.CHUNK_SIZES)
