@@ -30,7 +30,7 @@ _WIDE_RANK, _WIDEST_RANK = 32, 64
 """Ranks whose weights of `_SHORT_BLOCK_N` columns fit in the registers of two warps, and of four."""
 
 _STAGES, _MORE_STAGES, _FEWER_STAGES = 3, 4, 2
-"""More where a launch has so few blocks that each waits for its own loads."""
+"""More where a launch has so few blocks of rows that each waits for its own loads: one for two SMs, or fewer."""
 
 _SMALL_SHARED_BYTES = 68 * 1024
 """Shared memory below which the loop has two stages and not three (contracts A6)."""
@@ -39,6 +39,8 @@ _TALL_BLOCK_M = 128
 """Rows of a block whose sums and inputs do not fit in the registers of four warps."""
 
 _BYTES: Final = 2
+_OTHER_SHARED_BYTES: Final = 8 * 1024
+"""What a block needs of shared memory besides what it loads ahead, at most: compiled for Ada, Ampere and Hopper."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class LaunchShape:
         rank: Columns between shrink and expand.
         k: Columns of x.
         n: Columns of the output in a slice.
-        pairs: Pairs of a token and an expert.
+        tokens: Of the batch.
+        top_k: Experts of a token.
         experts: Experts on this GPU.
         sms: The GPU's multiprocessors.
         shared_bytes: The most shared memory of a block.
@@ -64,10 +67,17 @@ class LaunchShape:
     rank: int
     k: int
     n: int
-    pairs: int
+    tokens: int
+    top_k: int
     experts: int
     sms: int
     shared_bytes: int
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a token and an expert; batches between two powers of two share a default, so that few kernels are
+        compiled."""
+        return next_pow2(self.tokens) * self.top_k
 
     @property
     def busy_blocks(self) -> int:
@@ -98,7 +108,7 @@ def default_config(shape: LaunchShape) -> Config:
         "block_k": block_k,
         "column_blocks": columns,
         "num_warps": num_warps,
-        "num_stages": _stages(shape, shape.busy_blocks * columns, block_k),
+        "num_stages": _stages(shape, block_n, block_k),
     }
 
 
@@ -124,11 +134,14 @@ def _column_blocks(shape: LaunchShape, block_n: int) -> int:
     return max(1, min(_MOST_COLUMN_BLOCKS, wanted, cdiv(shape.n, block_n)))
 
 
-def _stages(shape: LaunchShape, blocks: int, block_k: int) -> int:
-    """Counts the steps that are under way at once."""
+def _stages(shape: LaunchShape, block_n: int, block_k: int) -> int:
+    """Counts the steps that are under way at once, of the shrink's loop and of the expand's."""
     if shape.shared_bytes < _SMALL_SHARED_BYTES:
         return _FEWER_STAGES
-    few = blocks <= _BLOCKS_PER_SM * shape.sms
-    step_bytes = _BYTES * block_k * (shape.block_m + max(16, next_pow2(shape.rank)))
-    fits = _BLOCKS_PER_SM * _MORE_STAGES * step_bytes <= shape.shared_bytes
-    return _MORE_STAGES if few and fits and shape.block_m <= _SHORT_BLOCK_M else _STAGES
+    block_r = max(16, next_pow2(shape.rank))
+    loaded = max(block_k, block_n) * (shape.block_m + block_r) * _BYTES
+    needed_bytes = {stages: (stages - 1) * loaded + _OTHER_SHARED_BYTES for stages in (_STAGES, _MORE_STAGES)}
+    few = shape.busy_blocks <= shape.sms // _BLOCKS_PER_SM and shape.block_m <= _SHORT_BLOCK_M
+    if few and _BLOCKS_PER_SM * needed_bytes[_MORE_STAGES] <= shape.shared_bytes:
+        return _MORE_STAGES
+    return _STAGES if needed_bytes[_STAGES] <= shape.shared_bytes else _FEWER_STAGES

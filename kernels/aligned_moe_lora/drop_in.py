@@ -32,6 +32,7 @@ class AlignedMoeDropIn(FusedMoeDropIn):
 
     def default_config(self, arguments: MoeOneShotArguments) -> Config:
         (adapters, experts, rank, k), n = arguments.a[0].shape, arguments.b[0].shape[2]
+        tokens, top_k = arguments.batch.routing.topk_ids.shape
         shape = LaunchShape(
             block_m=next(iter(arguments.batch.alignments), BLOCK_MS[0]),
             slices=len(arguments.a),
@@ -39,7 +40,8 @@ class AlignedMoeDropIn(FusedMoeDropIn):
             rank=rank,
             k=k,
             n=n,
-            pairs=arguments.batch.routing.pairs,
+            tokens=tokens,
+            top_k=top_k,
             experts=experts,
             sms=multiprocessors(),
             shared_bytes=shared_bytes(),

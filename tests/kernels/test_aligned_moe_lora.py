@@ -17,7 +17,7 @@ from autotune.kernels.aligned_moe_lora.defaults import LaunchShape, default_conf
 from autotune.kernels.aligned_moe_lora.kernel import AlignedDown, AlignedGateUp
 from autotune.kernels.aligned_moe_lora.launcher import aligned_launches
 from autotune.kernels.aligned_moe_lora.space import Product, cannot_run
-from autotune.kernels.common.tiles import cdiv, integers
+from autotune.kernels.common.tiles import cdiv, integers, next_pow2
 from autotune.kernels.fused_moe_lora.problem import BLOCK_MS
 from autotune.servers.vllm import aligned, facts
 
@@ -59,22 +59,45 @@ def test_the_default_is_launched_as_it_says(
 
 
 def test_a_default_has_blocks_for_idle_multiprocessors_and_repeats_no_shrink_on_busy_ones() -> None:
-    shape = LaunchShape(16, 1, 4, 16, 14336, 4096, 32, 8, H200.sms, H200.shared_bytes)
+    shape = LaunchShape(16, 1, 4, 16, 14336, 4096, 16, 2, 8, H200.sms, H200.shared_bytes)
     assert default_config(shape)["column_blocks"] == H200.sms // 32
-    busy = replace(shape, pairs=4096, experts=128)
+    busy = replace(shape, tokens=2048, experts=128)
     assert busy.busy_blocks > 2 * H200.sms
     assert default_config(busy)["column_blocks"] == 1
-    assert default_config(replace(shape, pairs=128))["column_blocks"] == H200.sms // 40, (
+    assert default_config(replace(shape, tokens=64))["column_blocks"] == H200.sms // 40, (
         "4 adapters of 8 experts, 8 full"
     )
 
 
-@pytest.mark.parametrize("shared_bytes", [64 * 1024, 99 * 1024, H200.shared_bytes])
+@pytest.mark.parametrize("shared_bytes", [99 * 1024, 163 * 1024, H200.shared_bytes], ids=["L4", "A100", "H200"])
+@pytest.mark.parametrize("k", [96, 192, 2048])
 @pytest.mark.parametrize("rank", [8, 16, 64, 128])
 @pytest.mark.parametrize("block_m", BLOCK_MS)
-def test_a_default_fits_in_shared_memory(block_m: int, rank: int, shared_bytes: int) -> None:
-    shape = LaunchShape(block_m, 2, 4, rank, 2048, 768, 128, 64, 60, shared_bytes)
-    assert cannot_run(Product(rank, 2048, 768), integers(default_config(shape)), shared_bytes) is None
+def test_what_a_default_loads_ahead_fits_in_shared_memory(block_m: int, rank: int, k: int, shared_bytes: int) -> None:
+    """Both loops have as many stages: the expand's tile of weights is as wide as a block of columns."""
+    for tokens in (1, 4, 64, 4096):
+        shape = LaunchShape(block_m, 1, 4, rank, k, 2048, tokens, 2, 8, 58, shared_bytes)
+        c = integers(default_config(shape))
+        product = Product(rank, k, 2048)
+        assert cannot_run(product, c, shared_bytes) is None
+        ahead = c["num_stages"] - 1
+        for tile in (product.shrink_tile(c), product.expand_tile(c)):
+            assert ahead * (tile.weight_tile_bytes + tile.x_tile_bytes) <= shared_bytes
+
+
+@given(
+    tokens=st.integers(1, 5000),
+    block_m=st.sampled_from(BLOCK_MS),
+    rank=st.sampled_from((16, 64, 128)),
+    k=st.sampled_from((96, 192, 768, 4096)),
+    experts=st.sampled_from((8, 60, 128)),
+    sms=st.sampled_from((58, 132, 148)),
+)
+def test_batches_between_two_powers_of_two_share_a_default(
+    tokens: int, block_m: int, rank: int, k: int, experts: int, sms: int
+) -> None:
+    shape = LaunchShape(block_m, 1, 4, rank, k, 2048, tokens, 6, experts, sms, H200.shared_bytes)
+    assert default_config(shape) == default_config(replace(shape, tokens=next_pow2(tokens)))
 
 
 @given(st.sampled_from(facts.ALIGNED_OPS), st.integers(16, 4096))
@@ -88,7 +111,8 @@ def test_what_a_lookup_alone_tells_is_the_default_of_many_rows(op: str, depth: i
         rank=16,
         k=depth,
         n=2048,
-        pairs=2047,
+        tokens=256,
+        top_k=7,
         experts=128,
         sms=H200.sms,
         shared_bytes=H200.shared_bytes,
