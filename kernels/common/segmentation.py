@@ -21,5 +21,6 @@ class Segmentation:
     @property
     def is_filled(self) -> bool:
         """Whether segments are half full on average: as all of an adapter's segments but its last are full, most rows
-        then stand in full ones. Those of decode batches, and of the buffers of graphs, hold few tokens, if any."""
+        then stand in full ones. Those of decode batches, and of the buffers of their graphs, hold few tokens, if
+        any."""
         return 2 * self.tokens >= self.segments * self.chunk_size

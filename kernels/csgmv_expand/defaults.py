@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from autotune.contract import Config
@@ -11,7 +12,7 @@ from autotune.kernels.common.tiles import next_pow2
 _DEPTH: Final = 64
 
 _WIDE_COLUMNS: Final = 256
-_WIDE: Final[Config] = {"BLOCK_N": _WIDE_COLUMNS, "BLOCK_K": _DEPTH, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
+_WIDE: Final[Config] = {"BLOCK_N": _WIDE_COLUMNS, "BLOCK_K": _DEPTH, "num_warps": 4, "num_stages": 1}
 """For ranks that fill a step, in rows that are walked through, whatever the chunk size. On an H200 at rank 64 and
 30,720 tokens it takes 43 to 45 us for 1024 columns and 160 to 166 for three slices of 4096, with one adapter or eight,
 and is the best of a dozen configs or within 2% of it. Decode batches of several slices have columns enough for it, too
@@ -20,7 +21,8 @@ and is the best of a dozen configs or within 2% of it. Decode batches of several
 _COLUMNS: Final = 128
 _WARPS: Final = 2
 _REGISTERS: Final = 128
-"""Of lower ranks, and where columns are few: within 2% of the best at rank 16, too."""
+"""Of lower ranks, and where columns are few: within 2% of the best at rank 16, too. The cap is for ranks that 8 divides
+and the host knows: narrow accesses, and looking which ones to make, need more registers than it leaves."""
 
 _DECODE_WARPS: Final = 4
 """Of one slice in decode batches, which have few blocks: 3.1 to 3.3 us, with two warps 3.2 to 3.5 (H200)."""
@@ -31,8 +33,31 @@ _STEP_WARPS: Final = {16: 2, 32: 2, 64: 8, 128: 8}
 chose."""
 _STAGES: Final = 3
 
+_WIDE_ALIGNMENT: Final = 8
+"""Elements of 16 bytes."""
 
-def default_config(chunk_size: int, rank: int, widths: Sequence[int], is_decode: bool) -> Config:
+
+@dataclass(frozen=True)
+class Ranks:
+    """What the host knows of the adapters' ranks.
+
+    Attributes:
+        largest: The pool's.
+        alignment: What divides all of them, as far as it counts.
+        are_checked: Whether the kernel has to look, as in a graph, which outlives a change of adapters.
+    """
+
+    largest: int
+    alignment: int
+    are_checked: bool
+
+    @property
+    def are_wide(self) -> bool:
+        """Whether all accesses are known to be wide."""
+        return not self.are_checked and self.alignment >= _WIDE_ALIGNMENT and self.largest % _WIDE_ALIGNMENT == 0
+
+
+def default_config(chunk_size: int, ranks: Ranks, widths: Sequence[int], is_decode: bool) -> Config:
     """Returns the default for slices of so many columns.
 
     The whole rank is one step, where it is not large: a block then keeps its weights from rows to rows.
@@ -40,6 +65,7 @@ def default_config(chunk_size: int, rank: int, widths: Sequence[int], is_decode:
     Args:
         is_decode: Whether there are few tokens, or a graph of a decode batch is captured.
     """
+    rank = ranks.largest
     columns = next_pow2(max(widths))
     if rank > _DEPTH:
         block_n = max(16, min(_STEP_COLUMNS[chunk_size], columns))
@@ -48,6 +74,7 @@ def default_config(chunk_size: int, rank: int, widths: Sequence[int], is_decode:
     block_k, block_n = max(16, next_pow2(rank)), max(16, min(_COLUMNS, columns))
     if is_decode and len(widths) == 1:
         return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _DECODE_WARPS, "num_stages": 1}
+    cap = {"maxnreg": _REGISTERS} if ranks.are_wide else {}
     if block_k == _DEPTH and max(widths) >= _WIDE_COLUMNS:
-        return _WIDE
-    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS, "num_stages": 1, "maxnreg": _REGISTERS}
+        return {**_WIDE, **cap}
+    return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS, "num_stages": 1, **cap}

@@ -41,7 +41,8 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         )
 
     def default_config(self, call: CsgmvCall) -> Config:
-        return defaults.default_config(call.batch.chunk_size, call.weights.shape[2], call.widths, call.is_decode)
+        ranks = defaults.Ranks(call.weights.shape[2], call.batch.rank_alignment, call.check_ranks)
+        return defaults.default_config(call.batch.chunk_size, ranks, call.widths, call.is_decode)
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
         return expand_launches(arguments, config)

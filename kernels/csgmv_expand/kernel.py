@@ -19,10 +19,11 @@ from autotune.kernels.common.execution import Execution
 from autotune.kernels.common.problem import integers_flag, required
 from autotune.kernels.common.tiles import integers, next_pow2, powers_of_two
 from autotune.kernels.csgmv_expand.cost import estimate_us
-from autotune.kernels.csgmv_expand.defaults import default_config
+from autotune.kernels.csgmv_expand.defaults import Ranks, default_config
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.walking import step_rows
 from autotune.servers.sglang import workloads
+from autotune.servers.sglang.batch import rank_alignment
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
 _ONE_STAGE = 1
@@ -70,7 +71,8 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
 
     def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
         p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
-        own = default_config(p.chunk_size, p.rank, p.slice_widths, is_decode)
+        ranks = Ranks(p.rank, rank_alignment(p.pool_ranks), are_checked=p.workload == "decode")
+        own = default_config(p.chunk_size, ranks, p.slice_widths, is_decode)
         return self.canonical(p, {"maxnreg": None, **own}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:

@@ -42,7 +42,7 @@ _SHALLOW: Final = 1024
 _LONE_CHUNK: Final = 32
 _LONE_STEP: Final = 256
 _LONE_WARPS: Final = 4
-"""Of one slice of `_NARROW` columns, segments of so many rows stay alone, with the steps and warps that the server has
+"""Of `_NARROW` columns at most, segments of so many rows stay alone, with the steps and warps that the server has
 for them: joined they took 70 us where the server's kernel takes 65 (K 4096, H200). In chunks of 16 ours is 2% faster
 with the server's config than the server's kernel (docs/results.md); in these it has not been raced."""
 

@@ -21,7 +21,7 @@ from autotune.kernels.common.chunks import Pool
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import integers
 from autotune.kernels.csgmv_expand import csgmv_expand, launcher, walking
-from autotune.kernels.csgmv_expand.defaults import default_config
+from autotune.kernels.csgmv_expand.defaults import Ranks, default_config
 from autotune.kernels.csgmv_expand.kernel import CsgmvExpand
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
@@ -349,9 +349,14 @@ def test_floor_is_the_issues() -> None:
     rank=st.sampled_from((1, 8, 16, 24, 32, 64, 96, 128, 256)),
     widths=st.lists(st.integers(16, 20_000), min_size=1, max_size=3),
     is_decode=st.booleans(),
+    alignment=st.sampled_from((1, 8)),
+    are_checked=st.booleans(),
 )
-def test_what_runs_untuned_can_run(chunk_size: int, rank: int, widths: list[int], is_decode: bool) -> None:
-    config = default_config(chunk_size, rank, widths, is_decode)
+def test_what_runs_untuned_can_run(
+    chunk_size: int, rank: int, widths: list[int], is_decode: bool, alignment: int, are_checked: bool
+) -> None:
+    config = default_config(chunk_size, Ranks(rank, alignment, are_checked), widths, is_decode)
+    assert "maxnreg" not in config or (alignment == 8 and rank % 8 == 0 and not are_checked), "a cap that spills"
     call = Call(facts.NAME, "expand", {"K": sum(widths), "R": rank, "S": len(widths), "chunk_size": chunk_size})
     assert CsgmvExpand().cannot_run(call, config, min(SHARED_BYTES.values())) is None
     accumulators = (
