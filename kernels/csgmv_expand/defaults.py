@@ -75,6 +75,6 @@ def default_config(chunk_size: int, ranks: Ranks, widths: Sequence[int], is_deco
     if is_decode and len(widths) == 1:
         return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _DECODE_WARPS, "num_stages": 1}
     cap = {"maxnreg": _REGISTERS} if ranks.are_wide else {}
-    if block_k == _DEPTH and max(widths) >= _WIDE_COLUMNS:
+    if block_k == _DEPTH and rank % _WIDE_ALIGNMENT == 0 and max(widths) >= _WIDE_COLUMNS:
         return {**_WIDE, **cap}
     return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS, "num_stages": 1, **cap}
