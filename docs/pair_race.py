@@ -83,11 +83,13 @@ def race(layer: Layer, m: int, configs: Sequence[Config], tuned: tuple[Config, C
     for name, (shrink, expand) in apart.items():
         operations[name] = partial(run_apart, shrink=shrink, expand=expand)
     us = timed(operations, sets)
-    pair = min((name for name in us if name.startswith("pair")), key=us.__getitem__)
+    pairs = [name for name in us if name.startswith("pair")]
+    pair = min(pairs, key=us.__getitem__)
     rival = min((name for name in us if name.startswith("apart")), key=us.__getitem__)
+    in_one = min((name for name in pairs if name.endswith("/1")), key=us.__getitem__, default=pair)
     for inputs in sets:
         refill(inputs.arguments.shrink.metadata, m, 0, 1)
-    idle = timed({name: operations[name] for name in (pair, rival)}, sets)
+    idle = timed({name: operations[name] for name in dict.fromkeys((pair, in_one, rival))}, sets)
     return {
         "layer": layer.name,
         "m": m,
@@ -96,6 +98,7 @@ def race(layer: Layer, m: int, configs: Sequence[Config], tuned: tuple[Config, C
         "ratio": round(us[pair] / us[rival], 3),
         "no_lora_us": idle,
         "no_lora_ratio": round(idle[pair] / idle[rival], 3),
+        "no_lora_one_launch_ratio": round(idle[in_one] / idle[rival], 3),
     }
 
 
