@@ -62,16 +62,14 @@ def beside_server(file: Path, rows: list[dict[str, Any]]) -> list[str]:
     """Compares the pair by its default with the server's shrink and expand of the same layer, each by itself."""
     if not file.exists():
         return []
-    own = {
-        (f"{_MODELS.get(row['model'])}/{row['layer']}", row["m"], row["op"]): row["own_us"]
-        for row in json.loads(file.read_text())["rows"]
-    }
+    own: dict[tuple[str, int], list[float]] = {}
+    for row in json.loads(file.read_text())["rows"]:
+        own.setdefault((f"{_MODELS.get(row['model'])}/{row['layer']}", row["m"]), []).append(row["own_us"])
     ratios = []
     for row in rows:
-        both = [own.get((row["layer"], row["m"], op)) for op in ("lora_shrink", "lora_expand")]
-        pair = default_us(row)
-        if pair is not None and None not in both:
-            ratios.append(pair / sum(us for us in both if us is not None))
+        both, pair = own.get((row["layer"], row["m"]), []), default_us(row)
+        if pair is not None and len(both) == 2:  # its shrink and its expand
+            ratios.append(pair / sum(both))
     if not ratios:
         return []
     which = "without a file" if "untuned" in file.name else "tuned"

@@ -80,6 +80,11 @@ class LaunchShape:
         return next_pow2(self.tokens) * self.top_k
 
     @property
+    def is_short(self) -> bool:
+        """Whether blocks have so few rows that they are small."""
+        return self.block_m <= _SHORT_BLOCK_M
+
+    @property
     def busy_blocks(self) -> int:
         """The most blocks of rows that have work, over all slices: the grid has room for far more."""
         full = self.pairs // self.block_m
@@ -93,12 +98,12 @@ def default_config(shape: LaunchShape) -> Config:
     them, and wide columns, decode batches of Qwen3-30B-A3B and Mixtral take 0.5 to 0.9 of the time that the rule takes
     on an H200 (docs/results.md).
     """
-    is_short = shape.block_m <= _SHORT_BLOCK_M and shape.rank <= _WIDEST_RANK
-    block_n = min(_SHORT_BLOCK_N, max(BLOCK_N, next_pow2(shape.n))) if is_short else BLOCK_N
+    is_wide = shape.is_short and shape.rank <= _WIDEST_RANK
+    block_n = min(_SHORT_BLOCK_N, max(BLOCK_N, next_pow2(shape.n))) if is_wide else BLOCK_N
     columns = _column_blocks(shape, block_n)
     deep = shape.k >= _DEEP or shape.pairs >= _BUSY_EXPERT * shape.experts
     block_k = _DEEP_BLOCK_K if deep else _SHALLOW_BLOCK_K
-    if is_short:
+    if is_wide:
         num_warps = 2 if shape.rank <= _WIDE_RANK else 4
     else:
         num_warps = 8 if columns > 1 or shape.block_m >= _TALL_BLOCK_M else 4
@@ -129,7 +134,7 @@ def _column_blocks(shape: LaunchShape, block_n: int) -> int:
     all shrinks of a block of rows are less work than twice its expand.
     """
     busy, repeated = shape.busy_blocks, 1 + 2 * shape.n // shape.k
-    alone = shape.sms // busy if shape.block_m <= _SHORT_BLOCK_M else min(shape.sms // busy, _MOST_TALL_SHRINKS)
+    alone = min(shape.sms // busy, _MOST_COLUMN_BLOCKS if shape.is_short else _MOST_TALL_SHRINKS)
     wanted = max(alone, min(cdiv(_BLOCKS_PER_SM * shape.sms, busy), repeated))
     return max(1, min(_MOST_COLUMN_BLOCKS, wanted, cdiv(shape.n, block_n)))
 
@@ -141,7 +146,7 @@ def _stages(shape: LaunchShape, block_n: int, block_k: int) -> int:
     block_r = max(16, next_pow2(shape.rank))
     loaded = max(block_k, block_n) * (shape.block_m + block_r) * _BYTES
     needed_bytes = {stages: (stages - 1) * loaded + _OTHER_SHARED_BYTES for stages in (_STAGES, _MORE_STAGES)}
-    few = shape.busy_blocks <= shape.sms // _BLOCKS_PER_SM and shape.block_m <= _SHORT_BLOCK_M
-    if few and _BLOCKS_PER_SM * needed_bytes[_MORE_STAGES] <= shape.shared_bytes:
+    few = shape.busy_blocks <= shape.sms // _BLOCKS_PER_SM
+    if few and shape.is_short and _BLOCKS_PER_SM * needed_bytes[_MORE_STAGES] <= shape.shared_bytes:
         return _MORE_STAGES
     return _STAGES if needed_bytes[_STAGES] <= shape.shared_bytes else _FEWER_STAGES

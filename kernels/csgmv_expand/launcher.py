@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from autotune.contract import Config, Launch
-from autotune.kernels.common.adapter_runs import adapter_end, row_adapter
+from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
 from autotune.kernels.common.chunks import ChunkedBatch, alignment
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
@@ -186,11 +186,8 @@ def walking_expand_kernel(  # type: ignore[no-untyped-def]
     """A block takes SEGMENTS neighbouring segments, or `rows` rows of one that `parts` blocks share, adapter by
     adapter."""
     block = tl.program_id(1)
-    # Past the last segment that one is found again, which adds no rows.
-    taken = tl.minimum(block // parts * SEGMENTS + tl.arange(0, SEGMENTS), segments - 1)
-    starts = tl.load(seg_indptr_ptr + taken)
-    ends = tl.load(seg_indptr_ptr + taken + 1)
-    slots = tl.load(weight_indices_ptr + taken)
+    first_segment = block // parts * SEGMENTS
+    starts, ends, slots = neighbours(first_segment, segments, seg_indptr_ptr, weight_indices_ptr, SEGMENTS)
     start = tl.min(starts) + block % parts * rows
     last = tl.minimum(start + rows, tl.max(ends))
     while start < last:

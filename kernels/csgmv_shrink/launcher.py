@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from autotune.contract import Config, Launch
-from autotune.kernels.common.adapter_runs import adapter_end, row_adapter
+from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
 from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
@@ -119,12 +119,8 @@ def joined_shrink_kernel(  # type: ignore[no-untyped-def]
     """
     block, blocks = tl.program_id(1), tl.num_programs(1) // 2
     is_rest = block < blocks
-    # Past the last segment that one is found again, which adds no rows.
     first_segment = tl.where(is_rest, block, block - blocks) * SEGMENTS
-    taken = tl.minimum(first_segment + tl.arange(0, SEGMENTS), segments - 1)
-    starts = tl.load(seg_indptr_ptr + taken)
-    ends = tl.load(seg_indptr_ptr + taken + 1)
-    slots = tl.load(weight_indices_ptr + taken)
+    starts, ends, slots = neighbours(first_segment, segments, seg_indptr_ptr, weight_indices_ptr, SEGMENTS)
     first_n = tl.program_id(0) * BLOCK_N
     first, last = tl.min(starts), tl.max(ends)
     change = adapter_end(first, last, starts, ends, slots)
