@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.contract import Config, Gpu, Problem, Workload, dtype_name
 from autotune.errors import InputError, one_of
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording, torch_dtype
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import Tile, cdiv, integers
 from autotune.servers.sglang import chunks
 from autotune.servers.sglang.facts import CHUNK_SIZES, TRITON_DEFAULTS
@@ -177,6 +178,11 @@ class CsgmvProblem(Problem):
         base = cdiv(self.base_tokens, self.chunk_size)
         buffer = max(GRAPH_BATCH, self.tokens) if self.workload == "decode" else chunks + base
         return chunks, buffer - chunks
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """What the host can tell of the batch."""
+        return Segmentation(self.tokens, sum(self.segments), self.chunk_size, len(self.pool_ranks))
 
     @property
     def recordable(self) -> bool:

@@ -12,11 +12,19 @@ class Segmentation:
     Attributes:
         segments: Places in the segment buffer, of which any may be empty.
         chunk_size: Most tokens of a segment.
+        slots: Adapters that its tokens may have.
     """
 
     tokens: int
     segments: int
     chunk_size: int
+    slots: int
+
+    @property
+    def most_used(self) -> int:
+        """How many segments have tokens, at most, if an adapter has one that is not full. A graph's buffer has a place
+        for every token, and blocks for all of them take longer to come and go than the others to do the work."""
+        return min(self.segments, self.tokens, (self.tokens + self.slots * (self.chunk_size - 1)) // self.chunk_size)
 
     @property
     def is_filled(self) -> bool:

@@ -7,24 +7,25 @@ from collections.abc import Mapping, Sequence
 from autotune.contract import Gpu
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.csgmv import CsgmvProblem
-from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import LANES, MAX_REGISTERS, Tile, cdiv
-from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, walk
+from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, step_rows, walk
 
 
 def estimate_us(problem: CsgmvProblem, widths: Sequence[int], c: Mapping[str, int], gpu: Gpu) -> float:
     """The output to add to is held in registers, half an accumulator's worth, while the product is made."""
-    p = problem
-    chunks, empty = p.segments
+    p, batch = problem, problem.segmentation
+    chunks, _ = p.segments
     across = sum(cdiv(width, c["BLOCK_N"]) for width in widths)
     if is_one_step(c, p.rank):
-        block = walk(Segmentation(p.tokens, chunks + empty, p.chunk_size), across, c["num_warps"])
+        block = walk(batch, across, c["num_warps"])
         if block is not None:
-            busy, all_blocks = (cdiv(n, block.segments) * block.parts for n in (chunks, chunks + empty))
+            busy, all_blocks = (cdiv(n, block.segments) * block.parts for n in (chunks, batch.segments))
             return _walking(p, c, (busy * across, (all_blocks - busy) * across), across).us(gpu)
-    steps, elements = cdiv(p.rank, c["BLOCK_K"]), p.chunk_size * c["BLOCK_N"]
-    tile = Tile(p.chunk_size, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
+    rows = step_rows(c, p.rank, p.chunk_size)
+    steps, elements = cdiv(p.rank, c["BLOCK_K"]), rows * c["BLOCK_N"]
+    tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
     most = c.get("maxnreg", MAX_REGISTERS)
+    empty = max(0, batch.most_used - chunks)
     return Work(tile, steps, chunks * across, empty * across, 4 * elements, _held(elements, c), most).us(gpu)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from autotune.contract import Config
-from autotune.kernels.common.tiles import next_pow2
+from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.common.tiles import cdiv, next_pow2
 
 _DEPTH: Final = 64
 
@@ -15,8 +16,7 @@ _WIDE_COLUMNS: Final = 256
 _WIDE: Final[Config] = {"BLOCK_N": _WIDE_COLUMNS, "BLOCK_K": _DEPTH, "num_warps": 4, "num_stages": 1}
 """For ranks that fill a step, in rows that are walked through, whatever the chunk size. On an H200 at rank 64 and
 30,720 tokens it takes 43 to 45 us for 1024 columns and 160 to 166 for three slices of 4096, with one adapter or eight,
-and is the best of a dozen configs or within 2% of it. Decode batches of several slices have columns enough for it, too
-(docs/results.md)."""
+and is the best of a dozen configs or within 2% of it (docs/results.md)."""
 
 _COLUMNS: Final = 128
 _WARPS: Final = 2
@@ -24,8 +24,14 @@ _REGISTERS: Final = 128
 """Of lower ranks, and where columns are few: within 2% of the best at rank 16, too. The cap is for ranks that 8 divides
 and the host knows: narrow accesses, and looking which ones to make, need more registers than it leaves."""
 
-_DECODE_WARPS: Final = 4
-"""Of one slice in decode batches, which have few blocks: 3.1 to 3.3 us, with two warps 3.2 to 3.5 (H200)."""
+_DECODE_COLUMNS: Final = 64
+_DECODE_WARPS: Final = 2
+_MANY_BLOCKS: Final = 2048
+_MANY_WARPS: Final = 4
+"""Of decode batches, which have few blocks: narrow ones share the work out, up to about as many as run at a time.
+Beyond, blocks of `_COLUMNS` are faster: of `_WARPS` for low ranks, of `_MANY_WARPS` for ranks that fill a step. Of 14
+configs on an H200 these are the fastest or within 4% of it, at ranks 8, 16 and 64, 1 to 256 requests of 8 adapters,
+1024 to 28,672 columns; at rank 64 blocks of 256 columns take up to a third longer."""
 
 _STEP_COLUMNS: Final = {16: 128, 32: 128, 64: 128, 128: 64}
 _STEP_WARPS: Final = {16: 2, 32: 2, 64: 8, 128: 8}
@@ -57,7 +63,7 @@ class Ranks:
         return not self.are_checked and self.alignment >= _WIDE_ALIGNMENT and self.largest % _WIDE_ALIGNMENT == 0
 
 
-def default_config(chunk_size: int, ranks: Ranks, widths: Sequence[int], is_decode: bool) -> Config:
+def default_config(batch: Segmentation, ranks: Ranks, widths: Sequence[int], is_decode: bool) -> Config:
     """Returns the default for slices of so many columns.
 
     The whole rank is one step, where it is not large: a block then keeps its weights from rows to rows.
@@ -68,13 +74,21 @@ def default_config(chunk_size: int, ranks: Ranks, widths: Sequence[int], is_deco
     rank = ranks.largest
     columns = next_pow2(max(widths))
     if rank > _DEPTH:
-        block_n = max(16, min(_STEP_COLUMNS[chunk_size], columns))
-        warps = _STEP_WARPS[chunk_size]
+        block_n = max(16, min(_STEP_COLUMNS[batch.chunk_size], columns))
+        warps = _STEP_WARPS[batch.chunk_size]
         return {"BLOCK_N": block_n, "BLOCK_K": _DEPTH, "num_warps": warps, "num_stages": _STAGES}
     block_k, block_n = max(16, next_pow2(rank)), max(16, min(_COLUMNS, columns))
-    if is_decode and len(widths) == 1:
-        return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _DECODE_WARPS, "num_stages": 1}
+    if is_decode:
+        return _of_decode(batch.most_used, block_k, widths)
     cap = {"maxnreg": _REGISTERS} if ranks.are_wide else {}
     if block_k == _DEPTH and rank % _WIDE_ALIGNMENT == 0 and max(widths) >= _WIDE_COLUMNS:
         return {**_WIDE, **cap}
     return {"BLOCK_N": block_n, "BLOCK_K": block_k, "num_warps": _WARPS, "num_stages": 1, **cap}
+
+
+def _of_decode(segments: int, block_k: int, widths: Sequence[int]) -> Config:
+    narrow = max(16, min(_DECODE_COLUMNS, next_pow2(max(widths))))
+    if segments * sum(cdiv(width, narrow) for width in widths) <= _MANY_BLOCKS:
+        return {"BLOCK_N": narrow, "BLOCK_K": block_k, "num_warps": _DECODE_WARPS, "num_stages": 1}
+    warps = _MANY_WARPS if block_k == _DEPTH else _WARPS
+    return {"BLOCK_N": _COLUMNS, "BLOCK_K": block_k, "num_warps": warps, "num_stages": 1}

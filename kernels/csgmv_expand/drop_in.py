@@ -6,6 +6,7 @@ import torch
 
 from autotune.contract import Call, Config, Launch
 from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_expand import defaults
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.servers.sglang import facts
@@ -41,8 +42,10 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         )
 
     def default_config(self, call: CsgmvCall) -> Config:
-        ranks = defaults.Ranks(call.weights.shape[2], call.batch.rank_alignment, call.check_ranks)
-        return defaults.default_config(call.batch.chunk_size, ranks, call.widths, call.is_decode)
+        (slots, _, rank), b = call.weights.shape, call.batch
+        ranks = defaults.Ranks(rank, b.rank_alignment, call.check_ranks)
+        batch = Segmentation(call.x.shape[0], b.segments, b.chunk_size, slots)
+        return defaults.default_config(batch, ranks, call.widths, call.is_decode)
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:
         return expand_launches(arguments, config)

@@ -72,7 +72,7 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
     def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
         p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
         ranks = Ranks(p.rank, rank_alignment(p.pool_ranks), are_checked=p.workload == "decode")
-        own = default_config(p.chunk_size, ranks, p.slice_widths, is_decode)
+        own = default_config(p.segmentation, ranks, p.slice_widths, is_decode)
         return self.canonical(p, {"maxnreg": None, **own}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:

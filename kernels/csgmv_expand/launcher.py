@@ -16,7 +16,7 @@ from autotune.kernels.common.chunks import ChunkedBatch, alignment
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_expand.steps import many_steps, one_step
-from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, walk
+from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, step_rows, walk
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
@@ -120,7 +120,7 @@ def _of_adapter(  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
 def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     b_ptr,
@@ -130,6 +130,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     weight_indices_ptr,
     lora_ranks_ptr,
     scalings_ptr,
+    segments,
     OUT_STRIDE: tl.constexpr,
     MAX_RANK: tl.constexpr,
     RANK_ALIGNMENT: tl.constexpr,
@@ -142,18 +143,25 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     MASK_N: tl.constexpr,
     CHECK_RANK: tl.constexpr,
+    WALK: tl.constexpr,
 ):
-    """A block takes a segment, whose rows are BLOCK_M at most."""
+    """A block takes a segment, and mostly that is all: of those beyond the grid, none has rows if an adapter has one
+    that is not full."""
     segment = tl.program_id(1)
+    batch_end = tl.load(seg_indptr_ptr + segments)
     start = tl.load(seg_indptr_ptr + segment)
-    end = tl.load(seg_indptr_ptr + segment + 1)
-    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-    if start < end:
-        _of_adapter(
-            x_ptr, b_ptr, out_ptr, permutation_ptr, lora_ranks_ptr, scalings_ptr, start, end, slot, tl.program_id(0),
-            OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS, COLUMN_ALIGNMENT,
-            BLOCK_M, BLOCK_N, BLOCK_K, MASK_N, CHECK_RANK, False,
-        )  # fmt: skip
+    while start < batch_end:
+        following = tl.minimum(segment + tl.num_programs(1), segments)
+        following_start = tl.load(seg_indptr_ptr + following)
+        end = tl.load(seg_indptr_ptr + segment + 1)
+        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+        if start < end:
+            _of_adapter(
+                x_ptr, b_ptr, out_ptr, permutation_ptr, lora_ranks_ptr, scalings_ptr, start, end, slot,
+                tl.program_id(0), OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS,
+                COLUMN_ALIGNMENT, BLOCK_M, BLOCK_N, BLOCK_K, MASK_N, CHECK_RANK, WALK,
+            )  # fmt: skip
+        segment, start = following, following_start
 
 
 @triton.jit(do_not_specialize=["segments", "parts", "rows"])  # batches of any size share a compiled kernel
@@ -258,17 +266,18 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
         "SLICE_OFFSETS": inputs.slice_offsets,
         "TILE_OFFSETS": tile_offsets,
         "COLUMN_ALIGNMENT": alignment(inputs.slice_widths),
-        "BLOCK_M": batch.chunk_size,
         "MASK_N": any(width % c["BLOCK_N"] for width in inputs.slice_widths),
         "CHECK_RANK": inputs.check_ranks,
         # Blocks, and what else is not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages", "maxnreg") if name in c},
     }
     tiles, warps = tile_offsets[-1], c.get("num_warps", TRITON_DEFAULTS["num_warps"])
-    segmentation = Segmentation(inputs.x.shape[0], batch.segments, batch.chunk_size)
+    segmentation = Segmentation(inputs.x.shape[0], batch.segments, batch.chunk_size, inputs.b.shape[0])
     block = walk(segmentation, tiles, warps) if is_one_step(config, rank) else None
     if block is None:
-        return [Launch(csgmv_expand_kernel, (tiles, batch.segments), args, options)]
+        rows = step_rows(config, rank, batch.chunk_size)
+        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size}
+        return [Launch(csgmv_expand_kernel, (tiles, segmentation.most_used), (*args, batch.segments), options)]
     grid = (tiles, cdiv(batch.segments, block.segments) * block.parts)
     most_rows = batch.chunk_size * block.segments // block.parts
     options |= {"BLOCK_M": STEP_ROWS, "SEGMENTS": block.segments}

@@ -41,17 +41,17 @@ class BlockRows(NamedTuple):
 
 
 def walk(batch: Segmentation, tiles: int, warps: int) -> BlockRows | None:
-    """Returns what a block takes; None if that is a step, which needs no walking.
+    """Returns what a block takes; None if that is a segment: where segments hold few tokens, or as many as a step.
 
-    Where segments hold few tokens, there is a block for each. Else a block has as many rows as leave enough warps.
+    Else it takes as many rows as leave enough warps.
 
     Args:
         tiles: Blocks across the output's columns.
         warps: Of a block.
     """
-    chunk_size, all_rows = batch.chunk_size, batch.segments * batch.chunk_size
     if not batch.is_filled:
-        return None if chunk_size == STEP_ROWS else BlockRows(1, 1)
+        return None
+    chunk_size, all_rows = batch.chunk_size, batch.segments * batch.chunk_size
     rows = _MOST_ROWS
     while rows > STEP_ROWS and tiles * cdiv(all_rows, rows) * warps < _ENOUGH_WARPS:
         rows //= 2

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from autotune.contract import Gpu
 from autotune.kernels.common.cost import Work
 from autotune.kernels.common.csgmv import CsgmvProblem
-from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import Tile, cdiv
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
 
@@ -15,13 +14,13 @@ from autotune.kernels.csgmv_shrink.joining import joined, wanted
 def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -> float:
     """Joined segments have two blocks, of which one mostly has no work; where an adapter ends, it has the steps as
     well."""
-    p = problem
-    chunks, empty = p.segments
+    p, batch = problem, problem.segmentation
+    chunks, _ = p.segments
     across = cdiv(p.num_slices * p.rank, c["BLOCK_N"])
-    taken = joined(Segmentation(p.tokens, chunks + empty, p.chunk_size), wanted(c), across)
+    taken = joined(batch, wanted(c), across)
     runs = min(chunks, cdiv(chunks, taken) + p.active_loras - 1)
     rows, steps = p.chunk_size * taken, cdiv(k, c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
-    launched = cdiv(chunks + empty, taken) * (1 if taken == 1 else 2)
+    launched = batch.most_used if taken == 1 else 2 * cdiv(batch.segments, taken)
     idle = max(0, launched - runs)
     return Work(tile, steps, runs * across, idle * across, 2 * rows * c["BLOCK_N"]).us(gpu)

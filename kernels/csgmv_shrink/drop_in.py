@@ -39,7 +39,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def default_config(self, call: CsgmvCall) -> Config:
         tokens, k = call.x.shape
-        batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size)
+        batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size, call.weights.shape[0])
         return defaults.default_config(batch, call.weights.shape[1], k, call.is_decode, shared_bytes())
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:

@@ -72,7 +72,7 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
 
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
         p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
-        own = default_config(_segmentation(p), p.columns, p.k, is_decode, gpu.shared_bytes)
+        own = default_config(p.segmentation, p.columns, p.k, is_decode, gpu.shared_bytes)
         return self.canonical(p, own, gpu)
 
     def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:
@@ -114,15 +114,11 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         return CsgmvShrinkProblem(k=k, **fields)
 
 
-def _segmentation(problem: CsgmvShrinkProblem) -> Segmentation:
-    return Segmentation(problem.tokens, sum(problem.segments), problem.chunk_size)
-
-
 @functools.lru_cache(maxsize=128)
 def _segmentations(problem: CsgmvShrinkProblem) -> tuple[Segmentation, ...]:
     """Returns those of all batches that a problem stands for: a space asks for them with each config."""
     batches = [workload.problem for workload in problem.workloads()]
-    return tuple(_segmentation(batch) for batch in batches if isinstance(batch, CsgmvShrinkProblem))
+    return tuple(batch.segmentation for batch in batches if isinstance(batch, CsgmvShrinkProblem))
 
 
 KERNELS = [CsgmvShrink()]

@@ -61,7 +61,7 @@ def _product(  # type: ignore[no-untyped-def]
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_m & in_n)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
 def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     a_ptr,
@@ -70,6 +70,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     seg_indptr_ptr,
     weight_indices_ptr,
     lora_ranks_ptr,
+    segments,
     K: tl.constexpr,
     MAX_RANK: tl.constexpr,
     NUM_SLICES: tl.constexpr,
@@ -78,19 +79,24 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """A block takes a segment."""
+    """A block takes a segment, and mostly that is all: of those beyond the grid, none has rows if an adapter has one
+    that is not full."""
     segment = tl.program_id(1)
-    start = tl.load(seg_indptr_ptr + segment)
-    end = tl.load(seg_indptr_ptr + segment + 1)
-    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
     first_n = tl.program_id(0) * BLOCK_N
-    if (start >= end) | (first_n >= columns):
-        return
-    _product(
-        x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
-        K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
-    )  # fmt: skip
+    batch_end = tl.load(seg_indptr_ptr + segments)
+    start = tl.load(seg_indptr_ptr + segment)
+    while start < batch_end:
+        following = tl.minimum(segment + tl.num_programs(1), segments)
+        following_start = tl.load(seg_indptr_ptr + following)
+        end = tl.load(seg_indptr_ptr + segment + 1)
+        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+        columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+        if (start < end) & (first_n < columns):
+            _product(
+                x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
+                K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
+            )  # fmt: skip
+        segment, start = following, following_start
 
 
 @triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
@@ -176,7 +182,8 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         return []
     c, columns = integers(config), inputs.a.shape[1]
     across = cdiv(columns, c["BLOCK_N"])
-    taken = joined(Segmentation(tokens, batch.segments, batch.chunk_size), wanted(c), across)
+    segmentation = Segmentation(tokens, batch.segments, batch.chunk_size, inputs.a.shape[0])
+    taken = joined(segmentation, wanted(c), across)
     args = (
         inputs.x,
         inputs.a,
@@ -185,6 +192,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         batch.seg_indptr,
         batch.weight_indices,
         batch.lora_ranks,
+        batch.segments,
     )
     options: dict[str, Any] = {
         "K": k,
@@ -195,10 +203,10 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
-    grid = (across, cdiv(batch.segments, taken))
     if taken == 1:
-        return [Launch(csgmv_shrink_kernel, grid, args, options)]
-    return [Launch(joined_shrink_kernel, (across, 2 * grid[1]), (*args, batch.segments), {**options, SEGMENTS: taken})]
+        return [Launch(csgmv_shrink_kernel, (across, segmentation.most_used), args, options)]
+    grid = (across, 2 * cdiv(batch.segments, taken))
+    return [Launch(joined_shrink_kernel, grid, args, {**options, SEGMENTS: taken})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +27,18 @@ def batch(
     device: str, slots: Sequence[int] = SLOTS, chunk_size: int = 16, segments: int = 0, pool: Pool = POOL
 ) -> ChunkedBatch:
     return ChunkedBatch.build(torch.tensor(slots, dtype=torch.long), pool, chunk_size, device, segments)
+
+
+SEGMENT_SIZES = ((1,) * 40, (0, 3, 0, 0, 16, 1, 0), (5, 0, 0, 2))
+"""More segments than an adapter needs, and empty ones before others: no server makes them, a batch may have them."""
+
+
+def in_segments(made: ChunkedBatch, sizes: Sequence[int]) -> ChunkedBatch:
+    """Splits the tokens of a batch of one adapter into segments of these sizes."""
+    device, slot = made.seg_indptr.device, int(made.weight_indices[0])
+    starts = torch.tensor([0, *itertools.accumulate(sizes)], dtype=torch.int32, device=device)
+    slots = torch.full((len(sizes),), slot, dtype=torch.int32, device=device)
+    return replace(made, seg_indptr=starts, weight_indices=slots)
 
 
 def dot_bound(terms: int, magnitude: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,17 @@ from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.walking import STEP_ROWS, step_rows
 from autotune.servers.sglang import facts
-from tests.builders.csgmv_batches import MAX_RANK, SLOTS, batch, configs_launched, dot_bound, rounding, serve_config
+from tests.builders.csgmv_batches import (
+    MAX_RANK,
+    SEGMENT_SIZES,
+    SLOTS,
+    batch,
+    configs_launched,
+    dot_bound,
+    in_segments,
+    rounding,
+    serve_config,
+)
 from tests.builders.dense_lora import half_dtypes
 from tests.builders.refusals import assert_refused_in_a_line
 
@@ -117,9 +127,20 @@ def test_adds_again_at_every_run(make: Any) -> None:
 
 
 def test_empty_segments_of_a_graphs_buffer_do_nothing(make: Any) -> None:
+    """There are no blocks for them, as far as the host knows how many there are at least."""
     arguments = make(segments=40)
-    assert expand_launches(arguments, CONFIG)[0].grid[1] == 40
+    most_used = min(len(SLOTS), (len(SLOTS) + 15 * arguments.b.shape[0]) // 16)
+    assert expand_launches(arguments, CONFIG)[0].grid[1] == most_used < 40
     check(arguments)
+
+
+@pytest.mark.parametrize("sizes", SEGMENT_SIZES, ids=str)
+@pytest.mark.parametrize("chunk_size", [16, 64])
+def test_segments_of_any_size(make: Any, sizes: tuple[int, ...], chunk_size: int) -> None:
+    slots = [1] * sum(sizes)
+    arguments = make(slots=slots, chunk_size=chunk_size)
+    arguments = replace(arguments, batch=in_segments(arguments.batch, sizes))
+    check(arguments, slots)
 
 
 @pytest.fixture
@@ -179,7 +200,7 @@ def test_walking_over_empty_segments_with_stale_indices(make: Any, stale: int) -
         ({"chunk_size": 64}, 8, (64, 0, 0)),
         ({"chunk_size": 64}, 16, (16, 4, 1)),
         ({"segments": 40}, 16, (16, 0, 0)),
-        ({"segments": 40, "chunk_size": 64}, 16, (16, 1, 1)),
+        ({"segments": 40, "chunk_size": 64}, 16, (16, 0, 0)),
     ],
     ids=["small chunks", "several K steps", "large chunks in them", "large chunks", "mostly empty", "and large"],
 )
@@ -212,19 +233,16 @@ def test_blocks_have_all_rows_once(tokens: int, spread: int, chunk_size: int, ti
     """Whatever a block takes, it is whole steps; the rows are as many as leave enough warps, or as few as there can
     be."""
     segments = min(tokens, -(-tokens // chunk_size) * spread)
-    found = walking.walk(Segmentation(tokens, segments, chunk_size), tiles, warps)
+    found = walking.walk(Segmentation(tokens, segments, chunk_size, slots=9), tiles, warps)
     if found is None:
-        assert chunk_size == STEP_ROWS
+        assert chunk_size == STEP_ROWS or 2 * tokens < segments * chunk_size
         return
     assert min(found.segments, found.parts) == 1
     rows = chunk_size * found.segments // found.parts
     assert rows % STEP_ROWS == 0
-    if 2 * tokens < segments * chunk_size:
-        assert rows == chunk_size
-    else:
-        assert rows in (16, 32, 64, 128, 256)
-        more = -(-segments * chunk_size // (2 * rows))
-        assert rows == 256 or tiles * more * warps < 1536
+    assert rows in (16, 32, 64, 128, 256)
+    more = -(-segments * chunk_size // (2 * rows))
+    assert rows == 256 or tiles * more * warps < 1536
 
 
 def test_few_blocks_do_not_walk(make: Any) -> None:
@@ -351,11 +369,13 @@ def test_floor_is_the_issues() -> None:
     is_decode=st.booleans(),
     alignment=st.sampled_from((1, 8)),
     are_checked=st.booleans(),
+    tokens=st.integers(1, 256),
 )
 def test_what_runs_untuned_can_run(
-    chunk_size: int, rank: int, widths: list[int], is_decode: bool, alignment: int, are_checked: bool
+    chunk_size: int, rank: int, widths: list[int], is_decode: bool, alignment: int, are_checked: bool, tokens: int
 ) -> None:
-    config = default_config(chunk_size, Ranks(rank, alignment, are_checked), widths, is_decode)
+    batch = Segmentation(tokens, 256, chunk_size, slots=9)
+    config = default_config(batch, Ranks(rank, alignment, are_checked), widths, is_decode)
     assert "maxnreg" not in config or (alignment == 8 and rank % 8 == 0 and not are_checked), "a cap that spills"
     call = Call(facts.NAME, "expand", {"K": sum(widths), "R": rank, "S": len(widths), "chunk_size": chunk_size})
     assert CsgmvExpand().cannot_run(call, config, min(SHARED_BYTES.values())) is None

@@ -23,10 +23,12 @@ from autotune.servers.sglang import facts
 from tests.builders.csgmv_batches import (
     MAX_RANK,
     POOL,
+    SEGMENT_SIZES,
     SLOTS,
     batch,
     configs_launched,
     dot_bound,
+    in_segments,
     rounding,
     serve_config,
 )
@@ -93,10 +95,20 @@ def test_other_batches(make: Any, slots: list[int]) -> None:
 
 
 def test_empty_segments_of_a_graphs_buffer_do_nothing(make: Any) -> None:
+    """There are no blocks for them, as far as the host knows how many there are at least."""
     arguments = make(segments=40)
-    assert launcher.shrink_launches(arguments, CONFIG)[0].grid[1] == 40
+    most_used = min(len(SLOTS), (len(SLOTS) + 15 * arguments.a.shape[0]) // 16)
+    assert launcher.shrink_launches(arguments, CONFIG)[0].grid[1] == most_used < 40
     csgmv_shrink(arguments, CONFIG)
     assert_right(arguments)
+
+
+@pytest.mark.parametrize("sizes", SEGMENT_SIZES, ids=str)
+def test_segments_of_any_size(make: Any, sizes: tuple[int, ...]) -> None:
+    arguments = make(slots=[1] * sum(sizes))
+    arguments = replace(arguments, batch=in_segments(arguments.batch, sizes))
+    csgmv_shrink(arguments, CONFIG)
+    assert_right(arguments, [1] * sum(sizes))
 
 
 def test_runs_are_bitwise_equal(make: Any) -> None:

@@ -51,7 +51,7 @@ CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 2}
 def test_segments_are_joined_where_they_are_full_and_plenty(
     tokens: int, segments: int, chunk_size: int, wanted: int, joined: int
 ) -> None:
-    assert joining.joined(Segmentation(tokens, segments, chunk_size), wanted, across=3) == joined
+    assert joining.joined(Segmentation(tokens, segments, chunk_size, slots=9), wanted, across=3) == joined
 
 
 def problem(chunk_size: int = 16, **of_batch: Any) -> CsgmvShrinkProblem:

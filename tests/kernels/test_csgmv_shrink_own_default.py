@@ -57,7 +57,7 @@ def test_a_default_fits_in_shared_memory(
 ) -> None:
     """A graph is captured as decode batches are, and one of 256 tokens has chunks of up to 128."""
     for tokens in (16, 1000, 30_720):
-        batch = Segmentation(tokens, -(-tokens // chunk_size), chunk_size)
+        batch = Segmentation(tokens, -(-tokens // chunk_size), chunk_size, slots=9)
         c = integers(default_config(batch, columns, k, is_decode, shared_bytes))
         rows = chunk_size * c["SEGMENTS"]
         tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"], 2, 2)
