@@ -9,6 +9,8 @@ from autotune.kernels.common.cost import Work
 from autotune.kernels.common.csgmv import CsgmvProblem
 from autotune.kernels.common.tiles import Tile, cdiv
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.servers.sglang.workloads import is_decode
 
 
 def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -> float:
@@ -19,8 +21,11 @@ def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -
     across = cdiv(p.num_slices * p.rank, c["BLOCK_N"])
     taken = joined(batch, wanted(c), across)
     runs = min(chunks, cdiv(chunks, taken) + p.active_loras - 1)
-    rows, steps = p.chunk_size * taken, cdiv(k, c["BLOCK_K"])
+    parts = parts_of_k(batch, k, across) if is_decode(p.tokens, p.workload == "decode") else 1
+    rows, steps = p.chunk_size * taken, cdiv(k, parts * c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
     launched = batch.most_used if taken == 1 else 2 * cdiv(batch.segments, taken)
     idle = max(0, launched - runs)
-    return Work(tile, steps, runs * across, idle * across, 2 * rows * c["BLOCK_N"]).us(gpu)
+    # A part is stored and loaded again, in fp32.
+    out_bytes = rows * c["BLOCK_N"] * (2 if parts == 1 else 8)
+    return Work(tile, steps, runs * across * parts, idle * across * parts, out_bytes).us(gpu)

@@ -9,6 +9,7 @@ from autotune.kernels.common.csgmv import csgmv_tile
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, next_pow2
 from autotune.kernels.csgmv_shrink.joining import joined
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
 from autotune.servers.sglang.own_keys import SEGMENTS
 
 _JOINED_ROWS: Final = 64
@@ -32,12 +33,14 @@ columns, whatever the rows."""
 _WIDE_STEP: Final = 64
 
 _NARROW: Final = 16
-"""Columns of a block of a decode batch, likewise: narrow blocks are as many as there are columns to share out, and what
-they read at a time is what they wait for."""
-_SHORT_CHUNK: Final = 32
-"""Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens have them."""
-_DEEP_STEP: Final = 512
-_SHALLOW: Final = 1024
+"""Columns of a block of a decode batch: narrow blocks are as many as there are columns to share out."""
+_DECODE_WARPS: Final = {16: 2, 32: 4}
+"""By chunk size. Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens
+have them."""
+_DECODE_STEP: Final = 256
+_UNSPLIT_STEP: Final = 512
+"""Where one block takes all of K. On an H200 the fastest of seven configs or within 6% of it for two and more requests,
+at K from 1024 to 14,336 and ranks from 8 to 128; for a single one up to a fifth longer where K is 14,336."""
 
 _LONE_CHUNK: Final = 32
 _LONE_STEP: Final = 256
@@ -65,9 +68,9 @@ def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool, s
 
 def _by_shape(batch: Segmentation, columns: int, k: int, is_decode: bool) -> dict[str, int]:
     depth = next_pow2(k)
-    if is_decode and batch.chunk_size <= _SHORT_CHUNK:
-        step = _DEEP_STEP if depth > _SHALLOW else _DEEP_STEP // 2
-        return _config(_NARROW, max(32, min(step, depth)), 2, segments=1)
+    if is_decode and batch.chunk_size in _DECODE_WARPS:
+        step = _UNSPLIT_STEP if parts_of_k(batch, k, cdiv(columns, _NARROW)) == 1 else _DECODE_STEP
+        return _config(_NARROW, max(32, min(step, depth)), _DECODE_WARPS[batch.chunk_size], segments=1)
     if columns <= _NARROW and batch.chunk_size == _LONE_CHUNK:
         return _config(_NARROW, max(32, min(_LONE_STEP, depth)), _LONE_WARPS, segments=1)
     is_wide = columns % _WIDE == 0

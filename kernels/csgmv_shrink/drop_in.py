@@ -10,6 +10,8 @@ from autotune.kernels.common.machine import shared_bytes
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
+from autotune.kernels.csgmv_shrink.split_kernel import Workspace
+from autotune.servers.plugin import capture
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
@@ -18,6 +20,11 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     """Any pool of half-precision adapters (contracts B3)."""
 
     name = "csgmv_shrink"
+
+    def __init__(self) -> None:
+        self._workspaces: dict[tuple[torch.device, int], Workspace] = {}
+        """By device and stream: calls of one follow each other, those of two may run at the same time. They stay, for
+        graphs that are replayed use them."""
 
     def outside(self, call: CsgmvCall) -> str:
         (_, k), (_, rows, depth) = call.x.shape, call.weights.shape
@@ -30,7 +37,26 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvShrinkArguments:
         batch = ChunkedBatch(**vars(call.batch))
-        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices, call.check_ranks)
+        workspace = self._workspace(call)
+        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices, call.check_ranks, workspace)
+
+    def kept_tensors(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
+        workspace = self._workspace(call)
+        return () if workspace is None else (workspace.partials, workspace.arrivals)
+
+    def _workspace(self, call: CsgmvCall) -> Workspace | None:
+        """Returns what blocks of a decode batch share K in; a graph that is captured before its stream has had such a
+        call does without."""
+        device = call.x.device
+        if not call.is_decode:
+            return None
+        if device.type == "meta":
+            return Workspace.make(device)
+        stream = torch.cuda.current_stream(device).cuda_stream if call.x.is_cuda else 0
+        found = self._workspaces.get((device, stream))
+        if found is None and not capture.is_on(call.x):
+            found = self._workspaces.setdefault((device, stream), Workspace.make(device))
+        return found
 
     def lookup(self, call: CsgmvCall) -> Call:
         rank = call.weights.shape[1] // call.num_slices

@@ -10,6 +10,8 @@ from autotune.kernels.common.normal import Normal
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.reference import reference
+from autotune.kernels.csgmv_shrink.split_kernel import Workspace
+from autotune.servers.sglang.workloads import is_decode
 
 ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
 
@@ -24,7 +26,8 @@ class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArgumen
             a[slot, p.num_slices * rank :] = torch.nan
         out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
         batch = random_batch(p, device, seed)
-        arguments = CsgmvShrinkArguments(normal(p.tokens, p.k), a, out, batch, p.num_slices, is_captured(p))
+        x, workspace = normal(p.tokens, p.k), Workspace.make(device) if is_decode(p.tokens, is_captured(p)) else None
+        arguments = CsgmvShrinkArguments(x, a, out, batch, p.num_slices, is_captured(p), workspace)
         return ShrinkInputs(arguments, start=self._start(arguments))
 
     def _start(self, arguments: CsgmvShrinkArguments) -> torch.Tensor:

@@ -15,6 +15,9 @@ from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
+from autotune.kernels.csgmv_shrink.split_kernel import Workspace, split_shrink_kernel
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.kernels.csgmv_shrink.steps import sum_of_steps
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -40,23 +43,12 @@ def _product(  # type: ignore[no-untyped-def]
     """Computes BLOCK_N columns of rows `start` to `end`, BLOCK_M at most, which are all of one adapter."""
     offs_m = tl.arange(0, BLOCK_M)
     offs_n = first_n + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    in_m = (start + offs_m < end)[:, None]
-    in_n = (offs_n < columns)[None, :]
     token = tl.load(permutation_ptr + start + offs_m, mask=start + offs_m < end, other=0).to(tl.int64)
-    x_ptrs = x_ptr + token[:, None] * K + offs_k[None, :]  # [BM, BK]
-    a_ptrs = a_ptr + slot * (NUM_SLICES * MAX_RANK * K) + offs_n[None, :] * K + offs_k[:, None]  # [BK, BN]
-
-    acc = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
-    for k in range(0, K, BLOCK_K):
-        in_k = k + offs_k < K
-        # The weights first: x waits for the permutation.
-        a = tl.load(a_ptrs, mask=in_n if K % BLOCK_K == 0 else in_n & in_k[:, None], other=0.0)
-        x = tl.load(x_ptrs, mask=in_m if K % BLOCK_K == 0 else in_m & in_k[None, :], other=0.0)
-        acc = tl.dot(x, a, acc)
-        x_ptrs += BLOCK_K
-        a_ptrs += BLOCK_K
-
+    slot_ptr = a_ptr + slot * (NUM_SLICES * MAX_RANK * K)
+    in_m, in_n = (start + offs_m < end)[:, None], (offs_n < columns)[None, :]
+    acc = sum_of_steps(
+        x_ptr, slot_ptr, token, offs_n, in_m, in_n, 0, K, K, BLOCK_M, BLOCK_N, BLOCK_K, MASK_K=K % BLOCK_K != 0
+    )
     out_ptrs = out_ptr + token[:, None] * (NUM_SLICES * MAX_RANK) + offs_n[None, :]
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_m & in_n)
 
@@ -156,6 +148,7 @@ class CsgmvShrinkArguments:
         num_slices: S.
         check_ranks: The host does not know the ranks, or not those of a later batch that a graph is replayed with. They
             decide on the width of the stores alone, which are few: the kernel takes any, and does not look.
+        workspace: Of the stream that the call is launched on, for blocks that share K; None where they do not.
     """
 
     x: torch.Tensor
@@ -164,6 +157,7 @@ class CsgmvShrinkArguments:
     batch: ChunkedBatch
     num_slices: int
     check_ranks: bool = False
+    workspace: Workspace | None = None
 
     def __post_init__(self) -> None:
         tensors = (self.x, self.a, self.out)
@@ -184,7 +178,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
     across = cdiv(columns, c["BLOCK_N"])
     segmentation = Segmentation(tokens, batch.segments, batch.chunk_size, inputs.a.shape[0])
     taken = joined(segmentation, wanted(c), across)
-    args = (
+    args: tuple[Any, ...] = (
         inputs.x,
         inputs.a,
         inputs.out,
@@ -203,10 +197,15 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
-    if taken == 1:
-        return [Launch(csgmv_shrink_kernel, (across, segmentation.most_used), args, options)]
-    grid = (across, 2 * cdiv(batch.segments, taken))
-    return [Launch(joined_shrink_kernel, grid, args, {**options, SEGMENTS: taken})]
+    if taken > 1:
+        grid = (across, 2 * cdiv(batch.segments, taken))
+        return [Launch(joined_shrink_kernel, grid, args, {**options, SEGMENTS: taken})]
+    blocks, space = (across, segmentation.most_used), inputs.workspace
+    parts = parts_of_k(segmentation, k, across)
+    if space is None or parts == 1 or not space.holds(parts * tokens * columns, batch.segments * across):
+        return [Launch(csgmv_shrink_kernel, blocks, args, options)]
+    args = (*args, space.partials, space.arrivals, tokens)
+    return [Launch(split_shrink_kernel, (*blocks, parts), args, {**options, "PARTS": parts})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -122,6 +122,10 @@ class CsgmvDropIn(ABC, Generic[A]):
     def arguments(self, call: CsgmvCall, out: torch.Tensor) -> A:
         """Returns the arguments of our launcher."""
 
+    def kept_tensors(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
+        """Lists what launches use besides what the call brings: memory that stays."""
+        return ()
+
     @abstractmethod
     def lookup(self, call: CsgmvCall) -> Call:
         """Returns what is looked up for a call."""

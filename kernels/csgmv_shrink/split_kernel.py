@@ -1,0 +1,141 @@
+"""The csgmv shrink kernel whose thread blocks share K, and the memory that they meet in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import triton
+import triton.language as tl
+
+from autotune.kernels.csgmv_shrink.steps import sum_of_steps
+
+_PARTIALS: Final = 1 << 20
+_ARRIVALS: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What the blocks that share K leave for each other, of one stream: launches that run at the same time need two.
+
+    Attributes:
+        partials: ``[n]`` fp32: the sum of each part, for every row and column.
+        arrivals: ``[n]`` int32: how many blocks have left theirs, by segment and columns; all 0 between launches.
+    """
+
+    partials: torch.Tensor
+    arrivals: torch.Tensor
+
+    @classmethod
+    def make(cls, device: str | torch.device) -> Workspace:
+        """Takes 4 MB."""
+        return cls(
+            torch.empty(_PARTIALS, dtype=torch.float32, device=device),
+            torch.zeros(_ARRIVALS, dtype=torch.int32, device=device),
+        )
+
+    def holds(self, partials: int, arrivals: int) -> bool:
+        return partials <= self.partials.numel() and arrivals <= self.arrivals.numel()
+
+
+@triton.jit(do_not_specialize=["segments", "tokens"])  # batches of any size share a compiled kernel
+def split_shrink_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    segments,
+    partials_ptr,
+    arrivals_ptr,
+    tokens,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """A block takes a part of K of a segment; other than that as `csgmv_shrink_kernel`."""
+    segment = tl.program_id(1)
+    first_n = tl.program_id(0) * BLOCK_N
+    batch_end = tl.load(seg_indptr_ptr + segments)
+    start = tl.load(seg_indptr_ptr + segment)
+    while start < batch_end:
+        following = tl.minimum(segment + tl.num_programs(1), segments)
+        following_start = tl.load(seg_indptr_ptr + following)
+        end = tl.load(seg_indptr_ptr + segment + 1)
+        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+        columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+        if (start < end) & (first_n < columns):
+            arrivals = arrivals_ptr + segment * tl.num_programs(0) + tl.program_id(0)
+            _part_of_product(
+                x_ptr, a_ptr, out_ptr, permutation_ptr, partials_ptr, arrivals, tokens, start, end, slot, columns,
+                first_n, K, MAX_RANK, NUM_SLICES, PARTS, BLOCK_M, BLOCK_N, BLOCK_K,
+            )  # fmt: skip
+        segment, start = following, following_start
+
+
+@triton.jit
+def _part_of_product(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    partials_ptr,
+    arrivals_ptr,
+    tokens,
+    start,
+    end,
+    slot,
+    columns,
+    first_n,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Leaves the sum over a part of K; the block that comes last adds all of them up, always in the same order."""
+    COLUMNS: tl.constexpr = NUM_SLICES * MAX_RANK
+    DEPTH: tl.constexpr = (K + PARTS * BLOCK_K - 1) // (PARTS * BLOCK_K) * BLOCK_K
+    rows = start + tl.arange(0, BLOCK_M)
+    offs_n = first_n + tl.arange(0, BLOCK_N)
+    token = tl.load(permutation_ptr + rows, mask=rows < end, other=0).to(tl.int64)
+    slot_ptr = a_ptr + slot * (COLUMNS * K)
+    in_m, in_n = (rows < end)[:, None], (offs_n < columns)[None, :]
+    part = tl.program_id(2)
+    acc = sum_of_steps(
+        x_ptr,
+        slot_ptr,
+        token,
+        offs_n,
+        in_m,
+        in_n,
+        part * DEPTH,
+        DEPTH,
+        K,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+        MASK_K=PARTS * DEPTH != K,
+    )
+    partial_ptrs = partials_ptr + rows[:, None] * COLUMNS + offs_n[None, :]
+    tl.store(partial_ptrs + part * tokens * COLUMNS, acc, mask=in_m & in_n)
+    tl.debug_barrier()  # one thread tells that all have stored
+    if tl.atomic_add(arrivals_ptr, 1, sem="acq_rel") == PARTS - 1:
+        total = tl.zeros([BLOCK_M, BLOCK_N], dtype=tl.float32)
+        for other in tl.static_range(PARTS):
+            # Not from L1, which does not see what other multiprocessors store.
+            total += tl.load(partial_ptrs + other * tokens * COLUMNS, mask=in_m & in_n, other=0.0, cache_modifier=".cg")
+        tl.store(
+            out_ptr + token[:, None] * COLUMNS + offs_n[None, :], total.to(out_ptr.dtype.element_ty), mask=in_m & in_n
+        )
+        tl.store(arrivals_ptr, 0)

@@ -1,0 +1,174 @@
+"""csgmv shrink whose blocks share K: the rule, and that results are those of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.contract import registry
+from autotune.contract.gpu import H200
+from autotune.kernels.common.chunks import Pool
+from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.csgmv_shrink import csgmv_shrink, splitting
+from autotune.kernels.csgmv_shrink.drop_in import CsgmvShrinkDropIn
+from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
+from autotune.kernels.csgmv_shrink.split_kernel import Workspace
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.servers.plugin import capture
+from autotune.servers.sglang import facts
+from autotune.servers.sglang.batch import CsgmvBatch
+from autotune.servers.sglang.plugin.drop_in import CsgmvCall
+from tests.builders.csgmv_batches import MAX_RANK, SEGMENT_SIZES, SLOTS, batch, dot_bound, in_segments, rounding
+from tests.builders.dense_lora import half_dtypes
+
+CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 2, "num_stages": 2}
+
+
+@pytest.fixture(autouse=True)
+def _small_k_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splitting, "_UNSPLIT", 64)
+    monkeypatch.setattr(splitting, "_LEAST_DEPTH", 32)
+
+
+@pytest.fixture
+def make(device: str) -> Callable[..., CsgmvShrinkArguments]:
+    """Makes arguments whose workspace holds NaN where no block has left anything yet."""
+
+    def make(
+        k: int = 256, slices: int = 2, dtype: torch.dtype = torch.float16, slots: list[int] = SLOTS, **of_batch: Any
+    ) -> CsgmvShrinkArguments:
+        torch.manual_seed(0)
+        made = batch(device, slots, **of_batch)
+        ranks = made.lora_ranks.tolist()
+        x = torch.randn(len(slots), k, dtype=dtype, device=device)
+        a = torch.randn(len(ranks), slices * MAX_RANK, k, dtype=dtype, device=device)
+        for slot, rank in enumerate(ranks):
+            a[slot, slices * rank :] = torch.nan
+        out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
+        workspace = Workspace.make(device)
+        workspace.partials.fill_(torch.nan)
+        return CsgmvShrinkArguments(x, a, out, made, slices, workspace=workspace)
+
+    return make
+
+
+def check(arguments: CsgmvShrinkArguments, slots: list[int] = SLOTS) -> int:
+    """Run, and compare with the bound of README.md; returns how many blocks share K."""
+    (launch,) = shrink_launches(arguments, CONFIG)
+    assert arguments.workspace is not None
+    csgmv_shrink(arguments, CONFIG)
+    ranks = arguments.batch.lora_ranks.tolist()
+    for t, slot in enumerate(slots):
+        columns = arguments.num_slices * ranks[slot]
+        x, a = arguments.x[t].double(), arguments.a[slot, :columns].double()
+        bound = dot_bound(x.numel(), a.abs() @ x.abs())
+        error = (arguments.out[t, :columns].double() - a @ x).abs()
+        assert bool((error <= bound + rounding((a @ x).abs() + bound, arguments.out.dtype)).all()), t
+        assert arguments.out[t, columns:].isnan().all(), t
+    assert not arguments.workspace.arrivals.any(), "the next launch counts from 0"
+    return int(launch.options.get("PARTS", 1))
+
+
+@pytest.mark.parametrize("k", [128, 256, 264, 392, 1000, 1024])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_parts_add_up(make: Any, device: str, slices: int, k: int) -> None:
+    """Also where the last parts have fewer steps, or none."""
+    for dtype in half_dtypes(device):
+        assert check(make(k, slices, dtype)) > 1
+
+
+@pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
+def test_chunks_of_any_size(make: Any, chunk_size: int) -> None:
+    assert check(make(chunk_size=chunk_size)) == 8
+
+
+@pytest.mark.parametrize("sizes", SEGMENT_SIZES, ids=str)
+def test_segments_of_any_size(make: Any, sizes: tuple[int, ...]) -> None:
+    slots = [1] * sum(sizes)
+    arguments = make(slots=slots)
+    assert check(replace(arguments, batch=in_segments(arguments.batch, sizes)), slots) == 8
+
+
+def test_a_graphs_buffer(make: Any) -> None:
+    assert check(make(segments=60)) == 8
+
+
+def test_runs_are_bitwise_equal_and_one_workspace_serves_them_all(make: Any) -> None:
+    one, other = make(pool=Pool((16,) * 4, (1.0,) * 4)), make(k=1000, slices=3, chunk_size=32)
+    other = replace(other, workspace=one.workspace)
+    first = csgmv_shrink(one, CONFIG).clone()
+    for _ in range(3):
+        check(other)
+        assert torch.equal(csgmv_shrink(one, CONFIG), first)
+
+
+@pytest.mark.parametrize("lacking", ["workspace", "partials", "arrivals"])
+def test_one_block_takes_all_of_k_where_there_is_no_room(make: Any, lacking: str) -> None:
+    arguments = make()
+    small = {
+        "workspace": None,
+        "partials": replace(arguments.workspace, partials=arguments.workspace.partials[: 26 * 32 * 7]),
+        "arrivals": replace(arguments.workspace, arrivals=arguments.workspace.arrivals[:3]),
+    }[lacking]
+    (launch,) = shrink_launches(replace(arguments, workspace=small), CONFIG)
+    assert "PARTS" not in launch.options
+    csgmv_shrink(replace(arguments, workspace=small), CONFIG)
+    check(replace(arguments, out=arguments.out))
+
+
+@given(
+    tokens=st.integers(1, 256),
+    chunk_size=st.sampled_from(facts.CHUNK_SIZES),
+    slots=st.integers(1, 300),
+    k=st.integers(16, 60_000),
+    across=st.integers(1, 64),
+)
+def test_parts_are_alike_between_two_powers_of_two_of_tokens(
+    tokens: int, chunk_size: int, slots: int, k: int, across: int
+) -> None:
+    parts = parts_of_k(Segmentation(tokens, 256, chunk_size, slots), k, across)
+    rounded = 1 << (tokens - 1).bit_length()
+    assert parts in (1, 2, 4, 8, 16)
+    assert parts == parts_of_k(Segmentation(rounded, 512, chunk_size, slots), k, across)
+
+
+@pytest.fixture
+def call(make: Any) -> CsgmvCall:
+    arguments = make(segments=60)
+    return CsgmvCall(arguments.x, arguments.a, CsgmvBatch(**vars(arguments.batch)), arguments.num_slices)
+
+
+def test_the_plug_in_keeps_one_workspace_for_a_stream(call: CsgmvCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that is captured ahead of all other calls has none: what it would take would be the graph's."""
+    drop_in = CsgmvShrinkDropIn()
+    monkeypatch.setattr(capture, "is_on", lambda _: True)
+    assert drop_in.kept_tensors(call) == ()
+    monkeypatch.setattr(capture, "is_on", lambda _: False)
+    first = drop_in.kept_tensors(call)
+    monkeypatch.setattr(capture, "is_on", lambda _: True)
+    assert first
+    assert all(one is other for one, other in zip(first, drop_in.kept_tensors(call), strict=True))
+    (launch,) = drop_in.launches(drop_in.arguments(call, drop_in.output(call)), CONFIG)
+    assert all(any(tensor is each for each in launch.args) for tensor in first)
+    large = call.on_meta(10_000, 625, 16, check_ranks=False)
+    assert drop_in.kept_tensors(large) == ()
+
+
+def test_the_estimate_knows_that_blocks_share_k() -> None:
+    kernel = registry.load("csgmv_shrink")
+    flags = {"dtype": "float16", "lora_rank": 16, "workload": "decode", "total_tokens": 16, "num_loras": 8}
+    config = {"BLOCK_N": 16, "BLOCK_K": 256, "num_warps": 2, "num_stages": 3, "SEGMENTS": 1}
+
+    def estimate_us(k: int) -> float:
+        problem = kernel.problem_from_flags({**flags, "hidden_size": k, "chunk_size": 16})
+        found = kernel.estimate_us(problem, config, H200)
+        assert found is not None
+        return found
+
+    assert estimate_us(16_384) < 2 * estimate_us(1024)
