@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from autotune.contract import Call, Config, Launch
@@ -31,7 +33,9 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         x, n = call.x, call.weights.shape[1]
         return torch.zeros(x.shape[0], n, dtype=x.dtype, device=x.device) if call.base is None else call.base
 
-    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvExpandArguments:
+    def arguments(
+        self, call: CsgmvCall, out: torch.Tensor, workspace: Sequence[torch.Tensor] = ()
+    ) -> CsgmvExpandArguments:
         batch = ChunkedBatch(**vars(call.batch))
         return CsgmvExpandArguments(call.x, call.weights, out, batch, call.widths, call.check_ranks)
 

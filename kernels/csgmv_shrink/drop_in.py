@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from autotune.contract import Call, Config, Launch
@@ -10,8 +12,8 @@ from autotune.kernels.common.machine import shared_bytes
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
-from autotune.kernels.csgmv_shrink.split_kernel import Workspace
-from autotune.servers.plugin import capture
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.kernels.csgmv_shrink.workspace import Arrivals, Workspace, most_tiles
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
@@ -22,9 +24,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     name = "csgmv_shrink"
 
     def __init__(self) -> None:
-        self._workspaces: dict[tuple[torch.device, int], Workspace] = {}
-        """By device and stream: calls of one follow each other, those of two may run at the same time. They stay, for
-        graphs that are replayed use them."""
+        self._arrivals = Arrivals()
 
     def outside(self, call: CsgmvCall) -> str:
         (_, k), (_, rows, depth) = call.x.shape, call.weights.shape
@@ -35,28 +35,21 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
     def output(self, call: CsgmvCall) -> torch.Tensor:
         return torch.empty(call.x.shape[0], call.weights.shape[1], dtype=call.x.dtype, device=call.x.device)
 
-    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> CsgmvShrinkArguments:
+    def workspace(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
+        """Returns what blocks share K in, of decode batches; nothing where one block takes all of it."""
+        (tokens, k), columns = call.x.shape, call.weights.shape[1]
+        most_parts = parts_of_k(_segmentation(call), k, across=1) if call.is_decode else 1
+        if most_parts == 1:
+            return ()
+        arrivals = self._arrivals.of(call.weights, most_tiles(call.batch.segments, columns))
+        return () if arrivals is None else Workspace.of(most_parts * tokens * columns, arrivals).tensors
+
+    def arguments(
+        self, call: CsgmvCall, out: torch.Tensor, workspace: Sequence[torch.Tensor] = ()
+    ) -> CsgmvShrinkArguments:
         batch = ChunkedBatch(**vars(call.batch))
-        workspace = self._workspace(call)
-        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices, call.check_ranks, workspace)
-
-    def kept_tensors(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
-        workspace = self._workspace(call)
-        return () if workspace is None else (workspace.partials, workspace.arrivals)
-
-    def _workspace(self, call: CsgmvCall) -> Workspace | None:
-        """Returns what blocks of a decode batch share K in; a graph that is captured before its stream has had such a
-        call does without."""
-        device = call.x.device
-        if not call.is_decode:
-            return None
-        if device.type == "meta":
-            return Workspace.make(device)
-        stream = torch.cuda.current_stream(device).cuda_stream if call.x.is_cuda else 0
-        found = self._workspaces.get((device, stream))
-        if found is None and not capture.is_on(call.x):
-            found = self._workspaces.setdefault((device, stream), Workspace.make(device))
-        return found
+        taken = Workspace(*workspace) if workspace else None
+        return CsgmvShrinkArguments(call.x, call.weights, out, batch, call.num_slices, call.check_ranks, taken)
 
     def lookup(self, call: CsgmvCall) -> Call:
         rank = call.weights.shape[1] // call.num_slices
@@ -64,12 +57,15 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         return Call(facts.NAME, "shrink", dims)
 
     def default_config(self, call: CsgmvCall) -> Config:
-        tokens, k = call.x.shape
-        batch = Segmentation(tokens, call.batch.segments, call.batch.chunk_size, call.weights.shape[0])
-        return defaults.default_config(batch, call.weights.shape[1], k, call.is_decode, shared_bytes())
+        columns, k = call.weights.shape[1:]
+        return defaults.default_config(_segmentation(call), columns, k, call.is_decode, shared_bytes())
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
+
+
+def _segmentation(call: CsgmvCall) -> Segmentation:
+    return Segmentation(call.x.shape[0], call.batch.segments, call.batch.chunk_size, call.weights.shape[0])
 
 
 DROP_IN = CsgmvShrinkDropIn()

@@ -10,7 +10,8 @@ from autotune.kernels.common.normal import Normal
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.reference import reference
-from autotune.kernels.csgmv_shrink.split_kernel import Workspace
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.kernels.csgmv_shrink.workspace import Workspace, most_tiles, no_arrivals
 from autotune.servers.sglang.workloads import is_decode
 
 ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
@@ -26,7 +27,7 @@ class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArgumen
             a[slot, p.num_slices * rank :] = torch.nan
         out = torch.zeros(p.tokens, p.columns, dtype=p.torch_dtype, device=device)
         batch = random_batch(p, device, seed)
-        x, workspace = normal(p.tokens, p.k), Workspace.make(device) if is_decode(p.tokens, is_captured(p)) else None
+        x, workspace = normal(p.tokens, p.k), _workspace(p, device)
         arguments = CsgmvShrinkArguments(x, a, out, batch, p.num_slices, is_captured(p), workspace)
         return ShrinkInputs(arguments, start=self._start(arguments))
 
@@ -46,3 +47,12 @@ class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArgumen
 
     def reference(self, inputs: ShrinkInputs, dtype: torch.dtype) -> Expected:
         return reference(inputs.arguments, inputs.start, dtype)
+
+
+def _workspace(p: CsgmvShrinkProblem, device: str) -> Workspace | None:
+    """Makes what the plug-in has for such a call."""
+    parts = parts_of_k(p.segmentation, p.k, across=1) if is_decode(p.tokens, is_captured(p)) else 1
+    if parts == 1:
+        return None
+    arrivals = no_arrivals(most_tiles(p.segmentation.segments, p.columns), device)
+    return Workspace.of(parts * p.tokens * p.columns, arrivals)

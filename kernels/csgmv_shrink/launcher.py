@@ -15,9 +15,10 @@ from autotune.kernels.common.chunks import ChunkedBatch
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
-from autotune.kernels.csgmv_shrink.split_kernel import Workspace, split_shrink_kernel
+from autotune.kernels.csgmv_shrink.split_kernel import split_shrink_kernel
 from autotune.kernels.csgmv_shrink.splitting import parts_of_k
 from autotune.kernels.csgmv_shrink.steps import sum_of_steps
+from autotune.kernels.csgmv_shrink.workspace import Workspace
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -148,7 +149,7 @@ class CsgmvShrinkArguments:
         num_slices: S.
         check_ranks: The host does not know the ranks, or not those of a later batch that a graph is replayed with. They
             decide on the width of the stores alone, which are few: the kernel takes any, and does not look.
-        workspace: Of the stream that the call is launched on, for blocks that share K; None where they do not.
+        workspace: For blocks that share K; None where they do not.
     """
 
     x: torch.Tensor

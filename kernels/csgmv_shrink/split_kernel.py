@@ -1,42 +1,11 @@
-"""The csgmv shrink kernel whose thread blocks share K, and the memory that they meet in."""
+"""The csgmv shrink kernel whose thread blocks share K."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
-import torch
 import triton
 import triton.language as tl
 
 from autotune.kernels.csgmv_shrink.steps import sum_of_steps
-
-_PARTIALS: Final = 1 << 20
-_ARRIVALS: Final = 1 << 16
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """What the blocks that share K leave for each other, of one stream: launches that run at the same time need two.
-
-    Attributes:
-        partials: ``[n]`` fp32: the sum of each part, for every row and column.
-        arrivals: ``[n]`` int32: how many blocks have left theirs, by segment and columns; all 0 between launches.
-    """
-
-    partials: torch.Tensor
-    arrivals: torch.Tensor
-
-    @classmethod
-    def make(cls, device: str | torch.device) -> Workspace:
-        """Takes 4 MB."""
-        return cls(
-            torch.empty(_PARTIALS, dtype=torch.float32, device=device),
-            torch.zeros(_ARRIVALS, dtype=torch.int32, device=device),
-        )
-
-    def holds(self, partials: int, arrivals: int) -> bool:
-        return partials <= self.partials.numel() and arrivals <= self.arrivals.numel()
 
 
 @triton.jit(do_not_specialize=["segments", "tokens"])  # batches of any size share a compiled kernel

@@ -16,10 +16,10 @@ from autotune.contract.gpu import H200
 from autotune.kernels.common.chunks import Pool
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_shrink import csgmv_shrink, splitting
-from autotune.kernels.csgmv_shrink.drop_in import CsgmvShrinkDropIn
+from autotune.kernels.csgmv_shrink.drop_in import DROP_IN
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
-from autotune.kernels.csgmv_shrink.split_kernel import Workspace
 from autotune.kernels.csgmv_shrink.splitting import parts_of_k
+from autotune.kernels.csgmv_shrink.workspace import Arrivals, Workspace, most_tiles, no_arrivals
 from autotune.servers.plugin import capture
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.batch import CsgmvBatch
@@ -51,7 +51,8 @@ def make(device: str) -> Callable[..., CsgmvShrinkArguments]:
         for slot, rank in enumerate(ranks):
             a[slot, slices * rank :] = torch.nan
         out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
-        workspace = Workspace.make(device)
+        arrivals = no_arrivals(most_tiles(made.segments, slices * MAX_RANK), device)
+        workspace = Workspace.of(16 * len(slots) * slices * MAX_RANK, arrivals)
         workspace.partials.fill_(torch.nan)
         return CsgmvShrinkArguments(x, a, out, made, slices, workspace=workspace)
 
@@ -101,6 +102,7 @@ def test_a_graphs_buffer(make: Any) -> None:
 
 def test_runs_are_bitwise_equal_and_one_workspace_serves_them_all(make: Any) -> None:
     one, other = make(pool=Pool((16,) * 4, (1.0,) * 4)), make(k=1000, slices=3, chunk_size=32)
+    one = replace(one, workspace=Workspace(other.workspace.partials, one.workspace.arrivals))
     other = replace(other, workspace=one.workspace)
     first = csgmv_shrink(one, CONFIG).clone()
     for _ in range(3):
@@ -144,20 +146,38 @@ def call(make: Any) -> CsgmvCall:
     return CsgmvCall(arguments.x, arguments.a, CsgmvBatch(**vars(arguments.batch)), arguments.num_slices)
 
 
-def test_the_plug_in_keeps_one_workspace_for_a_stream(call: CsgmvCall, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph that is captured ahead of all other calls has none: what it would take would be the graph's."""
-    drop_in = CsgmvShrinkDropIn()
-    monkeypatch.setattr(capture, "is_on", lambda _: True)
-    assert drop_in.kept_tensors(call) == ()
-    monkeypatch.setattr(capture, "is_on", lambda _: False)
-    first = drop_in.kept_tensors(call)
-    monkeypatch.setattr(capture, "is_on", lambda _: True)
-    assert first
-    assert all(one is other for one, other in zip(first, drop_in.kept_tensors(call), strict=True))
-    (launch,) = drop_in.launches(drop_in.arguments(call, drop_in.output(call)), CONFIG)
-    assert all(any(tensor is each for each in launch.args) for tensor in first)
-    large = call.on_meta(10_000, 625, 16, check_ranks=False)
-    assert drop_in.kept_tensors(large) == ()
+def test_the_plug_in_has_blocks_of_decode_batches_share_k(call: CsgmvCall) -> None:
+    workspace = DROP_IN.workspace(call)
+    (launch,) = DROP_IN.launches(DROP_IN.arguments(call, DROP_IN.output(call), workspace), CONFIG)
+    assert launch.options["PARTS"] == 8
+    assert all(any(tensor is each for each in launch.args) for tensor in workspace)
+    assert DROP_IN.workspace(call.on_meta(10_000, 625, 16, check_ranks=False)) == ()
+
+
+def test_graphs_have_counts_of_their_own_made_ahead_of_them(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a capture makes would be 0 in a replay alone."""
+    arrivals, weights, others = Arrivals(), torch.empty(8, device=device), torch.empty(8, device=device)
+
+    def captured(of: torch.Tensor, count: int) -> torch.Tensor | None:
+        with monkeypatch.context() as patch:
+            patch.setattr(capture, "is_on", lambda _: True)
+            return arrivals.of(of, count)
+
+    assert captured(weights, 10) is None
+    eager = arrivals.of(weights, 10)
+    graph = captured(weights, 10)
+    assert eager is not None
+    assert graph is not None
+    assert eager is arrivals.of(weights, 10)
+    assert graph is captured(weights, eager.numel())
+    assert graph is not eager
+    assert captured(others, 10) is None
+    assert captured(weights, 5000) is None, "not as many by then"
+    assert arrivals.of(weights, 5000) is not eager
+    larger = captured(weights, 5000)
+    assert larger is not None
+    assert larger.numel() >= 5000
+    assert any(graph is each for each in arrivals._outgrown), "a graph may count in it"
 
 
 def test_the_estimate_knows_that_blocks_share_k() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -118,13 +118,13 @@ class CsgmvDropIn(ABC, Generic[A]):
     def output(self, call: CsgmvCall) -> torch.Tensor:
         """Returns what a call writes into; makes it where the server's op does."""
 
-    @abstractmethod
-    def arguments(self, call: CsgmvCall, out: torch.Tensor) -> A:
-        """Returns the arguments of our launcher."""
-
-    def kept_tensors(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
-        """Lists what launches use besides what the call brings: memory that stays."""
+    def workspace(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
+        """Takes what memory launches need besides what the call brings."""
         return ()
+
+    @abstractmethod
+    def arguments(self, call: CsgmvCall, out: torch.Tensor, workspace: Sequence[torch.Tensor] = ()) -> A:
+        """Returns the arguments of our launcher."""
 
     @abstractmethod
     def lookup(self, call: CsgmvCall) -> Call:

@@ -21,8 +21,8 @@ from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 class StandIn:
     """What an op runs in the place of the server's own function, call by call.
 
-    It never waits for the GPU. It takes memory for an output, where the server's own function takes it too, and for
-    what a kernel keeps, never in a capture.
+    It never waits for the GPU, and takes memory for an output, where the server's own function takes it too, and for
+    sums that our kernel makes on the way.
 
     Args:
         own: The server's own function.
@@ -60,28 +60,28 @@ class StandIn:
         if self._failed and (why := self._failed.get(call.shape_key)):
             return why
         try:
-            kept = self._drop_in.kept_tensors(call)
-            kind = (call.shape_key, call.batch_key, len(kept))
+            workspace = self._drop_in.workspace(call)
+            kind = (call.shape_key, call.batch_key, len(workspace))
             if (repeat := self._repeats.get(kind)) is not None:
                 out = self._drop_in.output(call)
-                if repeat.run((*call.tensors, *kept, out)):
+                if repeat.run((*call.tensors, *workspace, out)):
                     return out
             if why := self._drop_in.outside(call):
                 return why
             self._compile_ahead(call, chunk_limit)
-            return self._launched(call, kept, kind)
+            return self._launched(call, workspace, kind)
         except Exception as error:  # whatever it is: a request is worth more than our kernel
             why = self._failed[call.shape_key] = f"ours failed once ({one_line(error)})"
             return why
 
-    def _launched(self, call: CsgmvCall, kept: Sequence[torch.Tensor], kind: Hashable) -> torch.Tensor | str:
+    def _launched(self, call: CsgmvCall, workspace: Sequence[torch.Tensor], kind: Hashable) -> torch.Tensor | str:
         """Launches with the tuned config, or where that does not run with the default; returns why it does not, where
         the server's own kernel is to run."""
         tuned = self._found(call)
         if tuned is not None and stand_back.is_one(tuned):
             return stand_back.WHY
         out = self._drop_in.output(call)
-        arguments, tensors = self._drop_in.arguments(call, out), (*call.tensors, *kept, out)
+        arguments, tensors = self._drop_in.arguments(call, out, workspace), (*call.tensors, *workspace, out)
         if tuned is not None:
             try:
                 self._repeats.run(kind, self._drop_in.launches(arguments, tuned), tensors)
@@ -107,7 +107,8 @@ class StandIn:
                 if found is not None and stand_back.is_one(found):
                     continue
                 config = self._drop_in.default_config(other) if found is None else found
-                yield from self._drop_in.launches(self._drop_in.arguments(other, self._drop_in.output(other)), config)
+                out, workspace = self._drop_in.output(other), self._drop_in.workspace(other)
+                yield from self._drop_in.launches(self._drop_in.arguments(other, out, workspace), config)
 
     def _found(self, call: CsgmvCall) -> Config | None:
         return self._configs.find(self._drop_in.lookup(call), call.workload)

@@ -24,7 +24,7 @@ from autotune.servers.sglang.plugin.stand_in import StandIn
 from autotune.servers.sglang.server import SGLANG
 from tests.builders.gpu_at_hand import gpu_name
 
-RANK, SLICES, K, ADAPTERS = 64, 3, 1024, 8
+RANK, SLICES, K, ADAPTERS = 64, 3, 4096, 8
 TUNED = {"BLOCK_N": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 2}
 
 
@@ -97,7 +97,7 @@ def test_every_batch_is_launched_with_what_was_compiled(
     for max_chunk in facts.CHUNK_SIZES:
         stand_in._compiled.clear()
         stand_in._compile_ahead(first, max_chunk)
-    joined = set()
+    joined, parts = set(), set()
     for tokens, segments, chunk_size, is_captured in batches():
         call = a_call(drop_in, tokens, segments, chunk_size, is_captured)
         found = stand_in._found(call)
@@ -105,9 +105,12 @@ def test_every_batch_is_launched_with_what_was_compiled(
         has_no_say |= tokens > 64 and not is_captured and workload == "decode"
         assert (found is None) == (tuned is None or has_no_say), (tokens, is_captured)
         config = drop_in.default_config(call) if found is None else found
-        for launch in drop_in.launches(drop_in.arguments(call, drop_in.output(call)), config):
+        arguments = drop_in.arguments(call, drop_in.output(call), drop_in.workspace(call))
+        for launch in drop_in.launches(arguments, config):
             joined.add(launch.options.get("SEGMENTS", 1))
+            parts.add(launch.options.get("PARTS", 1))
             assert compiled_for(launch) in compiled, (tokens, segments, chunk_size, is_captured)
     if drop_in is SHRINK:
+        assert {1, 8} <= parts
         of_prompts = {1, 2, 4} if tuned is None or workload == "decode" else {1}
         assert joined == of_prompts | ({1, 2, 4, 8} if tuned and "SEGMENTS" in tuned else set())

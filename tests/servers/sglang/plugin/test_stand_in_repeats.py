@@ -158,7 +158,7 @@ def drawn(drop_in: CsgmvDropIn[Any]) -> st.SearchStrategy[CsgmvCall]:
         widths = among((512, 64), (64, 512), (576,))
         slices, check = len(widths), among(False, True)
         if drop_in is SHRINK:
-            x, a = empty(tokens, among(64, 128)), partial(empty, 4, slices * ranks)
+            x, a = empty(tokens, among(64, 128, 4096)), partial(empty, 4, slices * ranks)
             return CsgmvCall(x, a(x.shape[1]), found, slices, check_ranks=check)
         base = among(None, empty(tokens, sum(widths)), empty(tokens, 2 * sum(widths))[:, : sum(widths)])
         x, b = empty(tokens, slices * ranks), empty(4, sum(widths), ranks)
@@ -171,7 +171,7 @@ def drawn(drop_in: CsgmvDropIn[Any]) -> st.SearchStrategy[CsgmvCall]:
 @given(data=st.data())
 def test_calls_of_one_kind_would_all_be_launched_alike(drop_in: CsgmvDropIn[Any], data: st.DataObject) -> None:
     def told(made: CsgmvCall) -> tuple[Any, ...]:
-        arguments = drop_in.arguments(made, drop_in.output(made))
+        arguments = drop_in.arguments(made, drop_in.output(made), drop_in.workspace(made))
         launches = drop_in.launches(arguments, drop_in.default_config(made))
         rest = [[None if isinstance(each, torch.Tensor) else each for each in launch.args] for launch in launches]
         types = [[each.dtype for each in launch.args if isinstance(each, torch.Tensor)] for launch in launches]
