@@ -32,3 +32,11 @@ class Segmentation:
         then stand in full ones. Those of decode batches, and of the buffers of their graphs, hold few tokens, if
         any."""
         return 2 * self.tokens >= self.segments * self.chunk_size
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks take a segment each: where many segments may be empty, as many as can have tokens.
+
+        They must be able to go on to others then, which costs kernels whose blocks have much to do up to a third.
+        """
+        return self.segments if self.is_filled else self.most_used

@@ -25,7 +25,7 @@ def estimate_us(problem: CsgmvProblem, widths: Sequence[int], c: Mapping[str, in
     steps, elements = cdiv(p.rank, c["BLOCK_K"]), rows * c["BLOCK_N"]
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
     most = c.get("maxnreg", MAX_REGISTERS)
-    empty = max(0, batch.most_used - chunks)
+    empty = max(0, batch.blocks - chunks)
     return Work(tile, steps, chunks * across, empty * across, 4 * elements, _held(elements, c), most).us(gpu)
 
 

@@ -120,6 +120,43 @@ def _of_adapter(  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
+@triton.jit
+def _of_segment(  # type: ignore[no-untyped-def]
+    x_ptr,
+    b_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    scalings_ptr,
+    segment,
+    OUT_STRIDE: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    SLICE_OFFSETS: tl.constexpr,
+    TILE_OFFSETS: tl.constexpr,
+    COLUMN_ALIGNMENT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    MASK_N: tl.constexpr,
+    CHECK_RANK: tl.constexpr,
+    WALK: tl.constexpr,
+):
+    """Computes one tile of columns of a segment, if it has rows."""
+    start = tl.load(seg_indptr_ptr + segment)
+    end = tl.load(seg_indptr_ptr + segment + 1)
+    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+    if start < end:
+        _of_adapter(
+            x_ptr, b_ptr, out_ptr, permutation_ptr, lora_ranks_ptr, scalings_ptr, start, end, slot, tl.program_id(0),
+            OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS, COLUMN_ALIGNMENT,
+            BLOCK_M, BLOCK_N, BLOCK_K, MASK_N, CHECK_RANK, WALK,
+        )  # fmt: skip
+
+
 @triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
 def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
@@ -144,24 +181,29 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
     MASK_N: tl.constexpr,
     CHECK_RANK: tl.constexpr,
     WALK: tl.constexpr,
+    GOES_ON: tl.constexpr,
 ):
-    """A block takes a segment, and mostly that is all: of those beyond the grid, none has rows if an adapter has one
-    that is not full."""
+    """A block takes a segment. With GOES_ON the grid need not have a block for each: a block goes on to the segment as
+    many places behind, until the batch ends."""
     segment = tl.program_id(1)
-    batch_end = tl.load(seg_indptr_ptr + segments)
-    start = tl.load(seg_indptr_ptr + segment)
-    while start < batch_end:
-        following = tl.minimum(segment + tl.num_programs(1), segments)
-        following_start = tl.load(seg_indptr_ptr + following)
-        end = tl.load(seg_indptr_ptr + segment + 1)
-        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-        if start < end:
-            _of_adapter(
-                x_ptr, b_ptr, out_ptr, permutation_ptr, lora_ranks_ptr, scalings_ptr, start, end, slot,
-                tl.program_id(0), OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS,
+    if not GOES_ON:
+        _of_segment(
+            x_ptr, b_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, scalings_ptr,
+            segment, OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS, COLUMN_ALIGNMENT,
+            BLOCK_M, BLOCK_N, BLOCK_K, MASK_N, CHECK_RANK, WALK,
+        )  # fmt: skip
+    else:
+        batch_end = tl.load(seg_indptr_ptr + segments)
+        start = tl.load(seg_indptr_ptr + segment)
+        while start < batch_end:
+            following = tl.minimum(segment + tl.num_programs(1), segments)
+            following_start = tl.load(seg_indptr_ptr + following)
+            _of_segment(
+                x_ptr, b_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr,
+                scalings_ptr, segment, OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS,
                 COLUMN_ALIGNMENT, BLOCK_M, BLOCK_N, BLOCK_K, MASK_N, CHECK_RANK, WALK,
             )  # fmt: skip
-        segment, start = following, following_start
+            segment, start = following, following_start
 
 
 @triton.jit(do_not_specialize=["segments", "parts", "rows"])  # batches of any size share a compiled kernel
@@ -275,9 +317,9 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
     segmentation = Segmentation(inputs.x.shape[0], batch.segments, batch.chunk_size, inputs.b.shape[0])
     block = walk(segmentation, tiles, warps) if is_one_step(config, rank) else None
     if block is None:
-        rows = step_rows(config, rank, batch.chunk_size)
-        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size}
-        return [Launch(csgmv_expand_kernel, (tiles, segmentation.most_used), (*args, batch.segments), options)]
+        rows, blocks = step_rows(config, rank, batch.chunk_size), segmentation.blocks
+        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size, "GOES_ON": not segmentation.is_filled}
+        return [Launch(csgmv_expand_kernel, (tiles, blocks), (*args, batch.segments), options)]
     grid = (tiles, cdiv(batch.segments, block.segments) * block.parts)
     most_rows = batch.chunk_size * block.segments // block.parts
     options |= {"BLOCK_M": STEP_ROWS, "SEGMENTS": block.segments}

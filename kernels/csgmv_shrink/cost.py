@@ -24,7 +24,7 @@ def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -
     parts = parts_of_k(batch, k, across) if is_decode(p.tokens, p.workload == "decode") else 1
     rows, steps = p.chunk_size * taken, cdiv(k, parts * c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
-    launched = batch.most_used if taken == 1 else 2 * cdiv(batch.segments, taken)
+    launched = batch.blocks if taken == 1 else 2 * cdiv(batch.segments, taken)
     idle = max(0, launched - runs)
     # A part is stored and loaded again, in fp32.
     out_bytes = rows * c["BLOCK_N"] * (2 if parts == 1 else 8)

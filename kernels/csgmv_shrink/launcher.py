@@ -54,6 +54,37 @@ def _product(  # type: ignore[no-untyped-def]
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=in_m & in_n)
 
 
+@triton.jit
+def _of_segment(  # type: ignore[no-untyped-def]
+    x_ptr,
+    a_ptr,
+    out_ptr,
+    permutation_ptr,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    segment,
+    K: tl.constexpr,
+    MAX_RANK: tl.constexpr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Computes a block's columns of one segment, if it has rows and the adapter has such columns."""
+    start = tl.load(seg_indptr_ptr + segment)
+    end = tl.load(seg_indptr_ptr + segment + 1)
+    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+    first_n = tl.program_id(0) * BLOCK_N
+    if (start < end) & (first_n < columns):
+        _product(
+            x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
+            K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
+        )  # fmt: skip
+
+
 @triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
 def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
@@ -71,25 +102,27 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    GOES_ON: tl.constexpr,
 ):
-    """A block takes a segment, and mostly that is all: of those beyond the grid, none has rows if an adapter has one
-    that is not full."""
+    """A block takes a segment. With GOES_ON the grid need not have a block for each: a block goes on to the segment as
+    many places behind, until the batch ends."""
     segment = tl.program_id(1)
-    first_n = tl.program_id(0) * BLOCK_N
-    batch_end = tl.load(seg_indptr_ptr + segments)
-    start = tl.load(seg_indptr_ptr + segment)
-    while start < batch_end:
-        following = tl.minimum(segment + tl.num_programs(1), segments)
-        following_start = tl.load(seg_indptr_ptr + following)
-        end = tl.load(seg_indptr_ptr + segment + 1)
-        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-        columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
-        if (start < end) & (first_n < columns):
-            _product(
-                x_ptr, a_ptr, out_ptr, permutation_ptr, start, end, slot, columns, first_n,
-                K, MAX_RANK, NUM_SLICES, BLOCK_M, BLOCK_N, BLOCK_K,
+    if not GOES_ON:
+        _of_segment(
+            x_ptr, a_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, segment,
+            K, MAX_RANK, NUM_SLICES, RANK_ALIGNMENT, BLOCK_M, BLOCK_N, BLOCK_K,
+        )  # fmt: skip
+    else:
+        batch_end = tl.load(seg_indptr_ptr + segments)
+        start = tl.load(seg_indptr_ptr + segment)
+        while start < batch_end:
+            following = tl.minimum(segment + tl.num_programs(1), segments)
+            following_start = tl.load(seg_indptr_ptr + following)
+            _of_segment(
+                x_ptr, a_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, segment,
+                K, MAX_RANK, NUM_SLICES, RANK_ALIGNMENT, BLOCK_M, BLOCK_N, BLOCK_K,
             )  # fmt: skip
-        segment, start = following, following_start
+            segment, start = following, following_start
 
 
 @triton.jit(do_not_specialize=["segments"])  # batches of any size share a compiled kernel
@@ -198,15 +231,16 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         # Blocks, and warps and stages where they are not left to Triton.
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages") if name in c},
     }
+    grid: tuple[int, ...]
     if taken > 1:
         grid = (across, 2 * cdiv(batch.segments, taken))
         return [Launch(joined_shrink_kernel, grid, args, {**options, SEGMENTS: taken})]
-    blocks, space = (across, segmentation.most_used), inputs.workspace
-    parts = parts_of_k(segmentation, k, across)
-    if space is None or parts == 1 or not space.holds(parts * tokens * columns, batch.segments * across):
-        return [Launch(csgmv_shrink_kernel, blocks, args, options)]
-    args = (*args, space.partials, space.arrivals, tokens)
-    return [Launch(split_shrink_kernel, (*blocks, parts), args, {**options, "PARTS": parts})]
+    parts, space = parts_of_k(segmentation, k, across), inputs.workspace
+    if space is not None and parts > 1 and space.holds(parts * tokens * columns, batch.segments * across):
+        grid, args = (across, segmentation.most_used, parts), (*args, space.partials, space.arrivals, tokens)
+        return [Launch(split_shrink_kernel, grid, args, {**options, "PARTS": parts})]
+    grid = (across, segmentation.blocks)
+    return [Launch(csgmv_shrink_kernel, grid, args, {**options, "GOES_ON": not segmentation.is_filled})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:
