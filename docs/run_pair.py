@@ -17,11 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-import triton
-
 from autotune import api
 from autotune.contract import Config
+from autotune.environment import current_environment
 from autotune.kernels.lora_expand.problem import LoraExpandProblem
 from autotune.kernels.lora_linear.problem import LoraLinearProblem
 from autotune.kernels.lora_shrink.problem import LoraShrinkProblem
@@ -42,7 +40,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     layers = [layer for layer in LAYERS if fnmatch.fnmatch(layer.name, arguments.layers)]
     found: dict[str, Any] = {
-        "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__},
+        "environment": current_environment().known,
         "bandwidth_bytes_per_s": copy_bandwidth_bytes_per_s(),
     }
 

@@ -1,6 +1,6 @@
 """Writes what the pair launches with by default, beside shrink and expand apart, in docs/results.md.
 
-It reads what docs/run_pair_defaults.py left in docs/data.
+It reads what docs/run_pair_defaults.py and docs/run_pair.py left in docs/data.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ ABOUT = (
     "where the default is to run them apart. Layers of one slice are of a later run than those of several."
 )
 
+IDLE = (
+    "With no adapter in use, as a graph is replayed that was captured with some: zeroing, shrink and expand by our "
+    "defaults → the pair in one launch, by the config that is the fastest with adapters (times as long), us."
+)
+
 BESIDE = ("plugin-vllm-0.33.0-untuned.json", "plugin-vllm-0.33.0.json")
 """What has the times of the two ops that a pair replaces, and of which entries."""
+
+APART_DEFAULTS = "apart by our defaults"
+"""What docs/run_pair.py calls the three launches."""
 
 _MODELS = {"Qwen3-8B": "qwen3-8b", "Llama-3.1-8B": "llama-3.1-8b"}
 
@@ -37,6 +45,9 @@ def section(data: Path) -> list[str]:
         head = f"{ABOUT} Machine: {environment_text(found['environment'])}."
         lines += ["", head, "", *markdown(*table(found["rows"])), "", summary(found["rows"])]
         lines += [line for name in BESIDE for line in beside_server(data / name, found["rows"])]
+    for file in sorted(data.glob("pair-race-*.json")):
+        found = json.loads(file.read_text())
+        lines += ["", f"{IDLE} Machine: {environment_text(found['environment'])}.", "", *idle(found["race"])]
     return ["", "### A layer as a pair", *lines] if lines else []
 
 
@@ -79,6 +90,25 @@ def beside_server(file: Path, rows: list[dict[str, Any]]) -> list[str]:
         f"takes {geometric_mean(ratios):.2f}x the time of the two ({len(ratios)} cells), {min(ratios):.2f}x to "
         f"{max(ratios):.2f}x.",
     ]
+
+
+def idle(rows: list[dict[str, Any]]) -> list[str]:
+    """Compares a launch that finds no adapter with those that it replaces."""
+    ms = sorted({row["m"] for row in rows})
+    cells, ratios, times = {}, [], []
+    for row in rows:
+        us, ratio = row["no_lora_us"], row["no_lora_one_launch_ratio"]
+        alone = min(value for name, value in us.items() if name.endswith("/1"))
+        cells[row["layer"], row["m"]] = f"{us[APART_DEFAULTS]:.1f} → {alone:.2f} ({ratio:.2f}x)"
+        ratios.append(ratio)
+        times.append(alone)
+    body = [[layer, *(cells.get((layer, m), "") for m in ms)] for layer in dict.fromkeys(row["layer"] for row in rows)]
+    told = (
+        f"{geometric_mean(ratios):.2f}x the time (geometric mean), {min(ratios):.2f}x to {max(ratios):.2f}x, and at "
+        f"most 0.40x in {sum(ratio <= 0.4 for ratio in ratios)} of {len(ratios)} cells. No launch takes less than "
+        f"{min(times):.2f} us here; beyond that it is thread blocks that come and go, of which wide layers have many."
+    )
+    return [*markdown(("layer", *(f"m {m}" for m in ms)), body), "", told]
 
 
 def default_us(row: Mapping[str, Any]) -> float | None:
