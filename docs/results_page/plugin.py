@@ -63,18 +63,15 @@ PARTS = (
         "vLLM 0.33.0's experts",
         "One call of `fused_moe_lora`, one-shot kernels, ours by its defaults; block_m is what the server has aligned "
         "to: the base model's tiles, or what a folder says; calls without an entry in full blocks of 128 rows are left "
-        "to the server's own kernel. Mixtral's down in blocks of 32 and 64, up to m 256, is of a run before, whose "
-        "launches are those of now. Gate and up at 16 tokens in blocks of 16, and unsorted pairs of rank 64, have one "
-        "stage more or less since.",
+        "to the server's own kernel.",
         ("model", "side", "block_m"),
         "m",
     ),
     Part(
         "plugin-sglang-0.5.23.json",
         "SGLang 0.5.23's csgmv backend, its own tuned, ours by its defaults",
-        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch. The "
-        "server's own were tuned on both. Expands of several slices ran decode batches with a cap on registers then, "
-        "and run them without it since: qkv of 64 requests took 6.7 us so, and 7.3 with it.",
+        "The backend's own methods, with the plug-in and without; 30,720 tokens of prompts, or a decode batch in a "
+        "graph's buffer with room for 256 requests. The server's own were tuned on both.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
@@ -89,9 +86,7 @@ PARTS = (
         "plugin-sglang-0.5.23-untuned.json",
         "SGLang 0.5.23's csgmv backend, neither side tuned here",
         "The same with no folder: SGLang's own with the files that it brings (of Qwen3-Embedding-0.6B's shapes), else "
-        "by its defaults. Of Qwen3-8B, shrinks of o and down in chunks of 32 were slower: segments of their 16 columns "
-        "were joined then, and stay alone since, with the steps and warps that the server has for them; not raced "
-        "again.",
+        "by its defaults.",
         ("model", "layer", "op", "batch"),
         "chunk_size",
     ),
@@ -102,6 +97,8 @@ STEPS = (
     "All these launches of one step, in every block of the model, ms; the floor is the time of a copy of as many bytes "
     "as they must read and write:"
 )
+
+DECODE_STEPS = "All these launches of one decode step, in every block of the model, ms:"
 
 
 def section(data: Path) -> list[str]:
@@ -115,6 +112,8 @@ def section(data: Path) -> list[str]:
             lines += ["", summary(found["rows"])]
             if part.across == "m" and (of_steps := steps(found["rows"])):
                 lines += ["", STEPS, "", *markdown(*of_steps)]
+            if part.across == "chunk_size":
+                lines += ["", DECODE_STEPS, "", *markdown(*decode_steps(found["rows"]))]
     title = "## This project's kernels in the server's place"
     return ["", title, *lines] if lines else []
 
@@ -142,6 +141,18 @@ def steps(rows: Rows) -> Table | None:
                 of_block = blocks[model.partition(SPLIT)[0]]
                 lines.append([f"{model} m {m}", *(f"{time_us * of_block / 1e3:.2f}" for time_us in times)])
     return (("step", "the server's own", "ours", "floor"), lines) if lines else None
+
+
+def decode_steps(rows: Rows) -> Table:
+    """Adds up what the launches of a step of each decode batch take."""
+    blocks = {model.name: model.blocks for model in MODELS}
+    timed = [row for row in rows if row["batch"].startswith("decode")]
+    lines = []
+    for model, batch in dict.fromkeys((row["model"], row["batch"]) for row in timed):
+        of_step = [row for row in timed if (row["model"], row["batch"]) == (model, batch)]
+        times = [sum(row[key] for row in of_step) * blocks[model] / 1e3 for key in ("own_us", "ours_us")]
+        lines.append([f"{model} {batch}", *(f"{time_ms:.2f}" for time_ms in times)])
+    return ("step", "the server's own", "ours"), lines
 
 
 def summary(rows: Rows) -> str:

@@ -35,5 +35,13 @@ def test_a_step_is_added_up_over_all_blocks_where_all_its_launches_were_timed() 
     assert plugin.steps([_row(model="of another name")]) is None
 
 
+def test_a_decode_step_is_added_up_over_all_blocks() -> None:
+    of_decode = [_row(batch="decode 1", chunk_size=16), _row(batch="decode 1", chunk_size=16, layer="o", ours_us=1.0)]
+    assert plugin.decode_steps([*of_decode, _row(batch="one adapter", chunk_size=16)]) == (
+        ("step", "the server's own", "ours"),
+        [["Qwen3-8B decode 1", "0.43", "0.14"]],
+    )
+
+
 def test_nothing_timed_is_no_section(tmp_path: Path) -> None:
     assert plugin.section(tmp_path) == []
