@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+_MOST_DECODE_TOKENS: Final = 512
+"""Graphs of more are of prompts: few servers have as many requests at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,15 @@ class Segmentation:
         return 2 * self.tokens >= self.segments * self.chunk_size
 
     @property
-    def blocks(self) -> int:
-        """How many blocks take a segment each: where many segments may be empty, as many as can have tokens.
+    def goes_on(self) -> bool:
+        """Whether a block that takes a segment goes on to others: in graphs of decode batches, where most are empty.
 
-        They must be able to go on to others then, which costs kernels whose blocks have much to do up to a third.
+        With the loop kernels of large tiles need more registers: prompts' would take up to a third longer, those of
+        graphs as well.
         """
-        return self.segments if self.is_filled else self.most_used
+        return not self.is_filled and self.tokens <= _MOST_DECODE_TOKENS
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks take a segment each: all, or where they go on as many as can have tokens."""
+        return self.most_used if self.goes_on else self.segments

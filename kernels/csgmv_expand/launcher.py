@@ -318,7 +318,7 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
     block = walk(segmentation, tiles, warps) if is_one_step(config, rank) else None
     if block is None:
         rows, blocks = step_rows(config, rank, batch.chunk_size), segmentation.blocks
-        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size, "GOES_ON": not segmentation.is_filled}
+        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size, "GOES_ON": segmentation.goes_on}
         return [Launch(csgmv_expand_kernel, (tiles, blocks), (*args, batch.segments), options)]
     grid = (tiles, cdiv(batch.segments, block.segments) * block.parts)
     most_rows = batch.chunk_size * block.segments // block.parts

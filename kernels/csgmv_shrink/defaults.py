@@ -34,13 +34,13 @@ _WIDE_STEP: Final = 64
 
 _NARROW: Final = 16
 """Columns of a block of a decode batch: narrow blocks are as many as there are columns to share out."""
-_DECODE_WARPS: Final = {16: 2, 32: 4}
-"""By chunk size. Longer chunks take so much of x at a time that it does not fit in shared memory: graphs of 256 tokens
-have them."""
-_DECODE_STEP: Final = 256
-_UNSPLIT_STEP: Final = 512
-"""Where one block takes all of K. On an H200 the fastest of seven configs or within 6% of it for two and more requests,
-at K from 1024 to 14,336 and ranks from 8 to 128; for a single one up to a fifth longer where K is 14,336."""
+_DECODE_WARPS: Final = {16: 2, 32: 4, 64: 4, 128: 8}
+_DECODE_STEP: Final = {16: 256, 32: 256, 64: 128, 128: 128}
+"""By chunk size. Of chunks of 16 on an H200 the fastest of seven configs or within 6% of it for two and more requests,
+at K from 1024 to 14,336 and ranks from 8 to 128; for a single one up to a fifth longer where K is 14,336. Chunks of 64
+and 128, which graphs of 256 requests may have, take up to half of what prompts' blocks take so, or as long."""
+_UNSPLIT_STEPS: Final = 2
+"""As long are the steps of a block that takes all of K."""
 
 _LONE_CHUNK: Final = 32
 _LONE_STEP: Final = 256
@@ -68,9 +68,10 @@ def default_config(batch: Segmentation, columns: int, k: int, is_decode: bool, s
 
 def _by_shape(batch: Segmentation, columns: int, k: int, is_decode: bool) -> dict[str, int]:
     depth = next_pow2(k)
-    if is_decode and batch.chunk_size in _DECODE_WARPS:
-        step = _UNSPLIT_STEP if parts_of_k(batch, k, cdiv(columns, _NARROW)) == 1 else _DECODE_STEP
-        return _config(_NARROW, max(32, min(step, depth)), _DECODE_WARPS[batch.chunk_size], segments=1)
+    if is_decode:
+        longer = _UNSPLIT_STEPS if parts_of_k(batch, k, cdiv(columns, _NARROW)) == 1 else 1
+        step = max(32, min(longer * _DECODE_STEP[batch.chunk_size], depth))
+        return _config(_NARROW, step, _DECODE_WARPS[batch.chunk_size], segments=1)
     if columns <= _NARROW and batch.chunk_size == _LONE_CHUNK:
         return _config(_NARROW, max(32, min(_LONE_STEP, depth)), _LONE_WARPS, segments=1)
     is_wide = columns % _WIDE == 0

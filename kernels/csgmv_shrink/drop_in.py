@@ -36,7 +36,7 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
         return torch.empty(call.x.shape[0], call.weights.shape[1], dtype=call.x.dtype, device=call.x.device)
 
     def workspace(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
-        """Returns what blocks share K in, of decode batches; nothing where one block takes all of it."""
+        """Returns what blocks share K in, of decode batches; nothing where no config has them share it."""
         (tokens, k), columns = call.x.shape, call.weights.shape[1]
         most_parts = parts_of_k(_segmentation(call), k, across=1) if call.is_decode else 1
         if most_parts == 1:

@@ -240,7 +240,7 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         grid, args = (across, segmentation.most_used, parts), (*args, space.partials, space.arrivals, tokens)
         return [Launch(split_shrink_kernel, grid, args, {**options, "PARTS": parts})]
     grid = (across, segmentation.blocks)
-    return [Launch(csgmv_shrink_kernel, grid, args, {**options, "GOES_ON": not segmentation.is_filled})]
+    return [Launch(csgmv_shrink_kernel, grid, args, {**options, "GOES_ON": segmentation.goes_on})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

@@ -385,6 +385,40 @@ def test_what_runs_untuned_can_run(
     assert accumulators <= 64
 
 
+@pytest.mark.parametrize(
+    ("tokens", "rank", "widths", "expected"),
+    [
+        (16, 16, (4096,), (64, 2)),
+        (16, 16, (12_288, 12_288), (128, 2)),
+        (1, 16, (12_288, 12_288), (64, 2)),
+        (64, 64, (14_336, 14_336), (128, 4)),
+    ],
+    ids=["few blocks", "many", "one request", "many of a high rank"],
+)
+def test_decode_batches_run_narrow_blocks_until_they_are_many(
+    tokens: int, rank: int, widths: tuple[int, ...], expected: tuple[int, int]
+) -> None:
+    config = default_config(Segmentation(tokens, 256, 16, slots=9), Ranks(rank, 8, True), widths, is_decode=True)
+    assert (config["BLOCK_N"], config["num_warps"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "segments", "blocks", "goes_on"),
+    [
+        (1, 256, 1, True),
+        (16, 256, 9, True),
+        (64, 256, 12, True),
+        (512, 512, 40, True),
+        (600, 600, 600, False),
+        (64, 8, 8, False),
+    ],
+    ids=["one request", "more than adapters", "full ones", "a large graph", "a prompt's graph", "full"],
+)
+def test_blocks_for_segments_that_can_have_tokens(tokens: int, segments: int, blocks: int, goes_on: bool) -> None:
+    found = Segmentation(tokens, segments, 16, slots=9)
+    assert (found.blocks, found.goes_on) == (blocks, goes_on)
+
+
 def test_a_walk_is_estimated_alike_in_chunks_of_any_size() -> None:
     """One launch of the same blocks; a rank of several steps makes a chunk at a time."""
     walked = {"BLOCK_N": 256, "BLOCK_K": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from autotune.contract.launch import Launch
 from autotune.kernels.common.chunks import ChunkedBatch, Pool
 from autotune.kernels.csgmv_expand.drop_in import DROP_IN as EXPAND
+from autotune.kernels.csgmv_shrink import splitting
 from autotune.kernels.csgmv_shrink.drop_in import DROP_IN as SHRINK
-from autotune.servers.plugin import warm_up
+from autotune.kernels.csgmv_shrink.drop_in import CsgmvShrinkDropIn
+from autotune.servers.plugin import capture, warm_up
 from autotune.servers.plugin.kernel_configs import KernelConfigs
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.batch import CsgmvBatch
@@ -132,6 +134,26 @@ def test_other_kinds_of_calls_are_launched_anew(drop_in: CsgmvDropIn[Any], launc
         launched.clear()
         ours(made, 128, {})
         assert len(launched) == 1, name
+
+
+def test_calls_that_share_k_have_kinds_of_their_own(
+    launched: list[Launch], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capture that finds no counts launches what needs none; an eager call of the same batch does not repeat that."""
+    monkeypatch.setattr(splitting, "_UNSPLIT", 32)
+    monkeypatch.setattr(splitting, "_LEAST_DEPTH", 16)
+    ours, slots = stand_in(CsgmvShrinkDropIn()), [1, 2, 0, 3, 1, 1, 2]
+    first, other = (call(SHRINK, slots, device, seed) for seed in (0, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(capture, "is_on", lambda _: True)
+        result(ours, first)
+    alone = result(ours, first)
+    assert ["PARTS" in launch.options for launch in launched] == [False, True]
+    launched.clear()
+    again = result(ours, other)
+    assert not launched
+    assert torch.equal(again, result(stand_in(CsgmvShrinkDropIn()), other))
+    assert torch.equal(result(ours, first), alone)
 
 
 def drawn(drop_in: CsgmvDropIn[Any]) -> st.SearchStrategy[CsgmvCall]:
