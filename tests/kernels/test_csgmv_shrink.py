@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,48 +28,20 @@ from tests.builders.csgmv_batches import (
     SLOTS,
     batch,
     configs_launched,
-    dot_bound,
     in_segments,
-    rounding,
     serve_config,
 )
+from tests.builders.csgmv_shrinks import K, assert_right, shrink_arguments
 from tests.builders.dense_lora import half_dtypes
 from tests.builders.refusals import assert_refused_in_a_line
 
 CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
-K = 72
 FLAGS = {"dtype": "torch.float16", "hidden_size": 1024, "lora_rank": 64, "num_slices": 3, "chunk_size": 16}
 
 
 @pytest.fixture
 def make(device: str) -> Callable[..., CsgmvShrinkArguments]:
-    def make(
-        slices: int = 2, dtype: torch.dtype = torch.float16, slots: list[int] = SLOTS, **of_batch: Any
-    ) -> CsgmvShrinkArguments:
-        torch.manual_seed(0)
-        made = batch(device, slots, **of_batch)
-        ranks = made.lora_ranks.tolist()
-        x = torch.randn(len(slots), K, dtype=dtype, device=device)
-        a = torch.randn(len(ranks), slices * MAX_RANK, K, dtype=dtype, device=device)
-        for slot, rank in enumerate(ranks):
-            a[slot, slices * rank :] = torch.nan
-        out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
-        return CsgmvShrinkArguments(x, a, out, made, slices)
-
-    return make
-
-
-def assert_right(arguments: CsgmvShrinkArguments, slots: list[int] = SLOTS) -> None:
-    """Each token's columns within the bound of README.md, all others as they were: NaN."""
-    ranks = arguments.batch.lora_ranks.tolist()
-    for t, slot in enumerate(slots):
-        columns = arguments.num_slices * ranks[slot]
-        x, a = arguments.x[t].double(), arguments.a[slot, :columns].double()
-        right = a @ x
-        bound = dot_bound(x.numel(), a.abs() @ x.abs())
-        error = (arguments.out[t, :columns].double() - right).abs()
-        assert bool((error <= bound + rounding(right.abs() + bound, arguments.out.dtype)).all()), t
-        assert arguments.out[t, columns:].isnan().all(), t
+    return partial(shrink_arguments, device)
 
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])

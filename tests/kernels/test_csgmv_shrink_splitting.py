@@ -27,7 +27,8 @@ from autotune.servers.plugin import capture
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.batch import CsgmvBatch
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
-from tests.builders.csgmv_batches import MAX_RANK, SEGMENT_SIZES, SLOTS, batch, dot_bound, in_segments, rounding
+from tests.builders.csgmv_batches import SEGMENT_SIZES, SLOTS, in_segments
+from tests.builders.csgmv_shrinks import assert_right, shrink_arguments
 from tests.builders.dense_lora import half_dtypes
 
 CONFIG = {"BLOCK_N": 16, "BLOCK_K": 32, "num_warps": 2, "num_stages": 2}
@@ -43,21 +44,12 @@ def _small_k_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(device: str) -> Callable[..., CsgmvShrinkArguments]:
     """Makes arguments whose workspace holds NaN where no block has left anything yet."""
 
-    def make(
-        k: int = 256, slices: int = 2, dtype: torch.dtype = torch.float16, slots: list[int] = SLOTS, **of_batch: Any
-    ) -> CsgmvShrinkArguments:
-        torch.manual_seed(0)
-        made = batch(device, slots, **of_batch)
-        ranks = made.lora_ranks.tolist()
-        x = torch.randn(len(slots), k, dtype=dtype, device=device)
-        a = torch.randn(len(ranks), slices * MAX_RANK, k, dtype=dtype, device=device)
-        for slot, rank in enumerate(ranks):
-            a[slot, slices * rank :] = torch.nan
-        out = torch.full((len(slots), slices * MAX_RANK), torch.nan, dtype=dtype, device=device)
-        arrivals = no_arrivals(most_tiles(made.segments, slices * MAX_RANK), device)
-        workspace = Workspace.of(16 * len(slots) * slices * MAX_RANK, arrivals)
+    def make(**changed: Any) -> CsgmvShrinkArguments:
+        made = shrink_arguments(device, **{"k": 256, **changed})
+        arrivals = no_arrivals(most_tiles(made.batch.segments, made.out.shape[1]), device)
+        workspace = Workspace.of(16 * made.out.numel(), arrivals)
         workspace.partials.fill_(torch.nan)
-        return CsgmvShrinkArguments(x, a, out, made, slices, workspace=workspace)
+        return replace(made, workspace=workspace)
 
     return make
 
@@ -72,24 +64,12 @@ def check(arguments: CsgmvShrinkArguments, slots: list[int] = SLOTS) -> int:
     return int(launch.options.get("PARTS", 1))
 
 
-def assert_right(arguments: CsgmvShrinkArguments, slots: list[int] = SLOTS) -> None:
-    """Each token's columns within the bound of README.md, all others as they were: NaN."""
-    ranks = arguments.batch.lora_ranks.tolist()
-    for t, slot in enumerate(slots):
-        columns = arguments.num_slices * ranks[slot]
-        x, a = arguments.x[t].double(), arguments.a[slot, :columns].double()
-        bound = dot_bound(x.numel(), a.abs() @ x.abs())
-        error = (arguments.out[t, :columns].double() - a @ x).abs()
-        assert bool((error <= bound + rounding((a @ x).abs() + bound, arguments.out.dtype)).all()), t
-        assert arguments.out[t, columns:].isnan().all(), t
-
-
 @pytest.mark.parametrize("k", [128, 256, 264, 392, 1000, 1024])
 @pytest.mark.parametrize("slices", [1, 3])
 def test_parts_add_up(make: Any, device: str, slices: int, k: int) -> None:
     """Also where the last parts have fewer steps, or none."""
     for dtype in half_dtypes(device):
-        assert check(make(k, slices, dtype)) > 1
+        assert check(make(k=k, slices=slices, dtype=dtype)) > 1
 
 
 @pytest.mark.parametrize("chunk_size", [16, 32, 64, 128])
