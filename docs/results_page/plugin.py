@@ -137,9 +137,8 @@ def steps(rows: Rows) -> Table | None:
         for m in sorted({row["m"] for row in timed}):
             of_step = [row for row in timed if row["m"] == m]
             if {(row["layer"], row["op"]) for row in of_step} == {(row["layer"], row["op"]) for row in timed}:
-                times = [sum(row[key] for row in of_step) for key in ("own_us", "ours_us", "floor_us")]
                 of_block = blocks[model.partition(SPLIT)[0]]
-                lines.append([f"{model} m {m}", *(f"{time_us * of_block / 1e3:.2f}" for time_us in times)])
+                lines.append([f"{model} m {m}", *_sums_ms(of_step, of_block, "own_us", "ours_us", "floor_us")])
     return (("step", "the server's own", "ours", "floor"), lines) if lines else None
 
 
@@ -150,8 +149,7 @@ def decode_steps(rows: Rows) -> Table:
     lines = []
     for model, batch in dict.fromkeys((row["model"], row["batch"]) for row in timed):
         of_step = [row for row in timed if (row["model"], row["batch"]) == (model, batch)]
-        times = [sum(row[key] for row in of_step) * blocks[model] / 1e3 for key in ("own_us", "ours_us")]
-        lines.append([f"{model} {batch}", *(f"{time_ms:.2f}" for time_ms in times)])
+        lines.append([f"{model} {batch}", *_sums_ms(of_step, blocks[model], "own_us", "ours_us")])
     return ("step", "the server's own", "ours"), lines
 
 
@@ -162,6 +160,11 @@ def summary(rows: Rows) -> str:
     most = max(row["ratio"] for row in rows)
     lost = f"{len(slower)} slower than the server's own by more than 1%"
     return f"{len(rows)} cells: {least:.2f}x to {most:.2f}x as fast; {lost}."
+
+
+def _sums_ms(of_block: Rows, blocks: int, *keys: str) -> list[str]:
+    """Adds up what the launches of a block take, over all blocks."""
+    return [f"{sum(row[key] for row in of_block) * blocks / 1e3:.2f}" for key in keys]
 
 
 def _place(part: Part, row: Mapping[str, Any]) -> str:

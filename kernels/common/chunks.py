@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv
 from autotune.servers.sglang.batch import CsgmvBatch, rank_alignment
 
@@ -84,3 +85,13 @@ def alignment(sizes: Sequence[int]) -> int:
     while any(size % power for size in sizes):
         power //= 2
     return power
+
+
+def segmentation(x: torch.Tensor, weights: torch.Tensor, batch: CsgmvBatch) -> Segmentation:
+    """Returns what the host can tell of a call's batch.
+
+    Args:
+        x: ``[T, ...]``.
+        weights: ``[slots, ...]``.
+    """
+    return Segmentation(x.shape[0], batch.segments, batch.chunk_size, weights.shape[0])

@@ -12,7 +12,7 @@ from autotune.errors import InputError, one_of
 from autotune.kernels.common.problem import DTYPES, integers_flag, required, sizes_of_recording, torch_dtype
 from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import Tile, cdiv, integers
-from autotune.servers.sglang import chunks
+from autotune.servers.sglang import chunks, workloads
 from autotune.servers.sglang.facts import CHUNK_SIZES, TRITON_DEFAULTS
 
 if TYPE_CHECKING:
@@ -183,6 +183,11 @@ class CsgmvProblem(Problem):
     def segmentation(self) -> Segmentation:
         """What the host can tell of the batch."""
         return Segmentation(self.tokens, sum(self.segments), self.chunk_size, len(self.pool_ranks))
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether the plug-in takes the batch for one of decode."""
+        return workloads.is_decode(self.tokens, self.workload == "decode")
 
     @property
     def recordable(self) -> bool:

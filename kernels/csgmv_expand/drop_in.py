@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from autotune.contract import Call, Config, Launch
-from autotune.kernels.common.chunks import ChunkedBatch
-from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.common.chunks import ChunkedBatch, segmentation
 from autotune.kernels.csgmv_expand import defaults
 from autotune.kernels.csgmv_expand.launcher import CsgmvExpandArguments, expand_launches
 from autotune.servers.sglang import facts
@@ -46,9 +45,8 @@ class CsgmvExpandDropIn(CsgmvDropIn[CsgmvExpandArguments]):
         )
 
     def default_config(self, call: CsgmvCall) -> Config:
-        (slots, _, rank), b = call.weights.shape, call.batch
-        ranks = defaults.Ranks(rank, b.rank_alignment, call.check_ranks)
-        batch = Segmentation(call.x.shape[0], b.segments, b.chunk_size, slots)
+        ranks = defaults.Ranks(call.weights.shape[2], call.batch.rank_alignment, call.check_ranks)
+        batch = segmentation(call.x, call.weights, call.batch)
         return defaults.default_config(batch, ranks, call.widths, call.is_decode)
 
     def launches(self, arguments: CsgmvExpandArguments, config: Config) -> list[Launch]:

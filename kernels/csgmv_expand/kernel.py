@@ -22,7 +22,6 @@ from autotune.kernels.csgmv_expand.cost import estimate_us
 from autotune.kernels.csgmv_expand.defaults import Ranks, default_config
 from autotune.kernels.csgmv_expand.problem import CsgmvExpandProblem
 from autotune.kernels.csgmv_expand.walking import step_rows
-from autotune.servers.sglang import workloads
 from autotune.servers.sglang.batch import rank_alignment
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 
@@ -70,9 +69,9 @@ class CsgmvExpand(CsgmvKernel[CsgmvExpandProblem]):
         return tuple(Parameter(name, values) for name, values in values.items())
 
     def own_default(self, problem: CsgmvExpandProblem, gpu: Gpu) -> Config:
-        p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
+        p = problem
         ranks = Ranks(p.rank, rank_alignment(p.pool_ranks), are_checked=p.workload == "decode")
-        own = default_config(p.segmentation, ranks, p.slice_widths, is_decode)
+        own = default_config(p.segmentation, ranks, p.slice_widths, p.is_decode)
         return self.canonical(p, {"maxnreg": None, **own}, gpu)
 
     def canonical(self, problem: CsgmvExpandProblem, config: Config, gpu: Gpu) -> Config:

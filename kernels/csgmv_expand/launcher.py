@@ -12,8 +12,7 @@ import triton.language as tl
 
 from autotune.contract import Config, Launch
 from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
-from autotune.kernels.common.chunks import ChunkedBatch, alignment
-from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.common.chunks import ChunkedBatch, alignment, segmentation
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_expand.steps import many_steps, one_step
 from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, step_rows, walk
@@ -314,11 +313,11 @@ def expand_launches(inputs: CsgmvExpandArguments, config: Config) -> list[Launch
         **{name: c[name] for name in ("BLOCK_N", "BLOCK_K", "num_warps", "num_stages", "maxnreg") if name in c},
     }
     tiles, warps = tile_offsets[-1], c.get("num_warps", TRITON_DEFAULTS["num_warps"])
-    segmentation = Segmentation(inputs.x.shape[0], batch.segments, batch.chunk_size, inputs.b.shape[0])
-    block = walk(segmentation, tiles, warps) if is_one_step(config, rank) else None
+    told = segmentation(inputs.x, inputs.b, batch)
+    block = walk(told, tiles, warps) if is_one_step(config, rank) else None
     if block is None:
-        rows, blocks = step_rows(config, rank, batch.chunk_size), segmentation.blocks
-        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size, "GOES_ON": segmentation.goes_on}
+        rows, blocks = step_rows(config, rank, batch.chunk_size), told.blocks
+        options |= {"BLOCK_M": rows, "WALK": rows < batch.chunk_size, "GOES_ON": told.goes_on}
         return [Launch(csgmv_expand_kernel, (tiles, blocks), (*args, batch.segments), options)]
     grid = (tiles, cdiv(batch.segments, block.segments) * block.parts)
     most_rows = batch.chunk_size * block.segments // block.parts

@@ -10,7 +10,6 @@ from autotune.kernels.common.csgmv import CsgmvProblem
 from autotune.kernels.common.tiles import Tile, cdiv
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
 from autotune.kernels.csgmv_shrink.splitting import parts_of_k
-from autotune.servers.sglang.workloads import is_decode
 
 
 def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -> float:
@@ -21,7 +20,7 @@ def estimate_us(problem: CsgmvProblem, k: int, c: Mapping[str, int], gpu: Gpu) -
     across = cdiv(p.num_slices * p.rank, c["BLOCK_N"])
     taken = joined(batch, wanted(c), across)
     runs = min(chunks, cdiv(chunks, taken) + p.active_loras - 1)
-    parts = parts_of_k(batch, k, across) if is_decode(p.tokens, p.workload == "decode") else 1
+    parts = parts_of_k(batch, k, across) if p.is_decode else 1
     rows, steps = p.chunk_size * taken, cdiv(k, parts * c["BLOCK_K"])
     tile = Tile(rows, c["BLOCK_N"], c["BLOCK_K"], c["num_warps"], c["num_stages"] if steps > 1 else 1, 2, 2)
     launched = batch.blocks if taken == 1 else 2 * cdiv(batch.segments, taken)

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from autotune.contract import Call, Config, Launch
-from autotune.kernels.common.chunks import ChunkedBatch
+from autotune.kernels.common.chunks import ChunkedBatch, segmentation
 from autotune.kernels.common.machine import shared_bytes
-from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.csgmv_shrink import defaults
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, shrink_launches
-from autotune.kernels.csgmv_shrink.splitting import parts_of_k
-from autotune.kernels.csgmv_shrink.workspace import Arrivals, Workspace, most_tiles
+from autotune.kernels.csgmv_shrink.workspace import Arrivals, Workspace, most_partials, most_tiles
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall, CsgmvDropIn
 
@@ -37,12 +35,12 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def workspace(self, call: CsgmvCall) -> tuple[torch.Tensor, ...]:
         """Returns what blocks share K in, of decode batches; nothing where no config has them share it."""
-        (tokens, k), columns = call.x.shape, call.weights.shape[1]
-        most_parts = parts_of_k(_segmentation(call), k, across=1) if call.is_decode else 1
-        if most_parts == 1:
+        columns, k = call.weights.shape[1:]
+        partials = most_partials(segmentation(call.x, call.weights, call.batch), k, columns) if call.is_decode else 0
+        if partials == 0:
             return ()
         arrivals = self._arrivals.of(call.weights, most_tiles(call.batch.segments, columns))
-        return () if arrivals is None else Workspace.of(most_parts * tokens * columns, arrivals).tensors
+        return () if arrivals is None else Workspace.of(partials, arrivals).tensors
 
     def arguments(
         self, call: CsgmvCall, out: torch.Tensor, workspace: Sequence[torch.Tensor] = ()
@@ -58,14 +56,12 @@ class CsgmvShrinkDropIn(CsgmvDropIn[CsgmvShrinkArguments]):
 
     def default_config(self, call: CsgmvCall) -> Config:
         columns, k = call.weights.shape[1:]
-        return defaults.default_config(_segmentation(call), columns, k, call.is_decode, shared_bytes())
+        return defaults.default_config(
+            segmentation(call.x, call.weights, call.batch), columns, k, call.is_decode, shared_bytes()
+        )
 
     def launches(self, arguments: CsgmvShrinkArguments, config: Config) -> list[Launch]:
         return shrink_launches(arguments, config)
-
-
-def _segmentation(call: CsgmvCall) -> Segmentation:
-    return Segmentation(call.x.shape[0], call.batch.segments, call.batch.chunk_size, call.weights.shape[0])
 
 
 DROP_IN = CsgmvShrinkDropIn()

@@ -10,9 +10,7 @@ from autotune.kernels.common.normal import Normal
 from autotune.kernels.csgmv_shrink.launcher import CsgmvShrinkArguments, csgmv_shrink, shrink_launches
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
 from autotune.kernels.csgmv_shrink.reference import reference
-from autotune.kernels.csgmv_shrink.splitting import parts_of_k
-from autotune.kernels.csgmv_shrink.workspace import Workspace, most_tiles, no_arrivals
-from autotune.servers.sglang.workloads import is_decode
+from autotune.kernels.csgmv_shrink.workspace import Workspace, most_partials, most_tiles, no_arrivals
 
 ShrinkInputs = CsgmvInputs[CsgmvShrinkArguments]
 
@@ -51,8 +49,7 @@ class CsgmvShrinkExecution(CsgmvExecution[CsgmvShrinkProblem, CsgmvShrinkArgumen
 
 def _workspace(p: CsgmvShrinkProblem, device: str) -> Workspace | None:
     """Makes what the plug-in has for such a call."""
-    parts = parts_of_k(p.segmentation, p.k, across=1) if is_decode(p.tokens, is_captured(p)) else 1
-    if parts == 1:
+    partials = most_partials(p.segmentation, p.k, p.columns) if p.is_decode else 0
+    if partials == 0:
         return None
-    arrivals = no_arrivals(most_tiles(p.segmentation.segments, p.columns), device)
-    return Workspace.of(parts * p.tokens * p.columns, arrivals)
+    return Workspace.of(partials, no_arrivals(most_tiles(p.segmentation.segments, p.columns), device))

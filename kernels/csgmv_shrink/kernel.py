@@ -23,7 +23,6 @@ from autotune.kernels.csgmv_shrink.cost import estimate_us
 from autotune.kernels.csgmv_shrink.defaults import default_config
 from autotune.kernels.csgmv_shrink.joining import MOST_ROWS, joined, wanted
 from autotune.kernels.csgmv_shrink.problem import CsgmvShrinkProblem
-from autotune.servers.sglang import workloads
 from autotune.servers.sglang.facts import TRITON_DEFAULTS
 from autotune.servers.sglang.own_keys import SEGMENTS
 
@@ -71,8 +70,8 @@ class CsgmvShrink(CsgmvKernel[CsgmvShrinkProblem]):
         return {**super().default_config(problem, gpu), SEGMENTS: 1}
 
     def own_default(self, problem: CsgmvShrinkProblem, gpu: Gpu) -> Config:
-        p, is_decode = problem, workloads.is_decode(problem.tokens, problem.workload == "decode")
-        own = default_config(p.segmentation, p.columns, p.k, is_decode, gpu.shared_bytes)
+        p = problem
+        own = default_config(p.segmentation, p.columns, p.k, p.is_decode, gpu.shared_bytes)
         return self.canonical(p, own, gpu)
 
     def canonical(self, problem: CsgmvShrinkProblem, config: Config, gpu: Gpu) -> Config:

@@ -11,8 +11,7 @@ import triton.language as tl
 
 from autotune.contract import Config, Launch
 from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
-from autotune.kernels.common.chunks import ChunkedBatch
-from autotune.kernels.common.segmentation import Segmentation
+from autotune.kernels.common.chunks import ChunkedBatch, segmentation
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
 from autotune.kernels.csgmv_shrink.split_kernel import split_shrink_kernel
@@ -210,8 +209,8 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
         return []
     c, columns = integers(config), inputs.a.shape[1]
     across = cdiv(columns, c["BLOCK_N"])
-    segmentation = Segmentation(tokens, batch.segments, batch.chunk_size, inputs.a.shape[0])
-    taken = joined(segmentation, wanted(c), across)
+    told = segmentation(inputs.x, inputs.a, batch)
+    taken = joined(told, wanted(c), across)
     args: tuple[Any, ...] = (
         inputs.x,
         inputs.a,
@@ -235,12 +234,12 @@ def shrink_launches(inputs: CsgmvShrinkArguments, config: Config) -> list[Launch
     if taken > 1:
         grid = (across, 2 * cdiv(batch.segments, taken))
         return [Launch(joined_shrink_kernel, grid, args, {**options, SEGMENTS: taken})]
-    parts, space = parts_of_k(segmentation, k, across), inputs.workspace
+    parts, space = parts_of_k(told, k, across), inputs.workspace
     if space is not None and parts > 1 and space.holds(parts * tokens * columns, batch.segments * across):
-        grid, args = (across, segmentation.most_used, parts), (*args, space.partials, space.arrivals, tokens)
+        grid, args = (across, told.most_used, parts), (*args, space.partials, space.arrivals, tokens)
         return [Launch(split_shrink_kernel, grid, args, {**options, "PARTS": parts})]
-    grid = (across, segmentation.blocks)
-    return [Launch(csgmv_shrink_kernel, grid, args, {**options, "GOES_ON": segmentation.goes_on})]
+    grid = (across, told.blocks)
+    return [Launch(csgmv_shrink_kernel, grid, args, {**options, "GOES_ON": told.goes_on})]
 
 
 def csgmv_shrink(inputs: CsgmvShrinkArguments, config: Config | None = None) -> torch.Tensor:

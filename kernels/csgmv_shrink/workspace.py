@@ -7,7 +7,9 @@ from typing import Final
 
 import torch
 
+from autotune.kernels.common.segmentation import Segmentation
 from autotune.kernels.common.tiles import cdiv, next_pow2
+from autotune.kernels.csgmv_shrink.splitting import parts_of_k
 from autotune.servers.plugin import capture
 
 _NARROWEST: Final = 16
@@ -39,6 +41,12 @@ class Workspace:
 
     def holds(self, partials: int, arrivals: int) -> bool:
         return partials <= self.partials.numel() and arrivals <= self.arrivals.numel()
+
+
+def most_partials(batch: Segmentation, k: int, columns: int) -> int:
+    """Returns how many sums parts of K leave at most, whatever the config; 0 where none has blocks share K."""
+    parts = parts_of_k(batch, k, across=1)
+    return 0 if parts == 1 else parts * batch.tokens * columns
 
 
 def most_tiles(segments: int, columns: int) -> int:
@@ -77,11 +85,11 @@ class Arrivals:
         if found is not None and found.numel() >= count:
             return found
         for key in ((where, stream), (where, None)):
-            self._grow(key, no_arrivals(count, weights.device))
+            self._grow(key, count, weights.device)
         return self._counts[where, stream]
 
-    def _grow(self, key: tuple[int, int | None], larger: torch.Tensor) -> None:
+    def _grow(self, key: tuple[int, int | None], count: int, device: torch.device) -> None:
         found = self._counts.get(key)
-        if found is None or found.numel() < larger.numel():
-            self._counts[key] = larger
+        if found is None or found.numel() < count:
+            self._counts[key] = no_arrivals(count, device)
             self._outgrown += [] if found is None else [found]

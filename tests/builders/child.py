@@ -34,6 +34,13 @@ def run_conformance(device: str, package: Path, kernel: str, *arguments: str) ->
     return run_suite(device, package, *suite, *arguments)
 
 
+def run_compiling(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script whose kernels are compiled, also where this process interprets them."""
+    environment = {name: value for name, value in variables().items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
 def run_code(package: Path, code: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Runs a script over a server's package."""
     return subprocess.run(

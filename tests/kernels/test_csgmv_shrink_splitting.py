@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -27,6 +24,7 @@ from autotune.servers.plugin import capture
 from autotune.servers.sglang import facts
 from autotune.servers.sglang.batch import CsgmvBatch
 from autotune.servers.sglang.plugin.drop_in import CsgmvCall
+from tests.builders.child import run_compiling
 from tests.builders.csgmv_batches import SEGMENT_SIZES, SLOTS, in_segments
 from tests.builders.csgmv_shrinks import assert_right, shrink_arguments
 from tests.builders.dense_lora import half_dtypes
@@ -187,13 +185,7 @@ print(launch.warmup().asm["ptx"])
 
 def test_the_last_block_sees_what_the_others_have_stored() -> None:
     """All threads store, one counts for them with release and acquire, and all load past L1 then."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COMPILE],
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
+    process = run_compiling(COMPILE)
     parts, _, ptx = process.stdout.partition("\n")
     assert parts == "8", process.stderr
     stored, counted = ptx.find("st.global"), ptx.find("atom.global.gpu.acq_rel")

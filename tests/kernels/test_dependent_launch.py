@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -14,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 
 from autotune.kernels.common import dependent_launch as module
 from autotune.kernels.common.dependent_launch import SWITCH, dependent_launch
+from tests.builders.child import run_compiling
 
 ON = {"DEPENDENT": True, "launch_pdl": True}
 OFF = {"DEPENDENT": False}
@@ -83,12 +81,6 @@ def test_a_compiled_kernel_waits_before_it_touches_memory() -> None:
         "lora_expand": ["lora_expand_kernel"],
         "lora_linear": ["zero_kernel", "lora_shrink_kernel", "lora_expand_kernel"],
     }
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COMPILE, *kernels],
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
+    process = run_compiling(COMPILE, *kernels)
     launched = [f"{name} {launch} True True" for name, launches in kernels.items() for launch in launches]
     assert process.stdout.splitlines() == launched, process.stderr
