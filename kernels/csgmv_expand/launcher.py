@@ -13,6 +13,7 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
 from autotune.kernels.common.chunks import ChunkedBatch, alignment, segmentation
+from autotune.kernels.common.next_segment import next_segment
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_expand.steps import many_steps, one_step
 from autotune.kernels.csgmv_expand.walking import STEP_ROWS, is_one_step, step_rows, walk
@@ -195,8 +196,7 @@ def csgmv_expand_kernel(  # type: ignore[no-untyped-def]
         batch_end = tl.load(seg_indptr_ptr + segments)
         start = tl.load(seg_indptr_ptr + segment)
         while start < batch_end:
-            following = tl.minimum(segment + tl.num_programs(1), segments)
-            following_start = tl.load(seg_indptr_ptr + following)
+            following, following_start = next_segment(segment, segments, seg_indptr_ptr)
             _of_segment(
                 x_ptr, b_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr,
                 scalings_ptr, segment, OUT_STRIDE, MAX_RANK, RANK_ALIGNMENT, NUM_SLICES, SLICE_OFFSETS, TILE_OFFSETS,

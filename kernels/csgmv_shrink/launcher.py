@@ -12,11 +12,12 @@ import triton.language as tl
 from autotune.contract import Config, Launch
 from autotune.kernels.common.adapter_runs import adapter_end, neighbours, row_adapter
 from autotune.kernels.common.chunks import ChunkedBatch, segmentation
+from autotune.kernels.common.next_segment import next_segment
 from autotune.kernels.common.tiles import cdiv, integers
 from autotune.kernels.csgmv_shrink.joining import joined, wanted
 from autotune.kernels.csgmv_shrink.split_kernel import split_shrink_kernel
 from autotune.kernels.csgmv_shrink.splitting import parts_of_k
-from autotune.kernels.csgmv_shrink.steps import sum_of_steps
+from autotune.kernels.csgmv_shrink.steps import segment_rows, sum_of_steps
 from autotune.kernels.csgmv_shrink.workspace import Workspace
 from autotune.servers.sglang import launching
 from autotune.servers.sglang.own_keys import SEGMENTS
@@ -72,10 +73,9 @@ def _of_segment(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
 ):
     """Computes a block's columns of one segment, if it has rows and the adapter has such columns."""
-    start = tl.load(seg_indptr_ptr + segment)
-    end = tl.load(seg_indptr_ptr + segment + 1)
-    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+    start, end, slot, columns = segment_rows(
+        segment, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, NUM_SLICES, RANK_ALIGNMENT
+    )
     first_n = tl.program_id(0) * BLOCK_N
     if (start < end) & (first_n < columns):
         _product(
@@ -115,8 +115,7 @@ def csgmv_shrink_kernel(  # type: ignore[no-untyped-def]
         batch_end = tl.load(seg_indptr_ptr + segments)
         start = tl.load(seg_indptr_ptr + segment)
         while start < batch_end:
-            following = tl.minimum(segment + tl.num_programs(1), segments)
-            following_start = tl.load(seg_indptr_ptr + following)
+            following, following_start = next_segment(segment, segments, seg_indptr_ptr)
             _of_segment(
                 x_ptr, a_ptr, out_ptr, permutation_ptr, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, segment,
                 K, MAX_RANK, NUM_SLICES, RANK_ALIGNMENT, BLOCK_M, BLOCK_N, BLOCK_K,

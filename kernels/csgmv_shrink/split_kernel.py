@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autotune.kernels.csgmv_shrink.steps import sum_of_steps
+from autotune.kernels.common.next_segment import next_segment
+from autotune.kernels.csgmv_shrink.steps import segment_rows, sum_of_steps
 
 
 @triton.jit(do_not_specialize=["segments", "tokens"])  # batches of any size share a compiled kernel
@@ -36,11 +37,10 @@ def split_shrink_kernel(  # type: ignore[no-untyped-def]
     batch_end = tl.load(seg_indptr_ptr + segments)
     start = tl.load(seg_indptr_ptr + segment)
     while start < batch_end:
-        following = tl.minimum(segment + tl.num_programs(1), segments)
-        following_start = tl.load(seg_indptr_ptr + following)
-        end = tl.load(seg_indptr_ptr + segment + 1)
-        slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
-        columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+        following, following_start = next_segment(segment, segments, seg_indptr_ptr)
+        _, end, slot, columns = segment_rows(
+            segment, seg_indptr_ptr, weight_indices_ptr, lora_ranks_ptr, NUM_SLICES, RANK_ALIGNMENT
+        )
         if (start < end) & (first_n < columns):
             arrivals = arrivals_ptr + segment * tl.num_programs(0) + tl.program_id(0)
             _part_of_product(

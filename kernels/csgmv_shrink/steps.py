@@ -1,9 +1,26 @@
-"""The sum that a thread block of the shrink makes: over all of K, or over its part."""
+"""What a thread block of the shrink computes of a segment: a sum over all of K, or over its part."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def segment_rows(  # type: ignore[no-untyped-def]
+    segment,
+    seg_indptr_ptr,
+    weight_indices_ptr,
+    lora_ranks_ptr,
+    NUM_SLICES: tl.constexpr,
+    RANK_ALIGNMENT: tl.constexpr,
+):
+    """Returns a segment's first row, the row behind it, its adapter, and how many columns that has."""
+    start = tl.load(seg_indptr_ptr + segment)
+    end = tl.load(seg_indptr_ptr + segment + 1)
+    slot = tl.load(weight_indices_ptr + segment).to(tl.int64)
+    columns = NUM_SLICES * tl.multiple_of(tl.load(lora_ranks_ptr + slot), RANK_ALIGNMENT)
+    return start, end, slot, columns
 
 
 @triton.jit
